@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 MINUS = "−"
 NOTHING = "–"
@@ -22,6 +23,18 @@ def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     if float(text) == 0:
         return text
     return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def exact(value: float, digits: int = 2) -> str:
+    """Return a number with at least that many decimals, and with as many as it needs: ``1.00``, ``0.000001``.
+
+    Beyond six significant digits it is rounded.
+    """
+    if not _known(value):
+        return NOTHING
+    needed = Decimal(f"{value:.6g}").normalize()
+    places = max(digits, -int(needed.as_tuple().exponent))
+    return f"{needed:.{places}f}".replace("-", MINUS)
 
 
 def points(value: float | None) -> str:

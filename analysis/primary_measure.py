@@ -78,6 +78,10 @@ class PrimaryMeasure:
         """Return a difference without sign and unit, or a value that is scaled already."""
         return number_format.decimal(value, self.digits)
 
+    def margin(self, delta: float) -> str:
+        """Return a smallest effect of interest with its unit, and with as many decimals as it needs."""
+        return self.in_unit(number_format.exact(delta, self.digits))
+
     def value(self, stored: float | None) -> str:
         """Return a stored value in its unit, without it."""
         return number_format.decimal(None if stored is None else self.scale * stored, self.digits)

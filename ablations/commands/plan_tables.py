@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ablations.commands.console_tables import Table, show
 from aimlib.errors import UsageError
+from analysis import number_format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,8 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     headings += ["finally, averaged", "mean pairs, averaged"] if averaged else []
     rows = [
         [
-            measure.decimal(row["seed_sd"]),
-            measure.decimal(row["effect"]),
+            _sd(measure, row["seed_sd"]),
+            number_format.exact(row["effect"], measure.digits),
             _pairs(row),
             f"{100 * row['verdict']:.0f} %",
             f"{100 * row['finally']:.0f} %",
@@ -67,6 +68,12 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
         console.print(f"- {sentence}", markup=False, highlight=False)
     for warning in found.warnings:
         console.print(f"- {warning}", markup=False, highlight=False)
+
+
+def _sd(measure: PrimaryMeasure, sd: float) -> str:
+    """Return a standard deviation; one that two decimals would round away by its significant digits."""
+    text = measure.decimal(sd)
+    return text if float(text) else number_format.significant(sd)
 
 
 def _when(found: PowerAnalysis) -> str:
@@ -109,8 +116,12 @@ def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
     numbers = sorted(found.by_look["pairs"].unique().tolist())
     headings = ["seed SD", "true gain", *(f"{number} pairs" for number in numbers)]
     rows = [
-        [*(measure.decimal(float(value)) for value in key), *(_chances(row) for row in group.to_dict("records"))]
-        for key, group in _groups(found.by_look)
+        [
+            _sd(measure, sd),
+            number_format.exact(effect, measure.digits),
+            *(_chances(row) for row in group.to_dict("records")),
+        ]
+        for (sd, effect), group in _groups(found.by_look)
     ]
     show(Table(headings, rows, right=headings, droppable=tuple(headings[3:-1])), console, wide=wide)
 
@@ -139,8 +150,8 @@ def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
     headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]
     rows = [
         [
-            measure.decimal(row["seed_sd"]),
-            measure.decimal(row["effect"]),
+            _sd(measure, row["seed_sd"]),
+            number_format.exact(row["effect"], measure.digits),
             f"{100 * row['settled']:.0f} %",
             f"{row['pairs']:.1f}",
             f"{100 * row['any_settled']:.0f} %",
@@ -164,7 +175,7 @@ def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: Pr
     )
     headings = ["seed SD", "expected", "80 %", "90 %"]
     rows = [
-        [measure.decimal(row["seed_sd"]), *(_pairs_or_more(row[n]) for n in ("expected", "assured_80", "assured_90"))]
+        [_sd(measure, row["seed_sd"]), *(_pairs_or_more(row[n]) for n in ("expected", "assured_80", "assured_90"))]
         for row in widths.to_dict("records")
     ]
     show(Table(headings, rows, right=headings), console, wide=wide)
@@ -188,7 +199,7 @@ def _effects(widths: pd.DataFrame, console: Console, wide: bool, measure: Primar
     across = widths.pivot(index=["kind", "seeds"], columns="seed_sd", values="half_width").sort_index(
         ascending=[False, True]
     )
-    headings = ["effect", "seeds", *(f"SD {measure.decimal(float(sd))}" for sd in across.columns)]
+    headings = ["effect", "seeds", *(f"SD {_sd(measure, float(sd))}" for sd in across.columns)]
     rows = [
         [kind, str(seeds), *("–" if width == float("inf") else measure.decimal(width) for width in row)]
         for (kind, seeds), row in zip(across.index, across.to_numpy(), strict=True)

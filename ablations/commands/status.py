@@ -32,14 +32,20 @@ class Status:
     sentence: str
     node_hours: str = ""
 
+    @property
+    def note(self) -> str:
+        """What this quick reading does not do."""
+        return "A quick reading: rows are not proven here. `ablate verify` proves them."
+
     def __repr__(self) -> str:
         """Return the table and the sentences."""
-        return "\n".join(filter(None, (self.counts.to_string(index=False), self.node_hours, self.sentence)))
+        return "\n".join(filter(None, (self.counts.to_string(index=False), self.node_hours, self.sentence, self.note)))
 
     def _repr_html_(self) -> str:
         from aimlib.records.html_tables import paragraph, table
 
-        head = paragraph(self.sentence, bold=True) + (paragraph(self.node_hours) if self.node_hours else "")
+        head = paragraph(self.sentence, bold=True) + paragraph(self.note)
+        head += paragraph(self.node_hours) if self.node_hours else ""
         rows = self.counts.itertuples(index=False, name=None)
         return head + table(list(self.counts.columns), rows, numbers=self.counts.columns[1:])
 
@@ -56,7 +62,8 @@ def command(directory: Directory, wide: Wide = False) -> None:
         console_tables.frame(found, shown_on, wide=wide)
     if whole.node_hours:
         shown_on.print(whole.node_hours, highlight=False)
-    shown_on.print(f"\n{whole.sentence}\n", style="bold", markup=False, highlight=False)
+    shown_on.print(f"\n{whole.sentence}", style="bold", markup=False, highlight=False)
+    shown_on.print(f"{whole.note}\n", markup=False, highlight=False)
 
 
 def status(directory: str | Place) -> Status:

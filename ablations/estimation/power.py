@@ -20,6 +20,7 @@ from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.plan import Scope
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.half_width import level_at
+from analysis.statistics.interval import IDENTICAL
 from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
 from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import NEVER_REPORTED, STOPPING
@@ -112,7 +113,7 @@ def analyse(
     """
     spec = plan.study.spec
     looks, most = spec.reading, spec.most_pairs
-    pilot = _pilot(results) if results is not None else None
+    pilot, about_pilot = _pilot(results) if results is not None else (None, ())
     seen = pilot.cautious if pilot is not None else None
     gain = _gain(plan)
     against = NEVER_REPORTED if spec.claim is None and planning.subject(plan) is not None else gain
@@ -123,6 +124,7 @@ def analyse(
     hours = costs[0].hours / len(spec.seeds) if costs else float("nan")
     table = _table((looks, most), sds, pilot, effects, (delta, against), len(spec.seeds), hours, price)
     warnings = (
+        *about_pilot,
         *_warnings(table, looks, plan, against),
         *_kinds(costs),
         *(f"not timed: {reason}" for reason in untimed),
@@ -165,14 +167,24 @@ def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
         yield f"hours are for {first}; `ablate check` also shows those for {', '.join(others)}"
 
 
-def _pilot(results: str | Path) -> Spread:
-    """Return the spread of the differences of the primary comparison of a study."""
-    primary = analysis.examine(analysis.load(Path(results))).primary
+def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
+    """Return the spread of the differences of the primary comparison of a study, and what makes it doubtful."""
+    found = analysis.examine(analysis.load(Path(results)))
+    primary = found.primary
     if primary is None or not primary.interval.sd > 0:
         raise UsageError(
             f"{results}: has no spread to plan with; at least two pairs of the treatment and the baseline are needed"
         )
-    return Spread(primary.interval.sd, primary.interval.n - 1)
+    if primary.interval.sd < IDENTICAL:
+        raise UsageError(
+            f"{results}: has no spread to plan with, because no difference differs from another; check that study, or "
+            "give --seed-sd"
+        )
+    doubts = [primary.verdict.text] if primary.verdict.kind == "withheld" else []
+    doubts += [found.failed_runs] if found.failed_runs else []
+    return Spread(primary.interval.sd, primary.interval.n - 1), tuple(
+        f"the spread is that of results to doubt: {doubt}" for doubt in doubts
+    )
 
 
 def _gain(plan: Plan) -> float | None:

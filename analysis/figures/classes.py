@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -56,5 +57,22 @@ def caption(summary: pd.DataFrame, name: str) -> str:
         found = "Classes differ by no more than noise, so each is assigned the overall mean"
     return (
         f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage towards the overall "
-        f"mean (coloured; before shrinkage: grey). {found}."
+        f"mean (coloured; before shrinkage: grey). {found}.{_reversed(summary)}"
+    )
+
+
+def _reversed(summary: pd.DataFrame) -> str:
+    """Return a sentence where most classes, or their mean, lie on the other side of 0 than all images together.
+
+    Both arms have the same test images, so not all classes can.
+    """
+    raw, images = summary["raw"].to_numpy(float), summary["images"].to_numpy(float)
+    whole, mean = float(raw @ images / images.sum()), float(raw.mean())
+    against = int((raw * np.sign(whole) < 0).sum())
+    if 2 * against <= len(raw) and mean * whole >= 0:
+        return ""
+    return (
+        f" All images together give {number_format.points(whole)} pp, but {against} of "
+        f"{counted(len(raw), 'class', 'classes')} lie on the other side of 0 before shrinkage; the mean over classes, "
+        f"each counting the same, is {number_format.points(mean)} pp."
     )

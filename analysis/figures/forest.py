@@ -236,7 +236,7 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         ),
         "",
     )
-    delta = f"δ = {first.measure.in_unit(first.measure.decimal(first.delta))}"
+    delta = f"δ = {first.measure.margin(first.delta)}"
     if len(known) == 1:
         lies = (
             f"lies above {delta}"
@@ -251,8 +251,8 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
             f"Of {len(known)} intervals, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above {delta}"
         )
     return (
-        "Thick: interval of the mean difference; thin: prediction interval for one further pair. "
-        f"{found}.{gain}{_cut(cut)}"
+        "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed for both "
+        f"arms. {found}.{gain}{_cut(cut)}"
     )
 
 

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from aimlib.errors import UsageError, counted
 from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, styled
-from analysis.figures.level_means import basis, level_means, of_design
+from analysis.figures.level_means import basis, interaction_aliases, level_means, of_design
 from analysis.figures.levels import factor_columns, group_texts
 from analysis.figures.measured import Measure, explained, legend_above, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import GRID, MUTED, PAPER
@@ -60,7 +60,8 @@ def heatmap(
     figure = draw(summary, rows, columns, measure, ax)
     if ax is not None:
         return figure
-    return explained(figure, f"{TITLE}: {rows} and {columns}", caption(summary, rows, columns, measure, alpha) + beside)
+    words = caption(summary, rows, columns, measure, alpha) + interaction_aliases(results, rows, columns) + beside
+    return explained(figure, f"{TITLE}: {rows} and {columns}", words)
 
 
 def summarise(runs: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:

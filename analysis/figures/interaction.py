@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from aimlib.errors import UsageError
 from analysis.figures.canvas import labels, rule, styled
 from analysis.figures.heatmap import shown_levels, summarise
-from analysis.figures.level_means import basis, of_design
+from analysis.figures.level_means import basis, interaction_aliases, of_design
 from analysis.figures.levels import factor_columns, name_levels
 from analysis.figures.measured import Measure, explained, legend_above, measure_of, named_arms, sheet
 from analysis.figures.palette import marks
@@ -67,7 +67,8 @@ def interaction(
     figure = draw(summary, factor, hue, measure, ax)
     if ax is not None:
         return figure
-    return explained(figure, f"{TITLE} of {factor} and {hue}", caption(summary, factor, hue, measure, alpha) + beside)
+    words = caption(summary, factor, hue, measure, alpha) + interaction_aliases(results, factor, hue) + beside
+    return explained(figure, f"{TITLE} of {factor} and {hue}", words)
 
 
 @styled

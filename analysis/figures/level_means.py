@@ -13,6 +13,7 @@ from analysis.figures.levels import group_order, group_texts
 from analysis.figures.measured import Measure, measured_runs
 from analysis.reading.layout import layout_of
 from analysis.results import Results, Studies
+from analysis.statistics.effects import alias_words, not_told_apart
 from analysis.statistics.interval import t_interval
 
 _NAMED = 3
@@ -74,6 +75,27 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
     named = number_format.listing(beside) if len(beside) <= _NAMED else counted(len(beside), "arm")
     verb = "is" if len(beside) == 1 else "are"
     return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} no part of the design."
+
+
+def aliases(results: Results | Studies, *effects: str) -> str:
+    """Return a sentence on what the design of a study does not tell these effects apart from; empty if nothing.
+
+    Parameters
+    ----------
+    effects : factors, or two of them as ``a × b``. Columns that are no factors of the study have no aliases.
+    """
+    if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
+        return ""
+    found = not_told_apart(layout_of(results.plan))
+    said = [f"{name} from {alias_words(found[name])}" for name in effects if name in found]
+    if len(said) > _NAMED + 1:
+        said = [*said[:_NAMED], counted(len(said) - _NAMED, "further effect") + " from others"]
+    return f" This design does not tell apart {'; '.join(said)}." if said else ""
+
+
+def interaction_aliases(results: Results | Studies, one: str, two: str) -> str:
+    """Return the sentence of `aliases` on the interaction of two factors, named in either order."""
+    return aliases(results, f"{one} × {two}", f"{two} × {one}")
 
 
 def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measure: Measure) -> bool:

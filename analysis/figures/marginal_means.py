@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from aimlib.errors import UsageError, counted
 from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, rule, styled
-from analysis.figures.level_means import NUMBERS, basis, is_unbalanced, level_means, of_design
+from analysis.figures.level_means import NUMBERS, aliases, basis, is_unbalanced, level_means, of_design
 from analysis.figures.levels import factor_columns
 from analysis.figures.measured import Measure, explained, legend_above, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import INK, MUTED
@@ -53,7 +53,8 @@ def marginal_means(
     if summary.empty:
         raise UsageError(f"no run has {measure.short} yet; there is nothing to draw")
     figure = draw(summary, measure, ax)
-    return figure if ax is not None else explained(figure, TITLE, caption(summary, measure, alpha) + beside)
+    words = caption(summary, measure, alpha) + aliases(results, *columns) + beside
+    return figure if ax is not None else explained(figure, TITLE, words)
 
 
 def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:

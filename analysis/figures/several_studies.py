@@ -91,7 +91,7 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, first: float, width: float, colou
 
 
 def _handles(found: Across) -> dict[str, Line2D]:
-    delta = found.measure.in_unit(found.measure.decimal(found.delta))
+    delta = found.measure.margin(found.delta)
     hollow: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": MUTED}
     return {
         "the study alone": Line2D([], [], color=INK, marker="o", markersize=5, linewidth=2.6),
@@ -102,7 +102,9 @@ def _handles(found: Across) -> dict[str, Line2D]:
 
 def caption(found: Across) -> str:
     """Return what is drawn and what partial pooling assumes."""
+    without = f" {found.without}." if found.left_out else ""
     return (
         f"{number_format.level(found.effects[0].alpha)} intervals of mean differences, {len(found.names)} studies. "
         f"{found.assumptions[2]} The row “a further setting” shows where the effect of a further draw is expected."
+        + without
     )

@@ -203,12 +203,14 @@ def _spread_that_hides(comparison: Comparison, gap: float) -> float | None:
 
 def failed_words(found: Sequence[Collapse]) -> str:
     """Return which runs failed, in a sentence; empty if none did."""
-    if not found:
-        return ""
+    return f"Of the compared runs, {failed_runs(found)}." if found else ""
+
+
+def failed_runs(found: Sequence[Collapse]) -> str:
+    """Return which runs failed, inside a sentence: ``aim with seed 3 collapsed``; empty if none did."""
     trained = [each for each in found if each.why not in NOT_TRAINED]
     parts = [(trained, "collapsed"), ([each for each in found if each not in trained], "did not train")]
-    said = [f"{_runs(each)} {word}" for each, word in parts if each]
-    return f"Of the compared runs, {number_format.listing(said)}."
+    return number_format.listing([f"{_runs(each)} {word}" for each, word in parts if each])
 
 
 def _runs(found: Sequence[Collapse]) -> str:

@@ -183,7 +183,7 @@ def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     after = max(frozen) + 1
     added = now[len(frozen) :]
     if added != list(range(after, after + len(added))):
-        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen: {after}, ...")]
+        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen, from {after} on")]
     return []
 
 
@@ -228,4 +228,4 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
 
 
 def _short(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds[:8])) + (", ..." if len(seeds) > 8 else "")
+    return ", ".join(map(str, seeds[:8])) + (f" and {len(seeds) - 8} more" if len(seeds) > 8 else "")

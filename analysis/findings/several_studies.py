@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.reading.factors import options
-from analysis.statistics.across import Across
+from analysis.statistics.across import Across, LeftOut
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.interval import Interval, t_interval
 from analysis.statistics.multiplicity import holm
@@ -35,26 +36,63 @@ _WORDS = {"dataset": "data set", "classes": "classes", "image_size": "image size
 def across(*studies: Findings) -> Across:
     """Return the primary comparisons of several studies together.
 
+    A study whose own verdict is withheld, screening only or an error is left out; the findings name it.
+
     Raises
     ------
-    UsageError: fewer than two studies; one has no primary comparison of two pairs; two have the same setting or share
-        runs; or they ask different questions: claim, protocol, what is studied, options of the treatment, measure,
-        smallest effect or level differ.
+    UsageError: fewer than two studies, or than two with a verdict of their own; one lacks a treatment or a baseline;
+        two have the same setting or share runs; or they ask different questions: claim, protocol, what is studied,
+        options of the treatment, measure, smallest effect or level differ.
     """
     if len(studies) < 2:
         raise UsageError(f"{counted(len(studies), 'study')} given; give at least two studies that ask one question")
+    primaries = [_primary(findings) for findings in studies]
     _refuse_other_questions(studies)
     _refuse_what_is_not_independent(studies)
-    primaries = [_primary(findings) for findings in studies]
+    named = [_Named(*each) for each in zip(_names([s.results.plan for s in studies]), studies, primaries, strict=True)]
+    decided = [each for each in named if each.primary.verdict.decided]
+    left_out = tuple(each.left_out for each in named if not each.primary.verdict.decided)
+    if len(decided) < 2:
+        raise UsageError(_nothing_to_pool(named, len(decided)))
+    return _together(decided, left_out)
+
+
+class _Named(NamedTuple):
+    """A study with its name among the others, and its primary comparison."""
+
+    name: str
+    findings: Findings
+    primary: Comparison
+
+    @property
+    def study(self) -> str:
+        return str(self.findings.results.directory)
+
+    @property
+    def left_out(self) -> LeftOut:
+        return LeftOut(self.name, self.study, self.primary.interval.n, self.primary.verdict.text)
+
+
+def _nothing_to_pool(named: Sequence[_Named], decided: int) -> str:
+    said = "; ".join(f"{each.name} ({each.study}): {each.primary.verdict.text}" for each in named)
+    return (
+        f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has a verdict of its own. {said}. Run "
+        "more seeds where pairs are missing, and read `ablate report` of the others"
+    )
+
+
+def _together(decided: Sequence[_Named], left_out: tuple[LeftOut, ...]) -> Across:
+    """Return what studies with a verdict of their own say together."""
+    studies, primaries = [each.findings for each in decided], [each.primary for each in decided]
     levels = [each.interval.alpha for each in primaries if each.interval.bounded]
     alpha = min(levels, default=studies[0].results.plan.looks.alpha)
     effects = tuple(_at_level(each, alpha) for each in primaries)
-    delta, plans = primaries[0].delta, [findings.results.plan for findings in studies]
+    delta = primaries[0].delta
     narrow, middle, wide = (partial_pooling(effects, delta, factor * _SCALE * delta) for factor in (0.5, 1.0, 2.0))
     p = tuple(each.p_looks for each in primaries)
     return Across(
-        names=_names(plans),
-        studies=tuple(str(findings.results.directory) for findings in studies),
+        names=tuple(each.name for each in decided),
+        studies=tuple(each.study for each in decided),
         verdicts=tuple(map(_verdict, studies, primaries)),
         effects=effects,
         mean=equal_weight_mean(effects),
@@ -67,9 +105,10 @@ def across(*studies: Findings) -> Across:
         p=p,
         p_holm=tuple(holm(p)),
         delta=delta,
-        level=plans[0].looks.alpha,
-        notes=tuple(_notes(studies)),
+        level=studies[0].results.plan.looks.alpha,
+        notes=tuple(_notes(decided)),
         measure=studies[0].measure,
+        left_out=left_out,
     )
 
 
@@ -179,7 +218,8 @@ def _name(scope: Mapping[str, object], varied: Sequence[str]) -> str:
     return ", ".join(units.get(key, "{}").format(scope[key]) for key in varied)
 
 
-def _notes(studies: Sequence[Findings]) -> list[str]:
+def _notes(decided: Sequence[_Named]) -> list[str]:
+    studies = [each.findings for each in decided]
     plans = [findings.results.plan for findings in studies]
     notes = []
     if len({plan.scope.classes for plan in plans}) > 1 or len({plan.scope.dataset for plan in plans}) > 1:
@@ -193,6 +233,7 @@ def _notes(studies: Sequence[Findings]) -> list[str]:
             "Studies with several looks stop when their mean is large, so means over studies are a little too far "
             "from 0."
         )
+    notes += [f"{each.name}: {caution}" for each in decided for caution in each.findings.cautions]
     return notes
 
 
@@ -210,15 +251,16 @@ def _sizes(studies: Sequence[Findings]) -> list[str]:
 def _verdict(findings: Findings, primary: Comparison) -> str:
     """Return a verdict with its limits."""
     limits = ["unstable training"] if primary.unstable else []
+    limits += [findings.failed_runs] if findings.failed_runs else []
+    limits += ["test data chose the epochs"] if findings.oracle else []
     limits += ["a proxy, which does not test the claim"] if findings.proxy else []
     limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []
-    return primary.verdict.text + (f" ({', '.join(limits)})" if limits else "")
+    return primary.verdict.text + (f" ({'; '.join(limits)})" if limits else "")
 
 
 def _primary(findings: Findings) -> Comparison:
-    primary = findings.primary
-    if primary is None or primary.interval.n < 2:
+    if findings.primary is None:
         raise UsageError(
-            f"{findings.results.directory}: fewer than two complete pairs of treatment and baseline; run more seeds"
+            f"{findings.results.directory}: no comparison of a treatment with a baseline; give studies that have both"
         )
-    return primary
+    return findings.primary

@@ -16,7 +16,7 @@ from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
 from analysis.findings import contradicted
 from analysis.findings.alike_runs import alike_runs
-from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
+from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_runs, failed_words, not_excluded
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.robust_readings import robust_of
@@ -195,8 +195,22 @@ class Findings:
     @property
     def failed(self) -> str:
         """Which runs of the primary comparison collapsed or did not train, in a sentence; empty if none did."""
+        return failed_words(self._failures_of_primary)
+
+    @property
+    def failed_runs(self) -> str:
+        """The same inside a sentence."""
+        return failed_runs(self._failures_of_primary)
+
+    @property
+    def _failures_of_primary(self) -> list[Collapse]:
         primary = self.primary
-        return "" if primary is None else failed_words([c for c in self.collapses if c.comparison == primary.name])
+        return [] if primary is None else [each for each in self.collapses if each.comparison == primary.name]
+
+    @property
+    def oracle(self) -> bool:
+        """Whether test data chose the epoch of a run."""
+        return bool(self.results.runs["selection_oracle"].fillna(False).any())
 
     @cached_property
     def checks(self) -> pd.DataFrame:
@@ -298,9 +312,8 @@ class Findings:
         That is whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where none did,
         which failure rate the pairs do not exclude.
         """
-        oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
         beside = "" if self.procedure == FIRST else self._beside
-        return self._ruling + beside + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
+        return self._ruling + beside + (" Oracle: test data chose the epochs." if self.oracle else "") + self._standing
 
     @property
     def _beside(self) -> str:

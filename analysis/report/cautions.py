@@ -143,7 +143,7 @@ def _scope(findings: Findings) -> Iterator[Caution]:
         yield Caution("Outside the scope of the claim: " + "; ".join(findings.reasons) + ".")
     delta = findings.results.plan.delta_pp
     if findings.claim is not None and findings.measure.is_accuracy and findings.claim.delta_pp != delta:
-        own, declared = (number_format.decimal(d) for d in (delta, findings.claim.delta_pp))
+        own, declared = (number_format.exact(d) for d in (delta, findings.claim.delta_pp))
         yield Caution(f"The study’s smallest effect of interest is {own} pp; that of the claim file is {declared} pp.")
 
 

@@ -137,7 +137,7 @@ def _inference(findings: Findings) -> str:
     gain = next(iter(findings.reported.values()), None)
     against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
     measure = findings.measure
-    delta = measure.in_unit(measure.decimal(plan.delta_pp))
+    delta = measure.margin(plan.delta_pp)
     side = ", control minus treatment, so that a gain is positive" if measure.lower_is_better else ""
     further = any(c.family == "variant" for c in findings.family.comparisons)
     holm = (

@@ -29,7 +29,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
             f"{training_code.network_words(plan)}{protocol}",
         ),
         *([] if plan.measure.is_accuracy else [("Measure", f"{plan.measure.words}; {plan.measure.better} is better")]),
-        ("Smallest effect of interest δ", plan.measure.in_unit(plan.measure.decimal(plan.delta_pp))),
+        ("Smallest effect of interest δ", plan.measure.margin(plan.delta_pp)),
         ("Design", f"{arms} × {seeds}, {counted(len(plan.runs), 'run')} planned, paired by seed"),
         ("Looks", _looks(plan.looks)),
         ("Analysis plan", _freeze(findings)),

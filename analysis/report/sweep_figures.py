@@ -18,7 +18,7 @@ from analysis.figures.interaction import MOST_LINES
 from analysis.figures.interaction import TITLE as INTERACTION
 from analysis.figures.interaction import caption as interaction_caption
 from analysis.figures.interaction import draw as draw_interaction
-from analysis.figures.level_means import of_design
+from analysis.figures.level_means import aliases, interaction_aliases, of_design
 from analysis.figures.levels import factor_columns
 from analysis.figures.marginal_means import TITLE as MEANS
 from analysis.figures.marginal_means import caption as means_caption
@@ -64,11 +64,12 @@ def _levels(findings: Findings, found: Sweep) -> Iterator[ReportFigure]:
     summary = means_summary(runs, columns, measure, alpha)
     if summary.empty:
         return
-    words = means_caption(summary, measure, alpha) + beside
+    words = means_caption(summary, measure, alpha) + aliases(results, *columns) + beside
     yield ReportFigure("marginal_means", MEANS, words, draw_means(summary, measure), summary)
     pair = strongest_pair(runs, columns, measure)
     if pair is None:
         return
+    beside = interaction_aliases(results, *pair) + beside
     cells = cells_summary(runs, *pair, measure, alpha)
     lines = pair if cells[pair[1]].nunique() <= cells[pair[0]].nunique() else pair[::-1]
     if cells[lines[1]].nunique() <= MOST_LINES:

@@ -12,6 +12,7 @@ from analysis import number_format
 from analysis.figures.measured import Measure, measure_of, measured_runs
 from analysis.findings.study import Findings
 from analysis.report.breadth import many_arms
+from analysis.statistics.effects import alias_words
 from analysis.statistics.ranking import ranking
 
 
@@ -139,6 +140,12 @@ def _strongest(found: Sweep) -> str:
     )
     return (
         f"{clear} of {counted(len(main), 'main effect')} of the factors {'has' if clear == 1 else 'have'} an interval "
-        f"without 0. The clearest effect is that of {row['factor']}: {row['level']} instead of {row['reference']} "
+        f"without 0. The clearest effect is that of {row['factor']}{_alias(row)}: {row['level']} instead of "
+        f"{row['reference']} "
         f"changes the {found.measure.short} by {number_format.points(row['effect'])}{unit}{interval}."
     )
+
+
+def _alias(row: pd.Series) -> str:
+    """Return the clause that names what the design does not tell an effect apart from; empty if nothing."""
+    return f", which this design does not tell apart from {alias_words(row['aliased'])}" if row["aliased"] else ""

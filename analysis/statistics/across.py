@@ -23,13 +23,31 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A study that counts nowhere, because it has no verdict of its own.
+
+    Attributes
+    ----------
+    name : by its setting, as in `Across.names`.
+    study : its directory.
+    n : complete pairs.
+    verdict : why it has none, in words.
+    """
+
+    name: str
+    study: str
+    n: int
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Across:
-    """Several studies together.
+    """Several studies together: those that have a verdict of their own.
 
     Attributes
     ----------
     names : of the studies, by the settings in which they differ.
-    verdicts : of the primary comparison of each, in words.
+    verdicts : of the primary comparison of each, in words, with its limits.
     effects : their mean differences, all at the level of the strictest, in the unit of the measure's differences.
     delta, level : smallest effect of interest; error of all looks of a study together.
     mean : of these studies, each counting the same.
@@ -39,6 +57,7 @@ class Across:
     improvement : probability that a run of the treatment is better than one of the control, with its interval's ends.
     p, p_holm : of every study, over its looks; adjusted for the number of studies.
     notes : what the reader has to know.
+    left_out : studies without a verdict of their own; no other attribute counts them.
     """
 
     names: tuple[str, ...]
@@ -58,16 +77,22 @@ class Across:
     level: float
     notes: tuple[str, ...] = ()
     measure: PrimaryMeasure = ACCURACY
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per study: its effect with interval, verdict, p-values, and the partially pooled effect."""
+        """One row per study: its effect with interval, verdict, p-values, and the partially pooled effect.
+
+        Studies that are left out come last, with their verdicts and without numbers.
+        """
         rows = [
             (study, name, e.n, e.mean, e.lower, e.upper, p, adjusted, verdict, *pooled)
             for study, name, e, p, adjusted, verdict, pooled in zip(
                 self.studies, self.names, self.effects, self.p, self.p_holm, self.verdicts, self._pooled, strict=True
             )
         ]
+        nothing = (float("nan"),) * 5
+        rows += [(each.study, each.name, each.n, *nothing, each.verdict, *nothing[:4]) for each in self.left_out]
         return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
 
     @property
@@ -94,12 +119,27 @@ class Across:
 
     @property
     def _verdicts(self) -> str:
-        each = "; ".join(f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True))
+        said = [*zip(self.names, self.verdicts, strict=True), *((each.name, each.verdict) for each in self.left_out)]
+        each = "; ".join(f"{name}: {text}" for name, text in said)
+        return ". ".join(filter(None, (each, self.without, self._positive)))
+
+    @property
+    def without(self) -> str:
+        """Which studies are left out and why, without a full stop; empty if none is."""
+        if not self.left_out:
+            return ""
+        names = number_format.listing([each.name for each in self.left_out])
+        have, own = ("it has", "its") if len(self.left_out) == 1 else ("they have", "their")
+        return f"Left out, because {have} no verdict of {own} own: {names}"
+
+    @property
+    def _positive(self) -> str:
         count, above = len(self.effects), sum(each.lower > 0 for each in self.effects)
         if count == 2:
-            return f"{each}. {'Positive on both' if self.all_positive else 'Not positive on both'}."
+            which = f" ({number_format.listing(list(self.names))})" if self.left_out else ""
+            return f"{'Positive on both' if self.all_positive else 'Not positive on both'}{which}."
         surely = sum(e.mean > 0 and p <= self.level for e, p in zip(self.effects, self.p_holm, strict=True))
-        return f"{each}. Positive in {above} of {count} settings, in {surely} after Holm's correction for their number."
+        return f"Positive in {above} of {count} settings, in {surely} after Holm's correction for their number."
 
     @property
     def _means(self) -> str:
@@ -129,7 +169,7 @@ class Across:
     @property
     def _pooling(self) -> str:
         below, within, above = (number_format.percent(share, 0) for share in self.pooled.further)
-        delta = self.measure.in_unit(self.measure.decimal(self.delta))
+        delta = self.measure.margin(self.delta)
         ends = sorted(number_format.percent(each.further_above_zero, 0) for each in (self.narrower, self.wider))
         return (
             f"In a further setting like these, by partial pooling: {above} % above {delta}, {within} % within ± "
@@ -145,7 +185,7 @@ class Across:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the readings of several studies assume."""
-        scale = self.measure.in_unit(self.measure.decimal(self.pooled.scale))
+        scale = self.measure.margin(self.pooled.scale)
         return (
             "The studies share no runs, and their seed effects are normal.",
             "The mean of these studies is about these settings and no others.",

@@ -22,9 +22,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from aimlib.errors import counted
+from analysis.number_format import listing
 from analysis.statistics.aliases import Model
 from analysis.statistics.interval import t_interval, t_p_value
 
+_NAMED = 3
+"""Number of aliases that a sentence names."""
 Setting = tuple[str, ...]
 """Label of the level of every factor, in the order of the factors."""
 COLUMNS = {
@@ -152,6 +156,24 @@ def _contrasts(layout: Layout) -> list[_Contrast]:
 def term_name(term: tuple[int, ...], factors: Sequence[str]) -> str:
     """Return the name of an effect: ``placement`` or ``placement × update``."""
     return " × ".join(factors[at] for at in term)
+
+
+def alias_words(aliased: str) -> str:
+    """Return a value of the column `aliased` inside a sentence: of many effects the first ones and their number."""
+    names = aliased.split(", ")
+    cut = len(names) > _NAMED + 1
+    return listing([*names[:_NAMED], counted(len(names) - _NAMED, "further effect")] if cut else names)
+
+
+def not_told_apart(layout: Layout) -> dict[str, str]:
+    """Return the effects that the arms do not tell from others, each with these: ``{"c": "a × b", "a × b": "c"}``."""
+    found: dict[str, dict[str, None]] = {}
+    for c in _contrasts(layout):
+        own = term_name(c.term, layout.factors)
+        for alias in filter(None, c.aliased.split(", ")):
+            found.setdefault(own, {})[alias] = None
+            found.setdefault(alias, {})[own] = None
+    return {name: ", ".join(others) for name, others in found.items()}
 
 
 def _averaged(contexts: Sequence[Sequence[tuple[str, int]]]) -> dict[str, float]:

@@ -18,6 +18,9 @@ from analysis.procedures import LATEST
 from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import READ, STOPPING, rows
 
+_CERTAIN = 100.0
+"""Non-centrality in critical values beyond which a t test has a power of 1 to the last bit."""
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -148,5 +151,7 @@ def power_of(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
     if np.isinf(critical):  # of a look that cannot decide
         return 0.0
     shift = abs(effect) * np.sqrt(n) / sd
+    if shift > _CERTAIN * max(1.0, float(critical)):  # nct is NaN far out
+        return 1.0
     # The lower tail as a survival function: nct.cdf can be NaN at large non-centrality.
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.sf(critical, n - 1, -shift))

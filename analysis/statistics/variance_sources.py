@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ _NAMES = {
     NOISE: "noise",
 }
 _NOTHING = (float("nan"), float("nan"))
+WIDEST = 0.75
+"""Part of the range of shares, 0 to 1, that the interval of a share may take up and still determine it."""
 
 
 def source_name(source: str) -> str:
@@ -65,6 +69,11 @@ class SourceVariance:
     share: float
     share_lower: float
     share_upper: float
+
+    @property
+    def determined(self) -> bool:
+        """Whether the seeds determine the share, see `determines`."""
+        return determines(self.share_lower, self.share_upper)
 
     @property
     def worth(self) -> float:
@@ -133,6 +142,20 @@ def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
     """
     wide = _ratio_width(1.0, n, alpha)
     return 1 / wide, wide
+
+
+def determines(lower: float, upper: float) -> bool:
+    """Return whether an interval determines a share: it is known and takes up at most .75 of the range from 0 to 1."""
+    return min(upper, 1.0) - min(lower, 1.0) <= WIDEST
+
+
+@cache
+def enough_seeds(alpha: float = 0.05) -> int:
+    """Return the smallest number of seeds that determines every share, whatever it is and however series correlate.
+
+    An interval from s / w to s w takes up most of the range from 0 to 1, 1 - 1 / w², where its upper end is 1.
+    """
+    return next(n for n in count(3) if 1 - uncorrelated_ratio(n, alpha)[0] ** 2 <= WIDEST)
 
 
 def _ratio_width(unshared: float, n: int, alpha: float) -> float:

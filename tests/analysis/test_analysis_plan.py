@@ -141,6 +141,13 @@ def test_seeds_that_are_added_are_the_next_ones(make_study):
     assert "the added seeds, 4, 17, are not the next ones" in examine(directory).headline
 
 
+def test_many_frozen_seeds_are_cut_without_a_row_of_dots(make_study):
+    directory = make_study(seeds=12)
+    rewrite(directory, lambda d: d["seeds"].reverse())
+    said = "the seeds do not begin with the frozen ones, 0, 1, 2, 3, 4, 5, 6, 7 and 4 more."
+    assert f"Exploratory: {said}" in compose(examine(directory)).cautions
+
+
 def test_a_control_that_came_later_is_exploratory_and_leaves_the_rest_confirmatory(make_study):
     directory = make_study()
     freeze(directory, BEFORE, without="frozen")

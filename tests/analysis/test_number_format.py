@@ -63,3 +63,21 @@ def test_significant_digits_are_those_of_rounding_and_have_no_exponent(value: fl
     text = number_format.significant(value, digits)
     assert "e" not in text
     assert math.isclose(float(text.replace(",", "")), float(f"{value:.{digits}g}"), rel_tol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.00"),
+        (0.5, "0.50"),
+        (0.125, "0.125"),
+        (1e-6, "0.000001"),
+        (2.5e-9, "0.0000000025"),
+        (10.0, "10.00"),
+        (1 / 3, "0.333333"),
+        (-0.001, "−0.001"),
+        (math.inf, "–"),
+    ],
+)
+def test_an_exact_number_has_as_many_decimals_as_it_needs(value: float, text: str) -> None:
+    assert number_format.exact(value) == text

@@ -107,7 +107,8 @@ def _comparisons(findings: Findings) -> Table:
     unreachable = unreachable if findings.otherwise is None else ""
     note = (
         f"Δ: {_difference(measure)}, with the t interval of the look that decides and the "
-        "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
+        "prediction interval of one further pair, with one seed for both arms, at its level. p: of that look alone; of "
+        "all looks together; and "
         "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
         "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
         f"stays{unreachable}. A verdict is "

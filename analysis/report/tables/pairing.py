@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.report.tables import Table
 from analysis.statistics.pairing_gain import Pairing
-from analysis.statistics.variance_sources import SourceVariance, Variances, source_name
+from analysis.statistics.variance_sources import WIDEST, SourceVariance, Variances, enough_seeds, source_name
 
 
 def pairing(findings: Findings) -> Table | None:
@@ -54,7 +57,8 @@ def by_source(findings: Findings) -> Table | None:
         "together. Share: of that, with the interval of Pitman and Morgan for two correlated series; shares need not "
         "sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval that contains 0 where "
         "sources may be additive; what no series varies is part of it. All intervals assume normal values. A variance "
-        f"with the others fixed is that at their fixed values. {said}"
+        f"with the others fixed is that at their fixed values. The seeds determine a share if its interval takes up at "
+        f"most {100 * WIDEST:.0f} of the points from 0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 
@@ -84,14 +88,32 @@ def _ends(lower: float, upper: float) -> str:
 
 
 def seeds_sentences(found: Variances) -> list[str]:
-    """Return what the shares mean for the number of seeds: what more seeds of one source alone never reveal."""
-    return [said for each in found.sources if each.source in ("init", "split") and (said := _seeds_of(found, each))]
+    """Return what the shares mean for the number of seeds: what more seeds of one source alone never reveal.
+
+    No consequence is drawn from a share that the seeds do not determine.
+    """
+    own = [each for each in found.sources if each.source in ("init", "split") and each.share == each.share]
+    open_ = [each for each in own if each.variance and not each.determined]
+    return [*_undetermined(found, open_), *(_seeds_of(found, each) for each in own if each not in open_)]
+
+
+def _undetermined(found: Variances, shares: Sequence[SourceVariance]) -> list[str]:
+    """Return that the seeds do not determine some shares; nothing without such shares."""
+    if not shares:
+        return []
+    names = number_format.listing([source_name(each.source) for each in shares])
+    seeds = counted(min(each.n for each in shares), "seed")
+    word, them = ("share", "it") if len(shares) == 1 else ("shares", "them")
+    return [f"{found.of}: {seeds} do not determine the {word} of the {names}, so nothing follows from {them}."]
 
 
 def _seeds_of(found: Variances, each: SourceVariance) -> str:
     name = source_name(each.source)
-    if each.share != each.share:
-        return ""
+    if not each.variance:
+        return f"{found.of}: varying the {name} alone changed nothing in {counted(each.n, 'seed')}."
+    if each.share >= 1 > each.share_lower:
+        ends = _ends(100 * each.share_lower, 100 * each.share_upper) + " %"
+        return f"{found.of}: varying the {name} alone shows as much variance as varying everything (share {ends})."
     if each.share >= 1:
         return (
             f"{found.of}: varying the {name} alone shows at least as much variance as varying everything, so the fixed "
@@ -99,10 +121,22 @@ def _seeds_of(found: Variances, each: SourceVariance) -> str:
         )
     if each.source == "split":
         return (
-            f"{found.of}: a study with one fixed {name} never reveals its {number_format.percent(each.share, 0)} % of "
-            f"the variance, however many seeds it has, and its mean keeps that of the one split as a bias."
+            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance "
+            f"(95 % interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
+            f"keeps that of the one split as a bias."
         )
     return (
-        f"{found.of}: more seeds of the {name} alone never reveal {number_format.percent(1 - each.share, 0)} % of the "
-        f"variance; the mean of any number of them is as uncertain as that of {each.worth:.1f} runs in which all vary."
+        f"{found.of}: more seeds of the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "
+        f"interval {_percents(1 - each.share_upper, 1 - each.share_lower)}); the mean of any number of them is as "
+        f"uncertain as that of {each.worth:.1f} runs in which all vary."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{number_format.percent(share, 0)} %"
+
+
+def _percents(lower: float, upper: float) -> str:
+    """Return the ends of an interval of a share of the whole, within 0 to 100 %."""
+    low, high = (number_format.percent(min(max(end, 0.0), 1.0), 0) for end in (lower, upper))
+    return f"{low} to {high} %"

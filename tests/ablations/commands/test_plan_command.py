@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from rich.console import Console
+from synthetic_study import FakeArm, FakeStudy, write_study
 
 from ablations.commands import plan_tables
 from ablations.commands.plan import plan
@@ -151,3 +152,53 @@ def test_a_width_must_be_a_positive_number(study, option):
 def test_a_spread_is_given_or_taken_from_results_not_both(study, tmp_path):
     with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
         plan(study(), timing=False, seed_sd=1.0, results=tmp_path)
+
+
+def pilot(directory, accuracies, **options):
+    arms = [FakeArm(name, name, accuracies=values) for name, values in accuracies.items()]
+    seeds = list(range(len(arms[0].accuracies)))
+    directory.mkdir()
+    made = FakeStudy(arms, seeds, claim=None, what="squeeze", looks=[5, 8], procedure=2, **options)
+    return write_study(directory, made, np.random.default_rng(0))
+
+
+BASE = [0.2 + 0.01 * (place % 4) for place in range(8)]
+
+
+def test_a_pilot_without_any_spread_is_refused(study, tmp_path):
+    constant = pilot(tmp_path / "constant", {"baseline": BASE, "aim": [each + 0.05 for each in BASE]}, images=1000)
+    with pytest.raises(UsageError, match="no difference differs from another; check that study, or give --seed-sd"):
+        plan(study({"seeds": 5}), results=constant, timing=False)
+
+
+def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_is_doubted(study, tmp_path):
+    values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
+    status = {("baseline", seed): "chance" for seed in range(4)}
+    found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
+    doubts = [warning for warning in found.warnings if warning.startswith("the spread is that of results to doubt: ")]
+    assert "the baseline trained in only" in doubts[0]
+    assert "baseline with seeds 0, 1, 2 and 3 did not train" in doubts[1]
+    sound = plan(study({"seeds": 5}), results=pilot(tmp_path / "sound", values), timing=False)
+    assert not any("to doubt" in warning for warning in sound.warnings)
+
+
+def test_a_tiny_spread_has_no_missing_chances_and_is_printed(study):
+    found = plan(study({"seeds": 5}), seed_sd=1e-9, timing=False)
+    assert (found.table["pairs_80"][found.table["effect"] > 0] <= 3).all()
+    assert found.by_look["shown"].notna().all()
+    assert found.curves["power"].notna().all()
+    text = printed(found)
+    assert "nan" not in text
+    assert "1e−09" in text
+
+
+def test_a_tiny_smallest_effect_is_told_from_no_effect(study):
+    text = printed(plan(study({"seeds": 5, "delta_pp": 1e-6}), timing=False))
+    rows = [line.split()[1] for line in text.splitlines() if line.strip().startswith("0.50 ")]
+    assert rows[:4] == ["0.00", "0.000001", "0.000002", "0.000005"]
+
+
+def printed(found):
+    stream = io.StringIO()
+    plan_tables.power(found, Console(file=stream, width=200), wide=True)
+    return stream.getvalue()

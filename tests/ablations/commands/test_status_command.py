@@ -12,7 +12,7 @@ import pytest
 from synthetic_study import ARMS, FakeStudy, write_study
 
 import analysis
-from ablations.commands.status import command
+from ablations.commands.status import command, status
 from analysis.findings.standing import standing
 
 
@@ -75,3 +75,13 @@ def test_the_hours_of_the_nodes_of_a_cluster_are_shown(tmp_path: Path, capsys: p
         (folder / f"{session}.nodes").write_text(json.dumps({"node_seconds": seconds}), encoding="ascii")
     command(str(tmp_path))
     assert "1.5 node-hours so far, in 2 sessions" in capsys.readouterr().out
+
+
+def test_it_says_that_rows_are_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, [])
+    command(str(tmp_path))
+    said = "A quick reading: rows are not proven here. `ablate verify` proves them."
+    assert said in capsys.readouterr().out
+    found = status(str(tmp_path))
+    assert said in repr(found)
+    assert said in found._repr_html_()

@@ -9,7 +9,10 @@ from scipy import stats
 from synthetic_study import ARMS, SCOPE, FakeArm
 
 import analysis
+from analysis.figures import forest
 from analysis.report.cautions import cautions
+from analysis.report.methods import methods
+from analysis.report.provenance import facts
 from analysis.report.sentences import remarks
 from analysis.statistics.interval import t_interval, unpaired_prediction
 from analysis.statistics.outcomes import largest_share, outcomes
@@ -143,6 +146,19 @@ def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
     assert high - low > 3 * (one.primary.further_pair[1] - one.primary.further_pair[0])
     assert "(The post) is not compatible" not in " ".join(remarks(two))
     assert "one further pair, with a seed of its own for each arm, is expected between" in " ".join(remarks(two))
+    assert "one further pair, with one seed for both arms, is expected between" in " ".join(remarks(one))
+    drawn = forest.caption(two.family.comparisons)
+    assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
+
+
+def test_a_tiny_smallest_effect_is_printed_with_the_decimals_that_it_needs(make_study):
+    findings = examine(make_study(delta_pp=1e-6, procedure=2))
+    assert "δ = 0.000001 pp" in forest.caption(findings.family.comparisons)
+    assert "smallest effect of interest of 0.000001 pp" in " ".join(methods(findings)[0])
+    assert ("Smallest effect of interest δ", "0.000001 pp") in facts(findings)
+    assert "smallest effect of interest is 0.000001 pp; that of the claim file is 1.00 pp" in " ".join(
+        each.text for each in cautions(findings)
+    )
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8, 0.95])

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic_study import SCOPE, FakeArm, run_id
 
 import ablations
 import analysis
+from ablations.commands.app import main
+from aimlib import records
 from aimlib.errors import UsageError
-from analysis.figures.several_studies import several_studies, summarise
+from analysis.figures.several_studies import caption, several_studies, summarise
 
 BASELINE: dict[str, Any] = {"seed": 0, "model": {"backbone": {"name": "resnet50", "depth": 50}}, "data": {"size": 224}}
 MEMORY: dict[str, Any] = {"name": "conv_ones", "channels": 64}
@@ -161,3 +165,104 @@ def test_the_level_is_that_of_the_strictest_study(make_study: Any) -> None:
     assert {each.alpha for each in found.effects} == {min(levels)}
     assert math.isclose(found.mean.alpha, min(levels))
     assert "stop when their mean is large" in " ".join(found.notes)
+
+
+def undecided(make_study: Any, why: str, number: int) -> Path:
+    """Return a study of another backbone whose own verdict is none, and why."""
+    scope = {**SCOPE, "backbone": "vgg13"}
+    options: dict[str, Any] = {"draw": number, "scope": scope, "first_seed": 10 * number, "procedure": 2}
+    planned, seeds = arms(0.03, backbone="vgg13"), [10 * number + place for place in range(6)]
+    if why == "screening only":
+        options |= {"seeds": 2, "looks": [5]}
+    elif why == "baseline trained":
+        options["status"] = {("baseline", seed): "chance" for seed in seeds[:3]}
+    elif why == "unbalanced":
+        options["status"] = {("aim", seeds[0]): "failed"}
+    elif why in ("no seed differs", "arms identical"):
+        apart = 0.05 if why == "no seed differs" else 0.0
+        planned[0].accuracies = [0.15 + 0.01 * place for place in range(6)]
+        planned[1].accuracies = [each + apart for each in planned[0].accuracies]
+    directory: Path = make_study(planned, **options)
+    return directory
+
+
+def rewrite(directory: Path, change: Any) -> None:
+    """Change the stored rows of a compacted study."""
+    for path in (directory / records.SEGMENTS).iterdir():
+        rows = [change(dict(row)) for row in pq.read_table(path).to_pylist()]
+        records.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+
+
+NO_VERDICT = ("screening only", "baseline trained", "unbalanced", "no seed differs", "arms identical")
+
+
+@pytest.mark.parametrize("why", NO_VERDICT)
+def test_a_study_without_a_verdict_of_its_own_is_named_and_counts_nowhere(
+    make_study: Any, three: list[Path], why: str
+) -> None:
+    alone = analysis.across(*examined(*three[:2]))
+    found = analysis.across(*examined(undecided(make_study, why, 5), *three[:2]))
+    assert [each.name for each in found.left_out] == ["vgg13"]
+    assert why in found.left_out[0].verdict
+    assert found.names == alone.names
+    assert (found.mean, found.p_holm, found.improvement) == (alone.mean, alone.p_holm, alone.improvement)
+    assert found.pooled.means.tolist() == alone.pooled.means.tolist()
+    assert (
+        f"vgg13: {found.left_out[0].verdict}. Left out, because it has no verdict of its own: vgg13. " in found.sentence
+    )
+    assert "Positive on both (resnet50 and vgg16_bn). " in found.sentence
+    last = found.frame.iloc[-1]
+    assert (last["name"], last["verdict"]) == ("vgg13", found.left_out[0].verdict)
+    assert last[["mean", "lower", "upper", "p", "pooled_mean"]].isna().all()
+    assert caption(found).endswith("Left out, because it has no verdict of its own: vgg13.")
+
+
+@pytest.mark.parametrize("why", NO_VERDICT)
+def test_with_one_verdict_left_there_is_nothing_to_pool(make_study: Any, three: list[Path], why: str) -> None:
+    with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has a verdict of its own.*vgg13.*{why}"):
+        analysis.across(*examined(three[0], undecided(make_study, why, 5)))
+
+
+def test_studies_whose_rows_contradict_themselves_are_left_out(make_study: Any, three: list[Path]) -> None:
+    edited = study(make_study, 0.03, 6, backbone="vgg19")
+    rewrite(edited, lambda row: row | ({"config": '{"seed": 1000}'} if row["arm"] == "aim" else {}))
+    found = analysis.across(*examined(*three[:2], edited))
+    assert "withheld (stored rows contradict themselves" in found.left_out[0].verdict
+    assert found.names == ("resnet50", "vgg16_bn")
+    with pytest.raises(UsageError, match="nothing to pool: 1 of 2 studies"):
+        analysis.across(*examined(three[0], edited))
+
+
+def test_collapsed_runs_and_epochs_chosen_by_test_data_are_limits_of_a_study(
+    make_study: Any, three: list[Path]
+) -> None:
+    planned = arms(0.04, backbone="vgg19")
+    planned[0].accuracies = [0.150, 0.151, 0.05, 0.149, 0.152, 0.148]
+    planned[1].accuracies = [0.190, 0.191, 0.189, 0.192, 0.188, 0.19]
+    scope = {**SCOPE, "backbone": "vgg19"}
+    one = make_study(planned, draw=7, scope=scope, first_seed=70, images=2000, looks=[5, 6])
+    rewrite(one, lambda row: row | {"selection_oracle": True})
+    found = analysis.across(*examined(three[0], one))
+    assert "(baseline with seed 72 collapsed; test data chose the epochs; a proxy" in found.verdicts[1]
+    assert "collapsed" not in found.verdicts[0]
+
+
+def test_what_limits_the_verdict_of_a_study_stands_among_the_notes(make_study: Any, three: list[Path]) -> None:
+    one = study(make_study, 0.03, 8, backbone="vgg19")
+    rewrite(one, lambda row: row | ({"train_images": 9000} if row["arm"] == "aim" else {}))
+    cautions = analysis.examine(analysis.load(one)).cautions
+    assert cautions
+    found = analysis.across(*examined(three[0], one))
+    assert set(found.notes) >= {f"vgg19: {caution}" for caution in cautions}
+
+
+def test_studies_that_share_some_runs_are_refused_on_the_console(
+    make_study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = study(make_study, 0.02, 0)
+    other = make_study(arms(0.02, backbone="vgg16"), scope={**SCOPE, "backbone": "vgg16"}, first_seed=3)
+    monkeypatch.setattr("sys.argv", ["ablate", "across", str(one), str(other)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "share 6 runs, so they are not independent" in " ".join(capsys.readouterr().err.split())

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from synthetic_study import FakeArm
 
 import analysis
 from aimlib.config import STREAMS
+from analysis.figures.palette import PAPER
+from analysis.figures.variance_sources import caption, draw, summarise
 from analysis.findings.study import examine
 from analysis.load import load
+from analysis.report.tables.pairing import by_source
 from analysis.statistics.planned import planned_comparisons
 
 SEEDS = list(range(12))
@@ -92,3 +97,66 @@ def test_any_study_says_what_pairing_saved_and_keeps_its_verdict(make_study: Any
     assert found.pairing.n == len(pairs) == 12
     assert found.pairing.paired == pytest.approx(pairs["difference"].var())
     assert found.pairing.unpaired == pytest.approx(1e4 * (pairs["treatment"].var() + pairs["control"].var()))
+
+
+def first_seeds(number: int) -> list[FakeArm]:
+    """The arms with fewer seeds, drawn from other random numbers."""
+    rng, found = np.random.default_rng(15), arms()
+    for arm in found:
+        spread = next((SPREADS[source] for source in SOURCES if f"[{source}]" in arm.name), 0.01)
+        arm.accuracies = (arm.mean + rng.normal(0, spread, number)).tolist()
+    return found
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_study: Any, seeds: int) -> None:
+    found = examine(load(make_study(first_seeds(seeds), seeds, claim=None, images=10_000, looks=[5])), unproven=True)
+    table = by_source(found)
+    assert table is not None
+    for of in ("baseline", "aim", "aim − baseline"):
+        assert (
+            f"{of}: {seeds} seeds do not determine the shares of the validation split and initial values" in table.note
+        )
+    assert "with 36 seeds it always does" in table.note
+    words = caption(found.variance_sources)
+    assert "Hollow: the seeds do not determine the share" in words
+    assert f"aim: {seeds} seeds do not determine the largest share." in words
+    assert ("Arrow: the interval goes on beyond" in words) is (seeds == 3)
+    for said in (table.note, words):
+        assert not any(
+            claimed in said for claimed in ("never reveal", "as uncertain as", "at least as much", ": the largest")
+        )
+
+
+def test_intervals_that_are_cut_end_in_an_arrow_and_open_shares_are_hollow(make_study: Any) -> None:
+    found = examine(load(make_study(first_seeds(3), 3, claim=None, images=10_000, looks=[5])), unproven=True)
+    summary = summarise(found.variance_sources)
+    axes = draw(summary).axes[0]
+    end = axes.get_xlim()[1]
+    assert end > 100 * summary["share"].max()
+    assert summary["upper"].max() > end / 100
+    lines = [each for each in axes.collections if isinstance(each, LineCollection)]
+    ends = [
+        float(place) for each in lines for segment in each.get_segments() if len(segment) for place in segment[:, 0]
+    ]
+    assert max(ends) == end
+    points = [each for each in axes.collections if not isinstance(each, LineCollection)]
+    places = [[float(x) for x in np.ma.getdata(each.get_offsets())[:, 0]] for each in points]
+    assert sum(x == end for each in places for x in each) == int((summary["upper"] > end / 100).sum())
+    assert any(to_hex(colour) == PAPER.lower() for each in points for colour in each.get_facecolors())
+
+
+def test_a_determined_share_states_its_interval(study: Any) -> None:
+    found = examine(load(study), unproven=True)
+    note = by_source(found).note
+    share = next(each for each in found.variance_sources[1].sources if each.source == "init")
+    assert share.determined
+    if share.share < 1:
+        assert f"of the variance (95 % interval {100 * (1 - min(share.share_upper, 1)):.0f} to" in note
+
+
+def test_a_source_without_any_effect_is_said_to_change_nothing(make_study: Any) -> None:
+    planned = arms()
+    next(arm for arm in planned if arm.name == "aim[init]").accuracies = [0.4] * 12
+    found = examine(load(make_study(planned, 12, claim=None, images=4000)), unproven=True)
+    assert "aim: varying the initial values alone changed nothing in 12 seeds." in by_source(found).note

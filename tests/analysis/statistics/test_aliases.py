@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
-from analysis.statistics.effects import Layout, effects, estimable, half_width
+from analysis.figures import heatmap, interaction, marginal_means
+from analysis.report.sweep_figures import sweep_figures
+from analysis.report.sweeps import answers, sweep
+from analysis.statistics.effects import Layout, alias_words, effects, estimable, half_width
 
 LEVELS = ("low", "high")
 
@@ -174,3 +177,48 @@ def test_planted_effects_of_a_half_fraction_lie_in_their_intervals_at_the_stated
     assert held / studies >= 0.7 - 4 * np.sqrt(0.7 * 0.3 / studies), "all together"
     each = 1 - 0.3 / len(truth)
     assert abs(single / rows - each) < 4 * np.sqrt(each * (1 - each) / rows), "each at its own level"
+
+
+def factorial(directory: Path, *, whole: bool) -> analysis.Results:
+    """A study of three factors of which only a × b acts; unless whole, c is high where one of a and b is."""
+    rng, arms = np.random.default_rng(14), []
+    for a, b, c in product((0, 1), repeat=3):
+        if whole or c == a ^ b:
+            role = {(0, 0, 0): "baseline", (1, 1, 0): "aim"}.get((a, b, c), "other")
+            reached = [0.5 + 0.04 * (a ^ b) + 0.003 * each for each in rng.standard_normal(6)]
+            names = {"a": LEVELS[a], "b": LEVELS[b], "c": LEVELS[c]}
+            arms.append(FakeArm(f"m{a}{b}{c}", role, accuracies=reached, levels=names))
+    study = FakeStudy(arms, list(range(6)), looks=[5, 6], claim=None, what="squeeze", procedure=2, images=4000)
+    return analysis.load(write_study(directory, study, rng))
+
+
+def first_screen(results: analysis.Results) -> str:
+    return " ".join(sentence for _, sentence in answers(sweep(analysis.examine(results))))
+
+
+def captions(results: analysis.Results) -> list[str]:
+    findings = analysis.examine(results)
+    return [figure.caption for figure in sweep_figures(findings, sweep(findings))]
+
+
+def test_the_first_screen_and_the_captions_say_what_an_effect_is_not_told_apart_from(tmp_path: Path) -> None:
+    results = factorial(tmp_path / "half", whole=False)
+    assert "effect is that of c, which this design does not tell apart from a × b: high instead" in first_screen(
+        results
+    )
+    means, pair = captions(results)
+    assert means.endswith(" This design does not tell apart a from b × c; b from a × c; c from a × b.")
+    assert pair.endswith((" tell apart a × b from c.", " tell apart a × c from b.", " tell apart b × c from a."))
+    for drawn in (marginal_means(results), interaction(results, "b", "a"), heatmap(results, "a", "b")):
+        assert "This design does not tell apart" in " ".join(text.get_text() for text in drawn.texts).replace("\n", " ")
+
+
+def test_a_whole_factorial_says_nothing_of_aliases(tmp_path: Path) -> None:
+    results = factorial(tmp_path / "whole", whole=True)
+    assert not any("tell apart" in text for text in (first_screen(results), *captions(results)))
+
+
+def test_of_many_aliases_a_sentence_names_the_first_three() -> None:
+    assert alias_words("a × b") == "a × b"
+    assert alias_words("a, b, c, d") == "a, b, c and d"
+    assert alias_words("a, b, c, d, e") == "a, b, c and 2 further effects"

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.figures.classes import caption
 from analysis.statistics.classes import class_differences
 from analysis.statistics.images import crossed
 
@@ -86,3 +88,28 @@ def test_classes_of_one_run_have_no_spread_to_be_estimated() -> None:
     assert found["se"].tolist() == [0.0, 0.0]
     assert found["shrunken"].tolist() == pytest.approx([0.0, 50.0])
     assert found["label"].tolist() == [7, 4], "sorted by the shrunken difference"
+
+
+def summary(sizes: list[int], gains: list[float]) -> pd.DataFrame:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return class_differences(np.repeat(np.repeat(gains, sizes)[None, :], 2, axis=0), labels, {})
+
+
+def test_the_caption_says_where_most_classes_lie_on_the_other_side_of_the_whole() -> None:
+    text = caption(summary([20, 20, 20, 400], [-5.0, -4.0, -6.0, 3.0]), "aim − baseline")
+    assert (
+        "All images together give +1.96 pp, but 3 of 4 classes lie on the other side of 0 before shrinkage; the mean "
+        "over classes, each counting the same, is −3.00 pp." in text
+    )
+    assert "other side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "the mean alone"
+    assert "other side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
+def test_not_all_classes_can_lie_on_the_other_side_of_the_whole(sizes: list[int], seed: int) -> None:
+    """Both arms have the same test images, so a class weighs the same in both and Simpson's reversal is impossible."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x = 100.0 * rng.integers(-1, 2, (3, len(labels)))
+    raw = class_differences(x, labels, {})["raw"]
+    assert raw.min() - 1e-9 <= x.mean() <= raw.max() + 1e-9

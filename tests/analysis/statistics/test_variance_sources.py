@@ -11,9 +11,12 @@ from scipy import stats
 
 from analysis.statistics.pairing_gain import correlation_interval, pairing_gain
 from analysis.statistics.variance_sources import (
+    determines,
+    enough_seeds,
     ratio_interval,
     remainder_interval,
     source_table,
+    uncorrelated_ratio,
     variance_interval,
     variances,
 )
@@ -60,6 +63,26 @@ def test_the_interval_of_the_remainder_covers_at_least_at_the_stated_rate(extra:
         _, low, high = remainder_interval(together, parts)
         hits += low <= extra <= high
     assert hits / REPETITIONS > 0.95 - ERROR
+
+
+def test_a_share_is_determined_where_its_interval_leaves_a_quarter_of_the_range_out() -> None:
+    assert determines(0.2, 0.95)
+    assert determines(0.3, 40.0)
+    assert determines(1.2, 40.0)
+    assert not determines(0.2, 0.96)
+    assert not determines(0.00372, 232.0)
+    assert not determines(math.nan, math.nan)
+
+
+def test_enough_seeds_determine_every_share_and_one_less_does_not() -> None:
+    enough = enough_seeds()
+
+    def all_shares(n: int) -> bool:
+        low, high = uncorrelated_ratio(n)
+        return all(determines(share * low, share * high) for share in np.linspace(0.001, 1.2, 2000))
+
+    assert all_shares(enough)
+    assert not all_shares(enough - 1)
 
 
 def test_planted_variances_come_back() -> None:
