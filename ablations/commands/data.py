@@ -17,7 +17,7 @@ from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from aimlib.datasets.base import DatasetPlugin
-    from aimlib.datasets.packing import Progress
+    from aimlib.datasets.pixel_files import Progress
     from aimlib.datasets.summary import DataSummary
     from aimlib.datasets.verify import Finding
 

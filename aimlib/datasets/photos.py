@@ -14,7 +14,7 @@ from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.locations import without_comparing
-from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
+from aimlib.datasets.packed import Pack, Progress, folder_of, pack, pack_once
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 
@@ -138,26 +138,29 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        listing = self.used()
-        check_listing(listing, self.config.classes)
-        return pack(listing, self.recipe(), self.config.cache, progress)
+        return pack(self._checked(), self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photo is opened.
+        """Return the data with this fingerprint; if it is already packed here, no photo is looked at.
 
+        Where it is not, one of the processes that share the cache lists and packs the photos, and the others wait.
         The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         with without_comparing():
             where = self.whereabouts()
-        if where is not None:
-            root, variant = where
-            if self.config.exclude is not None:
-                variant = read_exclusions(self.config.exclude).variant(variant)
-            folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
-            if (found := open_known(folder, fingerprint)) is not None:
-                return found.data_set()
-        return self.load()
+        if where is None:
+            return self.load()
+        root, variant = where
+        if self.config.exclude is not None:
+            variant = read_exclusions(self.config.exclude).variant(variant)
+        folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
+        return pack_once(folder, fingerprint, self._checked, self.recipe()).data_set()
+
+    def _checked(self) -> PhotoListing:
+        listing = self.used()
+        check_listing(listing, self.config.classes)
+        return listing
