@@ -250,7 +250,11 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
         shutil.rmtree(replaced)
     else:
         temporary.rename(folder)
-    (folder / JOURNAL).unlink(missing_ok=True)
+    _forget(folder / JOURNAL)
+
+
+def _forget(journal: Path) -> None:
+    journal.unlink(missing_ok=True)
 
 
 def pixel_bytes(photos: int, recipe: Recipe) -> int:
