@@ -148,7 +148,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
 
 def _is_mended(listing: PhotoListing, recipe: Recipe, block: Block) -> bool:
     """Return whether a photo of a block that was broken no longer is, for instance because it may be read now."""
-    return any(photo.pixels is not None for photo in _photos(listing, list(block.broken), recipe))
+    return any(photo.pixels is not None for photo in decoded(listing, list(block.broken), recipe))
 
 
 def _write(
@@ -160,7 +160,7 @@ def _write(
     files: dict[str, PackedFile] = {}
     resumed = _resumed(folder, listing, recipe, journal, tally)
     for (name, split), file in zip(listing.splits.items(), resumed, strict=True):
-        photos = _photos(listing, split.paths[file.photos :], recipe)
+        photos = decoded(listing, split.paths[file.photos :], recipe)
         written = files[file.path.name] = file.write(photos, tally, journal)
         shapes = [list(shape) for shape in zip(file.shapes[::2], file.shapes[1::2], strict=True)]
         index[name] = {"names": split.paths, "labels": split.labels.tolist(), "shapes": shapes}
@@ -217,7 +217,9 @@ def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
         )
 
 
-def _photos(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iterator[Decoded]:
+def decoded(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iterator[Decoded]:
+    """Yield photos in order, read and converted by as many threads as there are cores."""
+
     def read(path: str) -> Decoded:
         content = b""
         try:

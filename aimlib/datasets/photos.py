@@ -106,6 +106,17 @@ class PhotoPlugin(DatasetPlugin):
             return listing
         return exclude(listing, read_exclusions(self.config.exclude))
 
+    def checked(self) -> PhotoListing:
+        """Return the photos that are packed.
+
+        Raises
+        ------
+        DataError: see `used` and `aimlib.datasets.listing.check_listing`.
+        """
+        listing = self.used()
+        check_listing(listing, self.config.classes)
+        return listing
+
     def notes(self) -> list[str]:
         """Return how many photos `exclude` leaves out, and why."""
         return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
@@ -138,7 +149,7 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        return pack(self._checked(), self.recipe(), self.config.cache, progress)
+        return pack(self.checked(), self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
@@ -158,9 +169,4 @@ class PhotoPlugin(DatasetPlugin):
         if self.config.exclude is not None:
             variant = read_exclusions(self.config.exclude).variant(variant)
         folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
-        return pack_once(folder, fingerprint, self._checked, self.recipe()).data_set()
-
-    def _checked(self) -> PhotoListing:
-        listing = self.used()
-        check_listing(listing, self.config.classes)
-        return listing
+        return pack_once(folder, fingerprint, self.checked, self.recipe()).data_set()
