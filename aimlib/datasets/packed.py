@@ -162,7 +162,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
     ------
     DataError: photos are missing.
     """
-    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.stamp())
+    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.first_stamp)
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -17,6 +20,27 @@ from aimlib.datasets.locations import without_comparing
 from aimlib.datasets.packed import Pack, Progress, folder_of, pack, pack_once
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
+
+_NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
+"""Options that say how photos are packed, and not which."""
+_listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """List every set of photos once, however often and with whatever recipe it is loaded inside.
+
+    A study with arms at several sizes would else have the same tree listed, and its photos compared, for every size.
+    Inside another `listed_once`, this one does nothing.
+    """
+    if _listed.get() is not None:
+        yield
+        return
+    token = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(token)
 
 
 class PhotoConfig(ComponentConfig):
@@ -107,14 +131,20 @@ class PhotoPlugin(DatasetPlugin):
         return exclude(listing, read_exclusions(self.config.exclude))
 
     def checked(self) -> PhotoListing:
-        """Return the photos that are packed.
+        """Return the photos that are packed; within `listed_once`, those of data that differs only in the recipe.
 
         Raises
         ------
         DataError: see `used` and `aimlib.datasets.listing.check_listing`.
         """
+        known = _listed.get()
+        key = f"{type(self).__qualname__} {self.config.model_dump_json(exclude=_NOT_OF_LISTING)}"
+        if known is not None and key in known:
+            return known[key]
         listing = self.used()
         check_listing(listing, self.config.classes)
+        if known is not None:
+            known[key] = listing
         return listing
 
     def notes(self) -> list[str]:
