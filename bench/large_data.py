@@ -1,0 +1,177 @@
+"""Does memory grow with the data set?
+
+Question: How many MiB of memory does it take to prepare 100,000 photos and to train on them for an epoch, and how much
+    more than 20,000 photos?
+
+Rivals: none; 2,000 photos show what the libraries and the network take.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bench.harness import ROOT, Answer, Asked, Goal, Row, main, row
+
+SIDE, SIZE = 64, 32
+"""Of a photo, and of a packed one, in pixels."""
+CLASSES, DIFFERENT = 20, 16
+"""Classes, and photos of each that differ in more than a comment."""
+TEST_EVERY = 20
+INTERVAL_S = 0.02
+CHILD = "import sys; from bench.large_data import child; child(*sys.argv[1:])"
+MOST_MIB = 1024
+MOST_BYTES = 1_000
+"""Of memory for one more photo: its path, label and what becomes of them."""
+HOW = (
+    "Anonymous is memory that only this process can free: all of it, Python and torch included (Linux, "
+    "/proc/self/smaps_rollup, Anonymous and Pss_Shmem, read every 20 ms). Mapped is the rest of what is resident: the "
+    "pack and the code of libraries, files whose pages the kernel drops when it needs room."
+)
+
+
+def measure(asked: Asked) -> Answer:
+    """Make trees of growing size, and let a process prepare each, and another one train on it."""
+    counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
+    rounds = 1 if asked.quick else 3
+    peaks: dict[tuple[str, int], list[float]] = {}
+    rows: list[Row] = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            _make(Path(folder) / "photos", count)
+            for what in ("prepare", "train"):
+                found = [_asked(what, folder, str(number)) for number in range(rounds)]
+                peaks[what, count] = [anonymous for anonymous, _ in found]
+                rows.append(row(f"{what}, {count:,} photos", "anonymous", peaks[what, count], "MiB"))
+                rows.append(row(f"{what}, {count:,} photos", "mapped", [mapped for _, mapped in found], "MiB"))
+    return Answer(rows, [goal for what in ("prepare", "train") for goal in _goals(what, peaks, counts)], [HOW])
+
+
+def _goals(what: str, peaks: dict[tuple[str, int], list[float]], counts: tuple[int, ...]) -> Iterator[Goal]:
+    few, many = counts[-2:]
+    most, less = (row("", "", peaks[what, count], "").figure for count in (many, few))
+    yield Goal(f"anonymous MiB to {what} {many:,} photos", most, MOST_MIB, "most")
+    growth = (most - less) * 2**20 / (many - few)
+    yield Goal(f"anonymous bytes per photo to {what}, from {few:,} photos to {many:,}", growth, MOST_BYTES, "most")
+
+
+def _make(root: Path, count: int) -> None:
+    """Write JPEGs of noise and shapes. Few are drawn; the others have the same pixels and another comment."""
+    draw = np.random.default_rng(0)
+    drawn = [[_drawn(draw, label) for _ in range(DIFFERENT)] for label in range(CLASSES)]
+    for split in ("train", "test"):
+        for label in range(CLASSES):
+            (root / split / f"class_{label:02d}").mkdir(parents=True)
+    for number in range(count):
+        label, split = number % CLASSES, "test" if number // CLASSES % TEST_EVERY == 0 else "train"
+        content, comment = drawn[label][number // CLASSES % DIFFERENT], f"{number:08d}".encode()
+        segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
+        path = root / split / f"class_{label:02d}" / f"photo_{number:08d}.jpg"
+        path.write_bytes(content[:2] + segment + content[2:])
+
+
+def _drawn(draw: np.random.Generator, label: int) -> bytes:
+    image = Image.fromarray(draw.integers(0, 128, (SIDE, SIDE, 3), dtype=np.uint8))
+    x, y = draw.integers(0, SIDE // 2, 2).tolist()
+    shape = ImageDraw.Draw(image)
+    (shape.ellipse if label % 2 else shape.rectangle)((x, y, x + 8 + label, y + 28 - label), fill=(200, 40 * (label % 5), 90))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _asked(what: str, folder: str, number: str) -> tuple[float, float]:
+    """Return the MiB, anonymous and mapped, that a process had at its peak."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, what, folder, number], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{what} failed:\n{done.stderr[-3000:]}")
+    anonymous, mapped = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {what}: {anonymous:.1f} MiB anonymous, {mapped:.1f} MiB mapped", file=sys.stderr, flush=True)
+    return anonymous, mapped
+
+
+def child(what: str, folder: str, number: str) -> None:
+    """Be the process: prepare the photos as number `number`, or train on the first that was prepared."""
+    from aimlib.registry import datasets
+
+    cache = Path(folder) / f"cache {number if what == 'prepare' else 0}"
+    options = {"name": "image_folder", "root": f"{folder}/photos", "classes": CLASSES, "size": SIZE, "cache": str(cache)}
+    plugin, known = datasets.create(datasets.parse(options)), cache / "fingerprint"
+    with _peak() as peak:
+        if what == "prepare":
+            known.parent.mkdir(exist_ok=True)
+            known.write_text(plugin.pack().manifest.fingerprint)
+        else:
+            _train(options, known.read_text())
+    print(json.dumps(peak))
+
+
+def _train(options: dict[str, object], fingerprint: str) -> None:
+    """Train for an epoch as a worker does: on data that it knows by its fingerprint."""
+    from aimlib.config import RunConfig
+    from aimlib.registry import datasets
+    from aimlib.training.loop import train
+
+    training = {
+        "epochs": 1,
+        "batch_size": 128,
+        "optimizer": {"name": "adam", "learning_rate": 1e-3},
+        "selection": "best_validation",
+        "validation_fraction": 0.1,
+    }
+    model = {"backbone": {"name": "small_resnet", "widths": [4, 4, 8], "stem_stride": 2}}
+    config = RunConfig.parse({"data": options, "model": model, "training": training, "seed": 0})
+    data = datasets.create(config.data).load_known(fingerprint)
+    outcome = train(config, data)
+    print(outcome.epochs[-1], file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _peak() -> Iterator[list[float]]:
+    """Yield a list that holds, at the end, the most MiB of this process: anonymous, and mapped."""
+    most, over = [0.0, 0.0], threading.Event()
+
+    def watch() -> None:
+        while True:
+            ended = over.wait(INTERVAL_S)
+            most[:] = map(max, most, _resident())
+            if ended:
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _resident() -> tuple[float, float]:
+    found = {}
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
+        name, amount, *_ = line.split()
+        found[name.rstrip(":")] = int(amount) / 1024
+    own = found["Anonymous"] + found["Pss_Shmem"]
+    return own, found["Rss"] - own
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)
