@@ -48,14 +48,13 @@ HOW = (
 def measure(asked: Asked) -> Answer:
     """Make trees of growing size, and let a process prepare each, and another one train on it."""
     counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
-    rounds = 1 if asked.quick else 3
     peaks: dict[tuple[str, int], list[float]] = {}
     rows: list[Row] = []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             _make(Path(folder) / "photos", count)
             for what in ("prepare", "train"):
-                found = [_asked(what, folder, str(number)) for number in range(rounds)]
+                found = [_asked(what, folder)]
                 peaks[what, count] = [anonymous for anonymous, _ in found]
                 rows.append(row(f"{what}, {count:,} photos", "anonymous", peaks[what, count], "MiB"))
                 rows.append(row(f"{what}, {count:,} photos", "mapped", [mapped for _, mapped in found], "MiB"))
@@ -89,16 +88,18 @@ def _drawn(draw: np.random.Generator, label: int) -> bytes:
     image = Image.fromarray(draw.integers(0, 128, (SIDE, SIDE, 3), dtype=np.uint8))
     x, y = draw.integers(0, SIDE // 2, 2).tolist()
     shape = ImageDraw.Draw(image)
-    (shape.ellipse if label % 2 else shape.rectangle)((x, y, x + 8 + label, y + 28 - label), fill=(200, 40 * (label % 5), 90))
+    (shape.ellipse if label % 2 else shape.rectangle)(
+        (x, y, x + 8 + label, y + 28 - label), fill=(200, 40 * (label % 5), 90)
+    )
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-def _asked(what: str, folder: str, number: str) -> tuple[float, float]:
+def _asked(what: str, folder: str) -> tuple[float, float]:
     """Return the MiB, anonymous and mapped, that a process had at its peak."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, what, folder, number], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", CHILD, what, folder], capture_output=True, text=True, cwd=ROOT, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{what} failed:\n{done.stderr[-3000:]}")
@@ -107,12 +108,18 @@ def _asked(what: str, folder: str, number: str) -> tuple[float, float]:
     return anonymous, mapped
 
 
-def child(what: str, folder: str, number: str) -> None:
-    """Be the process: prepare the photos as number `number`, or train on the first that was prepared."""
+def child(what: str, folder: str) -> None:
+    """Be the process: prepare the photos, or train on them."""
     from aimlib.registry import datasets
 
-    cache = Path(folder) / f"cache {number if what == 'prepare' else 0}"
-    options = {"name": "image_folder", "root": f"{folder}/photos", "classes": CLASSES, "size": SIZE, "cache": str(cache)}
+    cache = Path(folder) / "cache"
+    options = {
+        "name": "image_folder",
+        "root": f"{folder}/photos",
+        "classes": CLASSES,
+        "size": SIZE,
+        "cache": str(cache),
+    }
     plugin, known = datasets.create(datasets.parse(options)), cache / "fingerprint"
     with _peak() as peak:
         if what == "prepare":

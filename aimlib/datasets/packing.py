@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def _write(
     for (name, split), file in zip(listing.splits.items(), resumed, strict=True):
         photos = decoded(listing, split.paths[file.photos :], recipe)
         written = files[file.path.name] = file.write(photos, tally, journal)
-        shapes = [list(shape) for shape in zip(file.shapes[::2], file.shapes[1::2], strict=True)]
+        shapes = file.shapes_of_photos()
         index[name] = {"names": split.paths, "labels": split.labels.tolist(), "shapes": shapes}
         shape = shapes if recipe.ragged else [len(shapes), recipe.size, recipe.size, 3]
         digest = split_digest(written.sha256, shape, split.labels, split.paths)
@@ -188,13 +188,23 @@ def _write(
         fingerprint=fingerprint(listing.classes, {name: split.digest for name, split in splits.items()}),
         decoder=_decoder(recipe),
     )
-    write_checksums(folder, manifest)
+    _refuse_overwritten(folder, resumed, write_checksums(folder, manifest))
     write_manifest(folder, manifest)
 
 
 def _refuse_changed(listing: PhotoListing, stamp: str) -> None:
     if listing.stamp() != stamp:
         raise DataError(f"{listing.name}: photos below {listing.root} changed while they were packed; try again")
+
+
+def _refuse_overwritten(folder: Path, files: Sequence[SplitFile], found: Mapping[str, str]) -> None:
+    """Refuse files that do not contain what was written to them."""
+    if wrong := [file.path.name for file in files if found[file.path.name] != file.checksum()]:
+        raise DataError(
+            f"{folder}: {', '.join(wrong)} was overwritten while it was packed, or the disk is damaged; if several "
+            f"machines share this cache, its file system may not lock files between machines: prepare the data on one "
+            f"of them first, or give every machine a cache of its own (AIM_CACHE_DIR)"
+        )
 
 
 def _broken_message(listing: PhotoListing, tally: Tally) -> str:

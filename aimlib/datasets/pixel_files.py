@@ -91,21 +91,31 @@ class SplitFile:
     def __init__(self, path: Path) -> None:
         self.path, self.bytes, self.photos = path, 0, 0
         self.shapes = array("I")
-        self._sha256 = hashlib.sha256()
+        self._sha256, self._checksum = hashlib.sha256(), xxhash.xxh3_128()
+
+    def checksum(self) -> str:
+        """Return the XXH3 of what has been written, by which the file is compared with it."""
+        return self._checksum.hexdigest()
+
+    def shapes_of_photos(self) -> list[list[int]]:
+        """Return [height, width] of every photo that was decoded; equal ones are the same list, to save memory."""
+        known: dict[tuple[int, int], list[int]] = {}
+        pairs = zip(self.shapes[::2], self.shapes[1::2], strict=True)
+        return [known.setdefault(pair, list(pair)) for pair in pairs]
 
     def take(self, block: Block) -> bool:
         """Go on after a block that was written before; return False, and do nothing, if it is not intact."""
-        sha256, checksum = self._sha256.copy(), xxhash.xxh3_128()
+        sha256, whole, checksum = self._sha256.copy(), self._checksum.copy(), xxhash.xxh3_128()
         with suppress(OSError), self.path.open("rb") as file:
             file.seek(self.bytes)
             left = block.bytes
             while left and (data := file.read(min(left, BLOCK))):
-                sha256.update(data)
-                checksum.update(data)
+                for digest in (sha256, whole, checksum):
+                    digest.update(data)
                 left -= len(data)
         if checksum.hexdigest() != block.checksum:
             return False
-        self._sha256 = sha256
+        self._sha256, self._checksum = sha256, whole
         self.bytes += block.bytes
         self.photos += block.photos
         self.shapes.extend(side for shape in block.shapes for side in shape)
@@ -133,8 +143,8 @@ class SplitFile:
         for photo in photos:
             tally.add(photo)
             data = _noted(block, photo)
-            checksum.update(data)
-            self._sha256.update(data)
+            for digest in (self._sha256, self._checksum, checksum):
+                digest.update(data)
             self.bytes += file.write(data)
             self.photos += 1
             if block.photos >= BLOCK_PHOTOS or block.bytes >= BLOCK_BYTES:

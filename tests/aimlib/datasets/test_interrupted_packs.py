@@ -310,6 +310,20 @@ def test_a_disk_that_is_full_is_told_and_the_pack_goes_on_when_there_is_room(
     assert content(pack) == content(dogs.plugin(size=160, cache=str(tmp_path / "whole")).pack())
 
 
+@pytest.mark.parametrize("how", ["flip", "append"])
+def test_a_file_that_another_machine_without_locks_overwrites_is_refused(dogs: Any, tmp_path: Path, how: str) -> None:
+    def meddle(_what: str, done: int, _total: int) -> None:
+        if done == 17:
+            path = unfinished_folder(folder_of(dogs, tmp_path / "cache")) / "train.pixels"
+            found = bytearray(path.read_bytes())
+            found[100] ^= 1
+            path.write_bytes(found if how == "flip" else path.read_bytes() + b"more")
+
+    with pytest.raises(DataError, match=r"train.pixels was overwritten.*lock files between machines"):
+        dogs.plugin().pack(meddle)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
 WAITING = """
 import sys, time
 from aimlib.datasets import pack_locks, pixel_files
