@@ -24,6 +24,7 @@ from aimlib.datasets.fingerprint import fingerprint
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.locations import cache_folder
 from aimlib.datasets.manifest import INDEX, MANIFEST, Manifest, damaged_files, read_manifest, write_manifest
+from aimlib.datasets.mapped_pixels import mapped
 from aimlib.datasets.pack_locks import held
 from aimlib.datasets.packing import BY_PILLOW, build, content_digest, unfinished_folder
 from aimlib.datasets.pixel_files import Progress
@@ -246,7 +247,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
             return None
         index = _read_index(folder, manifest)
         stored = stored_type(manifest.recipe.get("pixels", "whole"))
-        pixels = {split: _mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
+        pixels = {split: mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
     except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
         return None
     again = read_manifest(folder)
@@ -276,8 +277,3 @@ def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
         return None
     index: dict[str, Any] = json.loads(data)
     return index
-
-
-def _mapped(path: Path, stored: str) -> Pixels:
-    mapped: Pixels = np.asarray(np.memmap(path, dtype=stored, mode="r"))
-    return mapped
