@@ -56,5 +56,5 @@ def _time(plan: PackPlan) -> str:
     return (
         f"about {duration(max(1.0, plan.seconds))} for {counted(plan.photos_left, 'photo')}: an estimate from "
         f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this machine; "
-        f"a slow disk takes longer"
+        f"to write {readable_bytes(plan.bytes_left)} comes on top"
     )
