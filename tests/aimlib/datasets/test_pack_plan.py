@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +127,21 @@ def test_another_process_that_packs_them_now_is_named(dogs: Any) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     with held(folder):
         assert f"is being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
+    assert "is being packed" not in run(dogs, "--size", "8")
+
+
+def test_a_process_that_was_killed_while_it_packed_is_not_said_to_pack(dogs: Any, tmp_path: Path) -> None:
+    folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
+    folder.parent.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    holder = {"host": socket.gethostname(), "pid": ended.pid, "since": 1.7e9}
+    folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
+    assert "is being packed" not in run(dogs, "--size", "8")
+    holder["host"] = "another-machine"
+    folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
+    assert f"is being packed by process {ended.pid} of another-machine since 2023-11-1" in run(dogs, "--size", "8")
+    folder.with_name(f"{folder.name}.holder").write_text("{")
     assert "is being packed" not in run(dogs, "--size", "8")
 
 
