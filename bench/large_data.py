@@ -7,11 +7,11 @@ Rivals: none; 2,000 photos show what the libraries and the network take.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
-    medians of 1 rounds, 357 s in all.
+    medians of 1 rounds, 793 s in all.
 
-Reached: anonymous MiB to prepare 100,000 photos: 74.7 (≤ 1,024); anonymous bytes per photo to prepare, from 20,000
-    photos to 100,000: 468 (≤ 1,000); anonymous MiB to train 100,000 photos: 443 (≤ 1,024); anonymous bytes per photo
-    to train, from 20,000 photos to 100,000: 284 (≤ 1,000).
+Reached: anonymous MiB to prepare 100,000 photos: 74.8 (≤ 1,024); anonymous bytes per photo to prepare, from 20,000
+    photos to 100,000: 473 (≤ 1,000); anonymous MiB to train 100,000 photos: 441 (≤ 1,024); anonymous bytes per photo
+    to train, from 20,000 photos to 100,000: 210 (≤ 1,000).
 """
 
 from __future__ import annotations
