@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,7 +52,7 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Return whether it was a process of this machine that has ended."""
-        if self.host != socket.gethostname():
+        if self.host != socket.gethostname() or sys.platform == "win32":  # where signal 0 interrupts
             return False
         try:
             os.kill(self.pid, 0)
@@ -82,7 +83,8 @@ def held(folder: Path) -> Iterator[None]:
         _sign(folder)
         yield
     finally:
-        _holder_file(folder).unlink(missing_ok=True)
+        with suppress(OSError):
+            _holder_file(folder).unlink()
         lock.release()
 
 
