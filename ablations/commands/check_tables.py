@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ablations.commands.check_notes import aggregated, differing, differing_options
 from ablations.commands.check_result import Check
-from ablations.commands.console_tables import Table, room, show
+from ablations.commands.console_tables import Table, readable_bytes, room, show
 from ablations.commands.fact_table import say, show_facts, summary
 from ablations.planning.factors import combinations
 from ablations.planning.networks import has_network
@@ -184,22 +184,14 @@ def _disk(result: Check) -> str:
     found = result.disk
     arms: dict[str, list[str]] = {}
     for arm, size in found.checkpoints.items():
-        arms.setdefault(_bytes(size), []).append(arm)
+        arms.setdefault(readable_bytes(size), []).append(arm)
     each = ", ".join(f"{size} ({', '.join(names)})" for size, names in arms.items())
     if len(found.checkpoints) > _FEW_ARMS:
         sizes = found.checkpoints.values()
-        each = " to ".join(dict.fromkeys((_bytes(min(sizes)), _bytes(max(sizes)))))
-    together = f"up to {_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
+        each = " to ".join(dict.fromkeys((readable_bytes(min(sizes)), readable_bytes(max(sizes)))))
+    together = f"up to {readable_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
     together += ", and once more for the checkpoint before, which is kept too"
-    return f"checkpoints of {each}, {together}; {_bytes(found.predictions)} of predictions before compression"
-
-
-def _bytes(count: int) -> str:
-    """Return a number of bytes with three significant digits, such as 1.94 GB or 12.3 kB."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
+    return f"checkpoints of {each}, {together}; {readable_bytes(found.predictions)} of predictions before compression"
 
 
 def _numerics(tried: Numerics, console: Console, wide: bool) -> None:

@@ -34,6 +34,14 @@ _LEAST_IMPORTANT = ("run_id", "epochs_run", "seconds", "selected_epoch", "valida
 _MOST_IMPORTANT = ("directory", "arm", "seed", "status", "test_accuracy")
 
 
+def readable_bytes(count: int) -> str:
+    """Return a number of bytes with three significant digits, such as 1.94 GB or 12.3 kB."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
 def room(console: Console, wide: bool = False) -> int | None:
     """Return the cells of a line, or None without a limit: in pipes and logs, unless COLUMNS is set, and if `wide`."""
     if wide or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
 import typer
 
@@ -17,7 +17,8 @@ from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from aimlib.datasets.base import DatasetPlugin
-    from aimlib.datasets.packing import Progress
+    from aimlib.datasets.pack_plan import PackPlan
+    from aimlib.datasets.pixel_files import Progress
     from aimlib.datasets.summary import DataSummary
     from aimlib.datasets.verify import Finding
 
@@ -116,26 +117,57 @@ def _refuse_unwritable(option: str, file: Path) -> None:
         raise UsageError(f"{option}: there is no folder {file.absolute().parent}; make it, or give another place")
 
 
+@overload
 def prepare(
     name: str,
     root: str | None = None,
     size: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> DataSummary:
+    *,
+    plan: Literal[False] = False,
+) -> DataSummary: ...
+@overload
+def prepare(
+    name: str,
+    root: str | None = None,
+    size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    *,
+    plan: Literal[True],
+) -> PackPlan: ...
+def prepare(
+    name: str,
+    root: str | None = None,
+    size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    *,
+    plan: bool = False,
+) -> DataSummary | PackPlan:
     """Pack the photos of the data set `name` unless they are already packed, and return its summary.
+
+    Parameters
+    ----------
+    plan : pack nothing, and return what it will take: room, and time from a sample of the photos.
 
     Raises
     ------
     DataError: the data is missing or unusable.
+    UsageError: `plan` is asked of data that is not packed.
     """
+    from aimlib.datasets.pack_plan import plan_pack
     from aimlib.datasets.photos import PhotoPlugin
     from aimlib.datasets.summary import summarise
 
     plugin = create(name, settings, root=root, size=size)
-    if isinstance(plugin, PhotoPlugin):
-        plugin.pack(progress)
-    return summarise(plugin)
+    if plan:
+        if not isinstance(plugin, PhotoPlugin):
+            raise UsageError(f"{name}: has no photo files, so nothing is packed; leave --plan out")
+        return plan_pack(plugin)
+    packed = plugin.pack(progress) if isinstance(plugin, PhotoPlugin) else None
+    return summarise(plugin, packed)
 
 
 def info(
@@ -367,8 +399,22 @@ def _verify(
 
 
 @app.command("prepare")
-def _prepare(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
-    """Decode and resize all photos once, so that training can start without delay."""
+def _prepare(
+    name: Name,
+    root: Root = None,
+    size: Size = None,
+    settings: Settings = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Pack nothing; print the room and time that it will take.")
+    ] = False,
+) -> None:
+    """Decode and resize all photos once, so that training can start without delay; an interrupted one goes on."""
+    if plan:
+        from ablations.commands.pack_plan_lines import lines
+
+        for line in lines(prepare(name, root, size, parse_settings(settings), plan=True)):
+            _print(line)
+        return
     with _bars() as progress:
         summary = prepare(name, root, size, parse_settings(settings), progress)
     _print_head(summary)

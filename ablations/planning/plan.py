@@ -17,7 +17,7 @@ from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.datasets.exclusions import read_exclusions
-from aimlib.datasets.photos import PhotoConfig
+from aimlib.datasets.photos import PhotoConfig, listed_once
 from aimlib.errors import ConfigError, DataError, UsageError, counted
 from aimlib.registry import components_of, datasets
 from aimlib.training.own.config import OwnRunConfig
@@ -137,6 +137,7 @@ def _check_claim(study: StudyFile) -> None:
             raise ConfigError([f"{study.where}: claim: {error}"]) from error
 
 
+@listed_once()
 def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
     loaded: dict[str, DataSet] = {}
     found: dict[str, DataSet] = {}

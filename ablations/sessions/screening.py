@@ -31,6 +31,7 @@ from ablations.sessions import launch
 from ablations.sessions.result import SessionResult
 from ablations.spec.study import StudyFile, StudySource, read_study
 from ablations.store import ResultStore, files
+from aimlib.datasets.photos import listed_once
 from aimlib.errors import UsageError, warn_renamed
 from aimlib.paths import make_folder, place
 
@@ -89,7 +90,8 @@ def search_and_confirm(
     ------
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
-    found = _run(study, out, overrides, console=console, **options)
+    with listed_once():  # or else every session of the search lists the photos
+        found = _run(study, out, overrides, console=console, **options)
     return replace(found.session, trials=found.trials, confirmed=found.confirmed)
 
 

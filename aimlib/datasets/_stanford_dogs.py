@@ -15,8 +15,8 @@ from pydantic import Field
 from aimlib.datasets.dogs_lists import LISTS, read_listing
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.packing import Progress
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.datasets.pixel_files import Progress
 from aimlib.errors import DataError
 from aimlib.registry import datasets
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aimlib.datasets.dogs_lists import LISTS
 from aimlib.datasets.extraction import Limits, unpack
-from aimlib.datasets.packing import Progress
+from aimlib.datasets.pixel_files import Progress
 from aimlib.datasets.transfer import RemoteFile, RetryPolicy, fetch, mismatch
 from aimlib.errors import DataError, renamed
 

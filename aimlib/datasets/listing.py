@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ class PhotoListing:
         splits = {name: [list(split.paths), split.labels.tolist()] for name, split in self.splits.items()}
         text = json.dumps({"classes": list(self.classes), "splits": splits}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def first_stamp(self) -> str:
+        """The stamp when it was first asked for: one listing is compared with packs of several recipes.
+
+        DataError: see `stamp`.
+        """
+        return self.stamp()
 
     def stamp(self) -> str:
         """Return a hash of every photo's size and modification time, which is equal if no photo was touched.

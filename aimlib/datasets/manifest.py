@@ -79,8 +79,8 @@ class Manifest(Frozen):
         return found
 
 
-def write_checksums(folder: Path, manifest: Manifest) -> None:
-    """Write a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
+def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """Write and return a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
 
     They lie beside the manifest, because earlier versions refuse a manifest with more fields. The recipe is there as
     well: every other part of the manifest that decides is compared with something else.
@@ -91,6 +91,7 @@ def write_checksums(folder: Path, manifest: Manifest) -> None:
     temporary.write_text(json.dumps(content), encoding="ascii")
     share(temporary)
     temporary.replace(folder / CHECKSUMS)
+    return files
 
 
 def damaged_files(folder: Path, manifest: Manifest) -> list[str]:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from aimlib.datasets.fingerprint import fingerprint
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.locations import cache_folder
 from aimlib.datasets.manifest import INDEX, MANIFEST, Manifest, damaged_files, read_manifest, write_manifest
-from aimlib.datasets.packing import BY_PILLOW, Progress, build, content_digest
+from aimlib.datasets.mapped_pixels import mapped
+from aimlib.datasets.pack_locks import held
+from aimlib.datasets.packing import BY_PILLOW, build, content_digest, unfinished_folder
+from aimlib.datasets.pixel_files import Progress
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe, stored_type
 from aimlib.errors import DataError
-from aimlib.paths import make_folder, share
 
 __all__ = [
     "Pack",
@@ -39,6 +42,7 @@ __all__ = [
     "open_known",
     "pack",
     "pack_folder",
+    "pack_once",
 ]
 
 log = logging.getLogger(__name__)
@@ -113,17 +117,43 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
     ------
     DataError: photos are missing or undecodable, or the cache folder cannot be used.
     """
-    folder = pack_folder(listing, recipe, cache)
     found = find_pack(listing, recipe, cache)
     if found is not None:
         return found
-    try:
-        return _pack_locked(folder, listing, recipe, progress)
-    except OSError as error:
-        raise DataError(
-            f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
-            f"set data.cache or AIM_CACHE_DIR to another folder"
-        ) from error
+    folder = pack_folder(listing, recipe, cache)
+    with _told(folder, listing.name), held(folder):
+        return _made(folder, listing, recipe, progress)
+
+
+def pack_once(
+    folder: Path, known: str, listing: Callable[[], PhotoListing], recipe: Recipe, progress: Progress | None = None
+) -> Pack:
+    """Return the store in `folder` with the known fingerprint; where there is none, photos are listed and packed.
+
+    Of several processes, one lists and packs; the others wait for it and look at no photo.
+
+    Parameters
+    ----------
+    folder : of the store of that listing and recipe.
+    known : fingerprint; a store of other photos is returned nevertheless if these are the photos that are there.
+    listing : lists the photos; called only by the process that packs.
+
+    Raises
+    ------
+    DataError: see `pack`.
+    """
+    if (found := open_known(folder, known)) is not None:
+        return found
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder))
+        except OSError:  # a cache that only others may write
+            return pack(listing(), recipe, str(folder.parent), progress)
+        if (found := open_known(folder, known)) is not None:
+            return found
+        photos = listing()
+        with _told(folder, photos.name):
+            return _made(folder, photos, recipe, progress)
 
 
 def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
@@ -133,24 +163,32 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
     ------
     DataError: photos are missing.
     """
-    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.stamp())
+    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.first_stamp)
 
 
-def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
-    from filelock import FileLock  # noqa: PLC0415 -- needed only for building
+@contextmanager
+def _told(folder: Path, data: str) -> Iterator[None]:
+    """Say what to do if a store cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        kept = unfinished_folder(folder)
+        stays = f"; {kept} has what was packed so far, and the next try goes on with it" if kept.is_dir() else ""
+        raise DataError(
+            f"{folder.parent}: cannot pack {data} there: {error}; free some space or make it writable, or "
+            f"set data.cache or AIM_CACHE_DIR to another folder{stays}"
+        ) from error
 
-    make_folder(folder.parent)
-    lock = folder.with_name(f"{folder.name}.lock")
-    lock.touch()
-    share(lock)
-    with FileLock(lock):
-        content, stamp = listing.content(), listing.stamp()
-        found = _open(folder, content, stamp) or _restamped(folder, listing, content, stamp)
-        if found is not None:
-            return found
-        log.info("packing %d photos of %s into %s", len(listing.paths()), listing.name, folder)
-        build(folder, listing, recipe, progress)
-        built = _open(folder, content, listing.stamp())
+
+def _made(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
+    """Return the store, built unless another process has built it meanwhile; the caller holds its lock."""
+    content, stamp = listing.content(), listing.stamp()
+    found = _open(folder, content, stamp) or _restamped(folder, listing, content, stamp)
+    if found is not None:
+        return found
+    log.info("packing %d photos of %s into %s", len(listing.paths()), listing.name, folder)
+    build(folder, listing, recipe, stamp, progress)
+    built = _open(folder, content, stamp)
     if built is None:
         raise DataError(f"{folder}: changed by something else right after it was built; try again")
     return built
@@ -209,7 +247,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
             return None
         index = _read_index(folder, manifest)
         stored = stored_type(manifest.recipe.get("pixels", "whole"))
-        pixels = {split: _mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
+        pixels = {split: mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
     except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
         return None
     again = read_manifest(folder)
@@ -239,8 +277,3 @@ def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
         return None
     index: dict[str, Any] = json.loads(data)
     return index
-
-
-def _mapped(path: Path, stored: str) -> Pixels:
-    mapped: Pixels = np.asarray(np.memmap(path, dtype=stored, mode="r"))
-    return mapped

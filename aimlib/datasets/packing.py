@@ -8,8 +8,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from aimlib.datasets import decoding, fast_decoding
 from aimlib.datasets.decoding import DecodeError
 from aimlib.datasets.fingerprint import fingerprint, split_digest
-from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
+from aimlib.datasets.listing import PhotoListing, named
 from aimlib.datasets.manifest import (
     FORMAT,
     INDEX,
@@ -29,90 +28,87 @@ from aimlib.datasets.manifest import (
     write_checksums,
     write_manifest,
 )
+from aimlib.datasets.pack_journal import JOURNAL, Block, Journal
 from aimlib.datasets.parallel import ordered
-from aimlib.datasets.recipe import Pixels, Recipe
+from aimlib.datasets.pixel_files import Decoded, Progress, SplitFile, Tally
+from aimlib.datasets.recipe import Recipe
 from aimlib.errors import DataError, counted
 from aimlib.paths import share
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called as progress(name of the task, amount done, total amount)."""
-
 BY_PILLOW = "by_pillow"
 """Key of the index of a store of the fast decoder: why Pillow decoded a photo, by its path."""
 PENDING, REPLACED = ".building-", ".replaced-"
+UNFINISHED = "unfinished"
+"""End of the name of the folder of a build that can go on after an interruption."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One photo.
-
-    Attributes
-    ----------
-    content : SHA-256 of its bytes.
-    pixels : None if it cannot be decoded.
-    cause : why it cannot be decoded, or why the recipe's decoder did not decode it.
-    """
-
-    path: str
-    content: bytes
-    pixels: Pixels | None
-    cause: str = ""
-
-
-@dataclass
-class Tally:
-    """Running totals while photos are packed."""
-
-    progress: Progress | None
-    total: int
-    done: int = 0
-    content: Any = field(default_factory=hashlib.sha256)
-    broken: list[str] = field(default_factory=list)
-    by_pillow: dict[str, str] = field(default_factory=dict)
-
-    def add(self, photo: Decoded) -> None:
-        """Add `photo` to the totals."""
-        self.done += 1
-        self.content.update(photo.content)
-        if photo.pixels is None:
-            self.broken.append(f"{photo.path} ({photo.cause})")
-        elif photo.cause:
-            self.by_pillow[photo.path] = photo.cause
-        if self.progress is not None:
-            self.progress("packing", self.done, self.total)
-
-
-def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> None:
+def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
     """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
-    All files are written into a temporary folder next to it, which is renamed when it is complete.
+    All files are written into a folder next to it, which is renamed when it is complete. A build that was interrupted
+    leaves that folder, and the next one with the same photos and recipe goes on after the last intact block.
+
+    Parameters
+    ----------
+    stamp : of the listing, now.
 
     Raises
     ------
     DataError: a photo is missing, cannot be decoded, or changed meanwhile, or the disk is too small.
     """
     remove_leftovers(folder)
-    stamp = listing.stamp()
-    _check_space(folder.parent, listing, recipe)
-    temporary = folder.with_name(f"{folder.name}{PENDING}{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
-    share(temporary)
+    unfinished = unfinished_folder(folder)
+    journal = journal_of(folder, listing, recipe, stamp)
+    goes_on = journal.is_of_this_build()
+    if not goes_on:
+        _discard(unfinished, listing)
+    _check_space(folder.parent, listing, recipe, unfinished)
+    if not goes_on:
+        unfinished.mkdir()
+        share(unfinished)
+        journal.begin()
     try:
-        _write(temporary, listing, recipe, stamp, progress)
-        if listing.stamp() != stamp:
-            raise DataError(f"{listing.name}: photos below {listing.root} changed while they were packed; try again")
-        _put_in_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _write(unfinished, listing, recipe, stamp, journal, progress)
+        _refuse_changed(listing, stamp)
+    except DataError:  # of photos, so that nothing of it can be used
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _put_in_place(unfinished, folder)
+
+
+def unfinished_folder(folder: Path) -> Path:
+    """Return where the store `folder` is built, and remains if it is interrupted."""
+    return folder.with_name(f"{folder.name}{PENDING}{UNFINISHED}")
+
+
+def journal_of(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> Journal:
+    """Return the journal of the build of the store `folder` from these photos, whether or not there is one."""
+    given = {"format": FORMAT, "recipe": recipe.key(), "decoder": _decoder(recipe)}
+    return Journal(unfinished_folder(folder), {**given, "listing": listing.content(), "stamp": stamp})
+
+
+def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> int:
+    """Return how many photos an interrupted build of the store `folder` has packed; their pixels are not read."""
+    journal, unfinished = journal_of(folder, listing, recipe, stamp), unfinished_folder(folder)
+    if not journal.is_of_this_build():
+        return 0
+    photos, left = 0, {name: _length(unfinished / f"{name}.pixels") for name in listing.splits}
+    for block, _ in journal.blocks():
+        left[block.split] -= block.bytes
+        if left[block.split] < 0:
+            break
+        photos += block.photos
+    return photos
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the remains of interrupted builds of `folder`; the caller holds its lock."""
+    """Remove the remains of builds of `folder` that cannot go on; the caller holds its lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
-            shutil.rmtree(path)
+            if path != unfinished_folder(folder):
+                shutil.rmtree(path)
 
 
 def content_digest(listing: PhotoListing) -> str:
@@ -123,24 +119,56 @@ def content_digest(listing: PhotoListing) -> str:
     return content.hexdigest()
 
 
-def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
+def _discard(unfinished: Path, listing: PhotoListing) -> None:
+    if unfinished.exists():
+        log.warning("%s: begins anew, because the interrupted pack is of other photos or unreadable", listing.name)
+        shutil.rmtree(unfinished)
+
+
+def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journal, tally: Tally) -> list[SplitFile]:
+    """Return the files of all splits, each after the last block that is intact; remove whatever else is there."""
+    files = {name: SplitFile(folder / f"{name}.pixels") for name in listing.splits}
+    for block, place in journal.blocks():
+        if _is_mended(listing, recipe, block) or not files[block.split].take(block):
+            break
+        journal.keep_until(place)
+        tally.add_block(block)
+    for path in folder.iterdir():
+        if path not in (journal.path, *(file.path for file in files.values())):
+            path.unlink()
+    if tally.done:
+        log.warning(
+            "%s: goes on with an interrupted pack: %s of %s were already packed",
+            listing.name,
+            f"{tally.done:,}",
+            counted(tally.total, "photo"),
+        )
+    return list(files.values())
+
+
+def _is_mended(listing: PhotoListing, recipe: Recipe, block: Block) -> bool:
+    """Return whether a photo of a block that was broken no longer is, for instance because it may be read now."""
+    return any(photo.pixels is not None for photo in decoded(listing, list(block.broken), recipe))
+
+
+def _write(
+    folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, journal: Journal, progress: Progress | None
+) -> None:
     tally = Tally(progress, len(listing.paths()))
     index: dict[str, Any] = {}
     splits: dict[str, PackedSplit] = {}
     files: dict[str, PackedFile] = {}
-    for name, split in listing.splits.items():
-        path = folder / f"{name}.pixels"
-        shapes, files[path.name] = _write_pixels(path, _photos(listing, split, recipe), tally)
+    resumed = _resumed(folder, listing, recipe, journal, tally)
+    for (name, split), file in zip(listing.splits.items(), resumed, strict=True):
+        photos = decoded(listing, split.paths[file.photos :], recipe)
+        written = files[file.path.name] = file.write(photos, tally, journal)
+        shapes = file.shapes_of_photos()
         index[name] = {"names": split.paths, "labels": split.labels.tolist(), "shapes": shapes}
         shape = shapes if recipe.ragged else [len(shapes), recipe.size, recipe.size, 3]
-        digest = split_digest(files[path.name].sha256, shape, split.labels, split.paths)
+        digest = split_digest(written.sha256, shape, split.labels, split.paths)
         splits[name] = PackedSplit(photos=len(split.paths), digest=digest)
     if tally.broken:
-        raise DataError(
-            f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, remove them, or exclude them: `ablate data verify "
-            f"{listing.name} --fix FILE` writes a list for data.exclude"
-        )
+        raise DataError(_broken_message(listing, tally))
     if recipe.decoder == "fast":
         index[BY_PILLOW] = tally.by_pillow
         _say_what_pillow_decoded(listing, tally)
@@ -160,8 +188,32 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
         fingerprint=fingerprint(listing.classes, {name: split.digest for name, split in splits.items()}),
         decoder=_decoder(recipe),
     )
-    write_checksums(folder, manifest)
+    _refuse_overwritten(folder, resumed, write_checksums(folder, manifest))
     write_manifest(folder, manifest)
+
+
+def _refuse_changed(listing: PhotoListing, stamp: str) -> None:
+    if listing.stamp() != stamp:
+        raise DataError(f"{listing.name}: photos below {listing.root} changed while they were packed; try again")
+
+
+def _refuse_overwritten(folder: Path, files: Sequence[SplitFile], found: Mapping[str, str]) -> None:
+    """Refuse files that do not contain what was written to them."""
+    if wrong := [file.path.name for file in files if found[file.path.name] != file.checksum()]:
+        raise DataError(
+            f"{folder}: {', '.join(wrong)} was overwritten while it was packed, or the disk is damaged; if several "
+            f"machines share this cache, its file system may not lock files between machines: prepare the data on one "
+            f"of them first, or give every machine a cache of its own (AIM_CACHE_DIR)"
+        )
+
+
+def _broken_message(listing: PhotoListing, tally: Tally) -> str:
+    broken = [f"{path} ({cause})" for path, cause in tally.broken.items()]
+    return (
+        f"{listing.name}: {len(broken)} of {tally.total} photos below {listing.root} cannot be decoded: "
+        f"{named(broken)}; fetch them again, remove them, or exclude them: `ablate data verify {listing.name} --fix "
+        f"FILE` writes a list for data.exclude"
+    )
 
 
 def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
@@ -175,7 +227,9 @@ def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
         )
 
 
-def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterator[Decoded]:
+def decoded(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iterator[Decoded]:
+    """Yield photos in order, read and converted by as many threads as there are cores."""
+
     def read(path: str) -> Decoded:
         content = b""
         try:
@@ -187,26 +241,7 @@ def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterato
         except PermissionError as error:
             return Decoded(path, content, None, f"cannot be read: {error.strerror}; allow it with `chmod u+r`")
 
-    return ordered(read, split.paths)
-
-
-def _write_pixels(path: Path, photos: Iterator[Decoded], tally: Tally) -> tuple[list[list[int]], PackedFile]:
-    """Write the pixels of all photos in order; return the [height, width] of each, and the file."""
-    shapes: list[list[int]] = []
-    sha256, length = hashlib.sha256(), 0
-    with path.open("wb") as file:  # not a memory map: a full disk would kill the process instead of raising
-        for photo in photos:
-            tally.add(photo)
-            if photo.pixels is None:
-                continue
-            data = photo.pixels.tobytes()
-            sha256.update(data)
-            length += file.write(data)
-            shapes.append(list(photo.pixels.shape[:2]))
-        file.flush()
-        os.fsync(file.fileno())
-    share(path)
-    return shapes, PackedFile(bytes=length, sha256=sha256.hexdigest())
+    return ordered(read, paths)
 
 
 def _write_index(path: Path, index: dict[str, Any]) -> PackedFile:
@@ -227,18 +262,34 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
         shutil.rmtree(replaced)
     else:
         temporary.rename(folder)
+    _forget(folder / JOURNAL)
 
 
-def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
+def _forget(journal: Path) -> None:
+    journal.unlink(missing_ok=True)
+
+
+def pixel_bytes(photos: int, recipe: Recipe) -> int:
+    """Return the bytes of the pixels of so many packed photos; about those where photos differ in shape."""
+    each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
+    return int(photos * each * (1.5 if recipe.ragged else 1))
+
+
+def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe, unfinished: Path) -> None:
+    """Refuse to begin if the disk has no room for what is not yet in the folder of the build."""
     photos = len(listing.paths())
-    bytes_each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
-    needed = int(photos * bytes_each * (1.5 if recipe.ragged else 1.01))
+    there = sum(_length(unfinished / f"{name}.pixels") for name in listing.splits)
+    needed = int(pixel_bytes(photos, recipe) * 1.01) - there
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise DataError(
             f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
             f"{needed / 1e9:.1f} GB packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
         )
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _decoder(recipe: Recipe) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,9 +17,30 @@ from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.locations import without_comparing
-from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
+from aimlib.datasets.packed import Pack, Progress, folder_of, pack, pack_once
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
+
+_NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
+"""Options that say how photos are packed, and not which."""
+_listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """List every set of photos once, however often and with whatever recipe it is loaded inside.
+
+    A study with arms at several sizes would else have the same tree listed, and its photos compared, for every size.
+    Inside another `listed_once`, this one does nothing.
+    """
+    if _listed.get() is not None:
+        yield
+        return
+    token = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(token)
 
 
 class PhotoConfig(ComponentConfig):
@@ -106,6 +130,23 @@ class PhotoPlugin(DatasetPlugin):
             return listing
         return exclude(listing, read_exclusions(self.config.exclude))
 
+    def checked(self) -> PhotoListing:
+        """Return the photos that are packed; within `listed_once`, those of data that differs only in the recipe.
+
+        Raises
+        ------
+        DataError: see `used` and `aimlib.datasets.listing.check_listing`.
+        """
+        known = _listed.get()
+        key = f"{type(self).__qualname__} {self.config.model_dump_json(exclude=_NOT_OF_LISTING)}"
+        if known is not None and key in known:
+            return known[key]
+        listing = self.used()
+        check_listing(listing, self.config.classes)
+        if known is not None:
+            known[key] = listing
+        return listing
+
     def notes(self) -> list[str]:
         """Return how many photos `exclude` leaves out, and why."""
         return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
@@ -138,26 +179,24 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        listing = self.used()
-        check_listing(listing, self.config.classes)
-        return pack(listing, self.recipe(), self.config.cache, progress)
+        return pack(self.checked(), self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photo is opened.
+        """Return the data with this fingerprint; if it is already packed here, no photo is looked at.
 
+        Where it is not, one of the processes that share the cache lists and packs the photos, and the others wait.
         The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         with without_comparing():
             where = self.whereabouts()
-        if where is not None:
-            root, variant = where
-            if self.config.exclude is not None:
-                variant = read_exclusions(self.config.exclude).variant(variant)
-            folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
-            if (found := open_known(folder, fingerprint)) is not None:
-                return found.data_set()
-        return self.load()
+        if where is None:
+            return self.load()
+        root, variant = where
+        if self.config.exclude is not None:
+            variant = read_exclusions(self.config.exclude).variant(variant)
+        folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
+        return pack_once(folder, fingerprint, self.checked, self.recipe()).data_set()

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from aimlib.datasets.base import DatasetPlugin, ImageShape
 from aimlib.datasets.exclusions import read_exclusions
-from aimlib.datasets.listing import check_listing
-from aimlib.datasets.packed import find_pack, pack_folder
+from aimlib.datasets.packed import Pack, find_pack, pack_folder
 from aimlib.datasets.photos import PhotoPlugin
 
 
@@ -59,30 +58,41 @@ class DataSummary:
         return f"{self.train:,} training{own} and {self.test:,} test images"
 
 
-def summarise(plugin: DatasetPlugin) -> DataSummary:
+def summarise(plugin: DatasetPlugin, packed: Pack | None = None) -> DataSummary:
     """Return the summary of `plugin`'s data; photos are listed, not packed.
+
+    Parameters
+    ----------
+    packed : the packed photos, if the caller has just got them; then they are not listed again.
 
     Raises
     ------
     DataError: the data is missing or does not match the configuration.
     """
     if isinstance(plugin, PhotoPlugin):
-        return _summarise_photos(plugin)
+        return _summarise_listed(plugin) if packed is None else _summarise_packed(plugin, packed)
     data = plugin.load()
     labels = {name: images.labels for name, images in data.splits().items()}
     return _summary(plugin, data.classes, labels, data.fingerprint, None)
 
 
-def _summarise_photos(plugin: PhotoPlugin) -> DataSummary:
-    listing, recipe, cache = plugin.used(), plugin.recipe(), plugin.config.cache
-    check_listing(listing, plugin.config.classes)
-    found = find_pack(listing, recipe, cache)
+def _summarise_listed(plugin: PhotoPlugin) -> DataSummary:
+    listing, recipe, cache = plugin.checked(), plugin.recipe(), plugin.config.cache
+    if (found := find_pack(listing, recipe, cache)) is not None:
+        return _summarise_packed(plugin, found)
     labels = {name: split.labels for name, split in listing.splits.items()}
-    fingerprint = None if found is None else found.manifest.fingerprint
-    summary = _summary(plugin, listing.classes, labels, fingerprint, pack_folder(listing, recipe, cache))
-    if plugin.config.exclude is not None:
-        summary = replace(summary, excluded=str(read_exclusions(plugin.config.exclude)))
-    return summary if found is None else replace(summary, by_pillow=found.by_pillow())
+    summary = _summary(plugin, listing.classes, labels, None, pack_folder(listing, recipe, cache))
+    return replace(summary, excluded=_excluded(plugin))
+
+
+def _summarise_packed(plugin: PhotoPlugin, found: Pack) -> DataSummary:
+    labels = {name: np.array(found.index[name]["labels"], dtype=np.int64) for name in found.manifest.splits}
+    summary = _summary(plugin, found.manifest.classes, labels, found.manifest.fingerprint, found.folder)
+    return replace(summary, by_pillow=found.by_pillow(), excluded=_excluded(plugin))
+
+
+def _excluded(plugin: PhotoPlugin) -> str | None:
+    return None if plugin.config.exclude is None else str(read_exclusions(plugin.config.exclude))
 
 
 def _summary(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aimlib.datasets.base import Images
+from aimlib.datasets.mapped_pixels import announce
 from aimlib.training.pixel_format import FINE, WHOLE, format_of, to_floats
 
 _CHUNK = 128
@@ -61,6 +62,7 @@ def standardization(pixels: npt.NDArray[np.uint8 | np.uint16], indices: npt.NDAr
     channels, stored = pixels.shape[3], format_of(pixels)
     counts = np.zeros((channels, stored.values), dtype=np.int64)
     for start in range(0, len(indices), _CHUNK):
+        announce(pixels, indices[start : start + _CHUNK])
         chunk = pixels[indices[start : start + _CHUNK]]
         for channel in range(channels):
             counts[channel] += _histogram(chunk[..., channel].ravel())
@@ -96,6 +98,7 @@ def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.dev
 
     They keep that type, a quarter of the bytes, until augmentation or scaling turns them into floats.
     """
+    announce(images.pixels, indices)
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map is not modified
     labels = torch.from_numpy(images.labels[indices])
     return to_device(pixels, device).permute(0, 3, 1, 2), to_device(labels, device)

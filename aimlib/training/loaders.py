@@ -22,6 +22,7 @@ from torch import Tensor
 
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, Images
+from aimlib.datasets.mapped_pixels import announce
 from aimlib.training.inputs import load_batch, to_device
 
 Indices = npt.NDArray[np.int64]
@@ -156,6 +157,7 @@ def _whole(pixels_NHWC: npt.NDArray[np.uint8 | np.uint16], device: torch.device)
     whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
     images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))
     for start in range(0, len(pixels_NHWC), images):
+        announce(pixels_NHWC, np.arange(start, min(start + images, len(pixels_NHWC))))
         part = np.array(pixels_NHWC[start : start + images])
         whole_NHWC[start : start + images].copy_(torch.from_numpy(part))
     return whole_NHWC

@@ -41,3 +41,13 @@ def test_shared_data() -> None:
         for subject in ("aim", "ImageFolder, 1 worker each", "ImageFolder, 2 workers each"):
             assert any(line.startswith(f"all that input added, {trials}") and subject in line for line in lines)
     assert any(line.startswith("met ") and "packed pixels" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_large_data() -> None:
+    lines = asked("large_data").splitlines()
+    for what in ("prepare", "train"):
+        for held in ("anonymous", "mapped"):
+            assert any(line.startswith(f"{what}, 400 photos") and f"  {held} " in line for line in lines), (what, held)
+        assert any(line.startswith("met ") and f"anonymous MiB to {what} 400 photos" in line for line in lines)

@@ -1,0 +1,60 @@
+"""What `ablate data prepare --plan` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ablations.commands.console_tables import readable_bytes
+from ablations.spec.durations import duration
+from aimlib.errors import counted
+
+if TYPE_CHECKING:
+    from aimlib.datasets.pack_plan import PackPlan
+
+
+def lines(plan: PackPlan) -> Iterator[str]:
+    """Yield what packing will take, a line per fact."""
+    splits = ", ".join(f"{count:,} {split}" for split, count in plan.splits.items())
+    yield f"{plan.name}: {counted(plan.photos, 'photo')} ({splits})"
+    yield f"pack      {readable_bytes(plan.bytes)} at {plan.size} x {plan.size}, in {plan.folder}"
+    yield f"free      {readable_bytes(plan.bytes_free)} there{_lacking(plan)}"
+    yield f"state     {_state(plan)}"
+    yield f"time      {_time(plan)}"
+    if plan.undecodable:
+        path, cause = next(iter(plan.undecodable.items()))
+        yield (
+            f"broken    {len(plan.undecodable)} of these {plan.sampled} cannot be decoded, such as {path} ({cause}); "
+            f"`ablate data verify {plan.name}` checks all photos"
+        )
+
+
+def _lacking(plan: PackPlan) -> str:
+    lacking = plan.bytes_left - plan.bytes_free
+    if lacking <= 0:
+        return ""
+    return (
+        f": {readable_bytes(lacking)} too little; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
+    )
+
+
+def _state(plan: PackPlan) -> str:
+    said = {
+        "packed": "packed already, and up to date",
+        "missing": "not packed yet",
+        "outdated": "packed already, but lists or photos have changed or were touched since; if they differ, all are "
+        "packed again",
+        "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are packed, "
+        f"and `ablate data prepare` goes on there",
+    }[plan.state]
+    return said if plan.holder is None else f"{said}; is being packed by {plan.holder}"
+
+
+def _time(plan: PackPlan) -> str:
+    if not plan.photos_left:
+        return "none: there is nothing to pack"
+    return (
+        f"about {duration(max(1.0, plan.seconds))} for {counted(plan.photos_left, 'photo')}: an estimate from "
+        f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this machine; "
+        f"to write {readable_bytes(plan.bytes_left)} comes on top"
+    )

@@ -1,0 +1,100 @@
+"""Mapped pixels, also of files that are larger than the RAM.
+
+Batches are drawn at random. When a page that is not in the RAM is touched, the kernel reads what is around it as well,
+up to megabytes, which is good as long as the file will be in the RAM soon. If it does not fit, most of that is dropped
+before it is used. Files that do not fit are therefore read image by image: the kernel is told not to read around a page
+(MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same time.
+No pixel depends on it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.datasets.recipe import Pixels
+
+SHARE = 0.5
+"""Of the RAM that this process may use; a file that is larger is read image by image."""
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_GROUPS_OF_THIS_PROCESS = Path("/proc/self/cgroup")
+_by_image: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def mapped(path: Path, stored: str) -> Pixels:
+    """Return the values in a file, mapped read-only.
+
+    Parameters
+    ----------
+    stored : NumPy's name of their type.
+
+    Raises
+    ------
+    OSError, ValueError: the file cannot be mapped, or is empty.
+    """
+    pixels: Pixels = np.asarray(np.memmap(path, dtype=stored, mode="r"))
+    found = _map_of(pixels)
+    if found is not None and hasattr(mmap, "MADV_RANDOM") and len(found) > SHARE * ram_bytes():
+        found.madvise(mmap.MADV_RANDOM)
+        _by_image.add(found)
+    return pixels
+
+
+def announce(pixels: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> None:
+    """Let the kernel read images [images, height, width, channels] that are about to be used.
+
+    It does nothing for pixels that are not mapped, or from a file that fits into the RAM.
+    """
+    found = _map_of(pixels)
+    if found is None or found not in _by_image or not pixels.flags.c_contiguous or not len(indices):
+        return
+    first = pixels.ctypes.data - np.frombuffer(found, np.uint8).ctypes.data
+    starts = first + np.unique(indices) * pixels.strides[0]
+    for start, end in _ranges(starts // mmap.PAGESIZE * mmap.PAGESIZE, starts + pixels.strides[0]):
+        found.madvise(mmap.MADV_WILLNEED, start, end - start)
+
+
+def ram_bytes() -> float:
+    """Return the RAM that this process may use: that of the machine, or less if its control group has a limit."""
+    limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    with suppress(OSError, ValueError):
+        for line in _GROUPS_OF_THIS_PROCESS.read_text(encoding="ascii").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers in ("", "memory"):
+                folder, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+                limits += _limits(_CONTROL_GROUPS / folder, group.strip("/"), name)
+    return min(limits)
+
+
+def _limits(top: Path, group: str, name: str) -> list[float]:
+    """Return the limits of a control group and of those that contain it."""
+    found: list[float] = []
+    place = top / group
+    for folder in (place, *place.parents):
+        with suppress(OSError, ValueError):
+            found.append(float((folder / name).read_text(encoding="ascii")))  # "max" is none
+        if folder == top:
+            break
+    return found
+
+
+def _ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return ranges in ascending order, with those that touch or overlap made one."""
+    new = np.flatnonzero(starts[1:] > ends[:-1]) + 1
+    firsts, lasts = np.concatenate([[0], new]), np.concatenate([new - 1, [len(starts) - 1]])
+    return list(zip(starts[firsts].tolist(), ends[lasts].tolist(), strict=True))
+
+
+def _map_of(pixels: npt.NDArray[Any]) -> mmap.mmap | None:
+    """Return the map that an array is a view of, or None."""
+    found: Any = pixels
+    while isinstance(found, np.ndarray):
+        found = found.base
+    return found if isinstance(found, mmap.mmap) else None

@@ -1,0 +1,140 @@
+"""The journal of a build: what of a packed store has been written safely, so that an interrupted build goes on.
+
+A line per block of photos says what is in the files of pixels, and what cannot be read from them: the hash of every
+photo's bytes, its shape, and why a photo is broken or was decoded by Pillow. A line is written after its pixels are on
+the disk. Every line starts with a checksum of itself and all lines before it, so that lines which are torn, damaged, in
+another order or of another build end what is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import xxhash
+
+from aimlib.paths import share
+
+JOURNAL = "journal"
+_VERSION = 1
+
+
+@dataclass
+class Block:
+    """Consecutive photos of one split.
+
+    Attributes
+    ----------
+    split : name of the split.
+    photos : how many were listed, broken ones included.
+    bytes : of pixels.
+    checksum : XXH3 of the pixels, in hexadecimal digits.
+    content : SHA-256 of the bytes of every photo that could be read, one after another, in hexadecimal digits.
+    shapes : [height, width] of every photo that was decoded.
+    broken : why photos cannot be decoded, by path.
+    by_pillow : why the recipe's decoder did not decode photos, by path.
+    """
+
+    split: str
+    photos: int = 0
+    bytes: int = 0
+    checksum: str = ""
+    content: str = ""
+    shapes: list[list[int]] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    by_pillow: dict[str, str] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """The end of a line of a journal: the checksum of all lines so far, and their length in bytes."""
+
+    chain: str
+    end: int
+
+
+class Journal:
+    """The journal in the folder of an unfinished build.
+
+    Attributes
+    ----------
+    path : of the file.
+    """
+
+    def __init__(self, folder: Path, build: dict[str, Any]) -> None:
+        """Describe the journal of a build.
+
+        Parameters
+        ----------
+        folder : of the build.
+        build : plain JSON; the journal of a build that is described otherwise is not continued.
+        """
+        self.path = folder / JOURNAL
+        self._head = json.dumps({"journal": _VERSION, **build}, sort_keys=True)
+        self._place = Place("", 0)
+
+    def is_of_this_build(self) -> bool:
+        """Return whether the file exists and its first line describes this build."""
+        return next((text for text, _ in self._lines()), None) == self._head
+
+    def begin(self) -> None:
+        """Start the file anew, with no blocks.
+
+        Raises
+        ------
+        OSError: it cannot be written.
+        """
+        with self.path.open("wb") as file:
+            self._write(file, self._head, Place("", 0))
+        share(self.path)
+
+    def blocks(self) -> Iterator[tuple[Block, Place]]:
+        """Yield every block that can be trusted, and the place after it; the first line is left to other methods."""
+        for number, (text, place) in enumerate(self._lines()):
+            if number:
+                yield Block(**json.loads(text)), place
+            else:
+                self._place = place
+
+    def keep_until(self, place: Place) -> None:
+        """Continue after this place; `append` removes what follows."""
+        self._place = place
+
+    def append(self, block: Block) -> None:
+        """Add a block whose pixels are on the disk.
+
+        Raises
+        ------
+        OSError: it cannot be written.
+        """
+        with self.path.open("r+b") as file:
+            file.truncate(self._place.end)
+            file.seek(self._place.end)
+            self._write(file, json.dumps(asdict(block), separators=(",", ":")), self._place)
+
+    def _write(self, file: IO[bytes], text: str, after: Place) -> None:
+        chain = _chained(after.chain, text.encode())
+        line = f"{chain} {text}\n".encode()
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+        self._place = Place(chain, after.end + len(line))
+
+    def _lines(self) -> Iterator[tuple[str, Place]]:
+        """Yield the text of every line up to the first that cannot be trusted, and the place after it."""
+        place = Place("", 0)
+        with suppress(OSError), self.path.open("rb") as file:
+            for line in file:
+                chain, _, text = line.rstrip(b"\n").partition(b" ")
+                if not line.endswith(b"\n") or chain != _chained(place.chain, text).encode():
+                    return
+                place = Place(chain.decode(), place.end + len(line))
+                yield text.decode(), place
+
+
+def _chained(before: str, text: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(before.encode() + text)

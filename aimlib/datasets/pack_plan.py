@@ -1,0 +1,130 @@
+"""What packing a data set of photos will take, from its listing and a sample of its photos; nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from aimlib.datasets.listing import PhotoListing
+from aimlib.datasets.pack_locks import Holder, holder_of
+from aimlib.datasets.packed import find_pack, pack_folder
+from aimlib.datasets.packing import decoded, pixel_bytes, resumable
+from aimlib.datasets.parallel import cores
+from aimlib.datasets.photos import PhotoPlugin
+from aimlib.datasets.recipe import Recipe
+from aimlib.seeding import seed_for
+
+SAMPLE = 64
+"""Photos that are decoded for the estimate; four per thread if that is more."""
+_INDEX_BYTES = 24
+"""Of a photo in the index, beside its name."""
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """What packing a data set of photos will take.
+
+    Attributes
+    ----------
+    name : of the data set.
+    size : height and width of a packed photo, in pixels.
+    splits : number of photos of every split.
+    folder : where the pack lies, or will lie.
+    state : ``packed``: it is there and up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
+        of other photos, or of photos that were touched, is there, and remains until the new one replaces it;
+        ``missing``: there is none.
+    bytes : of the whole pack, about.
+    bytes_left : that are still to be written, about.
+    bytes_free : on the disk of `folder`.
+    photos_left : that are still to be decoded.
+    seconds : that decoding and resizing these will take, an estimate from `sampled`; 0 if none are left.
+    sampled : how many photos were decoded for the estimate.
+    undecodable : those of them that could not be decoded, with the reason, by path.
+    threads : that decode at once, as they do when the photos are packed.
+    holder : the process that packs these photos now; None if none does.
+    """
+
+    name: str
+    size: int
+    splits: dict[str, int]
+    folder: Path
+    state: Literal["packed", "unfinished", "outdated", "missing"]
+    bytes: int
+    bytes_left: int
+    bytes_free: int
+    photos_left: int
+    seconds: float
+    sampled: int
+    undecodable: dict[str, str]
+    threads: int
+    holder: Holder | None
+
+    @property
+    def photos(self) -> int:
+        """Number of photos of all splits."""
+        return sum(self.splits.values())
+
+
+def plan_pack(plugin: PhotoPlugin) -> PackPlan:
+    """Return what `plugin.pack` will take.
+
+    Photos are listed, compared with an existing pack, and some of them are decoded: `SAMPLE` that are spread over those
+    which are left, the same ones every time.
+
+    Raises
+    ------
+    DataError: the data is missing or does not match the configuration.
+    """
+    listing, recipe, cache = plugin.checked(), plugin.recipe(), plugin.config.cache
+    folder, stamp = pack_folder(listing, recipe, cache), listing.stamp()
+    is_packed = find_pack(listing, recipe, cache) is not None
+    paths = listing.paths()
+    done = len(paths) if is_packed else resumable(folder, listing, recipe, stamp)
+    left = paths[done:]
+    sampled, undecodable, seconds = _sampled(listing, left, recipe)
+    holder = holder_of(folder)
+    return PackPlan(
+        name=listing.name,
+        size=recipe.size,
+        splits={name: len(split.paths) for name, split in listing.splits.items()},
+        folder=folder,
+        state="packed" if is_packed else "unfinished" if done else "outdated" if folder.exists() else "missing",
+        bytes=_bytes(paths, recipe),
+        bytes_left=_bytes(left, recipe),
+        bytes_free=shutil.disk_usage(next(place for place in folder.absolute().parents if place.is_dir())).free,
+        photos_left=len(left),
+        seconds=seconds / sampled * len(left) if sampled else 0.0,
+        sampled=sampled,
+        undecodable=undecodable,
+        threads=cores(),
+        holder=None if holder is None or holder.is_gone() else holder,
+    )
+
+
+def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tuple[int, dict[str, str], float]:
+    """Decode one photo of each of so many equal parts of a list.
+
+    Returns
+    -------
+    How many were decoded, why some could not be, by path, and the seconds it took.
+    """
+    count = min(len(paths), max(SAMPLE, 4 * cores()))
+    edges = np.linspace(0, len(paths), count + 1).astype(int)
+    draw = np.random.default_rng(seed_for(0, "sample of photos to pack"))
+    chosen = [paths[draw.integers(first, end)] for first, end in pairwise(edges)]
+    for _ in decoded(listing, chosen[:1], recipe):  # imports the decoder
+        pass
+    began = time.perf_counter()
+    broken = {photo.path: photo.cause for photo in decoded(listing, chosen, recipe) if photo.pixels is None}
+    return count, broken, time.perf_counter() - began
+
+
+def _bytes(paths: Sequence[str], recipe: Recipe) -> int:
+    return pixel_bytes(len(paths), recipe) + sum(len(path) + _INDEX_BYTES for path in paths)
