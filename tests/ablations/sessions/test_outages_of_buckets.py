@@ -134,16 +134,17 @@ def filled(rig: Rig, seconds: float) -> None:
 OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_credentials, "filled": filled}
 
 
+@pytest.mark.slow  # half a minute of waiting; with a clock of its own: test_outages_of_sessions.py
 @pytest.mark.parametrize(
     ("name", "seconds", "executor"),
     [
         ("killed", 8.0, "inline"),
-        pytest.param("killed", 90.0, "inline", marks=pytest.mark.slow),  # longer than a lease is valid
-        pytest.param("frozen", 100.0, "inline", marks=pytest.mark.slow),
-        pytest.param("other credentials", 20.0, "inline", marks=pytest.mark.slow),
-        pytest.param("filled", 45.0, "inline", marks=pytest.mark.slow),
-        pytest.param("killed", 90.0, "ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")]),
-        pytest.param("other credentials", 20.0, "ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")]),
+        ("killed", 90.0, "inline"),  # longer than a lease is valid
+        ("frozen", 100.0, "inline"),
+        ("other credentials", 20.0, "inline"),
+        ("filled", 45.0, "inline"),
+        pytest.param("killed", 90.0, "ray", marks=pytest.mark.xdist_group("ray")),
+        pytest.param("other credentials", 20.0, "ray", marks=pytest.mark.xdist_group("ray")),
     ],
 )
 def test_a_server_that_is_away_ends_nothing(rig: Rig, name: str, seconds: float, executor: str) -> None:
@@ -226,7 +227,8 @@ class HalfAnswers(threading.Thread):
         self._socket.close()
 
 
-@pytest.mark.parametrize("pace", [0.0, pytest.param(0.05, marks=pytest.mark.slow)], ids=["half", "slow bytes"])
+@pytest.mark.slow  # half a minute of waiting for the client's own retries
+@pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
 def test_half_and_slow_answers_are_no_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages

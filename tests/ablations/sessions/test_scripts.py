@@ -48,7 +48,11 @@ def script(folder: Path, text: str, **names: str) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=folder, env=env)
 
 
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
+@pytest.mark.parametrize(
+    # Workers that import code of a script: test_own_code_runs.py
+    "executor",
+    ["inline", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])],
+)
 def test_a_script_without_a_guard_runs_its_study_once(executor: str, tmp_path: Path) -> None:
     done = script(tmp_path, RUN, EXECUTOR=executor)
     assert done.returncode == 0, done.stderr

@@ -137,11 +137,13 @@ def test_a_script_gives_the_ids_and_numbers_of_the_file(computed: Path, tmp_path
     assert script(tmp_path, "inline") == numbers(computed)
 
 
+@pytest.mark.slow  # workers get own code as in test_own_code_runs.py
 @pytest.mark.xdist_group("ray")
 def test_ray_computes_the_same(computed: Path, tmp_path: Path) -> None:
     assert script(tmp_path, "ray") == numbers(computed)
 
 
+@pytest.mark.slow  # another driver with own code is killed in test_own_code_runs.py
 def test_a_killed_driver_goes_on_from_the_last_checkpoint(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:

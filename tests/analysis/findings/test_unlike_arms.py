@@ -256,6 +256,7 @@ def test_arms_that_took_turns_on_two_machines_in_step_are_named():
     assert (found.first, found.second, round(found.p, 4)) == (("a",), ("b",), 0.0079)
 
 
+@pytest.mark.slow  # 1,000 studies; the test of honest studies has 200
 def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     """Assign 6 + 6 runs at random: complete separation has probability .0022 in time and on two machines."""
     rng, raised = np.random.default_rng(0), np.zeros(2)

@@ -152,6 +152,7 @@ def test_units_and_origin_do_not_matter(sizes: list[int], seed: int, shift: floa
     assert turned.means[::-1] == pytest.approx(one.means, abs=1e-9)
 
 
+@pytest.mark.slow  # 200 draws; the estimates themselves are compared with scipy and statsmodels
 def test_intervals_cover_as_often_as_they_say_where_the_model_is_true() -> None:
     rng, hits, draws = np.random.default_rng(4), np.zeros(3), 200
     for _ in range(draws):
