@@ -8,7 +8,7 @@ and both continue. A device that disagrees with itself or with a majority of at 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from ablations.store.references import StoredReference, device_key
 from aimlib.config import RunConfig
 from aimlib.errors import ComputingError, counted
 from aimlib.training import reference_step
+from aimlib.training.devices import device_name
 from aimlib.training.loop import OnNotice
 from aimlib.training.reference_step import Kind
 from aimlib.training.reproducibility import reproducible
@@ -90,6 +91,25 @@ def confirm(
             _computed[key] = _reference(kind, device, precision, store, on_notice)
     refuse_minority(_computed[key], device, store)
     return _computed[key]
+
+
+def rounds_like(row: Mapping[str, Any], device: torch.device, *, precision: str, tf32: bool) -> bool:
+    """Return whether a device rounds as the one that computed a run, as far as its row tells.
+
+    The name of a model is not enough: virtual machines give processors with other instructions the same name. So the
+    reference step, which the run's device computed as well, must have the same bits here. Where a row has none, the
+    name decides.
+
+    Parameters
+    ----------
+    row : the columns device, device_name, threads and reference of the run.
+    """
+    if (row["device"], row["device_name"]) != (device.type, device_name(device)):
+        return False
+    if row["reference"] is None:
+        return True
+    with reproducible(threads=row["threads"], tf32=tf32):
+        return str(row["reference"]) == reference_step.digest_of(device, precision)
 
 
 def refuse_minority(own: StoredReference, device: torch.device, store: ResultStore) -> None:

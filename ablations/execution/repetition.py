@@ -22,13 +22,18 @@ from aimlib.own_code import parts
 from aimlib.paths import Place
 from aimlib.records import EPOCHS, RUN_COLUMNS, predictions_from
 from analysis.reading.files import read_settled_of
+from analysis.statistics.distributions import t_quantile
 
 if TYPE_CHECKING:
     from ablations.execution.task import Task
 
-LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.1, 0.05
+LOSS_TOLERANCE, ACCURACY_TOLERANCE, MOST_TOLERANCE = 0.1, 0.05, 0.25
 """On another kind of device sums are rounded differently, and training amplifies that: the loss of the first epoch may
-differ by this share, and the test accuracy of the selected epoch by this fraction."""
+differ by the first, as a share; the test accuracy of the selected epoch by the second, or as much as two seeds of the
+arm do, but at most by the third."""
+_RARELY, _FEWEST_RUNS = 0.01, 5
+"""Probability with which two seeds of an arm differ by more than `allowed_accuracies` says, and the number of runs from
+which on their spread is used."""
 REPEATED = ("finished", "diverged")
 """States of the runs that are drawn: those that ended by themselves."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS if column.name != "seconds")
@@ -45,7 +50,8 @@ class Repetition:
     Attributes
     ----------
     where : the device that computed it now, and the one of the stored run if that is another.
-    same_kind : whether device, threads and versions are those of the stored run, so that no bit may differ.
+    same_kind : whether device, its reference step, threads and versions are those of the stored run, so that no bit may
+        differ.
     compared : what was compared, in words.
     differences : how the results differ; empty if they are the same, or within the tolerance of another device.
     not_repeated : why it could not be computed again; empty if it was.
@@ -89,17 +95,40 @@ def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple
     named : arm and seed of every run, as the plan lists them.
     """
     rows = {row["run_id"]: row for row in read_settled_of(directory, _COLUMNS, run_ids).to_pylist()}
-    return [_repeated(rows[run_id], *named[run_id]) for run_id in run_ids]
+    allowed = allowed_accuracies(directory, named)
+    return [_repeated(rows[run_id], *named[run_id], allowed[named[run_id][0]]) for run_id in run_ids]
 
 
-def _repeated(stored: Mapping[str, Any], arm: str, seed: int) -> Repetition:
+def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -> dict[str, float]:
+    """Return, by arm, how far the test accuracy of a run may move on another kind of device, as a fraction.
+
+    There a run is at most another draw. So it may move as far as two normal runs of the arm's spread differ, except
+    with a probability of .01 (Student's t), but 5 percentage points in any case and 25 at most. With fewer than five
+    finished runs of the arm it is 5.
+    """
+    finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
+    by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}
+    for row in finished:
+        if row["status"] == "finished" and row["test_accuracy"] is not None:
+            by_arm[named[row["run_id"]][0]].append(row["test_accuracy"])
+    return {arm: _allowed(values) for arm, values in by_arm.items()}
+
+
+def _allowed(accuracies: Sequence[float]) -> float:
+    if len(accuracies) < _FEWEST_RUNS:
+        return ACCURACY_TOLERANCE
+    far = float(t_quantile(1 - _RARELY / 2, len(accuracies) - 1)) * float(np.std(accuracies, ddof=1)) * 2**0.5
+    return min(MOST_TOLERANCE, max(ACCURACY_TOLERANCE, far))
+
+
+def _repeated(stored: Mapping[str, Any], arm: str, seed: int, allowed: float) -> Repetition:
     run = Repetition(stored["run_id"], arm, seed)
     try:
         with tempfile.TemporaryDirectory() as folder:
             again = _computed(stored, Path(folder))
     except (UsageError, StoreError) as error:
         return _not_repeated(run, " ".join(str(error).split()))
-    return _compared(run, stored, again)
+    return _compared(run, stored, again, allowed)
 
 
 def _not_repeated(run: Repetition, why: str) -> Repetition:
@@ -148,28 +177,33 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
         device="cuda" if stored["device"] == "cuda" and torch.cuda.is_available() else "cpu",
         threads=stored["threads"] or 1,
         gpus=float(stored["device"] == "cuda"),
+        integrity="off" if stored["reference"] is None else "reference",
         own_code=tuple(parts.payloads(config)),
     )
 
 
-def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, Any]) -> Repetition:
+def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, Any], far: float) -> Repetition:
     same = _kind(stored) == _kind(again)
     where = _named(again) if same else f"{_named(again)} (stored: {_named(stored)})"
     first, second = _predicted(stored), _predicted(again)
     what = f"{counted(first.shape[1], 'prediction')} of {counted(len(first), 'epoch')} and {len(_CURVE)} columns of the"
     if same:
         return Repetition(run.run_id, run.arm, run.seed, where, same, f"{what} curve", tuple(_bits(stored, again)))
-    allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * ACCURACY_TOLERANCE:g} pp of test accuracy"
+    allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * far:.1f} pp of test accuracy"
     number = int((first != second).sum()) if first.shape == second.shape else first.size
     others = f"{number:,} of {first.size:,} predictions are others"
     compared = f"{others}; allowed on another device or with other versions: {allowed}"
-    return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again)))
+    return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again, far)))
 
 
 def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what decides the bits: model of the device, threads, and the versions of the libraries that compute."""
+    """Return what decides the bits: the device, threads, and the versions of the libraries that compute.
+
+    The bits of the reference step tell devices apart that have the same name, such as processors of virtual machines.
+    """
     versions = json.loads(row["versions"] or "{}")
-    return row["device"], row["device_name"], row["threads"], *(versions.get(name) for name in _DECIDE_BITS)
+    device = row["device"], row["device_name"], row["reference"], row["threads"]
+    return *device, *(versions.get(name) for name in _DECIDE_BITS)
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -207,13 +241,13 @@ def _difference(name: str, one: Any, other: Any) -> str:
     return f"{name} of epoch {at + 1} is {other[at]:.9g} instead of {one[at]:.9g}"
 
 
-def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs by more than another kind of device explains."""
+def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any], far: float) -> Iterator[str]:
+    """Yield what differs by more than another kind of device explains; `far` is of accuracies."""
     if stored["status"] != again["status"]:
         yield f"status is {again['status']} instead of {stored['status']}"
     one, other = (np.array((row["epochs.train_loss"] or [np.nan])[:1], dtype=np.float64)[0] for row in (stored, again))
     if abs(other - one) > LOSS_TOLERANCE * abs(one):
         yield f"the training loss of epoch 1 is {other:.4g} instead of {one:.4g}"
     accuracy, found = stored["test_accuracy"], again["test_accuracy"]
-    if None not in (accuracy, found) and abs(found - accuracy) > ACCURACY_TOLERANCE:
+    if None not in (accuracy, found) and abs(found - accuracy) > far:
         yield f"the test accuracy is {100 * found:.2f} % instead of {100 * accuracy:.2f} %"

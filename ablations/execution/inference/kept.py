@@ -32,6 +32,7 @@ _COLUMNS = [
     "device",
     "device_name",
     "threads",
+    "reference",
     "data_fingerprint",
     "versions",
     "identity",

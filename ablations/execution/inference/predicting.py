@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ablations.execution import device_references
 from ablations.execution.inference.kept import KeptRun, kept_run
 from ablations.planning import own_code
 from ablations.planning.approval import Trust
@@ -21,7 +22,7 @@ from aimlib.datasets.decoding import DecodeError, read
 from aimlib.errors import DataError, UsageError, counted
 from aimlib.records import predictions_from
 from aimlib.training import splits
-from aimlib.training.devices import autocast, device_name, pick_device
+from aimlib.training.devices import autocast, pick_device
 from aimlib.training.inputs import load_batch
 from aimlib.training.reproducibility import reproducible
 from aimlib.training.steps.base import in_format
@@ -198,7 +199,8 @@ def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Compariso
     probabilities = softmax(outputs)
     rows = np.arange(len(expected))
     margins = probabilities[rows, predicted] - probabilities[rows, expected]
-    same = kept.row["device"] == device.type and kept.row["device_name"] == device_name(device)
+    options = kept.config.training
+    same = device_references.rounds_like(kept.row, device, precision=options.precision, tf32=options.tf32)
     different = predicted != expected
     margin = float(margins[different].max()) if different.any() else 0.0
     return Comparison(len(expected), int(different.sum()), margin, same)

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
+from synthetic_study import FakeArm, FakeStudy, write_study
 from tiny_study import changed, write
 from training_code_study import training_code_study
 from typer.testing import CliRunner
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 import analysis
 from ablations import verify
 from ablations.commands.app import app
-from ablations.execution.repetition import ACCURACY_TOLERANCE, drawn
+from ablations.execution.repetition import ACCURACY_TOLERANCE, allowed_accuracies, drawn
 from ablations.sessions.launch import run
 from ablations.store import ResultStore
 from aimlib.errors import UsageError
@@ -119,6 +121,35 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
         "the training loss of epoch 1",
         "the test accuracy",
     ]
+
+
+def test_a_processor_of_the_same_name_that_rounds_differently_is_another_device(study: Path) -> None:
+    """Virtual machines give processors with other instructions the same name."""
+
+    def elsewhere(row: dict[str, Any]) -> None:
+        assert row["reference"], "or the reference step was not computed"
+        row["reference"] = "f" * 16
+        row["epochs.train_loss"][1] += 1e-6
+
+    run_id = forge(study, elsewhere)
+    found = {each.run_id: each for each in verify(study, rerun=4).reruns}
+    assert not found[run_id].same_kind
+    assert found[run_id].is_reproduced
+    assert all(each.same_kind for each in found.values() if each.run_id != run_id)
+
+
+def test_on_another_device_a_run_may_move_as_far_as_seeds_differ(tmp_path: Path) -> None:
+    accuracies = [0.80, 0.84, 0.78, 0.86, 0.81, 0.83, 0.79, 0.85]
+    arms = [FakeArm("baseline", "baseline", accuracies=accuracies), FakeArm("aim", "aim", accuracies=[0.9] * 8)]
+    few = {("aim", seed): "failed" for seed in range(4)}
+    directory = write_study(tmp_path / "study", FakeStudy(arms, list(range(8)), status=few), np.random.default_rng(0))
+    runs = analysis.load(directory).runs
+    named = {row.run_id: (row.arm, row.seed) for row in runs.itertuples()}
+    spread = np.std(accuracies, ddof=1)
+    assert allowed_accuracies(directory, named) == {
+        "baseline": pytest.approx(stats.t.ppf(0.995, 7) * spread * 2**0.5),
+        "aim": ACCURACY_TOLERANCE,
+    }
 
 
 def test_nobody_can_choose_which_runs_are_drawn() -> None:

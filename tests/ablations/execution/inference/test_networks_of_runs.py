@@ -16,6 +16,7 @@ from tiny_study import changed, write
 
 import ablations
 import analysis
+from ablations.execution import device_references
 from ablations.execution.inference.kept import kept_run
 from ablations.execution.inference.predicting import Comparison
 from ablations.sessions.launch import run
@@ -23,6 +24,9 @@ from ablations.store import ResultStore
 from aimlib.errors import DataError, StoreError, UsageError
 from aimlib.memory.attach import AimNetwork
 from aimlib.registry import datasets
+from aimlib.training import reference_step
+from aimlib.training.devices import device_name
+from aimlib.training.reproducibility import reproducible
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +261,20 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
     assert farm.wait(farm.run(path, out)) == 0
     assert analysis.load(out).runs.set_index("run_id")["network"].to_dict() == expected
     assert len(list((out / "networks").iterdir())) == 4
+
+
+def test_a_device_rounds_like_that_of_a_run_if_its_reference_step_does() -> None:
+    """The name alone does not tell: virtual machines give processors with other instructions the same name."""
+    cpu = torch.device("cpu")
+    with reproducible(threads=1, tf32=False):
+        digest = reference_step.digest_of(cpu, "float32")
+    row = {"device": "cpu", "device_name": device_name(cpu), "threads": 1, "reference": digest}
+
+    def like(**changed: object) -> bool:
+        return device_references.rounds_like(row | changed, cpu, precision="float32", tf32=False)
+
+    assert like()
+    assert like(reference=None), "rows without a reference step are told by the name"
+    assert not like(reference="0" * len(digest))
+    assert not like(device_name="another processor", reference=None)
+    assert not like(device="cuda")
