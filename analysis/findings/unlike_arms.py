@@ -68,6 +68,7 @@ _COMPUTING = (
     _option("the precision", "training.precision", "training.tf32"),
     _Property("how training steps run", ("step",), ("training.step",)),
     _Property("the device", ("device", "device_name")),
+    _Property("how the device rounds (its reference step)", ("reference",), ("training.precision", "training.tf32")),
     _Property("the number of CPU threads", ("threads",)),
     _Property("the commit that computed them", ("git_commit", "git_dirty"), so=", so in more than their configuration"),
 )

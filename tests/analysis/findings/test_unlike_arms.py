@@ -46,6 +46,7 @@ def alike(make_study):
         config=json.dumps(CONFIG),
         identity=json.dumps(IDENTITY),
         step="eager",
+        reference="feedfeedfeedfeed",
         started_at=started,
         finished_at=started + timedelta(minutes=55),
     )
@@ -109,6 +110,10 @@ KINDS = {
     ),
     "uncommitted changes": ({"git_dirty": "e" * 20}, "0123456789 with uncommitted changes eeeeeeeeee"),
     "device": ({"device_name": "NVIDIA H100"}, "Arms differ in the device: baseline: cuda, NVIDIA A100;"),
+    "rounding": (
+        {"reference": lambda own: ["0123456789abcdef"] * len(own)},
+        "Arms differ in how the device rounds (its reference step): baseline: feedfeedfe;",
+    ),
     "threads": ({"threads": 4}, "Arms differ in the number of CPU threads: "),
     "package of a plugin": (
         {"plugins": json.dumps({"backbone:resnet50": "someone-elses 1.0"})},
