@@ -142,6 +142,21 @@ def _of(
             yield Collapse(comparison.name, run_id, arm, int(seed), float(run["accuracy"]), why, text)
 
 
+def far_below(comparison: Comparison) -> list[tuple[str, int]]:
+    """Return arm and seed of the runs of a comparison that lie far below their arm, of the look that decides.
+
+    Unlike `collapses` it needs neither outcomes nor predictions, so that it can be asked of hundreds of comparisons.
+    """
+    pairs, measure = comparison.deciding_pairs, comparison.measure
+    values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
+    marks = collapsed(values[0], values[1], comparison.delta)
+    return [
+        (arm, int(seed))
+        for arm, marked in zip((comparison.treatment, comparison.control), marks, strict=True)
+        for seed in pairs["seed"][marked]
+    ]
+
+
 def _why(run: pd.Series, share: float | None, *, far: bool) -> Why | None:
     if run["outcome"] in NOT_TRAINED:
         return "at chance" if run["outcome"] == "at chance" else "diverged"

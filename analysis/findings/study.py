@@ -16,7 +16,15 @@ from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
 from analysis.findings import contradicted
 from analysis.findings.alike_runs import alike_runs
-from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_runs, failed_words, not_excluded
+from analysis.findings.collapses import (
+    Collapse,
+    NotExcluded,
+    collapses,
+    failed_runs,
+    failed_words,
+    far_below,
+    not_excluded,
+)
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.robust_readings import robust_of
@@ -155,6 +163,12 @@ class Findings:
     def later_collapses(self) -> tuple[Collapse, ...]:
         """The runs of gated comparisons that failed beyond the look that decides."""
         return collapses(self.results, self.gated, self.judged, self.selected, later=True)
+
+    @cached_property
+    def far_below(self) -> dict[str, list[tuple[str, int]]]:
+        """Arm and seed of the runs far below their arm, by the name of the comparison beyond the gates."""
+        further = [each for each in self.family.comparisons if each.family != "gate"]
+        return {each.name: found for each in further if (found := far_below(each))}
 
     @cached_property
     def selected(self) -> dict[str, Selected]:

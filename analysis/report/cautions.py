@@ -50,6 +50,7 @@ def cautions(findings: Findings) -> list[Caution]:
         *(Caution(text) for text in findings.cautions),
         *_collapsed(findings),
         *_collapsed_later(findings),
+        *_collapsed_beyond_the_gates(findings),
         *_without_value(findings),
         *_scope(findings),
         *_oracle(findings),
@@ -86,6 +87,25 @@ def _collapsed_later(findings: Findings) -> Iterator[Caution]:
             by_arm[each.arm].setdefault(each.seed, each)
     for arm, found in by_arm.items():
         yield Caution(f"Beyond the look that decides: {_listed(arm, list(found.values()))}.")
+
+
+def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
+    """Yield which runs lie far below the others of their arm, of arms that no gate compares."""
+    gated = {arm for each in findings.gated for arm in (each.treatment, each.control)}
+    low = {run for found in findings.far_below.values() for run in found if run[0] not in gated}
+    by_arm: dict[str, list[int]] = defaultdict(list)
+    for arm, seed in sorted(low):
+        by_arm[arm].append(seed)
+    if by_arm:
+        arms = in_order_of_plan(findings, frozenset(by_arm))
+        said = tuple(f"{arm} with {number_format.seeds(by_arm[arm])}" for arm in arms)
+        few = len(said) <= _TOGETHER
+        which = number_format.listing(list(said if few else said[:_TOGETHER]))
+        more = "" if few else f" and in {counted(len(said) - _TOGETHER, 'further arm')}"
+        yield Caution(
+            f"Runs collapsed in comparisons beyond the gates, where a t interval does not hold then: {which}{more}.",
+            () if few else said,
+        )
 
 
 def _without_value(findings: Findings) -> Iterator[Caution]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.primary_measure import PrimaryMeasure
@@ -129,6 +130,8 @@ def _difference(measure: PrimaryMeasure) -> str:
 
 def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
     verdict = c.verdict.text + ("; unstable training" if c.unstable else "")
+    if low := findings.far_below.get(c.name):
+        verdict += f"; {counted(len(low), 'run')} collapsed"
     verdict += "; exploratory" if findings.exploratory(c.treatment, c.control) else ""
     return (
         c.name,

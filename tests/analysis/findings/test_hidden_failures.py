@@ -8,6 +8,9 @@ from synthetic_study import FakeArm
 
 import analysis
 from analysis.report.cautions import cautions
+from analysis.report.sweeps import sweep
+from analysis.report.tables.contents import text_tables
+from analysis.report.tables.frames import table_frames
 from analysis.statistics.collapse import collapsed, gap_of
 
 
@@ -86,6 +89,24 @@ def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
     calm = examine(make_study(pair(accuracies(0.2, 8, 6), accuracies(0.4, 8, 5)), seeds=8, images=2000, procedure=2))
     assert calm.not_excluded.hidden_by is None
     assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
+
+
+@pytest.mark.parametrize("variants", [1, 7])
+def test_failures_of_arms_beyond_the_gates_are_named(make_study, variants):
+    arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
+    for number in range(variants):
+        values = fallen(accuracies(0.25, 8, 10 + number), (3,), 0.06)
+        arms.append(FakeArm(f"wide{number}", "other", accuracies=values))
+    directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8])
+    findings = examine(directory)
+    assert findings.collapses == (), "no gate compares them"
+    assert findings.far_below == {f"wide{number} − baseline": [(f"wide{number}", 3)] for number in range(variants)}
+    (said,) = (each for each in cautions(findings) if "beyond the gates" in each.text)
+    assert "wide0 with seed 3" in said.text
+    assert ("and in 3 further arms" in said.text) == (variants == 7)
+    assert len(said.arms) == (7 if variants == 7 else 0)
+    table = text_tables(findings, table_frames(findings, sweep(findings)), sweep(findings))["comparisons"]
+    assert all(row[-2].endswith("; 1 run collapsed") == row[0].startswith("wide") for row in table.rows)
 
 
 @pytest.mark.parametrize("pairs", [8, 12, 20])
