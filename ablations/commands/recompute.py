@@ -79,12 +79,12 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             verified = verify(found.study)
             damages = map(str, verified.inspection.damages)
             problems += [*damages, *verified.ledger.contradictions, *verified.contradictions]
-            findings = analysis.examine(analysis.load(found.study))
+            verdict = analysis.examine(analysis.load(found.study)).headline  # reads predictions: while they are there
             page = analysis.report(found.study, report) if report is not None else None
         except StoreError as error:
             cause = str(error).replace(f"{scratch}/", "")
             return Recomputed(found.manifest["study"], "none", found.manifest["verdict"], (*problems, cause))
-    return Recomputed(found.manifest["study"], findings.headline, found.manifest["verdict"], tuple(problems), page)
+    return Recomputed(found.manifest["study"], verdict, found.manifest["verdict"], tuple(problems), page)
 
 
 def _lines(found: Recomputed) -> list[str]:

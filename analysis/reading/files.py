@@ -64,8 +64,10 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
 
     Raises
     ------
-    StoreError: files keep disappearing (somebody deletes results), or `read` raised it.
+    StoreError: the directory is gone, files keep disappearing (somebody deletes results), or `read` raised it.
     """
+    if isinstance(directory, Path) and not directory.is_dir():
+        raise StoreError(f"{directory}: is no longer there; give the results of a study that exists")
     done: dict[Place, Part] = {}
     for _ in range(_LISTINGS):
         runs = listed(directory / RUNS)

@@ -104,6 +104,21 @@ def test_the_verdict_is_the_same_elsewhere(computed: tuple[str, Path], tmp_path:
     assert found.report.stat().st_size > 10_000
 
 
+def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: Path) -> None:
+    """The headline says more where it differs for new photos, which is computed from predictions when it is asked for."""
+    arms = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
+    study = FakeStudy(arms, list(range(5)), procedure=2, images=150, spread=0.012)
+    directory = write_study(tmp_path / "study", study, np.random.default_rng(50))
+    chain = ResultStore(directory).ledger("0123456789ab")
+    chain.join()
+    chain.end()
+    headline = analysis.examine(analysis.load(directory)).headline
+    assert "For new photos: " in headline, "or this is another case"
+    found = ablations.recompute(ablations.archive(directory, tmp_path / "study.tar.gz").path)
+    assert found.verdict == found.stated == headline
+    assert found.confirmed
+
+
 def test_nothing_private_is_in_it(packed: Path) -> None:
     files = contents(packed)
     for name, content in files.items():
