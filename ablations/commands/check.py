@@ -164,14 +164,15 @@ def check(
     from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical
     from ablations.estimation.estimate import Estimate, estimate, packing
-    from ablations.sessions import obsolete
+    from ablations.sessions import obsolete, registration
     from ablations.spec.study import read_study
 
     file = read_study(study, overrides)
     plan, found_notes = _planned(file, trust, plugins=plugins)
     found = estimate(plan, address) if timing else Estimate()
     directory = place(out or Path("results") / file.spec.name)
-    found_notes += [*file.notes, *obsolete.notes(plan, directory), *notes(plan), *design.sentences(plan)]
+    found_notes += [*registration.another_study_notes(plan, directory), *file.notes]
+    found_notes += [*obsolete.notes(plan, directory), *notes(plan), *design.sentences(plan)]
     if file.spec.search is not None and plugins:
         from ablations.sessions import screening
 

@@ -32,7 +32,7 @@ def notes(plan: Plan, directory: Place, settled: Collection[str] | None = None) 
     settled : ids of all settled runs in it; None: they are read if something changed.
     """
     now = codes(plan)
-    before = _document(directory / STUDY_FILE) if now else None
+    before = stored_document(directory / STUDY_FILE) if now else None
     stored = (before or {}).get("code")
     if before is None or not isinstance(stored, dict):
         return []
@@ -70,7 +70,7 @@ def _described(key: str, plan: Plan) -> str:
 
 def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
     """Return which definitions changed; empty if the earlier ones are not recorded."""
-    record = _document(directory / CODE / f"{code}.json")
+    record = stored_document(directory / CODE / f"{code}.json")
     earlier = (record or {}).get("definitions")
     bundle = next(found[key] for arm in plan.arms if key in (found := parts.bundles(arm.config)))
     if not isinstance(earlier, dict):
@@ -88,7 +88,7 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str
             yield name if name in before and name in now else f"{name} {'added' if name in now else 'removed'}"
 
 
-def _document(path: Place) -> dict[str, Any] | None:
+def stored_document(path: Place) -> dict[str, Any] | None:
     """Return a JSON document of the study; None if it is missing or damaged."""
     try:
         return intact_document(path.read_bytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -13,19 +13,58 @@ from ablations.planning.plan import Plan
 from ablations.sessions import obsolete
 from ablations.store import ResultStore
 from aimlib.errors import UsageError
-from aimlib.records import ANALYSIS_PLAN
+from aimlib.paths import Place
+from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
+from analysis.reading.files import read_settled
+
+_SHOWN = 4
+"""Number of arms of another study that are named."""
 
 
-def refuse_another_study(store: ResultStore, name: str) -> None:
-    """Refuse a directory that contains the results of a study with another name.
+def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str]) -> None:
+    """Refuse a directory that contains the results of another study.
+
+    Parameters
+    ----------
+    settled : ids of all settled runs in the store.
 
     Raises
     ------
     UsageError: it does.
     """
-    before = store.read_plan()
-    if before is not None and before.get("name") != name:
-        raise UsageError(f"{store.location}: holds the study {before.get('name')!r}, not {name!r}; give another --out")
+    if (found := another_study(store.read_plan(), plan, settled)) is not None:
+        raise UsageError(f"{store.location}: {found}")
+
+
+def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collection[str]) -> str | None:
+    """Return why a stored plan is that of another study, and what to do; None if it is not, or there is none.
+
+    A study of the same name is another one if it has settled runs, none of which is planned now, and no arm but the
+    baseline in common. Whoever changes a study keeps arms or runs.
+    """
+    if before is None:
+        return None
+    name = plan.study.spec.name
+    if before.get("name") != name:
+        return f"holds the study {before.get('name')!r}, not {name!r}; give another --out"
+    known = {str(run["run_id"]) for run in before.get("runs", ())}
+    here = {arm.name for arm in plan.arms if arm.role != "baseline"}
+    there = [str(arm["name"]) for arm in before.get("arms", ()) if arm.get("role") != "baseline"]
+    if not known & set(settled) or known & {run.run_id for run in plan.runs} or here & set(there) or not there:
+        return None
+    arms = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
+    return (
+        f"holds another study of the name {name!r}, with other arms ({arms}) and no run of this one; change the name "
+        f"of this study, or give another --out"
+    )
+
+
+def another_study_notes(plan: Plan, directory: Place) -> list[str]:
+    """Return that a study directory, which need not exist, holds another study, which `run` refuses; only reads."""
+    before = obsolete.stored_document(directory / STUDY_FILE)
+    settled = read_settled(directory, ["run_id"])["run_id"].to_pylist() if before is not None else []
+    found = another_study(before, plan, settled)
+    return [] if found is None else [f"{directory}: {found}; `ablate run` refuses it as it is"]
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:

@@ -82,11 +82,11 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
         plan, executor = _planned(file, options, stack)
         refuse_useless(options.budget, plan)
         store = ResultStore(options.directory, outages=options.outages)
-        refuse_another_study(store, file.spec.name)
+        settled = store.settled()
+        refuse_another_study(store, plan, settled)
         plan, kept_names = with_stored_names(plan, store.read_plan())
         for line in kept_names:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-        settled = store.settled()
         for line in obsolete.notes(plan, options.directory, settled):
             console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
         todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, options.until)}

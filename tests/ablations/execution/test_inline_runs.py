@@ -166,6 +166,22 @@ def test_the_directory_of_another_study_is_refused(calm: Path, tmp_path: Path, s
     assert (directory / "study.json").read_bytes() == plan
 
 
+def test_the_directory_of_another_study_of_the_same_name_is_refused(calm: Path, tmp_path: Path) -> None:
+    directory = copy_of(calm, tmp_path / "out")
+    plan = (directory / "study.json").read_bytes()
+    document = changed({"base.training.label_smoothing": 0.2})
+    document["arms"] = {"baseline": {}, "smooth": {"role": "treatment", "training": {"label_smoothing": 0.1}}}
+    path = write(tmp_path, document)
+    words = r"holds another study of the name 'tiny', with other arms \(aim\) and no run of this one; change the name"
+    with pytest.raises(UsageError, match=words):
+        compute(path, directory)
+    assert (directory / "study.json").read_bytes() == plan
+    notes = ablations.check(path, out=directory, timing=False).notes
+    assert any("`ablate run` refuses it as it is" in note for note in notes)
+    document["arms"]["aim"] = document["arms"].pop("smooth")
+    assert compute(write(tmp_path, document), directory).computed == 4, "a changed study keeps the name of an arm"
+
+
 def test_an_address_goes_with_ray_alone(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--address names a Ray cluster"):
         run(study(), tmp_path / "out", executor="inline", address="auto")
