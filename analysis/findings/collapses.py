@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,7 @@ class Collapse:
     accuracy : test accuracy of its selected epoch, a fraction.
     why : the outcome ``at chance`` or ``diverged``; it predicts ``one class``; or it is ``far below`` the other seeds.
     text : the reason in words, which follow the name of the run.
+    of_accuracy : whether the measure of the study is one; what is far on another measure need not have failed.
     """
 
     comparison: str
@@ -42,6 +43,7 @@ class Collapse:
     accuracy: float
     why: Why
     text: str
+    of_accuracy: bool = True
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _of(
                 continue
             drop = float(np.median(own[~marked]) - own[place]) if marked[place] else None
             text = _text(why, share, measure.in_unit(measure.decimal(drop)))
-            yield Collapse(comparison.name, run_id, arm, int(seed), float(run["accuracy"]), why, text)
+            accuracy = float(run["accuracy"])
+            yield Collapse(comparison.name, run_id, arm, int(seed), accuracy, why, text, measure.is_accuracy)
 
 
 def far_below(comparison: Comparison) -> list[tuple[str, int]]:
@@ -186,9 +189,9 @@ def not_excluded(
     """
     if comparison is None or not comparison.verdict.decided:
         return None
-    if any(each.comparison == comparison.name for each in found):
-        return None
     pairs = comparison.deciding_pairs
+    if of_arms(found, (comparison.treatment, comparison.control), pairs["seed"]):
+        return None
     own = judged[(judged["arm"] == comparison.treatment) & judged["seed"].isin(pairs["seed"])]
     beyond = len(complete(comparison.pairs)) - len(pairs)
     failed = len({each.seed for each in later if each.arm == comparison.treatment})
@@ -216,6 +219,13 @@ def _spread_that_hides(comparison: Comparison, gap: float) -> float | None:
     return None if collapsed(fallen, control, comparison.delta)[0][place] else float(treated.std(ddof=1))
 
 
+def of_arms(found: Sequence[Collapse], arms: Collection[str], seeds: Iterable[int]) -> list[Collapse]:
+    """Return the runs of these arms and seeds that failed, each once, whichever comparison showed it."""
+    wanted = {int(seed) for seed in seeds}
+    by_run = {each.run_id: each for each in reversed(found) if each.arm in arms and each.seed in wanted}
+    return list(reversed(by_run.values()))
+
+
 def failed_words(found: Sequence[Collapse]) -> str:
     """Return which runs failed, in a sentence; empty if none did."""
     return f"Of the compared runs, {failed_runs(found)}." if found else ""
@@ -224,7 +234,8 @@ def failed_words(found: Sequence[Collapse]) -> str:
 def failed_runs(found: Sequence[Collapse]) -> str:
     """Return which runs failed, inside a sentence: ``aim with seed 3 collapsed``; empty if none did."""
     trained = [each for each in found if each.why not in NOT_TRAINED]
-    parts = [(trained, "collapsed"), ([each for each in found if each not in trained], "did not train")]
+    fell = "collapsed" if all(each.of_accuracy for each in found) else "lay far on the worse side of the others"
+    parts = [(trained, fell), ([each for each in found if each not in trained], "did not train")]
     return number_format.listing([f"{_runs(each)} {word}" for each, word in parts if each])
 
 

@@ -28,6 +28,7 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
         comparison.delta,
         gain,
         unit=comparison.measure.difference,
+        lower_is_better=comparison.measure.lower_is_better,
         procedure=comparison.procedure,
     )
 

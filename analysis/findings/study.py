@@ -24,6 +24,7 @@ from analysis.findings.collapses import (
     failed_words,
     far_below,
     not_excluded,
+    of_arms,
 )
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
@@ -218,8 +219,10 @@ class Findings:
 
     @property
     def _failures_of_primary(self) -> list[Collapse]:
-        primary = self.primary
-        return [] if primary is None else [each for each in self.collapses if each.comparison == primary.name]
+        if self.primary is None:
+            return []
+        arms = (self.primary.treatment, self.primary.control)
+        return of_arms(self.collapses, arms, self.primary.deciding_pairs["seed"])
 
     @property
     def oracle(self) -> bool:
@@ -363,9 +366,11 @@ class Findings:
         if not said:
             return ""
         limits = self.exploratory(*{arm for c in self.gated for arm in (c.treatment, c.control)})
-        controls = [c for c in self.collapses if self.primary is None or c.comparison != self.primary.name]
+        own = {each.run_id for each in self._failures_of_primary}
+        controls = [each for each in self.collapses if each.run_id not in own]
         if self.procedure != FIRST and controls:
-            said += f" But a t interval does not hold where runs fail. {failed_words(controls)}"
+            far = "runs fail" if self.measure.is_accuracy else "single runs lie so far away"
+            said += f" But a t interval does not hold where {far}. {failed_words(controls)}"
         shaken = next((c for c in self.gated if c.unstable), None)
         if shaken is not None:
             said += f" Unstable training: {shaken.name} has a different verdict without the runs that did not train."

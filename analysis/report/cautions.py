@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings import folds
-from analysis.findings.collapses import NOT_TRAINED, Collapse
+from analysis.findings.collapses import NOT_TRAINED, Collapse, of_arms
 from analysis.findings.deviations import Deviation
 from analysis.findings.robust_readings import contradiction
 from analysis.findings.study import Findings
@@ -128,14 +128,17 @@ def _listed(arm: str, found: list[Collapse]) -> str:
     which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
     if rest := [each.seed for each in found[len(said) :]]:
         said.append(f"so did {len(rest)} more, with {number_format.seeds(rest)}")
-    return f"{which} collapsed: {'; '.join(said)}"
+    fell = "collapsed" if all(each.of_accuracy for each in found) else "lay far on the worse side of the others"
+    return f"{which} {fell}: {'; '.join(said)}"
 
 
 def _what_failures_do(findings: Findings, arm: str) -> str:
     """Return what the failures of an arm in its longest comparison mean for the interval."""
+    if not findings.measure.is_accuracy:
+        return "A t interval assumes normal differences and does not hold where single runs lie so far away."
     own = [c for c in findings.gated if arm in (c.treatment, c.control)]
     longest = max(own, key=lambda c: c.interval.n)
-    failed = sum(each.comparison == longest.name and each.arm == arm for each in findings.collapses)
+    failed = len(of_arms(findings.collapses, (arm,), longest.deciding_pairs["seed"]))
     rate = 100 * highest_rate(failed, longest.interval.n)
     return (
         f"A t interval assumes normal differences and does not hold where runs collapse: with {failed} of "

@@ -127,10 +127,8 @@ class Comparison:
         alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
         found = t_interval(complete(self.pairs)["difference"], alpha)
         gain = next(iter(self.reported.values()), self.otherwise)
-        unit = self.measure.difference
-        return decide(
-            found.lower, found.upper, found.sd, found.n, self.delta, gain, unit=unit, procedure=self.procedure
-        )
+        margins = _Margins(self.delta, gain, self.measure.difference, self.procedure, self.measure.lower_is_better)
+        return margins.verdict(found, found.n)
 
     @property
     def unstable(self) -> bool:
@@ -214,7 +212,7 @@ def compare_arms(
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), otherwise)
     error = looks.alpha if alpha is None else alpha
-    margins = _Margins(delta, gain, measure.difference, procedure)
+    margins = _Margins(delta, gain, measure.difference, procedure, measure.lower_is_better)
     taken = _looks_taken(pairs, looks, error, margins, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
     main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
@@ -276,6 +274,7 @@ class _Margins(NamedTuple):
     gain: float | None
     unit: str
     procedure: int
+    lower_is_better: bool = False
 
     def verdict(self, found: Interval, count: int, withhold: str = "") -> Verdict:
         return decide(
@@ -287,6 +286,7 @@ class _Margins(NamedTuple):
             self.gain,
             withhold=withhold,
             unit=self.unit,
+            lower_is_better=self.lower_is_better,
             procedure=self.procedure,
         )
 

@@ -109,11 +109,13 @@ class Verdict:
     kind : the row of the table; ``screening only`` below five pairs, ``withheld`` if `reason` forbids one.
     reason : why a verdict is withheld; for differences without spread that are not 0, their size; otherwise empty.
     larger_than_reported : the whole interval lies above r.
+    lower_is_better : of the measure, for words: what is trivially lower is then trivially worse.
     """
 
     kind: Kind
     reason: str = ""
     larger_than_reported: bool = False
+    lower_is_better: bool = False
 
     @property
     def stops(self) -> bool:
@@ -133,6 +135,7 @@ class Verdict:
         if self.kind == "identical" and self.reason:
             return f"{self.reason}: check the study"
         text = _TEXTS.get(self.kind, self.kind)
+        text = text.replace("lower", "worse") if self.lower_is_better else text
         return f"{text} ({self.reason})" if self.reason else text
 
 
@@ -146,6 +149,7 @@ def decide(
     *,
     withhold: str = "",
     unit: str = "pp",
+    lower_is_better: bool = False,
     procedure: int = LATEST,
 ) -> Verdict:
     """Return the verdict of an interval.
@@ -159,6 +163,7 @@ def decide(
     reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` where there is no claim.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
     unit : of the differences, for words.
+    lower_is_better : of the measure, for words; the interval is that of gains.
     procedure : whose table is read, see `procedures`.
 
     Raises
@@ -179,7 +184,8 @@ def decide(
         same = f"no seed differs from another, all by {size}"
         return Verdict("identical", same if abs(lower + upper) / 2 >= least else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported, procedure)))
-    return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
+    larger = kind == "holds" and reported is not None and lower > reported
+    return Verdict(kind, larger_than_reported=larger, lower_is_better=lower_is_better)
 
 
 def rows(

@@ -125,6 +125,13 @@ def test_the_verdict_knows_no_unit(unit):
     assert "no seed differs from another" in same.text
 
 
+def test_what_is_trivially_lower_is_trivially_worse_where_lower_is_better():
+    from analysis.statistics.verdict import decide
+
+    assert decide(-0.5, -0.1, 0.1, 8, 1.0).text == "trivially lower"
+    assert decide(-0.5, -0.1, 0.1, 8, 1.0, lower_is_better=True).text == "trivially worse"
+
+
 def test_seeds_are_listed_shortly():
     from analysis import number_format
 

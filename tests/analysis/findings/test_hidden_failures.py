@@ -91,6 +91,33 @@ def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
     assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
 
 
+def test_a_run_that_one_gate_shows_to_have_failed_is_named_with_all(make_study):
+    """Seeds move both arms alike, so that only the differences from a control show the failure."""
+    seeds = np.array([0.30, 0.42, 0.34, 0.46, 0.38, 0.50, 0.33, 0.44])
+    draw = np.random.default_rng(4)
+    treated = seeds + 0.05 + 0.002 * draw.standard_normal(8)
+    treated[2] -= 0.14
+    arms = pair(accuracies(0.3, 8, 5, sd=0.06), [float(value) for value in treated])
+    arms.append(FakeArm("matched", "matched", of="aim", accuracies=[float(value) for value in seeds]))
+    findings = examine(make_study(arms, seeds=8, images=2000, procedure=2, looks=[8]))
+    assert {(each.comparison, each.arm, each.seed) for each in findings.collapses} == {("aim − matched", "aim", 2)}
+    assert findings.not_excluded is None
+    assert "aim with seed 2 collapsed" in findings.headline
+    assert "But a t interval" not in findings.causal, "the headline says it"
+    assert "with 1 of 8 runs failed" in cautions(findings)[0].text
+
+
+def test_on_another_measure_a_run_is_far_and_not_collapsed(make_study):
+    """Of a loss nothing says that a run far above the others did not train."""
+    arms = pair(accuracies(0.2, 8, 1), fallen(accuracies(0.26, 8, 2), (5,), 0.2))
+    directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
+    findings = examine(directory)
+    assert [(each.arm, each.seed) for each in findings.collapses] == [("aim", 5)]
+    assert "aim with seed 5 lay far on the worse side of the others" in findings.headline
+    assert "collapse" not in cautions(findings)[0].text
+    assert "single runs lie so far away" in cautions(findings)[0].text
+
+
 @pytest.mark.parametrize("variants", [1, 7])
 def test_failures_of_arms_beyond_the_gates_are_named(make_study, variants):
     arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
