@@ -418,3 +418,39 @@ def test_a_lock_that_another_process_has_had_meanwhile_is_not_acquired_again(tmp
     with pytest.raises(Fenced):
         store.commit(make_record(RUN), lock)
     assert store.settled() == set()
+
+
+class Answer(Exception):
+    """What a client of object storage raises for an answer with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": str(status)}}
+
+
+@pytest.mark.parametrize("status", [408, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 598, 599])
+def test_answers_of_a_server_that_is_busy_or_behind_one_that_is_away_are_waited_out(status: int) -> None:
+    assert kind_of(Answer(status)) == "away"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "refused"), (403, "refused"), (407, "refused"), (507, "full")])
+def test_answers_of_a_server_that_refuses_or_is_full_are_told_apart(status: int, kind: str) -> None:
+    assert kind_of(Answer(status)) == kind
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 412, 416, 501, 505, 525])
+def test_answers_that_stay_as_they_are_are_not_waited_for(status: int) -> None:
+    assert kind_of(Answer(status)) is None
+
+
+def test_an_outage_lasts_from_its_first_error_until_it_ends() -> None:
+    clock = Clock()
+    outages = clock.outages()
+    assert outages.seconds == 0
+    outages.observe_failure(ConnectionError("away"))
+    clock.sleep(40)
+    outages.observe_failure(ConnectionError("still away"))
+    clock.sleep(2)
+    assert outages.seconds == 42
+    outages.observe(lambda: None, writes=True)
+    assert outages.seconds == 0

@@ -14,7 +14,7 @@ from tiny_runs import AIM, MEMORY, SHAPE, SMALL, model
 from torch import Tensor, nn
 
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import UsageError
+from aimlib.errors import PluginError, UsageError
 from aimlib.memory import Block, ConvReader, Layout, LinearReader
 from aimlib.memory.attach import AimNetwork, attach_memory
 from aimlib.models import build, skeleton
@@ -258,3 +258,13 @@ def test_memory_changes_the_output_only_where_it_is_read() -> None:
     for reader in network.readers():
         reader.read_weight.data.zero_()
     assert torch.equal(network(x), baseline(x))
+
+
+@pytest.mark.parametrize("answer", [None, 3, "layer1", True])
+def test_a_placement_that_returns_no_names_is_refused_with_what_it_returned(answer: Any) -> None:
+    class Wrong(Chosen):
+        def reads(self, layers: Any) -> Any:
+            return answer
+
+    with pytest.raises(PluginError, match=rf"reads\(\) returned {answer!r}; let it return the names of layers"):
+        attached(torchvision.models.resnet18(weights=None), Wrong())

@@ -14,6 +14,7 @@ from tiny_runs import quick
 from torch import Tensor
 from torch.nn import functional
 
+from aimlib.errors import UsageError
 from aimlib.memory.initialization import initialize
 from aimlib.memory.shape_rule import flatten
 from aimlib.memory.sources.base import MemorySource
@@ -139,3 +140,21 @@ def test_noise_is_redrawn_in_training_and_stands_still_in_evaluation() -> None:
     assert drawn.shape == (3, 4, 2, 2)
     assert not torch.equal(drawn[0], drawn[1])
     assert per_image.eval()(3).shape == (1, 4, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["conv_ones", "parameter", "noise"])
+@given(sizes)
+def test_a_size_in_floats_is_the_same_memory_as_one_in_channels(name: str, size: dict[str, int]) -> None:
+    floats = size["channels"] * size["rows"] * size["columns"]
+    sides = {"rows": size["rows"], "columns": size["columns"], "initial_scale": 0.5}
+    by_channels = memories.parse({"name": name, "channels": size["channels"], **sides})
+    assert memories.parse({"name": name, "floats": floats, **sides}) == by_channels
+    assert (by_channels.values, by_channels.rows, by_channels.columns) == (floats, size["rows"], size["columns"])
+
+
+def test_floats_that_fill_no_whole_channels_are_refused_with_the_nearest_number() -> None:
+    with pytest.raises(
+        UsageError, match="floats: 10 values do not fill whole channels of 2 x 3; the nearest number"
+    ) as said:
+        memories.parse({"name": "conv_ones", "floats": 10, "rows": 2, "columns": 3})
+    assert "number that does is 12" in str(said.value)
