@@ -1,0 +1,63 @@
+"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablations.store.file_locks import FileLock
+
+TOKEN = "a token that nobody else writes"
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[FileLock]:
+    (tmp_path / "locks").mkdir()
+    held = FileLock(tmp_path / "locks" / "run")
+    assert held.acquire()
+    held.sign(f"a host, a process {TOKEN}")
+    yield held
+    held.close()
+
+
+def test_who_still_has_the_lock_has_it_after_trying_again(lock: FileLock) -> None:
+    assert lock.holds(TOKEN)
+    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked anew"
+    assert lock.holds(TOKEN)
+
+
+def test_a_lock_that_was_lost_is_taken_again_if_nobody_had_it_since(lock: FileLock) -> None:
+    lock.unlock()  # as a server that restarts does
+    assert lock.reacquire(TOKEN)
+    other = FileLock(lock.path)
+    assert not other.acquire(), "it is locked again"
+    other.close()
+
+
+def test_a_lock_that_somebody_had_meanwhile_is_not_taken_again(lock: FileLock) -> None:
+    lock.unlock()
+    other = FileLock(lock.path)
+    assert other.acquire()
+    other.sign("another host, another process, another token")
+    assert not lock.reacquire(TOKEN)
+    other.close()
+    assert not lock.reacquire(TOKEN)
+
+
+def test_a_file_that_is_gone_is_told_from_a_folder_that_is(lock: FileLock) -> None:
+    """A folder that is missing is not mounted at the moment: the lock may still be there when it is back."""
+    lock.path.unlink()
+    assert not lock.is_signed(TOKEN)
+    assert not lock.reacquire(TOKEN)
+    lock.path.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        lock.is_signed(TOKEN)
+    assert not lock.holds(TOKEN)
+
+
+def test_a_file_that_replaced_it_is_another_lock(lock: FileLock) -> None:
+    lock.path.rename(lock.path.with_name("moved"))
+    lock.path.write_text(f"the same text {TOKEN}")
+    assert not lock.is_signed(TOKEN)
