@@ -126,13 +126,18 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def caption(summary: pd.DataFrame) -> str:
-    """Return how many runs were planned, and their outcomes."""
+def caption(summary: pd.DataFrame, largest: str = "") -> str:
+    """Return how many runs were planned, and their outcomes.
+
+    Parameters
+    ----------
+    largest : what chance is, in words, where it is not 1 / classes.
+    """
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
     text = f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."
     hidden = sorted(set(summary["chance"].dropna().unique()) - set(_chance_in_sight(summary)))
     if hidden and summary["accuracy"].notna().any():
         values = number_format.listing([number_format.decimal(chance) for chance in hidden])
-        text += f" Guessing reaches {values} %, far left of the axis."
+        text += f" Guessing reaches {values} %{f', {largest}' if largest else ''}, far left of the axis."
     return text

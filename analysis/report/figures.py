@@ -26,12 +26,14 @@ from analysis.figures import (
 from analysis.findings.photos import Photos
 from analysis.findings.study import Findings
 from analysis.primary_measure import PrimaryMeasure
+from analysis.procedures import FIRST
 from analysis.report.breadth import figure_shows, gated_arms, many_arms, shown_arms, shown_comparisons
 from analysis.report.drawings import ReportFigure
 from analysis.report.sweep_figures import sweep_figures
 from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import Comparison
 from analysis.statistics.replay import within_reach
+from analysis.wording import LARGEST_SHARE
 
 
 def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, ReportFigure]:
@@ -225,4 +227,5 @@ def _strip(findings: Findings) -> ReportFigure:
     every = strip.summarise(findings.judged, findings.results.missing, _arms(findings), values)
     summary = _among(every, shown)
     figure = strip.draw(summary, marks(shown), measure) if summary["accuracy"].notna().any() else None
-    return ReportFigure("strip", strip.TITLE, strip.caption(every) + figure_shows(findings), figure, summary)
+    words = strip.caption(every, "" if findings.procedure == FIRST else LARGEST_SHARE)
+    return ReportFigure("strip", strip.TITLE, words + figure_shows(findings), figure, summary)
