@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.outcomes import KINDS
@@ -63,7 +64,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
     offsets = _offsets(summary["seed"])
     for arm, rows in summary[summary["accuracy"].notna()].groupby("arm", sort=False):
         _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
-    axes.set_yticks(range(len(arms)), list(labels(arms, *((40, 1) if many else (28, 2))).values()))
+    axes.set_yticks(range(len(arms)), list(arm_labels(arms, *((40, 1) if many else (28, 2))).values()))
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlabel(measure.axis("of the selected epoch"))
     rule(axes)

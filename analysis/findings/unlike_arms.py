@@ -21,6 +21,7 @@ from analysis.plan import Plan
 from analysis.reading.frames import parsed_json
 from analysis.statistics import separation
 from analysis.statistics.comparison import Comparison
+from analysis.wording import factor_words
 
 _TOGETHER, _NAMED = 4, 3
 """From so many arms on a sentence groups them by value; so many arms are named."""
@@ -100,18 +101,20 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
 
 
 def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[str]:
-    """Return what arms differ in; what the factors of the study say of it is one sentence, and the levels are theirs."""
+    """Return what arms differ in; differences that the factors of the study make are one sentence."""
     found = [(each, _of_property(each, runs, configs, plan)) for each in PROPERTIES]
     differing = {each: said for each, said in found if said is not None}
     varied = [each for each in differing if _by_factors(each, runs, configs, plan)]
     kept = [said for each, said in differing.items() if each not in varied]
     if not varied:
         return kept
-    return [f"Arms differ in {number_format.listing([each.what for each in varied])}, which this study varies.", *kept]
+    words = list(factor_words(dict.fromkeys(factor for arm in plan.arms for factor in arm.levels)).values())
+    what = number_format.listing([f"the {each}" for each in words])
+    return [f"Arms differ in {what if len(words) <= _TOGETHER else 'the factors'}, which this study varies.", *kept]
 
 
 def _by_factors(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> bool:
-    """Return whether the factors of a study make all of a difference; arms beside them have a value of one of theirs."""
+    """Return whether the factors of a study make all of a difference, and other arms have no further value."""
     factors = {factor for arm in plan.arms for factor in arm.levels}
     if not any(_within(factor, path) or _within(path, factor) for factor in factors for path in of.declared_by):
         return False

@@ -198,8 +198,9 @@ def _inference(findings: Findings) -> str:
         )
     elif len(looks.numbers) > 1:
         when = (
-            f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
-            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect ({_SPENDING[looks.spending]})."
+            f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908), so that all looks "
+            f"together are wrong in at most {100 * looks.alpha:g} % of studies without an effect "
+            f"({_SPENDING[looks.spending]})."
         )
     else:
         when = (
@@ -311,13 +312,15 @@ def _robustness(findings: Findings) -> str:
 
 def _checks(findings: Findings) -> list[str]:
     """Return the sensitivity checks that have a result."""
-    rows = pd.concat([each.checks for each in findings.family.comparisons] or [pd.DataFrame({"check": [], "n": []})])
-    replayed = rows["check"].str.startswith("early stopping") & (rows["n"] > 0)
+    replayed = any(
+        (each.checks["check"].str.startswith("early stopping") & (each.checks["n"] > 0)).any()
+        for each in findings.family.comparisons
+    )
     return [
         "a sign-flip test",
         "a BCa bootstrap (Efron, 1987)",
         "the last epoch instead of the selected one",
-        *(["replayed early stopping"] if replayed.any() else []),
+        *(["replayed early stopping"] if replayed else []),
         "the pairs in which both runs trained",
     ]
 

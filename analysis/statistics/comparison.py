@@ -163,10 +163,7 @@ class Comparison:
         if self.unstable and self.survivors.n < FEWEST_PAIRS:
             trained = f"{counted(self.survivors.n, 'pair')} both runs trained"
             left = trained if self.survivors.n else "no pair did both runs train"
-            return (
-                f"{self.verdict.text}; unstable training: in {left}, and a verdict needs "
-                f"{FEWEST_PAIRS}"
-            )
+            return f"{self.verdict.text}; unstable training: in {left}, and a verdict needs {FEWEST_PAIRS}"
         if self.unstable:
             return (
                 f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "
