@@ -78,7 +78,8 @@ def _images(runs: pd.DataFrame) -> Iterator[str]:
 def _options(plan: Plan) -> Iterator[str]:
     """Yield what training uses in all arms, and a sentence for each option in which arms differ."""
     arms = {arm.name: options for arm in plan.arms if (options := training_of(arm.config))}
-    shared, differing = [], []
+    shared: list[str] = []
+    differing: list[str] = []
     for topic, words in _TOPICS.items():
         groups: dict[str, list[str]] = {}
         for name, options in arms.items():
