@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from analysis.plan import Arm, Plan
 
 MEMORY = "memory"
 """What every study was about before studies could say it."""
+LARGEST_SHARE = "the share of the largest class of test images"
+"""What chance is from procedure 2 on."""
 
 _QUESTIONS = {
     "baseline": "Is the network with {what} more accurate?",
@@ -44,6 +48,17 @@ def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
         one, of = ("a memory", "the memory of") if plan.what is None else (called, f"{called} of")
         return _QUESTIONS[role].format(what=called, one=one, of=of)
     return f"Is it more than {arm.name if arm is not None else role}?"
+
+
+def factor_words(factors: Iterable[str]) -> dict[str, str]:
+    """Return each factor, a key path, by the end of it that no other factor has, with blanks: ``learning rate``."""
+    paths = {factor: factor.removesuffix(".name").split(".") for factor in factors}
+    return {factor: _end(parts, [p for each, p in paths.items() if each != factor]) for factor, parts in paths.items()}
+
+
+def _end(parts: list[str], others: list[list[str]]) -> str:
+    number = next((n for n in range(1, len(parts)) if all(o[-n:] != parts[-n:] for o in others)), len(parts))
+    return ".".join(parts[-number:]).replace("_", " ")
 
 
 def controls(plan: Plan) -> list[Arm]:

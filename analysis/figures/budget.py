@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import Mark, marks
 from analysis.statistics.paired import OUTCOMES
 from analysis.statistics.searches import expected_best
@@ -71,7 +72,7 @@ def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figu
     whole_numbers(axes)
     rule(axes, "y")
     if len(names) > 1:
-        short = labels(names, 24)
+        short = arm_labels(names, 24)
         handles = [Line2D([], [], color=looks[n].colour, marker=looks[n].marker, markersize=3) for n in names]
         figure.legend(handles, [short[name] for name in names], loc="outside right upper")
     return figure

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
@@ -52,7 +53,7 @@ def summarise(
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows: a panel each for parameters, multiply-adds and time."""
-    short = labels(list(marks), 22)
+    short = arm_labels(list(marks), 22)
     columns = max(1, min(len(summary), 88 // (max(len(short[arm].split("\n")[0]) for arm in summary["arm"]) + 7)))
     lines = max(short[arm].count("\n") + 1 for arm in summary["arm"])
     figure = new_figure(2.5 + (0.1 + 0.13 * lines) * -(-len(summary) // columns))

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.figures.palette import marks as palette_marks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
@@ -131,11 +132,11 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
     shown = highlighted(summary, list(marks))
     if shown != every:
         marks = palette_marks(shown)
-    short = labels(list(marks), 30, 1)
+    short = arm_labels(every, 30, 1)
     styles = _reported(summary)
     others = counted(len(every) - len(shown), "other arm")
     names = [short[arm] for arm in shown] + ([others] if shown != every else [])
-    names += [f"{labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
+    names += [f"{arm_labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
     columns = max(1, min(len(names), 92 // (max(map(len, names), default=1) + 8)))
     figure = new_figure(3.0 + 0.19 * -(-(len(names) + 2) // columns))
     filled = [panel for panel in _PANELS if (summary["panel"] == panel).any()] or list(_PANELS)

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from aimlib.errors import UsageError, counted, unknown_name
 from analysis.figures.canvas import SMALL, labels, rule, styled, whole_numbers
-from analysis.figures.levels import factor_columns, group_order, group_texts, is_continuous
+from analysis.figures.levels import factor_columns, group_order, group_texts, is_continuous, with_named_levels
 from analysis.figures.measured import explained, legend_above, measure_of, panels
 from analysis.figures.palette import MUTED, Mark, marks
 from analysis.reading.query import refuse_unknown
@@ -68,8 +68,9 @@ def curves_by_factor(
     UsageError: an unknown column, a factor with one level, or no finished run.
     """
     column = value or measure_of(results).column
-    factor_columns(results, results.runs, [factor, *([hue] if hue else [])])
-    summary = summarise(results.runs, results.epochs, factor, hue, column)
+    runs = with_named_levels(results, results.runs)
+    factor_columns(results, runs, [factor, *([hue] if hue else [])])
+    summary = summarise(runs, results.epochs, factor, hue, column)
     if summary.empty:
         raise UsageError(f"no run has finished with {column.replace('_', ' ')} yet; there is nothing to draw")
     figure = draw(summary, factor, hue, column, ax)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import number_format
-from analysis.figures.canvas import SMALL, labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels, names_note
+from analysis.figures.canvas import SMALL, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.comparison import Comparison
@@ -83,7 +84,7 @@ def draw(
         axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
     _name_rows(axes, summary, list(marks), measure)
     _draw_references(axes, references)
-    axes.set_xlabel(_label(measure) + _common(summary, measure))
+    axes.set_xlabel(_label(measure) + _common(summary, measure) + names_note(list(marks)))
     return figure
 
 
@@ -162,7 +163,7 @@ def _common(summary: pd.DataFrame, measure: PrimaryMeasure) -> str:
     if not side:
         return ""
     arm = summary[side].iloc[0]
-    name = labels([arm], 40, 1)[arm]
+    name = arm_labels([arm], 40, 1)[arm]
     sides = (name, "the arm of the row") if side == "treatment" else ("the arm of the row", name)
     return f"\n{measure.difference_name(*sides)}"
 
@@ -170,9 +171,9 @@ def _common(summary: pd.DataFrame, measure: PrimaryMeasure) -> str:
 def _names(summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> list[str]:
     rows, side = summary.to_dict("records"), _shared_side(summary)
     if side:
-        short = labels(arms, 34, 1)
+        short = arm_labels(arms, 34, 1)
         return [short[row["control" if side == "treatment" else "treatment"]] for row in rows]
-    short, line = (labels(arms, 17, 1), " ") if len(rows) > _MANY else (labels(arms, 26, 1), "\n")
+    short, line = (arm_labels(arms, 17, 1), " ") if len(rows) > _MANY else (arm_labels(arms, 26, 1), "\n")
     first, second = ("control", "treatment") if measure.lower_is_better else ("treatment", "control")
     return [f"{short[row[first]]}{line}{number_format.MINUS} {short[row[second]]}" for row in rows]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.levels import group_order, group_texts
+from analysis.figures.levels import group_order, group_texts, with_named_levels
 from analysis.figures.measured import Measure, measured_runs
 from analysis.reading.layout import layout_of
 from analysis.results import Results, Studies
@@ -68,6 +68,7 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return runs, ""
+    runs = with_named_levels(results, runs)
     inside = layout_of(results.plan).settings
     beside = [arm.name for arm in results.plan.arms if arm.name not in inside]
     if not beside:

@@ -210,6 +210,27 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
     return kept
 
 
+def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with the study's own name of a level in place of null, as its tables have it.
+
+    A default such as the cross-entropy is null in the configuration. Columns of numbers stay as they are.
+    """
+    if isinstance(results, Studies):
+        return runs
+    columns = dict(zip(results.factors["option"], results.factors["column"], strict=True))
+    named = {}
+    for factor in dict.fromkeys(name for arm in results.plan.arms for name in arm.levels):
+        column = columns.get(factor) or columns.get(factor.removesuffix(".name")) or factor
+        if column not in runs or pd.api.types.is_numeric_dtype(runs[column]):
+            continue
+        levels = {arm.name: arm.levels.get(factor) for arm in results.plan.arms}
+        lost = runs[column].isna()
+        names = set(runs.loc[lost, "arm"].map(levels))
+        if len(names) == 1 and isinstance(name := names.pop(), str) and not (runs[column] == name).any():
+            named[column] = runs[column].astype("object").where(~lost, name).astype("str")
+    return runs.assign(**named) if named else runs
+
+
 def _named_by(results: Results | Studies) -> list[str]:
     """Return the columns of the factors that the study itself names; empty for several studies, or if it has none."""
     if isinstance(results, Studies):

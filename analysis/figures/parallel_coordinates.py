@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from aimlib.errors import UsageError, counted
 from analysis import number_format
 from analysis.figures.canvas import SMALL, WIDTH, labels, styled
-from analysis.figures.levels import Scale, factor_columns, number_text, scale_of, separation
+from analysis.figures.levels import Scale, factor_columns, number_text, scale_of, separation, with_named_levels
 from analysis.figures.measured import Measure, by_arm, explained, left_out, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import MUTED, PAPER
 from analysis.reading.query import refuse_unknown
@@ -57,7 +57,7 @@ def parallel_coordinates(
     UsageError: an unknown column, no factor with two levels, or no run with the measure.
     """
     measure = measure_of(results, value)
-    runs = named_arms(results)
+    runs = with_named_levels(results, named_arms(results))
     columns = factor_columns(results, runs, factors)
     summary = summarise(runs, columns, measure, alpha)
     if summary.empty:

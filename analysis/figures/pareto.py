@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from aimlib.errors import UsageError, counted, unknown_name
 from analysis import number_format
-from analysis.figures.canvas import SMALL, labels, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import SMALL, rule, styled
 from analysis.figures.levels import number_text
 from analysis.figures.measured import (
     Measure,
@@ -326,7 +327,7 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
 
 def _named(summary: pd.DataFrame) -> str:
     numbers = numbered(summary)
-    short = labels(list(numbers), 60, 1)
+    short = arm_labels(summary["arm"].drop_duplicates().tolist(), 60, 1)
     named = [f"{number} {short[arm]}" for arm, number in numbers.items() if number <= _NAMED]
     left = len(numbers) - len(named)
     return f"Front: {'; '.join(named)}" + (f"; and {left} more, which the CSV names." if left else ".")

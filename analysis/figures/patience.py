@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.replay import NONE_TO_REPLAY, PATIENCE, replayed
@@ -50,7 +51,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         style: dict[str, Any] = {"marker": mark.marker, "s": 22, "zorder": 3, "edgecolors": mark.colour}
         axes.scatter(rows["early"], places, facecolors=PAPER, linewidths=1, **style)
         axes.scatter(rows["full"], places, facecolors=mark.colour, linewidths=0.5, **style)
-    short = labels(list(marks), 26)
+    short = arm_labels(list(marks), 26)
     axes.set_yticks(range(len(arms)), [short[arm] for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlabel(measure.axis("of the selected epoch"))

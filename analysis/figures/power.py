@@ -15,6 +15,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
+from analysis.looks import FEWEST_PAIRS
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.simulation import pairs_for_power, power_of
 
@@ -87,13 +88,15 @@ def _legend(styles: Mapping[float, Mark], measure: PrimaryMeasure) -> tuple[list
 def caption(sd: float, effects: Sequence[float], level: float, planned: int, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the number of pairs that gives 80 % power for each effect."""
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
+    least = {effect: n if n is None else max(n, FEWEST_PAIRS) for effect, n in needed.items()}
     words = [
         f"{counted(n, 'pair') if n is not None else 'more than 10,000 pairs'} for a gain of "
         f"{measure.in_unit(f'{effect:g}')}"
-        for effect, n in needed.items()
+        for effect, n in least.items()
     ]
+    fewest = f" A verdict needs at least {FEWEST_PAIRS} pairs." if least != needed else ""
     return (
         f"The differences have an SD of {measure.in_unit(measure.decimal(sd))} over seeds (upper end of its 80 % "
         f"interval). A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
-        f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line)."
+        f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line).{fewest}"
     )

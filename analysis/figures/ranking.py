@@ -13,7 +13,8 @@ from scipy import stats
 
 from aimlib.errors import UsageError, counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, styled
+from analysis.figures.arm_names import arm_labels, names_note
+from analysis.figures.canvas import rule, styled
 from analysis.figures.measured import (
     Measure,
     explained,
@@ -93,13 +94,13 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
     for row, place in zip(rows.to_dict("records"), places, strict=True):
         _draw_row(axes, row, float(place), (low, high))
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-    texts = labels(rows["arm"].tolist(), 42, 1)
+    texts = arm_labels(rows["arm"].tolist(), 42, 1)
     names = [f"{rank}  {texts[arm]}" for rank, arm in zip(rows["rank"], rows["arm"], strict=True)]
     gap = ([FIRST], [f"… {counted(len(summary) - len(rows), 'further arm')} …"]) if cut else ([], [])
     axes.set_yticks([*places, *gap[0]], [*names, *gap[1]])
     axes.set_ylim(len(rows) + cut - 0.4, -0.6)
     unit = "pp" if measure.unit == "%" else measure.unit
-    axes.set_xlabel(f"Behind the first arm, paired{f', {unit}' if unit else ''}")
+    axes.set_xlabel(f"Behind the first arm, paired{f', {unit}' if unit else ''}{names_note(summary['arm'].tolist())}")
     rule(axes)
     _print_means(axes, rows, places, measure)
     legend_above([axes], _legend(rows))

@@ -11,7 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.paired import OUTCOMES
@@ -51,7 +52,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         _points(axes, rows, x, y, marks[str(arm)])
         _mean(axes, rows, across)
     width, lines = (60 // max(len(arms), 3), 3) if across else (40, 1) if many else (30, 2)
-    _name_axes(axes, arms, labels(list(marks), width, lines), across, measure)
+    _name_axes(axes, arms, arm_labels(list(marks), width, lines), across, measure)
     return figure
 
 

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.outcomes import KINDS
@@ -63,7 +64,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
     offsets = _offsets(summary["seed"])
     for arm, rows in summary[summary["accuracy"].notna()].groupby("arm", sort=False):
         _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
-    axes.set_yticks(range(len(arms)), list(labels(arms, *((40, 1) if many else (28, 2))).values()))
+    axes.set_yticks(range(len(arms)), list(arm_labels(arms, *((40, 1) if many else (28, 2))).values()))
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlabel(measure.axis("of the selected epoch"))
     rule(axes)
@@ -126,13 +127,18 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def caption(summary: pd.DataFrame) -> str:
-    """Return how many runs were planned, and their outcomes."""
+def caption(summary: pd.DataFrame, largest: str = "") -> str:
+    """Return how many runs were planned, and their outcomes.
+
+    Parameters
+    ----------
+    largest : what chance is, in words, where it is not 1 / classes.
+    """
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
     text = f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."
     hidden = sorted(set(summary["chance"].dropna().unique()) - set(_chance_in_sight(summary)))
     if hidden and summary["accuracy"].notna().any():
         values = number_format.listing([number_format.decimal(chance) for chance in hidden])
-        text += f" Guessing reaches {values} %, far left of the axis."
+        text += f" Guessing reaches {values} %{f', {largest}' if largest else ''}, far left of the axis."
     return text

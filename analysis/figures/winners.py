@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, new_figure, rule, styled
+from analysis.figures.arm_names import arm_labels
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import MUTED, Mark
 from analysis.statistics.searches import winners
 
@@ -44,7 +45,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     axes.set(xlabel="Validation accuracy in the screening, %", ylabel="on fresh seeds, %")
     axes.set_aspect("equal", adjustable="datalim")
     rule(axes, "y")
-    short = labels(list(marks), 24)
+    short = arm_labels(list(marks), 24)
     handles = [
         Line2D([], [], marker=marks[arm].marker, color=marks[arm].colour, linestyle="none") for arm in summary["arm"]
     ]

@@ -21,6 +21,7 @@ from analysis.plan import Plan
 from analysis.reading.frames import parsed_json
 from analysis.statistics import separation
 from analysis.statistics.comparison import Comparison
+from analysis.wording import factor_words
 
 _TOGETHER, _NAMED = 4, 3
 """From so many arms on a sentence groups them by value; so many arms are named."""
@@ -90,7 +91,7 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
         return []
     configs = settled["config"].map(lambda text: parsed_json(text, {}))
     return [
-        *(said for each in PROPERTIES for said in _of_property(each, settled, configs, plan)),
+        *_of_properties(settled, configs, plan),
         *_of_json(settled, "versions", _libraries),
         *_of_json(settled, "plugins", _distributions),
         *_of_json(settled, "identity", _components),
@@ -99,19 +100,51 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
     ]
 
 
-def _of_property(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> Iterator[str]:
-    """Yield a sentence if arms differ in a property."""
+def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[str]:
+    """Return what arms differ in; differences that the factors of the study make are one sentence."""
+    found = [(each, _of_property(each, runs, configs, plan)) for each in PROPERTIES]
+    differing = {each: said for each, said in found if said is not None}
+    varied = [each for each in differing if _by_factors(each, runs, configs, plan)]
+    kept = [said for each, said in differing.items() if each not in varied]
+    if not varied:
+        return kept
+    words = list(factor_words(dict.fromkeys(factor for arm in plan.arms for factor in arm.levels)).values())
+    what = number_format.listing([f"the {each}" for each in words])
+    return [f"Arms differ in {what if len(words) <= _TOGETHER else 'the factors'}, which this study varies.", *kept]
+
+
+def _by_factors(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> bool:
+    """Return whether the factors of a study make all of a difference, and other arms have no further value."""
+    factors = {factor for arm in plan.arms for factor in arm.levels}
+    if not any(_within(factor, path) or _within(path, factor) for factor in factors for path in of.declared_by):
+        return False
+    by_arm = _values_by_arm(of, runs, configs)
+    crossed = {arm.name for arm in plan.arms if arm.levels}
+    theirs = {value for arm, value in by_arm.items() if arm in crossed}
+    return _declared(by_arm, of.declared_by, plan) and set(by_arm.values()) <= theirs
+
+
+def _within(path: str, whole: str) -> bool:
+    return path == whole or path.startswith(f"{whole}.")
+
+
+def _of_property(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> str | None:
+    """Return a sentence if arms differ in a property."""
+    by_arm = _values_by_arm(of, runs, configs)
+    if len(set(by_arm.values())) < 2:
+        return None
+    if _declared(by_arm, of.declared_by, plan):
+        return f"Arms differ in {of.what}, which this study varies: {_said(by_arm)}."
+    return f"Arms differ in {of.what}{of.so}: {_said(by_arm)}."
+
+
+def _values_by_arm(of: _Property, runs: pd.DataFrame, configs: pd.Series) -> dict[str, str]:
+    """Return the values of a property by arm, as text."""
     if of.of_config:
         values = configs.map(lambda config: _listed([_at(config, path) for path in of.columns]))
     else:
         values = _joined(runs, of.columns)
-    by_arm = _by_arm(runs["arm"], values)
-    if len(set(by_arm.values())) < 2:
-        return
-    if _declared(by_arm, of.declared_by, plan):
-        yield f"Arms differ in {of.what}, which this study varies: {_said(by_arm)}."
-    else:
-        yield f"Arms differ in {of.what}{of.so}: {_said(by_arm)}."
+    return _by_arm(runs["arm"], values)
 
 
 def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Iterator[str]:

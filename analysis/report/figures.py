@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from aimlib.errors import counted
@@ -23,15 +25,21 @@ from analysis.figures import (
     waterfall,
     winners,
 )
+from analysis.figures.arm_names import names_explained
 from analysis.findings.photos import Photos
 from analysis.findings.study import Findings
 from analysis.primary_measure import PrimaryMeasure
+from analysis.procedures import FIRST
 from analysis.report.breadth import figure_shows, gated_arms, many_arms, shown_arms, shown_comparisons
 from analysis.report.drawings import ReportFigure
 from analysis.report.sweep_figures import sweep_figures
 from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import Comparison
 from analysis.statistics.replay import within_reach
+from analysis.wording import LARGEST_SHARE
+
+_OF_ARMS = frozenset({"forest", "curves", "strip", "slopegraph", "capacity", "patience", "ranking", "pareto"})
+"""Figures that name arms."""
 
 
 def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, ReportFigure]:
@@ -58,7 +66,16 @@ def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, R
         drawn.append(_variance_sources(findings))
     if findings.screening is not None:
         drawn += [_budget(findings), _winners(findings)]
-    return {each.name: each for each in drawn}
+    return {each.name: _with_names(each) for each in drawn}
+
+
+def _with_names(each: ReportFigure) -> ReportFigure:
+    """Return a figure whose caption says how the names of its arms were shortened, if they were."""
+    columns = [name for name in ("arm", "treatment", "control") if name in each.summary]
+    if each.name not in _OF_ARMS or not columns:
+        return each
+    arms = pd.concat([each.summary[name] for name in columns]).dropna().unique().tolist()
+    return replace(each, caption=each.caption + names_explained(arms))
 
 
 def _path(primary: Comparison, findings: Findings) -> ReportFigure:
@@ -225,4 +242,5 @@ def _strip(findings: Findings) -> ReportFigure:
     every = strip.summarise(findings.judged, findings.results.missing, _arms(findings), values)
     summary = _among(every, shown)
     figure = strip.draw(summary, marks(shown), measure) if summary["accuracy"].notna().any() else None
-    return ReportFigure("strip", strip.TITLE, strip.caption(every) + figure_shows(findings), figure, summary)
+    words = strip.caption(every, "" if findings.procedure == FIRST else LARGEST_SHARE)
+    return ReportFigure("strip", strip.TITLE, words + figure_shows(findings), figure, summary)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
 from aimlib.errors import counted
 from aimlib.records import SETTLED
 from analysis import number_format
 from analysis.analysis_plan import Frozen
+from analysis.figures.levels import ordered_levels
 from analysis.findings.deviations import runs_before
 from analysis.findings.study import Findings
-from analysis.plan import Plan
+from analysis.plan import Arm, Plan
+from analysis.primary_measure import SCALAR
 from analysis.procedures import FIRST
 from analysis.report import training_code
 from analysis.report.breadth import gated_arms, many_arms, named
+from analysis.report.training_words import epochs_words, how_trained, training_of
 from analysis.statistics.collapse import LEAST_DROP
-from analysis.wording import what
+from analysis.statistics.paired import complete
+from analysis.wording import LARGEST_SHARE, factor_words, what
 
 _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
@@ -63,6 +72,10 @@ _SPENDING = {
 """How the error is spent on the looks, with the source, by the name of the design."""
 
 
+_LISTED = 4
+"""Of more arms that factors make, or of more levels, the sentence says how many there are."""
+
+
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the paragraphs, and the references that they cite, in alphabetical order."""
     text = (_design(findings), _inference(findings), _robustness(findings), _freeze(findings))
@@ -72,21 +85,56 @@ def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _design(findings: Findings) -> str:
     plan, runs = findings.results.plan, findings.results.runs
-    arms = _arms(findings)
-    images = runs["test_images"].dropna()
-    tested = f" {number_format.whole(images.iloc[0])} test images" if len(images) else " the test images"
-    measured = "Accuracy" if findings.measure.is_accuracy else f"The {findings.measure.words}"
-    budgets = sorted(set(runs["epochs_planned"].dropna()))
-    epochs = f" for at most {number_format.listing([str(budget) for budget in budgets])} epochs" if budgets else ""
-    rules = sorted(set(runs["selection"].dropna()))
-    chosen = f" The reported epoch of a run is chosen by the rule {number_format.listing(rules)}." if rules else ""
     return (
-        f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
-        f"classes, {plan.scope.image_size} px, {training_code.network_words(plan)}){epochs}, each with the same "
-        f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} {measured} is "
-        f"measured on{tested}.{chosen}{_left_out(plan)} Runs that diverged or stayed at chance (exact one-sided 99 % "
-        "bound; Clopper and Pearson, 1934) count as outcomes and are not excluded."
+        f"We trained {counted(len(plan.arms), 'arm')}{_arms(findings)} on {plan.scope.dataset} ({plan.scope.classes} "
+        f"classes, {plan.scope.image_size} px, {training_code.network_words(plan)}){epochs_words(plan, runs)}, each "
+        f"with the same {counted(len(plan.seeds), 'seed')}.{how_trained(plan, runs)} "
+        f"{training_code.what_a_seed_determines(plan, runs)} {_measured(findings)}{_chosen(runs)}{_left_out(plan)} "
+        f"Runs that diverged or stayed at chance ({_chance(findings)}exact one-sided 99 % bound; Clopper and Pearson, "
+        "1934) count as outcomes and are not excluded."
     )
+
+
+def _chance(findings: Findings) -> str:
+    return "" if findings.procedure == FIRST else f"{LARGEST_SHARE}; "
+
+
+def _measured(findings: Findings) -> str:
+    """Return what is measured, on how many images; a reported number is measured by what reports it."""
+    measure, images = findings.measure, findings.results.runs["test_images"].dropna()
+    tested = f"{number_format.whole(images.iloc[0])} test images" if len(images) else "the test images"
+    if measure.column.startswith(SCALAR):
+        return (
+            f"The {measure.words} is a number that {_reporter(findings.results.plan)} reports; {measure.better} is "
+            f"better. The accuracy beside it is measured on {tested}."
+        )
+    return f"{'Accuracy' if measure.is_accuracy else f'The {measure.words}'} is measured on {tested}."
+
+
+def _reporter(plan: Plan) -> str:
+    """Return who reports scalars: own training code, or a callback."""
+    name = training_code.name_of(plan)
+    if name is not None:
+        return f"the training code {name}"
+    callbacks = {each["name"] for arm in plan.arms for each in training_of(arm.config).get("callbacks") or ()}
+    return f"the callback {callbacks.pop()}" if len(callbacks) == 1 else "a callback of the study"
+
+
+_RULES = {
+    "last_epoch": "the last one",
+    "best_validation": "the first with the highest validation accuracy",
+    "best_test": "the first with the highest test accuracy (an oracle)",
+}
+
+
+def _chosen(runs: pd.DataFrame) -> str:
+    """Return a sentence on which epoch of a run is reported."""
+    rules = sorted(set(runs["selection"].dropna()))
+    words = [_RULES.get(rule, f"that of the rule {rule}") for rule in rules]
+    if not words:
+        return ""
+    which = words[0] if len(words) == 1 else f"depending on the arm, {' or '.join(words)}"
+    return f" The reported epoch of a run is {which}."
 
 
 def _left_out(plan: Plan) -> str:
@@ -102,38 +150,64 @@ def _left_out(plan: Plan) -> str:
 
 
 def _arms(findings: Findings) -> str:
-    """Return the arms of a study in words: all, or those of the gates and the levels of the factors."""
+    """Return the arms of a study, in brackets; those that factors make by the levels of the factors."""
     arms = findings.results.plan.arms
+    crossed = [arm for arm in arms if arm.levels]
+    if len(crossed) > _LISTED:
+        beside = [arm.name for arm in arms if not arm.levels]
+        return f", {f'{named(beside)}, and ' if beside else ''}{_combinations(crossed)},"
     if not many_arms(findings):
-        return number_format.listing([arm.name for arm in arms])
-    levels: dict[str, set[str]] = {}
+        return f" ({number_format.listing([arm.name for arm in arms])})"
+    gated = gated_arms(findings)
+    return f" ({named([*gated, *(arm.name for arm in arms if arm.name not in gated)])})"
+
+
+def _combinations(arms: Sequence[Arm]) -> str:
+    """Return the factors of arms with their levels, and whether all combinations are among the arms."""
+    levels: dict[str, dict[str, None]] = {}
     for arm in arms:
         for factor, level in arm.levels.items():
-            levels.setdefault(factor, set()).add(level)
-    first = named([*gated_arms(findings), *(a.name for a in arms if a.name not in gated_arms(findings))])
-    varied = [f"{factor} ({counted(len(known), 'level')})" for factor, known in levels.items()]
-    return first + (f"; factors: {number_format.listing(varied)}" if varied else "")
+            levels.setdefault(factor, {})[level] = None
+    words = factor_words(levels)
+    said = [f"{words[factor]} ({_levels(list(known))})" for factor, known in levels.items()]
+    whole = len({tuple(sorted(arm.levels.items())) for arm in arms}) == math.prod(map(len, levels.values()))
+    number = "all" if whole else str(len(arms))
+    return f"{number} combinations of {_factors(said)}"
+
+
+def _factors(said: Sequence[str]) -> str:
+    return f"the levels of {said[0]}" if len(said) == 1 else f"the factors {number_format.listing(list(said))}"
+
+
+def _levels(known: Sequence[str]) -> str:
+    if len(known) > _LISTED:
+        return f"{len(known)} levels"
+    return number_format.listing([str(level) for level in ordered_levels(pd.Series(list(known), dtype="str"))])
 
 
 def _inference(findings: Findings) -> str:
     plan, looks = findings.results.plan, findings.results.plan.looks
+    reached = bool(looks.reached(_pairs(findings)))
+    may, read = ("may be", "is") if reached else ("might be", "was to be")
     if looks.anytime:
         when = (
-            f"The verdict may be read {looks.text}: a confidence sequence for the mean of the paired differences "
+            f"The verdict {may} read {looks.text}: a confidence sequence for the mean of the paired differences "
             f"(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
             f"{looks.mixture_width:g}) contains the true mean after all numbers of pairs together in at least "
             f"{number_format.level(looks.alpha)} of studies."
         )
     elif len(looks.numbers) > 1:
         when = (
-            f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
-            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect ({_SPENDING[looks.spending]})."
+            f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908), so that all looks "
+            f"together are wrong in at most {100 * looks.alpha:g} % of studies without an effect "
+            f"({_SPENDING[looks.spending]})."
         )
     else:
         when = (
-            f"The verdict is read once, after {looks.numbers[0]} pairs, from the "
+            f"The verdict {read} read once, after {looks.numbers[0]} pairs, from the "
             f"{number_format.level(looks.levels[0])} paired t interval (Student, 1908)."
         )
+    when += "" if reached else _not_reached(findings)
     gain = next(iter(findings.reported.values()), None)
     against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
     measure = findings.measure
@@ -148,17 +222,32 @@ def _inference(findings: Findings) -> str:
     return (
         f"The estimand is the mean over seeds of the paired difference in {measure.words}{side}. {when} The interval "
         f"is compared with 0{_and(findings)} a smallest effect of interest of {delta}{against} by a "
-        f"table fixed beforehand. {_argument(findings)}{holm}"
+        f"table fixed beforehand.{_argument(findings)}{holm}"
     )
 
 
 def _and(findings: Findings) -> str:
     """Return what stands between the first two numbers that an interval is compared with."""
-    return "," if findings.reported or findings.results.plan.what is None else " and"
+    return "," if findings.reported else " and"
+
+
+def _pairs(findings: Findings) -> int:
+    """Return the largest number of complete pairs of a comparison."""
+    return max((len(complete(each.pairs)) for each in findings.family.comparisons), default=0)
+
+
+def _not_reached(findings: Findings) -> str:
+    pairs = _pairs(findings)
+    return f" No look is reached: there {'is' if pairs == 1 else 'are'} {counted(pairs, 'complete pair')}."
 
 
 def _argument(findings: Findings) -> str:
-    """Return which comparisons a gain must pass, in their order."""
+    """Return which comparisons a gain must pass, in their order, after a blank; empty without a treatment."""
+    said = _asked(findings)
+    return f" {said}" if said else ""
+
+
+def _asked(findings: Findings) -> str:
     plan = findings.results.plan
     if plan.what is None:
         return _argument_of_memory(findings)
@@ -171,7 +260,7 @@ def _argument(findings: Findings) -> str:
     asked = [f"{controls[str(gate.comparison)]} (“{gate.question}”)" for gate in further]
     return (
         f"To attribute a gain to {what(plan)}, the treatment must exceed, in this order and each at the full level, "
-        f"the baseline and {number_format.listing(asked)}."
+        f"{number_format.listing(['the baseline', *asked])}."
     )
 
 
@@ -199,9 +288,7 @@ def _argument_of_memory(findings: Findings) -> str:
 
 def _robustness(findings: Findings) -> str:
     parts = [
-        "As sensitivity checks that do not affect the verdict, we report a sign-flip test, a BCa bootstrap "
-        "(Efron, 1987), the last epoch instead of the selected one, replayed early stopping, and "
-        "the pairs in which both runs trained.",
+        f"As sensitivity checks that do not affect the verdict, we report {number_format.listing(_checks(findings))}.",
         *_robust(findings),
         *_collapsed(findings),
     ]
@@ -221,6 +308,21 @@ def _robustness(findings: Findings) -> str:
             "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)
+
+
+def _checks(findings: Findings) -> list[str]:
+    """Return the sensitivity checks that have a result."""
+    replayed = any(
+        (each.checks["check"].str.startswith("early stopping") & (each.checks["n"] > 0)).any()
+        for each in findings.family.comparisons
+    )
+    return [
+        "a sign-flip test",
+        "a BCa bootstrap (Efron, 1987)",
+        "the last epoch instead of the selected one",
+        *(["replayed early stopping"] if replayed else []),
+        "the pairs in which both runs trained",
+    ]
 
 
 _ROBUST = {
@@ -244,14 +346,16 @@ def _collapsed(findings: Findings) -> list[str]:
     """Return how collapsed runs are recognised and what their absence does not exclude."""
     if not findings.robust:
         return []
+    measure = findings.measure
     bound = (
         " Where no run failed, the failure rate that this does not exclude is the exact one-sided 95 % bound (Clopper "
         "and Pearson, 1934; Hanley and Lippman-Hand, 1983)."
     )
     return [
         "By a rule fixed beforehand that does not affect the verdict, a run counts as collapsed if it predicts almost "
-        f"one class only, or if it lies at least {LEAST_DROP:g} times the smallest effect of interest below the other "
-        "seeds of its arm and farther than the 99 % point for normal runs, in accuracy or in its paired difference."
+        f"one class only, or if it lies at least {LEAST_DROP:g} times the smallest effect of interest "
+        f"{'above' if measure.lower_is_better else 'below'} the other seeds of its arm and farther than the 99 % point "
+        f"for normal runs, in {'accuracy' if measure.is_accuracy else measure.words} or in its paired difference."
         + (bound if findings.procedure != FIRST and findings.not_excluded is not None else "")
     ]
 

@@ -11,6 +11,7 @@ from analysis.findings.study import Findings
 from analysis.looks import Looks
 from analysis.reading.frames import parsed_json
 from analysis.report import training_code
+from analysis.statistics.paired import complete
 from analysis.wording import what
 
 
@@ -32,6 +33,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Smallest effect of interest δ", plan.measure.margin(plan.delta_pp)),
         ("Design", f"{arms} × {seeds}, {counted(len(plan.runs), 'run')} planned, paired by seed"),
         ("Looks", _looks(plan.looks)),
+        *_decided(findings),
         ("Analysis plan", _freeze(findings)),
     ]
 
@@ -49,6 +51,18 @@ def _looks(looks: Looks) -> str:
         f"{looks.text} of the paired t interval, so that the error of all looks together is at most "
         f"{number_format.decimal(100 * looks.alpha)} %"
     )
+
+
+def _decided(findings: Findings) -> list[tuple[str, str]]:
+    """Return which look the verdict is from, if pairs were computed after it."""
+    primary = findings.primary
+    if primary is None or not primary.verdict.decided:
+        return []
+    later = len(complete(primary.pairs)) - primary.interval.n
+    if later <= 0:
+        return []
+    said = f"the look after {counted(primary.interval.n, 'pair')}; {counted(later, 'later pair')} did not take part"
+    return [("Verdict from", said)]
 
 
 def _freeze(findings: Findings) -> str:
@@ -97,9 +111,15 @@ def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
         ("Runs started", _span(runs["started_at"])),
         ("Rows written", _span(runs["finished_at"])),
         ("Ledger head", _ledger(findings)),
-        ("Wall time, summed", (f"{number_format.decimal(runs['seconds'].sum() / 3600)} h",)),
+        ("Wall time, summed", (_duration(runs["seconds"].sum()),)),
     ]
     return [(term, values) for term, values in rows if values]
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the largest unit of which there is at least one."""
+    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
+    return f"{number_format.decimal(seconds / length)} {unit}"
 
 
 def _ledger(findings: Findings) -> tuple[str, ...]:

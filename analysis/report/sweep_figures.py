@@ -19,7 +19,7 @@ from analysis.figures.interaction import TITLE as INTERACTION
 from analysis.figures.interaction import caption as interaction_caption
 from analysis.figures.interaction import draw as draw_interaction
 from analysis.figures.level_means import aliases, interaction_aliases, of_design
-from analysis.figures.levels import factor_columns
+from analysis.figures.levels import factor_columns, with_named_levels
 from analysis.figures.marginal_means import TITLE as MEANS
 from analysis.figures.marginal_means import caption as means_caption
 from analysis.figures.marginal_means import draw as draw_means
@@ -99,18 +99,19 @@ def _pareto(findings: Findings, found: Sweep) -> ReportFigure:
 def _factors(findings: Findings, found: Sweep) -> Iterator[ReportFigure]:
     """Yield arms by their options, and the learning curves by the option whose levels differ most."""
     results = findings.results
+    runs = with_named_levels(results, results.runs)
     try:
-        columns = factor_columns(results, results.runs)
+        columns = factor_columns(results, runs)
     except UsageError:  # no option in which arms differ
         return
-    summary = parallel_summary(results.runs, columns, found.measure, findings.alpha)
+    summary = parallel_summary(runs, columns, found.measure, findings.alpha)
     if summary.empty:
         return
     shown = most_telling(summary, columns)
     words = parallel_caption(summary, shown, found.measure)
     yield ReportFigure("parallel_coordinates", PARALLEL, words, draw_parallel(summary, shown, found.measure), summary)
     (factor,) = most_telling(summary, columns, most=1)
-    curves = curves_summary(results.runs, results.epochs, factor)
+    curves = curves_summary(runs, results.epochs, factor)
     if len(curves):
-        words = curves_caption(curves, results.runs, factor)
+        words = curves_caption(curves, runs, factor)
         yield ReportFigure("curves_by_factor", f"{CURVES}: {factor}", words, draw_curves(curves, factor), curves)

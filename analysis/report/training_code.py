@@ -6,8 +6,13 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.plan import Plan
+from analysis.reading.frames import parsed_json
+from analysis.report.training_words import is_augmented, is_shuffled
 
 _SAME = "same"
+_PACKAGE = "aim-ablations"
+_BUILDERS = frozenset({"backbones", "memories", "updates", "controls"})
+"""Families of components that build layers."""
 
 
 def name_of(plan: Plan) -> str | None:
@@ -29,17 +34,43 @@ def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
     """Return the sentence of the methods section on seeds."""
     name = name_of(plan)
     if name is None:
-        return (
-            f"A seed determines, identically for all arms, {_validation(plan, runs)}the "
-            "initial values of the layers that arms share, the order of the images and the augmentation."
-            f"{_own_validation(plan)}{_loaded(plan)}"
-        )
+        return f"A seed determines, {_drawn(plan, runs)}{_own_validation(plan)}{_loaded(plan)}"
     split = "the validation split, and beyond it " if _validation(plan, runs) else ""
     return (
         f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
         f"a seed. A seed determines, identically for all arms, {split}what that code "
         f"draws from it.{_own_validation(plan)}{_repetition(runs)}"
     )
+
+
+def _drawn(plan: Plan, runs: pd.DataFrame) -> str:
+    """Return what a seed determines in the package's own training; layers of other code may start in their own way."""
+    foreign = _foreign_parts(runs)
+    drawn = [
+        *(["the validation split"] if _validation(plan, runs) else []),
+        *([] if foreign else ["the initial values of the layers that arms share"]),
+        *(["the order of the images"] if is_shuffled(plan) else []),
+        *(["the augmentation"] if is_augmented(plan) else []),
+    ]
+    same = f"identically for all arms, {number_format.listing(drawn)}" if drawn else ""
+    if not foreign:
+        return f"{same}."
+    then = f"{same}, and in each arm" if same else "in each arm,"
+    return (
+        f"{then} the initial values; layers of {number_format.listing(foreign)}, which other code builds, may start "
+        "differently in different arms."
+    )
+
+
+def _foreign_parts(runs: pd.DataFrame) -> list[str]:
+    """Return the parts of networks that another code than this package builds, by name."""
+    found: dict[str, None] = {}
+    for text in runs["plugins"].dropna().unique():
+        for name, distribution in parsed_json(text, {}).items():
+            family, _, part = str(name).partition("/")
+            if family in _BUILDERS and not str(distribution).startswith(_PACKAGE):
+                found[part] = None
+    return list(found)
 
 
 def _validation(plan: Plan, runs: pd.DataFrame) -> str:

@@ -159,11 +159,9 @@ class Comparison:
         if self.verdict.kind == "screening only":
             return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
         if self.unstable and self.survivors.n < FEWEST_PAIRS:
-            left = counted(self.survivors.n, "pair") if self.survivors.n else "no pair"
-            return (
-                f"{self.verdict.text}; unstable training: in {left} both runs trained, and a verdict needs "
-                f"{FEWEST_PAIRS}"
-            )
+            trained = f"{counted(self.survivors.n, 'pair')} both runs trained"
+            left = trained if self.survivors.n else "no pair did both runs train"
+            return f"{self.verdict.text}; unstable training: in {left}, and a verdict needs {FEWEST_PAIRS}"
         if self.unstable:
             return (
                 f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "

@@ -60,9 +60,9 @@ def readings(
 ) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
-    As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five), `best`
-    (of the epoch that is best on test data), `early` (as early stopping would have had it, NaN if that cannot be
-    replayed) and `top5`. A run without epochs has its own value in the first three.
+    As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five; `whole`
+    if the run has no other), `best` (of the epoch that is best on test data), `early` (as early stopping would have had
+    it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in the first three.
 
     Parameters
     ----------
@@ -84,6 +84,7 @@ def readings(
         **{column: own},
         **{name: runs["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
         averaged=runs["run_id"].map(late.size()).astype("float64"),
+        whole=runs["run_id"].map(by_run.size() <= _LATE).astype("boolean").fillna(False).astype(bool),
         early=runs["run_id"].map(early).astype("float64"),
         top5=runs["test_top5_accuracy"].astype("float64"),
     )
@@ -133,7 +134,7 @@ def sensitivity(
         _bootstrap_row(differences, alpha),
         *_robust_rows(differences, delta, reported, alpha, procedure),
         judged("last epoch instead of the selected one", "last"),
-        judged(_late(runs["averaged"]), "late"),
+        _unless_whole(judged(_late(runs["averaged"]), "late"), runs, procedure),
         judged("epoch chosen on test data (oracle)", "best"),
         judged(
             f"early stopping with patience {PATIENCE}, replayed",
@@ -144,6 +145,13 @@ def sensitivity(
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
+
+
+def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
+    """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing of the end."""
+    if procedure == FIRST or not (runs["whole"] & (runs["averaged"] > 1)).any():
+        return row
+    return {**row, "verdict": "none: these are all epochs of a run"}
 
 
 def _late(averaged: pd.Series) -> str:

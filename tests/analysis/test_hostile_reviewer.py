@@ -321,7 +321,7 @@ def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(m
     one = examine(make_study(losing, seeds=8, status=status)).headline
     assert "unstable training: in 1 pair both runs trained, and a verdict needs 5" in one
     none = examine(make_study(losing, seeds=8, status={**status, ("aim", 7): "chance"})).headline
-    assert "unstable training: in no pair both runs trained, and a verdict needs 5" in none
+    assert "unstable training: in no pair did both runs train, and a verdict needs 5" in none
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_the_report_uses_the_words_and_questions_of_the_study(report: Path) -> N
         "Squeeze-and-excitation causes the gain: every gate is passed.",
         f"Is the network with {WHAT} more accurate?",
         f"To attribute a gain to {WHAT}, the treatment must exceed, in this order and each at the full level, the "
-        f"baseline and fixed gate (“{FIXED}”) and wider (“{WIDER}”).",
+        f"baseline, fixed gate (“{FIXED}”) and wider (“{WIDER}”).",
         f"That {WHAT} causes a gain needs all gates.",
     ):
         assert said in text

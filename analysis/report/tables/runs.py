@@ -9,7 +9,9 @@ import pandas as pd
 from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.plan import Plan
+from analysis.procedures import FIRST
 from analysis.report.tables import Table
+from analysis.wording import LARGEST_SHARE
 
 
 def outcomes(findings: Findings) -> Table:
@@ -26,9 +28,10 @@ def outcomes(findings: Findings) -> Table:
         for row in findings.failures.to_dict("records")
     )
     columns = ("Arm", *(kind.capitalize() for kind in kinds), "Missing", "p, Fisher")
+    chance = "1 / classes" if findings.procedure == FIRST else LARGEST_SHARE
     note = (
         "At chance: the exact one-sided 99 % lower bound (Clopper–Pearson) of the accuracy does not exceed "
-        "1 / classes. Diverged runs and runs at chance are outcomes and stay in every comparison; Fisher’s "
+        f"{chance}. Diverged runs and runs at chance are outcomes and stay in every comparison; Fisher’s "
         "exact test compares their share with the baseline’s. Failed, pruned and missing runs leave their "
         "pair incomplete."
     )

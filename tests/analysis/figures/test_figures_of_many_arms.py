@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from written import refuse_overlaps, texts
 
 from analysis.figures import curves, forest, marks, slopegraph, strip
+from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import labels
 
 ARMS = ["baseline", "aim", *(f"aim[placement=stage_only,update=gated,batch_size={i}]" for i in range(38))]
@@ -60,7 +61,7 @@ def test_of_many_curves_the_first_the_best_and_the_worst_are_drawn_in_full(numbe
     figure = curves.draw(summary, marks(arms))
     written = _readable(figure)
     assert f"{number - len(shown)} other arms" in written
-    assert sum(text in labels(arms, 30, 1).values() for text in written) == len(shown)
+    assert sum(text in arm_labels(arms, 30, 1).values() for text in written) == len(shown)
     words = curves.caption(summary)
     assert f"Of {number} arms, the first 2 of the plan, the 4 best and the 2 worst are drawn in full" in words
     assert grey in words

@@ -304,3 +304,31 @@ def test_it_stands_first_on_the_page_on_the_console_and_in_the_findings(make_stu
     assert shown.index(said) < shown.index(findings.headline)
     assert standing(findings.results) == f"{said} {findings.headline}"
     assert findings._repr_html_().index("Arms differ") < findings._repr_html_().index("aim − baseline")
+
+
+def test_what_the_factors_of_a_study_make_is_one_short_sentence(alike):
+    rates = {arm.name: 0.001 * place for place, arm in enumerate(alike.plan.arms, start=1)}
+
+    def config(arm, **more):
+        return {"training": {"optimizer": {"name": "adam", "learning_rate": rates[arm]}, **more}}
+
+    def plan(without=()):
+        arms = tuple(
+            replace(
+                arm,
+                config=config(arm.name),
+                levels={} if arm.name in without else {"training.optimizer.learning_rate": str(rates[arm.name])},
+            )
+            for arm in alike.plan.arms
+        )
+        return replace(alike.plan, arms=arms)
+
+    runs = alike.runs.assign(config=[json.dumps(config(arm)) for arm in alike.runs["arm"]])
+    short = "Arms differ in the learning rate, which this study varies."
+    assert unlike_arms(runs, plan()) == [short]
+    (beside,) = unlike_arms(runs, plan(without=["aim"]))
+    assert "; aim: adam(" in beside, "an arm beside the factors has a value that none of theirs has"
+    smaller = [json.dumps(config(arm, batch_size=10 if arm == "aim" else 25)) for arm in runs["arm"]]
+    first, second = unlike_arms(runs.assign(config=smaller), plan())
+    assert first == short
+    assert second.startswith("Arms differ in the batch size: ")
