@@ -149,7 +149,8 @@ def sensitivity(
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
     """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing of the end."""
-    if procedure == FIRST or not (runs["whole"] & (runs["averaged"] > 1)).any():
+    known = runs[runs["averaged"].notna()]
+    if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row
     return {**row, "verdict": "none: these are all epochs of a run"}
 

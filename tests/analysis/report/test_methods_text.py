@@ -205,3 +205,10 @@ def test_the_mean_of_all_epochs_has_no_verdict(make_study: Any, epochs: int, who
     findings = analysis.examine(analysis.load(make_study(two(), epochs=epochs, procedure=2)), unproven=True)
     checks = findings.primary.checks.set_index("check")["verdict"]
     assert (checks["mean of the last 5 epochs"] == "none: these are all epochs of a run") == whole
+
+
+def test_a_run_that_diverged_early_leaves_the_verdict_of_late_epochs(make_study: Any) -> None:
+    directory = make_study(two(), epochs=12, procedure=2, status={("aim", 0): "diverged"})
+    checks = analysis.examine(analysis.load(directory), unproven=True).primary.checks
+    late = checks[checks["check"].str.startswith("mean of the last")].iloc[0]
+    assert not late["verdict"].startswith("none")
