@@ -58,8 +58,12 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
         parts.refuse_twice([*found.values(), *own])
     for path, bundle in found.items():
         approval.require(study.where, path, bundle, trust)
+    function = study.spec.training_function()
+    for path, bundle in found.items():
+        with _located(study, "train" if function is not None and path == function[0] else "plugins"):
+            parts.adopt(bundle)
     with _located(study):
-        for bundle in (*found.values(), *own):
+        for bundle in own:
             parts.adopt(bundle)
     named = {root.key for bundle in found.values() for root in bundle.roots}
     _refusals.clear()

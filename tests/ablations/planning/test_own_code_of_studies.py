@@ -190,8 +190,8 @@ BAD = {
     ),
     "a class without its method": (
         {},
-        {"plugin": PLUGIN.replace("(Placement)", "").replace("def reads", "def read")},
-        "placement 'own_head' (aim_own_",
+        {"plugin": PLUGIN.replace("def reads", "def read")},
+        "plugins: placement 'own_head' (my_net.py, line 7, class OwnHead) lacks reads; it defines 'read': rename that",
     ),
     "a name of the package": (
         {},
