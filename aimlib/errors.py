@@ -94,12 +94,12 @@ def counted(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
-_TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer"}
+_TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer", "SupportsFloat": "a number"}
 """Types as users write them, where their own name is not enough."""
 
 
-def checked(value: _T, wanted: type | tuple[type, ...], what: str) -> _T:
-    """Return what a method of a plugin returned, if it is of a wanted type.
+def checked(value: object, wanted: type[_T], what: str) -> _T:
+    """Return what a method of a plugin returned, if it is of the wanted type.
 
     Parameters
     ----------
@@ -111,11 +111,9 @@ def checked(value: _T, wanted: type | tuple[type, ...], what: str) -> _T:
     """
     if isinstance(value, wanted):
         return value
-    as_tuple = wanted if isinstance(wanted, tuple) else (wanted,)
-    names = " or ".join(_TYPES.get(each.__name__, each.__name__) for each in as_tuple)
     given = "None" if value is None else f"a {type(value).__name__}"
     forgotten = "; does it lack `return`?" if value is None else ""
-    raise PluginError(f"{what} returned {given}; let it return {names}{forgotten}")
+    raise PluginError(f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}")
 
 
 def warn_renamed(old: str, new: str, level: int = 3) -> None:

@@ -157,13 +157,13 @@ class Registry:
         where = self._described(name, cls, place)
         self._refuse_other_base(where, cls)
         self._refuse_lacking(where, cls)
-        config: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
-        if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+        given: Any = getattr(cls, "Config", ComponentConfig)
+        if not (isinstance(given, type) and issubclass(given, ComponentConfig)):
             raise PluginError(
                 f"{where}: Config must be a subclass of aimlib.component.ComponentConfig; write `class "
                 f"Config(ComponentConfig):` with one line such as `width: int = 8` for each option"
             )
-        own = f"{cls.__qualname__}.Config"
+        own, config = f"{cls.__qualname__}.Config", given
         if (
             "Config" not in cls.__dict__ or config.__qualname__ != own
         ):  # inherited or shared: copy it, so that name and version below are the plugin's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import SupportsFloat
 
 from ablations.planning import plugin_errors
 from aimlib.config import RunConfig, TrainingConfig
@@ -44,7 +45,8 @@ def _try_own(training: TrainingConfig) -> None:
     if training.schedule is not None and type(training.schedule).code:
         rate = getattr(training.optimizer, "learning_rate", 1.0)
         schedule = schedules.get(training.schedule.name)(training.schedule, rate, training.epochs)
-        checked(schedule.rate(0.0), (float, int), f"{schedules.described(training.schedule.name)}: rate()")
+        what = f"{schedules.described(training.schedule.name)}: rate()"
+        checked(schedule.rate(0.0), SupportsFloat, what)  # type: ignore[type-abstract]
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:

@@ -128,7 +128,7 @@ WRONG = {
     "no rate": (
         registered("schedules", "    def rate(self, time): self.learning_rate", "Schedule"),
         {"base.training.schedule": "mine"},
-        rf"schedule 'mine' {WHERE}: rate\(\) returned None; let it return float or int; does it lack `return`\?",
+        rf"schedule 'mine' {WHERE}: rate\(\) returned None; let it return a number; does it lack `return`\?",
     ),
     "an unknown layer": (
         registered("placements", "    def reads(self, layers): return ['layer99']", "Placement"),
