@@ -113,7 +113,9 @@ def checked(value: object, wanted: type[_T], what: str) -> _T:
         return value
     given = "None" if value is None else f"a {type(value).__name__}"
     forgotten = "; does it lack `return`?" if value is None else ""
-    raise PluginError(f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}")
+    raise PluginError(
+        f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
+    )
 
 
 def warn_renamed(old: str, new: str, level: int = 3) -> None:
