@@ -136,7 +136,8 @@ def measure_of(value: Any) -> Any:
     except ValueError as error:
         if isinstance(value, Mapping) and "scalar" in value and value.get("better") not in ("higher", "lower"):
             given = f"got {value['better']!r}" if "better" in value else "it is missing"
-            raise ConfigError([f"better: must be higher or lower, whichever is better; {given}"]) from None
+            said = f"better: say whether higher or lower is better, e.g. {{scalar: perplexity, better: lower}}; {given}"
+            raise ConfigError([said]) from None
         near = _near_measure(value, KNOWN) if isinstance(value, str) else ""
         said = str(error).removeprefix("measure ")
         raise ValueError(f"{near}{said}, e.g. {{scalar: perplexity, better: lower}}; got {value!r}") from None

@@ -24,8 +24,8 @@ def problems(spec: StudySpec) -> Iterable[str]:
     """Yield messages about a study, each with the key path in front."""
     if not NAME.fullmatch(spec.name):
         yield (
-            f"name: {spec.name!r}: use at most 64 letters (a-z, A-Z), digits, '.', '_' and '-', with a letter or "
-            f"digit first; it becomes a folder's name"
+            f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-', a letter or digit first "
+            f"(letters are a-z and A-Z); it becomes a folder's name"
         )
     if not spec.arms:
         yield "arms: none are given; give at least two to compare"

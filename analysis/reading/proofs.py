@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aimlib.paths import Place
 from aimlib.errors import counted
+from aimlib.paths import Place
 from aimlib.records import ADDED, IMAGES, SETTLED, TEST_IMAGES, predictions_from, run_schema
 from aimlib.records.checksums import Damaged
 from aimlib.training.image_order import fixed_order

@@ -29,17 +29,17 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
     [
         (
             {"name": "größe"},
-            "use at most 64 letters (a-z, A-Z), digits, '.', '_' and '-', with a letter or digit first",
+            "a letter or digit first (letters are a-z and A-Z); it becomes a folder's name",
         ),
         ({"measure": "f1"}, "measure: unknown measure 'f1'; did you mean 'macro_f1'? must be one of accuracy, "),
         ({"measure": "macrof1"}, "measure: unknown measure 'macrof1'; did you mean 'macro_f1'? must be one of"),
         (
             {"measure": {"scalar": "perplexity", "better": "less"}, "delta": 1},
-            "measure.better: must be higher or lower, whichever is better; got 'less'",
+            "measure.better: say whether higher or lower is better, e.g. {scalar: perplexity, better: lower}; got 'less'",
         ),
         (
             {"measure": {"scalar": "perplexity"}, "delta": 1},
-            "measure.better: must be higher or lower, whichever is better; it is missing",
+            "measure.better: say whether higher or lower is better, e.g. {scalar: perplexity, better: lower}; it is missing",
         ),
         (
             {"search": {**SEARCH, "sampler": "bayes"}},
@@ -80,7 +80,7 @@ def test_texts_in_parentheses_are_left_alone() -> None:
     ("text", "remedy"),
     [
         ("a: {question: Is it more than regularisation?, options: {}}", "put a text with a question mark in quotes"),
-        ("a: {question: this: that, options: {}}", "put a text with a colon in quotes, or close the bracket before"),
+        ("a: {question: this: that, options: {}}", "or put a text with a colon in quotes"),
     ],
 )
 def test_a_text_with_a_special_character_in_braces_is_to_be_quoted(text: str, remedy: str) -> None:
