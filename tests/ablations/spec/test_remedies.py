@@ -35,11 +35,13 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
         ({"measure": "macrof1"}, "measure: unknown measure 'macrof1'; did you mean 'macro_f1'? must be one of"),
         (
             {"measure": {"scalar": "perplexity", "better": "less"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. {scalar: perplexity, better: lower}; got 'less'",
+            "measure.better: say whether higher or lower is better, e.g. "
+            "{scalar: perplexity, better: lower}; got 'less'",
         ),
         (
             {"measure": {"scalar": "perplexity"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. {scalar: perplexity, better: lower}; it is missing",
+            "measure.better: say whether higher or lower is better, e.g. "
+            "{scalar: perplexity, better: lower}; it is missing",
         ),
         (
             {"search": {**SEARCH, "sampler": "bayes"}},
