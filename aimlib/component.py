@@ -173,7 +173,7 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden":
         fields = _fields_at(model, loc[:-1])
-        listed = ", ".join(sorted(fields)) or "none: it takes no options"
+        listed = ", ".join(sorted(fields)) or f"none: {_no_options(model)}"
         return f"unknown key; {did_you_mean(str(loc[-1]), fields)}known keys: {listed}"
     if kind == "missing":
         return "missing; this key has no default, so give it a value"
@@ -189,6 +189,13 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     return f"{message}; got {shown} ({_yaml_type(given)}){_remedy(kind, given, model, loc)}"
 
 
+def _no_options(model: type[BaseModel]) -> str:
+    """Return why there are no options; a class of own code may have forgotten its nested Config."""
+    if issubclass(model, ComponentConfig) and model.code:
+        return "it takes no options; give its class a nested `class Config(ComponentConfig):` with this option"
+    return "it takes no options"
+
+
 _WORDS = (
     ("a valid dictionary", "a mapping of keys to values"),
     ("a valid tuple", "a list"),
@@ -197,10 +204,14 @@ _WORDS = (
 """Types as pydantic names them, and in the words of documents."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
+_TUPLE = re.compile(r"\((.*)\)")
+
 
 def _remedy(kind: str, given: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
         return f"; write {given} without quotes"
+    if kind in ("tuple_type", "list_type") and isinstance(given, str) and (inner := _TUPLE.fullmatch(given.strip())):
+        return f"; write [{inner[1].strip().rstrip(',')}]"
     is_plain = isinstance(given, int | float) or (isinstance(given, str) and given.isidentifier())
     if kind in ("tuple_type", "list_type") and is_plain:
         return f"; write [{given}]"

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 class UsageError(ValueError):
@@ -91,6 +92,30 @@ def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
 def counted(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with a given plural."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+_TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer", "SupportsFloat": "a number"}
+"""Types as users write them, where their own name is not enough."""
+
+
+def checked(value: object, wanted: type[_T], what: str) -> _T:
+    """Return what a method of a plugin returned, if it is of the wanted type.
+
+    Parameters
+    ----------
+    what : the plugin and its method, such as ``backbone 'net' (net.py, line 8, class Net): build()``.
+
+    Raises
+    ------
+    PluginError: it is of another type, such as None where ``return`` was forgotten.
+    """
+    if isinstance(value, wanted):
+        return value
+    given = "None" if value is None else f"a {type(value).__name__}"
+    forgotten = "; does it lack `return`?" if value is None else ""
+    raise PluginError(
+        f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
+    )
 
 
 def warn_renamed(old: str, new: str, level: int = 3) -> None:

@@ -15,11 +15,12 @@ from aimlib.backbones.pooling import nondeterministic_poolings
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, checked
 from aimlib.memory.attach import AimNetwork, Attachment, attach_memory
 from aimlib.memory.initialization import initialize
 from aimlib.memory.own_start import constructed
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
+from aimlib.memory.structure import Layout
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
 from aimlib.shapes import quick_batch_norm
@@ -86,14 +87,14 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
     if model.control is None:
         return network
     assert isinstance(network, AimNetwork)  # ModelConfig refuses a control without memory
-    adjusted: nn.Module = controls.create(model.control).adjust(network)
-    return adjusted
+    adjusted: object = controls.create(model.control).adjust(network)
+    return checked(adjusted, nn.Module, f"{controls.described(model.control.name)}: adjust()")
 
 
 def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
     """Return the network; without a seed, its values are none that a run starts with."""
     backbone = cast("Backbone", backbones.create(model.backbone))
-    network = constructed(model.backbone, lambda: backbone.build(shape), seed, "")
+    network = constructed(model.backbone, lambda: _network_of(backbone, shape), seed, "")
     if model.memory is None or model.placement is None:
         return network
     return attach_memory(
@@ -102,11 +103,21 @@ def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) ->
         placements.create(model.placement),
         _update_factory(model.update, seed) if model.update else None,
         input_shape=(shape.channels, shape.height, shape.width),
-        layout=backbone.layout(network),
+        layout=_layout_of(backbone, network),
         update_after=model.update_after or "stage",
         static_source=_source(model.memory, seed, "static_source") if model.routing == "as_run" else None,
         carry=model.carry,
     )
+
+
+def _network_of(backbone: Backbone, shape: ImageShape) -> nn.Module:
+    return checked(backbone.build(shape), nn.Module, f"{backbones.described(backbone.config.name)}: build()")
+
+
+def _layout_of(backbone: Backbone, network: nn.Module) -> Layout | None:
+    """Return the layout that a backbone states; None lets it be inferred."""
+    found: object = backbone.layout(network)
+    return None if found is None else checked(found, Layout, f"{backbones.described(backbone.config.name)}: layout()")
 
 
 def _source(config: ComponentConfig, seed: int | None, name: str) -> MemorySource:

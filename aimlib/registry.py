@@ -8,15 +8,17 @@ and one that fails to import affects only its own use.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -77,13 +79,16 @@ class Registry:
     kind : singular noun for messages.
     package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
+    bases : names of the base classes that `package` offers; a class derives from one, or has a constructor of its own.
     """
 
-    def __init__(self, family: str, kind: str, package: str, methods: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, family: str, kind: str, package: str, methods: tuple[str, ...] = (), bases: tuple[str, ...] = ()
+    ) -> None:
         self.family = family
         self.kind = kind
         self.package = package
-        self._methods = methods
+        self._methods, self._bases = methods, bases
         self._classes: dict[str, type] = {}
         self._origins: dict[str, Origin] = {}
 
@@ -122,7 +127,7 @@ class Registry:
                 f"{self.kind} {name!r} is registered twice: by {owner.module} of {owner.distribution} and by "
                 f"{origin.place or origin.file}; rename yours"
             )
-        self._complete(name, version, cls)
+        self._complete(name, version, cls, origin.place)
         cls.Config.code = origin.code  # type: ignore[attr-defined]
         self._classes[name], self._origins[name] = cls, origin
 
@@ -147,17 +152,18 @@ class Registry:
         if first != own:
             raise PluginError(f"{self.kind} {name!r} is registered twice: by {first} and by {own}; rename one of them")
 
-    def _complete(self, name: str, version: int, cls: type) -> None:
+    def _complete(self, name: str, version: int, cls: type, place: str = "") -> None:
         """Check the plugin's attributes and fill in optional ones."""
-        lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
-        if lacking:
+        where = self._described(name, cls, place)
+        self._refuse_other_base(where, cls)
+        self._refuse_lacking(where, cls)
+        given: Any = getattr(cls, "Config", ComponentConfig)
+        if not (isinstance(given, type) and issubclass(given, ComponentConfig)):
             raise PluginError(
-                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}; define them"
+                f"{where}: Config must be a subclass of aimlib.component.ComponentConfig; write `class "
+                f"Config(ComponentConfig):` with one line such as `width: int = 8` for each option"
             )
-        config: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
-        if not issubclass(config, ComponentConfig):
-            raise PluginError(f"{self.kind} {name!r}: Config must be a subclass of aimlib.component.ComponentConfig")
-        own = f"{cls.__qualname__}.Config"
+        own, config = f"{cls.__qualname__}.Config", given
         if (
             "Config" not in cls.__dict__ or config.__qualname__ != own
         ):  # inherited or shared: copy it, so that name and version below are the plugin's own
@@ -176,6 +182,59 @@ class Registry:
             raise PluginError(
                 f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}; correct it"
             )
+
+    def described(self, name: str) -> str:
+        """Return a plugin's kind, name and place, for messages: ``loss 'bad' (bad.py, line 5, class Bad)``."""
+        origin = self._origins.get(name)
+        return self._described(name, self.get(name), origin.place if origin else "")
+
+    def _described(self, name: str, cls: type, place: str) -> str:
+        return f"{self.kind} {name!r} ({f'{place}, class {cls.__name__}' if place else _full_name(cls)})"
+
+    def _refuse_other_base(self, where: str, cls: type) -> None:
+        """Refuse a class that neither derives from a base of the family nor says how it is constructed."""
+        if not self._bases or any(
+            each.__name__ in self._bases and f"{each.__module__}.".startswith(f"{self.package}.")
+            for each in cls.__mro__
+        ):
+            return
+        constructor = next(each for each in cls.__mro__ if "__init__" in each.__dict__)
+        if constructor is object or constructor.__module__.partition(".")[0] in ("torch", "torchvision"):
+            module, base = self._base()
+            bases = " or ".join(f"{module}.{each}" for each in self._bases)
+            raise PluginError(
+                f"{where} is no subclass of {bases}; write `from {module} import {base.__name__}` and `class "
+                f"{cls.__name__}({base.__name__}):`"
+            )
+
+    def _base(self) -> tuple[str, type]:
+        """Return the base class of the family, or the first of them, after the module that it is imported from."""
+        name = (
+            self.package if hasattr(importlib.import_module(self.package), self._bases[0]) else f"{self.package}.base"
+        )
+        return name, cast("type", getattr(importlib.import_module(name), self._bases[0]))
+
+    def _refuse_lacking(self, where: str, cls: type) -> None:
+        """Refuse a class that does not define all methods of its family."""
+        lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
+        lacking += sorted(getattr(cls, "__abstractmethods__", frozenset()) - set(lacking))
+        if not lacking:
+            return
+        own = [each for each in vars(cls) if callable(getattr(cls, each)) and not each.startswith("_")]
+        near = {method: difflib.get_close_matches(method, own, n=1, cutoff=0.75) for method in lacking}
+        renames = [f"it defines {found[0]!r}: rename that to {method!r}" for method, found in near.items() if found]
+        others = [f"`{self._signature(cls, method)}`" for method, found in near.items() if not found]
+        remedies = [*renames, *([f"write {' and '.join(others)} in it"] if others else [])]
+        raise PluginError(f"{where} lacks {', '.join(lacking)}; {', and '.join(remedies)}")
+
+    def _signature(self, cls: type, method: str) -> str:
+        """Return the first line of a method that a class lacks, as its base or the family's declares it."""
+        base = next((getattr(each, method) for each in cls.__mro__ if method in vars(each)), None)
+        if base is None and self._bases:
+            base = getattr(self._base()[1], method, None)
+        if base is None or not callable(base):
+            return f"def {method}(self, ...):"
+        return f"def {method}({', '.join(map(_parameter, inspect.signature(base).parameters.values()))}):"
 
     def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
         """Note whether the initial values that the class sets up itself are kept.
@@ -296,6 +355,15 @@ class Registry:
             yield PluginInfo(self.family, entry.name, distribution, entry.module), entry
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    """Return a parameter as it is written, without its type."""
+    return str(parameter.replace(annotation=inspect.Parameter.empty))
+
+
 @cache
 def _modules(package: str) -> tuple[str, ...]:
     """Return the modules of our own package that contain a plugin; cached, because every option needs them.
@@ -312,19 +380,27 @@ def _installed(group: str, _path: tuple[str, ...]) -> importlib.metadata.EntryPo
     return importlib.metadata.entry_points(group=group)
 
 
-backbones = Registry("backbones", "backbone", "aimlib.backbones", ("build", "layout"))
-memories = Registry("memories", "memory source", "aimlib.memory.sources", ("forward",))
-placements = Registry("placements", "placement", "aimlib.placements", ("reads",))
-updates = Registry("updates", "update", "aimlib.updates", ("forward",))
-controls = Registry("controls", "control", "aimlib.controls", ("transform",))
-datasets = Registry("datasets", "data set", "aimlib.datasets", ("shape", "load"))
-optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", ("build",))
-schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",))
-selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
-trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
-losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",))
-callbacks = Registry("callbacks", "callback", "aimlib.training.callbacks", ("on_epoch_end", "state_dict"))
-augmentations = Registry("augmentations", "augmentation", "aimlib.training.augmentations", ("augment",))
+backbones = Registry("backbones", "backbone", "aimlib.backbones", ("build", "layout"), ("Backbone",))
+memories = Registry("memories", "memory source", "aimlib.memory.sources", ("forward",), ("MemorySource",))
+placements = Registry("placements", "placement", "aimlib.placements", ("reads",), ("Placement",))
+updates = Registry("updates", "update", "aimlib.updates", ("forward",), ("MemoryUpdate",))
+controls = Registry("controls", "control", "aimlib.controls", ("transform",), ("Control",))
+datasets = Registry("datasets", "data set", "aimlib.datasets", ("shape", "load"), ("DatasetPlugin",))
+optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", ("build",), ("OptimizerPlugin",))
+schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",), ("Schedule",))
+selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",), ("Selection",))
+trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",), ("TrainingCode",))
+losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",), ("Loss",))
+callbacks = Registry(
+    "callbacks", "callback", "aimlib.training.callbacks", ("on_epoch_end", "state_dict"), ("Callback",)
+)
+augmentations = Registry(
+    "augmentations",
+    "augmentation",
+    "aimlib.training.augmentations",
+    ("augment",),
+    ("Augmentation", "BatchAugmentation"),
+)
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 
 import typer
 
-from aimlib.errors import UsageError, counted
+from aimlib.errors import UsageError, counted, unknown_name
 
 if TYPE_CHECKING:
     from aimlib.datasets.base import DatasetPlugin
@@ -250,6 +250,8 @@ def order(
     from aimlib.datasets.photos import PhotoPlugin
     from aimlib.training.image_order import first_and_last
 
+    if rule not in get_args(Order):
+        raise UsageError(f"--rule {unknown_name('rule', str(rule), get_args(Order))}")
     if batch_size < 1:
         raise UsageError(f"batch_size: must be at least 1; got {batch_size}")
     plugin = create(name, settings, root=root)

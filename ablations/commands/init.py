@@ -53,7 +53,8 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
         raise UsageError(f"--template {unknown_name('template', str(template), get_args(Template))}")
     if not _NAME.fullmatch(folder.name):
         raise UsageError(
-            f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters, digits, '.', '_' and '-'"
+            f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters, digits, '.', '_' and '-', "
+            f"a letter or digit first (letters are a-z and A-Z)"
         )
     contents = {source.name: _content(source, folder) for source in sorted((_FOLDER / template).glob("*.*"))}
     if folder.exists():

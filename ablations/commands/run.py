@@ -166,6 +166,7 @@ def run(
         from ablations.sessions import launch, screening
         from ablations.spec.study import read_study
 
+        launch.refuse_unknown_executor(executor)
         compute = launch.run if read_study(study, overrides).spec.search is None else screening.search_and_confirm
         return compute(
             study,

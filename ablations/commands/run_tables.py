@@ -44,9 +44,14 @@ def session(result: SessionResult, console: Console) -> None:
 def trials(found: Iterable[Trial], console: Console, *, wide: bool = False) -> None:
     """Print the trials of a screening, best first, and how many configurations could not be built."""
     found = list(found)
-    passed_over = sum(not trial.buildable for trial in found)
-    if passed_over:
-        console.print(f"{passed_over} of {len(found)} sampled configurations cannot be built and were skipped.")
+    states = Counter(trial.outcome.state for trial in found if not trial.buildable)
+    said = [f"{states['unbuildable']} cannot be built"] if states["unbuildable"] else []
+    if outside := states["infeasible"]:
+        said.append(f"{outside} {'violates' if outside == 1 else 'violate'} a constraint")
+    if said:
+        untrained = "these were" if sum(states.values()) > 1 else "it was"
+        drawn = counted(len(found), "sampled configuration")
+        console.print(f"Of {drawn}, {' and '.join(said)}; {untrained} not trained.")
     found = [trial for trial in found if trial.buildable]
     ranked = sorted(found, key=lambda trial: (trial.value is None, -(trial.value or 0.0), trial.number))
     rows = [

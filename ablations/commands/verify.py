@@ -274,8 +274,17 @@ def _on_rows(found: Verified) -> list[str]:
     text = list(found.contradictions)
     if found.proven:
         text.append(f"The accuracies of {counted(found.proven, 'row')} follow from the predictions.")
-    text += [f"Not proven for {counted(number, 'row')}: {why}." for why, number in sorted(found.unproven.items())]
+    for why, number in sorted(found.unproven.items()):
+        text.append(f"Not proven for {counted(number, 'row')}: {why if number == 1 else _of_several(why)}.")
     return text
+
+
+def _of_several(why: str) -> str:
+    """Return a reason that speaks of one row as one of several."""
+    for one, several in (("its ", "their "), ("it has ", "they have ")):
+        if why.startswith(one):
+            return several + why.removeprefix(one)
+    return why
 
 
 def _on_ledger(found: Verified) -> list[str]:

@@ -116,7 +116,8 @@ def _parsed(document: dict[str, Any]) -> RunConfig | str:
     try:
         return RunConfig.parse(document)
     except UsageError as error:
-        return f"its plugins or options are unknown here ({' '.join(str(error).split())[:120]})"
+        told = "; ".join(line.partition("; ")[0] for line in str(error).splitlines())
+        return f"its plugins or options are unknown here ({told}); give the file of own code: --plugin FILE"
 
 
 def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,37 +34,46 @@ Trust = bool | str | Collection[str]
 """True approves what a study names; otherwise hashes of approved code."""
 
 
-def require(study: str, path: Path, bundle: Bundle, trust: Trust = ()) -> None:
+def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> None:
     """Refuse code that its user has not approved; on a terminal, ask.
 
     Parameters
     ----------
     study : what messages call the study: its file or name.
-    path : the file with the code.
-    bundle : the code.
+    bundles : the code, by its file.
     trust : what the user approves with this call.
 
     Raises
     ------
-    UsageError: it is not approved, or `trust` contains no hash.
+    UsageError: some of it is not approved, or `trust` contains no hash; the message has the hashes of all files.
     """
-    if trust is True or is_approved(path, bundle.hash):
+    if trust is True:
         return
+    unknown = {path: bundle for path, bundle in bundles.items() if not is_approved(path, bundle.hash)}
     given = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else list(trust)
+    if unknown:
+        _refuse_no_hashes(given)
+    for path, bundle in list(unknown.items()):
+        if any(bundle.hash.startswith(each) for each in given):
+            approve(bundle.hash, path)
+            del unknown[path]
+    if unknown and not _is_interactive():
+        names = " and of ".join(_named(path, bundle) for path, bundle in unknown.items())
+        digits = [bundle.hash[:SHOWN_DIGITS] for bundle in unknown.values()]
+        raise UsageError(
+            f"{study}: own code: you have not approved the code of {names}; read "
+            f"{'it' if len(digits) == 1 else 'them'}, then give {_command(digits)}"
+        )
+    for path, bundle in unknown.items():
+        named = _named(path, bundle)
+        if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
+            raise UsageError(f"{study}: own code: the code of {named} was not approved; nothing of it was run")
+
+
+def _refuse_no_hashes(given: Collection[str]) -> None:
     for each in given:
         if not _HASH.fullmatch(each):
             raise UsageError(f"--trust {each}: is no hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
-    if any(bundle.hash.startswith(each) for each in given):
-        approve(bundle.hash, path)
-        return
-    named = _named(path, bundle)
-    if not _is_interactive():
-        raise UsageError(
-            f"{study}: own code: you have not approved the code of {named}; read it, then give "
-            f"{_command(bundle.hash[:SHOWN_DIGITS])}"
-        )
-    if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
-        raise UsageError(f"{study}: own code: the code of {named} was not approved; nothing of it was run")
 
 
 def _named(path: Path, bundle: Bundle) -> str:
@@ -74,11 +83,12 @@ def _named(path: Path, bundle: Bundle) -> str:
     return printable(f"{path.name}{more} (sha256 {bundle.hash[:SHOWN_DIGITS]}…)")
 
 
-def _command(digits: str) -> str:
-    """Return what to type."""
+def _command(digits: Sequence[str]) -> str:
+    """Return what to type to approve code by the first digits of each hash."""
     if Path(sys.argv[0]).stem in ("ablate", "app"):
-        return f"`ablate {shlex.join(sys.argv[1:])} --trust {digits}`"
-    return f'trust="{digits}", or trust=True for whatever the study names'
+        return f"`ablate {shlex.join(sys.argv[1:])} {' '.join(f'--trust {each}' for each in digits)}`"
+    quoted = ", ".join(f'"{each}"' for each in digits)
+    return f"trust={quoted if len(digits) == 1 else f'[{quoted}]'}, or trust=True for whatever the study names"
 
 
 def _is_interactive() -> bool:

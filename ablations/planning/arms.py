@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, cast
 
-from ablations.planning import networks, own_code, training_code, training_parts, weights
+from ablations.planning import networks, own_code, plugin_errors, training_code, training_parts, weights
 from ablations.planning.factors import arm_specs, draws_nothing
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
@@ -17,10 +17,10 @@ from ablations.spec.levels import RUN_KEYS, labels_of
 from ablations.spec.resources import Resources
 from ablations.spec.study import ArmSpec, StudyFile, StudySpec
 from ablations.spec.study_fields import Checks
-from aimlib.config import RunConfig
+from aimlib.config import ModelConfig, RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import ConfigError, PluginError, UsageError, counted
+from aimlib.errors import ConfigError, PluginError, UsageError, checked, counted
 from aimlib.registry import controls, datasets
 from aimlib.training.own.config import OwnRunConfig
 from aimlib.training.protocols import PROTOCOLS
@@ -137,8 +137,9 @@ def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list
 
 def shape_of(config: RunConfig) -> ImageShape:
     """Return the shape of the images that a run trains on, without reading a file."""
-    shape: ImageShape = datasets.create(config.data).shape()
-    return shape
+    with plugin_errors.explained():
+        found: object = datasets.create(config.data).shape()
+        return checked(found, ImageShape, f"{datasets.described(config.data.name)}: shape()")
 
 
 def batch_size_of(config: RunConfig) -> int:
@@ -197,7 +198,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
         control = _control(arm.control)
         if config.model.memory is None:
             raise UsageError(_nothing_to_control(control.config.name, str(arm.of), specs, spec))
-        model = control.transform(config.model, shape_of(config))
+        model = _transformed(control, config)
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     if not isinstance(config, OwnRunConfig):
         training_parts.refuse_unusable(config.training, shape_of(config))
@@ -265,6 +266,12 @@ def _control(value: str | dict[str, Any]) -> Control:
         return cast("Control", controls.create(controls.parse(value)))
     except ConfigError as error:
         raise ConfigError(f"control.{problem}" for problem in error.problems) from None
+
+
+def _transformed(control: Control, config: RunConfig) -> ModelConfig:
+    with plugin_errors.explained():
+        found: object = control.transform(config.model, shape_of(config))
+        return checked(found, ModelConfig, f"{controls.described(control.config.name)}: transform()")
 
 
 def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> str:

@@ -56,10 +56,13 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     own = sessions.bundles(list(found), (*FAMILIES, *search_families.FAMILIES))
     with _located(study):
         parts.refuse_twice([*found.values(), *own])
+    approval.require(study.where, found, trust)
+    function = study.spec.training_function()
     for path, bundle in found.items():
-        approval.require(study.where, path, bundle, trust)
+        with _located(study, "train" if function is not None and path == function[0] else "plugins"):
+            parts.adopt(bundle)
     with _located(study):
-        for bundle in (*found.values(), *own):
+        for bundle in own:
             parts.adopt(bundle)
     named = {root.key for bundle in found.values() for root in bundle.roots}
     _refusals.clear()
@@ -84,8 +87,7 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
         named = [_file_and_function(str(file)) for file in files]
         bundles = {path: parts.read(path, functions) for path, functions in named}
         parts.refuse_twice(bundles.values())
-        for path, bundle in bundles.items():
-            approval.require(f"--plugin {path}", path, bundle, trust)
+        approval.require(" ".join(f"--plugin {path}" for path in bundles), bundles, trust)
         for bundle in bundles.values():
             parts.adopt(bundle)
     except PluginError as error:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aimlib
-from ablations.planning import networks
+from ablations.planning import networks, plugin_errors
 from ablations.planning.arms import Arm, batch_size_of, differences, expand, located, shape_of
 from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
+from aimlib.component import ComponentConfig
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.datasets.exclusions import read_exclusions
 from aimlib.datasets.photos import PhotoConfig, listed_once
-from aimlib.errors import ConfigError, DataError, UsageError, counted
+from aimlib.errors import ConfigError, DataError, UsageError, checked, counted
 from aimlib.registry import components_of, datasets
 from aimlib.training.own.config import OwnRunConfig
 
@@ -146,7 +147,7 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
         key = arm.config.data.model_dump_json()
         try:
             if key not in loaded:
-                loaded[key] = datasets.create(arm.config.data).load()
+                loaded[key] = _loaded(arm.config.data)
             _check_shape(arm, loaded[key])
         except DataError as error:
             problems.append(located(f"data: {error}", arm.name, study.spec))
@@ -157,6 +158,11 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
     if problems:
         raise DataConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
     return found
+
+
+def _loaded(config: ComponentConfig) -> DataSet:
+    with plugin_errors.explained():
+        return checked(datasets.create(config).load(), DataSet, f"{datasets.described(config.name)}: load()")
 
 
 def _check_shape(arm: Arm, data: DataSet) -> None:

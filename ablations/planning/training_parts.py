@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import SupportsFloat
 
 from ablations.planning import plugin_errors
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.registry import augmentations
+from aimlib.errors import checked
+from aimlib.registry import augmentations, optimizers, schedules
 from aimlib.training.own.config import OwnRunConfig
 
 
@@ -29,6 +31,22 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
             from aimlib.training.transforms import refuse_unusable_transforms  # noqa: PLC0415
 
             refuse_unusable_transforms(training, shape)
+        _try_own(training)
+
+
+def _try_own(training: TrainingConfig) -> None:
+    """Try an optimizer and a schedule of own code once: a run would fail in its first step."""
+    if type(training.optimizer).code:
+        import torch  # noqa: PLC0415
+
+        parameters = [{"params": [torch.nn.Parameter(torch.ones(2, 2))], "lr_scale": 1.0}]
+        made = optimizers.create(training.optimizer).build(parameters)
+        checked(made, torch.optim.Optimizer, f"{optimizers.described(training.optimizer.name)}: build()")
+    if training.schedule is not None and type(training.schedule).code:
+        rate = getattr(training.optimizer, "learning_rate", 1.0)
+        schedule = schedules.get(training.schedule.name)(training.schedule, rate, training.epochs)
+        what = f"{schedules.described(training.schedule.name)}: rate()"
+        checked(schedule.rate(0.0), SupportsFloat, what)  # type: ignore[type-abstract]
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:

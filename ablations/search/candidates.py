@@ -68,10 +68,16 @@ class Candidates:
         seeds = [run.model_copy(update={"seed": seed}) for seed in self.spec.seeds]
         return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs, violations)
 
-    def infeasible(self, arm: str, document: Document) -> str:
-        """Return which constraints a configuration that can be built violates, in words; empty if none."""
+    def violated(self, arm: str, document: Document) -> tuple[float, str]:
+        """Return by how much a configuration that can be built violates its constraints, and which, in words.
+
+        Returns
+        -------
+        The largest violation as a share of the bound, at most 0 if it violates none, and a text, empty if none.
+        """
         run = self._screened(arm, document)
-        return self._constrained(identity(run), run)[1]
+        violations, said = self._constrained(identity(run), run)
+        return max(violations.values(), default=0.0), said
 
     def _constrained(self, found: str, run: RunConfig) -> tuple[dict[str, float], str]:
         """Return the violation of each constraint, and a description of those that are violated.

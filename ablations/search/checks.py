@@ -5,6 +5,7 @@ What each arm gets, what is wrong or unequal.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,15 +16,18 @@ from ablations.search.conditions import unknown_conditions
 from ablations.search.corners import corners
 from ablations.search.grids import unknown_levels
 from ablations.search.halving import epochs_of_bracket
-from ablations.search.sampling import points_of, sampler_of
+from ablations.search.sampling import points_of, sampler_of, samples
 from ablations.search.space import described, merged
 from ablations.spec import yaml_documents
 from ablations.spec.search import SearchSpec
 from ablations.spec.study import StudyFile
 from aimlib.component import Categorical, Integer
 from aimlib.config import RunConfig
-from aimlib.errors import ConfigError, UsageError, unknown_name
+from aimlib.errors import ConfigError, UsageError, counted, unknown_name
 from aimlib.registry import selections
+
+_SAMPLED = 200
+"""Configurations that are looked at where no corner of a space meets the constraints."""
 
 
 def check(study: StudyFile) -> list[str]:
@@ -158,7 +162,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         count += 1
         if problem := built(study, arm, merged(document, drawn))[1]:
             problems.append(f"search: corner {name} cannot be built and is skipped when it is drawn: {problem}")
-        elif spec.constraints and candidates.infeasible(arm, merged(document, drawn)):
+        elif spec.constraints and candidates.violated(arm, merged(document, drawn))[1]:
             outside += 1
     if len(problems) == count:
         raise ConfigError(f"{study.where}: {problem}" for problem in problems)
@@ -166,10 +170,11 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
     trials = spec.trials if points is None else min(len(points), spec.trials)
     runs = trials * len(spec.seeds)
     notes = [
-        f"search: {len(space.parameters)} parameters over {', '.join(space.over)}; {trials} trials x "
-        f"{len(spec.seeds)} seeds = {runs} runs of arm {arm!r}, not among those above; "
+        f"search: {counted(len(space.parameters), 'parameter')} over {', '.join(space.over)}; "
+        f"{counted(trials, 'trial')} x {counted(len(spec.seeds), 'seed')} = {counted(runs, 'run')} of arm {arm!r}, "
+        f"not among those above; "
         f"{_epochs(spec, trials, budget)}; {_confirmed(spec)}",
-        f"search: arm {arm!r}: {count} corners of the space checked, {count - len(problems)} can be built",
+        f"search: arm {arm!r}: {counted(count, 'corner')} of the space checked, {count - len(problems)} can be built",
     ]
     notes += _sampler_notes(spec, arm, space)
     if spec.constraints:
@@ -178,9 +183,42 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
             f"search: arm {arm!r}: {outside} of the {count - len(problems)} corners that can be built violate "
             f"{listed}; such configurations are not trained and do not count as trials"
         )
+        if outside == count - len(problems):
+            notes += _nowhere_feasible(study, spec, arm, space, candidates)
     if space.left_out:
         notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}: not searched for it")
     return [*notes, *(f"search: {arm}: {described(parameter)}" for parameter in space.parameters), *problems]
+
+
+def _nowhere_feasible(
+    study: StudyFile, spec: SearchSpec, arm: str, space: Space, candidates: Candidates
+) -> Iterable[str]:
+    """Yield a note if no sampled configuration of an arm meets the constraints.
+
+    Raises
+    ------
+    ConfigError: the space is finite, and no point of it meets them.
+    """
+    document, points = arm_document(study, arm), points_of(space, spec)
+    found = []
+    for drawn in itertools.islice(samples(space, spec), _SAMPLED):
+        complete = merged(document, drawn)
+        if built(study, arm, complete)[1]:
+            continue
+        violation, said = candidates.violated(arm, complete)
+        if not said:
+            return
+        found.append((violation, said))
+    closest = f"; the closest: {min(found)[1]}" if found else ""
+    remedy = "loosen search.constraints, or widen search.ranges"
+    if points is not None and len(points) <= _SAMPLED:
+        raise ConfigError(
+            [f"{study.where}: search: no configuration of arm {arm!r} meets the constraints{closest}; {remedy}"]
+        )
+    yield (
+        f"search: arm {arm!r}: none of {_SAMPLED} sampled configurations meets the constraints{closest}; {remedy}, or "
+        f"the search may find nothing to train"
+    )
 
 
 def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
@@ -223,7 +261,7 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
 def _confirmed(spec: SearchSpec) -> str:
     if spec.confirm == "beside":
         return f"the best {spec.top} are confirmed beside the study's arms"
-    beside = f", {spec.top} further ones beside it" if spec.top else ""
+    beside = f", {counted(spec.top, 'further one')} beside it" if spec.top else ""
     return f"the best is confirmed in the arm's place{beside}"
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,22 @@ def sampler_of(spec: SearchSpec) -> Sampler:
         how = f"pip install 'aim-ablations[{extra}]'" if extra else f"pip install {needed}"
         raise ConfigError([f"search.sampler: {spec.sampler.name} needs the package {needed}: {how}"])
     return sampler
+
+
+def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
+    """Yield documents of an arm's space in random order: all points of a finite one, or else draws without an end."""
+    import optuna  # noqa: PLC0415
+
+    points = points_of(space, spec)
+    with _quiet():
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed_of_sampler))
+    for number in itertools.count():
+        if points is not None and number == len(points):
+            return
+        with _quiet():
+            if points is not None:
+                study.enqueue_trial(points[number])
+            yield suggest(study.ask(), space.parameters)
 
 
 def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.console import Console
 
@@ -22,9 +22,17 @@ from ablations.store import ResultStore
 from ablations.store.outages import Outages
 from ablations.store.repair import repair
 from ablations.trackers.base import refuse_unusable
-from aimlib.errors import StoreError, UsageError
+from aimlib.errors import StoreError, UsageError, unknown_name
 from aimlib.paths import Place, place
 from aimlib.records.escaping import printable
+
+Executor = Literal["ray", "inline"]
+
+
+def refuse_unknown_executor(executor: object) -> None:
+    """Refuse an executor that does not exist: any other text would choose one silently."""
+    if executor not in get_args(Executor):
+        raise UsageError(f"--executor {unknown_name('executor', str(executor), get_args(Executor))}")
 
 
 def run(
@@ -33,7 +41,7 @@ def run(
     overrides: Iterable[str] = (),
     *,
     address: str | None = None,
-    executor: Literal["ray", "inline"] = "ray",
+    executor: Executor = "ray",
     until: Mapping[str, int] | None = None,
     prune: Collection[str] = (),
     until_verdict: bool = False,
@@ -74,6 +82,7 @@ def run(
     ------
     UsageError: the study, its data or its directory cannot be used; nothing has been computed.
     """
+    refuse_unknown_executor(executor)
     if address is not None and executor == "inline":
         raise UsageError("--address names a Ray cluster; it needs --executor ray")
     track = (track,) if isinstance(track, str) else track

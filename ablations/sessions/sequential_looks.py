@@ -55,7 +55,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
         findings = _look(session.directory)
         text, following = _reading(findings), next((number for number in numbers if number > len(seeds)), None)
         open_still = findings.unsettled
-        _say(f"look after {len(seeds)} pairs: {text}", console)
+        _say(f"look after {counted(len(seeds), 'pair')}: {text}", console)
         if not open_still:
             _say("no question is open that further pairs could settle", console)
             return session

@@ -18,6 +18,10 @@ _TORCHVISION = re.compile(
     r"alexnet|googlenet|inception_v3|(convnext|densenet|efficientnet|mnasnet|mobilenet|regnet|resnet|resnext|shufflenet|"
     r"squeezenet|swin|vgg|vit|wide_resnet)\w*_?\w*\d\w*"
 )
+_BAYESIAN = re.compile(
+    r"unknown sampler '(?P<name>bayes\w*|bo|bohb|optuna|gaussian_?process)'; (?:did you mean '\w+'\? )?", re.IGNORECASE
+)
+"""Names of Bayesian optimisation, which no sampler has as its own."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name, which is also that of its folder",
@@ -117,6 +121,7 @@ def _advised(problem: str) -> str:
         return problem.replace(
             "; ", f"; a network of torchvision is {{name: torchvision, architecture: {found['name']}}}; ", 1
         )
+    problem = _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so give one of them; ", problem)
     path, _, said = problem.partition(": ")
     if said.startswith("missing; ") and path in _MISSING:
         return f"{path}: missing; this key has no default, so {_MISSING[path]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aimlib.registry import Registry
 
-samplers = Registry("samplers", "sampler", "ablations.search.samplers", ("build",))
-pruners = Registry("pruners", "pruner", "ablations.search.pruners", ("build",))
+samplers = Registry("samplers", "sampler", "ablations.search.samplers", ("build",), ("Sampler",))
+pruners = Registry("pruners", "pruner", "ablations.search.pruners", ("build",), ("Pruner",))
 
 FAMILIES = (samplers, pruners)

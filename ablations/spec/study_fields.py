@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
 from ablations.spec.written import as_any_of
 from aimlib.component import Frozen
-from aimlib.errors import unknown_name
+from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.records import ROLES
 
 FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
@@ -128,13 +129,26 @@ Text = Annotated[str, BeforeValidator(_text)]
 
 def measure_of(value: Any) -> Any:
     """Read the name of a measure, or the mapping of a scalar."""
-    from analysis.primary_measure import primary_measure  # noqa: PLC0415 -- pandas comes with the package
+    from analysis.primary_measure import KNOWN, primary_measure  # noqa: PLC0415 -- pandas comes with the package
 
     try:
         primary_measure(value)
     except ValueError as error:
-        raise ValueError(f"{error}, e.g. {{scalar: perplexity, better: lower}}; got {value!r}") from None
+        if isinstance(value, Mapping) and "scalar" in value and value.get("better") not in ("higher", "lower"):
+            given = f"got {value['better']!r}" if "better" in value else "it is missing"
+            said = f"better: say whether higher or lower is better, e.g. {{scalar: perplexity, better: lower}}; {given}"
+            raise ConfigError([said]) from None
+        near = _near_measure(value, KNOWN) if isinstance(value, str) else ""
+        said = str(error).removeprefix("measure ")
+        raise ValueError(f"{near}{said}, e.g. {{scalar: perplexity, better: lower}}; got {value!r}") from None
     return value
+
+
+def _near_measure(word: str, known: Sequence[str]) -> str:
+    """Return which measure is meant, also by a part of its name, such as ``f1``."""
+    parts = [name for name in known if len(word) > 1 and word.lower() in name.split("_")]
+    near = did_you_mean(word, known) or (did_you_mean(parts[0], parts) if parts else "")
+    return near and f"unknown measure {word!r}; {near}"
 
 
 def stored_role(role: Any) -> Any:

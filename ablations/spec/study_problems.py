@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ablations.spec import yaml_documents
@@ -23,7 +23,10 @@ _LONGEST_SEARCHED = 80
 def problems(spec: StudySpec) -> Iterable[str]:
     """Yield messages about a study, each with the key path in front."""
     if not NAME.fullmatch(spec.name):
-        yield f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-'; it becomes a folder's name"
+        yield (
+            f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-', a letter or digit first "
+            f"(letters are a-z and A-Z); it becomes a folder's name"
+        )
     if not spec.arms:
         yield "arms: none are given; give at least two to compare"
     if len(set(spec.seeds)) < len(spec.seeds):
@@ -98,6 +101,12 @@ def _look_problems(spec: StudySpec) -> Iterable[str]:
         yield f"looks: {error}"
 
 
+def _seeds_are(seeds: Sequence[int], also: str = "") -> str:
+    """Return ``2 is also a seed``, or ``2, 3 are also seeds``."""
+    words = ["is" if len(seeds) == 1 else "are", *([also] if also else []), "a seed" if len(seeds) == 1 else "seeds"]
+    return f"{', '.join(map(str, seeds))} {' '.join(words)}"
+
+
 def _search_problems(spec: StudySpec) -> Iterable[str]:
     search = spec.search
     if search is None:
@@ -113,15 +122,15 @@ def _search_problems(spec: StudySpec) -> Iterable[str]:
             yield f"arms.{taken[0]}: this name is reserved for trials of arm {name!r}; rename it"
     if shared := sorted(set(search.seeds) & set(spec.seeds)):
         yield (
-            f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study, and a choice made on a seed "
-            f"cannot be confirmed on it; give other seeds"
+            f"search.seeds: {_seeds_are(shared, 'also')} of the study, and a choice made on a seed cannot be "
+            f"confirmed on it; give other seeds"
         )
     most = spec.most_pairs
     later = range(max(spec.seeds) + 1, max(spec.seeds) + 1 + max(0, most - len(spec.seeds)))
     if shared := sorted(set(search.seeds) & set(later)):
         yield (
-            f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still use, because its "
-            f"looks extend to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
+            f"search.seeds: {_seeds_are(shared)} that the study may still use, because its looks "
+            f"extend to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
         )
     if spec.factors:
         yield "search: a study with a search cannot have factors; put them in a separate study"

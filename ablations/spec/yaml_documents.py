@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -123,6 +124,7 @@ def parse(text: str, where: str) -> Any:
         found, remedy = _explained(" ".join(str(error).split()))
         raise ConfigError([f"{where}: not valid YAML: {found}; {remedy}"]) from error
     _refuse_unplain(content, where)
+    _refuse_tuples(content, where)
     return content
 
 
@@ -157,6 +159,11 @@ _REMEDIES = (
             ),
             ("could not find expected ':'", "write key: value, with a colon and a space"),
             ("mapping values are not allowed", "put a value that contains a colon in quotes, or begin a new line"),
+            ("', but got '?'", "put a text with a question mark in quotes"),
+            (
+                "', but got ':'",
+                "close the bracket that was opened before this place, or put a text with a colon in quotes",
+            ),
             ("expected ',' or", "close the bracket that was opened before this place, or add a comma"),
             ("cannot start any token", "indent with spaces, and put a value that begins with this character in quotes"),
         )
@@ -184,6 +191,28 @@ def _refuse_unplain(content: Any, where: str) -> None:
             waiting += value
         elif not isinstance(value, _PLAIN):
             raise ConfigError([f"{where}: {value!r}: tags are not used in studies; write a plain value"])
+
+
+def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
+    """Refuse ``{widths: (4, 8, 8)}``, which is three keys for YAML: 'widths', 8 and '8)'."""
+    if isinstance(content, list):
+        for number, item in enumerate(content):
+            _refuse_tuples(item, where, f"{path}[{number}]")
+    if not isinstance(content, dict):
+        return
+    items = list(content.items())
+    for number, (key, value) in enumerate(items):
+        _refuse_tuples(value, where, _below(path, key))
+        if not (isinstance(value, str) and value.startswith("(") and ")" not in value):
+            continue
+        rest = list(itertools.takewhile(lambda item: item[1] is None, items[number + 1 :]))
+        parts = [value[1:], *(str(each) for each, _ in rest)]
+        ends = next((index for index, part in enumerate(parts) if part.endswith(")")), None)
+        if ends is not None:
+            inside = ", ".join(parts[: ends + 1])
+            raise ConfigError(
+                [f"{where}: {_below(path, key)}: ({inside} is no list in YAML; write a list as [{inside[:-1]}]"]
+            )
 
 
 def plain(content: Mapping[str, Any]) -> dict[str, Any]:

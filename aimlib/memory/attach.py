@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,9 @@ from aimlib.memory.structure import Call, Layer, Layout, layers, replace_module,
 from aimlib.memory.update_points import read_points, static_readers, wanted_points
 from aimlib.placements.base import Placement
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
+
+_NAMED = 12
+"""Layers that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
         if name not in names:
             raise UsageError(
                 f"placement {placement.config.name!r} names a layer {name!r} that the network does not have; "
-                f"{did_you_mean(name, names)}"
+                f"{_nearest(name, [layer.name for layer in found])}"
             )
     skipped = {layer.name: layer.obstacle for layer in found if layer.name in wanted and layer.obstacle}
     chosen = [layer for layer in found if layer.name in wanted and not layer.obstacle]
@@ -231,6 +235,14 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
             f"layers: {', '.join(layer.name for layer in found)}"
         )
     return chosen, skipped
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """Return the layers whose names are nearest to one that does not exist; all of them if they are few."""
+    shown = known if len(known) <= _NAMED else difflib.get_close_matches(name, known, n=_NAMED, cutoff=0)
+    listed = ", ".join(known_name for known_name in known if known_name in shown)
+    few = len(known) <= _NAMED
+    return f"{did_you_mean(name, known)}{'its layers' if few else f'the nearest of its {len(known)} layers'}: {listed}"
 
 
 def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:

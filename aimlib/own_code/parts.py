@@ -85,17 +85,17 @@ def adopt(bundle: Bundle) -> None:
         raise PluginError(f"{modules.where(error, bundle)}; correct it") from error
     for root in bundle.roots:
         origin = Origin(bundle.label, bundle.codes[root.key], bundle.hash, root.place)
-        registry_of(root).adopt(root.name, _as_class(classes[root.key]), root.version, origin)
+        registry_of(root).adopt(root.name, _as_class(classes[root.key], root.place), root.version, origin)
     _adopted[bundle.hash] = bundle
 
 
-def _as_class(found: Any) -> type:
+def _as_class(found: Any, place: str) -> type:
     """Return a class as it is, and a function as the class that registries expect."""
     if isinstance(found, type):
         return found
     from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- for training code alone
 
-    return of_function(found)
+    return of_function(found, place)
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aimlib.errors import counted
 from aimlib.paths import Place
 from aimlib.records import ADDED, IMAGES, SETTLED, TEST_IMAGES, predictions_from, run_schema
 from aimlib.records.checksums import Damaged
@@ -189,7 +190,7 @@ def _selected(row: Mapping[str, Any], curve: Mapping[str, Floats], repeated: Seq
     if row["epochs_run"] != count or not np.array_equal(curve["epoch"], np.arange(1, count + 1)):
         return f"epochs_run is {row['epochs_run']}, but its epochs are not 1 to {row['epochs_run']}"
     if chosen is None or not (0 if not count else 1) <= chosen <= count:
-        return f"selected_epoch is {chosen}, but it has {count} epochs"
+        return f"selected_epoch is {chosen}, but it has {counted(count, 'epoch')}"
     for name in repeated if chosen else ():
         stored = np.nan if row[name] is None else row[name]
         if not np.array_equal(stored, curve[name][chosen - 1], equal_nan=True):

@@ -113,7 +113,8 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
         given = f"a {type(value).__name__}"
         if isinstance(value, Tensor):
             lacking = "" if value.requires_grad else ", without a gradient: it does not depend on the logits"
-            given = f"a tensor of shape {tuple(value.shape)}{lacking}"
+            number = f" with the value {value.item():g}" if value.shape == () else ""
+            given = f"a tensor of shape {tuple(value.shape)}{number}{lacking}"
         raise UsageError(
             f"training.loss: {config.name!r} must return a finite scalar tensor with a gradient, such as a mean over "
             f"the batch; it returned {given}"

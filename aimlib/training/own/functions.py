@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from aimlib.component import ComponentConfig
-from aimlib.errors import UsageError
+from aimlib.errors import PluginError, UsageError
 
 
 class _Function:
@@ -23,8 +24,18 @@ class _Function:
         type(self).function(config, run)
 
 
-def of_function(function: Callable[..., Any]) -> type:
-    """Return the class of a function."""
+def of_function(function: Callable[..., Any], place: str = "") -> type:
+    """Return the class of a function.
+
+    Parameters
+    ----------
+    place : its file and line, for messages.
+
+    Raises
+    ------
+    PluginError: it cannot be called with the configuration and the run.
+    """
+    _refuse_other_arguments(function, place)
     content = {
         "function": staticmethod(function),
         "__module__": function.__module__,
@@ -32,6 +43,21 @@ def of_function(function: Callable[..., Any]) -> type:
         "__doc__": function.__doc__,
     }
     return type(function.__name__, (_Function,), content)
+
+
+def _refuse_other_arguments(function: Callable[..., Any], place: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function that is not written in Python
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        named = ", ".join(signature.parameters)
+        raise PluginError(
+            f"{f'{place}: ' if place else ''}training code is called as {function.__name__}(config, run), but this is "
+            f"{function.__name__}({named}); write `def {function.__name__}(config, run):`"
+        ) from None
 
 
 def register_function(function: Callable[..., Any]) -> str:

@@ -198,9 +198,11 @@ class OwnRun:
         if (given != 1).any():
             lacking, twice = int((given == 0).sum()), int((given > 1).sum())
             example = names[int(np.argmax(given != 1))]
+            wrong = [f"{lacking} {'is' if lacking == 1 else 'are'} missing"] if lacking else []
+            wrong += [f"{twice} {'is' if twice == 1 else 'are'} given more than once"] if twice else []
             raise UsageError(
-                f"{where}: give each of the {counted(len(names), 'image')} once; {lacking} are missing and {twice} are "
-                f"given more than once, such as {example!r}"
+                f"{where}: give each of the {counted(len(names), 'image')} once; {' and '.join(wrong)}, such as "
+                f"{example!r}"
             )
         ordered = np.empty(len(names), dtype=np.int64)
         ordered[places] = predicted

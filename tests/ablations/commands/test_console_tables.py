@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from ablations.commands import run_tables
 from ablations.commands.console_tables import Table, frame, show
+from ablations.search.trials import Outcome, State, Trial
 
 ARMS = [f"aim[placement={p},channels={c}]" for p in ("block_entry", "every_layer") for c in (4, 8, 16)]
 
@@ -109,3 +111,29 @@ def test_a_frame_keeps_arm_seed_and_accuracy_longest() -> None:
     assert "run_id" in " ".join(lines).split("left out: ")[1]
     assert lines[1].split()[3] == "0.5123"
     assert lines[2].split()[3] == "–"
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (
+            ["complete", "unbuildable", "infeasible", "infeasible"],
+            "Of 4 sampled configurations, 1 cannot be built and 2",
+        ),
+        (["complete", "infeasible"], "Of 2 sampled configurations, 1 violates a constraint; it was not trained."),
+        (["complete", "unbuildable"], "Of 2 sampled configurations, 1 cannot be built; it was not trained."),
+        (["complete", "complete"], ""),
+    ],
+)
+def test_configurations_that_cannot_be_built_and_that_violate_a_constraint_are_told_apart(
+    states: Sequence[State], said: str
+) -> None:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    found = [
+        Trial("aim", number, {}, {}, "", (), "", Outcome(state, value=0.5 if state == "complete" else None))
+        for number, state in enumerate(states)
+    ]
+    run_tables.trials(found, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said in text
+    assert bool(said) == ("sampled" in text)

@@ -231,3 +231,15 @@ def test_a_failed_run_is_in_the_result_and_raises_nothing(tmp_path: Path, monkey
 def test_one_text_is_one_override_and_one_tracker(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown tracker 'tensorbord'"):
         ablations.run(TINY, tmp_path, "seeds=2", track="tensorbord")
+
+
+def test_a_choice_that_does_not_exist_is_refused_as_on_the_command_line(tmp_path: Path) -> None:
+    document = changed({})
+    for searched in ({}, {"search": {"vary": "aim", "over": ["training.optimizer.learning_rate"], "trials": 2}}):
+        with pytest.raises(UsageError, match=r"^--executor unknown executor 'local'; known: inline, ray$"):
+            ablations.run({**document, **searched}, tmp_path / "out", executor="local")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(
+        UsageError, match=r"^--rule unknown rule 'sha'; (did you mean 'sha256'\? )?known: sha256, tfds$"
+    ):
+        ablations.data.order("digits", rule="sha")  # type: ignore[arg-type]

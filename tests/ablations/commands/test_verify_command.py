@@ -231,8 +231,11 @@ def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
     assert found.is_intact
     assert found.proven == 0
     text = "\n".join(lines(found))
-    assert "Not proven for 4 rows: its test images are not stored." in text
-    assert "Not proven for 1 row: its plugins or options are unknown here (" in text
+    assert "Not proven for 4 rows: their test images are not stored." in text
+    assert (
+        "Not proven for 1 row: its plugins or options are unknown here (model.backbone.name: unknown backbone "
+        "'unknown_network'); give the file of own code: --plugin FILE." in text
+    )
     assert "Not proven for 1 row: its configuration gives another run id: a component has another version now" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import stat
 import sys
@@ -77,6 +78,22 @@ def test_comments_need_no_new_approval_and_edits_do(tmp_path: Path) -> None:
     ablations.check(path, timing=False, trust=True)
     with pytest.raises(UsageError, match="you have not approved"):  # True is not remembered
         ablations.check(path, timing=False)
+
+
+def test_the_hashes_of_all_files_are_listed_at_once(tmp_path: Path) -> None:
+    path = own_study(tmp_path, {"plugins": ["my_net.py", "second.py"]})
+    second = PLUGIN.replace("own_head", "second_head").replace("FIRST)", "2)").replace("FIRST, ", "")
+    (tmp_path / "second.py").write_text(second, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        ablations.check(path, timing=False)
+    found = re.search(
+        r"you have not approved the code of my_net\.py .* and of second\.py .*; read them, then give "
+        r'trust=\["([0-9a-f]{32})", "([0-9a-f]{32})"\], or trust=True',
+        str(caught.value),
+    )
+    assert found, caught.value
+    ablations.check(path, timing=False, trust=found.groups())
+    ablations.check(path, timing=False)
 
 
 class Terminal(io.StringIO):
@@ -190,8 +207,8 @@ BAD = {
     ),
     "a class without its method": (
         {},
-        {"plugin": PLUGIN.replace("(Placement)", "").replace("def reads", "def read")},
-        "placement 'own_head' (aim_own_",
+        {"plugin": PLUGIN.replace("def reads", "def read")},
+        "plugins: placement 'own_head' (my_net.py, line 7, class OwnHead) lacks reads; it defines 'read': rename that",
     ),
     "a name of the package": (
         {},

@@ -43,9 +43,9 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 
 def test_check_says_what_each_arm_gets(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
-    budget = "4 trials x 1 seeds = 4 runs of arm"
+    budget = "4 trials x 1 seed = 4 runs of arm"
     confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones beside it"
-    assert f"search: 1 parameters over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
+    assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
     assert "search: arm 'baseline' has no model.placement: not searched for it" in said
     assert f"search: baseline: {RATE}: 1e-05 to 0.01, logarithmic" in said
@@ -77,7 +77,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"vary": ["aim", "aim"]}, "an arm is named twice"),
         ({"over": 3}, "or a mapping from arms to such lists; got 3"),
         ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
-        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use, because its looks extend to 12"),
+        ({"seeds": [7]}, "search.seeds: 7 is a seed that the study may still use, because its looks extend to 12"),
         ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),

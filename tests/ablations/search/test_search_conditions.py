@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import ablations.planning.arms
 import analysis
 from ablations.commands.check import check
 from ablations.planning import networks
+from ablations.search.candidates import measures
 from ablations.search.corners import corners
 from ablations.search.importances import importances
 from ablations.search.sampling import Proposals
@@ -24,6 +26,7 @@ from ablations.search.trials import Outcome, Trial
 from ablations.sessions import screening
 from ablations.spec.search_conditions import Condition, constraints
 from ablations.spec.study import read_study
+from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 from analysis.reading.importances import IMPORTANCE_COLUMNS
 
@@ -185,8 +188,7 @@ def test_what_violates_a_constraint_is_told_and_never_trained(study: StudyMaker,
 
 
 def test_the_violation_is_that_of_the_network_as_it_is_counted(study: StudyMaker, tmp_path: Path) -> None:
-    from ablations.search.candidates import Candidates, measures
-    from aimlib.config import RunConfig
+    from ablations.search.candidates import Candidates
     from aimlib.models import build
 
     file = read_study(study({"search": {**SEARCH, "constraints": ["parameters <= 2000", "multiply_adds >= 1k"]}}))
@@ -199,6 +201,36 @@ def test_the_violation_is_that_of_the_network_as_it_is_counted(study: StudyMaker
     candidate = Candidates(file, file.spec.search).examine("aim", document)
     assert candidate.violations["parameters <= 2_000"] == pytest.approx(counted / 2000 - 1)
     assert candidate.violations["multiply_adds >= 1_000"] < 0
+
+
+def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_closest_value(study: StudyMaker) -> None:
+    few = {RATE: [0.001, 0.002], "training.batch_size": [8, 16], "model.placement": PLACES[:2]}
+    finite = {"over": list(few), "ranges": few, "when": {}, "sampler": "grid", "trials": 8, "batch": 4}
+    said = problem(study, **finite, constraints=["parameters <= 10"])
+    assert re.search(
+        r"search: no configuration of arm 'aim' meets the constraints; the closest: parameters [\d,]+ violates "
+        r"parameters <= 10; loosen search\.constraints, or widen search\.ranges$",
+        said,
+    )
+    file = read_study(study({"search": {**SEARCH, "constraints": ["parameters <= 10"], "when": {}}}))
+    (note,) = [each for each in screening.check(file) if "sampled" in each]
+    assert note.startswith("search: arm 'aim': none of 200 sampled configurations meets the constraints; the closest: ")
+
+
+def test_constraints_that_no_corner_meets_but_the_inside_does_are_not_doubted(study: StudyMaker) -> None:
+    ranges = {"model.memory.channels": {"low": 2, "high": 64}}
+    search = {**SEARCH, "over": [*ranges], "ranges": ranges, "when": {}}
+    file = read_study(study({"search": search}))
+    sizes = []
+    for channels in (2, 32, 64):
+        document = ablations.planning.arms.arm_document(file, "aim")
+        document["model"]["memory"]["channels"] = channels
+        sizes.append(measures(RunConfig.parse({**document, "seed": 0}))["parameters"])
+    assert sizes[0] < sizes[1] < sizes[2]
+    bounds = [f"parameters >= {sizes[0] + 1:.0f}", f"parameters <= {sizes[1]:.0f}"]
+    notes = screening.check(read_study(study({"search": {**search, "constraints": bounds}})))
+    assert any("2 of the 2 corners" in note for note in notes)
+    assert not any("sampled" in note for note in notes)
 
 
 def test_optuna_knows_the_violation_where_the_sampler_can_use_it(study: StudyMaker) -> None:

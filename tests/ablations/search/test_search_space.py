@@ -196,7 +196,7 @@ SEARCH: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [0, 90]}, "search.seeds: 0 are also seeds of the study"),
+        ({"seeds": [0, 90]}, "search.seeds: 0 is also a seed of the study"),
         ({"vary": "aims"}, "search.vary: unknown arm 'aims'; did you mean 'aim'"),
         ({"over": ["model.nothing"]}, "search.over: 'model.nothing' cannot be searched over"),
         ({"trials": 0}, "search.trials: .*greater than or equal to 1"),
@@ -217,7 +217,7 @@ def test_search_and_factors_are_refused_together(study: StudyMaker) -> None:
 
 def test_check_shows_the_space_and_builds_its_corners(study: StudyMaker) -> None:
     notes = check(study({"search": SEARCH}), timing=False).notes
-    assert any("4 trials x 1 seeds = 4 runs of arm 'aim'" in note for note in notes)
+    assert any("4 trials x 1 seed = 4 runs of arm 'aim'" in note for note in notes)
     assert any("model.update: one of none, attention, conv_sigmoid, gated, residual" in note for note in notes)
     assert any(note.endswith("can be built") and "corners of the space checked" in note for note in notes)
 

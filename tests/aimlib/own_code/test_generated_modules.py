@@ -20,6 +20,7 @@ from tiny_runs import restored_registries
 from aimlib.config import RunConfig
 from aimlib.errors import PluginError
 from aimlib.own_code import modules, parts
+from aimlib.placements import Placement
 from aimlib.registry import placements, updates
 
 UPDATE = '''
@@ -181,7 +182,7 @@ def test_an_earlier_definition_in_the_process_gives_way(tmp_path: Path) -> None:
         return []
 
     for _ in range(2):
-        own = type("OwnHead", (), {"reads": reads, "__module__": "__main__"})
+        own = type("OwnHead", (Placement,), {"reads": reads, "__module__": "__main__"})
         placements.register("own_head")(own)
         assert placements.get("own_head") is own
         assert placements.unowned() == {"own_head": own}

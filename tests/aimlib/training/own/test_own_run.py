@@ -98,7 +98,8 @@ def give(run: OwnRun, right: int = 400) -> None:
 
 WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("no predictions", lambda run: run.report(), "call run.predictions('test', ids, labels) before every report"),
-    ("too few", lambda run: run.predictions("test", [0, 1], [1, 2]), "498 are missing and 0 are given more than once"),
+    ("too few", lambda run: run.predictions("test", [0, 1], [1, 2]), "once; 498 are missing, such as"),
+    ("one less", lambda run: run.predictions("test", range(499), [1] * 499), "once; 1 is missing, such as"),
     ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "given more than once, such as"),
     ("lengths", lambda run: run.predictions("test", [0, 1], [1]), "2 images, but 1 label"),
     ("scores", lambda run: run.predictions("test", None, np.zeros((500, 10))), "scores.argmax(1)"),

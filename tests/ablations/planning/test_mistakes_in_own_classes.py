@@ -1,0 +1,174 @@
+"""Mistakes in own classes and functions: what is wrong, in which file and class, and what to write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import restored_registries
+from tiny_study import changed, write
+from training_code_study import training_code_study
+
+import ablations
+from aimlib.errors import UsageError
+
+IMPORTS = """
+import torch
+from torch import nn
+from aimlib import registry
+from aimlib.backbones import Backbone
+from aimlib.component import ComponentConfig
+from aimlib.controls import Control
+from aimlib.datasets import DatasetPlugin
+from aimlib.memory.structure import Layout
+from aimlib.placements import Placement
+from aimlib.training.losses import Loss
+from aimlib.training.optimizers import OptimizerPlugin
+from aimlib.training.schedules import Schedule
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_registries() -> Iterator[None]:
+    with restored_registries():
+        yield
+
+
+def refusal(folder: Path, code: str, changes: dict[str, Any]) -> str:
+    """Return what `check` says about a study with this code."""
+    (folder / "own.py").write_text(IMPORTS + code, encoding="utf-8")
+    path = write(folder, changed({"plugins": ["own.py"], **changes}))
+    with pytest.raises(UsageError) as caught:
+        ablations.check(path, timing=False, trust=True)
+    return str(caught.value)
+
+
+def registered(family: str, body: str, base: str = "") -> str:
+    """Return code that registers a class ``Mine`` as ``mine``."""
+    return f'@registry.{family}.register("mine")\nclass Mine{f"({base})" if base else ""}:\n{body}\n'
+
+
+WHERE = r"\(own\.py, line 14, class Mine\)"
+LOSS = {"base.training.loss": "mine"}
+NETWORK = {"base.model.backbone": {"name": "mine"}}
+WRONG = {
+    "no base": (
+        registered("losses", "    def forward(self, logits, targets): return logits.sum()"),
+        LOSS,
+        rf"plugins: loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; write `from "
+        r"aimlib\.training\.losses import Loss` and `class Mine\(Loss\):`",
+    ),
+    "a base of torch": (
+        registered("losses", "    def forward(self, logits, targets): return logits.sum()", "nn.Module"),
+        LOSS,
+        rf"loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; ",
+    ),
+    "no base of training code": (
+        registered("trainers", "    def train(self, config, run): ..."),
+        {},
+        r"is no subclass of aimlib\.training\.own\.base\.TrainingCode; write `from aimlib\.training\.own\.base import ",
+    ),
+    "no base of samplers": (
+        "from ablations.spec.search_families import samplers\n"
+        '@samplers.register("mine")\nclass Mine:\n    def build(self, seed): ...\n',
+        {},
+        r"sampler 'mine' \(own\.py, line 15, class Mine\) is no subclass of ablations\.search\.samplers\.Sampler; ",
+    ),
+    "a method is missing": (
+        registered("backbones", "    def build(self, shape): return nn.Flatten()", "Backbone"),
+        NETWORK,
+        rf"plugins: backbone 'mine' {WHERE} lacks layout; write `def layout\(self, network\):` in it",
+    ),
+    "a method has another name": (
+        registered("placements", "    def read(self, layers): return []", "Placement"),
+        {"arms.aim.model.placement": "mine"},
+        rf"placement 'mine' {WHERE} lacks reads; it defines 'read': rename that to 'reads'",
+    ),
+    "plain options": (
+        registered("losses", "    class Config:\n        a = 1.0\n    def forward(self, logits, targets): ...", "Loss"),
+        LOSS,
+        rf"loss 'mine' {WHERE}: Config must be a subclass of aimlib\.component\.ComponentConfig; write `class Config\(",
+    ),
+    "no network": (
+        registered("backbones", "    def build(self, shape): nn.Flatten()\n    def layout(self, n): ...", "Backbone"),
+        NETWORK,
+        rf"arms\.baseline, arms\.aim: backbone 'mine' {WHERE}: build\(\) returned None; let it return "
+        r"torch\.nn\.Module; does it lack `return`\?",
+    ),
+    "another layout": (
+        registered(
+            "backbones",
+            "    def build(self, shape): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+            "    def layout(self, network): return ['0']",
+            "Backbone",
+        ),
+        NETWORK,
+        rf"backbone 'mine' {WHERE}: layout\(\) returned a list; let it return Layout$",
+    ),
+    "no model": (
+        registered("controls", "    def transform(self, model, shape): ...", "Control"),
+        {"arms.other": {"of": "aim", "control": "mine"}},
+        rf"arms\.other: control 'mine' {WHERE}: transform\(\) returned None; let it return ModelConfig; does it lack",
+    ),
+    "no shape": (
+        registered("datasets", "    def shape(self): ...\n    def load(self): ...", "DatasetPlugin"),
+        {"base.data": {"name": "mine"}},
+        rf"data set 'mine' {WHERE}: shape\(\) returned None; let it return ImageShape; does it lack `return`\?",
+    ),
+    "no optimizer": (
+        registered(
+            "optimizers", "    def build(self, parameters): torch.optim.SGD(parameters, lr=1)", "OptimizerPlugin"
+        ),
+        {"base.training.optimizer": {"name": "mine", "learning_rate": 0.1}},
+        rf"optimizer 'mine' {WHERE}: build\(\) returned None; let it return torch\.optim\.Optimizer; does it lack",
+    ),
+    "no rate": (
+        registered("schedules", "    def rate(self, time): self.learning_rate", "Schedule"),
+        {"base.training.schedule": "mine"},
+        rf"schedule 'mine' {WHERE}: rate\(\) returned None; let it return a number; does it lack `return`\?",
+    ),
+    "an unknown layer": (
+        registered("placements", "    def reads(self, layers): return ['layer99']", "Placement"),
+        {"arms.aim.model.placement": "mine"},
+        r"placement 'mine' names a layer 'layer99' that the network does not have; (the nearest of its \d+|its) "
+        r"layers: .*fc",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_in_an_own_class_is_named_with_its_place_and_remedy(tmp_path: Path, case: str) -> None:
+    code, changes, message = WRONG[case]
+    said = refusal(tmp_path, code, changes)
+    assert re.search(message, said), said
+
+
+def test_a_class_without_the_base_that_says_how_it_is_constructed_is_accepted(tmp_path: Path) -> None:
+    body = (
+        "    def __init__(self, config): self.config = config\n"
+        "    def reads(self, layers): return [layer.name for layer in layers if not layer.obstacle]"
+    )
+    (tmp_path / "own.py").write_text(IMPORTS + registered("placements", body), encoding="utf-8")
+    path = write(tmp_path, changed({"plugins": ["own.py"], "arms.aim.model.placement": "mine"}))
+    assert ablations.check(path, timing=False, trust=True).plan.runs
+
+
+@pytest.mark.parametrize("arguments", ["config", "", "config, run, more"])
+def test_training_code_with_other_arguments_is_refused_when_the_study_is_read(tmp_path: Path, arguments: str) -> None:
+    path = training_code_study(tmp_path)
+    (tmp_path / "loop.py").write_text(f"def train({arguments}):\n    pass\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        ablations.check(path, timing=False, trust=True)
+    assert str(caught.value) == (
+        f"{path}: train: loop.py, line 1: training code is called as train(config, run), but this is "
+        f"train({arguments}); write `def train(config, run):`"
+    )
+
+
+def test_training_code_may_have_further_arguments_with_defaults(tmp_path: Path) -> None:
+    path = training_code_study(tmp_path)
+    (tmp_path / "loop.py").write_text("def train(config, run, more=1, *rest):\n    pass\n", encoding="utf-8")
+    assert ablations.check(path, timing=False, trust=True).plan.runs
