@@ -222,7 +222,9 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
         elif any(key not in current for key in own):
             found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
         elif any(ids[key] != current[key] for key in own):
-            found.append(Deviation(f"the configuration of arm {arm.name} was changed", frozenset([arm.name])))
+            found.append(
+                Deviation(f"the configuration or the code of arm {arm.name} was changed", frozenset([arm.name]))
+            )
     found += [Deviation(f"arm {name} was frozen and is gone") for name in before]
     return found
 

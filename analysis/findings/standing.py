@@ -17,12 +17,11 @@ def standing(results: Results) -> str:
     if reached := looks_reached(plan, runs):
         return f"{done} As of the look after {reached[-1]} pairs: {_headline(results)}"
     first = min((look for look in plan.looks.numbers if look <= len(plan.seeds)), default=0)
-    pairs = (
-        f": {int(settled_pairs(plan, runs)[:first].sum())} of the {first} pairs of the first look are settled"
-        if first
-        else ""
-    )
-    return f"{done} No verdict yet{pairs}."
+    if not first:
+        return f"{done} No verdict yet."
+    settled = int(settled_pairs(plan, runs)[:first].sum())
+    are = "is" if settled == 1 else "are"
+    return f"{done} No verdict yet: {settled} of the {first} pairs of the first look {are} settled."
 
 
 def _headline(results: Results) -> str:

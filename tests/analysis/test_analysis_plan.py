@@ -85,7 +85,7 @@ def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
     document["content"]["runs"][0]["run_id"] = "f" * 20
     document["sha256"] = analysis_plan.digest(document["frozen_at"], 0, document["content"])
     path.write_text(json.dumps(document))
-    assert examine(directory).exploratory("baseline") == ("the configuration of arm baseline was changed",)
+    assert examine(directory).exploratory("baseline") == ("the configuration or the code of arm baseline was changed",)
 
 
 @pytest.mark.parametrize(
