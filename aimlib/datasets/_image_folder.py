@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photo_tree import Tree, beside, odd_names, read_tree, refuse
+from aimlib.datasets.photo_tree import Tree, beside, odd_names, read_tree, refuse, shared_folders, split_names, tell
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tasks import refuse_other_task_of_folder
@@ -90,6 +90,7 @@ class ImageFolder(PhotoPlugin):
         """Return the image files found."""
         found = self.survey()
         refuse(self.config.name, found.listing.root, found.oddities or ())
+        tell(self.config.name, found.oddities or ())
         return found.listing
 
     def survey(self) -> Survey:

@@ -6,22 +6,27 @@ be lost without being noticed, or a class would be two; the others are only repo
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from aimlib.errors import DataError, counted
 from aimlib.records.escaping import shortened, storable
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Of the files that are photos."""
 _OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
 """Of files that are photos of a format that is not read, or is read under another suffix."""
+_OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
+"""Folders that systems put beside a user's own."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
@@ -86,7 +91,7 @@ def read_tree(root: Path, folder: str) -> Tree:
     top = "" if folder == "." else f"{folder}/"
     for entry in walk.entries(root / folder, top):
         path = f"{top}{entry.name}"
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
             walk.hidden.append(path)
         elif _is_folder(entry):
             walk.tree.photos[entry.name] = []
@@ -230,6 +235,13 @@ def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
     yield from _twins(classes)
 
 
+def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
+    """Yield labels of a table that a reader would take for one class."""
+    for odd in _twins((".", label) for label in labels):
+        in_table = odd.text.partition(";")[0]
+        yield replace(odd, text=f"{in_table}; if they are one class, write the label in one way in the table")
+
+
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
     """Yield classes that a reader would take for one."""
     spelled: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -267,6 +279,13 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
     if others:
         text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
         yield Oddity("stray", others[0], f"{text}: {listed(others)}")
+
+
+def tell(data: str, oddities: Iterable[Oddity]) -> None:
+    """Warn of oddities that are errors, though the data can be used with them."""
+    for oddity in oddities:
+        if oddity.grave:
+            log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)
 
 
 def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:

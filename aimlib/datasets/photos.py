@@ -89,10 +89,12 @@ class Survey:
     ----------
     listing : the photos that were found.
     oddities : everything else that was found; None if the photos are those of a list, with which files are compared.
+    labels : what is odd about the labels of a list.
     """
 
     listing: PhotoListing
     oddities: tuple[Oddity, ...] | None = None
+    labels: tuple[Oddity, ...] = ()
 
 
 class PhotoPlugin(DatasetPlugin):
