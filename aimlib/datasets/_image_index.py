@@ -223,7 +223,12 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
 
 def _path(where: str, text: str, root: Path) -> str:
     """Return a path below the root, without needless parts."""
-    if "://" in text or "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
+    if "://" in text:
+        raise DataError(
+            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos first, and write their paths below "
+            f"{root}"
+        )
+    if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
             f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; write / between the parts of a path, "
             f"which starts at {root}"

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from aimlib.datasets.extraction import BLOCK, Limits, safe_path, unpack
+from aimlib.datasets.extraction import BLOCK, Limits, safe_path, twice, unpack
 from aimlib.datasets.locations import cache_of
 from aimlib.datasets.manifest import file_digest
 from aimlib.errors import DataError
@@ -91,7 +91,43 @@ def _known(archive: Path, record: Path) -> Path | None:
     return folder if is_same and folder.is_dir() else None
 
 
+_BEGINNINGS = {
+    b"PK\x03\x04": (".zip",),
+    b"\x1f\x8b": (".tar.gz", ".tgz"),
+    b"BZh": (".tar.bz2", ".tbz2"),
+    b"\xfd7zXZ\x00": (".tar.xz", ".txz"),
+    b"Rar!": (),
+    b"7z\xbc\xaf": (),
+    b"<": (),
+    b"version https://git-lfs": (),
+}
+"""Of files, and the suffixes that they may have."""
+
+
+def _refuse_misnamed(archive: Path) -> None:
+    """Refuse a file whose beginning is that of another kind of file than its suffix says."""
+    with archive.open("rb") as file:
+        start = file.read(512)
+        is_tar = start[257:262] == b"ustar"
+    if not start:
+        raise DataError(f"{archive}: is empty; fetch it again")
+    suffixes = (
+        (".tar",) if is_tar else next((kinds for mark, kinds in _BEGINNINGS.items() if start.startswith(mark)), None)
+    )
+    if suffixes is None or archive.name.lower().endswith(suffixes):
+        return
+    if suffixes:
+        raise DataError(f"{archive}: its content is that of a file named {suffixes[0]}; rename it")
+    what = {
+        b"<": "a web page, probably an error of the server: fetch it again",
+        b"v": "a pointer of Git LFS: `git lfs pull`",
+    }
+    told = what.get(start[:1], "an archive of a kind that is not read: unpack it yourself and give the folder")
+    raise DataError(f"{archive}: is {told}")
+
+
 def _unpacked(archive: Path, cache: Path, record: Path) -> Path:
+    _refuse_misnamed(archive)
     state = archive.stat()
     digest = file_digest(archive)
     stem = archive.name[: -len(next(suffix for suffix in SUFFIXES if archive.name.lower().endswith(suffix)))]
@@ -170,7 +206,7 @@ def _write_member(
         return 0
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
-        raise DataError(f"{archive}: {name!r} is in it twice; fetch it again")
+        raise DataError(twice(archive, name))
     seen.add(key)
     with suppress(FileExistsError):
         target.parent.mkdir(parents=True, exist_ok=True)

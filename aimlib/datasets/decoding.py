@@ -179,7 +179,12 @@ def _too_large(pixels: int) -> str:
 
 
 def _source(image: Image.Image, turned: int) -> Source:
-    """Return what the file of a loaded image stores; `turned` is the orientation of a TIFF file before it was loaded."""
+    """Return what the file of a loaded image stores.
+
+    Parameters
+    ----------
+    turned : orientation of a TIFF file before it was loaded, which turns it; 1 for other formats.
+    """
     kind = _format(image)
     animated = kind in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,9 +105,17 @@ class PhotoListing:
         if missing:
             raise DataError(
                 f"{self.name}: {len(missing)} of {len(self.paths())} listed photos are missing below "
-                f"{self.root}: {named(missing)}; put them there, or see `ablate data verify {self.name}`"
+                f"{self.root}: {named(missing)}; {self._spelled(missing[0])}put them there, or see `ablate data verify {self.name}`"
             )
         return stamp.hexdigest()
+
+    def _spelled(self, missing: str) -> str:
+        """Return the hint that a photo is there in another Unicode form, or an empty string."""
+        path = missing.rpartition(" (")[0] if self.lines else missing
+        forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
+        if any((self.root / other).is_file() for other in forms):
+            return "it is there in another Unicode form (NFC or NFD), so write its name in that form; "
+        return ""
 
     def _placed(self, path: str) -> str:
         """Return a photo's path, and where it is listed."""

@@ -79,7 +79,7 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     others = sorted(photo.path for photo in found if "end" not in photo.damage.lower().split())
     if early:
         text = (
-            f"{counted(len(early), 'JPEG photo')} without all of their data, so a part is grey and would be trained on; "
+            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is grey, and would be trained on; "
             f"fetch again, or exclude (`--fix FILE`): {listed(early)}"
         )
         reason = "damaged: the data ends early"
