@@ -161,7 +161,9 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
     DataError: there are no classes, or something there cannot be used.
     """
     tree = _tree(data, root, folder)
-    refuse(data, root, [*tree.oddities, *odd_names({folder: tree})])
+    oddities = [*tree.oddities, *odd_names({folder: tree})]
+    refuse(data, root, oddities)
+    tell(data, oddities)
     return tree.photos
 
 

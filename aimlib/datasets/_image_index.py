@@ -206,6 +206,10 @@ def _row(table: Table, place: str, values: Mapping[str, Any], columns: Columns, 
 
 def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     value = values[column]
+    if isinstance(value, dict) and {"bytes", "path"} <= value.keys():
+        raise DataError(
+            f"{where}: {column} has the photo itself; write the photos as files, and their paths in the table"
+        )
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
             f"{where}: {column} has several values; the framework trains on one class per image: give one label in "
@@ -225,8 +229,8 @@ def _path(where: str, text: str, root: Path) -> str:
     """Return a path below the root, without needless parts."""
     if "://" in text:
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos first, and write their paths below "
-            f"{root}"
+            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos, and write "
+            f"their paths below {root}"
         )
     if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(

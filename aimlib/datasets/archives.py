@@ -72,6 +72,8 @@ def unpacked(archive: Path) -> Path:
         with FileLock(record.with_suffix(".lock")):
             folder = _known(place, record) or _unpacked(place, cache, record)
     except OSError as error:
+        if error.filename == str(place):
+            raise DataError(f"{place}: cannot be read: {error.strerror}; allow it (`chmod u+r FILE`)") from error
         raise DataError(
             f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; free some space there, or set "
             f"AIM_CACHE_DIR to another disk"

@@ -39,17 +39,17 @@ _ORIENTATION = 0x0112
 """EXIF's tag."""
 _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a device"}
 _INSTEAD = (
-    (b"version https://git-lfs", "a pointer of Git LFS instead of the photo: fetch the photos with `git lfs pull`"),
-    (b"/annex/objects/", "a pointer of git-annex instead of the photo: fetch the photos with `git annex get`"),
-    (b"../", "a path instead of the photo, as links become where they are not supported: copy the photos anew"),
-    (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server: fetch the photo again, or convert it"),
-    (b"<svg", "SVG, which is a drawing: convert it to PNG"),
-    (b"<", "a web page instead of the photo, probably an error of the server: fetch the photo again"),
-    (b"{", "JSON instead of the photo, probably an error of the server: fetch the photo again"),
-    (b"\x1f\x8b", "a gzip file: unpack it"),
-    (b"PK\x03\x04", "a zip file: unpack it"),
-    (b"%PDF", "a PDF file: convert its pages to PNG"),
-    (b"8BPS", "a Photoshop file: convert it to PNG"),
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
+    (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
+    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos anew"),
+    (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
+    (b"<svg", "SVG, which is a drawing; convert it to PNG"),
+    (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"{", "JSON instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"\x1f\x8b", "a gzip file; unpack it"),
+    (b"PK\x03\x04", "a zip file; unpack it"),
+    (b"%PDF", "a PDF file; convert its pages to PNG"),
+    (b"8BPS", "a Photoshop file; convert it to PNG"),
 )
 """Beginnings of files that are often found in the place of a photo."""
 
@@ -133,7 +133,7 @@ def read(path: Path) -> bytes:
         if error.errno == errno.EFBIG:
             raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it") from None
         if error.errno in _NO_PHOTO:
-            raise DecodeError(f"{_NO_PHOTO[error.errno]}, and no file; remove it, or correct the list") from None
+            raise DecodeError(f"{_NO_PHOTO[error.errno]} and no file; remove it, or correct the list") from None
         error.filename = str(path)
         raise
 
@@ -156,7 +156,7 @@ def _unknown(content: bytes) -> str:
     """Return the message about a file of no known format, which says what it seems to be."""
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content[4:8] == b"ftyp":
-        return "a file of HEIC, AVIF or a video: convert the photo to JPEG or PNG"
+        return "a file of HEIC, AVIF or a video; convert the photo to JPEG or PNG"
     found = next((text for mark, text in _INSTEAD if start.startswith(mark.lower())), None)
     if found is not None:
         return found

@@ -105,7 +105,8 @@ class PhotoListing:
         if missing:
             raise DataError(
                 f"{self.name}: {len(missing)} of {len(self.paths())} listed photos are missing below "
-                f"{self.root}: {named(missing)}; {self._spelled(missing[0])}put them there, or see `ablate data verify {self.name}`"
+                f"{self.root}: {named(missing)}; {self._spelled(missing[0])}put them there, or see "
+                f"`ablate data verify {self.name}`"
             )
         return stamp.hexdigest()
 

@@ -77,7 +77,7 @@ def _parquet(path: Path, content: bytes) -> Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no readable Parquet file: {error}; write it again") from error
+        raise DataError(f"{path}: is no readable Parquet file: {str(error).splitlines()[0]}; write it again") from error
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         number = 0

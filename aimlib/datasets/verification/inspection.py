@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,9 +69,9 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
             recipe.refuse_long(photo.height, photo.width)
     except DecodeError as error:
         return Photo(path, "undecodable", str(error))
-    except (FileNotFoundError, NotADirectoryError):
-        return Photo(path, "missing")
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return Photo(path, "missing")
         return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
     digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
     small = _luma(photo)

@@ -81,7 +81,7 @@ def test_only_the_listed_formats_are_opened(kind: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(subprocess, "Popen", started)
     with pytest.raises(
         DecodeError,
-        match=r"must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert the photo or remove|PDF file: convert",
+        match=r"must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert the photo or remove|PDF file; convert",
     ):
         decode(content)
 
