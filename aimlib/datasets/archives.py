@@ -16,6 +16,7 @@ import unicodedata
 import uuid
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +24,7 @@ from typing import IO, Any
 from aimlib.datasets.extraction import BLOCK, Limits, safe_path, twice, unpack
 from aimlib.datasets.locations import cache_of
 from aimlib.datasets.manifest import file_digest
-from aimlib.errors import DataError
+from aimlib.errors import DataError, counted
 from aimlib.paths import make_folder, share
 
 log = logging.getLogger(__name__)
@@ -184,12 +185,24 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
             members = [each for each in content.infolist() if each.filename.split("/")[0] != _OF_MAC]
             if len(members) > limits.members:
                 raise DataError(f"{archive}: more than {limits.members:,} members; this is not the right archive")
+            _tell_encoding(archive, members)
             seen: set[str] = set()
             left = limits.bytes
             for member in members:
                 left -= _write_member(archive, content, member, folder, seen, left)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+
+
+def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Warn of names whose encoding the archive does not state, so that letters may be other ones."""
+    if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
+        log.warning(
+            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it yourself and give the folder",
+            archive,
+            counted(len(guessed), "name"),
+            guessed[0],
+        )
 
 
 def _write_member(

@@ -30,6 +30,8 @@ _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
 """Folders that systems put beside a user's own."""
 _TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
 """Words in the names of folders of splits."""
+_DEEPEST = 200
+"""Folders below one another that are read."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
@@ -147,6 +149,9 @@ class _Walk:
             path = prefix + entry.name
             if entry.name.startswith("."):
                 self.hidden.append(path)
+            elif entry.is_dir(follow_symlinks=False) and path.count("/") > _DEEPEST:
+                text = f"lies below more than {_DEEPEST} folders; move the photos up, or remove the folders"
+                self.odd("misplaced", path, text)
             elif entry.is_dir(follow_symlinks=False):
                 self.read(Path(entry.path), f"{path}/", photos)
             elif entry.is_symlink() and _is_folder(entry):
