@@ -198,7 +198,7 @@ def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     """Warn of names whose encoding the archive does not state, so that letters may be other ones."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
-            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it yourself and give the folder",
+            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",
             archive,
             counted(len(guessed), "name"),
             guessed[0],

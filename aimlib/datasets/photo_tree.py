@@ -356,9 +356,11 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
 
 def tell(data: str, oddities: Iterable[Oddity]) -> None:
     """Warn of oddities that are errors, though the data can be used with them."""
-    for oddity in oddities:
-        if oddity.grave:
-            log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)
+    grave = [oddity for oddity in oddities if oddity.grave]
+    for oddity in grave[:_SHOWN]:
+        log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)
+    if len(grave) > _SHOWN:
+        log.warning("%s: and %d more, see `ablate data verify %s`", data, len(grave) - _SHOWN, data)
 
 
 def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:
