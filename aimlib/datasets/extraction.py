@@ -94,8 +94,8 @@ def safe_path(archive: Path, name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        remedy = "unpack it yourself and give the folder, or make it anew with relative paths and / between their parts"
-        raise DataError(f"{archive}: {name!r} leads out of the folder; if you trust the archive, {remedy}")
+        remedy = "make it anew with relative paths and / between their parts, or unpack it and give the folder"
+        raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again, or, if it is your own, {remedy}")
     return path
 
 
@@ -104,8 +104,8 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
         kind = "a link" if member.issym() or member.islnk() else f"not a plain file or folder (type {member.type!r})"
         raise DataError(
-            f"{archive}: {member.name!r} is {kind}; make the archive anew with files in the place of links (`tar "
-            f"--dereference --hard-dereference`), or unpack it yourself and give the folder"
+            f"{archive}: {member.name!r} is {kind}; fetch it again, or, if it is your own, make it anew with files in the "
+            f"place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
@@ -118,7 +118,7 @@ def twice(archive: Path, name: str) -> str:
     """Return the message about a member that is in an archive twice, where names that differ only in case are one."""
     return (
         f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot keep apart; "
-        f"make the archive anew with every file once, or unpack it yourself and give the folder"
+        f"fetch it again, or, if it is your own, make it anew with every file once"
     )
 
 
