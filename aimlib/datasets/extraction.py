@@ -102,10 +102,10 @@ def safe_path(archive: Path, name: str) -> PurePosixPath:
 def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixPath:
     """Return the member's path below the folder, or refuse it."""
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
-        kind = "a link" if member.issym() or member.islnk() else f"not a plain file or folder (type {member.type!r})"
+        kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
-            f"{archive}: {member.name!r} is {kind}; fetch it again, or, if it is your own, make it anew with files in the "
-            f"place of links (`tar --dereference --hard-dereference`)"
+            f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your own, "
+            f"make it anew with files in the place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
