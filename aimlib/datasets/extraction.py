@@ -104,8 +104,8 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
         kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
-            f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your own, "
-            f"make it anew with files in the place of links (`tar --dereference --hard-dereference`)"
+            f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your "
+            f"own, make it anew with files in the place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
