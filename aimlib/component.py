@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
 from pydantic import (
@@ -113,6 +114,13 @@ class ComponentConfig(Frozen):
         own = {"initial_values": "own"} if cls.own_values_in_id else {}
         return {"name": self.name, "version": cls.version, **code, **own, **super().identity()}
 
+    def with_absolute_paths(self) -> Self:
+        """Return the options with absolute paths in the fields marked `local`; URLs stay as they are."""
+        fields = type(self).model_fields
+        given = {name: getattr(self, name) for name, field in fields.items() if is_local(field)}
+        places = {name: absolute(value) for name, value in given.items() if isinstance(value, str)}
+        return self.model_copy(update=places)
+
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
@@ -120,6 +128,11 @@ class ComponentConfig(Frozen):
 
 def _is_tuple(field: FieldInfo | None) -> bool:
     return field is not None and get_origin(field.annotation) is tuple
+
+
+def absolute(place: str) -> str:
+    """Return a path as an absolute one, seen from the current folder; a URL stays as it is."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def is_local(field: FieldInfo) -> bool:

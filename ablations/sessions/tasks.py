@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.execution.task import Task
 from ablations.planning.networks import has_network
-from aimlib.component import is_local
 from aimlib.own_code import parts
 
 if TYPE_CHECKING:
@@ -73,7 +71,4 @@ def integrity_of(plan: Plan, arm: Arm) -> Checks:
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the run with absolute paths to its data: a worker may have another working directory."""
-    fields = type(config.data).model_fields
-    given = {name: getattr(config.data, name) for name, field in fields.items() if is_local(field)}
-    places = {name: str(Path(place).expanduser().absolute()) for name, place in given.items() if place is not None}
-    return config.model_copy(update={"data": config.data.model_copy(update=places)})
+    return config.model_copy(update={"data": config.data.with_absolute_paths()})

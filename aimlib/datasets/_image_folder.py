@@ -9,9 +9,20 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
+from aimlib.datasets.archives import SUFFIXES as ARCHIVES
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photo_tree import Tree, beside, odd_names, read_tree, refuse
+from aimlib.datasets.photo_tree import (
+    Tree,
+    beside,
+    inner_folders,
+    odd_names,
+    read_tree,
+    refuse,
+    refuse_splits_as_classes,
+    shared_folders,
+    tell,
+)
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tasks import refuse_other_task_of_folder
@@ -90,6 +101,7 @@ class ImageFolder(PhotoPlugin):
         """Return the image files found."""
         found = self.survey()
         refuse(self.config.name, found.listing.root, found.oddities or ())
+        tell(self.config.name, found.oddities or ())
         return found.listing
 
     def survey(self) -> Survey:
@@ -101,9 +113,11 @@ class ImageFolder(PhotoPlugin):
         trees = {split: _tree(self.config.name, root, folder) for split, folder in folders.items()}
         classes = tuple(sorted({name for tree in trees.values() for name in tree.photos}))
         splits = {split: split_of(tree.photos, classes) for split, tree in trees.items()}
-        names = odd_names({folders[split]: tree for split, tree in trees.items()})
+        by_folder = {folders[split]: tree for split, tree in trees.items()}
+        names = (*odd_names(by_folder), *shared_folders(root, by_folder), *inner_folders(by_folder))
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
+            refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
             refuse(self.config.name, root, oddities)  # of names that are no text none could be divided
             splits = divided(splits["all"], self.config.split, classes)
         else:
@@ -147,7 +161,9 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
     DataError: there are no classes, or something there cannot be used.
     """
     tree = _tree(data, root, folder)
-    refuse(data, root, [*tree.oddities, *odd_names({folder: tree})])
+    oddities = [*tree.oddities, *odd_names({folder: tree})]
+    refuse(data, root, oddities)
+    tell(data, oddities)
     return tree.photos
 
 
@@ -179,14 +195,29 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
         )
 
 
+def _nested(root: Path, folder: str) -> Path | None:
+    """Return the only folder in `root` that has the folder of a split, as archives often have one too many."""
+    if folder == "." or not root.is_dir():
+        return None
+    found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]
+    return found[0] if len(found) == 1 else None
+
+
 def _missing(data: str, root: Path, folder: str) -> str:
     """Return the message about a folder that is not there, with what seems to be there instead."""
     top = root / folder
     if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
         return (
-            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive, unpack it, and "
-            f"give the folder as data.root"
+            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive (read are "
+            f"those named {', '.join(ARCHIVES)}), unpack it, and give the folder as data.root"
         )
+    if "$" in str(root) or str(root)[:1] in "'\"" or str(root) != str(root).strip():
+        return (
+            f"{data}: {str(top)!a} is missing; data.root is used as it is written, so write out variables, and "
+            f"remove quotes and spaces around it"
+        )
+    if (nested := _nested(root, folder)) is not None:
+        return f"{data}: {top} is missing, but {nested / folder} is there; set data.root: {nested}"
     text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
     if folder == "." or not root.is_dir():
         return text

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -14,7 +14,8 @@ from pydantic import Field
 from aimlib.component import Frozen, local
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.datasets.photo_tree import label_twins, refuse, tell
+from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tables import Table, lacking, read_table
 from aimlib.datasets.tasks import refuse_other_task_of_labels, refuse_other_task_of_table
@@ -84,6 +85,13 @@ class ImageIndex(PhotoPlugin):
         split: SplitConfig | None = None
         """How photos are split if the table has no column for it."""
 
+        def with_absolute_paths(self) -> Self:
+            """Return the options with absolute paths; a table that lies below `root` stays relative to it."""
+            own: dict[str, Any] = {"delimiter": self.delimiter}
+            if self.root is not None and (data_folder("image_index", self.root) / self.file).is_file():
+                own["file"] = self.file
+            return super().with_absolute_paths().model_copy(update=own)
+
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
@@ -103,6 +111,18 @@ class ImageIndex(PhotoPlugin):
 
     def listing(self) -> PhotoListing:
         """Return the photos that the table names."""
+        listing = self._listed()
+        twins = list(label_twins(listing.classes))
+        refuse(self.config.name, self._places()[1], twins)
+        tell(self.config.name, twins)
+        return listing
+
+    def survey(self) -> Survey:
+        """Return the photos that the table names, and labels that a reader would take for one."""
+        listing = self._listed()
+        return Survey(listing, labels=tuple(label_twins(listing.classes)))
+
+    def _listed(self) -> PhotoListing:
         root, variant = self.whereabouts()
         remedy = "give the table as data.file, below data.root or relative to the current folder"
         table = read_table(self._places()[1], remedy, self.config.delimiter)
@@ -186,11 +206,17 @@ def _row(table: Table, place: str, values: Mapping[str, Any], columns: Columns, 
 
 def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     value = values[column]
+    if isinstance(value, dict) and {"bytes", "path"} <= value.keys():
+        raise DataError(
+            f"{where}: {column} has the photo itself; write the photos as files, and their paths in the table"
+        )
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
             f"{where}: {column} has several values; the framework trains on one class per image: give one label in "
             f"every row, or bring own training code with `train:`"
         )
+    if isinstance(value, bytes):
+        raise DataError(f"{where}: {column} is bytes instead of text; write the column as strings, e.g. with .decode()")
     text = "" if value is None or value != value else str(value).strip()  # noqa: PLR0124 -- NaN
     if not text:
         raise DataError(f"{where}: {column} is empty; complete the row or remove it")
@@ -201,7 +227,12 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
 
 def _path(where: str, text: str, root: Path) -> str:
     """Return a path below the root, without needless parts."""
-    if "://" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
+    if "://" in text:
+        raise DataError(
+            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos, and write "
+            f"their paths below {root}"
+        )
+    if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
             f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; write / between the parts of a path, "
             f"which starts at {root}"

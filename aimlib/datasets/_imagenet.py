@@ -6,6 +6,7 @@ test set are not published, so results are reported on the validation set, as ev
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import tarfile
@@ -22,6 +23,8 @@ from aimlib.datasets.locations import data_folder
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
 from aimlib.errors import DataError
 from aimlib.registry import datasets
+
+log = logging.getLogger(__name__)
 
 CLASSES = 1000
 PHOTOS = {"train": 1_281_167, "test": 50_000}
@@ -114,6 +117,9 @@ class ImageNet(PhotoPlugin):
         flat = {number: path.name for path in top.iterdir() if (number := _number_of(path.name)) is not None}
         if not flat:
             return photos_by_class(self.config.name, root, "val")
+        others = sorted(path.name for path in top.iterdir() if path.name not in flat.values())
+        if unused := [name for name in others if not name.startswith(".")]:
+            log.warning("imagenet: %s: not named ILSVRC2012_val_*.JPEG, and not used: %s", top, named(unused))
         wnids = _wnids_of_validation(root)
         if max(flat) > len(wnids) or min(flat) < 1:
             raise DataError(

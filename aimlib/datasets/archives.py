@@ -16,14 +16,15 @@ import unicodedata
 import uuid
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from aimlib.datasets.extraction import BLOCK, Limits, safe_path, unpack
+from aimlib.datasets.extraction import BLOCK, Limits, safe_path, twice, unpack
 from aimlib.datasets.locations import cache_of
 from aimlib.datasets.manifest import file_digest
-from aimlib.errors import DataError
+from aimlib.errors import DataError, counted
 from aimlib.paths import make_folder, share
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ def unpacked(archive: Path) -> Path:
         with FileLock(record.with_suffix(".lock")):
             folder = _known(place, record) or _unpacked(place, cache, record)
     except OSError as error:
+        if error.filename == str(place):
+            raise DataError(f"{place}: cannot be read: {error.strerror}; allow it (`chmod u+r FILE`)") from error
         raise DataError(
             f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; free some space there, or set "
             f"AIM_CACHE_DIR to another disk"
@@ -91,7 +94,43 @@ def _known(archive: Path, record: Path) -> Path | None:
     return folder if is_same and folder.is_dir() else None
 
 
+_BEGINNINGS = {
+    b"PK\x03\x04": (".zip",),
+    b"\x1f\x8b": (".tar.gz", ".tgz"),
+    b"BZh": (".tar.bz2", ".tbz2"),
+    b"\xfd7zXZ\x00": (".tar.xz", ".txz"),
+    b"Rar!": (),
+    b"7z\xbc\xaf": (),
+    b"<": (),
+    b"version https://git-lfs": (),
+}
+"""Of files, and the suffixes that they may have."""
+
+
+def _refuse_misnamed(archive: Path) -> None:
+    """Refuse a file whose beginning is that of another kind of file than its suffix says."""
+    with archive.open("rb") as file:
+        start = file.read(512)
+        is_tar = start[257:262] == b"ustar"
+    if not start:
+        raise DataError(f"{archive}: is empty; fetch it again")
+    suffixes = (
+        (".tar",) if is_tar else next((kinds for mark, kinds in _BEGINNINGS.items() if start.startswith(mark)), None)
+    )
+    if suffixes is None or archive.name.lower().endswith(suffixes):
+        return
+    if suffixes:
+        raise DataError(f"{archive}: its content is that of a file named {suffixes[0]}; rename it")
+    what = {
+        b"<": "a web page, probably an error of the server: fetch it again",
+        b"v": "a pointer of Git LFS: `git lfs pull`",
+    }
+    told = what.get(start[:1], "an archive of a kind that is not read: unpack it yourself and give the folder")
+    raise DataError(f"{archive}: is {told}")
+
+
 def _unpacked(archive: Path, cache: Path, record: Path) -> Path:
+    _refuse_misnamed(archive)
     state = archive.stat()
     digest = file_digest(archive)
     stem = archive.name[: -len(next(suffix for suffix in SUFFIXES if archive.name.lower().endswith(suffix)))]
@@ -146,12 +185,24 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
             members = [each for each in content.infolist() if each.filename.split("/")[0] != _OF_MAC]
             if len(members) > limits.members:
                 raise DataError(f"{archive}: more than {limits.members:,} members; this is not the right archive")
+            _tell_encoding(archive, members)
             seen: set[str] = set()
             left = limits.bytes
             for member in members:
                 left -= _write_member(archive, content, member, folder, seen, left)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+
+
+def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Warn of names whose encoding the archive does not state, so that letters may be other ones."""
+    if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
+        log.warning(
+            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",
+            archive,
+            counted(len(guessed), "name"),
+            guessed[0],
+        )
 
 
 def _write_member(
@@ -170,7 +221,7 @@ def _write_member(
         return 0
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
-        raise DataError(f"{archive}: {name!r} is in it twice; fetch it again")
+        raise DataError(twice(archive, name))
     seen.add(key)
     with suppress(FileExistsError):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Decoding image files to RGB as TensorFlow's decoder does.
 
-* The EXIF orientation is ignored.
+* The EXIF orientation is ignored, except in TIFF files, which Pillow turns while it reads them.
 * An alpha channel is dropped, not blended: the stored colours are used.
 * Grey is repeated, palettes are looked up, and CMYK is converted. The high byte of 16-bit values is used.
 * The first frame of an animation is used.
@@ -11,6 +11,7 @@ Only `FORMATS` are opened. Pillow knows many more, and it opens EPS by starting 
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from aimlib.paths import read_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,6 +37,21 @@ MOST_BYTES = 1_000_000_000
 """Bytes of a file above which it is not read."""
 _ORIENTATION = 0x0112
 """EXIF's tag."""
+_NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a device"}
+_INSTEAD = (
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
+    (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
+    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos anew"),
+    (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
+    (b"<svg", "SVG, which is a drawing; convert it to PNG"),
+    (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"{", "JSON instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"\x1f\x8b", "a gzip file; unpack it"),
+    (b"PK\x03\x04", "a zip file; unpack it"),
+    (b"%PDF", "a PDF file; convert its pages to PNG"),
+    (b"8BPS", "a Photoshop file; convert it to PNG"),
+)
+"""Beginnings of files that are often found in the place of a photo."""
 
 
 class DecodeError(ValueError):
@@ -86,15 +104,14 @@ def _decoded(content: bytes, *, described: bool) -> tuple[Image.Image, Source]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             check_size(*opened.size)
+            turned = opened.getexif().get(_ORIENTATION, 1) if described and opened.format == "TIFF" else 1
             opened.load()
             photo = _rgb(opened)
-            return photo, _source(opened) if described else Source(_format(opened), opened.mode)
+            return photo, _source(opened, turned) if described else Source(_format(opened), opened.mode)
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError(
-            f"cannot identify its format, which must be one of {', '.join(FORMATS)}; convert the photo or remove it"
-        ) from None
+        raise DecodeError(_unknown(content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow measures before it returns
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise DecodeError(_too_large(int(found[1])) if found else str(error)) from None
@@ -107,14 +124,43 @@ def read(path: Path) -> bytes:
 
     Raises
     ------
-    DecodeError: the file has more than `MOST_BYTES` bytes.
-    OSError: the file cannot be read.
+    DecodeError: it is no regular file, or has more than `MOST_BYTES` bytes.
+    OSError: the file cannot be read; the error names it.
     """
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it")
-    return content
+    try:
+        return read_file(path, MOST_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it") from None
+        if error.errno in _NO_PHOTO:
+            raise DecodeError(f"{_NO_PHOTO[error.errno]} and no file; remove it, or correct the list") from None
+        error.filename = str(path)
+        raise
+
+
+def jpeg_damage(content: bytes) -> str:
+    """Return what a strict decoder says of a JPEG file that Pillow decodes, or an empty string.
+
+    libjpeg fills what is damaged with grey, and Pillow does not tell. The photo is decoded at an eighth of its size.
+    """
+    import simplejpeg  # noqa: PLC0415 -- needed only for decoding
+
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1)
+    except ValueError as error:
+        return str(error).strip()
+    return ""
+
+
+def _unknown(content: bytes) -> str:
+    """Return the message about a file of no known format, which says what it seems to be."""
+    start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if content[4:8] == b"ftyp":
+        return "a file of HEIC, AVIF or a video; convert the photo to JPEG or PNG"
+    found = next((text for mark, text in _INSTEAD if start.startswith(mark.lower())), None)
+    if found is not None:
+        return found
+    return f"cannot identify its format, which must be one of {', '.join(FORMATS)}; convert the photo or remove it"
 
 
 def check_size(width: int, height: int) -> None:
@@ -132,12 +178,17 @@ def _too_large(pixels: int) -> str:
     return f"{pixels:,} pixels, and the limit is {MOST_PIXELS:,}; shrink the photo or remove it"
 
 
-def _source(image: Image.Image) -> Source:
-    """Return what the file of a loaded image stores."""
+def _source(image: Image.Image, turned: int) -> Source:
+    """Return what the file of a loaded image stores.
+
+    Parameters
+    ----------
+    turned : orientation of a TIFF file before it was loaded, which turns it; 1 for other formats.
+    """
     kind = _format(image)
     animated = kind in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+        orientation = image.getexif().get(_ORIENTATION, turned) if "exif" in image.info else turned
     except Exception:  # noqa: BLE001 -- the metadata may be anything, and no pixel depends on it
         orientation = 1
     return Source(kind, image.mode, animated, orientation if orientation in range(2, 9) else 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.errors import DataError
+from aimlib.paths import read_file
 
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
@@ -26,7 +28,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     from scipy.io import loadmat  # noqa: PLC0415 -- only this reads .mat
 
     try:
-        content = loadmat(str(path), variable_names=["file_list", "labels"])
+        content = loadmat(io.BytesIO(read_file(path)), variable_names=["file_list", "labels"])
         files = [str(cell.item()) for cell in content["file_list"].ravel()]
         labels = np.asarray(content["labels"]).ravel()
     except Exception as error:  # loadmat passes on struct, zlib and index errors of damaged files

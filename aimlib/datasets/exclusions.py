@@ -97,6 +97,8 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
     try:
         columns = next(reader, [])
         if lacking := [name for name in COLUMNS if name not in columns]:
+            if len(columns) == 1 and (sign := next((sign for sign in ";\t|" if sign in columns[0]), None)):
+                raise DataError(f"{path}, line {head + 1}: its fields are separated by {sign!r}; write commas instead")
             raise DataError(
                 f"{path}, line {head + 1}: lacks the column {', '.join(lacking)}; its first row after the comments "
                 f"must be `path,reason`"

@@ -71,7 +71,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
                 )
             path = _checked(archive, folder, member)
             if path.parts:
-                _place(tar, member, folder / path, seen)
+                _place(archive, tar, member, folder / path, seen)
             if progress is not None:
                 progress(f"unpacking {archive.name}", min(tar.offset, size), size)
         _check_end(archive, tar.offset)
@@ -94,15 +94,18 @@ def safe_path(archive: Path, name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again")
+        remedy = "make it anew with relative paths and / between their parts, or unpack it and give the folder"
+        raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again, or, if it is your own, {remedy}")
     return path
 
 
 def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixPath:
     """Return the member's path below the folder, or refuse it."""
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
+        kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
-            f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); fetch it again"
+            f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your "
+            f"own, make it anew with files in the place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
@@ -111,11 +114,19 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
     return path
 
 
-def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
+def twice(archive: Path, name: str) -> str:
+    """Return the message about a member that is in an archive twice, where names that differ only in case are one."""
+    return (
+        f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot keep apart; "
+        f"fetch it again, or, if it is your own, make it anew with every file once"
+    )
+
+
+def _place(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
     """Write one member. Files are created exclusively, so that no existing file can be overwritten."""
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
-        raise tarfile.ReadError(f"{member.name!r} is in it twice")
+        raise DataError(twice(archive, member.name))
     try:
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)

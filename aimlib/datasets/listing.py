@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aimlib.errors import DataError
+from aimlib.errors import DataError, counted
+from aimlib.records.escaping import storable
 
 SHOWN = 5
 """Number of file names listed in a message; further ones are only counted."""
@@ -84,22 +86,41 @@ class PhotoListing:
 
         Raises
         ------
-        DataError: photos are missing; the message names the first ones.
+        DataError: photos are missing, and the message names the first ones; or a folder may not be opened.
         """
         stamp, missing = hashlib.sha256(), []
         for path in self.paths():
             try:
                 state = os.stat(f"{self.root}/{path}")  # noqa: PTH116 -- four times as fast as Path.stat
             except (FileNotFoundError, NotADirectoryError):
-                missing.append(f"{path} ({self.lines[path]})" if path in self.lines else path)
+                missing.append(self._placed(path))
                 continue
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise DataError(
+                    f"{self.name}: {self._placed(path)} below {self.root} cannot be looked at: {reason}; allow it "
+                    f"(`chmod -R u+rX FOLDER`), or correct the name"
+                ) from error
             stamp.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         if missing:
             raise DataError(
                 f"{self.name}: {len(missing)} of {len(self.paths())} listed photos are missing below "
-                f"{self.root}: {named(missing)}; put them there, or see `ablate data verify {self.name}`"
+                f"{self.root}: {named(missing)}; {self._spelled(missing[0])}put them there, or see "
+                f"`ablate data verify {self.name}`"
             )
         return stamp.hexdigest()
+
+    def _spelled(self, missing: str) -> str:
+        """Return the hint that a photo is there in another Unicode form, or an empty string."""
+        path = missing.rpartition(" (")[0] if self.lines else missing
+        forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
+        if any((self.root / other).is_file() for other in forms):
+            return "it is there in another Unicode form (NFC or NFD), so write its name in that form; "
+        return ""
+
+    def _placed(self, path: str) -> str:
+        """Return a photo's path, and where it is listed."""
+        return f"{path} ({self.lines[path]})" if path in self.lines else path
 
 
 def check_listing(listing: PhotoListing, classes: int) -> None:
@@ -110,6 +131,12 @@ def check_listing(listing: PhotoListing, classes: int) -> None:
     DataError: the number of classes is not `classes`, a class has no photos in a split, or a photo is listed twice.
     """
     found = len(listing.classes)
+    if found < 2:
+        raise DataError(
+            f"{listing.name}: {counted(found, 'class', 'classes')} found in {listing.root}{_only(listing)}, and there "
+            f"must be at least two; give the folder that contains a folder per class as data.root, or add photos of "
+            f"another class"
+        )
     if found != classes:
         raise DataError(
             f"{listing.name}: {found} classes found in {listing.root}, but data.classes is {classes}; "
@@ -126,6 +153,10 @@ def check_listing(listing: PhotoListing, classes: int) -> None:
             f"{listing.name}: {len(twice)} photos are listed more than once, in one list or in both: "
             f"{named(twice)}; correct the lists"
         )
+
+
+def _only(listing: PhotoListing) -> str:
+    return f" ({storable(listing.classes[0])})" if listing.classes else ""
 
 
 def named(items: list[str]) -> str:

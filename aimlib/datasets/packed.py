@@ -121,7 +121,7 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
     if found is not None:
         return found
     folder = pack_folder(listing, recipe, cache)
-    with _told(folder, listing.name), held(folder):
+    with _told(folder, listing), held(folder):
         return _made(folder, listing, recipe, progress)
 
 
@@ -152,7 +152,7 @@ def pack_once(
         if (found := open_known(folder, known)) is not None:
             return found
         photos = listing()
-        with _told(folder, photos.name):
+        with _told(folder, photos):
             return _made(folder, photos, recipe, progress)
 
 
@@ -167,15 +167,20 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 
 
 @contextmanager
-def _told(folder: Path, data: str) -> Iterator[None]:
-    """Say what to do if a store cannot be written."""
+def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
+    """Say what to do if a photo cannot be read, or a store cannot be written."""
     try:
         yield
     except OSError as error:
         kept = unfinished_folder(folder)
         stays = f"; {kept} has what was packed so far, and the next try goes on with it" if kept.is_dir() else ""
+        if error.filename and Path(str(error.filename)).is_relative_to(listing.root):
+            raise DataError(
+                f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or the connection "
+                f"to it, and try again{stays}"
+            ) from error
         raise DataError(
-            f"{folder.parent}: cannot pack {data} there: {error}; free some space or make it writable, or "
+            f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
             f"set data.cache or AIM_CACHE_DIR to another folder{stays}"
         ) from error
 

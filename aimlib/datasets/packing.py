@@ -114,7 +114,7 @@ def remove_leftovers(folder: Path) -> None:
 def content_digest(listing: PhotoListing) -> str:
     """Return the hash of all photos' bytes, see `Manifest.content`."""
     content = hashlib.sha256()
-    for digest in ordered(lambda path: hashlib.sha256((listing.root / path).read_bytes()).digest(), listing.paths()):
+    for digest in ordered(lambda path: hashlib.sha256(decoding.read(listing.root / path)).digest(), listing.paths()):
         content.update(digest)
     return content.hexdigest()
 

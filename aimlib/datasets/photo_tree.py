@@ -6,22 +6,32 @@ be lost without being noticed, or a class would be two; the others are only repo
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from aimlib.errors import DataError, counted
 from aimlib.records.escaping import shortened, storable
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Of the files that are photos."""
 _OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
 """Of files that are photos of a format that is not read, or is read under another suffix."""
+_OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
+"""Folders that systems put beside a user's own."""
+_TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
+"""Words in the names of folders of splits."""
+_DEEPEST = 200
+"""Folders below one another that are read."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
@@ -86,7 +96,7 @@ def read_tree(root: Path, folder: str) -> Tree:
     top = "" if folder == "." else f"{folder}/"
     for entry in walk.entries(root / folder, top):
         path = f"{top}{entry.name}"
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
             walk.hidden.append(path)
         elif _is_folder(entry):
             walk.tree.photos[entry.name] = []
@@ -139,6 +149,9 @@ class _Walk:
             path = prefix + entry.name
             if entry.name.startswith("."):
                 self.hidden.append(path)
+            elif entry.is_dir(follow_symlinks=False) and path.count("/") > _DEEPEST:
+                text = f"lies below more than {_DEEPEST} folders; move the photos up, or remove the folders"
+                self.odd("misplaced", path, text)
             elif entry.is_dir(follow_symlinks=False):
                 self.read(Path(entry.path), f"{path}/", photos)
             elif entry.is_symlink() and _is_folder(entry):
@@ -230,6 +243,13 @@ def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
     yield from _twins(classes)
 
 
+def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
+    """Yield labels of a table that a reader would take for one class."""
+    for odd in _twins((".", label) for label in labels):
+        in_table = odd.text.partition(";")[0]
+        yield replace(odd, text=f"{in_table}; if they are one class, write the label in one way in the table")
+
+
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
     """Yield classes that a reader would take for one."""
     spelled: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -258,6 +278,71 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             yield Oddity("name", first, text, grave=True)
 
 
+def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
+    """Yield that photos lie in folders inside their class's folder, given the tree of every split by its folder."""
+    found: dict[str, str] = {}
+    for folder, tree in trees.items():
+        depth = 1 if folder == "." else 2
+        for name, paths in tree.photos.items():
+            for inner in {parts[depth] for path in paths if len(parts := path.split("/")) > depth + 1}:
+                found.setdefault(inner, name if folder == "." else f"{folder}/{name}")
+    if not found:
+        return
+    names = sorted(found)
+    text = f"{counted(len(names), 'name')} of folders inside the folders of classes, which is read as part of its class"
+    if len(names) > 1:
+        text = f"{len(names):,} names of folders inside the folders of classes, which are read as parts of their class"
+    first = f"{found[names[0]]}/{names[0]}"
+    if is_grave := bool({"train"} <= {part_of_name(name) for name in names}):
+        text += "; their names are those of splits: move the photos to SPLIT/<class>/, or list them in a table"
+    else:
+        text += "; if they are classes, move them up"
+    yield Oddity("misplaced" if is_grave else "stray", first, f"{text}: {listed(names)}", grave=is_grave)
+
+
+def part_of_name(name: str) -> str | None:
+    """Return the split that the name of a folder speaks of: train, test, or None.
+
+    >>> part_of_name("training_set"), part_of_name("seg-test"), part_of_name("Val"), part_of_name("latest")
+    ('train', 'test', 'test', None)
+    """
+    words = set(re.split(r"[^a-z]+", name.casefold()))
+    return "train" if words & _TRAIN else "test" if words & _TEST else None
+
+
+def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[str]]) -> None:
+    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and telling names.
+
+    Raises
+    ------
+    DataError: there are such folders.
+    """
+    parts = {name: part for name, paths in photos.items() if _only_inside(paths) and (part := part_of_name(name))}
+    if {"train", "test"} <= set(parts.values()):
+        train, test = (next(name for name, part in parts.items() if part == wanted) for wanted in ("train", "test"))
+        raise DataError(
+            f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits and no classes, because their "
+            f"photos lie in folders inside them; remove data.split and set data.train: {train} and data.test: {test}, "
+            f"or give a folder of classes as data.root, such as {root / train}"
+        )
+
+
+def _only_inside(paths: Sequence[str]) -> bool:
+    return bool(paths) and all(path.count("/") > 1 for path in paths)
+
+
+def shared_folders(root: Path, trees: Mapping[str, Tree]) -> Iterator[Oddity]:
+    """Yield folders of classes that are one folder in two splits, by links, given the tree of every split."""
+    seen: dict[str, str] = {}
+    for folder, tree in trees.items():
+        for name in tree.photos:
+            path = f"{folder}/{name}"
+            other = seen.setdefault(os.path.realpath(root / path), path)
+            if other != path:
+                text = f"is the same folder as {shown(other)}, by a link; give every split and class photos of its own"
+                yield Oddity("link", path, text, refused=True)
+
+
 def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
     """Yield what is beside the folders of the splits and is not used."""
     try:
@@ -267,6 +352,15 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
     if others:
         text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
         yield Oddity("stray", others[0], f"{text}: {listed(others)}")
+
+
+def tell(data: str, oddities: Iterable[Oddity]) -> None:
+    """Warn of oddities that are errors, though the data can be used with them."""
+    grave = [oddity for oddity in oddities if oddity.grave]
+    for oddity in grave[:_SHOWN]:
+        log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)
+    if len(grave) > _SHOWN:
+        log.warning("%s: and %d more, see `ablate data verify %s`", data, len(grave) - _SHOWN, data)
 
 
 def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:

@@ -16,10 +16,11 @@ from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
-from aimlib.datasets.locations import without_comparing
+from aimlib.datasets.locations import cache_folder, without_comparing
 from aimlib.datasets.packed import Pack, Progress, folder_of, pack, pack_once
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
+from aimlib.errors import DataError
 
 _NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
 """Options that say how photos are packed, and not which."""
@@ -89,10 +90,12 @@ class Survey:
     ----------
     listing : the photos that were found.
     oddities : everything else that was found; None if the photos are those of a list, with which files are compared.
+    labels : what is odd about the labels of a list.
     """
 
     listing: PhotoListing
     oddities: tuple[Oddity, ...] | None = None
+    labels: tuple[Oddity, ...] = ()
 
 
 class PhotoPlugin(DatasetPlugin):
@@ -179,7 +182,9 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        return pack(self.checked(), self.recipe(), self.config.cache, progress)
+        listing = self.checked()
+        _refuse_cache_among_photos(listing, self.config.cache)
+        return pack(listing, self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
@@ -200,3 +205,15 @@ class PhotoPlugin(DatasetPlugin):
             variant = read_exclusions(self.config.exclude).variant(variant)
         folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
         return pack_once(folder, fingerprint, self.checked, self.recipe()).data_set()
+
+
+def _refuse_cache_among_photos(listing: PhotoListing, cache: str | None) -> None:
+    """Refuse a cache in a folder of classes, where the next listing would take packs for a class."""
+    place = cache_folder(cache).absolute()
+    for folder in listing.folders:
+        top = (listing.root / folder).absolute()
+        if place.is_relative_to(top) and not any(part.startswith(".") for part in place.relative_to(top).parts):
+            raise DataError(
+                f"{listing.name}: the cache {place} is inside {top}, whose folders are classes; set data.cache or "
+                f"AIM_CACHE_DIR to a folder elsewhere"
+            )

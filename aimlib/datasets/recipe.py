@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from aimlib.datasets.decoding import DECODE_VERSION, decode
+from aimlib.datasets.decoding import DECODE_VERSION, MOST_PIXELS, DecodeError, decode
 from aimlib.datasets.fast_decoding import decode_fast
 from aimlib.datasets.resize import bilinear, to_fine, to_uint8
 
@@ -78,16 +78,38 @@ class Recipe:
         return self.apply(values), reason
 
     def apply(self, photo: Image.Image | npt.NDArray[np.uint8]) -> Pixels:
-        """Return `photo` (mode RGB, or [height, width, 3]) as [height, width, 3]."""
+        """Return `photo` (mode RGB, or [height, width, 3]) as [height, width, 3].
+
+        Raises
+        ------
+        DecodeError: see `refuse_long`.
+        """
         if self.resize == "squash":
             return self._resized(photo, self.size, self.size)
         rows, columns = photo.shape[:2] if isinstance(photo, np.ndarray) else (photo.height, photo.width)
+        self.refuse_long(rows, columns)
         height, width = self._shorter_side(rows, columns)
         pixels = self._resized(photo, height, width)
         if self.resize == "shorter_side":
             return pixels
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         return pixels[top : top + self.size, left : left + self.size]
+
+    def refuse_long(self, height: int, width: int) -> None:
+        """Refuse a photo so narrow that it has more than `MOST_PIXELS` pixels once its shorter side is `size`.
+
+        Raises
+        ------
+        DecodeError: it would.
+        """
+        if self.resize == "squash":
+            return
+        high, wide = self._shorter_side(height, width)
+        if high * wide > MOST_PIXELS:
+            raise DecodeError(
+                f"{width:,} x {height:,} pixels would become {wide:,} x {high:,} for data.resize: {self.resize}, and "
+                f"the limit is {MOST_PIXELS:,} pixels; cut the photo, remove it, or set data.resize: squash"
+            )
 
     def _shorter_side(self, height: int, width: int) -> tuple[int, int]:
         shorter = min(height, width)

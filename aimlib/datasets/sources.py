@@ -57,6 +57,11 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
     """
     if "://" not in root:
         return unpacked(Path(root))
+    if root.partition("://")[0] in ("http", "https", "ftp", "file", "hf"):
+        raise DataError(
+            f"{root}: data.root is a folder or an archive of this machine, or s3://, gs:// or az://; fetch the data, "
+            f"and give its folder"
+        )
     address = place(root)
     assert isinstance(address, ObjectPath), "it is a URL"
     folder = cache_of("fetched") / _name_of(address)

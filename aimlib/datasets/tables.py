@@ -15,6 +15,14 @@ from aimlib.paths import read_file
 
 MOST_BYTES = 1_000_000_000
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
+_INSTEAD = (
+    ("version https://git-lfs", "a pointer of Git LFS instead of the table; fetch it with `git lfs pull`"),
+    ("<", "a web page instead of a table, probably an error of the server; fetch it again"),
+    ("pk\x03\x04", "a spreadsheet or a zip file instead of a table; save it as CSV in UTF-8"),
+    ("{", "JSON instead of a table; write it as CSV in UTF-8, or as Parquet"),
+)
+"""Beginnings of files that are given as tables, in lower case."""
+_OF_PHOTOS = ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
 
@@ -69,7 +77,7 @@ def _parquet(path: Path, content: bytes) -> Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no readable Parquet file: {error}; write it again") from error
+        raise DataError(f"{path}: is no readable Parquet file: {str(error).splitlines()[0]}; write it again") from error
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         number = 0
@@ -136,10 +144,14 @@ def lacking(table: Table, column: str, option: str) -> DataError:
     shown = (found[:200] + " ..." if len(found) > 200 else found) or "none"
     near = next((name for name in table.columns if name.casefold() == column.casefold()), None)
     other = next((sign for sign in DELIMITERS if sign != table.delimiter and sign in found), None)
+    if (instead := next((text for mark, text in _INSTEAD if found.lower().startswith(mark)), None)) is not None:
+        return DataError(f"{table.path}: is {instead}")
     if near is not None:
         remedy = f"set {option}: {near}"
     elif table.delimiter and len(table.columns) == 1 and other is not None:
         remedy = f"its fields are separated by {DELIMITERS[other]}: set data.delimiter: {other!r}"
+    elif any(name.lower().endswith(_OF_PHOTOS) for name in table.columns):
+        remedy = "its first line is about a photo: put a line with the names of the columns before it"
     else:
         remedy = f"name it in the first line, or give its name as {option}"
     return DataError(f"{table.path}: lacks the column {column!r}; its columns: {shown}; {remedy}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from aimlib.errors import DataError
+from aimlib.paths import read_file
 
 REMEDY = (
     "the framework trains on one class per image; give every image one class, or bring own training code with `train:`"
@@ -94,9 +95,7 @@ def _boxes_in(folder: Path) -> str:
 
 def _is_coco(path: Path) -> bool:
     try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            return False
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path, _MOST_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and {"images", "annotations"} <= content.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from aimlib.datasets.base import DataSet, DatasetPlugin
 from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.fingerprint import with_fingerprint
 from aimlib.datasets.listing import PhotoListing
-from aimlib.datasets.manifest import read_manifest
+from aimlib.datasets.manifest import Manifest, read_manifest
 from aimlib.datasets.packed import Progress, pack_folder
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.photo_tree import Oddity
@@ -67,12 +67,12 @@ def _of_photos(plugin: PhotoPlugin, progress: Progress | None, perceptual: Hash 
             yield Finding("exclusion", plugin.config.exclude, str(error))
     yield from counts.counts(plugin, listing)
     yield from counts.membership(survey.listing)
+    yield from map(_finding, survey.labels)
     if survey.oddities is None:
         yield from counts.files(survey.listing, listing)
     else:
         yield from map(_finding, survey.oddities)
     yield from _contents(plugin, listing, progress, perceptual)
-    yield from _packs(plugin, listing)
 
 
 def _finding(oddity: Oddity) -> Finding:
@@ -86,15 +86,18 @@ def _contents(
     """Read every photo once, and yield what its file, its pixels, and their likeness to others give."""
     members = {member.path: member for member in reversed(members_of(listing))}
     photos: list[Photo] = []
-    for photo in ordered(lambda path: inspect(listing.root, path, perceptual), members):
+    recipe = plugin.recipe()
+    for photo in ordered(lambda path: inspect(listing.root, path, perceptual, recipe), members):
         photos.append(photo)
         if progress is not None:
             progress("verifying", len(photos), len(members))
     yield from traits.problems(photos)
+    yield from traits.damaged(photos)
     yield from groups.duplicates(photos, list(members.values()))
     if perceptual is not None:
         yield from groups.near_duplicates(photos, list(members.values()))
     yield from traits.traits(photos, plugin.config.size)
+    yield from _packs(plugin, listing, {photo.path: photo.content for photo in photos})
 
 
 def _of_arrays(plugin: DatasetPlugin) -> Iterator[Finding]:
@@ -132,9 +135,31 @@ def _same_arrays(data: DataSet) -> Iterator[Finding]:
         yield replace(finding, severity="remark")
 
 
-def _packs(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
-    """Check the store packed with this plugin's recipe, if it exists."""
+def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Check the store packed with this plugin's recipe, if it exists.
+
+    Parameters
+    ----------
+    contents : SHA-256 of every photo's bytes, by its path.
+    """
     folder = pack_folder(listing, plugin.recipe(), plugin.config.cache)
     manifest = read_manifest(folder)
-    for damage in manifest.damages(folder) if manifest is not None else []:
+    if manifest is None:
+        return
+    for damage in manifest.damages(folder):
         yield Finding("pack", str(folder), f"{damage}; remove the folder; the next use packs it again")
+    if _is_of_others(manifest, listing, contents):
+        text = (
+            "photos have other content than when they were packed, with the same names, sizes and times, so the pack "
+            "is still used; remove the folder; the next use packs it again"
+        )
+        yield Finding("pack", str(folder), text)
+
+
+def _is_of_others(manifest: Manifest, listing: PhotoListing, contents: Mapping[str, bytes]) -> bool:
+    """Return whether a store that counts as up to date was packed from files with another content."""
+    paths = listing.paths()
+    if manifest.listing != listing.content() or not all(contents.get(path) for path in paths):
+        return False
+    content = hashlib.sha256(b"".join(contents[path] for path in paths)).hexdigest()
+    return content != manifest.content and manifest.stamp == listing.stamp()

@@ -12,6 +12,7 @@ from ablations.store import networks
 from ablations.store.folder import folder_at
 from ablations.store.leases import Terms
 from ablations.store.run_logs import Run, find
+from aimlib.component import absolute
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DatasetPlugin, Images
 from aimlib.errors import ConfigError, DataError, StoreError, UsageError
@@ -69,7 +70,7 @@ class KeptRun:
         if root is not None:
             if "root" not in type(config).model_fields:
                 raise UsageError(f"--data-root: the data set {config.name} has no root; leave it out")
-            config = config.model_copy(update={"root": str(Path(root).expanduser().absolute())})
+            config = config.model_copy(update={"root": absolute(root)})
         plugin: DatasetPlugin = datasets.create(config)
         return plugin
 

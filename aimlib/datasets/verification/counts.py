@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -83,13 +84,23 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
         there, odd = _files(listing)
         yield from odd
     else:
-        there = {path for path in wanted if (listing.root / path).is_file()}
+        there = {path for path in wanted if _exists(f"{listing.root}/{path}")}
     text = f"listed, but not below {listing.root}; fetch, or exclude (`--fix FILE`)"
     for finding in _group("missing", sorted(wanted - there), text):
         yield replace(finding, excluded=finding.files, reason="missing: listed, but not there")
     unlisted = sorted(there - set(listing.paths()))
     visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]
     yield from _group("unlisted", visible, f"below {listing.root}, but not listed; remove, or correct the lists")
+
+
+def _exists(path: str) -> bool:
+    """Return whether something is there that is no folder; whether it is a photo, its content tells."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _group(kind: Kind, paths: Sequence[str], text: str) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ Kind = Literal[
     "stray",
     "empty",
     "undecodable",
+    "damaged",
     "misnamed",
     "mode",
     "animated",
@@ -41,13 +42,14 @@ class Finding:
     Attributes
     ----------
     kind : ``unusable`` (the data as a whole), ``count`` (photos or classes), ``imbalance`` (of the classes),
-        ``listed_twice`` (in one list), ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted`` (exists,
-        but is not listed), ``name`` (of files and folders), ``link`` (symbolic links), ``unreadable`` (folders and
-        files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray`` (files and folders
-        that are not used), ``empty`` (no bytes), ``undecodable``, ``misnamed`` (of another format than the suffix
-        says), ``mode`` (what a pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank``
-        (one colour), ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike),
-        ``exclusion`` (the list of excluded photos), ``pack`` (packed data).
+        ``listed_twice`` (in one list), ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted``
+        (exists, but is not listed), ``name`` (of files and folders), ``link`` (symbolic links), ``unreadable``
+        (folders and files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray``
+        (files and folders that are not used), ``empty`` (no bytes), ``undecodable``, ``damaged`` (JPEG files that
+        decode, perhaps with wrong pixels), ``misnamed`` (of another format than the suffix says), ``mode`` (what a
+        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one colour),
+        ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike), ``exclusion`` (the
+        list of excluded photos), ``pack`` (packed data).
     file : the first file concerned, or a folder if the finding is not about files.
     message : what it is, and what to do.
     files : all files concerned, as paths below the data's root; a group of duplicates has its files here.

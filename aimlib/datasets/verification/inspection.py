@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from aimlib.datasets import decoding
-from aimlib.datasets.decoding import DecodeError, Source, decode_with_source
+from aimlib.datasets.decoding import DecodeError, Source, decode_with_source, jpeg_damage
+from aimlib.datasets.recipe import Recipe
 from aimlib.datasets.verification.findings import Kind
 
 LUMA_SIDE = 64
@@ -38,6 +39,8 @@ class Photo:
     width, height : in pixels.
     source : what the file stores.
     blank : whether it has one colour.
+    damage : what a strict decoder says of a JPEG file whose pixels are known, in words; empty if nothing.
+    content : SHA-256 of the file's bytes; empty if it cannot be read.
     hash : [words], uint64; None if perceptual hashes are not asked for, or the photo is blank.
     """
 
@@ -49,30 +52,34 @@ class Photo:
     height: int = 0
     source: Source | None = None
     blank: bool = False
+    damage: str = ""
+    content: bytes = b""
     hash: npt.NDArray[np.uint64] | None = None
 
 
-def inspect(root: Path, path: str, perceptual: Hash | None) -> Photo:
-    """Read, decode and hash one photo."""
+def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | None = None) -> Photo:
+    """Read, decode and hash one photo; with `recipe`, one that it cannot convert is undecodable."""
     file = root / path
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            return Photo(path, "undecodable", "not a regular file")
         content = decoding.read(file)
         if not content:
             return Photo(path, "empty", "no bytes")
         photo, source = decode_with_source(content)
+        if recipe is not None:
+            recipe.refuse_long(photo.height, photo.width)
     except DecodeError as error:
         return Photo(path, "undecodable", str(error))
-    except (FileNotFoundError, NotADirectoryError):
-        return Photo(path, "missing")
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return Photo(path, "missing")
         return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
     digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
     small = _luma(photo)
     blank = bool(np.asarray(small).std() < _FLAT)
     found = perceptual(small) if perceptual is not None and not blank else None
-    return Photo(path, None, "", digest, photo.width, photo.height, source, blank, found)
+    damage = jpeg_damage(content) if source.format == "JPEG" else ""
+    read = hashlib.sha256(content).digest()
+    return Photo(path, None, "", digest, photo.width, photo.height, source, blank, damage, read, found)
 
 
 def _luma(photo: Image.Image) -> Image.Image:

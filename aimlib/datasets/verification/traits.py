@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from aimlib.datasets.photo_tree import listed
+from aimlib.datasets.photo_tree import listed, shown
 from aimlib.datasets.verification.findings import Finding, Kind
 from aimlib.datasets.verification.inspection import Photo
 from aimlib.errors import counted
@@ -31,6 +31,7 @@ _MODES = {
     "transparent",
     "LA": "grey with transparency, which is dropped; flatten them if parts are transparent",
     "I;16": "16 bits a value: the high byte is used; convert them to 8 bits if their values do not fill the range",
+    "I": "32 bits a value: bits 8 to 15 are used, so values below 256 become black; convert them to 8 bits",
     "1": "black and white only; check that they are photos",
 }
 """What is done with pixels that are neither RGB nor grey, and what to do about it."""
@@ -71,6 +72,27 @@ def problems(photos: Sequence[Photo]) -> Iterator[Finding]:
         yield Finding(kind, files[0], text, files, excluded=excluded, reason=f"{kind}: {cause}")
 
 
+def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
+    """Yield a finding for the JPEG files that end early, and one for those with other damage, which may be slight."""
+    found = [photo for photo in photos if photo.damage]
+    early = sorted(photo.path for photo in found if "end" in photo.damage.lower().split())
+    others = sorted(photo.path for photo in found if "end" not in photo.damage.lower().split())
+    if early:
+        text = (
+            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is grey, and would be trained on; "
+            f"fetch again, or exclude (`--fix FILE`): {listed(early)}"
+        )
+        reason = "damaged: the data ends early"
+        yield Finding("damaged", early[0], text, tuple(early), excluded=tuple(early), reason=reason)
+    if others:
+        says = next(photo.damage for photo in found if photo.path == others[0])
+        text = (
+            f"{counted(len(others), 'JPEG photo')} with damaged data ({shown(says)}), which are used as they decode; "
+            f"look at them (`--sheet FILE`), and exclude those that look wrong: {listed(others)}"
+        )
+        yield Finding("damaged", others[0], text, tuple(others), "remark")
+
+
 def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
     source = photo.source
     if source is None:
@@ -79,14 +101,18 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
     if (promised := _OF_SUFFIX.get(suffix)) is not None and promised != source.format:
         text = f"named {suffix} have {source.format} inside, as which they are decoded; rename them if other programs "
         yield "misnamed", text + "read them"
-    mode = "I;16" if source.mode.startswith("I") else source.mode
+    is_wide = source.mode == "I" and source.format == "TIFF"
+    mode = "I" if is_wide else "I;16" if source.mode.startswith("I") else source.mode
     if mode in _MODES:
         yield "mode", f"with {_MODES[mode]}"
     elif mode not in ("RGB", "L"):
         yield "mode", f"in mode {mode}, which is converted to RGB; check that their colours are right"
     if source.animated:
         yield "animated", "with several frames, of which the first is used; exclude them if it shows nothing"
-    if source.orientation != 1:
+    if source.orientation != 1 and source.format == "TIFF":
+        text = "turned or mirrored by a TIFF file's orientation, as which they are used, unlike EXIF's in other formats"
+        yield "rotated", text
+    elif source.orientation != 1:
         text = (
             "turned or mirrored by EXIF, which is ignored, so they are used as they lie; turn their pixels, e.g. with "
         )

@@ -191,7 +191,7 @@ CASES = [
     Case(copy_across_classes, "duplicate", True, ("across classes", "the label of none is certain")),
     Case(empty, "empty", True, ("no bytes", "fetch", "--fix", "empty.jpg")),
     Case(truncated, "undecodable", True, ("truncated", "fetch", "cut.jpg")),
-    Case(a_page_instead_of_a_photo, "undecodable", True, ("cannot identify its format", "convert", "error.jpg")),
+    Case(a_page_instead_of_a_photo, "undecodable", True, ("a web page instead of the photo", "fetch", "error.jpg")),
     Case(misnamed, "misnamed", False, (".jpg", "PNG inside", "rename", "really_png.jpg")),
     Case(odd_mode, "mode", False, ("CMYK", "convert", "print.jpg")),
     Case(tiny, "tiny", False, ("icon.png", "data.size")),

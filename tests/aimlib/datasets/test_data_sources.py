@@ -233,5 +233,7 @@ def test_an_interrupted_copy_goes_on(remote: str, tree: Path, monkeypatch: pytes
 def test_nothing_there_and_no_url(remote: str) -> None:
     with pytest.raises(DataError, match="nothing is there; give the URL"):
         plugin(remote).load()
-    with pytest.raises(StoreError, match="ftp:// is none of these"):
+    with pytest.raises(DataError, match=r"ftp://server/photos: data\.root is a folder or an archive of this machine"):
         plugin("ftp://server/photos").load()
+    with pytest.raises(StoreError, match="swift:// is none of these"):
+        plugin("swift://server/photos").load()

@@ -80,7 +80,8 @@ def test_only_the_listed_formats_are_opened(kind: str, monkeypatch: pytest.Monke
     content = encoded(Image.new("RGB", (4, 4)), kind)
     monkeypatch.setattr(subprocess, "Popen", started)
     with pytest.raises(
-        DecodeError, match="must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert the photo or remove"
+        DecodeError,
+        match=r"must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert the photo or remove|PDF file; convert",
     ):
         decode(content)
 
