@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aimlib.errors import counted
@@ -71,22 +71,23 @@ def cautions(findings: Findings) -> list[Caution]:
 
 def _collapsed(findings: Findings) -> Iterator[Caution]:
     """Yield, for each arm, which of its runs in gated comparisons collapsed, and what their number does not exclude."""
-    by_arm: dict[str, dict[int, Collapse]] = defaultdict(dict)
-    for each in findings.collapses:
-        if each.why not in NOT_TRAINED:
-            by_arm[each.arm].setdefault(each.seed, each)
-    for arm, found in by_arm.items():
-        yield Caution(f"{_listed(arm, list(found.values()))}. {_what_failures_do(findings, arm)}")
+    for arm, found in _trained_by_arm(findings.collapses).items():
+        yield Caution(f"{_listed(arm, found)}. {_what_failures_do(findings, arm)}")
 
 
 def _collapsed_later(findings: Findings) -> Iterator[Caution]:
     """Yield which runs collapsed beyond the look that decides, where they change no verdict."""
+    for arm, found in _trained_by_arm(findings.later_collapses).items():
+        yield Caution(f"Beyond the look that decides: {_listed(arm, found)}.")
+
+
+def _trained_by_arm(found: Sequence[Collapse]) -> dict[str, list[Collapse]]:
+    """Return the runs that trained and failed nevertheless, by arm, each once."""
     by_arm: dict[str, dict[int, Collapse]] = defaultdict(dict)
-    for each in findings.later_collapses:
+    for each in found:
         if each.why not in NOT_TRAINED:
             by_arm[each.arm].setdefault(each.seed, each)
-    for arm, found in by_arm.items():
-        yield Caution(f"Beyond the look that decides: {_listed(arm, list(found.values()))}.")
+    return {arm: list(by_seed.values()) for arm, by_seed in by_arm.items()}
 
 
 def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
