@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from photo_folders import picture, two_classes, write
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,18 +25,6 @@ from aimlib.registry import datasets
 SIZE = 16
 
 
-def picture(seed: int, kind: str = "PNG", mode: str = "RGB", side: int = 20) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(content, kind)
-    return content.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
 def plugin(root: Path, **options: Any) -> PhotoPlugin:
     settings = {"name": "image_folder", "root": str(root), "classes": 2, "size": SIZE, **options}
     made = datasets.create(datasets.parse(settings))
@@ -45,12 +34,7 @@ def plugin(root: Path, **options: Any) -> PhotoPlugin:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    top = tmp_path / "photos"
-    for seed, (split, name, number) in enumerate(
-        (split, name, number) for split in ("train", "test") for name in ("cat", "dog") for number in range(3)
-    ):
-        write(top / split / name / f"{number}.png", picture(seed))
-    return top
+    return two_classes(tmp_path / "photos")
 
 
 def train(root: Path, name: str) -> Path:
@@ -80,7 +64,7 @@ def empty(root: Path) -> None:
 
 
 def truncated(root: Path) -> None:
-    write(train(root, "cut.jpg"), picture(50, "JPEG", side=200)[:-900])
+    write(train(root, "cut.jpg"), picture(50, "JPEG", height=200, width=200)[:-900])
 
 
 def a_page_instead_of_a_photo(root: Path) -> None:
@@ -92,11 +76,11 @@ def misnamed(root: Path) -> None:
 
 
 def odd_mode(root: Path) -> None:
-    write(train(root, "print.jpg"), picture(52, "JPEG", "CMYK"))
+    write(train(root, "print.jpg"), picture(52, "JPEG", mode="CMYK"))
 
 
 def tiny(root: Path) -> None:
-    write(train(root, "icon.png"), picture(53, side=3))
+    write(train(root, "icon.png"), picture(53, height=3, width=3))
 
 
 def blank(root: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from photo_folders import picture, two_classes, write
 from PIL import Image
 
 from aimlib.datasets import decoding, dogs_lists, packing
@@ -33,19 +34,6 @@ from aimlib.errors import DataError
 from aimlib.registry import datasets
 
 
-def picture(seed: int, kind: str = "PNG", height: int = 20, width: int = 20, **options: Any) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, kind, **options)
-    return content.getvalue()
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
 def plugin(root: Path | str, name: str = "image_folder", **options: Any) -> PhotoPlugin:
     made = datasets.create(
         datasets.parse({"name": name, "root": str(root), "classes": 2, "size": 16, **options}),
@@ -56,12 +44,7 @@ def plugin(root: Path | str, name: str = "image_folder", **options: Any) -> Phot
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    top = tmp_path / "photos"
-    for seed, (split, name, number) in enumerate(
-        (split, name, number) for split in ("train", "test") for name in ("cat", "dog") for number in range(3)
-    ):
-        write(top / split / name / f"{number}.png", picture(seed))
-    return top
+    return two_classes(tmp_path / "photos")
 
 
 def rows(root: Path) -> list[tuple[str, str, str]]:
