@@ -64,6 +64,7 @@ RUNNING = [page for page in docs_check.PAGES if any(block.runs for block in docs
 @pytest.mark.slow  # trains the README's study: `make test` parses the same blocks
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", RUNNING)
+@pytest.mark.xdist_group("ray")
 def test_every_block_runs_that_is_not_marked(page: str, tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(docs_check.ROOT), "COLUMNS": "120"}
     done = subprocess.run(
