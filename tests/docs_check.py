@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 STUDY_FIRST = {
     "docs/browse.md": "results/my_study",
-    "docs/query.md": "results/demo",
     "docs/watching.md": "results/my_study",
 }
 """Pages whose blocks read a study that the reader has run before, and its directory."""
