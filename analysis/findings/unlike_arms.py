@@ -6,6 +6,7 @@ A difference that follows from options in which the plan's arms differ is descri
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from analysis.wording import factor_words
 
 _TOGETHER, _NAMED = 4, 3
 """From so many arms on a sentence groups them by value; so many arms are named."""
+_SEED = re.compile(r'"seed": *\d+')
 _DIGITS = 10
 """Digits of a hash that a sentence shows."""
 
@@ -89,15 +91,28 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
     settled = runs[runs["status"].isin(SETTLED)]
     if settled["arm"].nunique() < 2:
         return []
-    configs = settled["config"].map(lambda text: parsed_json(text, {}))
+    once = _once(settled)
+    configs = once["config"].map(lambda text: parsed_json(text, {}))
     return [
-        *_of_properties(settled, configs, plan),
+        *_of_properties(once, configs, plan),
         *_of_json(settled, "versions", _libraries),
         *_of_json(settled, "plugins", _distributions),
         *_of_json(settled, "identity", _components),
         *_of_counts(runs),
         *_apart(settled),
     ]
+
+
+def _once(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return what the properties read of the runs, each combination of an arm once, without the runs' own seeds."""
+    columns = list(dict.fromkeys(name for each in PROPERTIES if not each.of_config for name in each.columns))
+    configs = runs["config"].map(_seedless, na_action="ignore")
+    return runs[["arm", *columns]].assign(config=configs).drop_duplicates(ignore_index=True)
+
+
+def _seedless(config: str) -> str:
+    """Return a configuration in which the seed is 0; unchanged where options have a seed as well."""
+    return _SEED.sub('"seed": 0', config) if config.count('"seed"') == 1 else config
 
 
 def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[str]:
@@ -157,7 +172,9 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
     comparisons : the gated ones; their pairs of the look that decides count.
     runs : frame of `Results`.
     """
-    settled = runs[runs["status"].isin(SETTLED)]
+    comparisons = tuple(comparisons)
+    compared = {arm for each in comparisons for arm in (each.treatment, each.control)}
+    settled = runs[runs["status"].isin(SETTLED) & runs["arm"].isin(compared)]
     values = {each: _joined(settled, each.columns) for each in PROPERTIES if not each.of_config}
     for comparison in comparisons:
         seeds = comparison.deciding_pairs["seed"]

@@ -81,6 +81,17 @@ def test_arms_that_are_alike_raise_nothing(alike):
     assert analysis.examine(replace(alike), unproven=True).cautions == ()
 
 
+def test_a_seed_among_the_options_of_an_arm_is_an_option_like_any_other(alike):
+    seeded = {"name": "my_schedule", "seed": 3}
+    runs = changed(alike.runs, config=option("training.schedule", seeded))
+    runs["config"] = [
+        json.dumps({**json.loads(text), "seed": seed}) for text, seed in zip(runs["config"], runs["seed"], strict=True)
+    ]
+    (sentence,) = unlike_arms(runs, alike.plan)
+    assert sentence.startswith("Arms differ in the learning-rate schedule: ")
+    assert "seed=3" in sentence
+
+
 KINDS = {
     "data": ({"data_fingerprint": "1" * 20}, "Arms differ in the data: "),
     "training images": ({"train_images": 99}, "Arms differ in the number of training images: "),
