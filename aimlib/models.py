@@ -20,7 +20,7 @@ from aimlib.memory.attach import AimNetwork, Attachment, attach_memory
 from aimlib.memory.initialization import initialize
 from aimlib.memory.own_start import constructed
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
-from aimlib.memory.structure import Layout
+from aimlib.memory.structure import Call, Layout, trace
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
 from aimlib.shapes import quick_batch_norm
@@ -107,7 +107,22 @@ def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) ->
         update_after=model.update_after or "stage",
         static_source=_source(model.memory, seed, "static_source") if model.routing == "as_run" else None,
         carry=model.carry,
+        calls=_calls(model.backbone, network, shape) if seed is None else None,
     )
+
+
+def _calls(backbone: ComponentConfig, network: nn.Module, shape: ImageShape) -> list[Call]:
+    """Return the module calls of a backbone's forward pass: the same for all memories, so traced once per process."""
+    known = backbones.get(backbone.name), backbone.model_dump_json(), shape
+    if known not in _traced:
+        if len(_traced) == _TRACES:
+            _traced.clear()
+        _traced[known] = trace(network, (shape.channels, shape.height, shape.width))
+    return _traced[known]
+
+
+_TRACES = 256
+_traced: dict[tuple[Any, ...], list[Call]] = {}
 
 
 def _network_of(backbone: Backbone, shape: ImageShape) -> nn.Module:

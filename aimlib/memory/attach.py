@@ -156,6 +156,7 @@ def attach_memory(
     update_after: UpdatePlaces | tuple[str, ...] = "stage",
     static_source: MemorySource | None = None,
     carry: CarryConfig | None = None,
+    calls: list[Call] | None = None,
 ) -> AimNetwork:
     """Let the layers that `placement` chooses read a memory, and let `update` rewrite it during the forward pass.
 
@@ -176,12 +177,13 @@ def attach_memory(
     static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
         routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
     carry : passes a running memory on from batch to batch.
+    calls : of the network's forward pass, as `trace` returns them; None: one image is sent through it.
 
     Raises
     ------
     UsageError: no layer reads, no update has a reader, or no layer would read the second memory.
     """
-    calls = trace(network, input_shape)
+    calls = trace(network, input_shape) if calls is None else calls
     layout = infer_layout(network, calls) if layout is None else layout
     chosen, skipped = _choose(layers(network, layout, calls), placement)
     memory, static_memory = CurrentMemory(), CurrentMemory()

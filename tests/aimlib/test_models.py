@@ -166,6 +166,25 @@ def test_a_skeleton_draws_no_initial_values_but_those_that_are_read() -> None:
     assert operators.seen
 
 
+def test_a_class_that_is_defined_anew_is_traced_anew() -> None:
+    def layers_of(width: int) -> set[str]:
+        with restored_registries():
+
+            @backbones.register("edited")
+            class Edited(backbones.get("mlp")):  # type: ignore[misc]
+                def build(self, shape: ImageShape) -> nn.Module:
+                    dense = [nn.Linear(64, width), *(nn.Linear(width, width) for _ in range(width))]
+                    return nn.Sequential(nn.Flatten(), *dense, nn.Linear(width, shape.classes))
+
+                def layout(self, network: nn.Module) -> None:
+                    """Let it be inferred."""
+
+            config = {**AIM, "backbone": "edited", "memory": "dense_ones", "update": None}
+            return {reading.layer for reading in skeleton(model(**config), SHAPE).attachment.readers}  # type: ignore[union-attr]
+
+    assert layers_of(1) < layers_of(3)
+
+
 def test_parts_that_do_not_fit_are_refused_on_the_meta_device() -> None:
     assert set(backbones.names()) >= {"resnet50", "small_resnet", "vgg16_bn", "mlp"}
     with pytest.raises(ValueError, match="update has no effect"):
