@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aimlib
@@ -243,7 +242,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     accuracy = spec.primary_measure.is_accuracy
     content: dict[str, Any] = {
         "name": spec.name,
-        "claim": _found_from_anywhere(spec.claim),
+        "claim": None if spec.claim is None else _claim_name(spec.claim),
         "package_version": aimlib.__version__,
         "scope": {
             "dataset": baseline.config.data.name,
@@ -322,21 +321,36 @@ def codes(plan: Plan) -> dict[str, str]:
     }
 
 
-def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. This takes about a second."""
+def analysis_plan(document: Mapping[str, Any], claim: str | None) -> dict[str, Any]:
+    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. This takes about a second.
+
+    Parameters
+    ----------
+    claim : the claim under test, as the study names it.
+    """
     from analysis.analysis_plan import content_of  # noqa: PLC0415
     from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
     from analysis.looks import looks_from  # noqa: PLC0415
 
     looks = looks_from(document["looks"], document["alpha"], document["further_block"])
     levels = () if looks.anytime else looks.levels
-    claim = read_claim(document["claim"]) if document["claim"] else None
-    return content_of(document, claim.gains_pp if claim else {}, levels, claim.scope if claim else None)
+    tested = read_claim(claim) if claim is not None else None
+    return content_of(document, tested.gains_pp if tested else {}, levels, tested.scope if tested else None)
 
 
-def _found_from_anywhere(claim: str | None) -> str | None:
-    """Return the claim's name, or its file's absolute path, because a report may be written from another folder."""
-    return str(Path(claim).absolute()) if claim is not None and Path(claim).is_file() else claim
+def _claim_name(claim: str) -> str | None:
+    """Return a claim's name without the folder of its file, whose content is stored with the study."""
+    from analysis.claims.stored import name_of  # noqa: PLC0415 -- pandas
+
+    return name_of(claim)
+
+
+def claim_document(plan: Plan) -> dict[str, Any] | None:
+    """Return what is stored of the claim under test; None if there is none, or a shipped one."""
+    from analysis.claims.stored import document_of, is_own  # noqa: PLC0415 -- pandas
+
+    claim = plan.study.spec.claim
+    return document_of(claim) if claim is not None and is_own(claim) else None
 
 
 def model_rows(arms: tuple[Arm, ...], summaries: Mapping[str, ModelSummary]) -> list[dict[str, Any]]:

@@ -69,7 +69,9 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
     """Return the analysis plan for `register` to freeze, None if one is frozen; takes a second, writes nothing."""
-    return None if store.has_analysis_plan() else planning.analysis_plan(planning.document(plan))
+    if store.has_analysis_plan():
+        return None
+    return planning.analysis_plan(planning.document(plan), plan.study.spec.claim)
 
 
 def register(
@@ -87,6 +89,8 @@ def register(
     document = planning.document(plan, before)
     for code, content in obsolete.record(plan).items():
         store.keep_code(code, content)
+    if (claim := planning.claim_document(plan)) is not None:
+        store.write_claim(claim)
     store.write_plan(document)
     if analysis_plan is not None and not store.has_analysis_plan():
         sha256 = store.freeze_analysis_plan(analysis_plan)

@@ -37,6 +37,7 @@ from aimlib.errors import StoreError, UsageError
 from aimlib.paths import Place, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
+    CLAIM_FILE,
     CODE,
     FAILURES,
     IMAGES,
@@ -134,7 +135,7 @@ def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, t
         _copy_unchanged(path, study / CODE / path.name)
     for path in _files(where / LEDGER):
         _copy_unchanged(path, folder / _ORIGINAL / path.name)
-    _copy_claim(findings.results.plan.claim, study)
+    _copy_claim(findings.results.plan.claim, where, study)
     _settle_ledger(study)
     private = tuple(_looking_private(study, names))
     _copy_source(folder / _SOURCE)
@@ -213,10 +214,16 @@ def _copy_unchanged(source: Place, target: Path) -> None:
     target.write_bytes(content)
 
 
-def _copy_claim(claim: str | None, study: Path) -> None:
-    """Copy a claim that is a file of its own."""
-    if claim is not None and claim.endswith((".yaml", ".yml")):
-        _copy_unchanged(Path(claim), study / Path(claim).name)
+def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
+    """Copy a claim that is a file of the user's; studies of earlier versions have no copy of their own."""
+    from analysis.claims.stored import document_of, is_own  # noqa: PLC0415
+
+    if claim is None or not is_own(claim):
+        return
+    if (where / CLAIM_FILE).exists():
+        _copy_unchanged(where / CLAIM_FILE, study / CLAIM_FILE)
+    elif Path(claim).exists():
+        ResultStore(study).write_claim(document_of(claim))
 
 
 def _settle_ledger(study: Path) -> None:

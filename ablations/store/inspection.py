@@ -22,6 +22,7 @@ from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, for_arrow
 from aimlib.records import (
     ANALYSIS_PLAN,
+    CLAIM_FILE,
     CODE,
     FAILURES,
     IMAGES,
@@ -67,7 +68,7 @@ _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (ROUNDS, _JSON),
     (NETWORKS, NETWORK_FILE),
 )
-_SINGLE = (STUDY_FILE, ANALYSIS_PLAN, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
+_SINGLE = (STUDY_FILE, ANALYSIS_PLAN, CLAIM_FILE, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
 _TABLES = (SEGMENTS, RUNS, FAILURES)
 _LOST = {
     SEGMENTS: "rows of settled runs",
@@ -85,6 +86,7 @@ _LOST = {
     MODELS_FILE: "the table of models",
     STUDY_FILE: "the current plan",
     ANALYSIS_PLAN: "the frozen analysis plan",
+    CLAIM_FILE: "the claim under test",
 }
 _DONE = {
     SEGMENTS: "its intact rows are kept, and `ablate run` computes the other runs again",
@@ -101,6 +103,7 @@ _DONE = {
     SHARES: "runs find their shares again",
     MODELS_FILE: "`ablate run` writes it again",
     STUDY_FILE: REMEDY,
+    CLAIM_FILE: "`ablate run` writes it again",
     ANALYSIS_PLAN: "restore it from a copy, because only a copy has the plan that was made beforehand",
 }
 

@@ -35,6 +35,7 @@ from aimlib.paths import Place, place, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
+    CLAIM_FILE,
     CODE,
     FAILURES,
     IMAGES,
@@ -411,6 +412,12 @@ class ResultStore:
         """Store the record of own code under its hash, unless it is stored."""
         text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self._folder.create_first([f"{CODE}/{code}.json"], lambda path: path.write_text(text, encoding="utf-8"))
+
+    @_writes
+    def write_claim(self, document: dict[str, Any]) -> None:
+        """Write ``claim.json``, the claim under test if it is a file of the user's."""
+        text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        self._folder.replace(CLAIM_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 
     @_reads
     def has_analysis_plan(self) -> bool:

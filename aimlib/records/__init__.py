@@ -20,6 +20,7 @@ from aimlib.records.columns import (
 from aimlib.records.files import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
+    CLAIM_FILE,
     CODE,
     FAILURES,
     IMAGES,
@@ -66,6 +67,7 @@ __all__ = [
     "ADDED",
     "ANALYSIS_PLAN",
     "CHECKPOINTS",
+    "CLAIM_FILE",
     "CODE",
     "ENDED",
     "EPOCHS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, UsageError, unknown_name
-from aimlib.paths import read_file
+from aimlib.paths import Place, read_file
 from aimlib.records import Role, role
 from analysis.claims.facts import Fact, FactDocument, facts_of
 from analysis.plan import Scope
@@ -218,15 +218,50 @@ def read_claim(name: str | Path) -> Claim:
         path = _HERE / f"{name}.yaml"
     else:
         raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
+    return claim_from(path, lambda name: read_file(path.parent / name, _MOST_BYTES))
+
+
+def claim_from(path: Place, read: Callable[[str], bytes]) -> Claim:
+    """Return the claim in a YAML file.
+
+    Parameters
+    ----------
+    path : where the file is, for messages.
+    read : returns the content of the claim's file, and of the table that it names, by name.
+
+    Raises
+    ------
+    UsageError: an unreadable file, or a document with mistakes.
+    """
+    return _claim(_document_of(path, read), path, read)
+
+
+def named_files(path: Path) -> dict[str, bytes]:
+    """Return the content of a claim's file and of the table of reported runs that it names, by name.
+
+    Raises
+    ------
+    UsageError: an unreadable file, or a document with mistakes.
+    """
+    found: dict[str, bytes] = {}
+
+    def read(name: str) -> bytes:
+        found[name] = read_file(path.parent / name, _MOST_BYTES)
+        return found[name]
+
+    claim_from(path, read)
+    return found
+
+
+def _document_of(path: Place, read: Callable[[str], bytes]) -> _Document:
     try:
-        data = _content(read_file(path, _MOST_BYTES).decode("utf-8"))
+        data = _content(read(path.name).decode("utf-8"))
     except FileNotFoundError:
         reason = "No such file beside the study or in this folder"
         raise _unreadable(path, reason) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _unreadable(path, str(error)) from None
-    document = _Document.parse(data, where=path.name)
-    return _claim(document, path)
+    return _Document.parse(data, where=path.name)
 
 
 @lru_cache(maxsize=8)
@@ -236,7 +271,7 @@ def _content(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506 -- a safe loader
 
 
-def _unreadable(path: Path, reason: str) -> UsageError:
+def _unreadable(path: Place, reason: str) -> UsageError:
     found, example = " ".join(reason.split()), _HERE / "stanford_dogs_aim.yaml"
     return UsageError(f"{path}: not a readable claim ({found}); for an example see {example}")
 
@@ -252,7 +287,7 @@ def _refuse_what_multiplies(text: str) -> None:
             raise yaml.YAMLError(f"more than {_DEEPEST} levels of nesting")
 
 
-def _claim(document: _Document, path: Path) -> Claim:
+def _claim(document: _Document, path: Place, read: Callable[[str], bytes]) -> Claim:
     gains = {item.source: round(100 * (item.treatment - item.baseline), 6) for item in document.reported}
     decisive = next(iter(gains.values()))
     if decisive <= 2 * document.delta_pp:
@@ -269,18 +304,19 @@ def _claim(document: _Document, path: Path) -> Claim:
         statements=tuple(
             Statement(s.says, s.source, s.check.model_dump(), tuple(s.protocols)) for s in document.statements
         ),
-        curves=_curves(path.parent / document.curves if document.curves else None),
+        curves=_curves(document.curves, path, read),
         facts=facts_of(document.facts),
     )
 
 
-def _curves(path: Path | None) -> pd.DataFrame:
-    if path is None:
+def _curves(name: str | None, claim: Place, read: Callable[[str], bytes]) -> pd.DataFrame:
+    if not name:
         return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in _CURVES.items()})
     try:
-        return pd.read_csv(io.BytesIO(read_file(path, _MOST_BYTES)))[list(_CURVES)].astype(_CURVES)
+        return pd.read_csv(io.BytesIO(read(name)))[list(_CURVES)].astype(_CURVES)
     except (OSError, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: not a table of reported runs ({error}); columns: {', '.join(_CURVES)}") from None
+        where = claim.parent / name
+        raise UsageError(f"{where}: not a table of reported runs ({error}); columns: {', '.join(_CURVES)}") from None
 
 
 def accepts(allowed: Iterable[str | int], value: str | int) -> bool:

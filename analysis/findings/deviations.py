@@ -15,6 +15,7 @@ from aimlib.errors import counted
 from aimlib.records import role
 from analysis.analysis_plan import GATES, Frozen, estimand, rules_of, scope_lists
 from analysis.claims import accepts
+from analysis.claims.stored import name_of
 from analysis.plan import Plan
 from analysis.primary_measure import primary_measure
 from analysis.procedures import KEY
@@ -59,7 +60,7 @@ def deviations(
     was = frozen.content
     now = {
         "name": plan.name,
-        "claim": plan.claim,
+        "claim": name_of(plan.claim),
         "reported_gains_pp": dict(gains_pp),
         **_measured(plan, was),
         "alpha": plan.looks.alpha,
@@ -68,7 +69,7 @@ def deviations(
         "data_fingerprint": plan.scope.data_fingerprint,
         "gates": list(GATES),
     }
-    stated = {"measure": "accuracy", "delta": was.get("delta_pp"), **was}
+    stated = {"measure": "accuracy", "delta": was.get("delta_pp"), **was, "claim": name_of(was.get("claim"))}
     found = [
         Deviation(f"{key} is {value!r} and was frozen as {stated.get(key)!r}")
         for key, value in now.items()

@@ -11,6 +11,7 @@ import numpy as np
 
 from aimlib.errors import UsageError, counted
 from analysis import number_format
+from analysis.claims.stored import name_of
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.reading.factors import options
@@ -143,7 +144,7 @@ def _refuse_other_questions(studies: Sequence[Findings]) -> None:
 
 
 _QUESTIONS: dict[str, Callable[[Plan], object]] = {
-    "claim": lambda plan: plan.claim,
+    "claim": lambda plan: name_of(plan.claim),
     "protocol": lambda plan: plan.scope.protocol,
     "subject": what,
     "measure": lambda plan: plan.measure.name,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
-from analysis.claims import Claim, in_scope, read_claim
+from analysis.claims import Claim, in_scope, stored
 from analysis.claims.audit import audit
 from analysis.findings import contradicted
 from analysis.findings.alike_runs import alike_runs
@@ -422,7 +421,7 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     results = _by_frozen_procedure(results)
     plan = results.plan
     wrong = () if unproven else tuple(prove(results, None if further else gated_arms(plan)))
-    claim = _claim_of(results)
+    claim = stored.claim_of(results.plan.claim, results.directory)
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not plan.measure.is_accuracy:
         reasons.append(f"the study's measure is {plan.measure.name}; the claim is about accuracy")
@@ -451,17 +450,6 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
     return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise, wrong)
-
-
-def _claim_of(results: Results) -> Claim | None:
-    """Return the claim of a study; of a claim whose file is not here, the copy that an archive has beside the plan."""
-    name = results.plan.claim
-    if name is None:
-        return None
-    if name.endswith((".yaml", ".yml")) and not Path(name).exists() and isinstance(results.directory, Path):
-        beside = results.directory / Path(name).name
-        return read_claim(beside if beside.exists() else name)
-    return read_claim(name)
 
 
 def _by_frozen_procedure(results: Results) -> Results:

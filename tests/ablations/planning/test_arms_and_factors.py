@@ -201,7 +201,7 @@ def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(s
     }
     document = planning.document(planning.plan(read_study(study({**PLAIN, **DROPOUT, "what": "a longer budget"}))))
     assert [arm.get("question") for arm in document["arms"]] == [None, None, "More than its parameters?"]
-    frozen = planning.analysis_plan(document)
+    frozen = planning.analysis_plan(document, document["claim"])
     assert (frozen["what"], frozen["questions"]) == ("a longer budget", {"wider": "More than its parameters?"})
     assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
 
@@ -220,7 +220,7 @@ def test_a_measure_is_part_of_the_plan_and_of_no_run_id(study: StudyMaker) -> No
     document = planning.document(of_loss)
     assert (document["measure"], document["delta"]) == ("loss", 0.1)
     assert "delta_pp" not in document
-    frozen = planning.analysis_plan(document)
+    frozen = planning.analysis_plan(document, document["claim"])
     assert (frozen["measure"], frozen["delta"]) == ("loss", 0.1)
     before = planning.document(of_accuracy)
     assert not {"measure", "delta"} & before.keys()

@@ -132,7 +132,7 @@ def test_the_study_of_something_else_has_its_own_words_and_gates_and_no_memory()
     result = check(OWN, timing=False)
     document = planning.document(result.plan)
     assert (document["what"], document["claim"]) == ("squeeze-and-excitation", None)
-    assert [control for _, _, control in planning.analysis_plan(document)["comparisons"][:4]] == [
+    assert [control for _, _, control in planning.analysis_plan(document, document["claim"])["comparisons"][:4]] == [
         "baseline",
         "wider",
         "constant",
