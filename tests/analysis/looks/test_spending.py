@@ -44,7 +44,7 @@ def critical(looks: tuple[int, ...], spending: str) -> np.ndarray:
 
 @pytest.mark.parametrize(("spending", "count"), FAST)
 def test_many_pairs_have_the_published_critical_values(spending, count):
-    found = critical(equal_looks(count), spending)
+    found = critical(equal_looks(count, 250), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
