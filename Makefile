@@ -59,7 +59,7 @@ demo: $(STAMP)  ## run the shipped study `demo` on the embedded digits, then pri
 	$(BIN)/ablate run demo
 
 test: lint types contracts $(STAMP) ## lint, types, import contracts and the tests (no GPU, no network)
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup
 
 test-all: test  ## the same, then the slow tests, one at a time; they write the table of faults in docs/reliability.md
 	AIM_FAULTS_RESULTS=$(CURDIR)/tests/data/faults.json $(BIN)/python -m pytest -q -m slow

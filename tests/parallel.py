@@ -43,10 +43,24 @@ _DEAREST = (
 """Files that take more than 15 seconds of a CPU, the longest first."""
 _LONGEST_FOLDER = 24
 """Characters: the paths of Ray's sockets have 83 more, and the system allows 107."""
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 * 2**30
+"""What must be free there: a session leaves less than half a gigabyte."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # Recorded bits are those of one thread, and several processes share the CPUs. It must be set before torch is imported.
 os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+
+def _in_memory(folder: Path) -> bool:
+    """Return whether a folder can be written to and has room for the temporary files of a session."""
+    return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= _ENOUGH_BYTES
+
+
+# A test writes dozens of small files, and a busy disk takes milliseconds for each. It must be set before pytest asks.
+if "TMPDIR" not in os.environ and _in_memory(_MEMORY):
+    os.environ["TMPDIR"] = str(_MEMORY)
+    tempfile.tempdir = None
 
 hypothesis.settings.register_profile(
     "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

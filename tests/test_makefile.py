@@ -34,7 +34,7 @@ def checks(venv: Path) -> list[str]:
         f"{venv}/bin/ruff format --check .",
         f"{venv}/bin/mypy",
         f"{venv}/bin/lint-imports",
-        f'{venv}/bin/python -m pytest -q -m "not slow" -n auto --dist loadgroup',
+        f'PYTHONDONTWRITEBYTECODE= {venv}/bin/python -m pytest -q -m "not slow" -n auto --dist loadgroup',
     ]
 
 

@@ -124,7 +124,7 @@ def test_a_scalar_that_no_run_reports_is_named_with_those_that_there_are(make_st
         ("balanced_accuracy", 1.0, "balanced test accuracy"),
     ],
 )
-def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, tmp_path, measure, delta, words) -> None:
+def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, undrawn, tmp_path, measure, delta, words) -> None:
     page = analysis.report(make_study(arms(), seeds=6, **OWN, measure=measure, delta=delta), out=tmp_path / "report")
     text = (page.parent / "report.md").read_text(encoding="utf-8")
     assert f"paired difference in {words}" in text

@@ -14,6 +14,7 @@ import analysis
 from analysis.report.content import compose
 from analysis.wording import question
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 MEMORY = re.compile(r"\bAiM\b|\baim\b|\bmemor(y|ies)\b|Keras", re.IGNORECASE)
 
 

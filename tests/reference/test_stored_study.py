@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tiny_study
+from blank_figures import blank_figures
 from environment import DATA, is_that_of, read
 from test_studies import lost
 
@@ -117,7 +118,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tables of the report on the same study when it was complete."""
     folder = tmp_path_factory.mktemp("complete")
     shutil.copytree(DATA / "complete", folder / "study")
-    analysis.report(folder / "study" / "confirmation", folder / "report")
+    with blank_figures():
+        analysis.report(folder / "study" / "confirmation", folder / "report")
     return folder / "report" / "tables"
 
 

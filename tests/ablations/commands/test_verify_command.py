@@ -239,7 +239,7 @@ def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
     assert "Not proven for 1 row: its configuration gives another run id: a component has another version now" in text
 
 
-def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tuple[Path, Path]) -> None:
+def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tuple[Path, Path], undrawn: None) -> None:
     _, directory = study
     head = verify(directory).ledger.head
     assert head is not None

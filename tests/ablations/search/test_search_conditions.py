@@ -18,6 +18,7 @@ import ablations.planning.arms
 import analysis
 from ablations.commands.check import check
 from ablations.planning import networks
+from ablations.search import checks
 from ablations.search.candidates import measures
 from ablations.search.corners import corners
 from ablations.search.importances import importances
@@ -203,7 +204,10 @@ def test_the_violation_is_that_of_the_network_as_it_is_counted(study: StudyMaker
     assert candidate.violations["multiply_adds >= 1_000"] < 0
 
 
-def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_closest_value(study: StudyMaker) -> None:
+def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_closest_value(
+    study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_SAMPLED", 15)  # each is a network to count
     few = {RATE: [0.001, 0.002], "training.batch_size": [8, 16], "model.placement": PLACES[:2]}
     finite = {"over": list(few), "ranges": few, "when": {}, "sampler": "grid", "trials": 8, "batch": 4}
     said = problem(study, **finite, constraints=["parameters <= 10"])
@@ -214,7 +218,7 @@ def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_clos
     )
     file = read_study(study({"search": {**SEARCH, "constraints": ["parameters <= 10"], "when": {}}}))
     (note,) = [each for each in screening.check(file) if "sampled" in each]
-    assert note.startswith("search: arm 'aim': none of 200 sampled configurations meets the constraints; the closest: ")
+    assert note.startswith("search: arm 'aim': none of 15 sampled configurations meets the constraints; the closest: ")
 
 
 def test_constraints_that_no_corner_meets_but_the_inside_does_are_not_doubted(study: StudyMaker) -> None:

@@ -51,7 +51,7 @@ def console_of(directory):
 
 
 @pytest.mark.parametrize("procedure", [1, 2])
-def test_a_planted_collapse_is_on_the_first_screen_of_report_and_console(make_study, procedure):
+def test_a_planted_collapse_is_on_the_first_screen_of_report_and_console(make_study, undrawn, procedure):
     directory = make_study(arms(fallen=3), seeds=5, images=2000, procedure=procedure)
     findings = examine(directory)
     (found,) = findings.collapses
@@ -74,7 +74,7 @@ def test_a_planted_collapse_is_on_the_first_screen_of_report_and_console(make_st
     assert ("collapsed" in findings.headline) == (procedure == 2), "a headline of procedure 1 stays"
 
 
-def test_a_study_without_a_collapse_says_what_its_pairs_do_not_exclude(make_study):
+def test_a_study_without_a_collapse_says_what_its_pairs_do_not_exclude(make_study, undrawn):
     directory = make_study(arms(), seeds=5, images=2000, procedure=2)
     findings = examine(directory)
     assert findings.collapses == ()

@@ -174,7 +174,7 @@ def test_variants_are_tested_by_holm_over_all_numbers_of_pairs(make_study):
         assert excluded or c.p_holm > 0.05
 
 
-def test_the_report_says_how_and_by_whom(make_study, tmp_path):
+def test_the_report_says_how_and_by_whom(make_study, undrawn, tmp_path):
     directory = make_study(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, 5.1]), seeds=6, images=2000, looks=ANY)
     out = tmp_path / "report"
     analysis.report(directory, out)

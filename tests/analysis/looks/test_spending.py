@@ -44,7 +44,7 @@ def critical(looks: tuple[int, ...], spending: str) -> np.ndarray:
 
 @pytest.mark.parametrize(("spending", "count"), FAST)
 def test_many_pairs_have_the_published_critical_values(spending, count):
-    found = critical(equal_looks(count), spending)
+    found = critical(equal_looks(count, 250), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
@@ -186,7 +186,7 @@ def differing(differences: list[float]) -> list[FakeArm]:
     return [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=aim)]
 
 
-def test_every_look_is_read_at_its_own_level(make_study, tmp_path):
+def test_every_look_is_read_at_its_own_level(make_study, undrawn, tmp_path):
     looks = {"pairs": [5, 8], "spending": "obrien_fleming"}
     directory = make_study(differing([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, images=2000, looks=looks)
     assert read_plan(directory).looks == Looks((5, 8), spending="obrien_fleming")

@@ -66,7 +66,7 @@ def test_a_study_without_pairs_has_no_error_bars(make_study: Any) -> None:
     assert answers["Compute resources"] == "open"
 
 
-def test_the_report_has_the_checklist(make_study: Any, tmp_path: Any) -> None:
+def test_the_report_has_the_checklist(make_study: Any, undrawn: None, tmp_path: Any) -> None:
     written = analysis.report(make_study(), tmp_path / "report").parent / "checklist.md"
     assert written.read_text("utf-8").count("\n## ") == 16
 
