@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ablations.estimation.power import PowerAnalysis
     from ablations.planning.approval import Trust
     from ablations.spec.study import StudySource
+    from analysis.primary_measure import PrimaryMeasure
 
 
 def command(
@@ -108,8 +109,8 @@ def plan(
     Raises
     ------
     ConfigError: the study has problems.
-    UsageError: the price is negative, the spread or the half-width is not positive, both results and a spread are
-        given, or the results have no primary comparison with two pairs.
+    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than that of
+        any share, both results and a spread are given, or the results have no primary comparison with two pairs.
     """
     from ablations.commands.check import check
     from ablations.estimation.power import analyse
@@ -122,6 +123,7 @@ def plan(
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{option} {value:g}: give a number above 0, in the unit of the measure")
     found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse, trust=trust)
+    doubts = tuple(_doubts(found.plan.study.spec.primary_measure, seed_sd))
     about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
     analysed = analyse(
         found.plan,
@@ -132,9 +134,34 @@ def plan(
         seed_sd=seed_sd,
         half_width=half_width,
     )
-    analysed = replace(analysed, warnings=(*analysed.warnings, *about_reuse))
+    analysed = replace(analysed, warnings=(*analysed.warnings, *doubts, *about_reuse))
     if figure is not None:
         from ablations.commands import plan_tables
 
         plan_tables.power_curves(analysed, Path(figure))
     return analysed
+
+
+_MOST_PP, _FEWEST_PP = 50.0, 0.05
+"""Standard deviations of shares: no share varies more than half of its range; a smaller one may be a fraction."""
+
+
+def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
+    """Yield a warning on a standard deviation that looks like a fraction.
+
+    Raises
+    ------
+    UsageError: no share can vary so much.
+    """
+    if seed_sd is None or measure.difference != "pp":
+        return
+    if seed_sd > _MOST_PP:
+        raise UsageError(
+            f"--seed-sd {seed_sd:g}: {measure.words} lies between 0 and 100 %, so its standard deviation is at most "
+            f"{_MOST_PP:g} pp; give percentage points"
+        )
+    if seed_sd < _FEWEST_PP:
+        yield (
+            f"--seed-sd {seed_sd:g} is in percentage points, which is very little; if it is a fraction of 1, give "
+            f"{100 * seed_sd:g}"
+        )

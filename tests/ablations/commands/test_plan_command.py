@@ -149,6 +149,15 @@ def test_a_width_must_be_a_positive_number(study, option):
             plan(study(), timing=False, **{option: value})
 
 
+def test_a_spread_that_no_share_has_is_refused_and_one_that_may_be_a_fraction_is_doubted(study):
+    with pytest.raises(UsageError, match=r"--seed-sd 80: test accuracy lies between 0 and 100 %.* at most 50 pp"):
+        plan(study(), timing=False, seed_sd=80.0)
+    (doubt,) = [each for each in plan(study(), timing=False, seed_sd=0.008).warnings if "--seed-sd" in each]
+    assert doubt.endswith("if it is a fraction of 1, give 0.8")
+    assert not any("--seed-sd" in each for each in plan(study(), timing=False, seed_sd=0.8).warnings)
+    plan(study({"measure": "loss", "delta": 0.1}), timing=False, seed_sd=80.0)
+
+
 def test_a_spread_is_given_or_taken_from_results_not_both(study, tmp_path):
     with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
         plan(study(), timing=False, seed_sd=1.0, results=tmp_path)
