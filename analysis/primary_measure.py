@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import number_format
+from analysis.wording import number_format
 
 
 @dataclass(frozen=True)

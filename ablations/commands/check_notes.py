@@ -17,8 +17,8 @@ from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
 from aimlib.registry import datasets
 from analysis.findings import folds
-from analysis.number_format import option as written
-from analysis.number_format import significant
+from analysis.wording.number_format import option as written
+from analysis.wording.number_format import significant
 
 if TYPE_CHECKING:
     from ablations.estimation.estimate import Cost

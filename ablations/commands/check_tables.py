@@ -19,7 +19,7 @@ from ablations.spec.designs import factor_labels
 from ablations.spec.levels import labels_of
 from aimlib.errors import counted
 from aimlib.records import role
-from analysis.number_format import significant
+from analysis.wording.number_format import significant
 
 if TYPE_CHECKING:
     from ablations.estimation.estimate import ArmCost, Cost

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ablations.commands.console_tables import Table, show
 from aimlib.errors import UsageError
-from analysis import number_format
+from analysis.wording import number_format
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -89,7 +89,7 @@ def _node_hours(directory: str | Place) -> str:
     """Return the hours of all nodes so far, or nothing if no session of the study was on a cluster."""
     from ablations.store.session_signals import node_time
     from aimlib.paths import place
-    from analysis.number_format import significant
+    from analysis.wording.number_format import significant
 
     seconds = node_time(place(directory))
     if not sum(seconds.values()):

@@ -13,12 +13,12 @@ from ablations.spec.designs import factor_labels
 from ablations.spec.sources import FIXED_SEED, SOURCES, Source, source_arm
 from aimlib.errors import counted
 from aimlib.records import role
-from analysis.number_format import significant
 from analysis.plan import Arm
 from analysis.reading.layout import layout_of_arms
 from analysis.statistics.effects import Layout, estimable, half_width
 from analysis.statistics.spread import Spread
 from analysis.statistics.variance_sources import uncorrelated_ratio
+from analysis.wording.number_format import significant
 
 _SHOWN = 6
 

@@ -20,7 +20,7 @@ from aimlib.errors import counted
 from aimlib.paths import Place
 from aimlib.registry import optimizers
 from aimlib.training.own.config import OwnRunConfig
-from analysis.number_format import significant
+from analysis.wording.number_format import significant
 
 _BLOCK = os.urandom(4 * 2**20)
 """Incompressible data written to measure the write rate."""

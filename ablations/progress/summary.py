@@ -5,7 +5,7 @@ from __future__ import annotations
 from ablations.progress.snapshot import Snapshot
 from ablations.spec.durations import duration
 from aimlib.errors import counted
-from analysis.number_format import significant
+from analysis.wording.number_format import significant
 
 _QUIET_S = 180.0
 """Seconds without an event from any run after which the summary mentions it."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ablations.execution.task import Task
 from aimlib.errors import UsageError, counted
-from analysis.number_format import significant
+from analysis.wording.number_format import significant
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError, counted
-from analysis import number_format
 from analysis.claims import Claim
 from analysis.looks import FEWEST_PAIRS
 from analysis.reading.frames import parsed_json
 from analysis.results import Results
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
+from analysis.wording import number_format
 
 AGREES, COMPATIBLE, CONTRADICTED, UNCHECKED = "agrees", "compatible", "contradicted", "not checked"
 _WIDEST_PP = 10.0

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import Frozen
 from aimlib.records import role
-from analysis.number_format import listing, option
+from analysis.wording.number_format import listing, option
 
 Value = None | bool | int | float | str | list[int | float | str]
 """What a fact says of an arm."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import labels
+from analysis.wording import number_format
 
 _ROOM = 26
 """Names are shortened if one has more characters than this."""

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import Mark, marks
 from analysis.statistics.paired import OUTCOMES
 from analysis.statistics.searches import expected_best
+from analysis.wording import number_format
 
 TITLE = "What a search of a given size finds"
 _TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "float64", "stopped": "int64"}

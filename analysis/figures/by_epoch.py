@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
+from analysis.wording import number_format
 
 TITLE = "Difference by epoch"
 _TYPES: dict[str, Any] = {"epoch": "int64", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64")

@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
+from analysis.wording import number_format
 
 TITLE = "Accuracy against size and cost"
 _PANELS = {"parameters": "Parameters, M", "multiply_adds": "Multiply-adds, M", "seconds": "Seconds per epoch"}

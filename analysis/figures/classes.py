@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark
+from analysis.wording import number_format
 
 TITLE = "Difference per class"
 _NAMED = 24

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.figures.palette import marks as palette_marks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
+from analysis.wording import number_format
 
 TITLE = "Accuracy by epoch"
 _FEW = 6

@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels, names_note
 from analysis.figures.canvas import SMALL, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.comparison import Comparison
+from analysis.wording import number_format
 
 TITLE = "Differences between arms"
 _COLUMNS = [

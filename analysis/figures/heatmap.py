@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, styled
 from analysis.figures.level_means import basis, interaction_aliases, level_means, of_design
 from analysis.figures.levels import factor_columns, group_texts
 from analysis.figures.measured import Measure, explained, legend_above, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import GRID, MUTED, PAPER
 from analysis.results import Results, Studies
+from analysis.wording import number_format
 
 TITLE = "Two factors"
 _LEVELS = 16

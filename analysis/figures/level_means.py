@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.levels import group_order, group_texts, with_named_levels
 from analysis.figures.measured import Measure, measured_runs
 from analysis.reading.layout import layout_of
 from analysis.results import Results, Studies
 from analysis.statistics.effects import alias_words, not_told_apart
 from analysis.statistics.interval import t_interval
+from analysis.wording import number_format
 
 _NAMED = 3
 NUMBERS: dict[str, Any] = dict.fromkeys(("arms", "runs", "n"), "int64") | dict.fromkeys(

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import UsageError
-from analysis import number_format
 from analysis.figures.canvas import labels
 from analysis.reading.query import refuse_unknown
 from analysis.results import Results, Studies
+from analysis.wording import number_format
 
 _FEW = 8
 """Up to this many different numbers are levels, each at the same distance from the next."""

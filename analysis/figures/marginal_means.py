@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, rule, styled
 from analysis.figures.level_means import NUMBERS, aliases, basis, is_unbalanced, level_means, of_design
 from analysis.figures.levels import factor_columns
 from analysis.figures.measured import Measure, explained, legend_above, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import INK, MUTED
 from analysis.results import Results, Studies
+from analysis.wording import number_format
 
 TITLE = "Marginal means"
 _LEVELS, _ROWS = 12, 60

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, styled
 from analysis.figures.palette import INK, MUTED
+from analysis.wording import number_format
 
 TITLE = "What the memory holds, and who reads it"
 _NAMED_EPOCHS = 12

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.canvas import SMALL, WIDTH, labels, styled
 from analysis.figures.levels import Scale, factor_columns, number_text, scale_of, separation, with_named_levels
 from analysis.figures.measured import Measure, by_arm, explained, left_out, measure_of, measured_runs, named_arms, sheet
 from analysis.figures.palette import MUTED, PAPER
 from analysis.reading.query import refuse_unknown
 from analysis.results import Results, Studies
+from analysis.wording import number_format
 
 TITLE = "Arms by their options"
 _ALL = 40

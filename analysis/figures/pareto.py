@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from aimlib.errors import UsageError, counted, unknown_name
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import SMALL, rule, styled
 from analysis.figures.levels import number_text
@@ -33,6 +32,7 @@ from analysis.figures.measured import (
 from analysis.figures.palette import INK, MUTED, PAPER
 from analysis.results import Results, Studies
 from analysis.statistics.interval import t_interval
+from analysis.wording import number_format
 
 TITLE = "Pareto front"
 COSTS = {"parameters": "Parameters", "multiply_adds": "Multiply-adds", "seconds": "Seconds per epoch"}

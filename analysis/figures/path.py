@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import number_format
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import complete
+from analysis.wording import number_format
 
 TITLE = "The interval, pair by pair"
 _TYPES: dict[str, Any] = (

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
 from analysis.looks import FEWEST_PAIRS
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.simulation import pairs_for_power, power_of
+from analysis.wording import number_format
 
 TITLE = "Power"
 _TYPES: dict[str, Any] = {"effect": "float64", "pairs": "int64", "power": "float64"}

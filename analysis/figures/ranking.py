@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels, names_note
 from analysis.figures.canvas import rule, styled
 from analysis.figures.measured import (
@@ -28,6 +27,7 @@ from analysis.figures.measured import (
 from analysis.figures.palette import INK, MUTED, PAPER
 from analysis.results import Results, Studies
 from analysis.statistics.ranking import ranking as ranked
+from analysis.wording import number_format
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import number_format
 from analysis.figures.canvas import labels, rule, styled
 from analysis.figures.measured import explained, legend_above, sheet
 from analysis.figures.palette import INK, MUTED, PAPER
 from analysis.statistics.interval import Interval
+from analysis.wording import number_format
 
 if TYPE_CHECKING:
     from analysis.statistics.across import Across

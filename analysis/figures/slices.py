@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.canvas import labels, rule, styled
 from analysis.figures.levels import (
     factor_columns,
@@ -32,6 +31,7 @@ from analysis.figures.palette import INK, MUTED, PAPER, Mark, marks
 from analysis.reading.query import refuse_unknown
 from analysis.results import Results, Studies
 from analysis.statistics.paired import OUTCOMES
+from analysis.wording import number_format
 
 TITLE = "Each option against the measure"
 _PANELS, _ACROSS = 9, 3

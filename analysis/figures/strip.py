@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.outcomes import KINDS
+from analysis.wording import number_format
 
 TITLE = "All runs"
 _MANY = 12

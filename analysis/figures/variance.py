@@ -6,10 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.statistics.images import Crossed
+from analysis.wording import number_format
 
 TITLE = "Where the uncertainty comes from"
 _NAMES = {"seed": "seeds", "image": "test images", "interaction": "seeds × images"}

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import new_figure, styled
 from analysis.figures.palette import MUTED, PAPER, marks
 from analysis.statistics.variance_sources import WIDEST, Variances, determines, enough_seeds, source_name
+from analysis.wording import number_format
 
 TITLE = "Variance by source"
 _LEAST_END = 3.0

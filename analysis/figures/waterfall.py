@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.attribution import Attribution
+from analysis.wording import number_format
 
 TITLE = "Contribution of each switch"
 _COLUMNS = ["method", "switch", "order", "n", "mean", "lower", "upper", "start"]

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import MUTED, Mark
 from analysis.statistics.searches import winners
+from analysis.wording import number_format
 
 TITLE = "Winners of the search on fresh seeds"
 

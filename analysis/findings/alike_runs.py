@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.reading.predictions import Selected
 from analysis.statistics.comparison import Comparison
+from analysis.wording import number_format
 
 _PERFECT = 0.99
 """Two runs with at least this accuracy may well have the same predictions."""

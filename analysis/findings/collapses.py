@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.reading.predictions import Selected
 from analysis.results import Results
 from analysis.statistics.collapse import CONFIDENCE, LEAST_DROP, collapsed, highest_rate, predicts_one_class
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.outcomes import largest_share
 from analysis.statistics.paired import complete
+from analysis.wording import number_format
 
 Why = Literal["at chance", "diverged", "one class", "far below"]
 NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aimlib.records.html_tables import paragraph, table
-from analysis.number_format import level, probability
 from analysis.primary_measure import PrimaryMeasure
+from analysis.wording.number_format import level, probability
 
 if TYPE_CHECKING:
     from analysis.findings.study import Findings

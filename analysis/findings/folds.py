@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis import number_format
+from analysis.wording import number_format
 
 
 def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:

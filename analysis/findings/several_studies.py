@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.claims.stored import name_of
 from analysis.findings.study import Findings
 from analysis.plan import Plan
@@ -26,7 +25,8 @@ from analysis.statistics.pooling import (
     probability_of_improvement,
     random_effects_mean,
 )
-from analysis.wording import what
+from analysis.wording import number_format
+from analysis.wording.study_words import what
 
 _SEED = 20210301
 _SCALE = 2.0

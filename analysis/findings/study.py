@@ -49,7 +49,7 @@ from analysis.statistics.robust import RobustReading
 from analysis.statistics.sensitivity import check_row
 from analysis.statistics.variance_sources import Variances, series_of, variance_sources
 from analysis.statistics.verdict import NEVER_REPORTED, OPEN, Verdict, decide
-from analysis.wording import what
+from analysis.wording.study_words import what
 
 _SEED = 20210301
 

@@ -17,12 +17,12 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records import SETTLED
-from analysis import number_format
 from analysis.plan import Plan
 from analysis.reading.frames import parsed_json
 from analysis.statistics import separation
 from analysis.statistics.comparison import Comparison
-from analysis.wording import factor_words
+from analysis.wording import number_format
+from analysis.wording.study_words import factor_words
 
 _TOGETHER, _NAMED = 4, 3
 """From so many arms on a sentence groups them by value; so many arms are named."""

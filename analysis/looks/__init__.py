@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from analysis import number_format
+from analysis.wording import number_format
 
 FEWEST_PAIRS = 5
 """Number of pairs below which there is no verdict."""

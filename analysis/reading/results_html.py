@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aimlib.errors import counted
 from aimlib.records.html_tables import paragraph, table
-from analysis.number_format import level, percent
+from analysis.wording.number_format import level, percent
 
 if TYPE_CHECKING:
     from analysis.results import Results, Studies

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.wording import number_format
 
 MANY_ARMS = 12
 """A study with more arms is ranked, and its details are folded."""

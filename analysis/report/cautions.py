@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.findings import folds
 from analysis.findings.collapses import NOT_TRAINED, Collapse, of_arms
 from analysis.findings.deviations import Deviation
@@ -19,6 +18,7 @@ from analysis.report.breadth import in_order_of_plan, joined, named
 from analysis.results import Results
 from analysis.statistics.collapse import highest_rate
 from analysis.statistics.comparison import Comparison
+from analysis.wording import number_format
 
 _LISTED = 5
 """Runs that are described one by one; of more, only the seeds are named."""

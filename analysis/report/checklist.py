@@ -13,12 +13,12 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records.escaping import markdown
-from analysis import number_format
 from analysis.findings.deviations import runs_before
 from analysis.findings.study import Findings
 from analysis.reading.factors import options
 from analysis.report import training_code
 from analysis.report.cautions import cautions
+from analysis.wording import number_format
 
 Answer = Literal["yes", "no", "partly", "open"]
 _SETTINGS = (

@@ -19,7 +19,7 @@ from analysis.report.sweeps import answers, sweep
 from analysis.report.tables import Table
 from analysis.report.tables.contents import text_tables
 from analysis.report.tables.frames import csv_name, table_frames
-from analysis.wording import what
+from analysis.wording.study_words import what
 
 
 @dataclass(frozen=True)

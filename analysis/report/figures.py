@@ -36,7 +36,7 @@ from analysis.report.sweep_figures import sweep_figures
 from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import Comparison
 from analysis.statistics.replay import within_reach
-from analysis.wording import LARGEST_SHARE
+from analysis.wording.study_words import LARGEST_SHARE
 
 _OF_ARMS = frozenset({"forest", "curves", "strip", "slopegraph", "capacity", "patience", "ranking", "pareto"})
 """Figures that name arms."""

@@ -9,7 +9,6 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records import SETTLED
-from analysis import number_format
 from analysis.analysis_plan import Frozen
 from analysis.figures.levels import ordered_levels
 from analysis.findings.deviations import runs_before
@@ -22,7 +21,8 @@ from analysis.report.breadth import gated_arms, many_arms, named
 from analysis.report.training_words import epochs_words, how_trained, training_of
 from analysis.statistics.collapse import LEAST_DROP
 from analysis.statistics.paired import complete
-from analysis.wording import LARGEST_SHARE, factor_words, what
+from analysis.wording import number_format
+from analysis.wording.study_words import LARGEST_SHARE, factor_words, what
 
 _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "

@@ -6,13 +6,13 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records import SETTLED
-from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.looks import Looks
 from analysis.reading.frames import parsed_json
 from analysis.report import training_code
 from analysis.statistics.paired import complete
-from analysis.wording import what
+from analysis.wording import number_format
+from analysis.wording.study_words import what
 
 
 def facts(findings: Findings) -> list[tuple[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.plan import Arm
 from analysis.procedures import FIRST
 from analysis.statistics import Comparison
+from analysis.wording import number_format
 
 
 def remarks(findings: Findings) -> list[str]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from aimlib.errors import UsageError, counted
-from analysis import number_format
 from analysis.figures.measured import Measure, measure_of, measured_runs
 from analysis.findings.study import Findings
 from analysis.report.breadth import many_arms
 from analysis.statistics.effects import alias_words
 from analysis.statistics.ranking import ranking
+from analysis.wording import number_format
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import number_format
 from analysis.plan import Plan
 from analysis.reading.frames import parsed_json
 from analysis.report.training_words import is_augmented, is_shuffled
+from analysis.wording import number_format
 
 _SAME = "same"
 _PACKAGE = "aim-ablations"

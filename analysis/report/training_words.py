@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.plan import Plan
+from analysis.wording import number_format
 
 _TECHNICAL = frozenset({"name", "learning_rate", "epsilon_on", "fused"})
 """Options of an optimizer that its clause leaves out: what stands elsewhere, and how it is computed."""

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from aimlib.errors import UsageError
-from analysis import number_format
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import Interval
 from analysis.statistics.pooling import Heterogeneity, Pooled, difference
+from analysis.wording import number_format
 
 _TYPES = {
     **dict.fromkeys(("study", "name"), "str"),

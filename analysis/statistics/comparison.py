@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST
@@ -23,6 +22,7 @@ from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
 from analysis.statistics.verdict import OPEN, Verdict, decide
 from analysis.statistics.withholding import Reason
+from analysis.wording import number_format
 
 PROXY = "Proxy: does not test the claim. "
 UNBOUNDED = "no bounded interval yet"

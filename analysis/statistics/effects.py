@@ -23,9 +23,9 @@ import pandas as pd
 from scipy import stats
 
 from aimlib.errors import counted
-from analysis.number_format import listing
 from analysis.statistics.aliases import Model
 from analysis.statistics.interval import t_interval, t_p_value
+from analysis.wording.number_format import listing
 
 _NAMED = 3
 """Number of aliases that a sentence names."""

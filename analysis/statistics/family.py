@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from aimlib.errors import renamed, warn_renamed
-from analysis import number_format
 from analysis.plan import Plan
 from analysis.procedures import FIRST
 from analysis.statistics.comparison import Comparison, compare_arms, ordered_pairs, sequential_p
@@ -20,6 +19,7 @@ from analysis.statistics.outcomes import outcomes
 from analysis.statistics.planned import FamilyName, planned_pairs, primary_arms
 from analysis.statistics.sensitivity import readings
 from analysis.statistics.withholding import reasons
+from analysis.wording import number_format
 
 
 @dataclass(frozen=True)

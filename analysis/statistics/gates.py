@@ -8,7 +8,7 @@ from typing import Literal
 from analysis.plan import Arm, Plan
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.planned import CONTROLS, controls
-from analysis.wording import MEMORY, beginning, question, required_roles
+from analysis.wording.study_words import MEMORY, beginning, question, required_roles
 
 State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
 

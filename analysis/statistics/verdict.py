@@ -17,10 +17,10 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from analysis import number_format
 from analysis.looks import FEWEST_PAIRS
 from analysis.procedures import FIRST, LATEST
 from analysis.statistics.interval import IDENTICAL
+from analysis.wording import number_format
 
 Kind = Literal[
     "identical",

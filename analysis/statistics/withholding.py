@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import number_format
 from analysis.procedures import FIRST
 from analysis.statistics.outcomes import JUDGED, baseline_trains
+from analysis.wording import number_format
 
 FLOOR = 3
 """Multiple of the best constant answer's accuracy below which, in the scope of a claim, an arm has hardly trained."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from analysis import number_format
 from analysis.findings.searches import read_ranking
 from analysis.findings.study import Findings
 from analysis.report.tables import Table
 from analysis.statistics.attribution import interactions, table_of
 from analysis.statistics.searches import winners
+from analysis.wording import number_format
 
 
 def attribution(findings: Findings) -> Table | None:

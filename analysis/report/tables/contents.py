@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.primary_measure import PrimaryMeasure
 from analysis.report.breadth import KEPT, gated_arms, many_arms, shown_arms, shown_comparisons
@@ -19,7 +18,8 @@ from analysis.report.tables.pairing import by_source, pairing
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
 from analysis.report.tables.sweep import main_effects, ranked, two_way
 from analysis.statistics import Comparison
-from analysis.wording import what
+from analysis.wording import number_format
+from analysis.wording.study_words import what
 
 _SEEDS_ACROSS = 12
 

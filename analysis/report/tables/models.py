@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import number_format
 from analysis.reading.frames import parsed_json
 from analysis.report.tables import Table
+from analysis.wording import number_format
 
 _SIZES = {"parameters": "Parameters", "trainable_parameters": "Trainable", "multiply_adds": "Multiply-adds"}
 _MEMORY = {"memory_values": "Memory values", "memory_degrees_of_freedom": "Degrees of freedom"}

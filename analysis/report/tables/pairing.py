@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.report.tables import Table
 from analysis.statistics.pairing_gain import Pairing
 from analysis.statistics.variance_sources import WIDEST, SourceVariance, Variances, enough_seeds, source_name
+from analysis.wording import number_format
 
 
 def pairing(findings: Findings) -> Table | None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.procedures import FIRST
 from analysis.report.tables import Table
-from analysis.wording import LARGEST_SHARE
+from analysis.wording import number_format
+from analysis.wording.study_words import LARGEST_SHARE
 
 
 def outcomes(findings: Findings) -> Table:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import number_format
 from analysis.report.sweeps import Sweep
 from analysis.report.tables import Table
+from analysis.wording import number_format
 
 _FIRST, _LAST = 20, 5
 _STRONGEST = 12

@@ -10,7 +10,7 @@ from in_process import ablate
 
 import ablations
 from ablations.sessions import launch
-from analysis.number_format import significant
+from analysis.wording.number_format import significant
 
 Study = Callable[..., Path]
 

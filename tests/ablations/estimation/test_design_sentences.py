@@ -10,8 +10,8 @@ from scipy import stats
 from ablations.estimation import design
 from ablations.planning import plan as planning
 from ablations.spec.study import read_study
-from analysis.number_format import significant
 from analysis.statistics.variance_sources import ratio_interval, uncorrelated_ratio
+from analysis.wording.number_format import significant
 
 
 def sentences(*overrides: str) -> list[str]:

@@ -18,7 +18,7 @@ from ablations.spec.study import StudySpec, read_study
 from aimlib.config import EarlyStoppingConfig, ModelConfig, TrainingConfig
 from aimlib.errors import UsageError
 from aimlib.registry import DISTRIBUTION, FAMILIES
-from analysis import number_format
+from analysis.wording import number_format
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "study-keys.md"

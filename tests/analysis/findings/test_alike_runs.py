@@ -133,7 +133,7 @@ def test_what_is_trivially_lower_is_trivially_worse_where_lower_is_better():
 
 
 def test_seeds_are_listed_shortly():
-    from analysis import number_format
+    from analysis.wording import number_format
 
     assert number_format.seeds([3]) == "seed 3"
     assert number_format.seeds([3, 4]) == "seeds 3 and 4"

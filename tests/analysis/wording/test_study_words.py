@@ -12,7 +12,7 @@ from own_question import FIXED, OWN, WHAT, WIDER, arms
 
 import analysis
 from analysis.report.content import compose
-from analysis.wording import question
+from analysis.wording.study_words import question
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 MEMORY = re.compile(r"\bAiM\b|\baim\b|\bmemor(y|ies)\b|Keras", re.IGNORECASE)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import number_format
+from analysis.wording import number_format
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The words of figures, tables and sentences: how numbers are written, and what a study calls its treatment."""
