@@ -73,7 +73,7 @@ MODULES = (
     "ablations.trackers",
 )
 """What the documentation tells users and plugin authors to import."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_PASSING = re.compile(r" at 0x[0-9a-f]+|, ascii_only=None")  # addresses, and what only new versions of pydantic write
 
 
 def command_line() -> str:
@@ -162,7 +162,7 @@ def _attribute(name: str, value: Any) -> str:
 
 def _signature(value: Any) -> str:
     try:
-        return _ADDRESS.sub("", str(inspect.signature(value)))
+        return _PASSING.sub("", str(inspect.signature(value)))
     except (TypeError, ValueError):
         return "(...)"
 

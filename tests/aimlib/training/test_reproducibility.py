@@ -246,6 +246,16 @@ def test_within_a_run() -> None:
         assert not torch.backends.cudnn.allow_tf32
 
 
+def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.7 and 2.8 fail to tell the default after it was set to none, as it is at the end of every run."""
+    torch.set_default_device(None)
+    context: Any = torch._GLOBAL_DEVICE_CONTEXT
+    monkeypatch.setattr(torch, "get_default_device", lambda: context.device_context.device)
+    with reproducible(threads=None, tf32=False):
+        assert torch.empty(1).device.type == "cpu"
+    assert torch.empty(1).device.type == "cpu"
+
+
 @pytest.mark.parametrize("processes", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_products_of_matrices_do_not_depend_on_the_process(processes: int) -> None:
     """By default, rounding in MKL depends on the addresses of matrices, as in the gradient of a convolution."""
