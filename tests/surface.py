@@ -162,7 +162,8 @@ def _attribute(name: str, value: Any) -> str:
 
 def _signature(value: Any) -> str:
     try:
-        return _PASSING.sub("", str(inspect.signature(value)))
+        signature = str(inspect.signature(value)).replace("_PydanticGeneralMetadata(allow_inf", "AllowInfNan(allow_inf")
+        return _PASSING.sub("", signature)  # as 2.12 of pydantic names it
     except (TypeError, ValueError):
         return "(...)"
 
