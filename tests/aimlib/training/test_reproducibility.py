@@ -91,7 +91,7 @@ def state() -> dict[str, Any]:
     torch.autocast_decrement_nesting()
     return {
         "dtype": str(torch.get_default_dtype()),
-        "device": str(torch.get_default_device()),
+        "device": str(torch.empty(0).device),
         "matmul": torch.get_float32_matmul_precision(),
         "tf32": (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32),
         "precision": [operation.fp32_precision for operation in operations],
