@@ -50,7 +50,7 @@ SAMPLERS: dict[str, Any] = {
 PRUNERS: dict[str, Any] = {
     "median": {"name": "median", "n_startup_trials": 2},
     "percentile": {"name": "percentile", "percentile": 50.0, "n_startup_trials": 1},
-    "threshold": {"name": "threshold", "lower": 0.5},
+    "threshold": {"name": "threshold", "lower": 0.3},
     "patient": {"name": "patient", "patience": 0},
     "successive_halving": {"name": "successive_halving", "reduction_factor": 2},
     "hyperband": {"name": "hyperband", "reduction_factor": 2},
