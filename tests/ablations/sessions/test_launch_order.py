@@ -120,6 +120,6 @@ def test_a_stored_study_keeps_the_names_that_an_earlier_rule_gave_its_arms(tmp_p
     assert (again.computed, again.settled_before) == (0, first.computed)
     now = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert now.pop("checksum")
-    assert now == earlier
+    assert now == earlier | {"schema_version": 3}
     assert "arm 'aim+sharp' keeps its stored name; it means sharp=off" in said.getvalue()
     assert set(analysis.load(out).runs["arm"]) == {"baseline", "aim", "aim+sharp"}
