@@ -269,7 +269,10 @@ def _update(digest: Any, values: pa.Array, types: Any) -> None:
     elif types.is_boolean(kind):
         digest.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
     else:  # numbers and times of one width
-        width = kind.bit_width // 8
+        try:
+            width = kind.bit_width // 8
+        except ValueError as error:  # a damaged schema turns text into bytes, for example
+            raise Damaged(f"a column has values of the type {kind}, which is never written") from error
         digest.update(np.frombuffer(values.buffers()[1], np.uint8, width * len(values), width * values.offset))
 
 
