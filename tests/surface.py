@@ -73,7 +73,7 @@ MODULES = (
     "ablations.trackers",
 )
 """What the documentation tells users and plugin authors to import."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_PASSING = re.compile(r" at 0x[0-9a-f]+|, ascii_only=None")  # addresses, and what only new versions of pydantic write
 
 
 def command_line() -> str:
@@ -162,7 +162,8 @@ def _attribute(name: str, value: Any) -> str:
 
 def _signature(value: Any) -> str:
     try:
-        return _ADDRESS.sub("", str(inspect.signature(value)))
+        signature = str(inspect.signature(value)).replace("_PydanticGeneralMetadata(allow_inf", "AllowInfNan(allow_inf")
+        return _PASSING.sub("", signature)  # as 2.12 of pydantic names it
     except (TypeError, ValueError):
         return "(...)"
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
@@ -99,3 +100,14 @@ def test_the_lock_has_a_hash_for_every_file_and_the_versions_of_the_constraints(
         "wandb",
     }
     assert {name: locked[name] for name in names if name in locked} == {n: v for n, v in names.items() if n in locked}
+
+
+def test_the_hooks_of_a_commit_are_the_checks_and_fetch_nothing() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [each["repo"] for each in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    called = {hook["entry"].partition(" -")[0] for hook in hooks}
+    assert called == {re.sub(r" --?\w+| \.$", "", line) for line in checks(Path(".venv"))[:4]}
+    configures = [hook["id"] for hook in hooks if re.search(hook["files"], "pyproject.toml")]
+    assert configures == ["lint", "types", "contracts"]

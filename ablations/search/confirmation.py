@@ -48,13 +48,13 @@ def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) ->
     if spec.confirm == "in_place":
         taken = _fixed(study, spec)
         for arm in spec.arms:
-            winner = _first(best[arm], taken, arm, study)
+            winner = _first(best[arm], taken, arm, study, trials)
             taken.add(winner.identity)
             arms[arm] = replaced(study.spec.arms[arm], winner.document)
             places[winner.name] = arm
     else:
         for arm in spec.arms:
-            _first(best[arm], set(), arm, study)
+            _first(best[arm], set(), arm, study, trials)
     taken = _identities(study, arms)
     for arm in spec.arms:
         others = [trial for trial in best[arm] if trial.identity not in taken][: spec.top]
@@ -65,7 +65,7 @@ def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) ->
     return Confirmation(_document(study.spec, arms), places)
 
 
-def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile) -> Trial:
+def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile, trials: Sequence[Trial]) -> Trial:
     for trial in best:
         if trial.identity not in taken:
             return trial
@@ -74,10 +74,11 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile) -
             f"{study.where}: search: all that was found for arm {arm!r} equals another arm of the study; search more "
             f"widely, or remove that arm"
         )
-    raise UsageError(
-        f"{study.where}: search: arm {arm!r} has no trial with a result; the screening's directory shows why its runs "
-        f"failed"
-    )
+    states = {trial.outcome.state for trial in trials if trial.arm == arm}
+    why = "the screening's directory shows why its runs failed"
+    if states == {"pruned"}:
+        why = "the pruner stopped all of them; let search.pruner stop fewer, and give another --out"
+    raise UsageError(f"{study.where}: search: arm {arm!r} has no trial with a result; {why}")
 
 
 def _fixed(study: StudyFile, spec: SearchSpec) -> set[str]:

@@ -44,6 +44,7 @@ from aimlib.records.checksums import (
     check_identities,
     document_is_intact,
     has_checksums,
+    plan_damage,
     verified,
     verified_group,
 )
@@ -239,6 +240,8 @@ def _document(folder: Folder, name: str) -> _Intact:
     if name == ANALYSIS_PLAN:
         _check_frozen(document)
         return _Intact(sealed=True)
+    if (name == STUDY_FILE or name.startswith(PLANS)) and (why := plan_damage(document)):
+        raise Damaged(why)
     intact = document_is_intact(document)
     if intact is False:
         raise Damaged("its checksum does not match its content")
@@ -340,7 +343,7 @@ def refuse_newer(folder: Folder) -> None:
         document = json.loads(folder.read(STUDY_FILE) or b"{}")
     except (ValueError, RecursionError):
         return
-    if isinstance(document, dict) and document_is_intact(document) is not False:
+    if isinstance(document, dict) and not plan_damage(document):
         version = document.get("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:
             from ablations.store.parquet_files import check_version  # noqa: PLC0415

@@ -12,7 +12,7 @@ from ablations.store import parquet_files
 from ablations.store.folder import Folder
 from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
-from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_is_intact
+from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, plan_damage
 
 _VERSION = "schema_version"
 REMEDY = f"restore the newest of {PLANS}/*.json under this name"
@@ -55,8 +55,8 @@ def read(folder: Folder) -> dict[str, Any] | None:
     plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
         raise StoreError(f"{path}: is not the plan of a study; {REMEDY}")
-    if document_is_intact(plan) is False:
-        raise StoreError(f"{path}: is damaged: its checksum does not match its content; {REMEDY}")
+    if why := plan_damage(plan):
+        raise StoreError(f"{path}: is damaged: {why}; {REMEDY}")
     plan.pop(DOCUMENT_KEY, None)
     parquet_files.check_version(path, plan.pop(_VERSION, None), plan.get("package_version"))
     return cast("dict[str, Any]", plan)

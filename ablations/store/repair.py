@@ -27,7 +27,7 @@ from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
 from aimlib.paths import Place, make_folder, place
 from aimlib.records import ANALYSIS_PLAN, LOCKS, PLANS, SEGMENTS, STUDY_FILE, write_groups
-from aimlib.records.checksums import document_is_intact
+from aimlib.records.checksums import plan_damage
 from aimlib.records.ledger import Ledger
 
 DAMAGED = "damaged"
@@ -159,4 +159,4 @@ def _is_intact(content: bytes) -> bool:
         document: Any = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and document_is_intact(document) is not False
+    return isinstance(document, dict) and not plan_damage(document)

@@ -60,7 +60,7 @@ class TorchvisionBackbone(Backbone):
         except NotImplementedError:  # regnet computes its widths with tensors, which have no values on the meta device
             with torch.device("cpu"):
                 network = torchvision.models.get_model(name, **options)
-            network.to(torch.get_default_device())
+            network.to(torch.empty(0).device)  # get_default_device of torch 2.7 does not know of `with`
         if shape.channels != 3:
             _take_channels(network, shape.channels)
         leave_out_idle_pooling(network)

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from aimlib.records.files import SCHEMA_VERSION, WITH_CHECKSUMS
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -100,6 +102,16 @@ def document_is_intact(document: Mapping[str, Any]) -> bool | None:
     """Return whether a JSON document matches its checksum; None if it has none."""
     stored = document.get(DOCUMENT_KEY)
     return None if stored is None else bool(stored == document_checksum(document))
+
+
+def plan_damage(plan: Mapping[str, Any]) -> str:
+    """Return why a stored plan is not as it was written; empty if it is, or has no checksum as in earlier versions."""
+    version = plan.get("schema_version")
+    if document_is_intact(plan) is False:
+        return "its checksum does not match its content"
+    if DOCUMENT_KEY not in plan and isinstance(version, int) and WITH_CHECKSUMS <= version <= SCHEMA_VERSION:
+        return "its checksum is missing"
+    return ""
 
 
 def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +269,10 @@ def _update(digest: Any, values: pa.Array, types: Any) -> None:
     elif types.is_boolean(kind):
         digest.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
     else:  # numbers and times of one width
-        width = kind.bit_width // 8
+        try:
+            width = kind.bit_width // 8
+        except ValueError as error:  # a damaged schema turns text into bytes, for example
+            raise Damaged(f"a column has values of the type {kind}, which is never written") from error
         digest.update(np.frombuffer(values.buffers()[1], np.uint8, width * len(values), width * values.offset))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.backends.opt_einsum  # torch 2.7 imports it only when something is contracted
 
 
 class Setting(NamedTuple):

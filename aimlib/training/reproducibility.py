@@ -100,7 +100,7 @@ def _settings(threads: int | None) -> Iterator[Setting]:
     )
     yield Setting(torch.get_num_threads, torch.set_num_threads, threads or torch.get_num_threads())
     yield Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-    yield Setting(torch.get_default_device, _set_default_device, torch.device("cpu"))
+    yield Setting(_default_device, _set_default_device, torch.device("cpu"))
     yield Setting(torch.is_grad_enabled, torch.set_grad_enabled, True)
     yield Setting(
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
@@ -114,6 +114,13 @@ def _settings(threads: int | None) -> Iterator[Setting]:
         yield _autocast(kind)
     # Filling is one more pass over every activation. Nothing reads the filled values; a test compares.
     yield flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
+
+
+def _default_device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # of torch 2.7 and 2.8, once a default was set to None
+        return torch.empty(0).device
 
 
 def _set_default_device(device: torch.device) -> None:

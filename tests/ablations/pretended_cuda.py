@@ -128,6 +128,8 @@ def _on_cpu(value: Any) -> Any:
 
 def accelerator_error(code: int, text: str) -> BaseException:
     """Return the error that torch raises for a value of ``cudaError_t``."""
-    error = torch.AcceleratorError(f"CUDA error: {text}\nCUDA kernel errors might be asynchronously reported ...")
-    error.error_code = code  # type: ignore[attr-defined]
+    kind = getattr(torch, "AcceleratorError", RuntimeError)  # before torch 2.8 there is only the text
+    error: BaseException = kind(f"CUDA error: {text}\nCUDA kernel errors might be asynchronously reported ...")
+    if kind is not RuntimeError:
+        error.error_code = code  # type: ignore[attr-defined]
     return error

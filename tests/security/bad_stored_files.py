@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ def plan(**changes: object) -> Callable[[Victim, pytest.MonkeyPatch], object]:
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         document = victim.plan() | changes
         document = {key: value for key, value in document.items() if value is not None}
-        victim.plant("study.json", json.dumps(document))
+        victim.plant_plan(document)
 
     return arrange
 
@@ -35,7 +34,7 @@ def part(holder: str, key: str, value: object) -> Callable[[Victim, pytest.Monke
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         document = victim.plan()
         document[holder][0][key] = value
-        victim.plant("study.json", json.dumps(document))
+        victim.plant_plan(document)
 
     return arrange
 

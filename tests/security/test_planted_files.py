@@ -342,7 +342,7 @@ def test_aliases_that_multiply_are_refused_at_once(victim: Victim) -> None:
 def test_the_claim_that_a_planted_plan_names_executes_nothing(victim: Victim) -> None:
     claim = victim.plant("claim.yaml", f"!!python/object/apply:os.makedirs [{victim.sentinel}]")
     document = victim.plan()
-    victim.plant("study.json", json.dumps(document | {"claim": str(claim)}))
+    victim.plant_plan(document | {"claim": str(claim)})
     said = victim.read()
     assert any(str(claim) in message for message in said.values())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -31,8 +30,8 @@ def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
     for run in document["runs"]:
         run["arm"] = new if run["arm"] == old else run["arm"]
     for path in (victim.directory / "plans").glob("*.json"):
-        victim.plant(f"plans/{path.name}", json.dumps(document))
-    return victim.plant("study.json", json.dumps(document))
+        victim.plant_plan(document, f"plans/{path.name}")
+    return victim.plant_plan(document)
 
 
 def renamed(victim: Victim, old: str, new: str) -> None:
@@ -95,7 +94,7 @@ def test_run_ids_that_are_none_lead_nowhere(victim: Victim, run_id: str) -> None
 
     document = victim.plan()
     document["runs"][0]["run_id"] = run_id
-    victim.plant("study.json", json.dumps(document))
+    victim.plant_plan(document)
     victim.read(report=False)
     store = ResultStore(victim.directory)
     for use in (store.lock_run, store.holder, store.checkpoint_directory, store.discard_checkpoint):

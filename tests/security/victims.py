@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from aimlib.records.checksums import with_checksum
+
 STUDY: dict[str, Any] = {
     "name": "planted",
     "base": {
@@ -87,6 +89,10 @@ class Victim:
         document: dict[str, Any] = json.loads((self.directory / "study.json").read_text())
         del document["checksum"]
         return document
+
+    def plant_plan(self, document: dict[str, Any], name: str = "study.json") -> Path:
+        """Plant a plan with the checksum that it should have."""
+        return self.plant(name, json.dumps(with_checksum(document)))
 
     def state(self) -> dict[str, bytes | str | None]:
         """Return everything below the folder but the study directory."""

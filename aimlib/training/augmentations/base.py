@@ -108,6 +108,8 @@ class TorchvisionAugmentation(Augmentation):
     def arguments(self) -> dict[str, Any]:
         """Return torchvision's arguments."""
         given = {name: getattr(self.config, name) for name in type(self.config).model_fields}
+        if "interpolation" in given:
+            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # torchvision 0.22 takes no names
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def augment(self, image_CHW: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ablations.search.samplers import Sampler
 from ablations.sessions import screening
 from ablations.spec.search_families import FAMILIES, pruners, samplers
 from ablations.spec.study import read_study
-from aimlib.errors import ConfigError, StoreError
+from aimlib.errors import ConfigError, StoreError, UsageError
 
 StudyMaker = Callable[..., Path]
 RATE = "training.optimizer.learning_rate"
@@ -50,7 +50,7 @@ SAMPLERS: dict[str, Any] = {
 PRUNERS: dict[str, Any] = {
     "median": {"name": "median", "n_startup_trials": 2},
     "percentile": {"name": "percentile", "percentile": 50.0, "n_startup_trials": 1},
-    "threshold": {"name": "threshold", "lower": 0.5},
+    "threshold": {"name": "threshold", "lower": 0.3},
     "patient": {"name": "patient", "patience": 0},
     "successive_halving": {"name": "successive_halving", "reduction_factor": 2},
     "hyperband": {"name": "hyperband", "reduction_factor": 2},
@@ -145,6 +145,13 @@ def test_a_killed_search_stops_the_same_trials_with_every_pruner(study: StudyMak
     assert {trial.outcome.state for trial in whole.trials} == {"complete", "pruned"}, "it stops some, and not all"
     same(interrupted(path, tmp_path / "broken", (7, 9, 3), reverse=True, curve=curve), whole)
     assert ledger(tmp_path / "broken") == ledger(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("_without_networks")
+def test_a_pruner_that_stops_every_trial_is_named(study: StudyMaker, tmp_path: Path) -> None:
+    search = {**SEARCH, **NUMBERS, "sampler": "random", "pruner": {"name": "threshold", "lower": 0.99}}
+    with pytest.raises(UsageError, match=r"'aim' has no trial with a result; the pruner stopped all .* search\.pruner"):
+        searched(study({"search": search}), tmp_path / "out", FakeLauncher(curve=crossing_curve))
 
 
 def test_a_patient_pruner_has_the_rungs_of_the_one_that_it_wraps() -> None:

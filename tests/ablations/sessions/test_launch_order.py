@@ -113,13 +113,13 @@ def test_a_stored_study_keeps_the_names_that_an_earlier_rule_gave_its_arms(tmp_p
     stored = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert [arm["name"] for arm in stored["arms"]] == ["baseline", "aim", "aim[sharp=off]"]
     text = (out / "study.json").read_text(encoding="utf-8").replace("aim[sharp=off]", "aim+sharp")
-    earlier = {key: value for key, value in json.loads(text).items() if key != "checksum"}
+    earlier = {key: value for key, value in json.loads(text).items() if key != "checksum"} | {"schema_version": 2}
     (out / "study.json").write_text(json.dumps(earlier), encoding="utf-8")
     said = io.StringIO()
     again = run(path, out, executor="inline", console=Console(file=said, width=200))
     assert (again.computed, again.settled_before) == (0, first.computed)
     now = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert now.pop("checksum")
-    assert now == earlier
+    assert now == earlier | {"schema_version": 3}
     assert "arm 'aim+sharp' keeps its stored name; it means sharp=off" in said.getvalue()
     assert set(analysis.load(out).runs["arm"]) == {"baseline", "aim", "aim+sharp"}

@@ -168,6 +168,19 @@ def test_a_damaged_current_plan_is_replaced_by_the_newest(copy: Path) -> None:
     assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
 
 
+def test_a_plan_whose_checksum_is_damaged_beyond_recognition_is_replaced(copy: Path) -> None:
+    path = copy / STUDY_FILE
+    path.write_bytes(path.read_bytes().replace(b'"checksum"', b'"chexksum"'))
+    with pytest.raises(
+        StoreError, match=r"study\.json: is damaged: its checksum is missing; restore the newest of plans"
+    ):
+        ResultStore(copy).read_plan()
+    (line,) = repair(copy)
+    assert "study.json is damaged (its checksum is missing)" in line
+    assert line.endswith("; replaced by plans/001.json")
+    assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
+
+
 def test_the_frozen_analysis_plan_is_named_and_stays(copy: Path) -> None:
     document = {"schema_version": 2, "frozen_at": "2026", "runs_before": 0, "sha256": "0" * 64, "content": {}}
     path = copy / "analysis_plan.json"

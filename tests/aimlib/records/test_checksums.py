@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimlib.records import write_groups
-from aimlib.records.checksums import Damaged, SealedWriter, checksums, has_checksums, is_intact, verified
+from aimlib.records.checksums import Damaged, SealedWriter, add_checksums, checksums, has_checksums, is_intact, verified
 
 VALUES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "text": (pa.string(), st.text(max_size=5)),
@@ -104,6 +104,24 @@ def test_an_edited_value_and_a_lacking_group_are_found(tmp_path: Path) -> None:
         writer.add_key_value_metadata(kept)
     with pq.ParquetFile(path) as file:
         assert next(verified(file, ["y"])).column("y").to_pylist() == ["a", "b", "c"], "what is not read is not checked"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([b"a", b"b"]), pa.array([{"n": 1}, {"n": 2}]), pa.array([[b"a"], []])],
+    ids=["binary", "struct", "list of binary"],
+)
+def test_a_column_of_a_type_that_is_never_written_is_damage(tmp_path: Path, values: pa.Array) -> None:
+    """Damage to a schema turns text into bytes."""
+    path, found = tmp_path / "a.parquet", pa.table({"a": values})
+    with pq.ParquetWriter(path, found.schema) as writer:
+        writer.write_table(found)
+        add_checksums(writer, [checksums(pa.table({"a": ["a", "b"]}))])
+    with (
+        pq.ParquetFile(path) as file,
+        pytest.raises(Damaged, match=r"a column has values of the type .* never written"),
+    ):
+        list(verified(file, ["a"]))
 
 
 def test_a_file_of_an_earlier_version_has_none_and_is_read(tmp_path: Path) -> None:

@@ -190,8 +190,8 @@ def cuda_errors() -> Iterator[tuple[int, str]]:
 def test_codes_and_texts_agree_for_all_errors_of_cuda(cuda: PretendedCuda) -> None:
     """Torch before 2.8, Triton and the driver give the text alone."""
     errors = dict(cuda_errors())
-    if not errors:
-        pytest.skip("this torch has no CUDA")
+    if not errors or not hasattr(torch, "AcceleratorError"):
+        pytest.skip("this torch has no CUDA, or its errors have no codes")
     for code, text in errors.items():
         by_code = kind(accelerator_error(code, "x"))
         assert kind(accelerator_error(code, text)) == by_code, text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import quick
 
+from aimlib.training import library_settings
 from aimlib.training.library_settings import _DEFAULTS
 from aimlib.training.reproducibility import reproducible
 
@@ -58,6 +60,21 @@ def test_every_setting_of_torch_is_known() -> None:
     found = {name for name in dir(C) if ABOUT_KERNELS.search(name)}
     assert found - {setter for _, setter, _ in _DEFAULTS} - set(ELSEWHERE) == set()
     assert len(found) > 20
+
+
+def test_a_torch_that_imports_less_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`import torch` of version 2.7 leaves `torch.backends.opt_einsum` out."""
+    for module in (torch.backends, getattr(torch.backends, "m", None)):  # torch puts an object before the module
+        monkeypatch.delattr(module, "opt_einsum", raising=False)
+    assert not hasattr(torch.backends, "opt_einsum")
+    monkeypatch.delitem(sys.modules, "torch.backends.opt_einsum")
+    spec = importlib.util.spec_from_file_location("settings_again", library_settings.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    wanted = [setting.wanted for setting in library_settings.kernel_settings()]
+    assert [setting.wanted for setting in again.kernel_settings()] == wanted
 
 
 def test_every_operation_of_torch_is_known() -> None:

@@ -91,7 +91,7 @@ def state() -> dict[str, Any]:
     torch.autocast_decrement_nesting()
     return {
         "dtype": str(torch.get_default_dtype()),
-        "device": str(torch.get_default_device()),
+        "device": str(torch.empty(0).device),
         "matmul": torch.get_float32_matmul_precision(),
         "tf32": (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32),
         "precision": [operation.fp32_precision for operation in operations],
@@ -244,6 +244,16 @@ def test_within_a_run() -> None:
     with reproducible(threads=None, tf32=False):
         assert not torch.backends.cuda.matmul.allow_tf32
         assert not torch.backends.cudnn.allow_tf32
+
+
+def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.7 and 2.8 fail to tell the default after it was set to none, as it is at the end of every run."""
+    torch.set_default_device(None)
+    context: Any = torch._GLOBAL_DEVICE_CONTEXT
+    monkeypatch.setattr(torch, "get_default_device", lambda: context.device_context.device)
+    with reproducible(threads=None, tf32=False):
+        assert torch.empty(1).device.type == "cpu"
+    assert torch.empty(1).device.type == "cpu"
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(6, marks=pytest.mark.slow)])

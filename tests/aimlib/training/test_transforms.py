@@ -38,6 +38,10 @@ def stored(image: int, data: DataSet | None = None) -> Tensor:
     return torch.from_numpy((data or data_set(channels=3)).train.pixels[image]).permute(2, 0, 1)
 
 
+def _interpolates(name: str) -> bool:
+    return "interpolation" in augmentations.get(name).Config.model_fields
+
+
 @pytest.mark.parametrize(
     ("options", "theirs"),
     [
@@ -54,6 +58,14 @@ def test_an_image_is_changed_as_torchvision_changes_it_in_the_stream_of_the_imag
     for place, image in enumerate((3, 1, 4)):
         torch.manual_seed(seed_for(0, "transforms", f"{options['name']} 1", 2, image))
         assert torch.equal(found[place], theirs(stored(image)).float())
+
+
+@pytest.mark.parametrize("name", [name for name in augmentations.names() if _interpolates(name)])
+def test_torchvision_gets_its_own_type_of_interpolation(name: str) -> None:
+    """Version 0.22 refuses the names, which newer ones accept."""
+    kind: Any = augmentations.get(name)
+    given = kind(kind.Config(interpolation="bilinear"), ImageShape(3, 8, 8, 2)).arguments()
+    assert given["interpolation"] is v2.InterpolationMode.BILINEAR
 
 
 def test_erasing_comes_after_the_scaling() -> None:
