@@ -255,7 +255,7 @@ def test_what_is_no_study_directory_is_refused(tmp_path):
         analysis.load(tmp_path)
 
 
-def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study, tmp_path):
+def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study):
     study = make_study()
     with pytest.raises(
         StoreError, match=rf"missing; give the .* wrote, such as one of the studies in it: {study.name}$"
@@ -266,7 +266,7 @@ def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study, tmp_p
     ):
         analysis.load(study.with_name(f"{study.name}s"))
     with pytest.raises(StoreError, match=r"study\.json is missing, because this is no directory; give the directory"):
-        analysis.load(study / "mark")
+        analysis.load(study / "study.json")
 
 
 def test_a_new_study_has_only_a_plan(make_study):
