@@ -296,7 +296,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
         if not key or not equals:
             raise UsageError(f"--set {pair}: no key with a value; give KEY=VALUE, e.g. --set size=64")
         *above, last = key.split(".")
-        inner = settings
+        inner: Any = settings
         for each in above:
             inner = inner.setdefault(each, {}) if isinstance(inner, dict) else inner
         if not isinstance(inner, dict) or last in inner:

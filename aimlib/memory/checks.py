@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from aimlib.errors import PluginError
 from aimlib.memory.attach import AimNetwork
 from aimlib.memory.sources.base import MemoryConfig
-from aimlib.registry import memories, updates
+from aimlib.registry import Registry, memories, updates
 from aimlib.shapes import quick_batch_norm
+from aimlib.updates.base import MemoryUpdate
 
 _IMAGES = 2
 
@@ -26,10 +27,11 @@ def refuse_wrong_memory(network: AimNetwork, input_shape: tuple[int, int, int]) 
     PluginError: a source or an update returns no memory of the configured size, or `degrees_of_freedom` is no integer.
     """
     size = network.source.config
+    parts: list[tuple[Registry, nn.Module, str]] = [(memories, each, each.config.name) for each in network.sources()]
+    parts += [(updates, each, each.config.name) for each in cast("Iterable[MemoryUpdate]", network.updates.children())]
     watched = {
-        module: f"{registry.described(module.config.name)}: forward()"
-        for registry, modules in ((memories, network.sources()), (updates, network.updates.children()))
-        for module in modules
+        module: f"{registry.described(name)}: forward()"
+        for registry, module, name in parts
         if not type(module).__module__.startswith("aimlib.")
     }
     if not watched:
