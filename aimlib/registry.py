@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from aimlib import signatures
 from aimlib.component import ComponentConfig, Dimension, Frozen
 from aimlib.errors import ConfigError, PluginError, text_of, unknown_name
 
@@ -157,6 +158,8 @@ class Registry:
         where = self._described(name, cls, place)
         self._refuse_other_base(where, cls)
         self._refuse_lacking(where, cls)
+        for problem in signatures.problems(cls):
+            raise PluginError(f"{where}: {problem}")
         given: Any = getattr(cls, "Config", ComponentConfig)
         if not (isinstance(given, type) and issubclass(given, ComponentConfig)):
             raise PluginError(
@@ -232,9 +235,11 @@ class Registry:
         base = next((getattr(each, method) for each in cls.__mro__ if method in vars(each)), None)
         if base is None and self._bases:
             base = getattr(self._base()[1], method, None)
+        if isinstance(base, property):
+            return f"@property` and `def {method}(self):"
         if base is None or not callable(base):
             return f"def {method}(self, ...):"
-        return f"def {method}({', '.join(map(_parameter, inspect.signature(base).parameters.values()))}):"
+        return f"def {method}({', '.join(map(signatures.parameter, inspect.signature(base).parameters.values()))}):"
 
     def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
         """Note whether the initial values that the class sets up itself are kept.
@@ -357,11 +362,6 @@ class Registry:
 
 def _full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _parameter(parameter: inspect.Parameter) -> str:
-    """Return a parameter as it is written, without its type."""
-    return str(parameter.replace(annotation=inspect.Parameter.empty))
 
 
 @cache

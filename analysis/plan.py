@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from aimlib.errors import StoreError
+from aimlib.errors import StoreError, did_you_mean
 from aimlib.paths import Place, read_file
 from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
@@ -96,13 +97,32 @@ class Plan:
         return {arm.name: arm for arm in self.arms}[name]
 
 
+_WRITTEN = "give the directory that `ablate run` wrote"
+_NAMED = 6
+"""Studies that a message names."""
+
+
+def _no_study(directory: Place) -> str:
+    """Return what is wrong with a place that has no plan, and what to give in its place."""
+    if not isinstance(directory, Path):
+        return f"{STUDY_FILE} is missing; {_WRITTEN}"
+    if directory.is_dir():
+        inside = sorted(path.parent.name for path in directory.glob(f"*/{STUDY_FILE}"))
+        named = ", ".join(inside[:_NAMED]) + (", ..." if len(inside) > _NAMED else "")
+        return f"{STUDY_FILE} is missing; {_WRITTEN}{f', such as one of the studies in it: {named}' if inside else ''}"
+    if directory.exists():
+        return f"{STUDY_FILE} is missing, because this is no directory; {_WRITTEN}"
+    near = did_you_mean(directory.name, (path.parent.name for path in directory.parent.glob(f"*/{STUDY_FILE}")))
+    return f"{STUDY_FILE} is missing, because there is no such directory; {near}{_WRITTEN}"
+
+
 def read_plan(directory: Place) -> Plan:
     """Return the plan of a study directory; StoreError names the file and what to do."""
     path = directory / STUDY_FILE
     try:
         document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` wrote") from None
+        raise StoreError(f"{directory}: {_no_study(directory)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as JSON ({error}); restore the file or run the study again") from None
     return plan_from(document, path)

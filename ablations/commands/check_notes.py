@@ -169,11 +169,28 @@ def _seeds(plan: Plan) -> Iterable[str]:
         )
 
 
+_SEVERAL = "control", "other"
+"""Roles that several arms may have."""
+
+
 def _roles(plan: Plan) -> Iterable[str]:
     roles = {arm.role for arm in plan.arms}
+    if len(plan.arms) == 1:
+        yield "the study has one arm, so there is nothing to compare, and no verdict; add an arm under arms"
+        return
     for role, name in (("baseline", "baseline"), ("aim", "treatment")):
         if role not in roles:
             yield f"no arm has the role {name}, so there is no verdict; give one arm `role: {name}`"
+    given: dict[str, list[str]] = {}
+    for name, arm in plan.study.spec.arms.items():
+        if arm.role is not None and arm.role not in _SEVERAL:
+            given.setdefault("treatment" if arm.role == "aim" else arm.role, []).append(name)
+    for role, (first, *others) in given.items():
+        if others:
+            yield (
+                f"arms {', '.join([first, *others])} have the role {role}, and the verdict uses the first, {first}; "
+                f"give the others another role, such as `role: other`"
+            )
 
 
 def _nondeterministic(plan: Plan) -> Iterable[str]:

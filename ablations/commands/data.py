@@ -282,7 +282,7 @@ def plugin_name(name: str) -> str:
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Turn ``["size=64", ...]`` into ``{"size": 64, ...}``; values are YAML.
+    """Turn ``["size=64", "split.seed=1"]`` into ``{"size": 64, "split": {"seed": 1}}``; values are YAML.
 
     Raises
     ------
@@ -295,9 +295,13 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise UsageError(f"--set {pair}: no key with a value; give KEY=VALUE, e.g. --set size=64")
-        if key in settings:
+        *above, last = key.split(".")
+        inner: Any = settings
+        for each in above:
+            inner = inner.setdefault(each, {}) if isinstance(inner, dict) else inner
+        if not isinstance(inner, dict) or last in inner:
             raise UsageError(f"--set {pair}: {key} is given twice; give it once")
-        settings[key] = yaml_documents.parse(value, f"--set {key}")
+        inner[last] = yaml_documents.parse(value, f"--set {key}")
     return settings
 
 

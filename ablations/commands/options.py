@@ -70,10 +70,13 @@ Wide = Annotated[
 
 
 def console() -> Console:
-    """Return the terminal's console."""
+    """Return the terminal's console; in a pipe or a log, it breaks no line."""
+    from ablations.commands.console_tables import room
     from ablations.commands.safe_console import SafeConsole
 
-    return SafeConsole(emoji=False)  # names and messages may contain ":x:"
+    shown = SafeConsole(emoji=False)  # names and messages may contain ":x:"
+    shown.soft_wrap = room(shown) is None
+    return shown
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:

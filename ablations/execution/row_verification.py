@@ -15,10 +15,10 @@ from aimlib.errors import UsageError
 from aimlib.errors import counted as counted_as
 from aimlib.records import EPOCHS, predictions_from
 from aimlib.records.scores import problem_of
-from aimlib.registry import selections
 from aimlib.training.early_stopping import should_stop
 from aimlib.training.image_order import fixed_order
 from aimlib.training.own.config import OwnRunConfig
+from aimlib.training.selections.base import choose
 
 if TYPE_CHECKING:
     from ablations.planning.plan import PlannedRun
@@ -191,7 +191,7 @@ def selection_problem(training: TrainingConfig, curve: Sequence[Mapping[str, Any
 
 def _chosen(training: TrainingConfig, curve: Sequence[Mapping[str, Any]]) -> int:
     try:
-        return int(selections.create(training.selection).select(curve))
+        return choose(training.selection, curve)
     except (TypeError, ValueError, KeyError) as error:
         raise _Problem(f"no epoch can be selected from its curve ({error})") from None
 

@@ -167,8 +167,7 @@ def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         networks.refuse_unbuildable(config.model, shape_of(config))
-        if not isinstance(config, OwnRunConfig):
-            training_parts.refuse_unusable(config.training, shape_of(config))
+        _try_parts(config)
     except UsageError as error:
         return " ".join(str(error).split())
     return "; ".join(_idle(config))
@@ -200,13 +199,20 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
             raise UsageError(_nothing_to_control(control.config.name, str(arm.of), specs, spec))
         model = _transformed(control, config)
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
-    if not isinstance(config, OwnRunConfig):
-        training_parts.refuse_unusable(config.training, shape_of(config))
+    _try_parts(config)
     if networks.has_network(config):
         _build(config, built)
         if costs:
             networks.summary(config.model, shape_of(config), batch_size_of(config))
     return Arm(name, "", arm.of, config, arm.levels or {}, resources, integrity=integrity)
+
+
+def _try_parts(config: RunConfig) -> None:
+    """Try the parts of a training that can fail on their own; own training code has its selection rule alone."""
+    if isinstance(config, OwnRunConfig):
+        training_parts.refuse_unusable_selection(config.training)
+    else:
+        training_parts.refuse_unusable(config.training, shape_of(config))
 
 
 def _build(config: RunConfig, built: set[_Network]) -> None:

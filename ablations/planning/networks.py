@@ -14,6 +14,7 @@ from ablations.planning import plugin_errors
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import ConfigError, UsageError
+from aimlib.own_code.places import told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,7 +119,7 @@ def _explained() -> Iterator[None]:
         with plugin_errors.explained():
             yield
     except (RuntimeError, OverflowError) as error:
-        raise UsageError(f"this network cannot be built: {error}; change its sizes") from error
+        raise UsageError(f"this network cannot be built: {told(error, 'change its sizes')}") from error
 
 
 def _is_key(model: ModelConfig) -> bool:
@@ -134,12 +135,16 @@ def _kept(model: ModelConfig, shape: ImageShape) -> nn.Module:
 
 
 def _built(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    from aimlib.memory.structure import trace  # noqa: PLC0415 -- import torch only after the document has been checked
+    from aimlib.memory.attach import AimNetwork  # noqa: PLC0415 -- import torch only after the document has been checked
+    from aimlib.memory.checks import refuse_wrong_memory  # noqa: PLC0415
+    from aimlib.memory.structure import trace  # noqa: PLC0415
     from aimlib.models import controlled_skeleton  # noqa: PLC0415
 
-    network = controlled_skeleton(model, shape)
+    network, size = controlled_skeleton(model, shape), (shape.channels, shape.height, shape.width)
     if model.memory is None:  # attaching a memory has already traced the network
-        trace(network, (shape.channels, shape.height, shape.width))
+        trace(network, size)
+    if isinstance(network, AimNetwork):
+        refuse_wrong_memory(network, size)
     return network
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aimlib.errors import PluginError, UsageError, text_of
+from aimlib.own_code.places import place_of
 from aimlib.records.escaping import LONGEST_LINE, shortened
-
-_OURS = sys.stdlib_module_names | {"aimlib", "ablations", "analysis", "numpy", "pydantic", "torch", "torchvision"}
 
 
 @contextmanager
@@ -25,16 +22,10 @@ def explained() -> Iterator[None]:
     except (UsageError, RuntimeError, OverflowError):
         raise
     except Exception as error:
-        frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _root(frame) not in _OURS]
-        if not frames:
+        place = place_of(error)
+        if not place:
             raise
-        frame, line = frames[-1]
         told = shortened(text_of(error), LONGEST_LINE // 2)
         raise PluginError(
-            f"a plugin failed: {type(error).__name__}: {told} ({frame.f_code.co_filename}, line {line}, in "
-            f"{frame.f_code.co_name}); correct it, or test it with aimlib.testing"
+            f"a plugin failed: {type(error).__name__}: {told} ({place}); correct it, or test it with aimlib.testing"
         ) from error
-
-
-def _root(frame: object) -> str:
-    return str(getattr(frame, "f_globals", {}).get("__name__", "")).partition(".")[0]

@@ -10,11 +10,12 @@ from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import checked
 from aimlib.registry import augmentations, optimizers, schedules
-from aimlib.training.own.config import OwnRunConfig
+from aimlib.training.own.config import OwnRunConfig, OwnTrainingConfig
+from aimlib.training.selections.base import refuse_unusable_selection as try_selection
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try loss and transforms on images of `shape`; a training without them imports nothing.
+    """Try loss, transforms, callbacks and own code on images of `shape`; a training without them imports nothing.
 
     Raises
     ------
@@ -31,11 +32,15 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
             from aimlib.training.transforms import refuse_unusable_transforms  # noqa: PLC0415
 
             refuse_unusable_transforms(training, shape)
+        if training.callbacks:
+            from aimlib.training.callbacks.events import refuse_unusable_callbacks  # noqa: PLC0415
+
+            refuse_unusable_callbacks(training.callbacks)
         _try_own(training)
 
 
 def _try_own(training: TrainingConfig) -> None:
-    """Try an optimizer and a schedule of own code once: a run would fail in its first step."""
+    """Try an optimizer, a schedule and a selection rule of own code once: a run would fail, at worst at its end."""
     if type(training.optimizer).code:
         import torch  # noqa: PLC0415
 
@@ -47,6 +52,19 @@ def _try_own(training: TrainingConfig) -> None:
         schedule = schedules.get(training.schedule.name)(training.schedule, rate, training.epochs)
         what = f"{schedules.described(training.schedule.name)}: rate()"
         checked(schedule.rate(0.0), SupportsFloat, what)  # type: ignore[type-abstract]
+    refuse_unusable_selection(training)
+
+
+def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> None:
+    """Try a selection rule of own code on curves.
+
+    Raises
+    ------
+    PluginError: it fails, selects no epoch, or depends on test measures without saying so.
+    """
+    if type(training.selection).code:
+        with plugin_errors.explained():
+            try_selection(training.selection, validation=training.validation_fraction > 0)
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:

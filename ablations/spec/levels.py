@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from ablations.spec.designs import level_text
 from ablations.spec.written import as_any_of
+from aimlib.records.escaping import shortened
 
 RUN_KEYS = ("model", "data", "training", "options")
 """The parts of a run; key paths start with one of them. Only own training code has options."""
@@ -109,7 +110,10 @@ def _seeds(value: Any) -> Any:
         return tuple(value)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_SEEDS:
         return tuple(range(value))
-    raise ValueError(f"give the number of seeds (1 to {_MOST_SEEDS}), or a list of them, e.g. [0, 1, 2]")
+    given = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    raise ValueError(
+        f"give the number of seeds (1 to {_MOST_SEEDS}), or a list of them, e.g. [0, 1, 2]; got {shortened(given, 80)}"
+    )
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -222,6 +222,11 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
             f"placement {placement.config.name!r}: reads() returned {answer!r}; let it return the names of layers"
         )
     wanted = list(answer)
+    if any(isinstance(name, Layer) for name in wanted):
+        raise PluginError(
+            f"placement {placement.config.name!r}: reads() returned layers; let it return their names, as in "
+            f"[layer.name for layer in layers]"
+        )
     for name in wanted:
         if name not in names:
             raise UsageError(

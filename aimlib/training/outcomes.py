@@ -14,11 +14,11 @@ from aimlib.component import ComponentConfig
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
-from aimlib.registry import selections
 from aimlib.training import checkpointing, splits
 from aimlib.training.checkpoint_manager import CheckpointManager
 from aimlib.training.kept_networks import KeptNetwork
 from aimlib.training.run import Run
+from aimlib.training.selections.base import choose
 
 _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")
 
@@ -153,5 +153,5 @@ def _refuse(damage: str) -> None:
 
 def selected_of(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
     """Return the number of the epoch that a rule chooses, with its accuracies and losses."""
-    chosen: int = selections.create(rule).select(epochs)
+    chosen = choose(rule, epochs)
     return chosen, {key: epochs[chosen - 1][key] for key in _SELECTED}

@@ -17,7 +17,7 @@ from aimlib.errors import DataError
 from aimlib.memory.attach import AimNetwork
 from aimlib.memory.measures import memory_measures
 from aimlib.models import build, weights_fit
-from aimlib.registry import optimizers, schedules, selections
+from aimlib.registry import optimizers, schedules
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
 from aimlib.training.callbacks.events import Callbacks
@@ -31,6 +31,7 @@ from aimlib.training.losses.base import Loss, build_loss
 from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.optimizers.on_device import Rates, runs_on_device
 from aimlib.training.schedules.base import Schedule
+from aimlib.training.selections.base import choose
 from aimlib.training.spot_checks import SpotChecks
 from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
@@ -259,8 +260,7 @@ class Run:
 
     def selected_epoch(self) -> int:
         """Return the number, from 1, of the epoch that the selection rule chooses among the completed ones."""
-        chosen: int = selections.create(self.options.selection).select(self.history)
-        return chosen
+        return choose(self.options.selection, self.history)
 
     def kept_network(self, diverged: bool) -> KeptNetwork | None:
         """Return the network to keep at the end of the run; None, with a notice, if it is not there.

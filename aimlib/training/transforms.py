@@ -90,6 +90,26 @@ class Transforms:
                 x_BCHW, targets_BC = mixing.augment(x_BCHW, labels_B)
         return x_BCHW.contiguous(memory_format=torch.channels_last), targets_BC
 
+    def refuse_other_images(self, image_CHW: Tensor) -> None:
+        """Try every augmentation of single images on one, uint8.
+
+        Raises
+        ------
+        UsageError: what it returns is no image of the same shape and type.
+        """
+        of_inputs = image_CHW.to(torch.float32)
+        tried = [(each, image_CHW) for _, each in self._of_pixels] + [(each, of_inputs) for _, each in self._of_inputs]
+        for augmentation, image in tried:
+            with rng_state.restored(image.device), torch.no_grad():
+                changed = augmentation.augment(image.clone())
+            if isinstance(changed, Tensor) and (changed.shape, changed.dtype) == (image.shape, image.dtype):
+                continue
+            given = _described(changed) if isinstance(changed, Tensor) else type(changed).__name__
+            raise UsageError(
+                f"training.transforms: {augmentation.config.name}: gives {given} for {_described(image)}; it must keep "
+                f"shape and type"
+            )
+
     @staticmethod
     def _each(x_BCHW: Tensor, applied: list[tuple[str, Any]], place: Place) -> Tensor:
         """Return the images after these augmentations, one image at a time."""
@@ -103,6 +123,10 @@ class Transforms:
                 image_CHW = augmentation.augment(image_CHW)  # noqa: PLW2901 -- one after the other
             changed.append(image_CHW)
         return torch.stack(changed)
+
+
+def _described(image_CHW: Tensor) -> str:
+    return f"images of shape {tuple(image_CHW.shape)} and type {image_CHW.dtype}"
 
 
 def _bytes(x_BCHW: Tensor) -> Tensor:
@@ -131,7 +155,10 @@ def refuse_unusable_transforms(options: TrainingConfig, shape: ImageShape) -> No
     labels_B = torch.arange(4) % shape.classes
     names = ", ".join(each.name for each in options.transforms)
     try:
+        transforms.refuse_other_images(x_BCHW[0])
         changed_BCHW, targets_BC = transforms(x_BCHW, labels_B, None, Place(0, 1, 0, images))
+    except UsageError:
+        raise
     except (RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
             f"training.transforms: {names}: fails for images of {shape.channels} x {shape.height} x {shape.width}: "

@@ -140,7 +140,8 @@ def _excluded(config: WeightsConfig, names: Sequence[str]) -> set[str]:
     known = dict(zip(names, plain(names), strict=True))
     for pattern in config.leave_out:
         if not any(fnmatchcase(each, pattern) for each in known.values()):
-            near = did_you_mean(pattern, known.values())
+            inside = [each for each in known.values() if each.startswith(f"{pattern}.")]
+            near = f"did you mean '{pattern}.*'? " if inside else did_you_mean(pattern, known.values())
             raise UsageError(
                 f"model.weights.leave_out: {pattern!r} matches no name of the network or the file; {near}correct it"
             )

@@ -14,14 +14,32 @@ _REMEDY = "restore their files from a copy, or delete them and run `ablate run` 
 
 def sentences(found: Sequence[Contradiction]) -> list[str]:
     """Return what is wrong, the first few each, how many more there are, and what to do; nothing if all is well."""
-    if not found:
-        return []
-    named = "; ".join(str(each) for each in found[:_NAMED])
+    texts = (
+        (
+            "Runs with different seeds are the same, so they are no repetitions, and verdicts on their arms are "
+            "withheld",
+            [each for each in found if each.by_own_code],
+            _USE_THE_SEED,
+        ),
+        (
+            "Stored rows contradict themselves, so verdicts on their arms are withheld",
+            [each for each in found if not each.by_own_code],
+            f"`ablate verify` lists all; {_REMEDY}.",
+        ),
+    )
+    return [f"{beginning}: {_first(some)}. {to_do}" for beginning, some, to_do in texts if some]
+
+
+def _first(found: Sequence[Contradiction]) -> str:
+    """Return the first few, and how many more there are."""
     more = f"; and {counted(len(found) - _NAMED, 'further contradiction')}" if len(found) > _NAMED else ""
-    return [f"Stored rows contradict themselves, so verdicts on their arms are withheld: {named}{more}. {_TO_DO}"]
+    return f"{'; '.join(str(each) for each in found[:_NAMED])}{more}"
 
 
-_TO_DO = f"`ablate verify` lists all; {_REMEDY}."
+_USE_THE_SEED = (
+    "Either the training code does not use the seed: let it draw from `run.seed`, or let the seed choose the training "
+    "images (`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
+)
 
 
 def by_arm(found: Sequence[Contradiction], plan: Plan) -> dict[str, str]:
@@ -29,7 +47,8 @@ def by_arm(found: Sequence[Contradiction], plan: Plan) -> dict[str, str]:
     arms = dict(zip(plan.runs["run_id"], plan.runs["arm"], strict=True)) if found else {}
     reasons: dict[str, str] = {}
     for each in found:
+        what = "runs do not depend on the seed" if each.by_own_code else "stored rows contradict themselves"
         for run_id in each.run_ids:
             if run_id in arms:
-                reasons.setdefault(arms[run_id], f"stored rows contradict themselves: {each}")
+                reasons.setdefault(arms[run_id], f"{what}: {each}")
     return reasons

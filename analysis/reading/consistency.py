@@ -73,10 +73,12 @@ class Contradiction:
     ----------
     run_ids : the runs concerned; the first one is the one that `text` speaks of.
     text : what is wrong, without the id of the first run.
+    by_own_code : whether own training code computed all of these runs, which may ignore the seed.
     """
 
     run_ids: tuple[str, ...]
     text: str
+    by_own_code: bool = False
 
     def __str__(self) -> str:
         """The text after the id of the run."""
@@ -98,6 +100,16 @@ class Alone:
     end: datetime
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """A run whose results are compared with those of others: what is compared, and the seeds that it draws from."""
+
+    seed: int
+    what: str
+    drawn: tuple[int, ...]
+    by_own_code: bool
+
+
 @dataclass
 class Consistency:
     """Collects what rows contradict, file by file; `add` may be called by several threads.
@@ -111,7 +123,7 @@ class Consistency:
     selections: bool = True
     found: list[Contradiction] = field(default_factory=list)
     _contents: dict[str, str] = field(default_factory=dict)
-    _alike: dict[bytes, dict[str, tuple[int, str, tuple[int, ...]]]] = field(default_factory=lambda: defaultdict(dict))
+    _alike: dict[bytes, dict[str, _Alike]] = field(default_factory=lambda: defaultdict(dict))
     _spans: dict[str, tuple[str, datetime, datetime]] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -148,8 +160,9 @@ class Consistency:
             problems += [*_length(row, config, curve), *(_selection(row, curve) if self.selections else ())]
         for problem in problems:
             self._note(row["run_id"], problem)
-        for what, key in _fingerprints(row, curve, rows.column("predictions")[number], own_code="train" in config):
-            self._alike[key][row["run_id"]] = (row["seed"], what, _drawn(row["seed"], config))
+        own = "train" in config
+        for what, key in _fingerprints(row, curve, rows.column("predictions")[number], own_code=own):
+            self._alike[key][row["run_id"]] = _Alike(row["seed"], what, _drawn(row["seed"], config), own)
         if row["attempts"] == 1 and row["host"] and row["started_at"] and row["finished_at"]:
             self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
 
@@ -166,11 +179,15 @@ class Consistency:
         """Yield runs with the results of a run with another seed."""
         said: set[frozenset[str]] = set()
         for runs in self._alike.values():
-            for (one, (seed, what, drawn)), (other, (second, _, others)) in pairwise(sorted(runs.items())):
-                if seed != second and drawn != others and frozenset((one, other)) not in said:
-                    said.add(frozenset((one, other)))
-                    text = f"its {what} are those of run {other}, to the last bit, although their seeds are {seed} and"
-                    yield Contradiction((one, other), f"{text} {second}")
+            for (one, first), (other, second) in pairwise(sorted(runs.items())):
+                if first.seed == second.seed or first.drawn == second.drawn or frozenset((one, other)) in said:
+                    continue
+                said.add(frozenset((one, other)))
+                text = (
+                    f"its {first.what} are those of run {other}, to the last bit, although their seeds are "
+                    f"{first.seed} and {second.seed}"
+                )
+                yield Contradiction((one, other), text, first.by_own_code and second.by_own_code)
 
     def _overlapping(self, alone: Sequence[Alone]) -> Iterator[Contradiction]:
         for session in alone:

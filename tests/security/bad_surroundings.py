@@ -199,6 +199,18 @@ KINDS = [
         "must|return|repair",
     ),
     plugin(
+        "a plugin that answers layers in place of names",
+        f"{BASE}\n    def reads(self, layers): return layers",
+        "returned layers",
+        "let it return their names",
+    ),
+    plugin(
+        "a plugin whose method takes other arguments",
+        f"{BASE}\n    def reads(self, layers, network): return []",
+        "is called with",
+        "write `def reads",
+    ),
+    plugin(
         "a plugin that raises",
         f"{BASE}\n    def reads(self, layers): raise KeyError('\\x1b[2J')",
         "KeyError",

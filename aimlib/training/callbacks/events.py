@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
-from aimlib.errors import UsageError
+from aimlib.errors import PluginError, UsageError, text_of
+from aimlib.own_code.places import place_of
 from aimlib.records import EPOCHS, RUN_COLUMNS
 from aimlib.registry import callbacks
 from aimlib.training.callbacks.base import Callback
@@ -114,7 +115,16 @@ class Callbacks:
     def _tell(self, event: str, *more: Any) -> None:
         for name, callback in self._all.items():
             self._current = name
-            getattr(callback, event)(self, *more)
+            try:
+                getattr(callback, event)(self, *more)
+            except (UsageError, RuntimeError, OSError, MemoryError):  # the last three may be the machine's, and pass
+                raise
+            except Exception as error:
+                place = place_of(error)
+                raise PluginError(
+                    f"training.callbacks: {name}: {event} failed: {type(error).__name__}: {text_of(error)}"
+                    f"{f' ({place})' if place else ''}; correct it, then run again"
+                ) from error
 
     def state(self) -> dict[str, Any] | None:
         """Return what a checkpoint stores; None without callbacks.
@@ -137,6 +147,20 @@ class Callbacks:
         self.scalars, self.ended, self._completed = state["scalars"], state["ended"], completed
         for name, callback in self._all.items():
             callback.load_state_dict(state["states"][name])
+
+
+def refuse_unusable_callbacks(configs: Sequence[ComponentConfig]) -> None:
+    """Construct callbacks, and let others continue from what a checkpoint stores of them. No event is called.
+
+    Raises
+    ------
+    UsageError: a callback's state contains what cannot be stored.
+    """
+    network = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    state = Callbacks(configs, network, optimizer, 1).state()
+    if state is not None:
+        Callbacks(configs, network, optimizer, 1).resume(state, 0)
 
 
 def _refuse_others(value: object, where: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from aimlib.component import ComponentConfig
+from aimlib.errors import PluginError, counted
+from aimlib.records import EPOCHS
+from aimlib.registry import selections
 
 
 class SelectionConfig(ComponentConfig):
@@ -39,3 +43,65 @@ class Selection(ABC):
 def first_best(epochs: Sequence[Mapping[str, Any]], column: str) -> int:
     """Return the first epoch in which `column` is at its highest."""
     return max(range(len(epochs)), key=lambda i: (epochs[i][column], -i)) + 1
+
+
+def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number (from 1) of the epoch that a rule selects.
+
+    Raises
+    ------
+    PluginError: the rule returned anything but the number of one of the epochs.
+    """
+    answer: Any = cast("Selection", selections.create(rule)).select(epochs)
+    try:
+        number = operator.index(answer)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= len(epochs):
+        given = repr(answer) if answer is None or isinstance(answer, float | int) else f"a {type(answer).__name__}"
+        raise PluginError(
+            f"{selections.described(rule.name)}: select() returned {given} for a run of "
+            f"{counted(len(epochs), 'epoch')}; let it return the number of one of them, 1 for the first"
+        )
+    return number
+
+
+_SHARES = (0.5, 0.7, 0.6)
+"""Accuracies of the epochs on which a rule is tried: neither the first nor the last is the best."""
+
+
+def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> None:
+    """Try a rule on the curves of short runs: any run may end early.
+
+    Parameters
+    ----------
+    validation : whether there are validation images; otherwise, their measures are null.
+
+    Raises
+    ------
+    PluginError: it selects no epoch, or it selects by test measures without `oracle`, so that nothing would say so.
+    """
+    for length in range(1, len(_SHARES) + 1):
+        chosen = choose(rule, _curve(length, _SHARES, validation=validation))
+        others = _SHARES[length - 1 :: -1], [1 - share for share in _SHARES]
+        if not selections.get(rule.name).oracle and any(
+            choose(rule, _curve(length, test, validation=validation)) != chosen for test in others
+        ):
+            raise PluginError(
+                f"{selections.described(rule.name)}: select() depends on test measures; choose by others, or write "
+                f"`oracle = True` in the class, so that every result says it"
+            )
+
+
+def _curve(length: int, test: Sequence[float], *, validation: bool) -> list[dict[str, Any]]:
+    """Return the rows of a run whose test measures follow `test`, and all others `_SHARES`."""
+    rows = []
+    for number in range(length):
+        row: dict[str, Any] = {}
+        for column in EPOCHS:
+            share = test[number] if column.name.startswith("test_") else _SHARES[number]
+            row[column.name] = share if "accuracy" in column.name else 1 - share
+            if column.name.startswith("validation_") and not validation:
+                row[column.name] = None
+        rows.append(row | {"epoch": number + 1, "learning_rate": 0.1, "seconds": 1.0})
+    return rows

@@ -64,6 +64,21 @@ def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
     assert said in enough.notes
 
 
+def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: StudyMaker) -> None:
+    other = {"role": "treatment", "of": "aim", "training": {"batch_size": 10}}
+    both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
+    said = (
+        "arms aim, other have the role treatment, and the verdict uses the first, aim; give the others another role, "
+        "such as `role: other`"
+    )
+    assert said in both.notes
+    controls = check(study({"arms.other": {**other, "role": "control"}, "arms.aim.role": "treatment"}), timing=False)
+    assert not any("have the role" in note for note in controls.notes)
+    alone = check(study({"arms": {"baseline": {}}}), timing=False)
+    assert "the study has one arm, so there is nothing to compare, and no verdict; add an arm under arms" in alone.notes
+    assert not any("no arm has the role" in note for note in alone.notes)
+
+
 def test_combinations_that_coincide_are_named_with_the_arm_that_stands_for_them(study: StudyMaker) -> None:
     factors = {
         "memory": {"without": {"model": {"memory": None, "placement": "none", "update": "none"}}, "with": {}},

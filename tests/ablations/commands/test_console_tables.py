@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ablations.commands import run_tables
 from ablations.commands.console_tables import Table, frame, show
+from ablations.commands.options import console
 from ablations.search.trials import Outcome, State, Trial
 
 ARMS = [f"aim[placement={p},channels={c}]" for p in ("block_entry", "every_layer") for c in (4, 8, 16)]
@@ -70,6 +71,19 @@ def test_a_pipe_has_every_row_and_name_on_a_line_of_its_own(monkeypatch: pytest.
 def test_columns_is_respected_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     assert all(len(line) <= 50 for line in printed(arms(), 50, terminal=False))
+
+
+def test_sentences_are_broken_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "a verdict of many words " * 20
+    for columns, lines in ((None, 1), ("80", 7)):
+        if columns is None:
+            monkeypatch.delenv("COLUMNS", raising=False)
+        else:
+            monkeypatch.setenv("COLUMNS", columns)
+        console().print(sentence.strip())
+        assert len(capsys.readouterr().out.splitlines()) == lines
 
 
 def test_wide_prints_all_on_a_terminal() -> None:

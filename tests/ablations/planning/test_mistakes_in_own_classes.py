@@ -23,11 +23,15 @@ from aimlib.backbones import Backbone
 from aimlib.component import ComponentConfig
 from aimlib.controls import Control
 from aimlib.datasets import DatasetPlugin
+from aimlib.memory.sources import MemorySource
 from aimlib.memory.structure import Layout
 from aimlib.placements import Placement
+from aimlib.training.callbacks import Callback
 from aimlib.training.losses import Loss
 from aimlib.training.optimizers import OptimizerPlugin
 from aimlib.training.schedules import Schedule
+from aimlib.training.selections import Selection
+from aimlib.updates import MemoryUpdate
 """
 
 
@@ -51,8 +55,23 @@ def registered(family: str, body: str, base: str = "") -> str:
     return f'@registry.{family}.register("mine")\nclass Mine{f"({base})" if base else ""}:\n{body}\n'
 
 
-WHERE = r"\(own\.py, line 14, class Mine\)"
+WHERE = r"\(own\.py, line 18, class Mine\)"
 LOSS = {"base.training.loss": "mine"}
+MEMORY = {"arms.aim.model.memory": {"name": "mine", "channels": 4, "rows": 2, "columns": 2}}
+SELECTION = {"base.training.selection": "mine"}
+VALUES = "torch.ones(1, self.config.channels, self.config.rows, self.config.columns)"
+
+
+def memory(forward: str, count: str = "degrees_of_freedom = 1") -> str:
+    """Return code that registers a memory source."""
+    return registered("memories", f"    {forward}\n    {count}", "MemorySource")
+
+
+def selection(line: str) -> str:
+    """Return code that registers a selection rule of one line."""
+    return registered("selections", f"    def select(self, epochs): {line}", "Selection")
+
+
 NETWORK = {"base.model.backbone": {"name": "mine"}}
 WRONG = {
     "no base": (
@@ -75,7 +94,7 @@ WRONG = {
         "from ablations.spec.search_families import samplers\n"
         '@samplers.register("mine")\nclass Mine:\n    def build(self, seed): ...\n',
         {},
-        r"sampler 'mine' \(own\.py, line 15, class Mine\) is no subclass of ablations\.search\.samplers\.Sampler; ",
+        r"sampler 'mine' \(own\.py, line 19, class Mine\) is no subclass of ablations\.search\.samplers\.Sampler; ",
     ),
     "a method is missing": (
         registered("backbones", "    def build(self, shape): return nn.Flatten()", "Backbone"),
@@ -136,7 +155,119 @@ WRONG = {
         r"placement 'mine' names a layer 'layer99' that the network does not have; (the nearest of its \d+|its) "
         r"layers: .*fc",
     ),
+    "layers instead of their names": (
+        registered("placements", "    def reads(self, layers): return layers[:1]", "Placement"),
+        {"arms.aim.model.placement": "mine"},
+        r"placement 'mine': reads\(\) returned layers; let it return their names, as in \[layer\.name for layer in",
+    ),
+    "an argument too many": (
+        registered("placements", "    def reads(self, layers, network): return []", "Placement"),
+        {"arms.aim.model.placement": "mine"},
+        rf"plugins: placement 'mine' {WHERE}: reads\(self, layers, network\) is called with \(layers\); write `def "
+        r"reads\(self, layers\):`",
+    ),
+    "an argument too few": (
+        registered("callbacks", "    def on_epoch_end(self, run): ...", "Callback"),
+        {"base.training.callbacks": ["mine"]},
+        rf"callback 'mine' {WHERE}: on_epoch_end\(self, run\) is called with \(run, row\); write `def on_epoch_end",
+    ),
+    "another constructor": (
+        registered(
+            "updates", "    def __init__(self, channels): ...\n    def forward(self, x, m): ...", "MemoryUpdate"
+        ),
+        {"arms.aim.model.update": "mine"},
+        rf"update 'mine' {WHERE}: __init__\(self, channels\) is called with \(config, features, memory, where\); ",
+    ),
+    "a method in place of a property": (
+        memory("def forward(self, batch): ...", count="def degrees_of_freedom(self): return 1"),
+        MEMORY,
+        rf"memory source 'mine' {WHERE}: degrees_of_freedom is a method, but is read as a value; write `@property`",
+    ),
+    "a property is missing": (
+        memory("def forward(self, batch): ...", count=""),
+        MEMORY,
+        r"lacks degrees_of_freedom; write `@property` and `def degrees_of_freedom\(self\):` in it",
+    ),
+    "a count that is none": (
+        memory(f"def forward(self, batch): return {VALUES}", count="degrees_of_freedom = 'many'"),
+        MEMORY,
+        rf"memory source 'mine' {WHERE}: degrees_of_freedom is 'many'; let it return an integer",
+    ),
+    "a memory of another size": (
+        memory("def forward(self, batch): return torch.ones(1, self.config.channels, 3, 1)"),
+        MEMORY,
+        rf"arms\.aim: memory source 'mine' {WHERE}: forward\(\) returned a tensor of shape \[1, 4, 3, 1\] for a batch "
+        r"of 2; let it return the memory, \[1 or 2, 4, 2, 2\]: \[1 or batch, channels, rows, columns\]",
+    ),
+    "no memory": (
+        memory("def forward(self, batch): torch.ones(1)"),
+        MEMORY,
+        rf"memory source 'mine' {WHERE}: forward\(\) returned None for a batch of 2; let it return the memory",
+    ),
+    "a memory that reads a value": (
+        memory(f"def forward(self, batch): return {VALUES} * torch.ones(1, device='meta').item()"),
+        MEMORY,
+        r"arms\.aim: this network cannot be built: it reads a value of a tensor, but networks are checked with tensors "
+        r"that have none \(.*\) \(own\.py.*, line \d+, in forward\); correct that line, or change its sizes",
+    ),
+    "an update that returns its features": (
+        registered("updates", "    def forward(self, features, memory): return features", "MemoryUpdate"),
+        {"arms.aim.model.update": "mine"},
+        rf"update 'mine' {WHERE}: forward\(\) returned a tensor of shape .* let it return the memory, \[1 or 2, ",
+    ),
+    "an update that returns nothing": (
+        registered("updates", "    def forward(self, features, memory): features.mean()", "MemoryUpdate"),
+        {"arms.aim.model.update": "mine"},
+        rf"update 'mine' {WHERE}: forward\(\) returned None for a batch of 2; let it return the memory",
+    ),
+    "an update whose sizes do not fit": (
+        registered("updates", "    def forward(self, features, memory): return features + memory", "MemoryUpdate"),
+        {"arms.aim.model.update": "mine"},
+        r"this network cannot be built: .* \(own\.py.*, line 20, in forward\); correct that line, or change its sizes",
+    ),
+    "epochs counted from 0": (
+        selection("return max(range(len(epochs)), key=lambda i: epochs[i]['train_accuracy'])"),
+        SELECTION,
+        rf"selection rule 'mine' {WHERE}: select\(\) returned 0 for a run of 1 epoch; let it return the number of one",
+    ),
+    "a row in place of its number": (
+        selection("return epochs[-1]"),
+        SELECTION,
+        rf"selection rule 'mine' {WHERE}: select\(\) returned a dict for a run of 1 epoch; let it return the number",
+    ),
+    "no epoch": (selection("len(epochs)"), SELECTION, r"select\(\) returned None for a run of 1 epoch; "),
+    "a column that does not exist": (
+        selection("return 1 + max(range(len(epochs)), key=lambda i: epochs[i]['val_acc'])"),
+        SELECTION,
+        r"a plugin failed: KeyError: 'val_acc' \(own\.py.*, line 20, in <lambda>\)",
+    ),
+    "a hidden oracle": (
+        selection("return 1 + max(range(len(epochs)), key=lambda i: epochs[i]['test_accuracy'])"),
+        SELECTION,
+        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by others, or write `oracle",
+    ),
+    "a state that is not stored": (
+        registered("callbacks", "    def state_dict(self): return {'seen': set()}", "Callback"),
+        {"base.training.callbacks": ["mine"]},
+        r"training\.callbacks: mine: state_dict\(\)\['seen'\]: contains a set, which a checkpoint does not store; ",
+    ),
+    "a state that cannot be continued from": (
+        registered("callbacks", "    def load_state_dict(self, state): self.seen = state['seen']", "Callback"),
+        {"base.training.callbacks": ["mine"]},
+        r"a plugin failed: KeyError: 'seen' \(own\.py.*, line 20, in load_state_dict\)",
+    ),
 }
+
+
+def test_an_oracle_that_says_so_and_rules_that_need_none_are_accepted(tmp_path: Path) -> None:
+    for body in (
+        "    oracle = True\n    def select(self, epochs): return epochs[-1]['epoch'] if epochs[0]['test_loss'] else 1",
+        "    def select(self, epochs): return torch.tensor([e['train_loss'] for e in epochs]).argmin() + 1",
+    ):
+        with restored_registries():
+            (tmp_path / "own.py").write_text(IMPORTS + registered("selections", body, "Selection"), encoding="utf-8")
+            path = write(tmp_path, changed({"plugins": ["own.py"], **SELECTION}))
+            assert ablations.check(path, timing=False, trust=True).plan.runs
 
 
 @pytest.mark.parametrize("case", WRONG)

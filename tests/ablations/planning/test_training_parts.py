@@ -213,7 +213,7 @@ def test_a_network_with_other_outputs_than_classes_is_refused(tmp_path: Path) ->
     [
         (
             ("def forward(self, logits, targets)", "def forward(self, logits)"),
-            "it is called as forward(logits, targets)",
+            "forward(self, logits) is called with (logits_BC, targets); write `def forward(self, logits_BC, targets):`",
         ),
         (("logits * SHARPEST", "logits.detach() * SHARPEST"), "without a gradient: it does not depend on the logits"),
     ],

@@ -165,7 +165,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "no epochs": ({f"{TRAINING}.epochs": REMOVED}, f"{TRAINING}.epochs", "missing", "protocol: controlled, which sets"),
     "zero epochs": ({f"{TRAINING}.epochs": 0}, f"{TRAINING}.epochs", "got 0", "must be greater than or equal to 1"),
-    "seeds in words": ({"seeds": "five"}, "seeds", "give the number of seeds", "or a list of them, e.g. [0, 1, 2]"),
+    "seeds in words": ({"seeds": "five"}, "seeds", "give the number of seeds", "e.g. [0, 1, 2]; got 'five'"),
     "two arms that are the same": (
         {"arms.same": {}},
         "arms.same",

@@ -11,7 +11,7 @@ import torch
 from test_checkpoint_manager import At
 from tiny_runs import AIM, data_set, restored_registries, run_config, without_clock
 
-from aimlib.errors import ConfigError, UsageError
+from aimlib.errors import ConfigError, PluginError, UsageError
 from aimlib.registry import callbacks
 from aimlib.testing.cuda_graphs import cuda_graphs_on_cpu
 from aimlib.training import checkpointing
@@ -232,3 +232,21 @@ def test_a_method_that_looks_like_an_event_is_refused() -> None:
 
     with pytest.raises(PluginError, match=r"on_epoch_stop is no event; did you mean 'on_epoch_start'"):
         type("Mine", (Callback,), {"on_epoch_stop": lambda self, run: None})
+
+
+def test_an_error_in_an_event_names_the_callback_the_event_and_the_line() -> None:
+    options = own("own_failing", on_run_end=lambda self, run: run.model)
+    with pytest.raises(
+        PluginError,
+        match=r"training\.callbacks: own_failing: on_run_end failed: AttributeError: .*'model' "
+        r"\(.*test_callbacks\.py, line \d+, in <lambda>\); correct it",
+    ):
+        train(run_config(**options), data_set())
+
+
+def test_an_error_that_may_be_of_the_machine_stays_what_it_is() -> None:
+    def step_end(self: Callback, run: Any) -> None:
+        raise torch.OutOfMemoryError("no device memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        train(run_config(**own("own_large", on_step_end=step_end)), data_set())

@@ -181,6 +181,25 @@ def test_what_does_not_fit_the_images_is_refused() -> None:
         tried({"name": "random_affine", "translate": [2.0, 0.0]})
 
 
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda self, image: image.float() / 255, r"images of shape \(3, 8, 8\) and type torch.float32"),
+        (lambda self, image: image[0], r"images of shape \(8, 8\) and type torch.uint8"),
+        (lambda self, image: None, "NoneType"),
+    ],
+)
+def test_an_own_augmentation_keeps_shape_and_type(change: Any, given: str) -> None:
+    with restored_registries():
+        members = {"__module__": "elsewhere", "__qualname__": "Other", "augment": change}
+        augmentations.register("own_other")(type("Other", (Augmentation,), members))
+        training = run_config(training__transforms=["own_other"]).training
+        with pytest.raises(
+            UsageError, match=rf"transforms: own_other: gives {given} for images of .* torch.uint8; it must keep shape"
+        ):
+            refuse_unusable_transforms(training, ImageShape(3, 8, 8, 3))
+
+
 def test_ids_depend_on_the_list_and_its_order() -> None:
     def run_id(*transforms: Any) -> str:
         return run_config(training__transforms=list(transforms)).run_id("0" * 20)

@@ -106,6 +106,8 @@ def test_what_is_left_out_starts_as_without_a_file(tmp_path: Path) -> None:
     assert set(weights_fit(left, COLOUR).left_out) == {"layer1.0.conv2.weight", "fc.weight", "fc.bias"}
     with pytest.raises(UsageError, match=r"leave_out: 'fd.weight' matches no name.*did you mean 'fc.weight'"):
         build(model(path, weights={"leave_out": ["fd.weight"]}), COLOUR, 0)
+    with pytest.raises(UsageError, match=r"leave_out: 'fc' matches no name.*did you mean 'fc\.\*'\? correct it"):
+        build(model(path, weights={"leave_out": ["fc"]}), COLOUR, 0)
 
 
 def test_a_state_dict_of_an_old_torch_has_no_counters(tmp_path: Path) -> None:

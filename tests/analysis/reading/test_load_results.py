@@ -255,6 +255,20 @@ def test_what_is_no_study_directory_is_refused(tmp_path):
         analysis.load(tmp_path)
 
 
+def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study):
+    study = make_study()
+    with pytest.raises(
+        StoreError, match=rf"missing; give the .* wrote, such as one of the studies in it: {study.name}$"
+    ):
+        analysis.load(study.parent)
+    with pytest.raises(
+        StoreError, match=rf"there is no such directory; did you mean '{study.name}'\? give the directory"
+    ):
+        analysis.load(study.with_name(f"{study.name}s"))
+    with pytest.raises(StoreError, match=r"study\.json is missing, because this is no directory; give the directory"):
+        analysis.load(study / "study.json")
+
+
 def test_a_new_study_has_only_a_plan(make_study):
     directory = make_study(arms=[FakeArm("alone")], seeds=2)
     for name in ("runs", "failures", "segments", "images"):

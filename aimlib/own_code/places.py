@@ -1,0 +1,36 @@
+"""Where in code that is not of this package an exception was raised, for messages."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from aimlib.errors import text_of
+
+_OURS = sys.stdlib_module_names | {"aimlib", "ablations", "analysis", "numpy", "pydantic", "torch", "torchvision"}
+
+
+def place_of(error: BaseException) -> str:
+    """Return file, line and function of the last call in code of a plugin; empty if the error passed through none."""
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _root(frame) not in _OURS]
+    if not frames:
+        return ""
+    frame, line = frames[-1]
+    return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
+
+
+def told(error: BaseException, remedy: str) -> str:
+    """Return what torch raised in a network that is checked, where in a plugin it did, and what to do.
+
+    Parameters
+    ----------
+    remedy : what to do where no code of a plugin was running.
+    """
+    text, place = text_of(error), place_of(error)
+    if "meta tensor" in text:
+        text = f"it reads a value of a tensor, but networks are checked with tensors that have none ({text})"
+    return f"{text} ({place}); correct that line, or {remedy}" if place else f"{text}; {remedy}"
+
+
+def _root(frame: object) -> str:
+    return str(getattr(frame, "f_globals", {}).get("__name__", "")).partition(".")[0]
