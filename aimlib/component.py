@@ -199,7 +199,16 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     shown = repr(given)
     if len(shown) > _LONGEST_VALUE:
         shown = f"{shown[:_LONGEST_VALUE]} ..."
-    return f"{message}; got {shown} ({_yaml_type(given)}){_remedy(kind, given, model, loc)}"
+    return f"{message}; got {shown} ({_yaml_type(given)}){_remedy(kind, given, model, loc)}{_as_share(item)}"
+
+
+def _as_share(item: Any) -> str:
+    """Return what to write if the value of a share looks like a percentage."""
+    limit, given = (
+        (item.get("ctx") or {}).get({"less_than": "lt", "less_than_equal": "le"}.get(item["type"])),
+        item["input"],
+    )
+    return f"; if {given:g} % is meant, write {given / 100:g}" if limit == 1 and 1 < given <= 100 else ""
 
 
 def _no_options(model: type[BaseModel]) -> str:

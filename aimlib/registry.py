@@ -23,9 +23,9 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from aimlib import signatures
 from aimlib.component import ComponentConfig, Dimension, Frozen
 from aimlib.errors import ConfigError, PluginError, text_of, unknown_name
+from aimlib.own_code import signatures
 
 PluginClass = TypeVar("PluginClass", bound=type)
 

@@ -49,7 +49,7 @@ class _Queries:
     def pivot(
         self,
         index: str | Sequence[str],
-        columns: str | Sequence[str],
+        columns: str | Sequence[str] = (),
         value: str = "test_accuracy",
         statistic: Statistic = "mean",
     ) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aimlib.records.escaping import printable
 
@@ -55,6 +55,10 @@ class Check:
         with shown.capture() as captured:
             check_tables.check(self, shown, wide=True)
         return printable(captured.get()).rstrip("\n")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show in IPython what `print` shows, instead of the whole plan."""
+        printer.text("Check(...)" if cycle else str(self))
 
     def _repr_html_(self) -> str:
         from ablations.commands.check_html import html

@@ -134,14 +134,15 @@ def _statistics(names: Sequence[Statistic], group: npt.NDArray[np.float64], alph
 def pivot(
     runs: pd.DataFrame,
     index: str | Sequence[str],
-    columns: str | Sequence[str],
+    columns: str | Sequence[str] = (),
     value: str = "test_accuracy",
     statistic: Statistic = "mean",
 ) -> pd.DataFrame:
     """Return a table of one statistic: a row per level of `index`, a column per level of `columns`.
 
-    Levels are sorted. Cells without a run are empty. See `summarise` for the statistics (``ci`` has two numbers, so it
-    has no cell) and for what happens to pruned runs.
+    Without `columns` the table has one column, which is called like the value. Levels are sorted. Cells without a run
+    are empty. See `summarise` for the statistics (``ci`` has two numbers, so it has no cell) and for what happens to
+    pruned runs.
 
     Raises
     ------
@@ -153,6 +154,8 @@ def pivot(
     if len({*rows, *across}) < len(rows) + len(across):
         raise UsageError(f"a column stands only once in a table; got index {rows} and columns {across}")
     cells = summarise(runs, [*rows, *across], value, statistics=[statistic])
+    if not across:
+        return cells.set_index(rows)[[statistic]].set_axis([value], axis="columns").sort_index()
     table: pd.DataFrame = cells.pivot(index=rows, columns=across, values=statistic)
     return table.sort_index().sort_index(axis="columns")
 

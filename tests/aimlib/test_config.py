@@ -112,6 +112,11 @@ def test_missing_key() -> None:
         ("training__label_smoothing", True, "training.label_smoothing: must be a valid number; got True (true/false)"),
         ("training__label_smoothing", float("nan"), "training.label_smoothing: "),
         ("training__label_smoothing", 1.0, "training.label_smoothing: must be less than 1; got 1.0 (number)"),
+        (
+            "training__validation_fraction",
+            20,
+            "training.validation_fraction: must be less than 1; got 20 (integer); if 20 % is meant, write 0.2",
+        ),
         ("training__precision", "float16", "training.precision: must be 'float32' or 'bfloat16'; got 'float16' (text)"),
         ("seed", -1, "seed: must be greater than or equal to 0; got -1 (integer)"),
         ("seed", 2**31, "seed: must be less than 2147483648; "),

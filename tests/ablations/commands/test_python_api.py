@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from in_process import ablate
+from IPython.lib.pretty import RepresentationPrinter
 from rich.console import Console
 from tiny_study import TINY, changed
 
@@ -168,6 +170,9 @@ def test_watch_shows_the_state_and_returns_it(directory: Path, capsys: pytest.Ca
 def test_check_and_plan_take_a_study_of_python_and_show_what_the_commands_print(tmp_path: Path) -> None:
     checked = ablations.check(ablations.Study(**changed({"arms.<b>": {"training": {"batch_size": 8}}})), timing=False)
     assert "study tiny: 3 arms x 2 seeds = 6 runs" in str(checked)
+    printer = io.StringIO()
+    RepresentationPrinter(printer).pretty(checked)
+    assert printer.getvalue() == str(checked)
     shown = checked._repr_html_()
     assert "3 arms × 2 seeds = 6 runs" in shown
     assert "&lt;b&gt;" in shown

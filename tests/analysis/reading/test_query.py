@@ -144,6 +144,13 @@ def test_a_pivot_is_that_of_pandas(results, statistic):
     assert table.columns.name == "arm"
 
 
+def test_a_pivot_by_one_factor_has_one_column(results):
+    table = results.pivot("arm")
+    assert list(table.columns) == ["test_accuracy"]
+    expected = results.runs.groupby("arm")["test_accuracy"].mean()
+    np.testing.assert_allclose(table["test_accuracy"].loc[expected.index], expected)
+
+
 def test_pivots_that_cannot_be_made_are_refused(results):
     with pytest.raises(UsageError, match="only once"):
         results.pivot("arm", ["seed", "arm"])
