@@ -108,7 +108,7 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version, the hash of own code, kept initial values, and the options that are no defaults."""
+        """Return name, version, the hash of own code, kept initial values, and the options that are not defaults."""
         cls = type(self)
         code = {"code": cls.code} if cls.code else {}
         own = {"initial_values": "own"} if cls.own_values_in_id else {}

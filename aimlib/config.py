@@ -308,7 +308,7 @@ class TrainingConfig(Frozen):
     """Share of the target that the cross-entropy spreads evenly over all classes, in training alone; a `loss` has its
     own."""
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
-    """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
+    """What is minimized, and what the columns of losses contain. None: the cross-entropy."""
     transforms: Annotated[
         tuple[Annotated[ComponentConfig, ComponentOf(augmentations)], ...], BeforeValidator(tuple_of)
     ] = ()

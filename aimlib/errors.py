@@ -53,7 +53,7 @@ class StoreError(UsageError):
 class ComputingError(RuntimeError):
     """The same computation gave different bits: the device, or something else in the machine, computed a wrong number.
 
-    Unlike the others, this is no mistake of the user. A study continues the run from its last checkpoint.
+    Unlike the others, this is not a mistake of the user. A study continues the run from its last checkpoint.
 
     Parameters
     ----------

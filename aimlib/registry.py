@@ -203,7 +203,7 @@ class Registry:
             module, base = self._base()
             bases = " or ".join(f"{module}.{each}" for each in self._bases)
             raise PluginError(
-                f"{where} is no subclass of {bases}; write `from {module} import {base.__name__}` and `class "
+                f"{where} is not a subclass of {bases}; write `from {module} import {base.__name__}` and `class "
                 f"{cls.__name__}({base.__name__}):`"
             )
 

@@ -6,8 +6,8 @@ Rivals: Ray Tune's function trainable on two CPUs, its output off, with its JSON
     without, with torch imported in the trial, as ours does, and without; Optuna in its own process; joblib with two
     processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with claims, provenance and a
     row per run on the local disk, on Ray and inline; and on Ray its executor alone. `the disk alone` is joblib
-    with the files that such a run synchronises, two and a folder: no ledger that survives a power cut is cheaper. A
-    run's first own action is to append the time to a file. ABLATOR is no rival: its 0.0.1b3 requires Python 3.10 and
+    with the files that such a run synchronizes, two and a folder: no ledger that survives a power cut is cheaper. A
+    run's first own action is to append the time to a file. ABLATOR is not a rival: its 0.0.1b3 requires Python 3.10 and
     Ray 2.7, and there, tried by hand on this machine, its README's example with 4, 8 and 8 trials ended after 2, 2 and
     0 of them with exit code 0: it starts nothing on a node that is over 80 % busy, and ends when nothing runs.
 

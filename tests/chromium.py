@@ -77,7 +77,7 @@ class Page:
         self.wait(ready)
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
-        """Set the size of the window in pixels, and the colour scheme."""
+        """Set the size of the window in pixels, and the color scheme."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -62,7 +62,7 @@ def _resolves(name: str) -> bool:
 
 
 _GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers", "losses", "augmentations", "callbacks")
-"""Entry point groups that are no packages."""
+"""Entry point groups that are not packages."""
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:

@@ -92,7 +92,7 @@ def _full_size(name: object, timing: bool, address: str | None, *, given: bool) 
     if given:
         raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
     if name is not None and not isinstance(name, str):
-        raise UsageError(f"--claim: {name!r} is no claim; give its name, or leave it out")
+        raise UsageError(f"--claim: {name!r} is not a claim; give its name, or leave it out")
     return full_size(name, timing=timing, address=address) if name else full_size(timing=timing, address=address)
 
 

@@ -128,7 +128,7 @@ def verify(
     Raises
     ------
     StoreError: not a study directory, the storage does not answer, or a newer version of this package wrote the study.
-    UsageError: `head` is no hash, `rerun` is negative, or own code cannot be used.
+    UsageError: `head` is not a hash, `rerun` is negative, or own code cannot be used.
     """
     from ablations.execution.row_proofs import RowProofs
     from ablations.store import repair as store_repair

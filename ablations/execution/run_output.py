@@ -133,7 +133,7 @@ class RunOutput:
             return as_lines([*self._head, *gap, *self._tail])
 
     def _keep_writing(self) -> None:
-        self._others.add(threading.current_thread())  # what writing prints is no output of the run
+        self._others.add(threading.current_thread())  # what writing prints is not output of the run
         while not self._over.is_set():
             self._changed.wait()
             self._changed.clear()

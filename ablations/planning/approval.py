@@ -73,7 +73,7 @@ def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> No
 def _refuse_no_hashes(given: Collection[str]) -> None:
     for each in given:
         if not _HASH.fullmatch(each):
-            raise UsageError(f"--trust {each}: is no hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
+            raise UsageError(f"--trust {each}: is not a hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
 
 
 def _named(path: Path, bundle: Bundle) -> str:

@@ -45,7 +45,9 @@ def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
     for name, amount in value.items():
         if name in _OWN_KEYS:
             key = _OWN_KEYS[name]
-            raise ValueError(f"{name} is no custom resource; " + (f"give resources.{key}" if key else "leave it out"))
+            raise ValueError(
+                f"{name} is not a custom resource; " + (f"give resources.{key}" if key else "leave it out")
+            )
         if name.startswith("accelerator_type:"):
             raise ValueError(f"{name}: give resources.accelerator_type: {name.partition(':')[2]}")
         if amount > 1 and amount != int(amount):

@@ -188,7 +188,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
         if isinstance(levels, tuple) and not is_path:
             yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; give one, e.g. model.placement"
         if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
-            yield f"factors.{name}: a factor with labelled levels needs its own name, not a key path; e.g. memory"
+            yield f"factors.{name}: a factor with labeled levels needs its own name, not a key path; e.g. memory"
         if equal := equal_levels(levels):
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:

@@ -1,7 +1,7 @@
 """The four primitives the store needs of a file system: exclusive creation, replacement, listing, removal.
 
 Whatever would differ for object storage is here. A file becomes visible under its name complete and on disk, or not at
-all: it is written under a temporary name in the same directory, synchronised, and then linked or renamed.
+all: it is written under a temporary name in the same directory, synchronized, and then linked or renamed.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def synchronise(path: Path) -> None:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise  # some network file systems synchronise directories themselves and refuse the call
+            raise  # some network file systems synchronize directories themselves and refuse the call
     finally:
         os.close(handle)
 

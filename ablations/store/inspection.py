@@ -212,7 +212,7 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
         return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
     except FileNotFoundError:
         return None
-    except StoreError:  # the storage does not answer, which is no damage
+    except StoreError:  # the storage does not answer, which is not damage
         raise
     except OSError as error:
         if error.errno is not None:  # the disk; unreadable Parquet has no number

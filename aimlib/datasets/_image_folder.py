@@ -118,7 +118,7 @@ class ImageFolder(PhotoPlugin):
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
             refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
-            refuse(self.config.name, root, oddities)  # of names that are no text none could be divided
+            refuse(self.config.name, root, oddities)  # of names that are not text none could be divided
             splits = divided(splits["all"], self.config.split, classes)
         else:
             oddities += beside(root, list(folders.values()))

@@ -221,7 +221,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if not text:
         raise DataError(f"{where}: {column} is empty; complete the row or remove it")
     if storable(text) != text:
-        raise DataError(f"{where}: {column} {storable(text)!r} is no text that a table could hold; rename it")
+        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table could hold; rename it")
     return text
 
 
@@ -229,12 +229,13 @@ def _path(where: str, text: str, root: Path) -> str:
     """Return a path below the root, without needless parts."""
     if "://" in text:
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos, and write "
+            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; fetch the photos, and write "
             f"their paths below {root}"
         )
     if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; write / between the parts of a path, "
+            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; write / between the parts of a "
+            f"path, "
             f"which starts at {root}"
         )
     path = PurePosixPath(text)

@@ -52,7 +52,7 @@ class PhotoListing:
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
     classes : names in the order of the class numbers.
     splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
-    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is no place in a file.
+    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is not a place in a file.
     """
 
     name: str

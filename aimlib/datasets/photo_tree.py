@@ -180,7 +180,7 @@ class _Walk:
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Note what is beside the folders of the classes and is no folder."""
+        """Note what is beside the folders of the classes and is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
             self.odd("link", path, "is a link that leads nowhere; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:

@@ -1,4 +1,4 @@
-"""Data that is no folder of this machine: an archive, or a folder or archive in object storage.
+"""Data that is not a folder of this machine: an archive, or a folder or archive in object storage.
 
 It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
 there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or

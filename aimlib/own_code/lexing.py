@@ -29,7 +29,7 @@ _NAMED_CHARACTER = re.compile(r"N\{[^}\n]*\}")
 
 
 class UnreadableError(ValueError):
-    """Text that is no Python source, such as a string without an end."""
+    """Text that is not Python source, such as a string without an end."""
 
 
 def plain_newlines(text: str) -> str:

@@ -48,7 +48,7 @@ def registry_of(root: Root) -> Registry:
     module, _, name = root.registry.rpartition(".")
     found = getattr(importlib.import_module(module), name, None)
     if not isinstance(found, Registry):
-        raise PluginError(f"{root.place}: {root.registry} is no family of plugins; choose one of {module}")
+        raise PluginError(f"{root.place}: {root.registry} is not a family of plugins; choose one of {module}")
     return found
 
 

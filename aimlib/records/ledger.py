@@ -122,7 +122,7 @@ def parsed(name: str, content: bytes) -> Page:
 
     Raises
     ------
-    Damaged: it is no page, or its entries do not match their hashes.
+    Damaged: it is not a page, or its entries do not match their hashes.
     """
     matched = PAGE.fullmatch(name)
     if matched is None:

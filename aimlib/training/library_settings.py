@@ -37,7 +37,7 @@ def kernel_settings() -> Iterator[Setting]:
         if hasattr(torch._C, getter) and hasattr(torch._C, setter):
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
-        if hasattr(torch._C, reset):  # reading it would initialise CUDA; in a fresh process none is set
+        if hasattr(torch._C, reset):  # reading it would initialize CUDA; in a fresh process none is set
             yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
 
 

@@ -168,7 +168,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="controlled",
-            description="shuffled, standardised, epoch chosen on held-out images, equal epochs, no look at test data",
+            description="shuffled, standardized, epoch chosen on held-out images, equal epochs, no look at test data",
             source="cosine with warm-up: Loshchilov and Hutter, 2017; Goyal et al., 2017",
             common={"training": _CONTROLLED_TRAINING},
         ),

@@ -31,7 +31,7 @@ class Fit:
     ----------
     loaded : the file's name of each parameter and buffer that is loaded, by its name in the network.
     summed : of these, the first convolution's weight, if it is over three channels in the file and over one here: its
-        sum over the channels, which gives the output for the grey image in all three.
+        sum over the channels, which gives the output for the gray image in all three.
     head : parameters of the last layer, which has another number of outputs in the file: they are not loaded.
     left_out : names of the network that `WeightsConfig.leave_out` excludes.
     memory : names that only the memory has; they are not loaded.
@@ -49,7 +49,7 @@ class Fit:
         if self.head:
             parts.append(f"the head ({few(plain(self.head))}) has another size there, and starts by the study's rules")
         if self.summed:
-            parts.append(f"{few(plain(self.summed))} is summed over the three colours, because the images are grey")
+            parts.append(f"{few(plain(self.summed))} is summed over the three colors, because the images are gray")
         if self.left_out:
             parts.append(f"left out, and started as without a file: {few(plain(self.left_out))}")
         if self.memory:

@@ -32,7 +32,7 @@ _TRACEBACK = 4000
 """Characters of a traceback that are shown: its end."""
 _DISTRIBUTIONS = ("versions", "plugins")
 _NAMES = frozenset({"study", "also_in", "reused_from", "arm", "role", "run_id"})
-"""Columns of names, which are shown as they are: `sgd@0.1` is no login."""
+"""Columns of names, which are shown as they are: `sgd@0.1` is not a login."""
 
 
 def content(

@@ -176,7 +176,7 @@ def _note() -> str:
         "So the headline of each says which failure rate its pairs do not exclude, and the cost to the mean: a gain "
         "smaller than that cost needs more seeds, or another reason to believe that training does not fail. Second,"
         " where differences have a long lower tail, as in the rows “lognormal” and “exponential”. The robust "
-        "reading does not help there either, because it is of a centre that is not the mean. Look at the runs seed "
+        "reading does not help there either, because it is of a center that is not the mean. Look at the runs seed "
         "by seed before you believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do "
         "little harm."
     )

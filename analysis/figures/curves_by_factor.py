@@ -90,7 +90,7 @@ def summarise(
 
     Raises
     ------
-    UsageError: an unknown column, one that is no curve, or a hue with more than six levels.
+    UsageError: an unknown column, one that is not a curve, or a hue with more than six levels.
     """
     if value not in _WORDS:
         raise UsageError(unknown_name("curve", value, _WORDS))

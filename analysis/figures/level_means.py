@@ -27,7 +27,7 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
     one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
-    is no interval.
+    is not an interval.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def aliases(results: Results | Studies, *effects: str) -> str:
 
     Parameters
     ----------
-    effects : factors, or two of them as ``a × b``. Columns that are no factors of the study have no aliases.
+    effects : factors, or two of them as ``a × b``. Columns that are not factors of the study have no aliases.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return ""

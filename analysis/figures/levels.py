@@ -34,7 +34,7 @@ class Scale:
     ----------
     levels : the values if each has its own place; empty for a continuous axis.
     ticks : places with their text.
-    step : distance of neighbouring levels.
+    step : distance of neighboring levels.
     low, high : ends of a continuous axis; its logarithm's if `is_log`.
     has_none : some arms do not have the option; they stand at the bottom.
     """
@@ -123,7 +123,7 @@ def name_levels(axes: Axes, ticks: Sequence[tuple[float, str]], room: int) -> No
 
 
 def is_continuous(values: pd.Series) -> bool:
-    """Return whether a factor has so many numbers that they are no levels."""
+    """Return whether a factor has so many numbers that they are not levels."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     return bool(numeric and values.nunique() > _FEW)
 

@@ -219,7 +219,7 @@ def _prefix(amounts: pd.Series) -> tuple[float, str]:
 
 
 def _count(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the density of arms as grey hexagons within the limits of the axes."""
+    """Draw the density of arms as gray hexagons within the limits of the axes."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     across = np.log10([left, right]) if axes.get_xscale() == "log" else (left, right)
     drawn = axes.hexbin(

@@ -172,7 +172,7 @@ def after_look(accepted: Numbers, n: int, total: int, before: float, after: floa
     root = np.sqrt(np.maximum(half**2 - square * (along**2 * odds - rest), 0.0))
     count = math.ceil(_NODES * math.sqrt(total))
     nodes, weights = _gauss(count)
-    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = centre + radius · sin: smooth up to the ends
+    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = center + radius · sin: smooth up to the ends
     y = (root * np.sin(angle) - half) / square
     inside = np.maximum(1 - y**2, 0.0)  # rounding can take y beyond ±1 where a look has a tiny level
     mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * inside ** ((total - 4) / 2)

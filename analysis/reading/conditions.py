@@ -62,7 +62,8 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
 
     Raises
     ------
-    UsageError: the text is no condition, names an unknown column, or gives a value of another type than the column's.
+    UsageError: the text is not a condition, names an unknown column, or gives a value of another type than the
+    column's.
     """
     short = _SHORT.fullmatch(condition)
     if short is not None and not _KEYWORD.search(condition):

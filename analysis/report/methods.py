@@ -343,7 +343,7 @@ def _robust(findings: Findings) -> list[str]:
 
 
 def _collapsed(findings: Findings) -> list[str]:
-    """Return how collapsed runs are recognised and what their absence does not exclude."""
+    """Return how collapsed runs are recognized and what their absence does not exclude."""
     if not findings.robust:
         return []
     measure = findings.measure

@@ -76,7 +76,7 @@ def _gated(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair
 def fixed_streams(arm: Arm) -> dict[str, int]:
     """Return the seeds of the random streams that an arm fixes, by stream; empty if all follow the run's seed.
 
-    Such arms measure variance: their differences from other arms are no question of the study.
+    Such arms measure variance: their differences from other arms are not a question of the study.
     """
     training = arm.config.get("training")
     streams = training.get("streams") if isinstance(training, dict) else None

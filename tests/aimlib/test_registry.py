@@ -109,7 +109,7 @@ def test_search_space_must_name_options(shop: Registry) -> None:
 
     good = named("Good", "m", Config=Config, search_space={"size": Integer(1, 4)})
     assert shop.register("good")(good) is good
-    with pytest.raises(PluginError, match="search_space names no option of Config: colour, sice"):
+    with pytest.raises(PluginError, match="search_space names no option of Config: color, sice"):
         shop.register("bad")(
             named(
                 "Bad",

@@ -397,7 +397,7 @@ def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
     assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
     other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
     assert sentence([other, fold]).startswith(
-        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are no ind"
+        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are not ind"
     )
     for own in ("train", ["train"], {"folds": 3}, {"folds": "many", "fold": 0}, {"test_fraction": 0.2}, None):
         assert sentence([{"data": {"name": "mine", "split": own}}, {"data": None}, {}]) is None

@@ -137,7 +137,7 @@ def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every synchronisation and link take longer, so that commits can be met."""
+    """Let every synchronization and link take longer, so that commits can be met."""
     monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
     monkeypatch.setenv("FAULT_SLOW", "0.3")
 

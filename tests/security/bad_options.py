@@ -296,7 +296,7 @@ KINDS = [
         "`ablate data info digits`",
     ),
     Kind(
-        "a download address that is no web server",
+        "a download address that is not a web server",
         "data download stanford_dogs --base-url ftp://x --root r",
         "ftp://x",
         "not the address of a web server",

@@ -166,7 +166,7 @@ def test_secrets_in_errors_and_output_are_not_kept(
 
 
 def test_a_folder_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every shell sets PWD, which is no password; and a path is where a secret is."""
+    """Every shell sets PWD, which is not a password; and a path is where a secret is."""
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setenv("OLDPWD", "/some/where/else")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))

@@ -30,7 +30,7 @@ def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
     empty = np.sum(list(numbers.values()), axis=0) == 0
     if empty.any():
         names = listed([listing.classes[label] for label in np.flatnonzero(empty)])
-        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is no class")
+        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is not a class")
     for name in ("train", "test"):
         if lacking := [listing.classes[label] for label in np.flatnonzero((numbers[name] == 0) & ~empty)]:
             other = "test" if name == "train" else "train"
@@ -94,7 +94,7 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something is there that is no folder; whether it is a photo, its content tells."""
+    """Return whether something is there that is not a folder; whether it is a photo, its content tells."""
     try:
         return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
     except PermissionError:

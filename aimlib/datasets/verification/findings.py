@@ -47,7 +47,7 @@ class Finding:
         (folders and files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray``
         (files and folders that are not used), ``empty`` (no bytes), ``undecodable``, ``damaged`` (JPEG files that
         decode, perhaps with wrong pixels), ``misnamed`` (of another format than the suffix says), ``mode`` (what a
-        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one colour),
+        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one color),
         ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike), ``exclusion`` (the
         list of excluded photos), ``pack`` (packed data).
     file : the first file concerned, or a folder if the finding is not about files.

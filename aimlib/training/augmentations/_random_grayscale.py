@@ -1,4 +1,4 @@
-"""Random loss of colour."""
+"""Random loss of color."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class RandomGrayscale(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.1
-        """Probability that an image is made grey."""
+        """Probability that an image is made gray."""
 
     transform = "RandomGrayscale"

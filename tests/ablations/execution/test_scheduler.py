@@ -268,7 +268,7 @@ def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
     ("report", "blame"),
     [
         ("ray.exceptions.ActorDiedError: The actor died unexpectedly", "infrastructure"),
-        ("The actor never ran - it was cancelled before it started running.", "infrastructure"),
+        ("The actor never ran - it was canceled before it started running.", "infrastructure"),
         ("", "infrastructure"),
         ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "infrastructure"),
         ("ray.exceptions.RayTaskError(ModuleNotFoundError): ray::Worker.__init__()\nNo module named 'x'", "user"),

@@ -58,24 +58,25 @@ WRONG = {
     "no base": (
         registered("losses", "    def forward(self, logits, targets): return logits.sum()"),
         LOSS,
-        rf"plugins: loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; write `from "
+        rf"plugins: loss 'mine' {WHERE} is not a subclass of aimlib\.training\.losses\.Loss; write `from "
         r"aimlib\.training\.losses import Loss` and `class Mine\(Loss\):`",
     ),
     "a base of torch": (
         registered("losses", "    def forward(self, logits, targets): return logits.sum()", "nn.Module"),
         LOSS,
-        rf"loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; ",
+        rf"loss 'mine' {WHERE} is not a subclass of aimlib\.training\.losses\.Loss; ",
     ),
     "no base of training code": (
         registered("trainers", "    def train(self, config, run): ..."),
         {},
-        r"is no subclass of aimlib\.training\.own\.base\.TrainingCode; write `from aimlib\.training\.own\.base import ",
+        r"is not a subclass of aimlib\.training\.own\.base\.TrainingCode; write `from aimlib\.training\.own\.base "
+        r"import ",
     ),
     "no base of samplers": (
         "from ablations.spec.search_families import samplers\n"
         '@samplers.register("mine")\nclass Mine:\n    def build(self, seed): ...\n',
         {},
-        r"sampler 'mine' \(own\.py, line 15, class Mine\) is no subclass of ablations\.search\.samplers\.Sampler; ",
+        r"sampler 'mine' \(own\.py, line 15, class Mine\) is not a subclass of ablations\.search\.samplers\.Sampler; ",
     ),
     "a method is missing": (
         registered("backbones", "    def build(self, shape): return nn.Flatten()", "Backbone"),

@@ -73,7 +73,7 @@ def test_comments_need_no_new_approval_and_edits_do(tmp_path: Path) -> None:
         ablations.check(path, timing=False)
     with pytest.raises(UsageError, match="you have not approved"):
         ablations.check(path, timing=False, trust="0" * 32)
-    with pytest.raises(UsageError, match="--trust abc: is no hash of code; give at least 32"):
+    with pytest.raises(UsageError, match="--trust abc: is not a hash of code; give at least 32"):
         ablations.check(path, timing=False, trust="abc")
     ablations.check(path, timing=False, trust=True)
     with pytest.raises(UsageError, match="you have not approved"):  # True is not remembered

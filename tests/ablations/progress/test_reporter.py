@@ -130,7 +130,7 @@ def test_stored_states_beat_and_the_last_one_says_that_the_session_has_ended() -
     last = store.found[-1]
     assert last["schema_version"] == 2
     assert (last["session"], last["runs"][run_id(0)]["where"]) == ("0123456789ab", "node-3, GPU 0.5")
-    assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is no JSON"
+    assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is not valid JSON"
 
 
 def test_a_state_that_cannot_be_stored_is_told_once_and_tried_again() -> None:

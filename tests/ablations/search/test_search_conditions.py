@@ -251,7 +251,7 @@ def test_optuna_knows_the_violation_where_the_sampler_can_use_it(study: StudyMak
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("parameter <= 3", "'parameter' is no measure of a network; did you mean 'parameters'"),
+        ("parameter <= 3", "'parameter' is not a measure of a network; did you mean 'parameters'"),
         ("parameters < 3", "write parameters <= 3"),
         ("parameters <= many", "give a measure, <= or >=, and a number, e.g. [parameters <= 2M"),
         ("parameters <= 0", "the bound must be a number above 0"),

@@ -1,4 +1,4 @@
-"""Errors of a launch: trusting a worker on another disk, replacing a plan without running it, mislabelling a design."""
+"""Errors of a launch: trusting a worker on another disk, replacing a plan without running it, mislabeling a design."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
         ("30", "'30': no unit; give s, min, h or d"),
         ("5m", "the unit 'm' is ambiguous; write 5min"),
         ("5 weeks", "unknown unit 'weeks'"),
-        ("-5min", "is no duration; give a number and a unit"),
-        ("soon", "is no duration"),
-        ("", "is no duration"),
-        ("1h30min", "is no duration"),
+        ("-5min", "is not a duration; give a number and a unit"),
+        ("soon", "is not a duration"),
+        ("", "is not a duration"),
+        ("1h30min", "is not a duration"),
         ("9" * 400 + "h", "is too long"),
-        ("٣min", "is no duration"),
+        ("٣min", "is not a duration"),
     ],
 )
 def test_what_is_no_duration_is_refused_with_the_right_spelling(text: str, message: str) -> None:

@@ -108,13 +108,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "memory that no layer reads",
         "give placement: block_entry|",
     ),
-    "a misspelt placement": (
+    "a misspelled placement": (
         {f"{AIM}.placement": "every_layers"},
         f"{AIM}.placement",
         "unknown placement 'every_layers'",
         "did you mean 'every_layer'?",
     ),
-    "a misspelt control": (
+    "a misspelled control": (
         {"arms.m": {**M, "control": "matched_params"}},
         "arms.m.control",
         "unknown control 'matched_params'",
@@ -185,13 +185,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "not a key path",
         "give one, e.g. model.placement",
     ),
-    "a misspelt key path of a factor": (
+    "a misspelled key path of a factor": (
         {"factors": {"model.placment": ["block_entry", "stage_only"]}, "vary": "aim"},
         "factors.model.placment",
         "unknown key",
         "did you mean 'placement'?",
     ),
-    "a misspelt design": (
+    "a misspelled design": (
         {"factors": {"model.placement": ["block_entry", "stage_only"]}, "vary": "aim", "design": "factorial"},
         "design",
         "got 'factorial' (text)",
@@ -204,7 +204,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "(No such file beside the study",
         "for an example see",
     ),
-    "a misspelt protocol": (
+    "a misspelled protocol": (
         {"protocol": "control"},
         "protocol",
         "unknown protocol 'control'",
@@ -258,7 +258,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
 OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
     "a Python file in place of a study": ("run.py", [], "run.py", "is a Python file", "run it with `python run.py`"),
     "a folder in place of a study": ("folder", [], "folder", "is a folder", "give the study's file, e.g. folder/study"),
-    "a misspelt name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
+    "a misspelled name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
     "an option of the command line without a value": (
         "demo",
         ["epochs"],

@@ -65,7 +65,7 @@ def test_a_tuple_is_one_mistake_and_no_keys(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             yaml_documents.parse(text, "study.yaml")
         assert caught.value.problems == (
-            "study.yaml: base.model.widths: (4, 8, 16) is no list in YAML; write a list as [4, 8, 16]",
+            "study.yaml: base.model.widths: (4, 8, 16) is not a list in YAML; write a list as [4, 8, 16]",
         )
     changes = {"base.model.backbone": {"name": "small_resnet", "widths": "(4, 8, 16)"}}
     path = write(tmp_path, changed(changes))

@@ -265,7 +265,7 @@ def _newer(target: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (_link, "'dogs/study', which is no plain file"),
+        (_link, "'dogs/study', which is not a plain file"),
         (_outside, "not a readable archive"),
         (_empty, "contains no readable archive.json"),
         (_text, "not a readable archive"),

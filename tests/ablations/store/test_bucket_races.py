@@ -132,7 +132,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
         return call(address, request, **options)
 
     monkeypatch.setattr(object_store, "_call", deaf)
-    with pytest.raises(StoreError, match=r"does not honour conditional writes \(If-None-Match, If-Match\)"):
+    with pytest.raises(StoreError, match=r"does not honor conditional writes \(If-None-Match, If-Match\)"):
         ResultStore(remote)
     assert list(place(remote).iterdir()) == [], "the trial is removed"
 

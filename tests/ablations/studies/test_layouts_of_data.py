@@ -178,5 +178,5 @@ def test_folds_are_named_if_they_differ() -> None:
     said = sentence([arm(1), arm(0)])
     assert said is not None
     assert said.startswith(
-        "Arms are tested on different folds (0 of 5 and 1 of 5). Folds are no independent repetitions"
+        "Arms are tested on different folds (0 of 5 and 1 of 5). Folds are not independent repetitions"
     )

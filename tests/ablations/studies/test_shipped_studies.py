@@ -27,7 +27,7 @@ FULL = {
 }
 """Studies for a cluster; each has a twin ``<name>_small``."""
 OWN = "squeeze_excitation"
-"""A study of something that is no memory."""
+"""A study of something that is not memory."""
 
 PROTOCOLS = {
     "replication": "as_run_exact",
@@ -181,7 +181,9 @@ def test_twins_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Pat
     elsewhere = tmp_path / "moved"
     elsewhere.symlink_to(stanford_dogs_root)
     moved = check(name, [f"data.root={elsewhere}", "seeds=1"], timing=False)
-    assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"
+    assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], (
+        "a path is not an identity"
+    )
 
 
 @pytest.mark.slow  # decodes all photos twice, which takes ten seconds

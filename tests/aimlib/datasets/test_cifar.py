@@ -74,7 +74,7 @@ def test_images_are_torchvisions(name: str, root: Path) -> None:
 
 def test_enlarged_and_fewer(name: str, root: Path) -> None:
     if name == "cifar100":
-        pytest.skip("20 images of 100 classes are no stratified choice")
+        pytest.skip("20 images of 100 classes cannot be stratified")
     data = plugin(name, root, size=40, train_images=30).load()
     assert data.train.pixels.shape == (30, 40, 40, 3)
     assert np.bincount(data.train.labels).tolist() == [3] * 10

@@ -90,8 +90,8 @@ def damaged() -> bytes:
 
 
 OTHERS = {
-    "PNG": (png(), "it is no JPEG"),
-    "CMYK": (cmyk(), "its colours are CMYK"),
+    "PNG": (png(), "it is not a JPEG"),
+    "CMYK": (cmyk(), "its colors are CMYK"),
     "damaged": (damaged(), "Corrupt JPEG data"),
 }
 
@@ -166,14 +166,14 @@ def test_what_pillow_decoded_is_named_by_the_log_the_pack_and_the_command(
     with caplog.at_level(logging.WARNING):
         made = photos(dogs).plugin(**AS_RUN).pack()
     odd = "n00000002-Breed_2/n00000002_3.jpg"
-    assert made.by_pillow() == {odd: "it is no JPEG"}
-    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is no JPEG)"
+    assert made.by_pillow() == {odd: "it is not a JPEG"}
+    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is not a JPEG)"
     assert said in caplog.text
     settings = [word for key, value in AS_RUN.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = ["data", "prepare", "stanford_dogs", "--root", str(dogs.root), "--size", "8", "--set", "classes=3"]
     ended = CliRunner().invoke(app, [*command, *settings])
     assert ended.exit_code == 0, ended.output
-    assert f"{odd}: it is no JPEG" in ended.output
+    assert f"{odd}: it is not a JPEG" in ended.output
 
 
 def test_fine_pixels_are_trained_on_as_values_from_0_to_255(dogs: Any) -> None:

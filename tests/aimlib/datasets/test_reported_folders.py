@@ -139,7 +139,7 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- what is no file, or may not be read ---------------------------------------------------------------------------
+# --- what is not a file, or may not be read ---------------------------------------------------------------------------
 
 
 def test_a_pipe_among_json_files_is_not_waited_for(root: Path) -> None:
@@ -323,7 +323,7 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
         (b'{"path": "a.png"}\n', "JSON instead of a table"),
         (b"train/cat/0.png,cat,train\n", "its first line is about a photo"),
         (b"path,label,split\nhttps://x.org/a.png,cat,train\n", "line 2: .* fetch the photos"),
-        (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is no path"),
+        (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is not a path"),
     ],
 )
 def test_a_file_that_is_no_table_is_called_what_it_is(content: bytes, says: str, root: Path) -> None:

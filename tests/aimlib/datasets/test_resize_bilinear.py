@@ -11,7 +11,7 @@ RNG = np.random.default_rng(3)
 
 
 def by_hand(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The definition, one pixel at a time: half-pixel centres, clamped, columns before rows, in float32."""
+    """The definition, one pixel at a time: half-pixel centers, clamped, columns before rows, in float32."""
     f = np.float32
     rows, columns, channels = pixels.shape
     out = np.zeros((height, width, channels), dtype=f)
@@ -36,10 +36,10 @@ def test_enlarging_two_pixels_to_four() -> None:
 
 
 def test_reducing_samples_and_does_not_average() -> None:
-    # Six pixels to two: centres at 1.0 and 4.0, exactly on pixels 1 and 4; the others do not count.
+    # Six pixels to two: centers at 1.0 and 4.0, exactly on pixels 1 and 4; the others do not count.
     row = np.array([[[255], [10], [255], [255], [20], [255]]], dtype=np.uint8)
     assert bilinear(row, 1, 2)[0, :, 0].tolist() == [10, 20]
-    # Four to two: centres at 0.5 and 2.5, the means of two neighbours.
+    # Four to two: centers at 0.5 and 2.5, the means of two neighbors.
     row = np.array([[[0], [10], [20], [60]]], dtype=np.uint8)
     assert bilinear(row, 1, 2)[0, :, 0].tolist() == [5, 40]
 

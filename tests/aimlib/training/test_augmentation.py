@@ -164,7 +164,7 @@ def test_pixels_are_those_of_the_plainest_operations(
     scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
     expected = (expected - 117) / 64 if scaled else expected
-    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbours differ by 255 or more.
+    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbors differ by 255 or more.
     stretch = max(shape[1:3]) / min(shape[1:3])
     tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
     found = augment(x, table, config, scaling if scaled else None)

@@ -230,5 +230,5 @@ def test_a_method_that_looks_like_an_event_is_refused() -> None:
     from aimlib.errors import PluginError
     from aimlib.training.callbacks.base import Callback
 
-    with pytest.raises(PluginError, match=r"on_epoch_stop is no event; did you mean 'on_epoch_start'"):
+    with pytest.raises(PluginError, match=r"on_epoch_stop is not an event; did you mean 'on_epoch_start'"):
         type("Mine", (Callback,), {"on_epoch_stop": lambda self, run: None})

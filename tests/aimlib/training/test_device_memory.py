@@ -106,7 +106,7 @@ def test_a_whole_number_is_a_share(cuda: PretendedCuda) -> None:
 
 
 def test_a_share_where_there_is_no_driver() -> None:
-    """What torch raises here, on a machine without a GPU, is recognised as it is."""
+    """What torch raises here, on a machine without a GPU, is recognized as it is."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises((RuntimeError, AssertionError)) as caught:

@@ -173,7 +173,7 @@ class WithExtraState(nn.Linear):
 
 
 def test_state_that_is_no_tensor_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="state that is no tensor \\(_extra_state\\)"):
+    with pytest.raises(TypeError, match="state that is not a tensor \\(_extra_state\\)"):
         snapshot(WithExtraState(2, 2))
 
 
@@ -183,5 +183,5 @@ def test_state_that_is_no_tensor_is_refused_by_name() -> None:
 def test_what_is_no_network_is_refused(damage: Any) -> None:
     config = run_config(training__epochs=1)
     whole = content(config, kept_by(config, "last"))
-    with pytest.raises(StoreError, match=r"^here: is no network that a run kept"):
+    with pytest.raises(StoreError, match=r"^here: is not a network that a run kept"):
         network_files.read(damage(whole), "here")

@@ -82,7 +82,7 @@ def test_cosine_stays_between_its_bounds(time: float, warmup: float, final: floa
 def test_plateau_waits_lowers_and_stops_at_its_floor() -> None:
     plateau = schedule(1.0, 9, name="plateau", factor=0.5, patience=2, min_delta=0.1, min_learning_rate=0.3)
     rates = []
-    for accuracy in (0.5, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7):  # 0.6 is no rise of more than 0.1
+    for accuracy in (0.5, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7):  # 0.6 is not a rise of more than 0.1
         plateau.after_epoch(accuracy)
         rates.append(plateau.rate(0.0))
     assert rates == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3])

@@ -105,7 +105,7 @@ def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": inner}, path)
     with pytest.raises(
-        UsageError, match=r"2 entries are no tensors \(epoch, state_dict\); give model.weights.key, e.g"
+        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); give model.weights.key, e.g"
     ):
         reading.read(WeightsConfig.parse(str(path)))
     with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
@@ -150,7 +150,7 @@ def test_weights_that_are_not_cached_name_the_command_that_fetches_them() -> Non
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"torchvision has none of this name; did you mean 'ResNet18_Weights.IMAGENET"):
         files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
-    with pytest.raises(UsageError, match=r"'small_resnet' is no network of torchvision's"):
+    with pytest.raises(UsageError, match=r"'small_resnet' is not a network of torchvision's"):
         files.resolved(WeightsConfig.parse("DEFAULT"), "small_resnet")
 
 

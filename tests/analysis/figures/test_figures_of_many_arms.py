@@ -1,4 +1,4 @@
-"""The figures with a row or a colour per arm, with forty arms and with hundreds."""
+"""The figures with a row or a color per arm, with forty arms and with hundreds."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_one_call_draws_on_a_new_figure_or_on_the_callers_axes(study: analysis.R
         assert call(ax=each) is made
         assert len(each.get_children()) > 5
     words = figures.heatmap(study, "depth", "wide")._supxlabel.get_text()
-    assert "Without baseline, which is no part of the design." in " ".join(words.split())
+    assert "Without baseline, which is not part of the design." in " ".join(words.split())
 
 
 def test_before_the_verdict_they_show_the_validation_accuracy_and_say_so(tmp_path: Path) -> None:

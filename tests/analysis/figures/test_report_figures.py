@@ -86,7 +86,7 @@ def test_an_arm_looks_the_same_everywhere_and_like_no_other():
     names = [f"arm {i}" for i in range(12)]
     looks = marks(names)
     assert len({(m.colour, m.marker, m.dashes) for m in looks.values()}) == 12
-    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in grey too"
+    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in gray too"
     assert list(marks(names[:3]).items()) == list(looks.items())[:3]
     assert len(set(marks([str(i) for i in range(84)]).values())) == 84
 

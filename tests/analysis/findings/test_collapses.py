@@ -187,7 +187,7 @@ def test_a_centre_outside_the_t_interval_is_named(make_study):
     findings = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     reading = replace(findings.robust["aim − baseline"], estimate=-1.0, lower=-9.0, upper=7.0)
     text = contradiction(findings.primary, reading)
-    assert "does not exclude 0, and its centre lies outside the t interval, which does" in text
+    assert "does not exclude 0, and its center lies outside the t interval, which does" in text
     inside = replace(reading, estimate=findings.primary.interval.mean)
     assert contradiction(findings.primary, inside) == ""
 

@@ -56,7 +56,7 @@ def test_chance_is_the_best_constant_answer():
     assert largest_share(images) == {"d": 0.6}
     judged = outcomes(runs_of([0.6, 0.62, 0.7]), images)
     assert judged["chance"].tolist() == [0.6] * 3
-    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class only is no training"
+    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class alone is not training"
     assert outcomes(runs_of([0.6]))["outcome"].tolist() == ["trained"], "procedure 1 asks for 1 / classes"
     assert outcomes(runs_of([0.6], data="e"), images)["chance"].tolist() == [0.25], "data without a table"
 

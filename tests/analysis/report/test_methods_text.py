@@ -55,7 +55,7 @@ def test_the_options_that_all_arms_share_are_one_sentence(make_study: Any) -> No
     text = said(make_study(two(), epochs=6), epochs_planned=6, epochs_run=6)
     assert (
         "Training uses the optimizer adam (beta1 0.9), a learning rate of 0.005, no learning-rate schedule, batches of "
-        "25 images, the cross-entropy loss, images standardised by channel and no augmentation."
+        "25 images, the cross-entropy loss, images standardized by channel and no augmentation."
     ) in text
     assert "was trained on 10\u202f800 images and validated on 1\u202f200." in text
     assert "for 6 epochs" in text

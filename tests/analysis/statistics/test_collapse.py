@@ -94,7 +94,7 @@ def test_a_planted_collapse_is_the_only_run_that_is_marked():
     assert marked(treated, control) == [[False, False, True, False, False], [False] * 5]
     assert marked(treated[:4], control[:4]) == [[False] * 4] * 2, "below five pairs nothing is marked"
     assert marked(treated, control, delta=3.0) == [[False] * 5] * 2, "14 pp is less than 5 δ"
-    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "a run far above is no collapse"
+    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "a run far above is not a collapse"
 
 
 def test_two_collapses_do_not_hide_each_other():

@@ -43,7 +43,7 @@ def test_a_further_arm_is_compared_with_the_arm_that_it_varies() -> None:
         ("plain", "other", None),  # without a reference: compared with the baseline
         ("gone", "other", "removed"),  # its reference is not in the plan
         ("ablated", "other", "aim"),  # a variant of a treatment is its control
-        ("wide frozen", "frozen", "wide"),  # a control of another treatment is no gate
+        ("wide frozen", "frozen", "wide"),  # a control of another treatment is not a gate
         ("itself", "other", "itself"),
     )
     assert planned_comparisons(plan(*ARGUMENT, *further))[4:] == [

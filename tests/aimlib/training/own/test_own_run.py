@@ -103,7 +103,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "given more than once, such as"),
     ("lengths", lambda run: run.predictions("test", [0, 1], [1]), "2 images, but 1 label"),
     ("scores", lambda run: run.predictions("test", None, np.zeros((500, 10))), "scores.argmax(1)"),
-    ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is no class; did you mean '1'?"),
+    ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is not a class; did you mean '1'?"),
     ("beyond", lambda run: run.predictions("test", None, [10] * 500), "classes are 0 to 9"),
     ("halves", lambda run: run.predictions("test", None, [0.5] * 500), "class numbers or names"),
     ("unknown image", lambda run: run.predictions("test", ["x"] * 500, [0] * 500), "no image 'x'"),
@@ -111,7 +111,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("far id", lambda run: run.predictions("test", range(1, 501), [0] * 500), "images are 0 to 499"),
     ("split", lambda run: run.predictions("train", None, [0]), "of 'test' or 'validation'"),
     ("no validation", lambda run: run.predictions("validation", None, [0]), "set training.validation_fraction"),
-    ("name of a split", lambda run: run.split("tets"), "'tets' is no split; did you mean 'test'?"),  # type: ignore[arg-type]
+    ("name of a split", lambda run: run.split("tets"), "'tets' is not a split; did you mean 'test'?"),  # type: ignore[arg-type]
     (
         "other accuracy",
         lambda run: (give(run), run.report(accuracy=0.9)),
@@ -290,7 +290,7 @@ def test_the_files_of_a_checkpoint_stay_in_its_folder(tmp_path: Path) -> None:
         run.report()
         run.checkpoint(tmp_path / "f")
 
-    with pytest.raises(UsageError, match="is no plain file"):
+    with pytest.raises(UsageError, match="is not a plain file"):
         outcome(code)
 
 
@@ -353,9 +353,9 @@ def test_a_network_of_the_study_has_the_initial_values_of_the_built_in_loop() ->
 def test_a_method_or_a_local_function_is_refused() -> None:
     def local(config: OwnRunConfig, run: OwnRun) -> None: ...
 
-    with pytest.raises(UsageError, match="is no function at the top level"):
+    with pytest.raises(UsageError, match="is not a function at the top level"):
         register_function(local)
-    with pytest.raises(UsageError, match="is no function at the top level"):
+    with pytest.raises(UsageError, match="is not a function at the top level"):
         register_function(lambda config, run: None)
 
 
