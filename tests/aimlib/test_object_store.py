@@ -143,7 +143,7 @@ def test_of_many_conditional_puts_one_succeeds(any_remote: str, condition: str) 
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_whose_answer_was_lost_counts(any_remote: str, monkeypatch, arrived: bool) -> None:
+def test_a_put_counts_although_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
     """The client repeats a request without a response; the second is refused, as the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 

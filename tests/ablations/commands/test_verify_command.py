@@ -159,7 +159,7 @@ def higher_accuracy(row: dict[str, Any]) -> None:
         (lambda row: row.update(epochs_run=1), "epochs_run is 1"),
     ],
 )
-def test_an_accuracy_that_does_not_follow_is_refused_by_verify_and_report(
+def test_an_accuracy_that_predictions_contradict_is_refused_by_verify_and_report(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -206,7 +206,7 @@ def another_epoch(row: dict[str, Any]) -> None:
         (another_epoch, "selected_epoch is "),
     ],
 )
-def test_what_needs_plugins_is_proven_by_verify(
+def test_verify_proves_rows_that_need_plugins(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -218,7 +218,7 @@ def test_what_needs_plugins_is_proven_by_verify(
         analysis.report(directory)
 
 
-def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
+def test_rows_that_cannot_be_proven_are_counted(study: tuple[Path, Path]) -> None:
     _, directory = study
     paths = sorted((directory / "runs").iterdir())
     other = {"small_resnet": "unknown_network"}, {'"label_smoothing": 0.0': '"label_smoothing": 0.1'}

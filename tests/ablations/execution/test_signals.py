@@ -82,7 +82,7 @@ class AtStep(InlineExecutor):
 
 
 @pytest.mark.parametrize("steps", [1, 4, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (3, 7, 9))])
-def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
+def test_a_session_asked_to_stop_continues_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     path = write(tmp_path, changed({"seeds": 1, "base.data.size": 8}))
@@ -121,7 +121,7 @@ def test_the_command_line_saves_and_says_so(
 
 
 @pytest.mark.parametrize(("grace", "saved"), [(0.0, False), (25.0, True)])
-def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_bit(
+def test_a_run_that_cannot_save_in_time_continues_from_its_last_checkpoint_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, saved: bool
 ) -> None:
     options = {"seeds": 1, "base.data.size": 8, "base.training.epochs": 4, "resources": {"grace_seconds": grace}}

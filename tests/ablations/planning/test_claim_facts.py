@@ -34,7 +34,7 @@ def marked(found: dict[tuple[str, str], FactLine]) -> set[str]:
     return {fact for (_, fact), line in found.items() if line.differs}
 
 
-def test_the_replication_has_what_was_run_but_for_the_number_of_runs() -> None:
+def test_the_replication_matches_what_was_run_except_for_the_number_of_runs() -> None:
     found = beside("replication")
     assert marked(found) == {"runs of each arm"}
     unknown = {line.fact for line in found.values() if line.this_study == "not known: no data here"}
@@ -97,7 +97,7 @@ def test_a_study_without_treatment_or_network_says_so() -> None:
     assert found["network", "stride of the 7 × 7 stem"].this_study == "2"
 
 
-def test_each_number_that_a_claim_may_ask_for_can_be_read_off() -> None:
+def test_every_number_that_a_claim_may_ask_for_is_available() -> None:
     assert set(_ANSWERS) == set(get_args(NetworkNumber))
 
 

@@ -141,7 +141,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_mistake_in_an_own_class_is_named_with_its_place_and_remedy(tmp_path: Path, case: str) -> None:
+def test_a_mistake_in_a_class_of_the_user_is_named_with_place_and_remedy(tmp_path: Path, case: str) -> None:
     code, changes, message = WRONG[case]
     said = refusal(tmp_path, code, changes)
     assert re.search(message, said), said

@@ -81,7 +81,7 @@ def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused(
         ({"sources": ["inti"]}, "sources"),
     ],
 )
-def test_what_does_not_fit_the_design_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_the_design_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         expand(read_study(study(**changes)))
     assert message in str(caught.value)

@@ -49,7 +49,7 @@ TUNED: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_fine_tuned_network_of_torchvision_is_killed_and_goes_on(
+def test_a_killed_fine_tuning_of_a_torchvision_network_continues(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     import torchvision

@@ -29,7 +29,7 @@ from ablations.store import ResultStore, read_mark
 from aimlib.errors import UsageError
 
 
-def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
+def test_a_worker_on_another_disk_is_reported_from_the_first_run_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(InlineExecutor):

@@ -147,7 +147,7 @@ OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_creden
         pytest.param("other credentials", 20.0, "ray", marks=pytest.mark.xdist_group("ray")),
     ],
 )
-def test_a_server_that_is_away_ends_nothing(rig: Rig, name: str, seconds: float, executor: str) -> None:
+def test_an_unavailable_server_ends_no_run(rig: Rig, name: str, seconds: float, executor: str) -> None:
     study = write(rig.folder, changed(SMALL))
     driver = rig.drive(study, executor)
     try:
@@ -229,7 +229,7 @@ class HalfAnswers(threading.Thread):
 
 @pytest.mark.slow  # half a minute of waiting for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
-def test_half_and_slow_answers_are_no_results(rig: Rig, pace: float) -> None:
+def test_partial_and_slow_answers_are_not_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages
 

@@ -270,7 +270,7 @@ OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
     change, place, cause, remedy = MISTAKES[mistake]
     text = change(TEXT) if callable(change) else yaml.safe_dump(changed(dict(change), yaml.safe_load(TEXT)))
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
@@ -282,7 +282,7 @@ def test_a_mistake_is_told_with_place_cause_and_remedy(mistake: str, tmp_path: P
 
 
 @pytest.mark.parametrize("mistake", OF_COMMANDS)
-def test_a_mistake_on_the_command_line_too(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_on_the_command_line_is_reported_too(mistake: str, tmp_path: Path) -> None:
     source, overrides, place, cause, remedy = OF_COMMANDS[mistake]
     (tmp_path / "folder").mkdir()
     (tmp_path / "run.py").write_text("import ablations\n")
@@ -294,12 +294,12 @@ def test_a_mistake_on_the_command_line_too(mistake: str, tmp_path: Path) -> None
     assert remedy in said
 
 
-def test_the_study_that_they_change_has_none(tmp_path: Path) -> None:
+def test_the_study_before_the_mistakes_is_valid(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TEXT, encoding="utf-8")
     assert len(check("study.yaml", timing=False).plan.arms) == 3
 
 
-def test_all_listed_mistakes_are_tested_and_they_are_thirty_and_more() -> None:
+def test_at_least_thirty_listed_mistakes_are_all_tested() -> None:
     listed = [line for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert sorted(listed) == sorted([*MISTAKES, *OF_COMMANDS])
     assert len(listed) >= 30

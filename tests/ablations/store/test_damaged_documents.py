@@ -49,7 +49,7 @@ def known(found: Any, whole: Any) -> Any:
 
 @pytest.mark.parametrize("tries", TRIES)
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_document_gives_its_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
+def test_a_damaged_document_gives_its_full_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
     read, whole, nothing = READERS[name]
     path = store.directory / name
     content, rng = path.read_bytes(), random.Random(f"{name} {tries}")

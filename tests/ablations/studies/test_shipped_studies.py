@@ -116,7 +116,7 @@ def test_memory_size_varies_values_and_source() -> None:
     }
 
 
-def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
+def test_the_vgg16_recipe_as_run_is_outside_the_comparison() -> None:
     arm = arms_of("vgg16")["recipe_as_run"]
     assert arm.role == "other"
     assert arm.config.model.backbone.name == "vgg16"
@@ -128,7 +128,7 @@ def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
     assert (data.antialias, data.decoder, data.pixels) == (False, "fast", "fine")
 
 
-def test_the_study_of_something_else_has_its_own_words_and_gates_and_no_memory() -> None:
+def test_the_study_without_memory_has_its_own_words_and_gates() -> None:
     result = check(OWN, timing=False)
     document = planning.document(result.plan)
     assert (document["what"], document["claim"]) == ("squeeze-and-excitation", None)

@@ -70,7 +70,7 @@ def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) 
     pd.testing.assert_frame_equal(analysis.load(remote).runs, analysis.load(directory).runs)
 
 
-def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatch) -> None:
+def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monkeypatch) -> None:
     """SeaweedFS refuses to store them, but other servers may accept them."""
     directory = make_study(seeds=5)
     copy(directory, remote)
