@@ -175,7 +175,7 @@ def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     record("head restarted", injected=1, **scene.counts)
 
 
-def test_a_head_that_is_away_for_longer_than_ray_lets_a_driver_live(scene: Scene, ground: Ground) -> None:
+def test_a_head_is_away_for_longer_than_ray_keeps_a_driver_alive(scene: Scene, ground: Ground) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("behead")
@@ -189,7 +189,7 @@ def test_a_head_that_is_away_for_longer_than_ray_lets_a_driver_live(scene: Scene
     record("head away", injected=1, **scene.counts)
 
 
-def test_sigterm(scene: Scene) -> None:
+def test_drivers_get_sigterm(scene: Scene) -> None:
     chance, terms, studies = random.Random(4), 0, 0
     seconds: list[float] = []
     while terms < TERMS:
@@ -213,7 +213,7 @@ def test_sigterm(scene: Scene) -> None:
     record("driver terminated", injected=terms, **scene.counts)
 
 
-def test_two_drivers_at_a_time(alone: Scene) -> None:
+def test_two_drivers_run_at_the_same_time(alone: Scene) -> None:
     drivers = [alone.start("--executor", "inline"), alone.start("--executor", "inline"), alone.start()]
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()

@@ -15,7 +15,7 @@ SmallDisk = Callable[[str], Path]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 
 
-def test_a_full_disk_is_waited_out(
+def test_a_full_disk_is_waited_for(
     calm: tuple[Path, dict[str, str]], small_disk: SmallDisk, tmp_path: Path, mark: str
 ) -> None:
     path, expected = calm

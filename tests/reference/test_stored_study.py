@@ -36,7 +36,7 @@ def stored(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA / "study", tmp_path / "study"))
 
 
-def test_it_is_loaded_as_it_is(stored: Path) -> None:
+def test_a_stored_study_is_loaded_unchanged(stored: Path) -> None:
     results = analysis.load(stored / "confirmation")
     assert set(results.runs.loc[results.runs["status"] == "finished", "run_id"]) == set(STUDY["settled"])
     failed = results.runs[results.runs["status"] == "failed"]
@@ -53,7 +53,7 @@ def test_it_is_loaded_as_it_is(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_what_is_settled_is_read_bit_for_bit(folder: str, stored: Path) -> None:
+def test_settled_runs_are_read_bit_for_bit(folder: str, stored: Path) -> None:
     found = tiny_study.numbers(stored / folder)
     assert found == {run_id: text for run_id, text in STUDY[folder].items() if run_id in found}
     assert len(found) == {"screening": 4, "confirmation": 7}[folder]
@@ -71,7 +71,7 @@ def settle(stored: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("computed", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_it_is_gone_on_with_and_keeps_its_verdict(stored: Path, computed: int) -> None:
+def test_a_stored_study_continues_and_keeps_its_verdict(stored: Path, computed: int) -> None:
     """One run failed before, and one is paused. The slow test also computes the six runs that were not begun."""
     if computed < 8:
         settle(stored, 8 - computed)

@@ -72,7 +72,7 @@ def plugin(root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": "imagenet", "root": str(root), "classes": 3, "size": 8, **options}))
 
 
-def test_folders_of_both_splits(root: Path) -> None:
+def test_folders_of_both_splits_are_read(root: Path) -> None:
     in_folders(root)
     data = plugin(root).load()
     assert data.classes == WNIDS
@@ -95,7 +95,7 @@ def test_a_flat_folder_has_the_classes_of_the_development_kit(root: Path, monkey
     assert plugin(root).load().fingerprint == data.fingerprint, "torchvision's meta.bin says the same"
 
 
-def test_a_subset_of_the_classes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subset_of_the_classes_can_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kit(root, monkeypatch)
     for path in (root / "train" / WNIDS[1]).iterdir():
         path.unlink()

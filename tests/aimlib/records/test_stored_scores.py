@@ -32,5 +32,5 @@ def test_a_prediction_may_be_either_of_two_classes_that_float16_ties(tied: int) 
         (SCORES * np.float16("nan"), [0, 2, 0], "its scores are not log-probabilities"),
     ],
 )
-def test_a_contradiction_is_said(scores: np.ndarray, predicted: list[int], said: str) -> None:
+def test_a_contradiction_is_described(scores: np.ndarray, predicted: list[int], said: str) -> None:
     assert said in contradiction(scores, np.array(predicted, dtype=np.uint8))

@@ -104,7 +104,7 @@ def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
         ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
     ],
 )
-def test_what_cuda_lets_a_process_see(listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_devices_of_a_process_are_known(listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     found = [device_uuid(torch.device("cuda", index)) for index in range(3)]
     assert tuple(uuid for uuid in found if uuid) == seen
@@ -152,7 +152,7 @@ def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypa
     assert device_uuid(GPU) == f"GPU-{UUID}"
 
 
-def test_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pynvml", None)
         assert nvml.driver() is None
@@ -217,7 +217,7 @@ def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.Mon
     )
 
 
-def test_cuda_that_cannot_start(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_that_cannot_start_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized\nmore")
 

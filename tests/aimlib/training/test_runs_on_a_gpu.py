@@ -62,7 +62,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name == "adam" else pytest.mark.slow) for name in KINDS]
 )
-def test_a_run_is_captured_wherever_its_images_lie(name: str, cuda: PretendedCuda) -> None:
+def test_a_run_is_captured_wherever_its_images_are(name: str, cuda: PretendedCuda) -> None:
     on_device, notices = trained(cuda, name, GPU)
     assert (on_device.step, on_device.data_on, notices) == ("graph", "device", [])
     on_host, notices = trained(cuda, name, GPU, training__data_on="host")

@@ -95,7 +95,7 @@ def test_forty_arms_have_a_row_of_one_line_each_in_the_strip():
     assert "accuracy of guessing" not in _readable(figure)
 
 
-def test_the_line_of_guessing_is_drawn_where_the_runs_leave_it_room():
+def test_the_line_of_guessing_is_drawn_if_there_is_room():
     runs = _runs(ARMS[:2])
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.49)
     summary = strip.summarise(judged, runs[:0], ARMS[:2])
@@ -121,7 +121,7 @@ def test_forty_comparisons_leave_out_the_arm_that_all_share(side):
     assert any(common[side] in text for text in written) if side else all("−" in text for text in rows)
 
 
-def test_lines_break_after_the_signs_that_join_names():
+def test_lines_break_after_the_characters_that_join_names():
     assert labels(["block_entry", "deep_convolutions", "a long name"], 12, 2) == {
         "block_entry": "block_entry",
         "deep_convolutions": "deep_\nconvolutions",

@@ -107,7 +107,7 @@ def tuned(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
+def test_winners_are_found_under_their_confirmed_names(tuned):
     table = compose(tuned).figures["winners"].summary.set_index("arm")
     assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
     screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()

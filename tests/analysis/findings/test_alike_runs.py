@@ -111,7 +111,7 @@ def test_a_measure_that_overflowed_withholds_its_look_and_breaks_nothing(make_st
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e6])
-def test_the_verdict_knows_no_unit(unit):
+def test_the_verdict_does_not_depend_on_the_unit(unit):
     from analysis.statistics.interval import t_interval, t_p_value
     from analysis.statistics.verdict import decide
 
@@ -125,14 +125,14 @@ def test_the_verdict_knows_no_unit(unit):
     assert "no seed differs from another" in same.text
 
 
-def test_what_is_trivially_lower_is_trivially_worse_where_lower_is_better():
+def test_a_trivial_difference_is_trivial_in_both_directions_where_lower_is_better():
     from analysis.statistics.verdict import decide
 
     assert decide(-0.5, -0.1, 0.1, 8, 1.0).text == "trivially lower"
     assert decide(-0.5, -0.1, 0.1, 8, 1.0, lower_is_better=True).text == "trivially worse"
 
 
-def test_seeds_are_listed_shortly():
+def test_long_lists_of_seeds_are_shortened():
     from analysis import number_format
 
     assert number_format.seeds([3]) == "seed 3"

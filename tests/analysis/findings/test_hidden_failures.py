@@ -45,7 +45,7 @@ def test_three_failures_and_more_of_an_arm_are_named(make_study, arm, seeds, pai
     assert cautions(findings)[0].text.startswith(f"{len(seeds)} runs of {arm} collapsed: seed {seeds[0]} (run ")
 
 
-def test_a_control_whose_runs_failed_stands_beside_the_cause(make_study):
+def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
     """Half of the runs of the control fail, and the others reach what the treatment does."""
     pairs, seeds = 24, range(0, 24, 2)
     arms = [

@@ -76,7 +76,7 @@ def option(path, value):
     return change
 
 
-def test_arms_that_are_alike_raise_nothing(alike):
+def test_similar_arms_raise_no_caution(alike):
     assert unlike_arms(alike.runs, alike.plan) == []
     assert analysis.examine(replace(alike), unproven=True).cautions == ()
 
@@ -158,7 +158,7 @@ DECLARED = {
 
 
 @pytest.mark.parametrize("kind", DECLARED)
-def test_a_difference_that_is_the_question_of_the_study_is_described_as_that(kind, alike):
+def test_a_difference_that_the_study_varies_is_described_as_such(kind, alike):
     path, value, column, stored = DECLARED[kind]
     columns = {} if column is None else {column: stored}
     runs = changed(alike.runs, config=option(path, value), **columns)
@@ -171,7 +171,7 @@ def test_a_difference_that_is_the_question_of_the_study_is_described_as_that(kin
     assert "which this study varies" not in said, "the plan does not declare it of that arm"
 
 
-def test_what_chance_explains_is_not_named(alike):
+def test_a_difference_that_chance_explains_is_not_named(alike):
     runs = alike.runs
     two = runs["arm"].isin(["baseline", "aim"]) & (runs["seed"] < 3)
     few = changed(runs[two], host="node2", attempts=2)
@@ -254,7 +254,7 @@ def test_honest_studies_raise_an_alarm_more_rarely_than_the_level():
     assert sum(bool(alarms(seed)) for seed in range(1000)) <= 1000 * separation.LEVEL
 
 
-def test_arms_that_took_turns_on_two_machines_in_step_are_named():
+def test_arms_that_alternated_between_two_machines_are_named():
     """Nobody meant it, and yet every run of an arm was on its own machine."""
     runs = pd.DataFrame({"arm": ["a", "b"] * 5, "host": ["x", "y"] * 5})
     found = separation.on_machines(runs)
@@ -274,7 +274,7 @@ def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     assert (raised / 1000 < separation.LEVEL).all()
 
 
-def test_it_stands_first_on_the_page_on_the_console_and_in_the_findings(make_study, tmp_path, undrawn):
+def test_unlike_arms_come_first_in_report_console_and_findings(make_study, tmp_path, undrawn):
     pair = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)]
     directory = make_study(pair, claim=None)
     import pyarrow as pa
@@ -306,7 +306,7 @@ def test_it_stands_first_on_the_page_on_the_console_and_in_the_findings(make_stu
     assert findings._repr_html_().index("Arms differ") < findings._repr_html_().index("aim − baseline")
 
 
-def test_what_the_factors_of_a_study_make_is_one_short_sentence(alike):
+def test_differences_due_to_factors_are_one_short_sentence(alike):
     rates = {arm.name: 0.001 * place for place, arm in enumerate(alike.plan.arms, start=1)}
 
     def config(arm, **more):

@@ -26,7 +26,7 @@ def copy(directory: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("compacted", [True, False])
-def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
+def test_bucket_and_directory_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
     directory = make_study(
         seeds=5, compacted=compacted, status={("aim", 1): "failed", ("aim", 2): "missing", ("baseline", 3): "diverged"}
     )
@@ -90,7 +90,7 @@ def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monk
     assert len(analysis.load(remote).runs) == len(analysis.load(directory).runs)
 
 
-def test_what_is_wrong_is_said_with_the_url(make_study, remote: str) -> None:
+def test_errors_name_the_url(make_study, remote: str) -> None:
     with pytest.raises(
         StoreError, match=f"{remote}: study.json is missing; give the directory that `ablate run` wrote"
     ):

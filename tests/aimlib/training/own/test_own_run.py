@@ -129,7 +129,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
-def test_what_cannot_be_is_refused_where_it_is_reported(call: Callable[[OwnRun], object], message: str) -> None:
+def test_impossible_reports_are_refused_at_once(call: Callable[[OwnRun], object], message: str) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         call(run)
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused_where_it_is_reported(call: Callable[[OwnRun],
     assert message in str(error.value)
 
 
-def test_more_epochs_than_the_budget_are_refused_and_fewer_are_the_codes_decision() -> None:
+def test_more_epochs_than_the_budget_are_refused_and_fewer_are_allowed() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         for _ in range(2):
             give(run)
@@ -157,7 +157,7 @@ def test_code_that_reports_nothing_is_refused() -> None:
         outcome(silent)
 
 
-def test_other_numbers_are_scalars_of_the_epochs_also_after_a_pause(tmp_path: Path) -> None:
+def test_other_numbers_are_scalars_of_the_epochs_even_after_a_pause(tmp_path: Path) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         run.restore()
         for epoch in range(run.epochs_done + 1, 4):
@@ -359,7 +359,7 @@ def test_a_method_or_a_local_function_is_refused() -> None:
         register_function(lambda config, run: None)
 
 
-def test_an_attempt_counts_the_time_before() -> None:
+def test_an_attempt_includes_the_time_of_earlier_ones() -> None:
     attempt = replace(Attempt(), before=100.0)
     assert attempt.seconds >= 100
 
