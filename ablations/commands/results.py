@@ -31,7 +31,7 @@ _SHOWN = (
 )
 _OF_IMPORTANCES = (
     "Importances describe how the accuracies of the search's own trials vary with a parameter. The sampler chose these "
-    "trials, so they are observational: no effects, and without intervals."
+    "trials, so they are observational: not effects, and without intervals."
 )
 _NO_IMPORTANCES = (
     "No importances: they are stored when a search is complete, for arms with at least 10 complete trials of different "

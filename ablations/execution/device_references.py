@@ -176,16 +176,16 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
     match judgement.verdict:
         case "itself":
             return (
-                f"{name} computed the reference step with other bits than before; if its hardware was replaced, "
+                f"{name} computed the reference step with different bits than before; if its hardware was replaced, "
                 f"remove its file in {store.place / 'references'}"
             )
         case "minority":
             return (
-                f"{name} computed the reference step with other bits than "
+                f"{name} computed the reference step with different bits than "
                 f"{counted(len(judgement.others), 'device')} of its kind ({others})"
             )
         case "others":
-            return f"{others} computed the reference step with other bits than most devices of that kind"
+            return f"{others} computed the reference step with different bits than most devices of that kind"
         case _:
             return (
                 f"{name} and {others} are of one kind and computed the reference step with different bits: one of "

@@ -162,7 +162,8 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
     config = RunConfig.parse(document)
     if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
         raise UsageError(
-            "its configuration has another run id here, because a component has another version or other code; use the "
+            "its configuration has another run id here, because a component has a different version or different "
+            "code; use the "
             "version of this package, and the files, that computed it"
         )
     return Task(
@@ -191,7 +192,7 @@ def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, An
         return Repetition(run.run_id, run.arm, run.seed, where, same, f"{what} curve", tuple(_bits(stored, again)))
     allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * far:.1f} pp of test accuracy"
     number = int((first != second).sum()) if first.shape == second.shape else first.size
-    others = f"{number:,} of {first.size:,} predictions are others"
+    others = f"{number:,} of {first.size:,} predictions differ"
     compared = f"{others}; allowed on another device or with other versions: {allowed}"
     return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again, far)))
 

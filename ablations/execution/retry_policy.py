@@ -197,7 +197,7 @@ class RetryPolicy:
         if before < 1:
             arm = run.task.arm  # the arm's other runs are as large
             share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
-            return Retry(0.0, f"out of memory with {before:g} of a GPU, goes on with {share:g}: {reason}")
+            return Retry(0.0, f"out of memory with {before:g} of a GPU, continues with {share:g}: {reason}")
         if ending.held_by_others and not run.waited:
             run.waited = True
             return Retry(_NEIGHBOUR_DELAY_S, f"out of memory while other processes used much of the GPU: {reason}")
@@ -231,7 +231,7 @@ class RetryPolicy:
         """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
-            always = "its steps had other bits in every repetition:"
+            always = "its steps gave different bits in every repetition:"
             never = always if ending.never_repeats else "if its steps cannot be repeated,"
             what, remedy = "devices", f"{never} {NOT_REPEATABLE}"
         else:

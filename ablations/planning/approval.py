@@ -67,7 +67,7 @@ def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> No
     for path, bundle in unknown.items():
         named = _named(path, bundle)
         if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
-            raise UsageError(f"{study}: own code: the code of {named} was not approved; nothing of it was run")
+            raise UsageError(f"{study}: own code: the code of {named} was not approved; none of it was run")
 
 
 def _refuse_no_hashes(given: Collection[str]) -> None:

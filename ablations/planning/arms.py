@@ -109,7 +109,7 @@ def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
         return {}
     raise ConfigError(
         [
-            f"sources: {idle} without effect: the arm draws nothing from it; remove it, or leave out sources to vary "
+            f"sources: {idle} has no effect: the arm draws nothing from it; remove it, or leave out sources to vary "
             f"those that have an effect"
         ]
     )

@@ -125,7 +125,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         ) from None
     problems = []
     if run.validation_fraction == 0:
-        problems.append("hold out no validation images, by which a search is judged")
+        problems.append("hold out no validation images, which a search needs")
     elif run.monitor == "test" or selections.get(run.selection.name).oracle:
         problems.append("choose epochs on test images, which must not influence the choice")
     if problems:
@@ -237,7 +237,7 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         yield (
             f"search: what the sampler {spec.sampler.name} proposes may differ in another process or on another "
             f"machine, so each batch is recorded before it is computed; a resumed search computes the recorded batches "
-            f"and goes on from there"
+            f"and continues from there"
         )
 
 
@@ -253,7 +253,8 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     whole = len(spec.seeds) * trials * budget
     ends = ", ".join(map(str, rungs[:-1]))
     return (
-        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} goes on after {ends} of {budget} epochs: "
+        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} continues after {ends} of {budget} "
+        f"epochs: "
         f"{epochs} epochs instead of {whole}"
     )
 

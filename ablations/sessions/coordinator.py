@@ -309,7 +309,7 @@ class Coordinator:
             self._scheduler.hold_back()
             text = (
                 f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run starts "
-                f"until there is more; free some space, and the session continues by itself"
+                f"until there is more; free some space, and the session continues automatically"
             )
             self._publish(Notice(text))
         elif free >= enough and self._is_low:

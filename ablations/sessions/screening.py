@@ -283,7 +283,7 @@ class _Search:
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
             name, first = next(iter(outcomes.items()))
             raise UsageError(
-                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; nothing of it is recorded: "
+                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; none of them is recorded: "
                 f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, fix the "
                 f"cause, and run the study again"
             )

@@ -94,7 +94,7 @@ _DONE = {
     PLANS: "the other plans are kept",
     CODE: "`ablate run` writes it again if the study still uses that code",
     LIVE: "its session writes it again",
-    LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
+    LEDGER: "`ablate run` enters the rows again, but heads that cover these entries cannot be confirmed",
     NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",
     ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",

@@ -96,7 +96,8 @@ class LocalFolder:
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
-                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, run again"
+                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, and run "
+                    f"again"
                 )
             yield
 

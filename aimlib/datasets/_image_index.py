@@ -213,7 +213,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
             f"{where}: {column} has several values; the framework trains on one class per image: give one label in "
-            f"every row, or bring own training code with `train:`"
+            f"every row, or use your own training code with `train:`"
         )
     if isinstance(value, bytes):
         raise DataError(f"{where}: {column} is bytes instead of text; write the column as strings, e.g. with .decode()")
@@ -259,7 +259,7 @@ def _refuse_repeated(table: Table, rows: Sequence[Row]) -> None:
         if other.label != row.label:
             raise DataError(
                 f"{both}, with the labels {other.label!r} and {row.label!r}: several labels or objects per image, but "
-                f"the framework trains on one class per image; give every photo one row, or bring own training code "
+                f"the framework trains on one class per image; give every photo one row, or use your own training code "
                 f"with `train:`"
             )
         raise DataError(f"{both}; remove one of the two rows")

@@ -41,7 +41,7 @@ _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a de
 _INSTEAD = (
     (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
-    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos anew"),
+    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos again"),
     (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
     (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
@@ -133,7 +133,7 @@ def read(path: Path) -> bytes:
         if error.errno == errno.EFBIG:
             raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it") from None
         if error.errno in _NO_PHOTO:
-            raise DecodeError(f"{_NO_PHOTO[error.errno]} and no file; remove it, or correct the list") from None
+            raise DecodeError(f"{_NO_PHOTO[error.errno]}, not a file; remove it, or correct the list") from None
         error.filename = str(path)
         raise
 

@@ -136,7 +136,7 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
     except FileExistsError:
         raise DataError(f"{file}: exists already; remove it, or give another name") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another place") from error
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another path") from error
 
 
 def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:

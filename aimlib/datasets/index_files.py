@@ -49,7 +49,7 @@ def write_index(
     except FileExistsError as error:
         raise UsageError(f"{out}: exists already; remove it, or give another name") from error
     except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; give another place") from error
+        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; give another path") from error
     return [(_WORDS[name], len(split.paths)) for name, split in splits.items()]
 
 

@@ -98,7 +98,7 @@ class PhotoListing:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise DataError(
-                    f"{self.name}: {self._placed(path)} below {self.root} cannot be looked at: {reason}; allow it "
+                    f"{self.name}: {self._placed(path)} below {self.root} cannot be accessed: {reason}; allow it "
                     f"(`chmod -R u+rX FOLDER`), or correct the name"
                 ) from error
             stamp.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())

@@ -121,7 +121,7 @@ def content_digest(listing: PhotoListing) -> str:
 
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
     if unfinished.exists():
-        log.warning("%s: begins anew, because the interrupted pack is of other photos or unreadable", listing.name)
+        log.warning("%s: starts again, because the interrupted pack is of other photos or unreadable", listing.name)
         shutil.rmtree(unfinished)
 
 
@@ -138,7 +138,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
             path.unlink()
     if tally.done:
         log.warning(
-            "%s: goes on with an interrupted pack: %s of %s were already packed",
+            "%s: continues an interrupted pack: %s of %s were already packed",
             listing.name,
             f"{tally.done:,}",
             counted(tally.total, "photo"),

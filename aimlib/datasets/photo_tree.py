@@ -176,13 +176,13 @@ class _Walk:
             self.odd("link", path, f"is a link that {reason}; restore its target or remove the link")
             return False
         kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
-        self.odd("misplaced", path, f"is a {kind} and no file; remove it")
+        self.odd("misplaced", path, f"is a {kind}, not a file; remove it")
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
         """Note what is beside the folders of the classes and is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
-            self.odd("link", path, "is a link that leads nowhere; restore its target or remove the link")
+            self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:
             self.loose.append(path)
         else:
@@ -192,7 +192,7 @@ class _Walk:
         """Turn what was counted into oddities."""
         if self.loose:
             text = (
-                f"{counted(len(self.loose), 'photo')} outside of the folder of a class, which are not used; move them "
+                f"{counted(len(self.loose), 'photo')} outside the folder of a class, which are not used; move them "
                 f"to {top}<class>/: {listed(self.loose)}"
             )
             self.tree.oddities.append(Oddity("misplaced", self.loose[0], text, grave=True))
@@ -321,7 +321,7 @@ def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[st
     if {"train", "test"} <= set(parts.values()):
         train, test = (next(name for name, part in parts.items() if part == wanted) for wanted in ("train", "test"))
         raise DataError(
-            f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits and no classes, because their "
+            f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits, not classes, because their "
             f"photos lie in folders inside them; remove data.split and set data.train: {train} and data.test: {test}, "
             f"or give a folder of classes as data.root, such as {root / train}"
         )

@@ -92,7 +92,7 @@ def _parquet(path: Path, content: bytes) -> Table:
 
 def _text(path: Path, content: bytes) -> str:
     if content.startswith(_UTF_16) or b"\0" in content[:1000]:
-        raise DataError(f"{path}: is UTF-16 or no text, instead of UTF-8; save it as UTF-8, or as Parquet")
+        raise DataError(f"{path}: is UTF-16 or not text, instead of UTF-8; save it as UTF-8, or as Parquet")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -159,7 +159,7 @@ class _Seeder(TorchDispatchMode):
         """Return the error of a construction that is not the same twice."""
         return PluginError(
             f"{self._plugin}: constructed twice, it draws different initial values; let its construction depend on its "
-            f"options and torch's generator alone, or set initial_values = 'rules' in its class"
+            f"options and torch's generator only, or set initial_values = 'rules' in its class"
         )
 
 

@@ -269,7 +269,7 @@ class _Answer(dict[str, Any]):
         self._address, self._doing = address, doing
 
     def __missing__(self, key: str) -> Any:
-        message = f"{self._address}: cannot be {self._doing}: the answer lacks its {key}; {_PATIENCE}"
+        message = f"{self._address}: cannot be {self._doing}: the answer has no {key}; {_PATIENCE}"
         raise _Refused(message, 0, "IncompleteAnswer")
 
 

@@ -151,7 +151,7 @@ class _Lexer:
         """Take a character of a string."""
         sign = self.text[self.at : self.at + 1]
         if not sign or (sign == "\n" and len(quote) == 1):
-            raise UnreadableError("a string has no end")
+            raise UnreadableError("a string is not closed")
         self.at += 1
         return sign
 
@@ -174,7 +174,7 @@ class _Lexer:
             self._between_tokens()
             sign = self.text[self.at : self.at + 1]
             if not sign:
-                raise UnreadableError("a replacement field has no end")
+                raise UnreadableError("a replacement field is not closed")
             if self.depth == 0 and sign == "}":
                 self.at += 1
                 break
@@ -206,7 +206,7 @@ class _Lexer:
         """Go behind the closing brace of a replacement field from the colon on; a format may contain fields."""
         while True:
             if self.text.startswith(quote, self.at):
-                raise UnreadableError("a replacement field has no end")
+                raise UnreadableError("a replacement field is not closed")
             sign = self._next(quote)
             if sign == "}":
                 return

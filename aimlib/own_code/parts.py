@@ -200,6 +200,6 @@ def verified(payload: Mapping[str, Any]) -> Bundle:
         problems = "; ".join(bundle.refusals.values())
         raise PluginError(
             f"own code for this run has the hash {bundle.hash[:16]}…, but the plan states {str(stated)[:16]}…"
-            f"{f' ({problems})' if problems else ''}; nothing of it was run; use one version of this package everywhere"
+            f"{f' ({problems})' if problems else ''}; none of it was run; use one version of this package everywhere"
         )
     return bundle

@@ -110,7 +110,7 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
     if not others:
         return dict(content)
     inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
-    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save the state dict alone"
+    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save only the state dict"
     raise UsageError(
         f"{where}: {counted(len(others), 'entry is', 'entries are')} no tensors ({', '.join(others[:6])}); {give}"
     )

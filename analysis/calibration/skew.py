@@ -164,7 +164,7 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 def _note() -> str:
     return (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. The rates are as they are, without a band. "
+        "everywhere, so every verdict above or below 0 is false. These rates have no band. "
         "Columns: some look’s t interval excludes 0 (nominal .05), and some look’s robust interval; where the study"
         " ends; of the studies that end above or below 0, the shares in which the rule for collapses marks a run, "
         "in which the robust interval of the same look does not exclude 0, and either; and the share of all studies"

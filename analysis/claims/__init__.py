@@ -221,7 +221,7 @@ def read_claim(name: str | Path) -> Claim:
     try:
         data = _content(read_file(path, _MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        reason = "No such file beside the study or in this folder"
+        reason = "No such file next to the study or in this folder"
         raise _unreadable(path, reason) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _unreadable(path, str(error)) from None

@@ -75,7 +75,7 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
         return runs, ""
     named = number_format.listing(beside) if len(beside) <= _NAMED else counted(len(beside), "arm")
     verb = "is" if len(beside) == 1 else "are"
-    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} no part of the design."
+    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} not part of the design."
 
 
 def aliases(results: Results | Studies, *effects: str) -> str:

@@ -88,7 +88,7 @@ def _check_plans(directory: Place, known: Ledger) -> None:
         )
     if plan_differs(directory):
         raise StoreError(
-            f"{directory / STUDY_FILE}: it is none of the plans in {PLANS}/, so it was changed; {_WRITE_PLAN}"
+            f"{directory / STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed; {_WRITE_PLAN}"
         )
 
 

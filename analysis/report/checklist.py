@@ -191,8 +191,8 @@ def _significance(findings: Findings) -> Item:
         f"Intervals are two-sided {level} paired t intervals of the mean over seeds, not standard deviations or "
         f"standard errors. The verdict is read after {looks} pairs, which the level accounts for.",
         training_code.what_a_seed_determines(plan, runs),
-        "They assume that differences between paired seeds are normal and independent. The report has a sign-flip "
-        "test, a bootstrap and further checks beside them.",
+        "They assume that differences between paired seeds are normal and independent. The report also has a "
+        "sign-flip test, a bootstrap and further checks.",
     ]
     if primary is not None and primary.interval.n > 1:
         text.append(f"The primary comparison has {counted(primary.interval.n, 'pair')}.")

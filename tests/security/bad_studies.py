@@ -188,7 +188,7 @@ VALUES = [
         "belongs to one arm",
         "give that arm",
     ),
-    key("an option without effect", f"{AIM}.model.memory=none", f"{AIM}.model", "without effect", "no memory|remove"),
+    key("an option without effect", f"{AIM}.model.memory=none", f"{AIM}.model", "no effect", "no memory|remove"),
     key(
         "a memory that no layer reads",
         f"{M}.model.memory=conv_ones",

@@ -142,7 +142,9 @@ def test_storage_without_links_or_locks_is_reported(
 
 
 @pytest.mark.parametrize(("offset", "word"), [(60.0, "60 s behind the"), (-3600.0, "3600 s ahead of the")])
-def test_clocks_that_disagree_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str) -> None:
+def test_clocks_that_disagree_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
+) -> None:
     now = cluster.time.time
     # The server's stamps are right, so this machine's clock is moved the other way.
     monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))

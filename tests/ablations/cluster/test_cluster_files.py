@@ -413,7 +413,7 @@ def test_the_scripts_of_the_recipe_are_sound(section: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
 
 
-def test_programs_in_the_image_are_installed(tmp_path: Path, programs: Programs) -> None:
+def test_commands_run_the_programs_of_the_image(tmp_path: Path, programs: Programs) -> None:
     programs.make("apptainer")
     text = rendered("apptainer")
     script = "\n".join(line.removeprefix("#> ") for line in text.splitlines() if line.startswith("#> "))

@@ -150,15 +150,15 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "labels of the test images": (labels, "its predictions give"),
     "smallest effect of interest": (
         lambda study: change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=False),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "levels of a factor": (
         lambda study: change_plan(study, levels, copies=False),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "levels of a factor, and the copies of the plan removed": (
         without("plans", lambda study: change_plan(study, levels, copies=False)),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "treatment and baseline exchanged in all copies of the plan": (
         lambda study: change_plan(study, lambda plan: exchange(plan, "arm", "aim", "baseline"), copies=True),
@@ -176,7 +176,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         lambda study: change_plan(study, treatment_of_half_the_epochs, copies=True),
         "its training.epochs is not that of arm",
     ),
-    "the plan of another study": (from_the_other("study.json"), "study.json: it is none of the plans in plans/"),
+    "the plan of another study": (from_the_other("study.json"), "study.json: it is not one of the plans in plans/"),
     "the frozen plan of another study": (
         from_the_other("analysis_plan.json"),
         "analysis_plan.json: it is not the analysis plan in the ledger",

@@ -76,7 +76,7 @@ def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: S
         "factors: the combination memory=without, rate=slow, update=none has the configuration of arm baseline, "
         "which stands for it",
         "factors: the combination memory=without, rate=fast, update=none has the configuration of arm "
-        f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which stands for it",
+        f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which represents it",
     ]
 
 

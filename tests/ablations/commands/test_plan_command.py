@@ -175,7 +175,7 @@ def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_is_doubted(study
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
-    doubts = [warning for warning in found.warnings if warning.startswith("the spread is that of results to doubt: ")]
+    doubts = [warning for warning in found.warnings if warning.startswith("the spread is from doubtful results: ")]
     assert "the baseline trained in only" in doubts[0]
     assert "baseline with seeds 0, 1, 2 and 3 did not train" in doubts[1]
     sound = plan(study({"seeds": 5}), results=pilot(tmp_path / "sound", values), timing=False)

@@ -84,7 +84,9 @@ def test_csv_and_parquet_contain_only_the_rows(study: Path, tmp_path: Path, comm
         (["--table", "models", "--where", "seed = 1"], "seed"),
     ],
 )
-def test_impossible_requests_are_refused_with_the_reason(words: list[str], message: str, study: Path, command: Ablate) -> None:
+def test_impossible_requests_are_refused_with_the_reason(
+    words: list[str], message: str, study: Path, command: Ablate
+) -> None:
     code, _out, err = command(study, *words)
     assert code == 2
     assert message in " ".join(err.split())

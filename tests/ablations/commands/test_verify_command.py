@@ -244,11 +244,11 @@ def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tup
     head = verify(directory).ledger.head
     assert head is not None
     page = (analysis.report(directory) / ".." / "report.html").resolve().read_text(encoding="utf-8")
-    assert f"{head}, which stands for 4 of 4 settled runs" in page
+    assert f"{head}, which covers 4 of 4 settled runs" in page
     assert json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))["ledger_head"] == head
     ended = CliRunner().invoke(app, ["verify", str(directory), "--head", head])
     assert ended.exit_code == 0
-    assert "The study contains everything that the given head stands for, unchanged." in ended.output
+    assert "The study contains everything that the given head covers, unchanged." in ended.output
 
 
 def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) 
     session = run(file, tmp_path / "out", executor="inline", console=console)
     text = console.export_text()
     heads = dict(re.findall(r"Ledger head(.*): ([0-9a-f]{64})", text))
-    assert list(heads) == [" at the freeze", ", which stands for 2 settled runs"]
-    assert heads[", which stands for 2 settled runs"] == session.ledger_head
+    assert list(heads) == [" at the freeze", ", which covers 2 settled runs"]
+    assert heads[", which covers 2 settled runs"] == session.ledger_head
     for head in heads.values():
         assert verify(tmp_path / "out", head=head).confirmed == head
     (tmp_path / "out" / "runs").joinpath(

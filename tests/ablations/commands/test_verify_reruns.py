@@ -108,7 +108,7 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
     found = {each.run_id: each for each in verify(study, rerun=4).reruns}[run_id]
     assert (found.same_kind, found.is_reproduced) == (False, True)
     assert "(stored: cpu, another processor, " in found.where
-    assert "0 of 1,000 predictions are others; allowed on another device or with other versions: 10% of" in str(found)
+    assert "0 of 1,000 predictions differ; allowed on another device or with other versions: 10% of" in str(found)
 
     def beyond(row: dict[str, Any]) -> None:
         row["test_accuracy"] += ACCURACY_TOLERANCE + 0.01

@@ -331,7 +331,9 @@ def test_a_new_result_is_computed_twice_before_it_is_stored(
     assert len(list((tmp_path / "out" / "references").iterdir())) == 1
 
 
-def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
+    tmp_path: Path, study: Callable[..., Path]
+) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     add(tmp_path / "out", own.kind, 1, own.digest)
@@ -443,7 +445,7 @@ def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, A
 def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose_devices_erred_is_not() -> None:
     _, decision = ended_everywhere(2, never_repeats=True)
     assert isinstance(decision, Over)
-    assert "its steps had other bits in every repetition: give its arm integrity: off" in decision.reason
+    assert "its steps gave different bits in every repetition: give its arm integrity: off" in decision.reason
     _, decision = ended_everywhere(2, never_repeats=False)
     assert isinstance(decision, Retry)
 
@@ -452,8 +454,8 @@ def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose
     ("never", "expected"),
     [
         ((False, False), "test its memory and processors"),
-        ((True, True), "these steps had other bits in every repetition, which is rather due to the code of their arm"),
-        ((True, False), "1 of these steps had other bits in every repetition, which is"),
+        ((True, True), "these steps gave different bits in every repetition, which points to the code of their arm"),
+        ((True, False), "1 of these steps gave different bits in every repetition, which is"),
     ],
 )
 def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_errs(

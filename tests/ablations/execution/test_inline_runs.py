@@ -177,7 +177,7 @@ def test_the_directory_of_another_study_of_the_same_name_is_refused(calm: Path, 
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan
     notes = ablations.check(path, out=directory, timing=False).notes
-    assert any("`ablate run` refuses it as it is" in note for note in notes)
+    assert any("`ablate run` does not accept it in this state" in note for note in notes)
     document["arms"]["aim"] = document["arms"].pop("smooth")
     assert compute(write(tmp_path, document), directory).computed == 4, "a changed study keeps the name of an arm"
 

@@ -66,7 +66,9 @@ def test_a_run_that_writes_nothing_has_no_file() -> None:
     assert not written
 
 
-def test_lines_are_stored_as_a_terminal_shows_them_and_still_reach_their_destination(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_stored_as_a_terminal_shows_them_and_still_reach_their_destination(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     written, before = Written(), (sys.stdout, sys.stderr)
     with RunOutput(written).captured():
         print("one\ntwo")

@@ -51,7 +51,7 @@ def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
     assert error.startswith(
         f"error: {path}: own code: you have not approved the code of my_net.py with helper.py (sha256 "
     )
-    assert "own_head" not in placements.names(), "nothing of it was run"
+    assert "own_head" not in placements.names(), "none of it was run"
     command = error.partition("then give `")[2].partition("`")[0]
     assert command.startswith(f"ablate check {path} --no-timing --trust ")
     code, out, error = ablate(capsys, *shlex.split(command)[1:])
@@ -117,7 +117,7 @@ def test_on_a_terminal_approval_is_asked_for_once(
         if after_edit if edited else approved:
             ablations.check(path, timing=False)
         else:
-            with pytest.raises(UsageError, match="was not approved; nothing of it was run"):
+            with pytest.raises(UsageError, match="was not approved; none of it was run"):
                 ablations.check(path, timing=False)
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:

@@ -163,7 +163,9 @@ def test_a_mistake_is_reported_with_its_place_and_remedy(mistake: str, tmp_path:
 def test_the_check_states_what_is_not_guaranteed_and_invents_no_sizes(tmp_path: Path) -> None:
     found = ablations.check(training_code_study(tmp_path), trust=True)
     assert found.costs == ()
-    assert found.untimed == ("slow, fast: own training code is not timed; `ablate status` tells after its first run",)
+    assert found.untimed == (
+        "slow, fast: own training code is not timed; `ablate status` shows it after the first run",
+    )
     said = " ".join(found.notes)
     assert "nothing ensures that arms share their initial values" in said
     assert "the first run is computed twice and its predictions are compared" in said

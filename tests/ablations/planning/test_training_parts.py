@@ -108,7 +108,7 @@ def test_a_loss_is_searched_with_its_options(tmp_path: Path) -> None:
             "training.callbacks: must be a list; got 'gradient_norm' (text); write [gradient_norm]",
         ),
         ({"loss": "focall"}, "did you mean 'focal'"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "without effect beside a loss"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "no effect together with a loss"),
         ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused(
     given["base"]["training"] |= {"augmentation": None, "validation_fraction": 0.0}
     names = [arm.name for arm in expand(read_study(given)) if arm.of == "baseline"]
     assert names == ["baseline[init]", "baseline[order]"]
-    with pytest.raises(ConfigError, match=r"sources: augmentation without effect"):
+    with pytest.raises(ConfigError, match=r"sources: augmentation has no effect"):
         expand(read_study({**given, "sources": ["augmentation"]}))
 
 

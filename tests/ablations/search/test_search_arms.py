@@ -83,7 +83,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
-        ({"training": {"select_on": "test"}}, "hold out no validation images, by which a search is judged"),
+        ({"training": {"select_on": "test"}}, "hold out no validation images, which a search needs"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
@@ -209,5 +209,5 @@ def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
 def test_check_says_what_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
-    spared = "of every 9 trials one of 3 goes on after 1, 3 of 9 epochs: 21 epochs instead of 81"
+    spared = "of every 9 trials one of 3 continues after 1, 3 of 9 epochs: 21 epochs instead of 81"
     assert sum(spared in note for note in said) == 2

@@ -161,7 +161,9 @@ OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each builds
 
 
 @pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
-def test_a_configuration_that_violates_a_constraint_is_reported_and_never_trained(study: StudyMaker, tmp_path: Path, sampler: str) -> None:
+def test_a_configuration_that_violates_a_constraint_is_reported_and_never_trained(
+    study: StudyMaker, tmp_path: Path, sampler: str
+) -> None:
     ranges = {**SEARCH["ranges"], "model.memory.channels": {"low": 2, "high": 4}, RATE: [0.001, 0.002]}
     search = {**SEARCH, "ranges": ranges, "when": {}, "sampler": sampler, "constraints": "parameters <= 22.45k"}
     path, launcher = study({"search": {**search, "trials": 6, "batch": 3}}), FakeLauncher()
@@ -203,7 +205,9 @@ def test_the_violation_is_that_of_the_built_network(study: StudyMaker, tmp_path:
     assert candidate.violations["multiply_adds >= 1_000"] < 0
 
 
-def test_constraints_that_nothing_meets_are_reported_before_the_search_with_the_closest_value(study: StudyMaker) -> None:
+def test_constraints_that_nothing_meets_are_reported_before_the_search_with_the_closest_value(
+    study: StudyMaker,
+) -> None:
     few = {RATE: [0.001, 0.002], "training.batch_size": [8, 16], "model.placement": PLACES[:2]}
     finite = {"over": list(few), "ranges": few, "when": {}, "sampler": "grid", "trials": 8, "batch": 4}
     said = problem(study, **finite, constraints=["parameters <= 10"])

@@ -381,7 +381,9 @@ def test_a_search_killed_anywhere_asks_the_same_and_computes_each_run_once(
 @pytest.mark.timeout(1800)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_a_search_killed_very_often_asks_the_same_and_computes_each_run_once(undisturbed: Any, folders: Callable[[], Path], **drawn: Any) -> None:
+def test_a_search_killed_very_often_asks_the_same_and_computes_each_run_once(
+    undisturbed: Any, folders: Callable[[], Path], **drawn: Any
+) -> None:
     """The same property with more examples."""
     _killed_and_resumed(undisturbed, folders, **drawn)
 

@@ -105,9 +105,7 @@ def test_a_death_is_reported_and_repeated_deaths_end_in_a_row(session: Session) 
     assert row["reason"] == "ended 2 times in a row without progress: node gone"
 
 
-def test_no_run_starts_while_the_storage_is_full(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_run_starts_while_the_storage_is_full(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     free: Mapping[str, int] = {"bytes": 10**6}
     monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM_INTERVAL_S", 0.0)
     monkeypatch.setattr(session.store, "room", lambda: free["bytes"])

@@ -148,7 +148,7 @@ def test_a_worker_refuses_code_that_is_not_the_plan_s(tmp_path: Path) -> None:
     sent[0]["modules"]["helper"]["pieces"][0][1] = HELPER.replace("names[-count:]", "names[:count]")
     ending = execute(replace(todo, own_code=tuple(sent)))
     assert ending.end == "failed"
-    assert "nothing of it was run" in ending.reason
+    assert "none of it was run" in ending.reason
     ending = execute(replace(todo, own_code=()))
     assert ending.end == "finished", "this process has it"
 

@@ -205,21 +205,21 @@ COMPONENTS = [
 ]
 
 EFFECTS = [
-    bad("arms.aim.model.memory", "none", "arms.aim.model", "placement, update without effect", "no memory"),
+    bad("arms.aim.model.memory", "none", "arms.aim.model", "placement, update: no effect", "no memory"),
     bad(
         "arms.b",
         {"model": {"placement": "block_entry"}},
         "arms.b.model",
-        "placement without effect",
+        "placement: no effect",
         "conv_ones|dense_ones|noise|parameter",
     ),
-    bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init without effect"),
+    bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init: no effect"),
     bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "memory that no layer reads", "block_entry|every_layer"),
     bad(
         "arms.aim.model",
         {"memory": MEMORY, "placement": "block_entry", "update_after": "block"},
         "arms.aim.model",
-        "update_after without effect",
+        "update_after: no effect",
     ),
     bad(
         "arms.aim.model.placement",

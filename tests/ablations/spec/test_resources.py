@@ -56,9 +56,7 @@ def test_a_printed_amount_can_be_read_and_is_right_to_a_thousandth(count: int) -
         ({"accelerator_type": "accelerator_type:A100"}, r"accelerator_type"),
     ],
 )
-def test_impossible_requests_are_refused_with_the_right_notation(
-    resources: dict[str, Any], message: str
-) -> None:
+def test_impossible_requests_are_refused_with_the_right_notation(resources: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Resources.parse(resources)
 

@@ -144,7 +144,9 @@ def test_opening_leaves_nothing_behind(remote: str) -> None:
         _ = ResultStore(remote).directory
 
 
-def test_copies_of_checkpoints_are_private_and_removed_with_their_process(remote: str, monkeypatch, tmp_path: Path) -> None:
+def test_copies_of_checkpoints_are_private_and_removed_with_their_process(
+    remote: str, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = ResultStore(remote)
     folder = store.checkpoint_directory(RUN)

@@ -124,7 +124,7 @@ def test_a_loss_that_a_forger_enters_is_noted_and_contradicts_the_head(tmp_path:
     assert found.is_intact
     assert "1 run was computed again" in " ".join(found.ledger.notes)
     (text,) = contradictions(verify(tmp_path, head=head))
-    assert text.startswith(f"run {identity(1)}: the row that the head stands for was damaged or deleted")
+    assert text.startswith(f"run {identity(1)}: the row that the head covers was damaged or deleted")
 
 
 def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def test_the_ending_of_a_run_is_tracked(tmp_path: Path, recorder: type[Recorder]
 
 
 @pytest.mark.parametrize("trouble", ["made", "started", "epoch", "ended"])
-def test_a_tracker_that_raises_is_reported_once_and_disabled(tmp_path: Path, recorder: type[Recorder], trouble: str) -> None:
+def test_a_tracker_that_raises_is_reported_once_and_disabled(
+    tmp_path: Path, recorder: type[Recorder], trouble: str
+) -> None:
     recorder.trouble = trouble
     events = [
         event

@@ -156,7 +156,9 @@ def test_interrupted_downloads_continue_where_they_stopped(server: Server, dogs:
     ]
 
 
-def test_the_next_call_continues_and_a_server_without_ranges_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_the_next_call_continues_and_a_server_without_ranges_starts_again(
+    server: Server, dogs: Any, tmp_path: Path
+) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     server.cuts = [500, 0, 0, 0]
     with pytest.raises(DataError, match=r"500 of .* bytes are kept in .*lists\.tar\.part"):

@@ -59,7 +59,9 @@ def test_images(tmp_path: Path) -> None:
     assert larger.load().test.pixels.shape == (20, 32, 32, 3)
 
 
-def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fashion, "DEBIAN_FOLDER", tmp_path / "debian")
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
         plugin(None).load()

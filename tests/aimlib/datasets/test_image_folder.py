@@ -134,8 +134,8 @@ def test_validation_images_of_the_data_are_used(root: Path, photo: Callable[...,
     ("options", "said"),
     [
         ({"validation": "test"}, "another split's folder"),
-        ({"validation": "val", "split": {"test_fraction": 0.5}}, "without effect beside"),
-        ({"test": "val", "split": {"test_fraction": 0.5}}, "without effect beside"),
+        ({"validation": "val", "split": {"test_fraction": 0.5}}, "no effect together with"),
+        ({"test": "val", "split": {"test_fraction": 0.5}}, "no effect together with"),
     ],
 )
 def test_contradictory_folders_are_refused(root: Path, options: dict[str, Any], said: str) -> None:

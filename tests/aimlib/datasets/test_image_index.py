@@ -213,7 +213,7 @@ def test_two_splits_are_refused(root: Path) -> None:
         plugin(root, columns={"labels": "label"})
 
 
-def test_names_that_differ_in_punctuation_may_be_different_classes(root: Path) -> None:
+def test_class_names_may_contain_separators(root: Path) -> None:
     names = {"cat": "cat, domestic", "dog": "dog, bobtail|old"}
     table(root, rows=[(path, f'"{names[label]}"', split, group) for path, label, split, group in ROWS])
     assert plugin(root).load().classes == ("cat, domestic", "dog, bobtail|old")

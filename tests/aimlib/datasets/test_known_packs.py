@@ -103,9 +103,7 @@ def test_a_damaged_pack_is_not_taken_for_known(plugin: Any) -> None:
     assert np.array_equal(again.train.pixels, before)
 
 
-def test_a_plugin_without_a_known_pack_is_loaded_as_before(
-    plugin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_without_a_known_pack_is_loaded_as_before(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = plugin.listing()
 
     class Third(PhotoPlugin):

@@ -104,7 +104,7 @@ def test_an_interrupted_pack_is_recognized_and_only_the_rest_is_counted(
     with pytest.raises(KeyboardInterrupt):
         dogs.plugin().pack(interrupt)
     told = run(dogs, "--size", "8")
-    assert "interrupted: 8 of 18 photos are packed, and `ablate data prepare` goes on there" in told
+    assert "interrupted: 8 of 18 photos are packed, and `ablate data prepare` continues from there" in told
     assert "for 10 photos" in told
     plan = plan_pack(dogs.plugin())
     assert plan.bytes - plan.bytes_left == pytest.approx(8 * (8 * 8 * 3 + 60), rel=0.2)

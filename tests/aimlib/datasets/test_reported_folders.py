@@ -180,7 +180,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_named(root: Path, monkey
 
     listing = plugin(root).listing()
     monkeypatch.setattr(os, "stat", refused)
-    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be looked at: Permission denied; allow it"):
+    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow it"):
         listing.stamp()
 
 
@@ -335,7 +335,7 @@ def test_a_file_that_is_not_a_table_is_described(content: bytes, says: str, root
 def test_a_name_longer_than_the_disk_allows_is_a_message(root: Path) -> None:
     table(root, f"{'a' * 300}.png,cat,train")
     listed = plugin(root, "image_index")
-    with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be looked at: File name too long"):
+    with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be accessed: File name too long"):
         listed.load()
     assert "error missing aaa" in messages(listed)
 
@@ -459,7 +459,9 @@ def test_an_archive_that_may_not_be_read_is_not_called_a_full_disk(
         unpacked(file)
 
 
-def test_other_photos_in_a_flat_validation_folder_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_photos_in_a_flat_validation_folder_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wnids = ("n01440764", "n01443537")
     for wnid in wnids:
         write(tmp_path / "train" / wnid / "0.JPEG", picture(1, "JPEG"))

@@ -145,5 +145,5 @@ def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
 
 
 def test_carry_without_memory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="carry without effect"):
+    with pytest.raises(ConfigError, match="carry: no effect"):
         model(carry={})

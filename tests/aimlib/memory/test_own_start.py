@@ -121,7 +121,7 @@ def test_a_class_may_request_the_rules() -> None:
     kept, replaced = starts.sentences(model(name="ruled"), SHAPE)
     assert kept.startswith("start: 2 parameters keep the values"), "no rule covers gain and shift"
     assert replaced.startswith(
-        "start: 6 parameters start by a rule, in place of what backbone 'ruled' set up (he_normal:"
+        "start: 6 parameters start by a rule, instead of what backbone 'ruled' set up (he_normal:"
     )
 
 
@@ -146,7 +146,7 @@ def test_any_other_word_is_refused() -> None:
             initial_values: ClassVar[str] = "mine"
 
 
-def test_a_class_of_a_distribution_is_initialized_by_the_rules_unless_it_opts_out_with_another_id(
+def test_a_class_of_a_distribution_follows_the_rules_unless_it_requests_its_own_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listed = [*backbones._of_distributions()]

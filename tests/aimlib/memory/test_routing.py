@@ -102,7 +102,5 @@ def test_nothing_is_held_between_forward_passes() -> None:
 )
 def test_routing_without_effect_is_refused(placement: str, which: str) -> None:
     options = {**AS_RUN, "placement": placement, "update": None, "update_after": None}
-    with pytest.raises(
-        UsageError, match=rf"routing 'as_run' without effect: {which} the first block.*routing: current"
-    ):
+    with pytest.raises(UsageError, match=rf"routing 'as_run' has no effect: {which} the first block.*routing: current"):
         skeleton(model(**options), SHAPE)

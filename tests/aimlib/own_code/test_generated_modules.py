@@ -143,10 +143,10 @@ def test_a_worker_verifies_the_text_it_is_sent_before_it_runs(tmp_path: Path) ->
         forged = json.loads(json.dumps(sent[0]))
         pieces = forged["modules"]["helper"]["pieces"]
         pieces[0][1] = pieces[0][1].replace(before, after)
-        with pytest.raises(PluginError, match=r"but the plan states .*; nothing of it was run"):
+        with pytest.raises(PluginError, match=r"but the plan states .*; none of it was run"):
             parts.install([forged])
     other = sent[0] | {"codes": {KEY: "0" * 64}}
-    with pytest.raises(PluginError, match="nothing of it was run"):
+    with pytest.raises(PluginError, match="none of it was run"):
         parts.install([other])
     with pytest.raises(PluginError, match="not readable"):
         parts.install([{"hash": "x"}])

@@ -122,7 +122,9 @@ def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], in
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_run_paused_once_anywhere_has_the_same_bits(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int) -> None:
+def test_a_run_paused_once_anywhere_has_the_same_bits(
+    undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int
+) -> None:
     """The quick test pauses at every sixth opportunity. The next test pauses at each of them, after a single step."""
     name, whole, asked = undisturbed
     config, data = kind(name)
@@ -134,7 +136,9 @@ def test_a_run_paused_once_anywhere_has_the_same_bits(undisturbed: tuple[str, di
         assert outcome.attempts == 2
 
 
-def test_a_run_paused_whenever_possible_has_the_same_bits(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path) -> None:
+def test_a_run_paused_whenever_possible_has_the_same_bits(
+    undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path
+) -> None:
     """Every attempt advances by one step or one batch of an evaluation."""
     name, whole, asked = undisturbed
     outcome, pauses = to_the_end(*kind(name), tmp_path, lambda: True)
@@ -145,7 +149,9 @@ def test_a_run_paused_whenever_possible_has_the_same_bits(undisturbed: tuple[str
 
 @settings(deadline=None, max_examples=2, derandomize=True, database=None)
 @given(times=st.sets(st.integers(1, 24), min_size=2, max_size=6))
-def test_a_run_paused_several_times_within_epochs_has_the_same_bits(times: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_run_paused_several_times_within_epochs_has_the_same_bits(
+    times: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     config, data = kind("adamw, dropout, noise for every image")
     whole = without_clock(train(config, data))
     outcome, pauses = to_the_end(config, data, tmp_path_factory.mktemp("run"), At(*times))

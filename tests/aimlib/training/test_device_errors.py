@@ -255,9 +255,7 @@ def test_errors_of_kernels_appear_late(
     assert error.__context__ is None
 
 
-def test_no_device_is_queried_before_cuda_is_initialized(
-    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_device_is_queried_before_cuda_is_initialized(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "_initialized", False)
     assert kind(KeyError("x")) is None
     assert kind(RuntimeError(PERHAPS["engine"])) is None

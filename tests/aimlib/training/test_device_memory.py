@@ -177,9 +177,7 @@ ENDS: dict[str, tuple[dict[str, Any], type[BaseException] | None]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_of_a_run_is_left_after_its_memory_is_released(
-    end: str, witness: Witness, cuda: PretendedCuda
-) -> None:
+def test_nothing_of_a_run_is_left_after_its_memory_is_released(end: str, witness: Witness, cuda: PretendedCuda) -> None:
     options, error = ENDS[end]
     config = run_config(model=AIM, training__optimizer=MOMENTUM)
     if error is None:

@@ -104,7 +104,9 @@ def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
         ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
     ],
 )
-def test_visible_devices_of_a_process_are_known(listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_devices_of_a_process_are_known(
+    listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     found = [device_uuid(torch.device("cuda", index)) for index in range(3)]
     assert tuple(uuid for uuid in found if uuid) == seen

@@ -362,7 +362,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
     assert train(*kind("fused adam as run, plateau")).step == "graph"
 
 
-def test_a_recorded_graph_that_cannot_be_captured_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_graph_that_can_no_longer_be_captured_runs_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     name, notices = "fused adam as run, plateau", []
     whole = train(*kind(name))
 

@@ -209,6 +209,6 @@ def test_the_order_enters_the_run_id_only_if_it_is_not_the_default() -> None:
 
 
 def test_an_order_without_effect_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"order: tfds without effect.*set shuffle to false"):
+    with pytest.raises(ConfigError, match=r"order: tfds has no effect.*set shuffle to false"):
         RunConfig.parse(document(order="tfds"))
     assert RunConfig.parse(document(order="tfds", evaluation_drop_last=True)).training.order == "tfds"

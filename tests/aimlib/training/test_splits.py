@@ -62,7 +62,9 @@ def test_every_image_occurs_once(count: int, size: int, drop_last: bool) -> None
         (6, 3, False, [3, 3]),
     ],
 )
-def test_a_single_remaining_image_joins_the_last_batch(count: int, size: int, drop_last: bool, lengths: list[int]) -> None:
+def test_a_single_remaining_image_joins_the_last_batch(
+    count: int, size: int, drop_last: bool, lengths: list[int]
+) -> None:
     assert [len(batch) for batch in batches(np.arange(count), size, drop_last=drop_last)] == lengths
 
 

@@ -173,7 +173,7 @@ def test_early_stopping_and_plateau_can_use_test_accuracy() -> None:
 
 
 def test_monitoring_test_accuracy_needs_something_that_monitors() -> None:
-    with pytest.raises(ConfigError, match="monitor: test without effect"):
+    with pytest.raises(ConfigError, match="monitor: test has no effect"):
         run_config(training__monitor="test")
 
 

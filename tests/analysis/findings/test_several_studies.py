@@ -197,9 +197,7 @@ NO_VERDICT = ("screening only", "baseline trained", "unbalanced", "no seed diffe
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_a_study_without_its_own_verdict_is_named_and_not_counted(
-    make_study: Any, three: list[Path], why: str
-) -> None:
+def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: Any, three: list[Path], why: str) -> None:
     alone = analysis.across(*examined(*three[:2]))
     found = analysis.across(*examined(undecided(make_study, why, 5), *three[:2]))
     assert [each.name for each in found.left_out] == ["vgg13"]
