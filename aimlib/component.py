@@ -115,7 +115,7 @@ class ComponentConfig(Frozen):
         return {"name": self.name, "version": cls.version, **code, **own, **super().identity()}
 
     def with_absolute_paths(self) -> Self:
-        """Return the options with absolute paths in the fields marked `local`; URLs stay as they are."""
+        """Return the options with absolute paths in the fields marked `local`; URLs stay unchanged."""
         fields = type(self).model_fields
         given = {name: getattr(self, name) for name, field in fields.items() if is_local(field)}
         places = {name: absolute(value) for name, value in given.items() if isinstance(value, str)}
@@ -131,7 +131,7 @@ def _is_tuple(field: FieldInfo | None) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a path as an absolute one, seen from the current folder; a URL stays as it is."""
+    """Return a path as an absolute one, seen from the current folder; a URL stays unchanged."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 

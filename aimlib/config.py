@@ -286,7 +286,7 @@ class TrainingConfig(Frozen):
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
     are held out, and so not trained on, whatever `selection` is, also with last_epoch; 0 trains on all images. Data
-    with validation images of its own uses these instead, unless it is 0."""
+    with its own validation images uses these instead, unless it is 0."""
     augmentation: AugmentationConfig | None = None
     """Random changes of whole batches, as part of the training step. None: images are not changed."""
     input_scaling: Literal["standardise", "raw"] = "standardise"
@@ -374,7 +374,7 @@ class TrainingConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _one_smoothing(cls, data: Any) -> Any:
-        """Refuse `label_smoothing` beside a loss, which would not use it."""
+        """Refuse `label_smoothing` together with a loss, which would not use it."""
         if isinstance(data, dict) and data.get("loss") not in _NONE and data.get("label_smoothing"):
             raise ValueError(
                 f"label_smoothing: no effect together with a loss; write it as the loss's option, as in loss: {{name: "

@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 class UsageError(ValueError):
-    """Input that cannot be used as it is. `str(error)` is written for the user."""
+    """Input that cannot be used unchanged. `str(error)` is written for the user."""
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython and notebooks show: the message, without the calls of this package that led to it."""

@@ -79,7 +79,7 @@ class Registry:
     kind : singular noun for messages.
     package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
-    bases : names of the base classes that `package` offers; a class derives from one, or has a constructor of its own.
+    bases : names of the base classes that `package` offers; a class derives from one, or has its own constructor.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Registry:
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
-        if name in self._origins:  # the process defines it anew; a study adopts that
+        if name in self._origins:  # the process defines it again; a study adopts that
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
         # A built-in plugin need not have been imported yet to own its name.

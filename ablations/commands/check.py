@@ -75,7 +75,7 @@ def command(
 
 
 def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
-    """Print the facts of the claim beside a study whose data is not here; most of them need none."""
+    """Print the facts of the claim next to a study whose data is not here; most of them need none."""
     from ablations.commands.fact_table import show_facts, without_data
     from ablations.spec.study import read_study
 

@@ -410,7 +410,7 @@ def _prepare(
         bool, typer.Option("--plan", help="Pack nothing; print the space and time that packing will take.")
     ] = False,
 ) -> None:
-    """Decode and resize all photos once, so that training can start without delay; an interrupted one goes on."""
+    """Decode and resize all photos once, so that training can start without delay; an interrupted one continues."""
     if plan:
         from ablations.commands.pack_plan_lines import lines
 

@@ -70,7 +70,7 @@ class DeviceFailures:
         Parameters
         ----------
         now : monotonic seconds.
-        never_repeats : whether a step had other bits in every repetition.
+        never_repeats : whether a step had different bits in every repetition.
         """
         device = self._devices.setdefault(name, Device(name, host))
         if device.faults and now - device.faults[-1].at < _SAME_FAULT_S:

@@ -40,7 +40,7 @@ class Judgement:
 
     Attributes
     ----------
-    others : devices with another result than this one.
+    others : devices with a different result than this one.
     """
 
     verdict: Verdict

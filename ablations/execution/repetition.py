@@ -1,4 +1,4 @@
-"""Settled runs computed again, in a folder of their own, and compared with what the study stores.
+"""Settled runs computed again, in their own folder, and compared with what the study stores.
 
 Which runs are repeated is drawn by SHA-256 from the ledger's head, which stands for all rows, and the run ids: whoever
 wrote the rows could not choose.

@@ -96,7 +96,7 @@ def _is_interactive() -> bool:
 
 
 def _asked(question: str, path: Path, bundle: Bundle) -> bool:
-    sys.stderr.write(f"{question}\n  y: this version   a: this file, also when it changes   N: no [y/a/N] ")
+    sys.stderr.write(f"{question}\n  y: this version   a: this file, even when it changes   N: no [y/a/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline().strip().lower()
     if answer in ("y", "yes"):

@@ -127,7 +127,7 @@ def _said_once(error: str, names: list[str]) -> str:
 
 
 def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
-    """Return messages about arms that are right by themselves, but not beside each other."""
+    """Return messages about arms that are valid separately, but not together."""
     configs = {arm.name: arm.config for arm in kept}
     lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
     unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []

@@ -261,8 +261,8 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
 
 def _confirmed(spec: SearchSpec) -> str:
     if spec.confirm == "beside":
-        return f"the best {spec.top} are confirmed beside the study's arms"
-    beside = f", {counted(spec.top, 'further one')} beside it" if spec.top else ""
+        return f"the best {spec.top} are confirmed in addition to the study's arms"
+    beside = f", {counted(spec.top, 'further one')} in addition" if spec.top else ""
     return f"the best is confirmed in the arm's place{beside}"
 
 

@@ -1,6 +1,6 @@
 """Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
 
-The screening and the confirmation are studies of their own, below the study directory. Nothing is trained twice: an
+The screening and the confirmation are their own studies, below the study directory. Nothing is trained twice: an
 interrupted search proposes the same trials again, finds their results in its journal and its store, and continues.
 Trials are judged by validation accuracy; test images have no influence on the choice.
 """

@@ -41,7 +41,7 @@ def _memory_of(value: Any) -> Any:
 
 
 def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
-    """Refuse names that have a key of their own, and amounts that Ray refuses."""
+    """Refuse names that have their own key, and amounts that Ray refuses."""
     for name, amount in value.items():
         if name in _OWN_KEYS:
             key = _OWN_KEYS[name]

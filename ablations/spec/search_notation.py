@@ -87,7 +87,7 @@ def spelled(given: Mapping[Any, Any]) -> str:
     if path not in found:
         return (
             f"give only key paths, because the ranges come from their components' search spaces: write over: "
-            f"[{paths}]{full}, and values of your own as ranges: {{{path}: [first, second]}} or {{{path}: {{low: ..., "
+            f"[{paths}]{full}, and your own values as ranges: {{{path}: [first, second]}} or {{{path}: {{low: ..., "
             f"high: ..., log: true}}}}; got {values!r}"
         )
     if single := [name for name, known in found.items() if len(known.choices) == 1]:

@@ -222,7 +222,7 @@ def _source_problems(spec: StudySpec) -> Iterable[str]:
             yield f"{where}.training.streams: design: variance fixes streams itself; remove it"
     taken = {source_arm(name, each) for name in spec.arms for each in SOURCES} & set(spec.arms)
     if taken:
-        yield f"arms.{min(taken)}: design: variance gives this name to an arm of its own; rename it"
+        yield f"arms.{min(taken)}: design: variance gives this name to its own arm; rename it"
 
 
 def _fraction_problems(spec: StudySpec) -> Iterable[str]:

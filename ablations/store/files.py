@@ -79,7 +79,7 @@ def private_folder(path: Path) -> Path:
 
 @contextmanager
 def staged(path: Path, write: Write) -> Iterator[Path]:
-    """Yield a temporary file beside `path`, complete and on disk; it is removed afterwards in any case.
+    """Yield a temporary file next to `path`, complete and on disk; it is removed afterwards in any case.
 
     Raises
     ------

@@ -280,9 +280,9 @@ def _table(folder: Folder, name: str, visit: Visitor | None) -> _Intact:
             if visit is not None and kind in (RUNS, SEGMENTS):
                 visit(name, part)
         if kind == RUNS and ids != [stem]:
-            raise Damaged("it contains another run than its name says")
+            raise Damaged("it contains a different run than its name says")
         if kind == FAILURES and ids != [stem.rpartition(".")[0]]:
-            raise Damaged("it contains another run than its name says")
+            raise Damaged("it contains a different run than its name says")
         return _Intact(has_checksums(file), tuple(ids) if kind in (RUNS, SEGMENTS) else ())
 
 

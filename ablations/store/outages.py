@@ -175,7 +175,7 @@ def _kind_of_answer(status: int, code: str) -> Kind | None:
 
 @dataclass(frozen=True)
 class Outage:
-    """An outage that goes on.
+    """An outage that continues.
 
     Attributes
     ----------

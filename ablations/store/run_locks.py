@@ -96,7 +96,7 @@ class FileRunLock:
 
     @property
     def taken(self) -> bool:
-        """Whether `lost` is true for another reason than an error of the file system."""
+        """Whether `lost` is true for a different reason than an error of the file system."""
         try:
             return not self._lock.is_signed(self.token)
         except OSError:

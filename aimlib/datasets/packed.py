@@ -262,7 +262,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _describes_itself(manifest: Manifest) -> bool:
-    """Return whether the fingerprint is that of the classes and splits beside it."""
+    """Return whether the fingerprint is that of the classes and splits next to it."""
     digests = {name: split.digest for name, split in manifest.splits.items()}
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 

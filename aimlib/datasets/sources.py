@@ -27,10 +27,10 @@ from aimlib.paths import ObjectPath, make_folder, place, share
 log = logging.getLogger(__name__)
 
 _STATE = ".objects.json"
-"""Size and time of every object that was fetched, by its path; beside the copies."""
+"""Size and time of every object that was fetched, by its path; next to the copies."""
 _THREADS = 8
 _BETWEEN_STATES = 500
-"""Number of objects after which the state is written, so that an interrupted copy goes on from there."""
+"""Number of objects after which the state is written, so that an interrupted copy continues from there."""
 _BLOCK = 2**20
 
 _compared: set[str] = set()

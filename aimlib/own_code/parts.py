@@ -168,7 +168,7 @@ def install(given: Iterable[Mapping[str, Any]]) -> None:
 
     Raises
     ------
-    PluginError: its hash is not the stated one. Then nothing of it has run.
+    PluginError: its hash is not the stated one. Then none of it has run.
     """
     for payload in given:
         bundle = _adopted.get(str(payload.get("hash")))

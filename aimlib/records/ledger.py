@@ -1,6 +1,6 @@
 """The ledger: which rows a study has settled, in chains of hashes.
 
-Every session writes a chain of its own, so that no session waits for another. Each line of a chain is an entry with the
+Every session writes its own chain, so that no session waits for another. Each line of a chain is an entry with the
 SHA-256 of the previous line's hash and of the entry itself::
 
     row <run id> <digest of the row> <hash>

@@ -70,7 +70,7 @@ _AS_RUN_TRAINING: dict[str, Any] = {
 }
 
 # What `as_run` leaves to this package: TensorFlow's decoder, no rounding after the resize, and the order in which
-# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays as it is.
+# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays unchanged.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 

@@ -32,7 +32,7 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Raises
     ------
-    DataError: the file is not on this machine, or has another hash than the configuration states.
+    DataError: the file is not on this machine, or has a different hash than the configuration states.
     UsageError: torchvision has no such weights, or none for this network.
     """
     if is_of_torchvision(config.source):

@@ -53,7 +53,7 @@ def curves_by_factor(
     value: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the learning curves of each level of a factor in a panel of its own, and return the figure.
+    """Draw the learning curves of each level of a factor in its own panel, and return the figure.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
 def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
 
-    An arm beside the design, such as a baseline without any of the options, would be a level of its own that no other
+    An arm next to the design, such as a baseline without any of the options, would be its own level that no other
     arm can be compared with. Several studies, and studies without factors, keep all runs; the sentence is then empty.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):

@@ -72,7 +72,7 @@ def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> lis
 
     Parameters
     ----------
-    ranked_by : numbers beside `values`; words are then ordered by their mean, the smallest first. Words that are all
+    ranked_by : numbers next to `values`; words are then ordered by their mean, the smallest first. Words that are all
         numbers are ordered as such.
     """
     known = values.dropna().unique().tolist()
@@ -213,7 +213,7 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
 def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with the study's own name of a level in place of null, as its tables have it.
 
-    A default such as the cross-entropy is null in the configuration. Columns of numbers stay as they are.
+    A default such as the cross-entropy is null in the configuration. Columns of numbers stay unchanged.
     """
     if isinstance(results, Studies):
         return runs

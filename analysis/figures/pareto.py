@@ -254,7 +254,7 @@ def _scale(axes: Axes, amounts: pd.Series) -> None:
 
 
 def _write_numbers(axes: Axes, front: pd.DataFrame, numbers: Mapping[str, int]) -> None:
-    """Write the number of every arm beside its point; points that lie too close share one label."""
+    """Write the number of every arm next to its point; points that lie too close share one label."""
     shown = axes.transAxes.inverted().transform(
         axes.transData.transform(front[["amount", "mean"]].to_numpy(dtype=float))
     )

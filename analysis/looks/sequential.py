@@ -61,7 +61,7 @@ _EXACT, _KNOTS = 48, 14
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
     """Return `constant` by alpha.
 
-    Holm's procedure gives every one of many arms a level of its own. The logarithm of the constant is so smooth a
+    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is so smooth a
     function of that of alpha that a polynomial through few exact values has them all.
     """
     every = sorted(set(alphas))

@@ -62,7 +62,7 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
 
     Raises
     ------
-    UsageError: the text is not a condition, names an unknown column, or gives a value of another type than the
+    UsageError: the text is not a condition, names an unknown column, or gives a value of a different type than the
     column's.
     """
     short = _SHORT.fullmatch(condition)

@@ -93,7 +93,7 @@ def _check_plans(directory: Place, known: Ledger) -> None:
 
 
 def check_models(results: Results) -> None:
-    """Raise StoreError if the table of models has other sizes than the rows of its arms."""
+    """Raise StoreError if the table of models has different sizes than the rows of its arms."""
     sizes = list(_SIZES)
     try:
         models = results.models.set_index("arm")[sizes]

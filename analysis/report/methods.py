@@ -106,7 +106,7 @@ def _measured(findings: Findings) -> str:
     if measure.column.startswith(SCALAR):
         return (
             f"The {measure.words} is a number that {_reporter(findings.results.plan)} reports; {measure.better} is "
-            f"better. The accuracy beside it is measured on {tested}."
+            f"better. The accuracy next to it is measured on {tested}."
         )
     return f"{'Accuracy' if measure.is_accuracy else f'The {measure.words}'} is measured on {tested}."
 
@@ -304,7 +304,7 @@ def _robustness(findings: Findings) -> str:
         parts[-1] += " (Shapley, 1953)."
     if findings.screening is not None:
         parts.append(
-            "Arms were chosen in a screening on validation data and seeds of its own; its expected best is the "
+            "Arms were chosen in a screening on validation data and its own seeds; its expected best is the "
             "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)

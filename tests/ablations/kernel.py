@@ -1,4 +1,4 @@
-"""The kernel of a notebook, in a process of its own, and what a cell shows."""
+"""The kernel of a notebook, in its own process, and what a cell shows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A simulated GPU: torch's Python code runs unchanged, and its C functions are replaced.
 
-Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is told a CUDA device take the CPU.
+Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is given a CUDA device take the CPU.
 """
 
 from __future__ import annotations

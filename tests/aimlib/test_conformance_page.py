@@ -1,4 +1,4 @@
-"""The page on plugins names every conformance class beside its family, and says what enforces `source`."""
+"""The page on plugins names every conformance class next to its family, and says what enforces `source`."""
 
 from __future__ import annotations
 

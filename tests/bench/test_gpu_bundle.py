@@ -145,7 +145,7 @@ def test_a_wheel_loses_what_no_python_program_reads_and_still_installs(tmp_path)
     assert "ray/core.py" in record
     other = wheel(tmp_path, name="plain")
     content = other.read_bytes()
-    assert bundle.slim(other).read_bytes() == content, "a wheel without such parts is left as it is"
+    assert bundle.slim(other).read_bytes() == content, "a wheel without such parts is left unchanged"
 
 
 def test_requirements_are_evaluated_for_the_node(tmp_path):

@@ -264,7 +264,7 @@ def test_the_page_names_the_gpu_of_every_figure(own_page, tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
     empty = page.page(folder)
-    assert empty.startswith("# GPUs: nothing of this project has run on a card yet\n\nBefore.\n")
+    assert empty.startswith("# GPUs: none of this project has run on a card yet\n\nBefore.\n")
     assert "stale" not in empty
     assert "| 8 | images per second | | not tried yet | | |" in empty
     results.keep(outcome(), HOW, folder)

@@ -51,7 +51,7 @@ class Ground:
         return processes.of_jobs(self.mark)
 
     def end(self) -> None:
-        """Shut the cluster down; nothing of it is left, or it is killed and shown."""
+        """Shut the cluster down; none of it is left, or it is killed and shown."""
         assert self.process.stdin
         self.process.stdin.close()
         try:

@@ -1,4 +1,4 @@
-"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who goes on where, and what is said."""
+"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who continues where, and what is said."""
 
 from __future__ import annotations
 

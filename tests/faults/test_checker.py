@@ -50,8 +50,8 @@ def by(process: str, found: Operation) -> Operation:
 VALID: dict[str, tuple[Operation, ...]] = {
     "the first of two writers wins": (settle("a", 0, 1), settle("b", 2, 3, kept=False), read(4, 5, r="a")),
     "of two writers at a time either may win": (settle("a", 0, 9, kept=False), settle("b", 1, 8), read(10, 11, r="b")),
-    "a reader beside a writer may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
-    "a reader beside a writer may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
+    "a reader next to a writer may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
+    "a reader next to a writer may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
     "a killed writer may have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), read(7, 8, r="a")),
     "a killed writer may not have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), settle("b", 7, 8)),
     "a writer without an answer wins later": (

@@ -18,7 +18,7 @@ _NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory; what is counted goes on."""
+    """Return the same study in another directory; what is counted continues."""
     following = Scene(
         scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
     )

@@ -35,7 +35,7 @@ def test_a_full_disk_is_waited_for(
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
-    assert "are free again: going on" in scene.log.read_text()
+    assert "are free again: continuing" in scene.log.read_text()
     scene.check()
     record("storage full", injected=1, **scene.counts)
 

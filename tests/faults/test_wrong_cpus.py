@@ -1,4 +1,4 @@
-"""Machines whose CPUs compute wrong bits, in a session on a real cluster: the others go on."""
+"""Machines whose CPUs compute wrong bits, in a session on a real cluster: the others continue."""
 
 from __future__ import annotations
 

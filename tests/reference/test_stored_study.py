@@ -1,4 +1,4 @@
-"""A study directory of the first version: loaded, queried, gone on with, and its verdict.
+"""A study directory of the first version: loaded, queried, continued with, and its verdict.
 
 It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
 paused in the middle of an epoch, six not begun. Beside it lies what it came to, and the tables of that report.
@@ -106,7 +106,7 @@ def test_a_stored_study_continues_and_keeps_its_verdict(stored: Path, computed: 
         for run_id, text in STUDY["confirmation"].items():
             assert_near(numbers[run_id], text)
     attempts = results.runs.set_index("run_id")["attempts"]
-    assert sorted(attempts)[-1] == 2, "the paused run went on from its checkpoint"
+    assert sorted(attempts)[-1] == 2, "the paused run continued from its checkpoint"
 
 
 TABLES = sorted(path.stem for path in (DATA / "tables").glob("*.csv"))

@@ -30,7 +30,7 @@ from aimlib.training.protocols import PROTOCOLS
 Schema = dict[str, Any]
 REFERENCE = "#/$defs/"
 _DECLARED_ELSEWHERE = {"model": {"control"}}
-"""Options of a part of a run that a study gives elsewhere: `control` beside `of` in an arm."""
+"""Options of a part of a run that a study gives elsewhere: `control` next to `of` in an arm."""
 
 
 class _WithMeanings(GenerateJsonSchema):

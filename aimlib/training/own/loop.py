@@ -117,7 +117,7 @@ def train(
 ) -> Outcome:
     """Call own training code, which continues from its checkpoint if it saved one and asks for it.
 
-    Deterministic kernels of torch are preferred; where there is none, torch warns and the run goes on.
+    Deterministic kernels of torch are preferred; where there is none, torch warns and the run continues.
 
     Parameters
     ----------

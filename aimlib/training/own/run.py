@@ -219,8 +219,8 @@ class OwnRun:
         accuracy : the accuracy on the test images that your code has measured, as a fraction; it is compared with the
             predictions.
         measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each may
-            be left out. A loss that is not a finite number ends the run as diverged. Any other name is a number of your
-            own, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
+            be left out. A loss that is not a finite number ends the run as diverged. Any other name is your own
+            number, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
 
         Raises
         ------
@@ -321,13 +321,10 @@ class OwnRun:
             elif near := did_you_mean(name, ("accuracy", *_REPORTED)):
                 listed = ", ".join(("accuracy", *_REPORTED))
                 raise UsageError(
-                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give a number of your own another "
-                    f"name"
+                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give your own number another name"
                 )
             elif name in _TAKEN:
-                raise UsageError(
-                    f"run.report: {name!r} is counted by this package; call a number of your own otherwise"
-                )
+                raise UsageError(f"run.report: {name!r} is counted by this package; give your own number another name")
             else:
                 scalars[name] = number if math.isfinite(number) else None
         return found, scalars

@@ -30,7 +30,7 @@ fi
 
 
 class Job:
-    """The Slurm script in a folder of its own."""
+    """The Slurm script in its own folder."""
 
     def __init__(self, programs: Programs, tmp_path: Path, nodes: int, ablate: str, **more: str) -> None:
         self.programs, self.home = programs, tmp_path / "home"

@@ -39,7 +39,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is beside it."""
+    """Return a copy of the first one; the second one is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 

@@ -121,7 +121,7 @@ def test_the_command_prints_arms_costs_and_notes(
     assert (code, err) == (0, "")
     assert "3 arms x 1 seed = 3 runs" in out
     assert "cost: " in out
-    assert "a:x:b differs from the baseline in" in out, "names are shown as they are"
+    assert "a:x:b differs from the baseline in" in out, "names are shown unchanged"
     assert "note: seeds: 1 pair can only serve for screening" in out
     code, quiet, _ = ablate(capsys, "check", path, "--no-timing")
     assert code == 0

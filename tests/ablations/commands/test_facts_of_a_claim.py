@@ -1,4 +1,4 @@
-"""`ablate check` shows the facts of a study's claim beside the study."""
+"""`ablate check` shows the facts of a study's claim next to the study."""
 
 from __future__ import annotations
 

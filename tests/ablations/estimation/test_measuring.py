@@ -122,7 +122,7 @@ def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
     found = estimate(planning.plan(read_study(study({"resources": {"gpus": "auto"}}))))
     (cost,) = found.costs
     assert (list(cost.arms), cost.device, cost.kind, cost.unit) == (["baseline"], "cuda", "T4", "GPU-hours")
-    assert cost.parallel == 2 * max(1, os.cpu_count() // 2), "as many as the CPUs beside each GPU feed"
+    assert cost.parallel == 2 * max(1, os.cpu_count() // 2), "as many as the CPUs next to each GPU feed"
     assert found.untimed == ("aim: CUDA out of memory; lower training.batch_size",)
 
 
@@ -161,7 +161,7 @@ finally:
 
 
 def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[Any]:
-    """Return the lines of JSON that a script prints beside a cluster: a head without GPU, 2 T4 and a nameless GPU."""
+    """Return the lines of JSON that a script prints next to a cluster: a head without GPU, 2 T4 and a nameless GPU."""
     done = subprocess.run(
         [sys.executable, "-c", _ON_A_CLUSTER, *map(str, arguments)],
         input=script,
@@ -339,7 +339,7 @@ def test_images_count_if_they_are_on_the_gpu(study: StudyMaker) -> None:
         return runs, taken > 0
 
     places = ("host", "auto", "device")
-    assert [packed(where, 6) for where in places] == [(3, False), (3, False), (2, True)], "large beside the GPU"
+    assert [packed(where, 6) for where in places] == [(3, False), (3, False), (2, True)], "large compared with the GPU"
     assert [packed(where, 1000) for where in places] == [(3, False), (3, True), (3, True)]
 
 

@@ -271,7 +271,7 @@ def test_a_device_that_disagrees_with_a_majority_computes_nothing(tmp_path: Path
     assert told.session.code == 1
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
-    assert "with other bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
+    assert "with different bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
 
 
 def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
@@ -313,7 +313,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
     ResultStore(tmp_path / "out").keep_reference(earlier, {"name": "it"})
     told = Told(path, tmp_path)
     assert told.session.code == 1
-    assert "with other bits than before" in told.text
+    assert "with different bits than before" in told.text
     assert "remove its file in" in told.text
     (tmp_path / "out" / earlier.name).unlink()
     assert Told(path, tmp_path).session.code == 0
@@ -323,7 +323,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
 def test_a_new_result_is_computed_twice_before_it_is_stored(
     wrong: set[int], tmp_path: Path, study: Callable[..., Path]
 ) -> None:
-    """A single wrong result, once stored, would make the device disagree with itself for ever."""
+    """A single wrong result, once stored, would make the device disagree with itself forever."""
     with errors("parameter", lambda number: number in wrong):
         told = Told(study({"seeds": 1}), tmp_path)
     assert told.session.code == 0, "a passing error: the second attempt agrees with itself"

@@ -107,7 +107,7 @@ def test_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_
     assert ending.traceback.splitlines()[-1] == "torch.OutOfMemoryError: CUDA out of memory"
     assert failures(tmp_path / "out") == [], "not the user's"
     assert cuda.named("setMemoryFraction") == LIMIT
-    assert attempt().end == "finished", "the process goes on"
+    assert attempt().end == "finished", "the process continues"
 
 
 def test_memory_that_others_hold(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:

@@ -388,7 +388,7 @@ def test_an_interrupted_study_continues_bit_for_bit(
     assert (session.settled_before, session.computed) == (settled, 2 - settled)
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
     attempts = {row["run_id"]: row["attempts"] for row in rows(tmp_path / "out")}
-    assert attempts[begun] == 2, "it went on instead of starting afresh"
+    assert attempts[begun] == 2, "it continued instead of starting afresh"
     assert litter(tmp_path / "out") == []
 
 

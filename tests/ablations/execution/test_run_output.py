@@ -144,7 +144,7 @@ def test_storage_that_refuses_does_not_affect_the_run() -> None:
         raise StoreError("the disk is full")
 
     with RunOutput(refuse).captured():
-        print("goes on")
+        print("continues")
 
 
 @pytest.fixture(scope="module")

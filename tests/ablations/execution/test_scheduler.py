@@ -96,7 +96,7 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     for share in (0.5, 1.0):
         decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory"))
         assert isinstance(decision, Retry)
-        assert f"goes on with {share:g}" in decision.reason
+        assert f"continues with {share:g}" in decision.reason
         again = queue.next()
         assert again is not None
         assert (again.run_id, again.gpus) == ("a", share)

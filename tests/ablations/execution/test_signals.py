@@ -35,7 +35,7 @@ def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_i
         with pytest.raises(Interrupted) as early:
             signal.raise_signal(signal.SIGTERM)  # nothing has begun
         assert (early.value.code, stop.requested) == (143, False)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with a handler of its own
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with its own handler
         with stop.gentle():
             signal.raise_signal(signal.SIGTERM)
             assert (stop.reason, stop.code, stop.urgent) == ("SIGTERM", 143, True)

@@ -1,4 +1,4 @@
-"""Facts of a claim beside a study: what is marked, what is computed, and that the shipped facts are true."""
+"""Facts of a claim next to a study: what is marked, what is computed, and that the shipped facts are true."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOSE = ("parameters as Keras counts", "values", "distinct values before an upda
 
 
 def beside(study: Any, *overrides: str) -> dict[tuple[str, str], FactLine]:
-    """Return the claim's facts beside a study, without its data."""
+    """Return the claim's facts next to a study, without its data."""
     file = read_study(study, overrides)
     arms = planning.arms_of(file)
     found = lines(CLAIM.facts, arms, len(file.spec.seeds), planning.summaries_of(arms))

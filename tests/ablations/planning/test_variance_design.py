@@ -77,7 +77,7 @@ def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused(
         ({"factors": {"training.epochs": [1, 2]}}, "remove the factors"),
         ({"design": None, "sources": ["init"]}, "sources: no effect without design: variance"),
         ({"arms": {"a": {"training": {"streams": {"init": 1}}}}}, "fixes streams itself"),
-        ({"arms": {"a": {}, "a[init]": MEMORY}}, "gives this name to an arm of its own"),
+        ({"arms": {"a": {}, "a[init]": MEMORY}}, "gives this name to its own arm"),
         ({"sources": ["inti"]}, "sources"),
     ],
 )

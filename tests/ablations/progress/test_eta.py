@@ -95,7 +95,7 @@ def test_lengths_of_runs_that_end_early() -> None:
     assert lengths.left(4, []) == pytest.approx([3.5, 2.5, 2, 1, 0]), "a quarter has two epochs, the others four"
     alone = Lengths()
     alone.add(1)
-    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "those that go on have not ended early"
+    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "those that continue have not ended early"
 
 
 @pytest.mark.parametrize("slots", [1, 4, 8, 20])

@@ -76,7 +76,7 @@ def test_names_are_text() -> None:
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown as it is, wherever it is shown"
+    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown unchanged, wherever it is shown"
 
 
 def test_the_page_is_one_file() -> None:

@@ -44,7 +44,7 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 def test_check_says_what_each_arm_gets(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
-    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones beside it"
+    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
     assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
     assert "search: arm 'baseline' has no model.placement: not searched for it" in said

@@ -143,5 +143,5 @@ def test_a_real_study_without_planned_looks_reaches_its_verdict(study: StudyMake
     assert pairs == 7 or (5 <= pairs < 7 and not findings.unsettled)
     assert findings.deviations == ()
     further = run(study(changes | {"max_pairs": 8}), directory, executor="inline", until_verdict=True)
-    assert analysis.examine(analysis.load(directory)).deviations == (), "going on is not a deviation"
+    assert analysis.examine(analysis.load(directory)).deviations == (), "continuing is not a deviation"
     assert further.planned >= found.planned

@@ -1,4 +1,4 @@
-"""Files of weights in studies: paths beside the study, hashes in run ids, notes of a check, and rows."""
+"""Files of weights in studies: paths next to the study, hashes in run ids, notes of a check, and rows."""
 
 from __future__ import annotations
 

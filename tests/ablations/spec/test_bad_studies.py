@@ -329,7 +329,7 @@ def test_a_bad_study_is_refused(case: Bad, study: Callable[..., Path]) -> None:
         check(path, timing=False)
     problems = refusal.value.problems
     assert all(problem.startswith(f"{path}: ") for problem in problems)
-    assert len(set(problems)) == len(problems), "nothing is told twice"
+    assert len(set(problems)) == len(problems), "nothing is reported twice"
     about = [problem.removeprefix(f"{path}: ") for problem in problems]
     found = [text for text in about if text.startswith(tuple(case.where + end for end in (": ", ".", ";", " ", ", ")))]
     assert found, about

@@ -1,4 +1,4 @@
-"""Every likely mistake in a first study is told with its place, its cause and what to write instead."""
+"""Every likely mistake in a first study is reported with its place, its cause and what to write instead."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     "the file of a claim that does not exist": (
         {"claim": "claim.yaml"},
         "claim",
-        "(No such file beside the study",
+        "(No such file next to the study",
         "for an example see",
     ),
     "a misspelled protocol": (

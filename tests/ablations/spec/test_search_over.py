@@ -99,7 +99,7 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
     ("value", "message"),
     [
         ({RATE: 0.1}, "ranges come from their components' search spaces"),
-        ({RATE: None}, "values of your own as ranges"),
+        ({RATE: None}, "your own values as ranges"),
         ({RATE: {"value": 0.1}}, "has only one value, so it is not searched; give it in the arm or in base"),
         ({"learning_rate": [0.1, 0.2]}, "learning_rate is not a key path; one is training.optimizer.learning_rate"),
         ({"lr": {"min": 1, "max": 2}}, "lr is not a key path"),

@@ -1,4 +1,4 @@
-"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it goes on."""
+"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lock(tmp_path: Path) -> Iterator[FileLock]:
 
 def test_a_holder_that_tries_again_still_holds_the_lock(lock: FileLock) -> None:
     assert lock.holds(TOKEN)
-    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked anew"
+    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked again"
     assert lock.holds(TOKEN)
 
 

@@ -32,7 +32,7 @@ def remote(any_remote: str) -> str:
 
 
 class Clock:
-    """Goes on only when somebody sleeps by it."""
+    """Advances only when somebody sleeps by it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -201,7 +201,7 @@ def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, r
 
 
 def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
-    """It confirmed its lock, was stopped, and goes on when another has the run and its own checkpoint."""
+    """It confirmed its lock, was stopped, and continues when another has the run and its own checkpoint."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")

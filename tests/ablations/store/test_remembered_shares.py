@@ -1,4 +1,4 @@
-"""The share of a GPU with which an arm goes on is known to the next session."""
+"""The share of a GPU with which an arm continues is known to the next session."""
 
 from __future__ import annotations
 

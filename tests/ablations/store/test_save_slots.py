@@ -167,7 +167,7 @@ def test_a_deadline_set_while_a_run_waits_counts(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Goes on only when somebody sleeps by it."""
+    """Advances only when somebody sleeps by it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -140,7 +140,7 @@ def test_the_plan_and_its_history(store: ResultStore) -> None:
 
 
 def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: ResultStore) -> None:
-    """Versions before checksums wrote none; their plan is kept once, also when this version writes it again."""
+    """Versions before checksums wrote none; their plan is kept once, even when this version writes it again."""
     store.write_plan({"arms": [], "delta_pp": 1.0})
     path = store.directory / "study.json"
     text = path.read_text()

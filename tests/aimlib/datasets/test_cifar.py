@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return small batches in torchvision's layout; torchvision is told their MD5 in place of the real one."""
+    """Return small batches in torchvision's layout; torchvision is given their MD5 in place of the real one."""
     kind = getattr(torchvision.datasets, name.upper())
     classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
     folder = tmp_path / "files" / kind.base_folder

@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def damaged() -> bytes:
-    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and goes on."""
+    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and continues."""
     content = encoded(1)
     start = content.find(b"\xff\xda")
     return content[: start + 200] + b"\xff\xd3" + content[start + 202 :]

@@ -1,4 +1,4 @@
-"""A pack that is interrupted, at whatever moment, goes on where it was and ends with the same bytes."""
+"""A pack that is interrupted, at whatever moment, continues where it was and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_photos_that_were_broken_before_the_interruption_are_named_after_it(dogs
     with pytest.raises(DataError, match="2 of 18 photos") as error:
         dogs.plugin().pack()
     assert all(path in str(error.value) for path in broken)
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"], "nothing of it can be used"
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"], "none of it can be used"
 
 
 def test_a_photo_that_has_become_readable_is_packed(
@@ -200,7 +200,7 @@ def test_photos_changed_after_the_interruption_are_packed_again(
     decoded.clear()
     found = content(dogs.plugin().pack())
     assert len(decoded) == 18
-    assert "begins anew" in caplog.text
+    assert "starts again" in caplog.text
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
@@ -219,7 +219,7 @@ def test_another_recipe_does_not_continue_an_interrupted_pack(dogs: Any, tmp_pat
     decoded.clear()
     assert dogs.plugin(size=9).load().train.pixels.shape == (12, 9, 9, 3)
     assert len(decoded) == 18
-    assert unfinished.is_dir(), "a study with that recipe goes on with it"
+    assert unfinished.is_dir(), "a study with that recipe continues with it"
 
 
 def test_another_version_of_the_decoder_starts_again(
@@ -299,7 +299,7 @@ def test_a_full_disk_is_reported_and_the_pack_continues_when_there_is_space(
                     file.write(bytes(4096))
 
     plugin = dogs.plugin(size=160, cache=str(cache))
-    with pytest.raises(DataError, match=r"No space.*next try goes on with it"):
+    with pytest.raises(DataError, match=r"No space.*next attempt continues from it"):
         plugin.pack(fill)
     with pytest.raises(DataError, match="free some space"):
         plugin.pack()

@@ -77,7 +77,7 @@ def test_changed_photos_are_noticed_by_the_next_plan(plugin: Any, photo: Callabl
     planned = plugin.load()
     photos_of(plugin)[0].write_bytes(photo(4711))
     known = plugin.load_known(planned.fingerprint)
-    assert known.fingerprint == planned.fingerprint, "a session that was planned before goes on with its data"
+    assert known.fingerprint == planned.fingerprint, "a session that was planned before continues with its data"
     assert np.array_equal(known.train.pixels, planned.train.pixels)
     changed = plugin.load()
     assert changed.fingerprint != planned.fingerprint

@@ -172,7 +172,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 @pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
-    """It is packed anew, or the damage changed nothing that is read."""
+    """It is packed again, or the damage changed nothing that is read."""
     whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,6 +1,6 @@
 """Data as people report it in bug trackers: nothing hangs, nothing is wrong in silence, and messages say what is there.
 
-Pipes stand for whatever waits for ever; a test that opens one would never end.
+Pipes stand for whatever waits forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
     assert found.load().fingerprint == before, "which is why verify must tell"
     (finding,) = [each for each in verify(found) if each.kind == "pack"]
     assert finding.is_error
-    assert "other content than when they were packed" in finding.message
+    assert "different content than when they were packed" in finding.message
 
 
 # --- tables --------------------------------------------------------------------------------------------------------

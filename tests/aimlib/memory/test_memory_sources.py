@@ -73,7 +73,7 @@ def test_a_full_kernel_is_a_convolution_over_ones_with_a_border_of_zeros() -> No
     padded = functional.pad(torch.ones(1, 2, 3, 4), (1, 2, 1, 1))
     expected = functional.conv2d(padded, conv.weight, conv.bias)  # type: ignore[arg-type]
     torch.testing.assert_close(made(1), expected)
-    assert len(made(1)[0, 0].unique()) == 12, "every position has a value of its own"
+    assert len(made(1)[0, 0].unique()) == 12, "every position has its own value"
 
 
 def test_a_1x1_kernel_is_the_same_everywhere() -> None:

@@ -580,7 +580,7 @@ def test_conformance_finds_a_bad_augmentation() -> None:
 
         @augmentations.register("counting")
         class Counting(Augmentation):
-            """An augmentation that draws from a generator of its own, which nothing restores."""
+            """An augmentation that draws from its own generator, which nothing restores."""
 
             def __init__(self, config: object, shape: object) -> None:
                 super().__init__(config, shape)  # type: ignore[arg-type]

@@ -327,7 +327,7 @@ def test_a_paused_run_that_is_given_up_has_an_outcome(selection: str, tmp_path: 
     assert without_clock(pruned) == {**short, "status": pruned.status, "reason": pruned.reason}
     assert pruned.seconds > sum(row["seconds"] for row in pruned.epochs)
     assert pruned.attempts == 1
-    assert (tmp_path / checkpointing.FILE).exists(), "it can still be gone on with"
+    assert (tmp_path / checkpointing.FILE).exists(), "it can still be continued with"
 
 
 def test_an_unfinished_epoch_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def missing_library() -> None:
 
 
 def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have lost its number for CUDA, too, so that all that follow are numbered anew."""
+    """It may have lost its number for CUDA, too, so that all that follow are numbered again."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
@@ -206,7 +206,7 @@ def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> No
 
 
 def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count is NVML's, which knows nothing of it."""
+    """Torch's own count is NVML's, which knows none of it."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"

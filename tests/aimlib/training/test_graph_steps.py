@@ -45,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "training__schedule": {"name": "cosine", "warmup_epochs": 0.5},
         "training__augmentation": AUGMENTATION,
     },
-    "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation": {
+    "as-run adam, plateau drops, its own rate for the source, as-run augmentation": {
         "model": SLOW_SOURCE,
         "training__optimizer": AS_RUN_ADAM,
         "training__schedule": DROPS,
@@ -101,7 +101,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 QUICK = (
-    "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation",
+    "as-run adam, plateau drops, its own rate for the source, as-run augmentation",
     "frozen memory, contiguous, plain descent, smoothed labels",
     "fine-tuning: rates of layers, average of the weights",
 )
@@ -327,14 +327,14 @@ def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proofs = proven(monkeypatch)
-    name = "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation"
+    name = "as-run adam, plateau drops, its own rate for the source, as-run augmentation"
     first = train(*kind(name))
     assert train(*kind(name, seed=1)).step == "graph"
     monkeypatch.setattr(proof, "_known", {})  # another process
     again = train(*kind(name))
     assert (len(proofs), numbers(again)) == (1, numbers(first))
     train(*kind(name, training__label_smoothing=0.1))
-    assert len(proofs) == 2, "another arm has a proof of its own"
+    assert len(proofs) == 2, "another arm has its own proof"
     (file, _) = sorted((tmp_path / "cache" / "steps").iterdir())
     assert json.loads(file.read_text())["equal"] is True
     assert not list((tmp_path / "cache" / "steps").glob(".*"))

@@ -1,4 +1,4 @@
-"""Data with validation images of its own: all of them are validated on, and all training images are trained on."""
+"""Data with its own validation images: all of them are validated on, and all training images are trained on."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: No
 
 
 def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> None:
-    """Code beside the runs, of the driver or a notebook, may have changed it all."""
+    """Code next to the runs, of the driver or a notebook, may have changed it all."""
     clean = victim()
     with reproducible(threads=None, tf32=False):  # puts back what this test does to its process
         contaminate()

@@ -337,7 +337,7 @@ def test_checks_take_the_stated_share_of_the_time(cost: float) -> None:
 
 
 def test_short_runs_of_a_process_share_its_budget() -> None:
-    """None of them is long enough for a check of its own."""
+    """None of them is long enough for its own check."""
     clock, budget = Clock(), SpotBudget()
     found = [simulated(budget, 50, 0.01, 0.02, clock) for _ in range(200)]
     assert sum(spent for _, spent in found) <= 0.005 * clock.now + 0.02

@@ -100,7 +100,7 @@ def test_another_transform_does_not_change_the_draws_of_the_others() -> None:
     also = [float(each.mean() / stored(image).float().mean()) for each, image in zip(second, (3, 1, 4), strict=True)]
     assert brightness == pytest.approx(also, rel=0.1)
     twice = inputs(jitter, jitter).x_BCHW
-    assert not torch.equal(twice, alone), "a second one of the same name has draws of its own"
+    assert not torch.equal(twice, alone), "a second one of the same name has its own draws"
 
 
 def test_arms_of_a_seed_see_the_same_images() -> None:

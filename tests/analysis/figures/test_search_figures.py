@@ -28,7 +28,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory):
-    """Findings of a confirmation that has its screening beside it."""
+    """Findings of a confirmation that has its screening next to it."""
     root = tmp_path_factory.mktemp("search")
     rng = np.random.default_rng(2)
     write_study(root / "screening", FakeStudy(TRIALS, [1000, 1001], spread=0.01), rng)

@@ -217,7 +217,7 @@ def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: An
 
 @pytest.mark.parametrize("why", NO_VERDICT)
 def test_with_one_verdict_left_there_is_nothing_to_pool(make_study: Any, three: list[Path], why: str) -> None:
-    with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has a verdict of its own.*vgg13.*{why}"):
+    with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has its own verdict.*vgg13.*{why}"):
         analysis.across(*examined(three[0], undecided(make_study, why, 5)))
 
 

@@ -177,7 +177,7 @@ def test_a_difference_that_chance_explains_is_not_named(alike):
     few = changed(runs[two], host="node2", attempts=2)
     assert unlike_arms(few, alike.plan) == [], "three pairs are separated by chance in 1 of 10 cases"
     own = runs.assign(host=[f"pod{number}" for number in range(len(runs))])
-    assert unlike_arms(own, alike.plan) == [], "every run has a machine of its own"
+    assert unlike_arms(own, alike.plan) == [], "every run has its own machine"
     assert unlike_arms(runs.assign(attempts=[2] + [1] * (len(runs) - 1)), alike.plan) == []
 
 
@@ -225,7 +225,7 @@ def honest(rng: np.random.Generator) -> pd.DataFrame:
     free = dict.fromkeys(hosts, 0.0)
     rows = []
     for seed in range(seeds):
-        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody goes on
+        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody continues
         free = {host: max(free.values()) + pause for host in hosts} if pause else free
         for arm in arms:
             host = rng.choice(hosts)
@@ -327,7 +327,7 @@ def test_differences_due_to_factors_are_one_short_sentence(alike):
     short = "Arms differ in the learning rate, which this study varies."
     assert unlike_arms(runs, plan()) == [short]
     (beside,) = unlike_arms(runs, plan(without=["aim"]))
-    assert "; aim: adam(" in beside, "an arm beside the factors has a value that none of theirs has"
+    assert "; aim: adam(" in beside, "an arm outside the factors has a value that none of theirs has"
     smaller = [json.dumps(config(arm, batch_size=10 if arm == "aim" else 25)) for arm in runs["arm"]]
     first, second = unlike_arms(runs.assign(config=smaller), plan())
     assert first == short

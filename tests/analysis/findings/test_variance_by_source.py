@@ -121,7 +121,7 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
     words = caption(found.variance_sources)
     assert "Hollow: the seeds do not determine the share" in words
     assert f"aim: {seeds} seeds do not determine the largest share." in words
-    assert ("Arrow: the interval goes on beyond" in words) is (seeds == 3)
+    assert ("Arrow: the interval extends beyond" in words) is (seeds == 3)
     for said in (table.note, words):
         assert not any(
             claimed in said for claimed in ("never reveal", "as uncertain as", "at least as much", ": the largest")

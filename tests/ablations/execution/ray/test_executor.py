@@ -298,7 +298,7 @@ def end_of(event: ExecutorEvent) -> tuple[str, str]:
     return event.run_id, event.ending.end
 
 
-# Real sessions, in processes of their own
+# Real sessions, in their own processes
 
 
 def stat_of(process: int) -> tuple[int, str] | None:
@@ -399,7 +399,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_driver_goes_on(
         known |= descendants(driver.pid)
         os.kill(victim, signal.SIGKILL)
         until(lambda: settled(directory) >= 1, 120)
-        assert driver.poll() is None, "the session goes on without its worker"
+        assert driver.poll() is None, "the session continues without its worker"
         known |= descendants(driver.pid)
         driver.kill()
         assert driver.wait() == -signal.SIGKILL

@@ -31,7 +31,7 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
-    """Return a function that makes a worker in this process, whose run is a function of its own."""
+    """Return a function that makes a worker in this process, whose run is its own function."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -198,7 +198,7 @@ def test_a_run_names_its_gpu_and_an_unusable_process_takes_no_other_run(
     found = make(lambda *_: endings.pop(0), task=CUDA)
     first = Ending(**events(found)[-1]["ended"])
     assert (first.device, first.host) == (trainable.device_names((SLOT,))[0], socket.gethostname())
-    assert not killed.wait(0.3), "a process whose run ended well goes on"
+    assert not killed.wait(0.3), "a process whose run ended well continues"
     assert found.reset_config(given(CUDA))
     assert Ending(**events(found)[-1]["ended"]).device == first.device
     assert killed.wait(60)
