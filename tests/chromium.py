@@ -110,7 +110,7 @@ class Page:
                 self._call("Input.insertText", {"text": key})
 
     def click(self, selector: str) -> None:
-        """Scroll to an element and click it with the mouse, once it lies still and nothing covers it."""
+        """Scroll to an element and click it with the mouse, once it has stopped moving and nothing covers it."""
         spot = self.value(f"({_SPOT})({json.dumps(selector)})")
         assert spot is not None, f"{selector} cannot be clicked: it moves, or something covers it"
         for kind in ("mousePressed", "mouseReleased"):

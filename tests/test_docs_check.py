@@ -1,4 +1,4 @@
-"""What README and docs tell readers to type works: all of it is parsed, and what needs no cluster is run."""
+"""Commands and code in README and docs work: everything is parsed, and what needs no cluster is run."""
 
 from __future__ import annotations
 

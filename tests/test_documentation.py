@@ -1,4 +1,4 @@
-"""What the documentation names exists."""
+"""Names, paths and links in the documentation exist."""
 
 from __future__ import annotations
 

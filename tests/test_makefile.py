@@ -1,4 +1,4 @@
-"""What `make test` would do, as make itself tells it."""
+"""What `make test` would do, as make prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users type and import stays as it is recorded; a change that was meant is recorded again."""
+"""Commands and Python names stay as recorded; an intended change is recorded again."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LONGEST_S = 200.0
 
 @dataclass
 class Shown:
-    """What a cell shows.
+    """The output of a cell.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A study of something else is reported in its own words, from the plan to the page; one of memory as ever."""
+"""A study of something else is reported in its own words, from the plan to the page; one of memory as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes ends alone, and no CPU's figure becomes a card's."""
+"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU stay apart."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_seconds_of_the_cpu_are_those_of_all_processes_and_not_of_sleep():
 def test_peak_resident_sees_what_was_allocated_and_freed():
     """The test runs in a separate process, so that memory released by other tests has no effect.
 
-    What is held for less than the watcher's interval may be missed, on a busy machine for longer.
+    Memory held for less than the watcher's interval, or longer on a busy machine, may be missed.
     """
     code = (
         "import time; import numpy as np; from bench import harness\n"

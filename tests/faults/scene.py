@@ -148,7 +148,7 @@ class Scene:
         self.check()
 
     def check(self) -> None:
-        """Every run exactly once, bit for bit, and nothing left behind."""
+        """Every run exactly once, bit for bit, and and nothing is left behind."""
         ids = [row["run_id"] for row in rows(self.directory)]
         self.counts["runs"] += len(set(ids))
         self.counts["lost"] += len(set(self.expected) - set(ids))

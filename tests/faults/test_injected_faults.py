@@ -1,4 +1,4 @@
-"""Faults at random moments, on a cluster of three nodes: every run exactly once, bit for bit, nothing left behind."""
+"""Faults at random moments, on a cluster of three nodes: every run once, bit for bit, and nothing left behind."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Processes:
 
     Parameters
     ----------
-    environment : what they are started with beside this process's environment.
+    environment : what they are started with in addition to this process's environment.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A study directory of the first version: loaded, queried, continued with, and its verdict.
 
 It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
-paused in the middle of an epoch, six not begun. Beside it lies what it came to, and the tables of that report.
+paused in the middle of an epoch, six not begun. The completed study and the tables of its report are stored next to it.
 """
 
 from __future__ import annotations

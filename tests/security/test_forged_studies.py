@@ -79,7 +79,7 @@ def judged(study: Path) -> tuple[str, str]:
 
 
 def outcome(study: Path, head: str) -> tuple[Forgery, str]:
-    """Return by what the study is found, and everything that is said."""
+    """Return what detects the change, and all messages."""
     is_refused, why = loaded(study)
     verdict, said = judged(study)
     found, with_head = verify(study), verify(study, head=head)

@@ -1,4 +1,4 @@
-"""Who listens, as the kernel tells it."""
+"""Listening sockets, as the kernel reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that lies in a study directory is ever unpickled or executed, whatever its name."""
+"""Nothing in a study directory is ever unpickled or executed, whatever its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, links and paths in a study directory lead nowhere else, and say nothing to the terminal."""
+"""Names, links and paths in a study directory never lead outside it, and never control the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment holds is never written down."""
+"""Values of the environment are never stored."""
 
 from __future__ import annotations
 

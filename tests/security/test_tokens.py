@@ -1,4 +1,4 @@
-"""The token is there before Ray starts, and its owner's alone."""
+"""The token exists before Ray starts, and only its owner can read it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ STUDY: dict[str, Any] = {
 
 
 class Bomb:
-    """What executes when it is unpickled: it makes a folder."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, sentinel: Path) -> None:
         self.sentinel = sentinel

@@ -36,8 +36,7 @@ class LearnedMemory:
     epochs : one row per epoch and source, with the columns epoch (0 is the start), source, mean, sd and rms
         (root mean square) of its values.
     weights : one row per epoch and layer that reads, with the columns epoch, layer, own and read: the Frobenius norms
-    of its own
-        norms weights and of those by which it reads.
+        of its own weights and of those by which it reads.
     contributions : one row per layer that reads, with the columns layer, own and read: the root mean squares, over test
         images, of the parts of its output that come from its input and from the memory.
     images : number of test images behind the contributions.

@@ -1,6 +1,6 @@
 """Studies that somebody changed, with matching checksums: `ablate verify` and everything that says a verdict notice.
 
-What only a hash kept elsewhere reveals is in `tests/ablations/store/test_ledger.py`.
+Changes that only a hash kept elsewhere reveals are in `tests/ablations/store/test_ledger.py`.
 """
 
 from __future__ import annotations

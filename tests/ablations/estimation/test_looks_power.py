@@ -1,4 +1,4 @@
-"""What looks cost and give: chances by each look, and the price of reading at any time."""
+"""Costs and benefits of looks: chances by each look, and the price of reading at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The next run and the consequence of each ending: no run is lost or repeated, and each kind of failure has its own."""
+"""Which run is next, and what each ending leads to: no run is lost or repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and what else takes part in training, in a study: found from a file, tried before anything starts."""
+"""Losses and other parts of training in a study: loaded from a file, and tried before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Design variance: an arm per source, in which one random stream alone follows the seed."""
+"""Design variance: an arm per source, in which only one random stream follows the seed."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search after so many computed epochs, again and again, then let it end."""
+    """Kill the search repeatedly after this many computed epochs, then let it end."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))

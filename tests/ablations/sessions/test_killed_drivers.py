@@ -1,4 +1,4 @@
-"""Drivers are killed with -9 at random moments: no run is lost, none is stored twice, and every number is the same."""
+"""Drivers are killed with -9 at random moments: no run is lost or stored twice, and every number is the same."""
 
 from __future__ import annotations
 

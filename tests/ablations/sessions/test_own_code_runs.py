@@ -107,7 +107,7 @@ def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
 
 
 def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
-    """Reports, results and verification run in a process that has no own code, and say what they cannot tell."""
+    """Reports, results and verification run in a process that has no own code, and say what they cannot check."""
     directory = tmp_path / "out"
     ran = tmp_path / "ran"
     plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")

@@ -67,7 +67,7 @@ def test_segments_with_only_old_rows_read_as_null(tmp_path: Path) -> None:
 def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session of the old code continues next to one of this code: what it does not know, it keeps."""
+    """A session of the old code continues next to one of this code: it keeps what it does not know."""
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)

@@ -1,4 +1,4 @@
-"""What the store promises, wherever a study is kept: in a directory, or in a bucket (see `storages`)."""
+"""What the store guarantees, wherever a study is stored: in a directory, or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 

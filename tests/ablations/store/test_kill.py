@@ -34,7 +34,7 @@ def runs_after_kills(
     rest: float,
     term: tuple[float, ...] = (),
 ) -> int:
-    """Kill writers until so many were killed at work, let two finish, and return how many runs there are then.
+    """Kill writers until this many were killed at work, let two finish, and return how many runs there are then.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
 
 @pytest.fixture
 def old(monkeypatch) -> None:
-    """Make every object look as old as the storage's clock can tell: it must decide nothing by itself."""
+    """Make every object look as old as possible; age must not matter."""
     look_old(monkeypatch, lambda tag: True)
 
 

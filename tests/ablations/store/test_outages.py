@@ -1,4 +1,4 @@
-"""Outages are waited out, and what waiting does not help is raised at once."""
+"""Outages are waited for; errors that waiting does not cure are raised at once."""
 
 from __future__ import annotations
 

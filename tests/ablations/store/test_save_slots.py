@@ -94,7 +94,7 @@ def test_few_runs_save_at_once_and_the_most_advanced_first(
     indirect=True,
 )
 def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:
-    """Each takes .4 s alone, and .8 s beside another: in 2.2 s there is time for a few of eight."""
+    """Each takes .4 s alone, and .8 s with another: in 2.2 s there is time for a few of eight."""
     found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
     granted = [each["run"] for each in found if each["granted"]]
     assert granted == most_advanced_first(RUNS)[: len(granted)]

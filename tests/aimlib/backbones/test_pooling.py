@@ -1,4 +1,4 @@
-"""Adaptive pooling without effect: it is left out, and the networks keep their bits and names."""
+"""Adaptive pooling without effect is left out, and the networks keep their bits and names."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ QUICK = RetryPolicy(timeout=5, attempts=3, pause=0, sleep=lambda _seconds: None)
 
 
 class Server(ThreadingHTTPServer):
-    """A loopback server of `files` that misbehaves as told."""
+    """A loopback server of `files` that misbehaves as instructed."""
 
     files: dict[str, bytes]
     cuts: list[int]
-    """One per answer: close the connection after so many bytes."""
+    """One per answer: close the connection after this many bytes."""
     ranges = True
     status: dict[str, int]
     asked: list[tuple[str, str | None]]

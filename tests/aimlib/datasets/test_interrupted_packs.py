@@ -1,4 +1,4 @@
-"""A pack that is interrupted, at whatever moment, continues where it was and ends with the same bytes."""
+"""A pack that is interrupted at any moment continues and ends with the same bytes."""
 
 from __future__ import annotations
 

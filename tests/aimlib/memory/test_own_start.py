@@ -1,4 +1,4 @@
-"""What a class of own code sets up itself is kept, and the layers that two networks share start identically."""
+"""Values that a class of own code sets up are kept, and the layers that two networks share start identically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The normal form of source: comments and spacing leave it alone, and every other token changes it."""
+"""The normal form of source: comments and spacing do not change it, and every other token changes it."""
 
 from __future__ import annotations
 

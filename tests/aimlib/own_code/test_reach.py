@@ -1,4 +1,4 @@
-"""What a class reaches is in its hash, and nothing else; what cannot be resolved is refused."""
+"""The hash of a class covers exactly the code that it reaches; unresolvable code is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored scores are read as they were written, and what contradicts the predictions is said."""
+"""Stored scores are read as they were written, and contradictions of the predictions are reported."""
 
 from __future__ import annotations
 

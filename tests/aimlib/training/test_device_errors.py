@@ -136,7 +136,7 @@ def test_the_limit_of_little_memory_is_as_documented(
 
 
 def test_the_allocator_has_refused_memory(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after the other: those that got no memory are not told, only counted."""
+    """Torch tries one engine after the other: those that got no memory are not listed, only counted."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -188,7 +188,7 @@ def cuda_errors() -> Iterator[tuple[int, str]]:
 
 
 def test_codes_and_texts_agree_for_all_errors_of_cuda(cuda: PretendedCuda) -> None:
-    """Torch before 2.8, Triton and the driver give the text alone."""
+    """Torch before 2.8, Triton and the driver give only the text."""
     errors = dict(cuda_errors())
     if not errors:
         pytest.skip("this torch has no CUDA")

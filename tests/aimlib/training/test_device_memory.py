@@ -149,7 +149,7 @@ class Witness:
 
 @pytest.fixture
 def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
-    """Look when the allocator is told to give back what it keeps; nobody collects garbage before."""
+    """Look when the allocator is told to release what it keeps; nobody collects garbage before."""
     found = Witness(monkeypatch)
     cuda.on_empty = found.look
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
@@ -271,7 +271,7 @@ def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
 
 
 class LosesTheContext:
-    """Fails in the second step, and everything that is asked of the device from then on."""
+    """Fails in the second step, and so does every later call to the device."""
 
     def __init__(self, cuda: PretendedCuda, error: BaseException) -> None:
         self.cuda, self.error, self.steps = cuda, error, 0

@@ -1,4 +1,4 @@
-"""Memory that is freed while a run trains on the CPU serves what comes next, and goes back to the system at the end."""
+"""Memory freed while a run trains on the CPU is used again, and returned to the system at the end."""
 
 from __future__ import annotations
 

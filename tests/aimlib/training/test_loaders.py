@@ -1,4 +1,4 @@
-"""The same batches, wherever the images lie; and statistics of images that are computed once."""
+"""The same batches, wherever the images are; and statistics of images that are computed once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Copied:
 
 
 class _Streams:
-    """What there is of CUDA's streams, as a log of what was asked of them."""
+    """A stand-in for CUDA's streams that logs every call."""
 
     def __init__(self, log: list[str]) -> None:
         self.log, self.current = log, threading.local()

@@ -1,4 +1,4 @@
-"""A run neither feels what ran before it in its process nor leaves anything behind."""
+"""A run neither depends on earlier runs in its process nor affects later ones."""
 
 from __future__ import annotations
 

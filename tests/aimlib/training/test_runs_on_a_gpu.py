@@ -54,7 +54,7 @@ def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: An
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return what must not depend on where images lie, and on how steps are taken."""
+    """Return what must not depend on where images are, and on how steps are taken."""
     aside = ("step", "data_on", "peak_device_bytes")
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 

@@ -1,4 +1,4 @@
-"""Spot checks: a step that is taken twice leaves the run as it was, and errors of computing are found."""
+"""Spot checks: a repeated step does not change the run, and computing errors are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules by torch's names have torch's rates, step by step, also behind a warm-up."""
+"""Schedules by torch's names have torch's rates, step by step, also after a warm-up."""
 
 from __future__ import annotations
 

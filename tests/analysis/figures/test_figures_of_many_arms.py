@@ -17,7 +17,7 @@ ARMS = ["baseline", "aim", *(f"aim[placement=stage_only,update=gated,batch_size=
 
 
 def _readable(figure):
-    """Check that nothing that is written lies on something else or off the sheet, and return what is written."""
+    """Check that no text overlaps anything else or leaves the figure, and return all texts."""
     written = texts(figure)
     for text, box in written:
         if box.width:

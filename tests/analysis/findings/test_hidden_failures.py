@@ -108,7 +108,7 @@ def test_a_run_that_one_gate_shows_to_have_failed_is_named_with_all(make_study):
 
 
 def test_on_another_measure_a_run_is_far_and_not_collapsed(make_study):
-    """Of a loss nothing says that a run far above the others did not train."""
+    """A loss does not show that a run far above the others did not train."""
     arms = pair(accuracies(0.2, 8, 1), fallen(accuracies(0.26, 8, 2), (5,), 0.2))
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
     findings = examine(directory)

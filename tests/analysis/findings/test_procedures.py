@@ -1,4 +1,4 @@
-"""Procedure 2 reads a verdict at its look with all that belongs to it; procedure 1 stays unchanged."""
+"""Procedure 2 reads a verdict at its look with everything that belongs to it; procedure 1 stays unchanged."""
 
 from __future__ import annotations
 

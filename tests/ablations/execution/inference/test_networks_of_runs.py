@@ -264,7 +264,7 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
 
 
 def test_a_device_rounds_like_that_of_a_run_if_its_reference_step_does() -> None:
-    """The name alone does not tell: virtual machines give processors with other instructions the same name."""
+    """The name is not enough: virtual machines give processors with other instructions the same name."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
         digest = reference_step.digest_of(cpu, "float32")

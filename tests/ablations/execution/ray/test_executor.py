@@ -279,7 +279,7 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
 
 
 def test_a_run_given_to_an_unusable_worker_does_not_count_a_failure(tmp_path: Path) -> None:
-    """Tune gives a worker the next run before it hears that the worker is to end."""
+    """Tune gives a worker the next run before it learns that the worker will end."""
     report = tmp_path / "died.txt"
     report.write_text("ray.exceptions.ActorDiedError: x\n")
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
