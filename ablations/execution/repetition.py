@@ -81,7 +81,7 @@ class Repetition:
 
 
 def drawn(run_ids: Iterable[str], number: int, key: str) -> list[str]:
-    """Return so many of the runs, in the order of the SHA-256 of key and run id."""
+    """Return this many of the runs, in the order of the SHA-256 of key and run id."""
     return sorted(run_ids, key=lambda run_id: hashlib.sha256(f"{key}\n{run_id}".encode()).hexdigest())[:number]
 
 

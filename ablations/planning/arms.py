@@ -116,7 +116,7 @@ def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
 
 
 _NAMED = 3
-"""Arms that a message about several names."""
+"""Number of arms that one message names."""
 
 
 def _said_once(error: str, names: list[str]) -> str:

@@ -114,7 +114,7 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
 
 
 def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
-    """Return the epochs of an arm's trials, after checking that validation images can judge them."""
+    """Return the epochs of an arm's trials, after checking that they hold out validation images."""
     document = arm_document(study, arm)
     training = yaml_documents.merge(document.get("training", {}), spec.training)
     try:

@@ -21,7 +21,7 @@ _TORCHVISION = re.compile(
 _BAYESIAN = re.compile(
     r"unknown sampler '(?P<name>bayes\w*|bo|bohb|optuna|gaussian_?process)'; (?:did you mean '\w+'\? )?", re.IGNORECASE
 )
-"""Names of Bayesian optimization, which no sampler has as its own."""
+"""Names of Bayesian optimization, which are not names of samplers."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name, which is also that of its folder",

@@ -239,7 +239,7 @@ class StudyFile:
     ----------
     spec : its content, with overrides applied.
     path : the file; None for a study that was given as values of Python.
-    notes : what the overrides replaced that was not said of all arms.
+    notes : values of single arms that the overrides replaced.
     """
 
     spec: StudySpec

@@ -83,7 +83,7 @@ def staged(path: Path, write: Write) -> Iterator[Path]:
 
     Raises
     ------
-    StoreError: the file system refuses, for instance because it is full.
+    StoreError: the file system reports an error, for instance because it is full.
     """
     temporary = path.parent / _temporary_name()
     try:
@@ -142,7 +142,8 @@ def abandoned(directory: Path) -> list[Path]:
 
     A process of this machine that has ended, or one of another machine if the file is a day old.
 
-    Age is measured by the clock that dates the files, which is the file server's: this machine's may have jumped.
+    Age is measured by the clock that dates the files, which is that of the file server; the clock of this machine may
+    have jumped.
     """
     found: list[Path] = []
     now: float | None = None

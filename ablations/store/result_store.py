@@ -185,7 +185,7 @@ class ResultStore:
         ------
         Fenced: the lock was lost; the run is left to its present holder.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
-        StoreError: the file system refuses, for instance because it is full; nothing becomes visible.
+        StoreError: the file system reports an error, for instance because it is full; nothing becomes visible.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
@@ -217,7 +217,7 @@ class ResultStore:
         Raises
         ------
         ValueError: the run is not settled, or the row does not state where it comes from.
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         (run_id,), (status,), (origin,) = (row.column(name).to_pylist() for name in ("run_id", "status", "reused_from"))
         if status not in SETTLED or not origin:
@@ -232,7 +232,7 @@ class ResultStore:
         Raises
         ------
         ValueError: the record is incomplete, or its run did not fail.
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status != "failed":
@@ -264,7 +264,7 @@ class ResultStore:
 
         Raises
         ------
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         if name is not None:
             self._folder.replace(f"{LOGS}/{name}", lambda path: path.write_text(content, encoding="utf-8"))

@@ -270,7 +270,7 @@ def _forget(journal: Path) -> None:
 
 
 def pixel_bytes(photos: int, recipe: Recipe) -> int:
-    """Return the bytes of the pixels of so many packed photos; about those where photos differ in shape."""
+    """Return the bytes of the pixels of this many packed photos; an estimate if photos differ in shape."""
     each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
     return int(photos * each * (1.5 if recipe.ragged else 1))
 

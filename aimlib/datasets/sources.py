@@ -53,7 +53,7 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
     Raises
     ------
     DataError: nothing is there, or the copy cannot be written.
-    StoreError: the storage refuses, or the URL is none.
+    StoreError: the storage reports an error, or the URL is none.
     """
     if "://" not in root:
         return unpacked(Path(root))

@@ -262,7 +262,7 @@ class _Refused(StoreError):
 
 
 class _Answer(dict[str, Any]):
-    """An answer of the storage, which is refused where a part of it is missing."""
+    """An answer of the storage; a missing part is an error."""
 
     def __init__(self, content: Mapping[str, Any], address: Address, doing: str) -> None:
         super().__init__(content)

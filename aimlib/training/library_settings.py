@@ -87,7 +87,7 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    By operation if this torch has that, and the older switches.
+    By operation if this version of torch has such settings, and by the older switches.
 
     Setting an older switch also sets the newer ones, so the older come first at the start, and last when all is
     restored.

@@ -31,7 +31,7 @@ from analysis.statistics.ranking import ranking as ranked
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5
-"""Of more than 30 arms, these are drawn."""
+"""With more than 30 arms, only these are drawn."""
 _ALL = 30
 
 

@@ -24,7 +24,7 @@ from analysis.statistics.comparison import Comparison
 from analysis.wording import factor_words
 
 _TOGETHER, _NAMED = 4, 3
-"""From so many arms on a sentence groups them by value; so many arms are named."""
+"""With at least this many arms, a sentence groups them by value and names only this many."""
 _DIGITS = 10
 """Digits of a hash that a sentence shows."""
 

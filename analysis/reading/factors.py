@@ -118,7 +118,7 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
 
 
 def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return all paths in the order of the configurations; what only some have stands where it stands in those."""
+    """Return all paths in the order of the configurations; options that only some have keep their position."""
     order: list[str] = []
     known: set[str] = set()
     for each in options:

@@ -273,7 +273,7 @@ _OF_MEMORY = {
 
 
 def _argument_of_memory(findings: Findings) -> str:
-    """Return which comparisons this study has of those that a gain of memory must pass, and which it lacks."""
+    """Return which comparisons this study has of those that a gain of memory must pass, and which are missing."""
     gates = findings.family.gates
     there = [_OF_MEMORY.get(gate.role, f"“{gate.question}”") for gate in gates if gate.comparison is not None]
     lacking = [_OF_MEMORY.get(gate.role, gate.role) for gate in gates if gate.comparison is None]
@@ -304,7 +304,7 @@ def _robustness(findings: Findings) -> str:
         parts[-1] += " (Shapley, 1953)."
     if findings.screening is not None:
         parts.append(
-            "Arms were chosen in a screening on validation data and its own seeds; its expected best is the "
+            "Arms were chosen in a screening on validation data and separate seeds; its expected best is the "
             "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)

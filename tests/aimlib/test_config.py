@@ -159,7 +159,7 @@ def test_an_integer_is_accepted_as_a_float() -> None:
             "model: placement: no effect, because this model has no memory; give memory: ",
         ),
         ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init: no effect"),
-        ({"model__update_after": "block"}, "model: update_after has no effect"),
+        ({"model__update_after": "block"}, "model: update_after: no effect"),
         ({"model__control": "frozen_memory"}, "model: control: no effect"),
         ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
         (

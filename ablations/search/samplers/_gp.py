@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("gp")
 class Gp(Sampler):
-    """Maximises the expected improvement under a Gaussian process; for few, expensive trials."""
+    """Maximizes the expected improvement under a Gaussian process; for few, expensive trials."""
 
     replays: ClassVar[bool] = False  # fitted with L-BFGS, so the last bits of a machine's linear algebra matter
     infeasible: ClassVar[Infeasible] = "complete"

@@ -38,7 +38,7 @@ _MODES = {
 _NUMBERS = re.compile(r" \([^()]*\d[^()]*\)")
 """What differs between two files that are damaged alike, such as how many bytes are missing."""
 TINY = 4
-"""A photo is tiny if it has to be enlarged more than so many times."""
+"""A photo is tiny if it has to be enlarged more than this many times."""
 
 
 def traits(photos: Sequence[Photo], size: int) -> Iterator[Finding]:

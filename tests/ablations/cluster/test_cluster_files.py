@@ -213,7 +213,7 @@ def test_the_rayjob_fits_the_fields_of_kuberay() -> None:
         ("spec", "rayClusterSpec", "headGroupSpec", "rayStartParam"),
     ],
 )
-def test_the_schema_refuses_a_misspelt_field(path: tuple[str, ...]) -> None:
+def test_the_schema_refuses_a_misspelled_field(path: tuple[str, ...]) -> None:
     job, _ = rayjob()
     inner = job
     for key in path[:-1]:

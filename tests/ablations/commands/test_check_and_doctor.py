@@ -74,7 +74,7 @@ def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: S
     said = [note for note in found.notes if note.startswith("factors: the combination")]
     assert said == [
         "factors: the combination memory=without, rate=slow, update=none has the configuration of arm baseline, "
-        "which stands for it",
+        "which represents it",
         "factors: the combination memory=without, rate=fast, update=none has the configuration of arm "
         f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which represents it",
     ]

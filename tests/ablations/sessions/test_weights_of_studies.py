@@ -113,7 +113,7 @@ def test_a_row_has_what_was_loaded_and_a_notice_says_it(tmp_path: Path, study: C
     save(tmp_path / "net.pt", classes=4)
     path = study({**WEIGHTS, "arms.aim": {"model": {"weights": "none"}, "role": "aim"}, "base.training.epochs": 1})
     _, said = run(path, tmp_path / "out")
-    assert said.count("the head (fc.weight, fc.bias) has another size there") == 1
+    assert said.count("the head (fc.weight, fc.bias) has a different size there") == 1
     for row in rows(tmp_path / "out"):
         if row["arm"] == "baseline":
             loaded = {"source": str(tmp_path / "net.pt"), "loaded": 72, "head": ["fc.weight", "fc.bias"]}

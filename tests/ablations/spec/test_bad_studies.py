@@ -219,7 +219,7 @@ EFFECTS = [
         "arms.aim.model",
         {"memory": MEMORY, "placement": "block_entry", "update_after": "block"},
         "arms.aim.model",
-        "update_after: no effect",
+        "update_after has no effect",
     ),
     bad(
         "arms.aim.model.placement",

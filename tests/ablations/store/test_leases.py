@@ -1,4 +1,4 @@
-"""Leases: who holds a run on object storage, and who finds out that it does no more."""
+"""Leases: which process holds a run in object storage, and how one learns that it no longer does."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, r
 
 
 def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
-    """It confirmed its lock, was stopped, and continues when another has the run and its own checkpoint."""
+    """It confirmed its lock, was stopped, and continues after another process took over the run."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")

@@ -179,7 +179,7 @@ CASES = [
     Case(misnamed, "misnamed", False, (".jpg", "PNG inside", "rename", "really_png.jpg")),
     Case(odd_mode, "mode", False, ("CMYK", "convert", "print.jpg")),
     Case(tiny, "tiny", False, ("icon.png", "data.size")),
-    Case(blank, "blank", False, ("one colour", "red.png")),
+    Case(blank, "blank", False, ("one color", "red.png")),
     Case(imbalanced, "imbalance", False, ("63 photos (cat)", "3 (dog)", "21.0 times")),
     Case(not_utf8, "name", True, ("not UTF-8", "convmv")),
     Case(two_spellings, "name", True, ("2 classes have the same name", "convmv")),

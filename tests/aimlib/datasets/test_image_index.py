@@ -167,7 +167,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "too many fields": (replaced(4, "c,d.png,cat,val,cid"), "line 4: has 5 fields instead of 4.*double quotes"),
     "too few fields": (replaced(4, "c.png,cat"), "line 4: has 2 fields instead of 4"),
     "latin1": (rewritten(HEAD.encode() + b"\na.png,caf\xe9,train,x\n"), "line 2: byte 0xe9 is not UTF-8.*iconv"),
-    "utf16": (rewritten(HEAD.encode("utf-16")), "is UTF-16 or no text"),
+    "utf16": (rewritten(HEAD.encode("utf-16")), "is UTF-16 or not text"),
     "open quote": (replaced(5, '"sub/d.png,dog,val,cid'), "line 5: is not CSV"),
     "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row is of split test"),
     "lists": (
@@ -198,7 +198,7 @@ def test_faults_in_parquet_tables_are_named(root: Path) -> None:
     with pytest.raises(DataError, match="row 2: label is empty"):
         plugin(root, file="null.parquet").load()
     (root / "broken.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
         plugin(root, file="broken.parquet").load()
 
 

@@ -120,7 +120,7 @@ def test_what_is_missing_or_wrong_is_named(root: Path, monkeypatch: pytest.Monke
         plugin(root).load()
     (root / "train" / "cats").mkdir()
     in_folders(root)
-    with pytest.raises(DataError, match=r"no WordNet ids, such as n01440764: cats; .*image_folder"):
+    with pytest.raises(DataError, match=r"not WordNet ids, such as n01440764: cats; .*image_folder"):
         plugin(root).load()
     with pytest.raises(DataError, match=r"train and val missing in .*register at https://image-net.org"):
         plugin(root / "nowhere").load()

@@ -94,5 +94,5 @@ def test_a_failing_compiler_gets_a_message_with_a_remedy(monkeypatch: pytest.Mon
         return call
 
     monkeypatch.setattr(torch, "compile", fails)
-    with pytest.raises(UsageError, match=r"training.step: compiled: torch.compile refuses.*set training.step to auto"):
+    with pytest.raises(UsageError, match=r"training.step: compiled: torch.compile cannot.*set training.step to auto"):
         train(run_config(training__step="compiled"), data_set())

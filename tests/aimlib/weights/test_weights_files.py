@@ -186,7 +186,7 @@ def test_weights_are_fetched_beforehand_and_only_the_right_ones(
 
 
 def test_fetching_needs_a_name_of_torchvision(mirror: tuple[str, Path]) -> None:
-    with pytest.raises(UsageError, match=r"no exact name"):
+    with pytest.raises(UsageError, match=r"is not an exact name"):
         files.download("DEFAULT")
     with pytest.raises(DataError, match=r"resnet18-f37072fd.pth: cannot be fetched: HTTP Error 404"):
         files.download(NAME, mirror[0])

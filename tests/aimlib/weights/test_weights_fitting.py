@@ -55,7 +55,7 @@ def test_a_head_of_another_size_is_initialized_by_the_rules(tmp_path: Path) -> N
     path = saved(tmp_path, ImageShape(3, 16, 16, 4))
     fit = weights_fit(model(path), COLOUR)
     assert fit.head == ("fc.weight", "fc.bias")
-    assert "the head (fc.weight, fc.bias) has another size there" in fit.sentence("net.pt")
+    assert "the head (fc.weight, fc.bias) has a different size there" in fit.sentence("net.pt")
     assert fit.record()["head"] == ["fc.weight", "fc.bias"]
     found, fresh = (build(each, COLOUR, 0).state_dict() for each in (model(path), model()))
     assert torch.equal(found["fc.weight"], fresh["fc.weight"])
