@@ -1,6 +1,6 @@
 """One registry per plugin family. Importing this module imports no plugin and no torch.
 
-Built-in plugins are one private file each: `every_layer` lives in ``aimlib/placements/_every_layer.py`` and
+Built-in plugins are one private file each: `every_layer` is in ``aimlib/placements/_every_layer.py`` and
 registers itself there with ``@placements.register("every_layer")``. Third parties list theirs in an entry point group
 (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported when it is first used,
 and one that fails to import affects only its own use.

@@ -49,7 +49,7 @@ def notes(plan: Plan) -> Iterable[str]:
 
 
 def _training_code(plan: Plan) -> Iterable[str]:
-    """Yield what own training code does not promise."""
+    """Yield what own training code does not guarantee."""
     if plan.study.spec.train is None:
         return
     again = (

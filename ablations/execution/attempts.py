@@ -175,7 +175,7 @@ def ending_of_death(report: str) -> Ending:
 
     Parameters
     ----------
-    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray knows nothing.
+    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray gives none.
     """
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"

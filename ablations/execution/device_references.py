@@ -1,7 +1,7 @@
 """Whether a device computes the reference step like the study's other devices of its kind.
 
 Every device computes it before its first run in a process, and the study stores the result. A permanent error of a
-device shows here even if the device repeats it exactly. With two devices that disagree, neither is believed: both are
+device shows here even if the device repeats it exactly. With two devices that disagree, neither is trusted: both are
 named, and both continue. A device that disagrees with itself or with a majority of at least three devices computes no
 runs.
 """

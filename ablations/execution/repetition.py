@@ -1,6 +1,6 @@
 """Settled runs computed again, in their own folder, and compared with what the study stores.
 
-Which runs are repeated is drawn by SHA-256 from the ledger's head, which stands for all rows, and the run ids: whoever
+Which runs are repeated is drawn by SHA-256 from the ledger's head, which covers all rows, and the run ids: whoever
 wrote the rows could not choose.
 """
 

@@ -1,4 +1,4 @@
-"""Which run is retried after an attempt ended, when, and with which share of a GPU. Knows neither Ray nor storage.
+"""Which run is retried after an attempt ended, when, and with which share of a GPU. Depends on neither Ray nor storage.
 
 =====================  =================================================================================================
 an attempt ended as    what follows

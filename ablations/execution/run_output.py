@@ -156,7 +156,7 @@ def _visible(line: str) -> str:
 
 
 class _Tee:
-    """A stream that passes everything on, and tells the run that is being computed."""
+    """A stream that passes everything on, also to the run that is being computed."""
 
     def __init__(self, stream: TextIO, kind: Kind) -> None:
         self.stream, self._kind = stream, kind

@@ -346,7 +346,7 @@ class Coordinator:
         self._publish(Notice(text))
 
     def _freed(self, waiting: set[str]) -> list[str]:
-        """Take settled runs out of those that are waited for; return those that nobody holds any more."""
+        """Take settled runs out of those that are waited for; return those that no process holds any more."""
         for run_id in sorted(waiting):
             if self._store.is_settled(run_id):
                 waiting.discard(run_id)

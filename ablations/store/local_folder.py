@@ -161,7 +161,7 @@ class LocalFolder:
         return run_locks.holder(self._lock(name))
 
     def forget_lock(self, name: str) -> None:
-        """Remove the lock file while it is locked, so that nobody computes under it.
+        """Remove the lock file while it is locked, so that no process computes under it.
 
         A process that opened the file before locks a file without a name, and finds the run settled.
         """

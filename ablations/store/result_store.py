@@ -301,7 +301,7 @@ class ResultStore:
 
     @_reads
     def holder(self, run_id: str) -> str | None:
-        """Return host, process and start time of the holder of a run's lock, as text; None if nobody holds it."""
+        """Return host, process and start time of the holder of a run's lock, as text; None if no process holds it."""
         return self._folder.holder(_checked(run_id))
 
     @_reads
@@ -476,7 +476,7 @@ class ResultStore:
 
     @_reads
     def stop_requested(self, session: str) -> bool:
-        """Return whether somebody asked the session to stop; cheap enough to ask every few seconds."""
+        """Return whether the session was asked to stop; cheap enough to ask every few seconds."""
         return session_signals.stop_requested(self._folder, session)
 
     @_writes

@@ -167,7 +167,7 @@ class _Lexer:
             self.at += 1
 
     def _braces(self, quote: str) -> None:
-        """Go behind the closing brace of a replacement field: an expression, a conversion, and a format."""
+        """Move past the closing brace of a replacement field: an expression, a conversion, and a format."""
         outer = self.depth
         self.depth = 0
         while True:
@@ -203,7 +203,7 @@ class _Lexer:
             self.at += 1
 
     def _format(self, quote: str) -> None:
-        """Go behind the closing brace of a replacement field from the colon on; a format may contain fields."""
+        """Move past the closing brace of a replacement field from the colon on; a format may contain fields."""
         while True:
             if self.text.startswith(quote, self.at):
                 raise UnreadableError("a replacement field is not closed")

@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class Feed:
-    """The packed content, read again at most every `interval` seconds and only when somebody asks.
+    """The packed content, read again at most every `interval` seconds and only on a request.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ _EXAMPLE = "write conditions such as batch_size >= 50 and placement == stage_onl
 def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
     """Return for every row of a frame whether it meets a condition: a boolean series with the frame's index.
 
-    The short form ``column=value,other`` takes everything behind the operator as it stands, commas separating
+    The short form ``column=value,other`` takes everything after the operator literally; commas separate
     alternatives.
 
     Raises

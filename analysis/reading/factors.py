@@ -66,7 +66,7 @@ def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
 
 
 def attach(frame: pd.DataFrame, factors: Sequence[Factor], keys: pd.Series) -> pd.DataFrame:
-    """Return the frame with a column per factor behind its own.
+    """Return the frame with a column per factor after its own.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ STEPS: tuple[Step, ...] = (
         9,
         "memory",
         "memory of the device",
-        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that lives on holds at most "
+        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that continues holds at most "
         "100 MiB",
         40,
         "pandas",

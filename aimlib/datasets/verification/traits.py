@@ -22,7 +22,7 @@ _OF_SUFFIX = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""The format that a suffix promises."""
+"""The format that a suffix indicates."""
 _MODES = {
     "CMYK": "CMYK: converted to RGB without a color profile, so colors may be off; convert them to RGB",
     "P": "a palette: looked up, and transparency is dropped; nothing to do unless parts are transparent",

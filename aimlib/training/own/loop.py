@@ -38,7 +38,7 @@ _SCALARS = "scalars"
 
 @dataclass
 class Attempt:
-    """An attempt at a run: where it saves, and whom it tells.
+    """An attempt at a run: where it saves, and which functions it calls.
 
     Attributes
     ----------

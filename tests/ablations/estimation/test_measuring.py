@@ -127,7 +127,7 @@ def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
 
 
 def test_an_address_where_nobody_listens_is_refused(study: StudyMaker) -> None:
-    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there"):
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there"):
         check(study({"resources": {"gpus": 1}}), address="127.0.0.1:1")
 
 
@@ -138,7 +138,7 @@ def test_the_address_file_of_a_cluster_that_is_gone_stops_nothing(study: StudyMa
     noted.write_text("127.0.0.1:1")
     assert cluster.running_cluster() == "127.0.0.1:1"
     (why,) = check(study({"resources": {"gpus": 1}})).untimed
-    assert "nobody answers there" in why
+    assert "no server answers there" in why
     assert "give --address" in why
 
 

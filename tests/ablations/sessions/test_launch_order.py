@@ -72,7 +72,7 @@ def test_a_refused_launch_leaves_the_plan_alone(tmp_path: Path) -> None:
     path = write(tmp_path, changed({}))
     run(path, tmp_path / "out", executor="inline")
     before = (tmp_path / "out" / "study.json").read_bytes()
-    with pytest.raises(UsageError, match="nobody answers there"):
+    with pytest.raises(UsageError, match="no server answers there"):
         run(path, tmp_path / "out", ["training.epochs=1"], address="127.0.0.1:1")
     with pytest.raises(UsageError, match="this process sees none"):
         run(path, tmp_path / "out", ["training.epochs=1", "resources.gpus=1"], executor="inline")
