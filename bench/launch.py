@@ -159,9 +159,9 @@ def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
         "waits for the second, and one process computes all 100 (counted once); plain Tune knows all trials beforehand "
         "and starts its workers together. A trial that lasts longer than a worker takes to start, about 1 s, has both.",
         "with ledger": "A trial is claimed, saved and committed, and reports its beginning, its epoch and its end; "
-        f"plain Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is kept "
-        f"takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two processes, is "
-        f"{disk:.1f} ms (the row of the disk alone).",
+        f"plain Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is "
+        f"kept takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two "
+        f"processes, is {disk:.1f} ms (the row of the disk alone).",
     }
 
 
