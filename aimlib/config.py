@@ -285,7 +285,7 @@ class TrainingConfig(Frozen):
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
-    are held out, and so not trained on, whatever `selection` is, also with last_epoch; 0 trains on all images. Data
+    are held out, and so not trained on, whatever `selection` is, even with last_epoch; 0 trains on all images. Data
     with its own validation images uses these instead, unless it is 0."""
     augmentation: AugmentationConfig | None = None
     """Random changes of whole batches, as part of the training step. None: images are not changed."""

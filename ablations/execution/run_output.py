@@ -1,6 +1,6 @@
 """What a run writes to stdout and stderr, kept in the store while it is computed.
 
-The output still goes where it went before. A run that writes nothing costs no file. At most `HEAD_BYTES` from the
+The output still goes where it went before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
 beginning and `TAIL_BYTES` from the end of an attempt are kept. An error here never affects the run.
 """
 

@@ -25,7 +25,7 @@ def paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, 
 
 
 def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str], store: ResultStore) -> None:
-    """Settle paused runs as they are, with the status ``pruned``.
+    """Settle paused runs unchanged, with the status ``pruned``.
 
     Raises
     ------

@@ -262,7 +262,7 @@ class Outages:
         Parameters
         ----------
         of_storage : see `kind_of`.
-        writes : whether the operation writes: a folder that was never written may be one that only can be read.
+        writes : whether the operation writes: a folder that was never written may be read-only.
         """
         kind = kind_of(error, of_storage=of_storage)
         return kind is not None and (kind != "refused" or (self._wrote if writes else self._worked))

@@ -33,7 +33,9 @@ def write_index(
     DataError: the data is missing or does not match the configuration.
     """
     if not isinstance(plugin, PhotoPlugin):
-        raise UsageError(f"{plugin.config.name}: has no photo files that a table could list; give a data set that has")
+        raise UsageError(
+            f"{plugin.config.name}: has no photo files that a table could list; give a data set that has some"
+        )
     listing = plugin.listing()
     check_listing(listing, plugin.config.classes)
     splits = dict(listing.splits)

@@ -227,7 +227,7 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
     if sizes := _sizes(studies):
         notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
     if len({plan.procedure for plan in plans}) > 1:
-        notes.append("The studies were frozen with different procedures; each verdict is by its own.")
+        notes.append("The studies were frozen with different procedures; each verdict uses its own.")
     if any(len(plan.looks.pairs) > 1 for plan in plans):
         notes.append(
             "Studies with several looks stop when their mean is large, so means over studies are a little too far "

@@ -1,4 +1,4 @@
-"""Every shipped file is what it claims to be: valid for the tool that reads it, private, and without secrets."""
+"""Every shipped file is valid for the tool that reads it, private, and without secrets."""
 
 from __future__ import annotations
 

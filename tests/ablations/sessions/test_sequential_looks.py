@@ -124,7 +124,7 @@ def test_pairs_are_added_one_by_one_where_any_number_may_be_read(
     assert "adding 1 pair for the next look" in said
 
 
-def test_pairs_are_added_in_blocks_up_to_the_most(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_added_in_blocks_up_to_the_maximum(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     path = study({"seeds": 7, "looks": "any", "block": 4, "max_pairs": 13})
     runs, _, said = driven(monkeypatch, path, [("aim − baseline",)] * 4)
     assert [len(seeds) for seeds in runs] == [7, 11, 13]

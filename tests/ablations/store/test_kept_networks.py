@@ -1,4 +1,4 @@
-"""Files of trained networks: that of a settled run stays, whatever other attempts left."""
+"""Files of trained networks: the file of a settled run stays, and those of other attempts are removed."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
 
 
 def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
-    """Return what limited memory, and what gave it back."""
+    """Return the calls that limited memory, and those that released it."""
     return cuda.named("setMemoryFraction", "clearCublasWorkspaces", "emptyCache")
 
 

@@ -51,7 +51,7 @@ def _epochs(runs):
 
 
 @pytest.mark.parametrize(("number", "grey"), [(40, "lines"), (200, "band")])
-def test_of_many_curves_the_first_the_best_and_the_worst_are_drawn_in_full(number, grey):
+def test_only_the_first_best_and_worst_of_many_curves_are_drawn_in_full(number, grey):
     arms = [*ARMS, *(f"further {i}" for i in range(160))][:number]
     runs = _runs(arms)
     summary = curves.summarise(runs, _epochs(runs), arms)
