@@ -130,7 +130,8 @@ class _Google:
         """Send a request; return a response of success.
 
         Raises
-        ------ RequestError: the storage reported an error.
+        ------
+        RequestError: the storage reported an error.
         """
         response = self._session.request(method, self._host + path, timeout=(CONNECT_S, READ_S), **options)
         if response.ok:
