@@ -254,8 +254,7 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     ends = ", ".join(map(str, rungs[:-1]))
     return (
         f"of every {spec.batch} trials one of {spec.halving.reduction_factor} continues after {ends} of {budget} "
-        f"epochs: "
-        f"{epochs} epochs instead of {whole}"
+        f"epochs: {epochs} epochs instead of {whole}"
     )
 
 

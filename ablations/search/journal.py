@@ -185,6 +185,5 @@ def _read(path: Path) -> Any:
 def _broken(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"{path}: not a record of a search ({error!r}); restore it from a copy, or remove it and all later ones of "
-        f"this "
-        f"arm: completed runs are not repeated"
+        f"this arm: completed runs are not repeated"
     )

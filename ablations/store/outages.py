@@ -7,9 +7,8 @@ kind of error  what follows
 =============  =========================================================================================================
 full           no space or a quota: waited out
 away           the disk, the server or the network fails: waited out
-unreachable    no server answers at the address: waited out, but only for `START_LIMIT_S` until the storage has been
-used
-               once, because the address may be wrong
+unreachable    no server answers at the address: waited out, but only for `START_LIMIT_S` until the storage has
+               been used once, because the address may be wrong
 refused        credentials, permissions, a read-only or missing folder: waited out once the storage has been used, and
                otherwise raised at once, because waiting does not help
 =============  =========================================================================================================

@@ -235,8 +235,7 @@ def _path(where: str, text: str, root: Path) -> str:
     if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
             f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; write / between the parts of a "
-            f"path, "
-            f"which starts at {root}"
+            f"path, which starts at {root}"
         )
     path = PurePosixPath(text)
     if path.is_absolute() and path.is_relative_to(root.absolute().as_posix()):

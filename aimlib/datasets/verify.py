@@ -151,8 +151,7 @@ def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, by
     if _is_of_others(manifest, listing, contents):
         text = (
             "photos have different content than when they were packed, with the same names, sizes and times, so the "
-            "pack "
-            "is still used; remove the folder; the next use packs it again"
+            "pack is still used; remove the folder; the next use packs it again"
         )
         yield Finding("pack", str(folder), text)
 

@@ -72,8 +72,7 @@ def mark(module: Module, reach: Reach) -> list[Registered]:
     Raises
     ------
     PluginError: a name or version is not written out, what is registered is not a class of the module, or a function
-    that
-        is meant is not defined.
+        that is meant is not defined.
     """
     found = []
     for call, statement in list(_candidates(module)):

@@ -137,6 +137,5 @@ def _refuse_deaf(address: str | None) -> None:
     except OSError as error:
         raise UsageError(
             f"--address {address}: no server answers there ({error}); start Ray with `ray start --head` on that "
-            f"machine, "
-            f"or give the address that it printed"
+            f"machine, or give the address that it printed"
         ) from error
