@@ -256,7 +256,7 @@ def _idle(config: RunConfig) -> list[str]:
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
             f"training.early_stopping: no effect, because patience {stopping.patience} is not below the "
-            f"{training.epochs} epochs of the budget; lower patience or raise epochs"
+            f"{counted(training.epochs, 'epoch')} of the budget; lower patience or raise epochs"
         )
     return problems
 

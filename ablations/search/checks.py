@@ -108,8 +108,8 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         return
     if spec.sampler.name == "grid" and points is not None and len(points) > spec.trials:
         yield (
-            f"search.trials: the grid of arm {arm!r} has {len(points)} points, more than {spec.trials} trials; raise "
-            f"trials to {len(points)}, or lower search.levels"
+            f"search.trials: the grid of arm {arm!r} has {counted(len(points), 'point')}, more than "
+            f"{counted(spec.trials, 'trial')}; raise trials to {len(points)}, or lower search.levels"
         )
 
 
@@ -138,8 +138,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
-                f"{study.where}: search.pruner: {run.epochs} epochs of arm {arm!r} leave {spec.pruner.name} nothing to "
-                f"stop; give more epochs, or a smaller min_resource"
+                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave "
+                f"{spec.pruner.name} nothing to stop; give more epochs, or a smaller min_resource"
             ]
         )
     if spec.halving is not None:
@@ -147,8 +147,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         if len(set(rungs)) < len(rungs):
             raise ConfigError(
                 [
-                    f"{study.where}: search.halving: {run.epochs} epochs of arm {arm!r} have no {len(rungs)} rungs "
-                    f"with a factor of {spec.halving.reduction_factor} (they would end after "
+                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} have no "
+                    f"{len(rungs)} rungs with a factor of {spec.halving.reduction_factor} (they would end after "
                     f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
                 ]
             )

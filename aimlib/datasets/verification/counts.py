@@ -50,9 +50,9 @@ def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
         shown(listing.classes[int(label)]) for label in (numbers.argmax(), np.where(numbers, numbers, 1 << 60).argmin())
     ]
     text = (
-        f"the largest training class has {used.max():,} photos ({names[0]}), the smallest {used.min():,} ({names[1]}): "
-        f"{used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, so large "
-        f"classes decide it: report accuracy per class, too, or balance the classes"
+        f"the largest training class has {counted(used.max(), 'photo')} ({names[0]}), the smallest {used.min():,} "
+        f"({names[1]}): {used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, "
+        f"so large classes decide it: report accuracy per class, too, or balance the classes"
     )
     yield Finding("imbalance", str(listing.root), text, severity="remark")
 
