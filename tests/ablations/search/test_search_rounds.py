@@ -458,5 +458,5 @@ def test_a_broken_record_is_named(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
     searched(path, tmp_path / "out", FakeLauncher())
     (tmp_path / "out" / "screening" / "rounds" / "aim.001.json").write_text("{")
-    with pytest.raises(StoreError, match=r"rounds/aim\.001\.json: no record of a search .* remove it and all later"):
+    with pytest.raises(StoreError, match=r"rounds/aim\.001\.json: not a record of a search .* remove it and all later"):
         searched(path, tmp_path / "out", FakeLauncher())
