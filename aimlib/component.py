@@ -108,14 +108,14 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version, the hash of own code, kept initial values, and the options that are no defaults."""
+        """Return name, version, the hash of own code, kept initial values, and the options that are not defaults."""
         cls = type(self)
         code = {"code": cls.code} if cls.code else {}
         own = {"initial_values": "own"} if cls.own_values_in_id else {}
         return {"name": self.name, "version": cls.version, **code, **own, **super().identity()}
 
     def with_absolute_paths(self) -> Self:
-        """Return the options with absolute paths in the fields marked `local`; URLs stay as they are."""
+        """Return the options with absolute paths in the fields marked `local`; URLs stay unchanged."""
         fields = type(self).model_fields
         given = {name: getattr(self, name) for name, field in fields.items() if is_local(field)}
         places = {name: absolute(value) for name, value in given.items() if isinstance(value, str)}
@@ -131,7 +131,7 @@ def _is_tuple(field: FieldInfo | None) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a path as an absolute one, seen from the current folder; a URL stays as it is."""
+    """Return a path as an absolute one, seen from the current folder; a URL stays unchanged."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 

@@ -133,7 +133,7 @@ class ModelConfig(Frozen):
             idle = [name for name in _OF_MEMORY if getattr(self, name) is not None]
             if idle:
                 raise ValueError(
-                    f"{', '.join(idle)} without effect: this model has no memory; give memory: "
+                    f"{', '.join(idle)}: no effect, because this model has no memory; give memory: "
                     f"{'|'.join(memories.names())} or remove {'it' if len(idle) == 1 else 'them'}"
                 )
         elif self.read_init == "zero" and getattr(self.memory, "initial_scale", 1) == 0:
@@ -144,7 +144,7 @@ class ModelConfig(Frozen):
         elif self.placement is None:
             raise ValueError(f"memory that no layer reads; give placement: {'|'.join(placements.names())}")
         elif self.update is None and self.update_after is not None:
-            raise ValueError(f"update_after without effect: give update: {'|'.join(updates.names())} or remove it")
+            raise ValueError(f"update_after has no effect: give update: {'|'.join(updates.names())} or remove it")
         return self
 
 
@@ -285,8 +285,8 @@ class TrainingConfig(Frozen):
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
-    are held out, and so not trained on, whatever `selection` is, also with last_epoch; 0 trains on all images. Data
-    with validation images of its own uses these instead, unless it is 0."""
+    are held out, and so not trained on, whatever `selection` is, even with last_epoch; 0 trains on all images. Data
+    with its own validation images uses these instead, unless it is 0."""
     augmentation: AugmentationConfig | None = None
     """Random changes of whole batches, as part of the training step. None: images are not changed."""
     input_scaling: Literal["standardise", "raw"] = "standardise"
@@ -308,7 +308,7 @@ class TrainingConfig(Frozen):
     """Share of the target that the cross-entropy spreads evenly over all classes, in training alone; a `loss` has its
     own."""
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
-    """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
+    """What is minimized, and what the columns of losses contain. None: the cross-entropy."""
     transforms: Annotated[
         tuple[Annotated[ComponentConfig, ComponentOf(augmentations)], ...], BeforeValidator(tuple_of)
     ] = ()
@@ -374,10 +374,10 @@ class TrainingConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _one_smoothing(cls, data: Any) -> Any:
-        """Refuse `label_smoothing` beside a loss, which would not use it."""
+        """Refuse `label_smoothing` together with a loss, which would not use it."""
         if isinstance(data, dict) and data.get("loss") not in _NONE and data.get("label_smoothing"):
             raise ValueError(
-                f"label_smoothing: without effect beside a loss; write it as the loss's option, as in loss: {{name: "
+                f"label_smoothing: no effect together with a loss; write it as the loss's option, as in loss: {{name: "
                 f"cross_entropy, label_smoothing: {data['label_smoothing']}}}, or set label_smoothing to 0"
             )
         return data
@@ -442,7 +442,7 @@ class TrainingConfig(Frozen):
     def _order_decides_something(self) -> Self:
         if self.order != "sha256" and self.shuffle and not self.evaluation_drop_last:
             raise ValueError(
-                f"order: {self.order} without effect: training images are shuffled, and all images are evaluated; "
+                f"order: {self.order} has no effect: training images are shuffled, and all images are evaluated; "
                 f"remove it, or set shuffle to false or evaluation_drop_last to true"
             )
         return self
@@ -451,7 +451,7 @@ class TrainingConfig(Frozen):
     def _something_monitors(self) -> Self:
         if self.monitor == "test" and self.early_stopping is None and not _monitors(self.schedule):
             raise ValueError(
-                "monitor: test without effect: neither early stopping nor the schedule uses an accuracy; remove it"
+                "monitor: test has no effect: neither early stopping nor the schedule uses an accuracy; remove it"
             )
         return self
 

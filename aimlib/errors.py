@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 class UsageError(ValueError):
-    """Input that cannot be used as it is. `str(error)` is written for the user."""
+    """Input that cannot be used unchanged. `str(error)` is written for the user."""
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython and notebooks show: the message, without the calls of this package that led to it."""
@@ -53,7 +53,7 @@ class StoreError(UsageError):
 class ComputingError(RuntimeError):
     """The same computation gave different bits: the device, or something else in the machine, computed a wrong number.
 
-    Unlike the others, this is no mistake of the user. A study continues the run from its last checkpoint.
+    Unlike the others, this is not a mistake of the user. A study continues the run from its last checkpoint.
 
     Parameters
     ----------

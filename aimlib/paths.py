@@ -135,7 +135,7 @@ def is_remote(source: str | Place) -> bool:
 def read_file(path: Place, most: int = 2**30) -> bytes:
     """Return the content of a regular file or an object.
 
-    Reading a pipe would wait for ever, and a device may have no end.
+    Reading a pipe would wait forever, and a device may have no end.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """One registry per plugin family. Importing this module imports no plugin and no torch.
 
-Built-in plugins are one private file each: `every_layer` lives in ``aimlib/placements/_every_layer.py`` and
+Built-in plugins are one private file each: `every_layer` is in ``aimlib/placements/_every_layer.py`` and
 registers itself there with ``@placements.register("every_layer")``. Third parties list theirs in an entry point group
 (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported when it is first used,
 and one that fails to import affects only its own use.
@@ -80,7 +80,7 @@ class Registry:
     kind : singular noun for messages.
     package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
-    bases : names of the base classes that `package` offers; a class derives from one, or has a constructor of its own.
+    bases : names of the base classes that `package` offers; a class derives from one, or has its own constructor.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Registry:
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
-        if name in self._origins:  # the process defines it anew; a study adopts that
+        if name in self._origins:  # the process defines it again; a study adopts that
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
         # A built-in plugin need not have been imported yet to own its name.
@@ -206,7 +206,7 @@ class Registry:
             module, base = self._base()
             bases = " or ".join(f"{module}.{each}" for each in self._bases)
             raise PluginError(
-                f"{where} is no subclass of {bases}; write `from {module} import {base.__name__}` and `class "
+                f"{where} is not a subclass of {bases}; write `from {module} import {base.__name__}` and `class "
                 f"{cls.__name__}({base.__name__}):`"
             )
 

@@ -54,7 +54,7 @@ def uniforms(seeds: npt.NDArray[np.uint64], draws: int) -> npt.NDArray[np.float6
     """Return `draws` uniform numbers in [0, 1) for each seed: shape (len(seeds), draws).
 
     Counter-based (SplitMix64; Steele, Lea and Flood, 2014), so a row depends on its own seed alone and the
-    whole batch is one vectorised call.
+    whole batch is one vectorized call.
     """
     with np.errstate(over="ignore"):
         counter = np.arange(1, draws + 1, dtype=np.uint64)

@@ -30,7 +30,7 @@ class Arm:
     name : unique in the study.
     role : what the arm is in the argument: baseline, treatment, a control of a treatment, or other.
     of : the arm it is a control or variant of; None if the plan names none.
-    levels : label of the level of every factor, by factor; empty for arms beside the factors.
+    levels : label of the level of every factor, by factor; empty for arms outside the factors.
     config : RunConfig of its first seed, as plain JSON.
     question : what its comparison with the treatment answers, in the words of the study; None: its role's own words.
     """
@@ -199,7 +199,7 @@ def plan_from(document: Any, path: Place) -> Plan:
 def _measure(fields: _Fields, path: Place) -> tuple[PrimaryMeasure, float]:
     """Return the measure of a plan and its smallest effect of interest.
 
-    A plan with another measure than accuracy has no `delta_pp`, so that versions without measures refuse it.
+    A plan with a different measure than accuracy has no `delta_pp`, so that versions without measures refuse it.
     """
     stored = fields.take("measure", (str, dict), optional=True)
     delta = float(fields.take("delta_pp" if stored is None else "delta", (int, float)))

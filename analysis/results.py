@@ -192,7 +192,8 @@ class Results(_Queries):
         """How much the accuracy of a search's trials varied with each parameter, as Optuna estimates it.
 
         One row per searched arm, method and parameter; `analysis.reading.importances` explains the columns. They
-        describe the trials that the sampler chose; they are no effects and have no intervals. No rows without a search.
+        describe the trials that the sampler chose; they are not effects and have no intervals. No rows without a
+        search.
         """
         from analysis.reading.importances import read_importances  # noqa: PLC0415
 

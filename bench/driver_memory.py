@@ -4,7 +4,7 @@ Question: How many MiB are resident in the process of `ablations.run` while 10,0
     take them, and does it grow while it has the first 500 of them computed through Ray?
 
 Rivals: Ray Tune with reused actors, which keeps every trial and its last result, on 500 trials in all. The steps are
-    those of a driver, in a process of their own: what is resident after each, and the CPU seconds that it took.
+    those of a driver, in their own process: what is resident after each, and the CPU seconds that it took.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -58,7 +58,7 @@ def _between(samples: list[tuple[int, float]], number: int, begin: float, end: f
 
 _WHY = (
     "torch and the parts of its compiler that it imports for shapes take most of it, before the first run. They pay "
-    "for the promise that every arm is built and counted before anything starts. To plan in a process of its own would "
+    "for the promise that every arm is built and counted before anything starts. To plan in its own process would "
     "free them; but run ids, roles and tasks come from configurations that only the plugins' own classes can read, and "
     "these import torch, so all of planning would have to move there and hand plain records back. That is not built."
 )

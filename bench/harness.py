@@ -93,7 +93,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a module found. `versions` names packages beside the usual ones whose versions matter."""
+    """What a module found. `versions` names packages besides the usual ones whose versions matter."""
 
     rows: Sequence[Row]
     goals: Sequence[Goal]

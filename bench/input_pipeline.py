@@ -6,8 +6,8 @@ Question: How many images per second come out as augmented float batches on the 
 Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset, each behind a DataLoader with as many
     persistent workers as cores (better than one here), with Pillow's images (faster here than tensors), uint8 between
     processes, and floats made on the device. They resize by averaging, fill borders with black and draw a contrast per
-    image, none of which is dearer than what the post did; they interpolate twice, as ours does. FFCV is no rival: pip
-    finds no wheel of it, and its source does not build where OpenCV is not installed. Training is compared with the
+    image, none of which is dearer than what the post did; they interpolate twice, as ours does. FFCV is not a rival:
+    pip finds no wheel of it, and its source does not build where OpenCV is not installed. Training is compared with the
     same steps on one batch that was prepared before.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,

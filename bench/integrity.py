@@ -70,7 +70,7 @@ def measure(asked: Asked) -> Answer:
     return Answer(
         rows,
         goals,
-        ["Processor time of the whole process, beside other load. What trains nothing is that of `bench.launch`."],
+        ["Processor time of the whole process, with other load. What trains nothing is that of `bench.launch`."],
     )
 
 

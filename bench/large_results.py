@@ -30,7 +30,7 @@ LIMITS = {"ablate status": 2.0, "ablate results": 2.0}
 
 
 def measure(asked: Asked) -> Answer:
-    """Call the functions in turn in this process, then the commands in turn as processes of their own."""
+    """Call the functions in turn in this process, then the commands in turn as their own processes."""
     runs, rounds = (80, 1) if asked.quick else (10_000, 5)
     with tempfile.TemporaryDirectory(prefix="results-") as name:
         folder = Path(name)

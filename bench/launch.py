@@ -6,8 +6,8 @@ Rivals: Ray Tune's function trainable on two CPUs, its output off, with its JSON
     without, with torch imported in the trial, as ours does, and without; Optuna in its own process; joblib with two
     processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with claims, provenance and a
     row per run on the local disk, on Ray and inline; and on Ray its executor alone. `the disk alone` is joblib
-    with the files that such a run synchronises, two and a folder: no ledger that survives a power cut is cheaper. A
-    run's first own action is to append the time to a file. ABLATOR is no rival: its 0.0.1b3 requires Python 3.10 and
+    with the files that such a run synchronizes, two and a folder: no ledger that survives a power cut is cheaper. A
+    run's first own action is to append the time to a file. ABLATOR is not a rival: its 0.0.1b3 requires Python 3.10 and
     Ray 2.7, and there, tried by hand on this machine, its README's example with 4, 8 and 8 trials ended after 2, 2 and
     0 of them with exit code 0: it starts nothing on a node that is over 80 % busy, and ends when nothing runs.
 
@@ -158,10 +158,10 @@ def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
         "scheduling only": "Trials that end at once end before a second worker is there: Tune gives the first one what "
         "waits for the second, and one process computes all 100 (counted once); plain Tune knows all trials beforehand "
         "and starts its workers together. A trial that lasts longer than a worker takes to start, about 1 s, has both.",
-        "with ledger": "A trial is claimed, saved and committed, and tells its beginning, its epoch and its end; plain "
-        f"Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is kept "
-        f"takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two processes, is "
-        f"{disk:.1f} ms (the row of the disk alone).",
+        "with ledger": "A trial is claimed, saved and committed, and reports its beginning, its epoch and its end; "
+        f"plain Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is "
+        f"kept takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two "
+        f"processes, is {disk:.1f} ms (the row of the disk alone).",
     }
 
 

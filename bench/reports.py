@@ -5,8 +5,8 @@ Question: How many seconds and how much memory does a report (load, verdict, and
     images, the whole process counted?
 
 Rivals: pandas, which only reads the same runs and epochs (no predictions) from two ready Parquet files: a lower bound
-    for whoever wants to look at them at all. The study is a factorial around `aim` with 20 paired seeds, so of 5, 50
-    and 500 arms, see `bench.large_study`; its files lie in the cache of the system. Time and memory are those of whole
+    for any program that looks at them. The study is a factorial around `aim` with 20 paired seeds, so of 5, 50
+    and 500 arms, see `bench.large_study`; its files are in the cache of the system. Time and memory are those of whole
     processes, imports included. The parts are timed inside of the same processes. Of 50 and 500 arms, figures show at
     most 16, and the page has a ranking and effects instead of all comparisons.
 

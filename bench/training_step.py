@@ -10,7 +10,7 @@ Rivals: The same networks as the post describes them, in the same run: the memor
     as in `as_described`, the small ResNet 32 as in `controlled_small`; AdamW in fused steps
     (`training.optimizer.fused: true`), channels last for all. Where a goal is not met, forward pass, backward pass and
     optimizer of the same rounds, a copy of memory, calls of operators and a large batch say why. Of torch's own means,
-    `torch.compile` and updates computed again by the backward pass are tried beside them.
+    `torch.compile` and updates computed again by the backward pass are tried as well.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -278,7 +278,7 @@ def _compiled(case: Case, device: torch.device) -> tuple[list[Row], list[str]]:
     return rows, [
         f"{name}: with a fresh cache, compilation {pays} (an ordinary run of this network has some 1,200); weights "
         f"after one step are {'the same' if equal else 'not the same, bit for bit'}. Every attempt of a run, in a "
-        "new process or on another node, would compile anew, and its bits would be the compiler's. It is not offered."
+        "new process or on another node, would compile again, and its bits would be the compiler's. It is not offered."
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 def blank_figures(*drawn: str) -> Iterator[None]:
     """Replace every figure of a report by a blank sheet, except the named ones. Titles, captions and data stay.
 
-    A module that a block within another one finds blank stays as it is, so blocks may end in any order.
+    A module that a block within another one finds blank stays unchanged, so blocks may end in any order.
     """
     from analysis import figures
 

@@ -77,7 +77,7 @@ class Page:
         self.wait(ready)
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
-        """Set the size of the window in pixels, and the colour scheme."""
+        """Set the size of the window in pixels, and the color scheme."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -110,7 +110,7 @@ class Page:
                 self._call("Input.insertText", {"text": key})
 
     def click(self, selector: str) -> None:
-        """Scroll to an element and click it with the mouse, once it lies still and nothing covers it."""
+        """Scroll to an element and click it with the mouse, once it has stopped moving and nothing covers it."""
         spot = self.value(f"({_SPOT})({json.dumps(selector)})")
         assert spot is not None, f"{selector} cannot be clicked: it moves, or something covers it"
         for kind in ("mousePressed", "mouseReleased"):

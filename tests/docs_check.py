@@ -52,7 +52,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Return whether it is run, and not parsed alone."""
+        """Return whether it is run, and not only parsed."""
         return not self.mark and self.kind in ("sh", "python")
 
 
@@ -97,7 +97,7 @@ def _split(words: list[str]) -> Iterator[list[str]]:
 
 
 def command_problems(words: list[str]) -> Iterator[str]:
-    """Yield what is wrong with one command of ours; others are not judged."""
+    """Yield what is wrong with an `ablate` command; other commands are ignored."""
     if words[:1] == ["ablate"]:
         yield from _ablate_problems(words[1:])
     elif words[:1] == ["make"]:

@@ -1,4 +1,4 @@
-"""What README and docs tell readers to type works: all of it is parsed, and what needs no cluster is run."""
+"""Commands and code in README and docs work: everything is parsed, and what needs no cluster is run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_marks_are_read_from_the_line_before_a_block() -> None:
     assert [(block.mark, block.line) for block in docs_check.blocks("page", page)] == [("parse", 1), ("", 6)]
 
 
-def test_a_block_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "page.md").write_text("```python\nvalue = 1\n```\n\n```python\nassert value == 2\n```\n")
     monkeypatch.setattr(docs_check, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ RUNNING = [page for page in docs_check.PAGES if any(block.runs for block in docs
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", RUNNING)
 @pytest.mark.xdist_group("ray")
-def test_every_block_runs_that_is_not_marked(page: str, tmp_path: Path) -> None:
+def test_every_unmarked_block_runs(page: str, tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(docs_check.ROOT), "COLUMNS": "120"}
     done = subprocess.run(
         [sys.executable, str(docs_check.ROOT / "tests" / "docs_check.py"), page],

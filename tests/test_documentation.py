@@ -1,4 +1,4 @@
-"""What the documentation names exists."""
+"""Names, paths and links in the documentation exist."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _resolves(name: str) -> bool:
 
 
 _GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers", "losses", "augmentations", "callbacks")
-"""Entry point groups that are no packages."""
+"""Entry point groups that are not packages."""
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:

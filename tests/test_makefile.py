@@ -1,4 +1,4 @@
-"""What `make test` would do, as make itself tells it."""
+"""What `make test` would do, as make prints it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_fresh_clone_gets_an_environment_and_then_every_check(tmp_path: Path) 
     [{}, {"MAKEFLAGS": "w", "MAKELEVEL": "1"}, {"MAKEFLAGS": " -j4 --jobserver-auth=3,4", "MAKELEVEL": "2"}],
     ids=["alone", "below another make", "below another make with jobs"],
 )
-def test_what_is_installed_is_checked_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_existing_environment_is_checked_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
     venv = tmp_path / "venv"
     venv.mkdir()
     stamp = venv / ".installed"
@@ -62,14 +62,14 @@ def test_what_is_installed_is_checked_at_once(tmp_path: Path, environment: dict[
     assert told("test", f"VENV={venv}", **environment) == checks(venv)
 
 
-def test_slow_tests_come_after_all_others(tmp_path: Path) -> None:
+def test_slow_tests_run_after_all_others(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     slow = f"AIM_FAULTS_RESULTS={ROOT}/tests/data/faults.json {venv}/bin/python -m pytest -q -m slow"
     table = f"{venv}/bin/python tests/faults/table.py"
     assert told("test-all", f"VENV={venv}")[-7:] == [*checks(venv), slow, table]
 
 
-def test_the_pipeline_runs_it() -> None:
+def test_the_pipeline_runs_the_checks() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert "make test" in lines
 

@@ -75,7 +75,7 @@ def test_the_sections_of_a_docstring_become_fields(conf: ModuleType) -> None:
     ]
 
 
-def test_links_to_files_that_the_site_lacks_are_names(conf: ModuleType) -> None:
+def test_links_to_files_outside_the_site_become_plain_names(conf: ModuleType) -> None:
     source = ["See [the example](../examples/own_code) and [`README.md`](../README.md#start), [study](study.md)."]
     conf._without_links_outside(None, "page", source)
     assert source == ["See the example (`examples/own_code`) and `README.md`, [study](study.md)."]

@@ -1,4 +1,4 @@
-"""What users type and import stays as it is recorded; a change that was meant is recorded anew."""
+"""Commands and Python names stay as recorded; an intended change is recorded again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_python_names_are_as_recorded() -> None:
     assert found.stdout == surface.PYTHON.read_text(encoding="utf-8"), RENEW
 
 
-def test_a_changed_option_and_a_changed_signature_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_option_and_a_changed_signature_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     import analysis.reading.query
     from ablations.commands.app import app
 

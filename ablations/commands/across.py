@@ -22,7 +22,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="DIRECTORY...",
-            help="Directories of two studies or more, which ask one question on other backbones, data or sizes.",
+            help="Directories of two or more studies that ask the same question on different backbones, data or sizes.",
             show_default=False,
         ),
     ],

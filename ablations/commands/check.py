@@ -75,7 +75,7 @@ def command(
 
 
 def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
-    """Print the facts of the claim beside a study whose data is not here; most of them need none."""
+    """Print the facts of the claim next to a study whose data is not here; most of them need none."""
     from ablations.commands.fact_table import show_facts, without_data
     from ablations.spec.study import read_study
 
@@ -92,7 +92,7 @@ def _full_size(name: object, timing: bool, address: str | None, *, given: bool) 
     if given:
         raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
     if name is not None and not isinstance(name, str):
-        raise UsageError(f"--claim: {name!r} is no claim; give its name, or leave it out")
+        raise UsageError(f"--claim: {name!r} is not a claim; give its name, or leave it out")
     return full_size(name, timing=timing, address=address) if name else full_size(timing=timing, address=address)
 
 

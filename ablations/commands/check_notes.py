@@ -49,7 +49,7 @@ def notes(plan: Plan) -> Iterable[str]:
 
 
 def _training_code(plan: Plan) -> Iterable[str]:
-    """Yield what own training code does not promise."""
+    """Yield what own training code does not guarantee."""
     if plan.study.spec.train is None:
         return
     again = (
@@ -115,7 +115,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
     for unread in attachment.unread_updates:
         yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
     if _widened(arm, plan):
-        yield f"arms.{arm.name}: widened, so its layers start with other values than those of the other arms"
+        yield f"arms.{arm.name}: widened, so its layers start with different values than those of the other arms"
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
@@ -241,7 +241,7 @@ def _standing_for(plan: Plan) -> Iterable[str]:
     for arm in plan.arms:
         for levels in arm.also:
             combination = ", ".join(f"{factor}={label}" for factor, label in levels.items())
-            yield f"factors: the combination {combination} has the configuration of arm {arm.name}, which stands for it"
+            yield f"factors: the combination {combination} has the configuration of arm {arm.name}, which represents it"
 
 
 def _same_networks(plan: Plan) -> Iterable[str]:

@@ -98,7 +98,7 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines that are printed as they are; rich would take each apart first, which takes a second for 10,000."""
+    """Lines that are printed unchanged; rich would take each apart first, which takes a second for 10,000."""
 
     text: str
 

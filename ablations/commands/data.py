@@ -114,7 +114,7 @@ def _refuse_unwritable(option: str, file: Path) -> None:
     if file.exists() or file.is_symlink():
         raise UsageError(f"{option}: exists already; remove it, or give another name")
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"{option}: there is no folder {file.absolute().parent}; make it, or give another place")
+        raise UsageError(f"{option}: there is no folder {file.absolute().parent}; create it, or give another path")
 
 
 @overload
@@ -327,7 +327,7 @@ def _index(
     validation_fraction: Annotated[
         float | None, typer.Option(help="Share of each class of the training photos to make validation photos.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of validation photos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of validation photos.")] = 0,
     settings: Settings = None,
 ) -> None:
     """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
@@ -411,10 +411,10 @@ def _prepare(
     size: Size = None,
     settings: Settings = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Pack nothing; print the room and time that it will take.")
+        bool, typer.Option("--plan", help="Pack nothing; print the space and time that packing will take.")
     ] = False,
 ) -> None:
-    """Decode and resize all photos once, so that training can start without delay; an interrupted one goes on."""
+    """Decode and resize all photos once, so that training can start without delay; an interrupted one continues."""
     if plan:
         from ablations.commands.pack_plan_lines import lines
 

@@ -1,4 +1,4 @@
-"""The facts of a claim beside a study, as `ablate check` prints them."""
+"""The facts of a claim next to a study, as `ablate check` prints them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIFFERS = "≠ "
 
 
 def facts_of(plan: Plan) -> tuple[FactLine, ...]:
-    """Return the facts of a study's claim beside the study; none without a claim, or if that has no facts."""
+    """Return the facts of a study's claim next to the study; none without a claim, or if that has no facts."""
     from ablations.planning import claim_facts
     from analysis.claims import read_claim
 

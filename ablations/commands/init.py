@@ -23,7 +23,7 @@ def command(
     template: Annotated[
         Template,
         typer.Option(
-            help="idea: a part of your own against a baseline and a matched control; claim: a reported gain; sweep: "
+            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: "
             "how a gain depends on two options; finetune: what pretrained weights give, and a memory on top of them."
         ),
     ] = "idea",
@@ -41,7 +41,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     Parameters
     ----------
     name : the folder; its last part is the name of the study.
-    template : idea (a part of your own against a baseline and a matched control), claim (a reported gain), sweep (how a
+    template : idea (your own part against a baseline and a matched control), claim (a reported gain), sweep (how a
         gain depends on two options) or finetune (what pretrained weights give, and a memory on top of them).
 
     Raises

@@ -44,8 +44,8 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     ----------
     directory : study directory, or its URL in object storage.
     run : run id or the beginning of one, or ``ARM/SEED``.
-    follow : print the log and what comes, until the run has a result or nobody computes the study any more, and return
-        the whole log then.
+    follow : print the log and what comes, until the run has a result or no process computes the study any more, and
+        return the whole log then.
     interval : seconds between two updates.
 
     Raises

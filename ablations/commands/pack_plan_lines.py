@@ -45,7 +45,7 @@ def _state(plan: PackPlan) -> str:
         "outdated": "packed already, but lists or photos have changed or were touched since; if they differ, all are "
         "packed again",
         "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are packed, "
-        f"and `ablate data prepare` goes on there",
+        f"and `ablate data prepare` continues from there",
     }[plan.state]
     return said if plan.holder is None else f"{said}; is being packed by {plan.holder}"
 
@@ -56,5 +56,5 @@ def _time(plan: PackPlan) -> str:
     return (
         f"about {duration(max(1.0, plan.seconds))} for {counted(plan.photos_left, 'photo')}: an estimate from "
         f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this machine; "
-        f"to write {readable_bytes(plan.bytes_left)} comes on top"
+        f"to write {readable_bytes(plan.bytes_left)} takes additional time"
     )

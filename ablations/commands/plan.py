@@ -94,7 +94,7 @@ def plan(
     ----------
     study, overrides : as in `ablations.check`.
     results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit, and
-        beside it the mean over what these results leave open.
+        next to it the mean over what these results leave open.
     seed_sd : standard deviation between seeds of either arm to plan with instead, such as a published one, in pp or in
         the unit of the measure; the arms are taken as uncorrelated. Without both, a table of plausible ones.
     half_width : also compute how many pairs make the half-width of the last interval at most this, in the same unit.

@@ -109,7 +109,7 @@ def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
     """Print the chances by each look, with a row per spread and true gain."""
     measure = found.measure
     console.print(
-        "by each look: chance that no question is open, with which --until-verdict ends / chance that an interval was "
+        "by each look: chance that no question is open, so that --until-verdict ends / chance that an interval was "
         "above 0" + (", averaged over the spreads that the given results leave open" if found.seen is not None else ""),
         highlight=False,
     )
@@ -169,7 +169,7 @@ def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: Pr
     """Print how many pairs make the last interval as narrow as wanted."""
     wanted = measure.in_unit(f"{widths['half_width'].iloc[0]:g}")
     console.print(
-        f"pairs with which the half-width of the last interval is at most {wanted}: in expectation, and in 80 and 90 % "
+        f"pairs needed for a half-width of the last interval of at most {wanted}: in expectation, and in 80 and 90 % "
         "of studies",
         highlight=False,
     )

@@ -65,7 +65,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
     Raises
     ------
     UsageError: the file does not exist.
-    StoreError: it is no archive, or its rows cannot be read.
+    StoreError: it is not an archive, or its rows cannot be read.
     """
     import analysis
     from ablations.commands.verify import verify

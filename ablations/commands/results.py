@@ -31,7 +31,7 @@ _SHOWN = (
 )
 _OF_IMPORTANCES = (
     "Importances describe how the accuracies of the search's own trials vary with a parameter. The sampler chose these "
-    "trials, so they are observational: no effects, and without intervals."
+    "trials, so they are observational: not effects, and without intervals."
 )
 _NO_IMPORTANCES = (
     "No importances: they are stored when a search is complete, for arms with at least 10 complete trials of different "
@@ -190,7 +190,7 @@ def _summary(frame: pd.DataFrame, by: Listed, value: str, stat: Listed, sort: Li
 
 
 def _of_groups(value: str, frame: pd.DataFrame) -> str:
-    """Return the sentence below a table of groups: what was summarised, and which interval is shown."""
+    """Return the sentence below a table of groups: what was summarized, and which interval is shown."""
     interval = "; lower and upper: 95 % t interval of the mean, as if runs were independent" if "lower" in frame else ""
     return f"{value} over the runs of each group{interval}"
 

@@ -13,7 +13,7 @@ from aimlib.records.escaping import printable
 class SafeConsole(Console):
     """A console that replaces the control characters in everything it prints, whatever the text's origin.
 
-    Colours and cursor movements of rich itself remain, and so do line feeds and tabs.
+    Colors and cursor movements of rich itself remain, and so do line feeds and tabs.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

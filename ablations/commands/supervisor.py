@@ -162,11 +162,11 @@ def _exit_like(ended: _Ended) -> None:
 
 
 def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> None:
-    """Wait until somebody answers at the address.
+    """Wait until Ray answers at the address.
 
     Raises
     ------
-    SystemExit: nobody has within the limit, or a signal ended the wait.
+    SystemExit: Ray has not within the limit, or a signal ended the wait.
     """
     began = time.monotonic()
     with _default_signals():
@@ -205,7 +205,7 @@ class _default_signals:  # noqa: N801 -- a context manager
 
 
 def _answers(address: str) -> bool:
-    """Return whether somebody listens at an address; an address without a port is tried by the next child."""
+    """Return whether a process listens at an address; an address without a port is tried by the next child."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return True

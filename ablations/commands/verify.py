@@ -70,7 +70,7 @@ def command(
     ] = False,
     head: Annotated[
         str | None,
-        typer.Option("--head", help="A head of the ledger kept elsewhere: confirm all that it stands for."),
+        typer.Option("--head", help="A head of the ledger that was kept elsewhere: confirm everything that it covers."),
     ] = None,
     rerun: Annotated[
         int,
@@ -78,7 +78,7 @@ def command(
             "--rerun",
             metavar="N",
             min=0,
-            help="Compute so many settled runs again, one at a time, and compare them; the ledger's head draws them.",
+            help="Compute this many settled runs again, one at a time, and compare; the ledger's head selects them.",
             show_default=False,
         ),
     ] = 0,
@@ -128,7 +128,7 @@ def verify(
     Raises
     ------
     StoreError: not a study directory, the storage does not answer, or a newer version of this package wrote the study.
-    UsageError: `head` is no hash, `rerun` is negative, or own code cannot be used.
+    UsageError: `head` is not a hash, `rerun` is negative, or own code cannot be used.
     """
     from ablations.execution.row_proofs import RowProofs
     from ablations.store import repair as store_repair
@@ -223,7 +223,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from analysis.statistics.planned import gated_arms
 
     if plan_differs(where):
-        return (f"{STUDY_FILE}: it is none of the plans in {PLANS}/: it was changed",), ()
+        return (f"{STUDY_FILE}: it is not one of the plans in {PLANS}/: it was changed",), ()
     try:
         results = analysis.load(where, epochs=gated_arms)
         deviations = analysis.examine(results, further=False, unproven=True).deviations
@@ -296,5 +296,5 @@ def _on_ledger(found: Verified) -> list[str]:
         runs, sessions = counted(ledger.entered, "run"), counted(ledger.sessions, "session")
         text.append(f"The ledger contains {runs} of {sessions}. Its head is {ledger.head}")
     if found.confirmed:
-        text.append("The study contains everything that the given head stands for, unchanged.")
+        text.append("The study contains everything that the given head covers, unchanged.")
     return text

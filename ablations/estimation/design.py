@@ -85,7 +85,7 @@ def _of_variance(plan: Plan) -> Iterator[str]:
             )
     seeds = len(spec.seeds)
     if seeds < 2:
-        yield "variance: one seed shows no variation; plan at least 2, and 10 or more for shares that mean something"
+        yield "variance: one seed shows no variation; plan at least 2, and 10 or more for meaningful shares"
         return
     low, high = Spread(1.0, seeds - 1).interval()
     text = f"variance: with {counted(seeds, 'seed')} the 95 % interval of a standard deviation is "

@@ -143,7 +143,9 @@ def _split(plan: Plan) -> tuple[list[Arm], tuple[str, ...]]:
     others = [arm.name for arm in plan.arms if isinstance(arm.config, OwnRunConfig)]
     if not others:
         return timed, ()
-    return timed, (f"{', '.join(others)}: own training code is not timed; `ablate status` tells after its first run",)
+    return timed, (
+        f"{', '.join(others)}: own training code is not timed; `ablate status` shows it after the first run",
+    )
 
 
 def _here(plan: Plan, arms: Sequence[Arm], seconds: float) -> Estimate:

@@ -183,7 +183,7 @@ def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
     doubts = [primary.verdict.text] if primary.verdict.kind == "withheld" else []
     doubts += [found.failed_runs] if found.failed_runs else []
     return Spread(primary.interval.sd, primary.interval.n - 1), tuple(
-        f"the spread is that of results to doubt: {doubt}" for doubt in doubts
+        f"the spread is from doubtful results: {doubt}" for doubt in doubts
     )
 
 

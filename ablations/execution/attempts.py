@@ -64,7 +64,7 @@ class Ending:
     host : machine of that device; empty if it is none.
     held_by_others : out of memory while other processes used much of the GPU's memory.
     process_spent : the process must not take another run, as it can no longer use its GPU.
-    never_repeats : a step was computed several times from the same state, with other bits every time.
+    never_repeats : a step was computed several times from the same state, with different bits every time.
     row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
     """
 
@@ -175,7 +175,7 @@ def ending_of_death(report: str) -> Ending:
 
     Parameters
     ----------
-    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray knows nothing.
+    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray gives none.
     """
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"

@@ -181,7 +181,7 @@ class Room:
         return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
 
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
-        """Return whether a run fits beside those that were already given.
+        """Return whether a run fits in addition to those that were already given.
 
         Parameters
         ----------

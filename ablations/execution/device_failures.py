@@ -70,7 +70,7 @@ class DeviceFailures:
         Parameters
         ----------
         now : monotonic seconds.
-        never_repeats : whether a step had other bits in every repetition.
+        never_repeats : whether a step had different bits in every repetition.
         """
         device = self._devices.setdefault(name, Device(name, host))
         if device.faults and now - device.faults[-1].at < _SAME_FAULT_S:
@@ -112,6 +112,6 @@ class DeviceFailures:
         which = "these" if unrepeatable == len(faults) else f"{unrepeatable} of these"
         where = "" if len(self.left_out) == 1 else f" on each of {len(self.left_out)} devices"
         return (
-            f"{which} steps had other bits in every repetition{where}, which is rather due to the code of their arm: "
+            f"{which} steps gave different bits in every repetition{where}, which points to the code of their arm: "
             f"{NOT_REPEATABLE}. Otherwise {_TEST_HARDWARE}"
         )

@@ -1,8 +1,9 @@
 """Whether a device computes the reference step like the study's other devices of its kind.
 
-Every device computes it before its first run in a process, and the study stores the result. A lasting error of a device
-shows here even if the device repeats it exactly. With two devices that disagree, neither is believed: both are named,
-and both continue. A device that disagrees with itself or with a majority of at least three devices computes no runs.
+Every device computes it before its first run in a process, and the study stores the result. A permanent error of a
+device shows here even if the device repeats it exactly. With two devices that disagree, neither is trusted: both are
+named, and both continue. A device that disagrees with itself or with a majority of at least three devices computes no
+runs.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Judgement:
 
     Attributes
     ----------
-    others : devices with another result than this one.
+    others : devices with a different result than this one.
     """
 
     verdict: Verdict
@@ -176,16 +177,16 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
     match judgement.verdict:
         case "itself":
             return (
-                f"{name} computed the reference step with other bits than before; if its hardware was replaced, "
+                f"{name} computed the reference step with different bits than before; if its hardware was replaced, "
                 f"remove its file in {store.place / 'references'}"
             )
         case "minority":
             return (
-                f"{name} computed the reference step with other bits than "
+                f"{name} computed the reference step with different bits than "
                 f"{counted(len(judgement.others), 'device')} of its kind ({others})"
             )
         case "others":
-            return f"{others} computed the reference step with other bits than most devices of that kind"
+            return f"{others} computed the reference step with different bits than most devices of that kind"
         case _:
             return (
                 f"{name} and {others} are of one kind and computed the reference step with different bits: one of "

@@ -67,7 +67,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class NodesChanged:
-    """The cluster has other nodes than before, or the session has begun.
+    """The cluster has different nodes than before, or the session has begun.
 
     Attributes
     ----------

@@ -83,7 +83,7 @@ class InlineExecutor:
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # what the session shows is no output of the run
+            with not_captured():  # what the session shows is not output of the run
                 coordinator.handle(event)
 
         def pause() -> bool:

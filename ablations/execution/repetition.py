@@ -1,6 +1,6 @@
-"""Settled runs computed again, in a folder of their own, and compared with what the study stores.
+"""Settled runs computed again, in their own folder, and compared with what the study stores.
 
-Which runs are repeated is drawn by SHA-256 from the ledger's head, which stands for all rows, and the run ids: whoever
+Which runs are repeated is drawn by SHA-256 from the ledger's head, which covers all rows, and the run ids: whoever
 wrote the rows could not choose.
 """
 
@@ -81,7 +81,7 @@ class Repetition:
 
 
 def drawn(run_ids: Iterable[str], number: int, key: str) -> list[str]:
-    """Return so many of the runs, in the order of the SHA-256 of key and run id."""
+    """Return this many of the runs, in the order of the SHA-256 of key and run id."""
     return sorted(run_ids, key=lambda run_id: hashlib.sha256(f"{key}\n{run_id}".encode()).hexdigest())[:number]
 
 
@@ -162,7 +162,8 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
     config = RunConfig.parse(document)
     if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
         raise UsageError(
-            "its configuration has another run id here, because a component has another version or other code; use the "
+            "its configuration has another run id here, because a component has a different version or different "
+            "code; use the "
             "version of this package, and the files, that computed it"
         )
     return Task(
@@ -191,7 +192,7 @@ def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, An
         return Repetition(run.run_id, run.arm, run.seed, where, same, f"{what} curve", tuple(_bits(stored, again)))
     allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * far:.1f} pp of test accuracy"
     number = int((first != second).sum()) if first.shape == second.shape else first.size
-    others = f"{number:,} of {first.size:,} predictions are others"
+    others = f"{number:,} of {first.size:,} predictions differ"
     compared = f"{others}; allowed on another device or with other versions: {allowed}"
     return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again, far)))
 

@@ -1,4 +1,4 @@
-"""Which run is retried after an attempt ended, when, and with which share of a GPU. Knows neither Ray nor storage.
+"""Which run is retried after an attempt ended, when, and with which share of a GPU. Depends on neither Ray nor storage.
 
 =====================  =================================================================================================
 an attempt ended as    what follows
@@ -43,7 +43,7 @@ _DEVICES_PER_RUN = 3
 """Number of GPUs with device errors after which a run is given up if no other run had errors on them: its own code may
 cause them."""
 _DEVICES_IF_NEVER_REPEATED = 2
-"""The same for a run whose steps had other bits in every repetition."""
+"""The same for a run whose steps had different bits in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
 """Delay in seconds before a run is retried that was out of memory because other processes used it."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -197,7 +197,7 @@ class RetryPolicy:
         if before < 1:
             arm = run.task.arm  # the arm's other runs are as large
             share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
-            return Retry(0.0, f"out of memory with {before:g} of a GPU, goes on with {share:g}: {reason}")
+            return Retry(0.0, f"out of memory with {before:g} of a GPU, continues with {share:g}: {reason}")
         if ending.held_by_others and not run.waited:
             run.waited = True
             return Retry(_NEIGHBOUR_DELAY_S, f"out of memory while other processes used much of the GPU: {reason}")
@@ -231,7 +231,7 @@ class RetryPolicy:
         """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
-            always = "its steps had other bits in every repetition:"
+            always = "its steps gave different bits in every repetition:"
             never = always if ending.never_repeats else "if its steps cannot be repeated,"
             what, remedy = "devices", f"{never} {NOT_REPEATABLE}"
         else:

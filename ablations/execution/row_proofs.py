@@ -121,7 +121,7 @@ def _parsed(document: dict[str, Any]) -> RunConfig | str:
 
 
 def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
-    """Return how a configuration contradicts the run id, or why that cannot be told; both empty if it gives the id."""
+    """Return how a configuration contradicts the run id, or why that is unknown; both empty if it gives the id."""
     text = config.identity_text(str(row["data_fingerprint"]))
     if config.run_id(str(row["data_fingerprint"])) == row["run_id"]:
         return "", ""

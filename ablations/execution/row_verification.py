@@ -112,12 +112,12 @@ def _length(
     """Refuse a run that ended before it was done; own training code may end when it likes (`may_end`)."""
     _equal("epochs_planned", row["epochs_planned"], training.epochs)
     if len(curve) > training.epochs:
-        raise _Problem(f"it has {len(curve)} epochs of {training.epochs} planned")
+        raise _Problem(f"it has {counted_as(len(curve), 'epoch')} of {training.epochs} planned")
     was_ended = (may_end and bool(curve)) or bool(training.callbacks and row["reason"]) or _stopped(training, curve)
     if row["status"] == "finished" and len(curve) < training.epochs and not was_ended:
         raise _Problem(
-            f"it ended after {len(curve)} of {training.epochs} epochs, and neither early stopping nor a callback "
-            f"explains it"
+            f"it ended after {len(curve)} of {counted_as(training.epochs, 'epoch')}, and neither early stopping nor a "
+            f"callback explains it"
         )
     if row["status"] == "diverged" and not row["reason"]:
         raise _Problem("it diverged without a reason")

@@ -1,6 +1,6 @@
 """What a run writes to stdout and stderr, kept in the store while it is computed.
 
-The output still goes where it went before. A run that writes nothing costs no file. At most `HEAD_BYTES` from the
+The output still goes where it went before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
 beginning and `TAIL_BYTES` from the end of an attempt are kept. An error here never affects the run.
 """
 
@@ -133,7 +133,7 @@ class RunOutput:
             return as_lines([*self._head, *gap, *self._tail])
 
     def _keep_writing(self) -> None:
-        self._others.add(threading.current_thread())  # what writing prints is no output of the run
+        self._others.add(threading.current_thread())  # what writing prints is not output of the run
         while not self._over.is_set():
             self._changed.wait()
             self._changed.clear()
@@ -156,7 +156,7 @@ def _visible(line: str) -> str:
 
 
 class _Tee:
-    """A stream that passes everything on, and tells the run that is being computed."""
+    """A stream that passes everything on, also to the run that is being computed."""
 
     def __init__(self, stream: TextIO, kind: Kind) -> None:
         self.stream, self._kind = stream, kind

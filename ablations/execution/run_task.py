@@ -1,4 +1,4 @@
-"""One run on a worker, from its task to a row in the store. Knows nothing of Ray."""
+"""One run on a worker, from its task to a row in the store. Does not depend on Ray."""
 
 from __future__ import annotations
 

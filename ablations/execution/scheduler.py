@@ -1,4 +1,4 @@
-"""What is computed next. Knows neither Ray nor storage; what follows when an attempt ends is `retry_policy`'s."""
+"""What is computed next. Depends on neither Ray nor storage; what follows when an attempt ends is `retry_policy`'s."""
 
 from __future__ import annotations
 

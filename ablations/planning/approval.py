@@ -67,13 +67,13 @@ def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> No
     for path, bundle in unknown.items():
         named = _named(path, bundle)
         if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
-            raise UsageError(f"{study}: own code: the code of {named} was not approved; nothing of it was run")
+            raise UsageError(f"{study}: own code: the code of {named} was not approved; none of it was run")
 
 
 def _refuse_no_hashes(given: Collection[str]) -> None:
     for each in given:
         if not _HASH.fullmatch(each):
-            raise UsageError(f"--trust {each}: is no hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
+            raise UsageError(f"--trust {each}: is not a hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
 
 
 def _named(path: Path, bundle: Bundle) -> str:
@@ -96,7 +96,7 @@ def _is_interactive() -> bool:
 
 
 def _asked(question: str, path: Path, bundle: Bundle) -> bool:
-    sys.stderr.write(f"{question}\n  y: this version   a: this file, also when it changes   N: no [y/a/N] ")
+    sys.stderr.write(f"{question}\n  y: this version   a: this file, even when it changes   N: no [y/a/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline().strip().lower()
     if answer in ("y", "yes"):

@@ -109,14 +109,14 @@ def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
         return {}
     raise ConfigError(
         [
-            f"sources: {idle} without effect: the arm draws nothing from it; remove it, or leave out sources to vary "
+            f"sources: {idle} has no effect: the arm draws nothing from it; remove it, or leave out sources to vary "
             f"those that have an effect"
         ]
     )
 
 
 _NAMED = 3
-"""Arms that a message about several names."""
+"""Number of arms that one message names."""
 
 
 def _said_once(error: str, names: list[str]) -> str:
@@ -127,7 +127,7 @@ def _said_once(error: str, names: list[str]) -> str:
 
 
 def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
-    """Return messages about arms that are right by themselves, but not beside each other."""
+    """Return messages about arms that are valid separately, but not together."""
     configs = {arm.name: arm.config for arm in kept}
     lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
     unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []
@@ -262,7 +262,7 @@ def _idle(config: RunConfig) -> list[str]:
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
             f"training.early_stopping: no effect, because patience {stopping.patience} is not below the "
-            f"{training.epochs} epochs of the budget; lower patience or raise epochs"
+            f"{counted(training.epochs, 'epoch')} of the budget; lower patience or raise epochs"
         )
     return problems
 

@@ -61,7 +61,7 @@ def lines(
     summaries: Mapping[str, ModelSummary],
     data: Mapping[str, DataSet] | None = None,
 ) -> tuple[FactLine, ...]:
-    """Return the facts of a claim beside the values of a study.
+    """Return the facts of a claim next to the values of a study.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class _DataFacts:
 
     def first_classes(self) -> Value:
         if self.training.shuffle:
-            return "drawn anew in every epoch"
+            return "drawn again in every epoch"
         first = self._ordered(self._trained(), "train")[:_FIRST]
         return [_WORDNET_ID.sub("", self.data.classes[self.data.train.labels[number]]) for number in first]
 

@@ -1,7 +1,7 @@
 """Own code of a study: the files that it names and the classes of the calling session, in the registries.
 
 A driver runs only code of files that its user's command names, after the user has approved it, and code that the user's
-process runs itself. What is stored with a study is a record, and nothing of it is ever imported.
+process runs itself. What is stored with a study is a record, and none of it is ever imported.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def _idle_fraction(fraction: float, images: int) -> list[str]:
     if fraction in (0.0, TrainingConfig.model_fields["validation_fraction"].default):
         return []
     return [
-        f"training.validation_fraction: {fraction} without effect: the data has {counted(images, 'validation image')} "
+        f"training.validation_fraction: {fraction} has no effect: the data has {counted(images, 'validation image')} "
         f"of its own, which are all used; remove it, or set it to 0 to validate on none"
     ]
 

@@ -14,7 +14,7 @@ from aimlib.records.escaping import LONGEST_LINE, shortened
 def explained() -> Iterator[None]:
     """Turn an exception that passed through code of a plugin into a PluginError that names the place.
 
-    Any other exception is a bug of this package and is left as it is, and so is what torch raises for sizes that do
+    Any other exception is a bug of this package and is left unchanged, and so is what torch raises for sizes that do
     not fit.
     """
     try:

@@ -87,7 +87,7 @@ def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 
 
 def losses_to_compare(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield why the losses of arms cannot be compared: a run reports the loss that it minimises, on its own scale.
+    """Yield why the losses of arms cannot be compared: a run reports the loss that it minimizes, on its own scale.
 
     Parameters
     ----------

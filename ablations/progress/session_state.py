@@ -6,7 +6,7 @@ Keys of the document, version 2 (times in seconds; accuracies are fractions on v
 images):
 
 * ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
-* ``beat``: increases with every document, so that a reader can see without a synchronised clock that the session is
+* ``beat``: increases with every document, so that a reader can see without a synchronized clock that the session is
   active; ``every``: seconds between two documents; ``state``: running or ended
 * ``elapsed``; ``left``: expected time to the end, or null; ``parallel``: number of concurrent runs; ``repeated``:
   number of repeated attempts

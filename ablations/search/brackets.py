@@ -14,7 +14,7 @@ from ablations.search.outcomes import NO_ACCURACY, Rows, mean, outcome
 from ablations.search.rounds import Batch
 from ablations.search.trials import Outcome, Trial
 from ablations.spec.search import SearchSpec
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 
 
 class Brackets:
@@ -121,7 +121,7 @@ class Brackets:
         if run_id not in paused:
             key = "search.halving" if self._spec.halving is not None else "search.pruner"
             raise UsageError(
-                f"{key}: run {run_id} was neither settled nor paused after {epochs} epochs: the launcher cannot pause "
-                f"runs; leave {key} out"
+                f"{key}: run {run_id} was neither settled nor paused after {counted(epochs, 'epoch')}: the launcher "
+                f"cannot pause runs; leave {key} out"
             )
         return paused[run_id]

@@ -108,13 +108,13 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         return
     if spec.sampler.name == "grid" and points is not None and len(points) > spec.trials:
         yield (
-            f"search.trials: the grid of arm {arm!r} has {len(points)} points, more than {spec.trials} trials; raise "
-            f"trials to {len(points)}, or lower search.levels"
+            f"search.trials: the grid of arm {arm!r} has {counted(len(points), 'point')}, more than "
+            f"{counted(spec.trials, 'trial')}; raise trials to {len(points)}, or lower search.levels"
         )
 
 
 def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
-    """Return the epochs of an arm's trials, after checking that validation images can judge them."""
+    """Return the epochs of an arm's trials, after checking that they hold out validation images."""
     document = arm_document(study, arm)
     training = yaml_documents.merge(document.get("training", {}), spec.training)
     try:
@@ -125,7 +125,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         ) from None
     problems = []
     if run.validation_fraction == 0:
-        problems.append("hold out no validation images, by which a search is judged")
+        problems.append("hold out no validation images, which a search needs")
     elif run.monitor == "test" or selections.get(run.selection.name).oracle:
         problems.append("choose epochs on test images, which must not influence the choice")
     if problems:
@@ -138,8 +138,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
-                f"{study.where}: search.pruner: {run.epochs} epochs of arm {arm!r} leave {spec.pruner.name} nothing to "
-                f"stop; give more epochs, or a smaller min_resource"
+                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave "
+                f"{spec.pruner.name} nothing to stop; give more epochs, or a smaller min_resource"
             ]
         )
     if spec.halving is not None:
@@ -147,8 +147,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         if len(set(rungs)) < len(rungs):
             raise ConfigError(
                 [
-                    f"{study.where}: search.halving: {run.epochs} epochs of arm {arm!r} have no {len(rungs)} rungs "
-                    f"with a factor of {spec.halving.reduction_factor} (they would end after "
+                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} have no "
+                    f"{len(rungs)} rungs with a factor of {spec.halving.reduction_factor} (they would end after "
                     f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
                 ]
             )
@@ -237,7 +237,7 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         yield (
             f"search: what the sampler {spec.sampler.name} proposes may differ in another process or on another "
             f"machine, so each batch is recorded before it is computed; a resumed search computes the recorded batches "
-            f"and goes on from there"
+            f"and continues from there"
         )
 
 
@@ -253,15 +253,15 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     whole = len(spec.seeds) * trials * budget
     ends = ", ".join(map(str, rungs[:-1]))
     return (
-        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} goes on after {ends} of {budget} epochs: "
-        f"{epochs} epochs instead of {whole}"
+        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} continues after {ends} of {budget} "
+        f"epochs: {epochs} epochs instead of {whole}"
     )
 
 
 def _confirmed(spec: SearchSpec) -> str:
     if spec.confirm == "beside":
-        return f"the best {spec.top} are confirmed beside the study's arms"
-    beside = f", {counted(spec.top, 'further one')} beside it" if spec.top else ""
+        return f"the best {spec.top} are confirmed in addition to the study's arms"
+    beside = f", {counted(spec.top, 'further one')} in addition" if spec.top else ""
     return f"the best is confirmed in the arm's place{beside}"
 
 

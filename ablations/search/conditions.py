@@ -83,7 +83,7 @@ def _impossible(condition: Condition, names: Mapping[str, Parameter]) -> str:
 
 
 def _in_order(found: Mapping[str, Parameter]) -> list[Parameter]:
-    """Return the parameters in their order, each moved behind those on which it depends."""
+    """Return the parameters in their order, each moved after those on which it depends."""
     if not any(parameter.when for parameter in found.values()):
         return list(found.values())
     needs = {

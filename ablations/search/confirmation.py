@@ -1,4 +1,4 @@
-"""The confirmation: the study itself, with the best trials in place of their arms or beside them, on fresh seeds."""
+"""The confirmation: the study itself, with the best trials in place of their arms or next to them, on fresh seeds."""
 
 from __future__ import annotations
 

@@ -72,10 +72,10 @@ class DashboardCopy:
             if lock.acquire(timeout_s=_LOCK_TIMEOUT_S):
                 self._update(name, trials, final=final)
             else:
-                self._complain(f"another process writes it for more than {_LOCK_TIMEOUT_S:g} s")
+                self._complain(f"another process has been writing it for more than {_LOCK_TIMEOUT_S:g} s")
         except UsageError:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search goes on
+        except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search continues
             self._complain(_without_login(_reason(error), self._url))
         finally:
             lock.close()

@@ -184,6 +184,6 @@ def _read(path: Path) -> Any:
 
 def _broken(path: Path, error: Exception) -> StoreError:
     return StoreError(
-        f"{path}: no record of a search ({error!r}); restore it from a copy, or remove it and all later ones of this "
-        f"arm: completed runs are not repeated"
+        f"{path}: not a record of a search ({error!r}); restore it from a copy, or remove it and all later ones of "
+        f"this arm: completed runs are not repeated"
     )

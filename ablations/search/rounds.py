@@ -44,7 +44,7 @@ class Batch:
 
     @property
     def fresh(self) -> list[Trial]:
-        """The trials that have runs of their own."""
+        """The trials that have their own runs."""
         return [trial for trial in self.trials if trial.run_ids and not trial.repeats]
 
 

@@ -127,7 +127,7 @@ _JUDGES = ("epochs", "validation_fraction", "selection", "monitor", "precision",
 
 
 def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimension]) -> bool:
-    """Return whether a path is an option without a dimension of its own, for which the study gives one."""
+    """Return whether a path is an option without its own dimension, for which the study gives one."""
     keys = path.split(".")
     if path not in ranges or path in COMPONENTS or keys[0] not in ("model", "training") or len(keys) < 2:
         return False

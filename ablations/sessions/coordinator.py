@@ -309,7 +309,7 @@ class Coordinator:
             self._scheduler.hold_back()
             text = (
                 f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run starts "
-                f"until there is more; free some space, and the session continues by itself"
+                f"until there is more; free some space, and the session continues automatically"
             )
             self._publish(Notice(text))
         elif free >= enough and self._is_low:
@@ -346,7 +346,7 @@ class Coordinator:
         self._publish(Notice(text))
 
     def _freed(self, waiting: set[str]) -> list[str]:
-        """Take settled runs out of those that are waited for; return those that nobody holds any more."""
+        """Take settled runs out of those that are waited for; return those that no process holds any more."""
         for run_id in sorted(waiting):
             if self._store.is_settled(run_id):
                 waiting.discard(run_id)

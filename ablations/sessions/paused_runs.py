@@ -25,7 +25,7 @@ def paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, 
 
 
 def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str], store: ResultStore) -> None:
-    """Settle paused runs as they are, with the status ``pruned``.
+    """Settle paused runs unchanged, with the status ``pruned``.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str],
     """
     for run_id in run_ids:
         if run_id not in todo:
-            raise UsageError(f"prune: {run_id} is no run of the study")
+            raise UsageError(f"prune: {run_id} is not a run of the study")
         if run_id not in settled:
             from ablations.execution.run_task import paused_at, settle_as_pruned  # noqa: PLC0415 -- imports torch
 

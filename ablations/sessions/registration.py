@@ -64,7 +64,7 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
     before = obsolete.stored_document(directory / STUDY_FILE)
     settled = read_settled(directory, ["run_id"])["run_id"].to_pylist() if before is not None else []
     found = another_study(before, plan, settled)
-    return [] if found is None else [f"{directory}: {found}; `ablate run` refuses it as it is"]
+    return [] if found is None else [f"{directory}: {found}; `ablate run` does not accept it in this state"]
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ def remember(store: ResultStore, task: Task, too_little: float, enough: float) -
 
     Raises
     ------
-    StoreError: the storage refuses.
+    StoreError: the storage reports an error.
     """
     known = {**store.read_shares(), _key(task): {"arm": task.arm, "too_little": too_little, "enough": enough}}
     store.write_shares(known)

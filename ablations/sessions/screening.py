@@ -1,6 +1,6 @@
 """Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
 
-The screening and the confirmation are studies of their own, below the study directory. Nothing is trained twice: an
+The screening and the confirmation are their own studies, below the study directory. Nothing is trained twice: an
 interrupted search proposes the same trials again, finds their results in its journal and its store, and continues.
 Trials are judged by validation accuracy; test images have no influence on the choice.
 """
@@ -283,7 +283,7 @@ class _Search:
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
             name, first = next(iter(outcomes.items()))
             raise UsageError(
-                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; nothing of it is recorded: "
+                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; none of them is recorded: "
                 f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, fix the "
                 f"cause, and run the study again"
             )

@@ -1,6 +1,6 @@
 """Running a study until its verdict.
 
-After every planned look the result is analysed, and seeds are added if the verdict is open. No results are analysed
+After every planned look the result is analyzed, and seeds are added if the verdict is open. No results are analyzed
 between looks, so the error of all looks together stays as planned.
 
 Where the verdict may be read after any number of pairs, it is read after every block of them.
@@ -71,7 +71,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
 
 def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
-    """Return the numbers of pairs after which results are analysed, in order.
+    """Return the numbers of pairs after which results are analyzed, in order.
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ def _end(ledger: SessionLedger, options: SessionOptions) -> str:
         return ""
     if ended.head:
         runs = counted(ended.entered, "settled run")
-        console.print(f"Ledger head, which stands for {runs}: {ended.head}", highlight=False, soft_wrap=True)
+        console.print(f"Ledger head, which covers {runs}: {ended.head}", highlight=False, soft_wrap=True)
     return ended.head
 
 

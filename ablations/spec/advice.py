@@ -21,7 +21,7 @@ _TORCHVISION = re.compile(
 _BAYESIAN = re.compile(
     r"unknown sampler '(?P<name>bayes\w*|bo|bohb|optuna|gaussian_?process)'; (?:did you mean '\w+'\? )?", re.IGNORECASE
 )
-"""Names of Bayesian optimisation, which no sampler has as its own."""
+"""Names of Bayesian optimization, which are not names of samplers."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name, which is also that of its folder",
@@ -126,7 +126,7 @@ def _advised(problem: str) -> str:
     if said.startswith("missing; ") and path in _MISSING:
         return f"{path}: missing; this key has no default, so {_MISSING[path]}"
     if "unknown data set" in said:
-        return f"{problem}; pictures of your own, one folder per class: {{name: image_folder, root: FOLDER}}"
+        return f"{problem}; your own pictures, one folder per class: {{name: image_folder, root: FOLDER}}"
     if _OF_PROTOCOL.match(problem):
         return f"{problem}, or give the study a protocol, such as protocol: controlled, which sets it"
     return problem

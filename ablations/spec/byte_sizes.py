@@ -16,11 +16,11 @@ def parse_bytes(text: str) -> int:
 
     Raises
     ------
-    ValueError: the text is no amount, or its unit is missing or ambiguous.
+    ValueError: the text is not an amount, or its unit is missing or ambiguous.
     """
     found = _AMOUNT.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no amount of memory; give a number and a unit, such as 4GiB")
+        raise ValueError(f"{text!r} is not an amount of memory; give a number and a unit, such as 4GiB")
     number, unit = found[1], found[2]
     if unit.lower() in _BY_LETTERS:
         return round(float(number) * _BY_LETTERS[unit.lower()])

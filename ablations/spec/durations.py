@@ -19,11 +19,11 @@ def parse_seconds(text: str) -> float:
 
     Raises
     ------
-    ValueError: the text is no duration, its unit is missing or ambiguous, or it is infinite.
+    ValueError: the text is not a duration, its unit is missing or ambiguous, or it is infinite.
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no duration; give a number and a unit, such as 30min or 2h")
+        raise ValueError(f"{text!r} is not a duration; give a number and a unit, such as 30min or 2h")
     number, unit = found[1], found[2]
     if unit == "m":
         raise ValueError(f"{text!r}: the unit 'm' is ambiguous; write {number}min")

@@ -1,6 +1,6 @@
 """What the values of a search mean in the notations of W&B, Optuna, Ray Tune, Hydra, Ax and NNI.
 
-A study does not use these notations; they are recognised so that a message can show the same values as a study writes
+A study does not use these notations; they are recognized so that a message can show the same values as a study writes
 them.
 """
 
@@ -52,7 +52,7 @@ def _plain(value: Any) -> str:
 
 
 def meant(value: Any) -> Meant | None:
-    """Return what a notation of values stands for, or None if it is not recognised."""
+    """Return what a notation of values stands for, or None if it is not recognized."""
     if isinstance(value, str):
         return _meant_by_text(value)
     if isinstance(value, (list, tuple)):

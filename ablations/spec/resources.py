@@ -41,11 +41,13 @@ def _memory_of(value: Any) -> Any:
 
 
 def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
-    """Refuse names that have a key of their own, and amounts that Ray refuses."""
+    """Refuse names that have their own key, and amounts that Ray refuses."""
     for name, amount in value.items():
         if name in _OWN_KEYS:
             key = _OWN_KEYS[name]
-            raise ValueError(f"{name} is no custom resource; " + (f"give resources.{key}" if key else "leave it out"))
+            raise ValueError(
+                f"{name} is not a custom resource; " + (f"give resources.{key}" if key else "leave it out")
+            )
         if name.startswith("accelerator_type:"):
             raise ValueError(f"{name}: give resources.accelerator_type: {name.partition(':')[2]}")
         if amount > 1 and amount != int(amount):

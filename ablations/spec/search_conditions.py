@@ -147,7 +147,7 @@ def _constraint(text: Any) -> Constraint:
     measure, sign = found[1].strip().replace(" ", "_"), {"≤": "<=", "≥": ">="}.get(found[2], found[2])
     if measure not in MEASURES:
         near = did_you_mean(measure, MEASURES)
-        raise ValueError(f"{text!r}: {measure!r} is no measure of a network; {near}known: {', '.join(MEASURES)}")
+        raise ValueError(f"{text!r}: {measure!r} is not a measure of a network; {near}known: {', '.join(MEASURES)}")
     if sign not in ("<=", ">="):
         raise ValueError(f"{text!r}: write {measure} {'>=' if '>' in sign else '<='} {found[3]}{found[4]}")
     try:

@@ -82,12 +82,12 @@ def spelled(given: Mapping[Any, Any]) -> str:
     path, values = next(iter(given.items()))
     paths = ", ".join(map(str, given))
     wrong = next((name for name in given if not _is_key_path(name)), None)
-    full = "" if wrong is None else f" ({wrong} is no key path; one is training.optimizer.learning_rate)"
+    full = "" if wrong is None else f" ({wrong} is not a key path; one is training.optimizer.learning_rate)"
     found = {name: known for name, value in given.items() if (known := meant(value)) is not None}
     if path not in found:
         return (
             f"give only key paths, because the ranges come from their components' search spaces: write over: "
-            f"[{paths}]{full}, and values of your own as ranges: {{{path}: [first, second]}} or {{{path}: {{low: ..., "
+            f"[{paths}]{full}, and your own values as ranges: {{{path}: [first, second]}} or {{{path}: {{low: ..., "
             f"high: ..., log: true}}}}; got {values!r}"
         )
     if single := [name for name, known in found.items() if len(known.choices) == 1]:

@@ -35,7 +35,7 @@ def clip(text: str, width: int) -> str:
 def shortened(names: Iterable[str], width: int) -> list[str]:
     """Return the names, each of at most `width` terminal cells; different names stay different.
 
-    A name that fits stays as it is. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, lose the
+    A name that fits stays unchanged. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, lose the
     parts that they share first: ``aim[…=stage_only,…=8]``. Names that would be equal end in the number of their first
     place among the different names, such as ``aim…#3``. Some stay equal only if `width` has no room for that number.
     """
@@ -106,7 +106,7 @@ def _step(sizes: dict[int, int], largest: int, least: int) -> int:
 
 
 def _runs(split: Sequence[Sequence[str]]) -> list[tuple[range, bool]]:
-    """Return the ranges of parts, each with whether all names share it; a part that differs is a range of its own."""
+    """Return the ranges of parts, each with whether all names share it; a part that differs is its own range."""
     found: list[tuple[range, bool]] = []
     for at, parts in enumerate(zip(*split, strict=True)):
         same = len(set(parts)) == 1

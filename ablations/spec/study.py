@@ -119,7 +119,7 @@ class StudySpec(Frozen):
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of
     all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read
-    after any number of pairs, from 5 on, and the study may end or go on after each."""
+    after any number of pairs, from 5 on, and the study may end or continue after each."""
     spending: Annotated[str, BeforeValidator(study_fields.spending_of), as_any_of(one_of_names("spendings"))] = (
         "constant"
     )
@@ -239,7 +239,7 @@ class StudyFile:
     ----------
     spec : its content, with overrides applied.
     path : the file; None for a study that was given as values of Python.
-    notes : what the overrides replaced that was not said of all arms.
+    notes : values of single arms that the overrides replaced.
     """
 
     spec: StudySpec
@@ -323,7 +323,7 @@ def read_document(source: StudySource) -> tuple[Path | None, dict[str, Any]]:
 
 
 def _beside(folder: Path, directories: Iterable[str]) -> tuple[str, ...]:
-    """Return directories relative to the folder of the study file; URLs stay as they are."""
+    """Return directories relative to the folder of the study file; URLs stay unchanged."""
     return tuple(each if "://" in each else str((folder / Path(each).expanduser()).absolute()) for each in directories)
 
 

@@ -24,8 +24,8 @@ def _looks(value: Any) -> Any:
     if value == "any" or (numbers and all(type(number) is int for number in numbers)):
         return numbers or "any"
     raise ValueError(
-        f"give numbers of pairs, e.g. [5, 8, 12], one number for a single look, or any if the verdict shall be "
-        f"readable after any number of pairs; got {value!r}"
+        f"give numbers of pairs, e.g. [5, 8, 12], one number for a single look, or any if the verdict may be "
+        f"read after any number of pairs; got {value!r}"
     )
 
 

@@ -188,7 +188,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
         if isinstance(levels, tuple) and not is_path:
             yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; give one, e.g. model.placement"
         if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
-            yield f"factors.{name}: a factor with labelled levels needs its own name, not a key path; e.g. memory"
+            yield f"factors.{name}: a factor with labeled levels needs its own name, not a key path; e.g. memory"
         if equal := equal_levels(levels):
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:
@@ -222,7 +222,7 @@ def _source_problems(spec: StudySpec) -> Iterable[str]:
             yield f"{where}.training.streams: design: variance fixes streams itself; remove it"
     taken = {source_arm(name, each) for name in spec.arms for each in SOURCES} & set(spec.arms)
     if taken:
-        yield f"arms.{min(taken)}: design: variance gives this name to an arm of its own; rename it"
+        yield f"arms.{min(taken)}: design: variance gives this name to its own arm; rename it"
 
 
 def _fraction_problems(spec: StudySpec) -> Iterable[str]:

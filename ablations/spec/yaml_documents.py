@@ -211,7 +211,7 @@ def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
         if ends is not None:
             inside = ", ".join(parts[: ends + 1])
             raise ConfigError(
-                [f"{where}: {_below(path, key)}: ({inside} is no list in YAML; write a list as [{inside[:-1]}]"]
+                [f"{where}: {_below(path, key)}: ({inside} is not a list in YAML; write a list as [{inside[:-1]}]"]
             )
 
 

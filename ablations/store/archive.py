@@ -12,7 +12,7 @@ An archive (``.tar.gz``) contains in one folder:
 
 Photos, checkpoints, trained networks and logs stay behind. Names of hosts and of devices are numbered, and paths,
 logins and addresses are removed from configurations and messages. A changed row has another digest, so the study in
-the archive has a ledger of its own; that of the study as it was run confirms when which row was settled.
+the archive has its own ledger; that of the study as it was run confirms when which row was settled.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
 
 
 def _settle_ledger(study: Path) -> None:
-    """Enter the archived rows in a ledger of their own."""
+    """Enter the archived rows in their own ledger."""
     chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
     chain.join()
     chain.end()
@@ -346,7 +346,7 @@ def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _write(folder: Path, out: Path) -> None:
-    """Write the archive beside its place, then rename it; its entries state no user and no time."""
+    """Write the archive next to its place, then rename it; its entries state no user and no time."""
     partial = out.with_name(f".{out.name}.part")
     try:
         with tarfile.open(partial, "w:gz", compresslevel=6) as archive:

@@ -39,7 +39,7 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     Raises
     ------
     UsageError: the file does not exist.
-    StoreError: it is no archive of a study, is cut off, or unpacks to something unreasonably large.
+    StoreError: it is not an archive of a study, is cut off, or unpacks to something unreasonably large.
     """
     _extract(path, folder)
     roots = [each for each in folder.iterdir() if each.is_dir()]
@@ -64,7 +64,7 @@ def _extract(path: Path, folder: Path) -> None:
                 if size > _MOST_BYTES or count > _MOST_FILES:
                     raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; it is refused")
                 if not entry.isfile():
-                    raise StoreError(f"{path}: contains {entry.name!r}, which is no plain file; it is refused")
+                    raise StoreError(f"{path}: contains {entry.name!r}, which is not a plain file; it is refused")
                 archive.extract(entry, folder, filter="data")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file or study directory") from None

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class BoundedCalls:
-    """Runs calls in a thread of their own, one at a time, and stops waiting for a call that takes too long.
+    """Runs calls in their own thread, one at a time, and stops waiting for a call that takes too long.
 
     Until that call ends, all others fail at once, so that at most one thread hangs.
 

@@ -60,7 +60,7 @@ class ObjectFolder:
             object_store.delete(probe)
         if first is None or renewed is None or again is not None or astray is not None:
             raise StoreError(
-                f"{self.root}: the server does not honour conditional writes (If-None-Match, If-Match), so two workers "
+                f"{self.root}: the server does not honor conditional writes (If-None-Match, If-Match), so two workers "
                 f"could overwrite each other's results; use one that does (AWS S3, MinIO, SeaweedFS, Google Cloud "
                 f"Storage, Azure Blob Storage), or a directory"
             )

@@ -126,7 +126,7 @@ class RemoteCheckpoints:
             _remove(path, os.getpid())
 
     def save_slots(self) -> Path:
-        """Return a folder beside the copies, for the locks of processes on this machine that save at the same time."""
+        """Return a folder next to the copies, for the locks of processes on this machine that save at the same time."""
         copies = self._cache()
         return copies.with_name(f"{copies.name}-saves")
 

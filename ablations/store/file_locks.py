@@ -1,6 +1,7 @@
 """Locks that the operating system releases when their holder dies, for whatever reason.
 
-They are `flock` locks on files that are not removed while anybody needs them: a lock on a removed file excludes nobody.
+They are `flock` locks on files that are not removed while a process needs them: a lock on a removed file excludes no
+one.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class FileLock:
             return _content(self._descriptor()).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
-        """Replace the text, which tells people who holds the lock."""
+        """Replace the text, which states who holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
             _write(self._descriptor(), text.encode())
@@ -101,8 +102,8 @@ class FileLock:
     def reacquire(self, token: str) -> bool:
         """Open the file again, and lock it if it still ends with the written token; return whether it is locked.
 
-        The token shows that nobody has had the lock since. A handle becomes stale when the server of an NFS mount
-        restarts.
+        The token shows that no other process has had the lock since. A handle becomes stale when the server of an NFS
+        mount restarts.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """The four primitives the store needs of a file system: exclusive creation, replacement, listing, removal.
 
 Whatever would differ for object storage is here. A file becomes visible under its name complete and on disk, or not at
-all: it is written under a temporary name in the same directory, synchronised, and then linked or renamed.
+all: it is written under a temporary name in the same directory, synchronized, and then linked or renamed.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def private_folder(path: Path) -> Path:
 
 @contextmanager
 def staged(path: Path, write: Write) -> Iterator[Path]:
-    """Yield a temporary file beside `path`, complete and on disk; it is removed afterwards in any case.
+    """Yield a temporary file next to `path`, complete and on disk; it is removed afterwards in any case.
 
     Raises
     ------
-    StoreError: the file system refuses, for instance because it is full.
+    StoreError: the file system reports an error, for instance because it is full.
     """
     temporary = path.parent / _temporary_name()
     try:
@@ -132,7 +132,7 @@ def synchronise(path: Path) -> None:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise  # some network file systems synchronise directories themselves and refuse the call
+            raise  # some network file systems synchronize directories themselves and refuse the call
     finally:
         os.close(handle)
 
@@ -142,7 +142,8 @@ def abandoned(directory: Path) -> list[Path]:
 
     A process of this machine that has ended, or one of another machine if the file is a day old.
 
-    Age is measured by the clock that dates the files, which is the file server's: this machine's may have jumped.
+    Age is measured by the clock that dates the files, which is that of the file server; the clock of this machine may
+    have jumped.
     """
     found: list[Path] = []
     now: float | None = None

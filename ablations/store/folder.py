@@ -78,10 +78,10 @@ class Folder(Protocol):
         """Lock a name; None while it is locked."""
 
     def holder(self, name: str) -> str | None:
-        """Return a description of the holder of a lock; None if nobody holds it."""
+        """Return a description of the holder of a lock; None if no process holds it."""
 
     def forget_lock(self, name: str) -> None:
-        """Remove the lock of a run that was settled, unless somebody holds it."""
+        """Remove the lock of a run that was settled, unless a process holds it."""
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
         """Return the local directory for a run's checkpoint, with the stored one in it.

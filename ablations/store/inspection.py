@@ -97,7 +97,7 @@ _DONE = {
     PLANS: "the other plans are kept",
     CODE: "`ablate run` writes it again if the study still uses that code",
     LIVE: "its session writes it again",
-    LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
+    LEDGER: "`ablate run` enters the rows again, but heads that cover these entries cannot be confirmed",
     NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",
     ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",
@@ -216,7 +216,7 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
         return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
     except FileNotFoundError:
         return None
-    except StoreError:  # the storage does not answer, which is no damage
+    except StoreError:  # the storage does not answer, which is not damage
         raise
     except OSError as error:
         if error.errno is not None:  # the disk; unreadable Parquet has no number
@@ -286,9 +286,9 @@ def _table(folder: Folder, name: str, visit: Visitor | None) -> _Intact:
             if visit is not None and kind in (RUNS, SEGMENTS):
                 visit(name, part)
         if kind == RUNS and ids != [stem]:
-            raise Damaged("it contains another run than its name says")
+            raise Damaged("it contains a different run than its name says")
         if kind == FAILURES and ids != [stem.rpartition(".")[0]]:
-            raise Damaged("it contains another run than its name says")
+            raise Damaged("it contains a different run than its name says")
         return _Intact(has_checksums(file), tuple(ids) if kind in (RUNS, SEGMENTS) else ())
 
 

@@ -93,7 +93,7 @@ class Lease:
     def lost(self) -> bool:
         """Whether it was released or taken over, or has not been renewed for a term.
 
-        An overdue lease that nobody took is valid again after the next successful renewal.
+        An overdue lease that no other process took is valid again after the next successful renewal.
         """
         return self.taken or self._is_overdue
 
@@ -127,7 +127,7 @@ class Lease:
                 self._tag, self._renewed = tag, begun
 
     def confirm(self) -> None:
-        """Renew it, so that nobody can take it for a term; Fenced if somebody has taken it.
+        """Renew it, so that no other process can take it for a term; Fenced if one has taken it.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class Leases:
         return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
 
     def holder(self, address: Address) -> str | None:
-        """Return the text that the holder wrote; None if nobody holds the lease, or it has not changed for a term."""
+        """Return the text that the holder wrote; None if no process holds it, or it has not changed for a term."""
         try:
             content, tag = self._watched(lambda: object_store.get(address))
         except FileNotFoundError:

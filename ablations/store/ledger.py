@@ -39,7 +39,7 @@ class Standing:
 
     Attributes
     ----------
-    head : hash that stands for all entries.
+    head : hash that covers all entries.
     entered : number of runs whose rows it contains.
     lost : ids of runs whose entered rows are no longer there.
     """
@@ -94,7 +94,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage refuses.
+        StoreError: the storage reports an error.
         """
         return self._waiting(self._join)
 
@@ -118,7 +118,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage refuses.
+        StoreError: the storage reports an error.
         """
         found = self.join()
         if self._last == NO_HASH:
@@ -145,7 +145,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage refuses; they are written with the next ones.
+        StoreError: the storage reports an error; they are written with the next ones.
         """
         while self._unwritten:
             part = tuple(self._open[:_PAGE_ENTRIES])

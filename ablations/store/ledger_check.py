@@ -131,17 +131,17 @@ def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> l
     found = _unknown_joins(ledger, entries)
     plans = {each.digest for each in entries if each.kind == "plan"}
     if plans and plans != {plan}:
-        found.append("analysis_plan.json: it is not the analysis plan that the head stands for")
+        found.append("analysis_plan.json: it is not the analysis plan that the head covers")
     for run_id, digests in sorted(rows_of(entries).items()):
         files = stored.digests.get(run_id, {})
         if not files:
-            found.append(f"run {run_id}: the head stands for its row, but no intact file contains it")
+            found.append(f"run {run_id}: the head covers its row, but no intact file contains it")
         elif ledger.lost.get(run_id, set()) >= digests:
             found.append(
-                f"run {run_id}: the row that the head stands for was damaged or deleted, and the run was computed again"
+                f"run {run_id}: the row that the head covers was damaged or deleted, and the run was computed again"
             )
         else:
-            found += _replaced(run_id, files, digests, "the head stands for")
+            found += _replaced(run_id, files, digests, "the head covers")
     return found
 
 
@@ -151,7 +151,7 @@ def _unknown_joins(ledger: Ledger, entries: Collection[Entry]) -> list[str]:
         each.what.partition(".")[0] for each in entries if each.kind == "gap"
     }  # known when the head was printed
     return [
-        f"{LEDGER}/{each.what}: the head stands for entries of this session that the ledger no longer contains"
+        f"{LEDGER}/{each.what}: the head covers entries of this session that the ledger no longer contains"
         for each in entries
         if each.kind == "join" and each.digest not in hashes and each.what not in recorded
     ]

@@ -96,7 +96,8 @@ class LocalFolder:
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
-                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, run again"
+                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, and run "
+                    f"again"
                 )
             yield
 
@@ -160,7 +161,7 @@ class LocalFolder:
         return run_locks.holder(self._lock(name))
 
     def forget_lock(self, name: str) -> None:
-        """Remove the lock file while it is locked, so that nobody computes under it.
+        """Remove the lock file while it is locked, so that no process computes under it.
 
         A process that opened the file before locks a file without a name, and finds the run settled.
         """

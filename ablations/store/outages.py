@@ -7,8 +7,8 @@ kind of error  what follows
 =============  =========================================================================================================
 full           no space or a quota: waited out
 away           the disk, the server or the network fails: waited out
-unreachable    nobody answers at the address: waited out, but only for `START_LIMIT_S` until the storage has been used
-               once, because the address may be wrong
+unreachable    no server answers at the address: waited out, but only for `START_LIMIT_S` until the storage has
+               been used once, because the address may be wrong
 refused        credentials, permissions, a read-only or missing folder: waited out once the storage has been used, and
                otherwise raised at once, because waiting does not help
 =============  =========================================================================================================
@@ -36,7 +36,7 @@ T = TypeVar("T")
 Kind = Literal["full", "away", "unreachable", "refused"]
 
 START_LIMIT_S = 600.0
-"""Longest wait in seconds for an address at which nobody has answered yet."""
+"""Longest wait in seconds for an address at which no server has answered yet."""
 NOTICE_INTERVAL_S = 600.0
 """Seconds between two notices about the same outage."""
 _FLAPPING_S = 60.0
@@ -175,7 +175,7 @@ def _kind_of_answer(status: int, code: str) -> Kind | None:
 
 @dataclass(frozen=True)
 class Outage:
-    """An outage that goes on.
+    """An outage that continues.
 
     Attributes
     ----------
@@ -261,7 +261,7 @@ class Outages:
         Parameters
         ----------
         of_storage : see `kind_of`.
-        writes : whether the operation writes: a folder that was never written may be one that only can be read.
+        writes : whether the operation writes: a folder that was never written may be read-only.
         """
         kind = kind_of(error, of_storage=of_storage)
         return kind is not None and (kind != "refused" or (self._wrote if writes else self._worked))

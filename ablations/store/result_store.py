@@ -186,7 +186,7 @@ class ResultStore:
         ------
         Fenced: the lock was lost; the run is left to its present holder.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
-        StoreError: the file system refuses, for instance because it is full; nothing becomes visible.
+        StoreError: the file system reports an error, for instance because it is full; nothing becomes visible.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
@@ -218,7 +218,7 @@ class ResultStore:
         Raises
         ------
         ValueError: the run is not settled, or the row does not state where it comes from.
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         (run_id,), (status,), (origin,) = (row.column(name).to_pylist() for name in ("run_id", "status", "reused_from"))
         if status not in SETTLED or not origin:
@@ -233,7 +233,7 @@ class ResultStore:
         Raises
         ------
         ValueError: the record is incomplete, or its run did not fail.
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status != "failed":
@@ -265,7 +265,7 @@ class ResultStore:
 
         Raises
         ------
-        StoreError: the file system refuses.
+        StoreError: the file system reports an error.
         """
         if name is not None:
             self._folder.replace(f"{LOGS}/{name}", lambda path: path.write_text(content, encoding="utf-8"))
@@ -302,7 +302,7 @@ class ResultStore:
 
     @_reads
     def holder(self, run_id: str) -> str | None:
-        """Return host, process and start time of the holder of a run's lock, as text; None if nobody holds it."""
+        """Return host, process and start time of the holder of a run's lock, as text; None if no process holds it."""
         return self._folder.holder(_checked(run_id))
 
     @_reads
@@ -483,7 +483,7 @@ class ResultStore:
 
     @_reads
     def stop_requested(self, session: str) -> bool:
-        """Return whether somebody asked the session to stop; cheap enough to ask every few seconds."""
+        """Return whether the session was asked to stop; cheap enough to ask every few seconds."""
         return session_signals.stop_requested(self._folder, session)
 
     @_writes

@@ -90,13 +90,14 @@ class FileRunLock:
         A lock excludes only processes that open the same file, so its name must still lead to this one. In addition, an
         NFS server that restarts, or a client that is cut off for longer than the server waits, can drop a lock without
         notifying its holder; the next holder signs the file. Both are noticed only as fast as the client's cache allows
-        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that nobody took is not noticed at all.
+        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that no other process took is not noticed at
+        all.
         """
         return not self._lock.holds(self.token)
 
     @property
     def taken(self) -> bool:
-        """Whether `lost` is true for another reason than an error of the file system."""
+        """Whether `lost` is true for a different reason than an error of the file system."""
         try:
             return not self._lock.is_signed(self.token)
         except OSError:

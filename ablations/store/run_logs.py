@@ -222,7 +222,7 @@ def _files(folder: Place, suffix: str) -> list[Place]:
 
 
 def _parsed(path: Place) -> Iterator[LogEntry]:
-    """Yield the entries of a file; anything else in it is shown as it is."""
+    """Yield the entries of a file; anything else in it is shown unchanged."""
     try:
         content = read_file(path).decode("utf-8", errors="replace")
     except FileNotFoundError:

@@ -97,7 +97,7 @@ class SettledRuns:
 
         Raises
         ------
-        StoreError: a run file or segment is broken, or the storage refuses.
+        StoreError: a run file or segment is broken, or the storage reports an error.
         """
         lock = self._folder.lock("compaction")
         if lock is None:

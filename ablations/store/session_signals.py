@@ -34,7 +34,7 @@ def request_stop(folder: Folder, session: str, within: float | None = None) -> N
 
 
 def stop_requested(folder: Folder, session: str) -> bool:
-    """Return whether somebody asked the session to stop."""
+    """Return whether the session was asked to stop."""
     return folder.exists(_stop(session))
 
 

@@ -1,4 +1,4 @@
-"""`Tracking`: passes a session's events to a tracker, in a thread of its own."""
+"""`Tracking`: passes a session's events to a tracker, in its own thread."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from aimlib.backbones.base import Backbone
 from aimlib.backbones.pooling import leave_out_idle_pooling
 from aimlib.component import ComponentConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import UsageError, unknown_name
+from aimlib.errors import UsageError, counted, unknown_name
 from aimlib.memory.inference import infer_layout
 from aimlib.memory.structure import Layout, trace
 from aimlib.registry import backbones
@@ -76,7 +76,8 @@ def _take_channels(network: nn.Module, channels: int) -> None:
     """Replace the first convolution by one for images of `channels` channels."""
     name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     if first.groups != 1:
-        raise UsageError(f"{name}: a first convolution with groups takes no images of {channels} channels")
+        taken = counted(channels, "channel")
+        raise UsageError(f"{name}: a first convolution with groups takes no images of {taken}")
     parent, _, own = name.rpartition(".")
     new = nn.Conv2d(
         channels,

@@ -68,7 +68,7 @@ def from_keras(
     for prefix, module, names in _layers(network, static_memory, head):
         name = next((name for name in names if name in weights), None)
         if name is None:
-            problems.append(f"{names[0]}: missing, wanted for {prefix}")
+            problems.append(f"{names[0]}: missing, needed for {prefix}")
             continue
         used.add(name)
         try:

@@ -39,7 +39,7 @@ class Digits(DatasetPlugin):
         size: Annotated[int, Field(ge=8, le=224)] = 16
         """Height and width in pixels; the 8 × 8 originals are enlarged bilinearly."""
         channels: Literal[1, 3] = 1
-        """3 repeats the grey channel for networks that expect colour."""
+        """3 repeats the gray channel for networks that expect color."""
         train_images: Annotated[int, Field(ge=10, le=TRAIN_IMAGES)] = 1000
         """Training images, a fixed stratified choice; the test images are the same for every value."""
 

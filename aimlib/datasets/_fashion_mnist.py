@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28, grey, ten classes.
+"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28, gray, ten classes.
 
 Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine
 learning algorithms, arXiv 1708.07747, 2017.
@@ -54,7 +54,7 @@ class FashionMnist(DatasetPlugin):
         size: Annotated[int, Field(ge=28, le=224)] = 28
         """Height and width in pixels; the 28 × 28 originals are enlarged bilinearly."""
         channels: Literal[1, 3] = 1
-        """3 repeats the grey channel for networks that expect colour."""
+        """3 repeats the gray channel for networks that expect color."""
         train_images: Annotated[int, Field(ge=10)] | None = None
         """Training images, a fixed stratified choice; None is all of them."""
         root: str | None = local(

@@ -64,7 +64,7 @@ class ImageFolder(PhotoPlugin):
                 raise ValueError(f"validation: {self.validation!r} is another split's folder; give one of its own")
             if self.split is not None and (self.train, self.test, self.validation) != ("train", "test", None):
                 raise ValueError(
-                    "split: without effect beside train, test or validation: photos that have a folder for every "
+                    "split: no effect together with train, test or validation: photos that have a folder for every "
                     "split need none; remove one of the two"
                 )
             return self
@@ -118,7 +118,7 @@ class ImageFolder(PhotoPlugin):
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
             refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
-            refuse(self.config.name, root, oddities)  # of names that are no text none could be divided
+            refuse(self.config.name, root, oddities)  # of names that are not text none could be divided
             splits = divided(splits["all"], self.config.split, classes)
         else:
             oddities += beside(root, list(folders.values()))
@@ -144,7 +144,7 @@ def _refuse_split_folders(root: Path) -> None:
     there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
     if "train" in there and len(there) > 1:
         raise DataError(
-            f"image_folder: {root} has the folders {', '.join(there)}, which are splits and no classes; remove "
+            f"image_folder: {root} has the folders {', '.join(there)}, which are splits, not classes; remove "
             f"data.split, or give a folder of classes as data.root, such as {root / 'train'}"
         )
 

@@ -213,7 +213,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
             f"{where}: {column} has several values; the framework trains on one class per image: give one label in "
-            f"every row, or bring own training code with `train:`"
+            f"every row, or use your own training code with `train:`"
         )
     if isinstance(value, bytes):
         raise DataError(f"{where}: {column} is bytes instead of text; write the column as strings, e.g. with .decode()")
@@ -221,7 +221,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if not text:
         raise DataError(f"{where}: {column} is empty; complete the row or remove it")
     if storable(text) != text:
-        raise DataError(f"{where}: {column} {storable(text)!r} is no text that a table could hold; rename it")
+        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table could hold; rename it")
     return text
 
 
@@ -229,13 +229,13 @@ def _path(where: str, text: str, root: Path) -> str:
     """Return a path below the root, without needless parts."""
     if "://" in text:
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; fetch the photos, and write "
+            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; fetch the photos, and write "
             f"their paths below {root}"
         )
     if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is no path on this machine; write / between the parts of a path, "
-            f"which starts at {root}"
+            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; write / between the parts of a "
+            f"path, which starts at {root}"
         )
     path = PurePosixPath(text)
     if path.is_absolute() and path.is_relative_to(root.absolute().as_posix()):
@@ -258,7 +258,7 @@ def _refuse_repeated(table: Table, rows: Sequence[Row]) -> None:
         if other.label != row.label:
             raise DataError(
                 f"{both}, with the labels {other.label!r} and {row.label!r}: several labels or objects per image, but "
-                f"the framework trains on one class per image; give every photo one row, or bring own training code "
+                f"the framework trains on one class per image; give every photo one row, or use your own training code "
                 f"with `train:`"
             )
         raise DataError(f"{both}; remove one of the two rows")

@@ -77,8 +77,8 @@ class ImageNet(PhotoPlugin):
         classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
         if wrong := [name for name in classes if not _WNID.fullmatch(name)]:
             raise DataError(
-                f"imagenet: folders in {root} that are no WordNet ids, such as n01440764: {named(wrong)}; remove them; "
-                f"own photos are read by image_folder, with data.test: val"
+                f"imagenet: folders in {root} that are not WordNet ids, such as n01440764: {named(wrong)}; remove "
+                f"them; your own photos are read by image_folder, with data.test: val"
             )
         splits = {split: split_of(by_class, classes) for split, by_class in found.items()}
         return PhotoListing(self.config.name, variant, root, ("train", "val"), classes, splits)

@@ -82,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if not name or not label:
             raise DataError(f"{path}, row {number}: name or label is empty; complete it")
         if storable(name) != name or storable(label) != label:
-            raise DataError(f"{path}, row {number}: {storable(name)!r} is no text that a table could hold; rename it")
+            raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table could hold; rename it")
         if split not in _SPLITS:
             hint = "validation images are held out of train by training.validation_fraction"
             raise DataError(
@@ -107,7 +107,7 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
         try:
             table = pq.read_table(pa.BufferReader(content))
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: is no readable Parquet file: {error}") from error
+            raise DataError(f"{path}: is not a readable Parquet file: {error}") from error
         _refuse_lacking(path, table.column_names)
         yield from table.select(list(COLUMNS)).to_pylist()
         return
@@ -120,7 +120,7 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
         _refuse_lacking(path, reader.fieldnames or [])
         yield from reader
     except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: is no CSV: {error}") from error
+        raise DataError(f"{path}, row {reader.line_num}: is not CSV: {error}") from error
 
 
 def _refuse_lacking(path: Path, columns: Any) -> None:

@@ -54,7 +54,7 @@ def unpacked(archive: Path) -> Path:
     """Return the folder of an archive's content, unpacked first if it is not yet.
 
     The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time have
-    changed. If everything lies in one folder, that folder is returned.
+    changed. If everything is in one folder, that folder is returned.
 
     Raises
     ------

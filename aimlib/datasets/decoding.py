@@ -1,8 +1,8 @@
 """Decoding image files to RGB as TensorFlow's decoder does.
 
 * The EXIF orientation is ignored, except in TIFF files, which Pillow turns while it reads them.
-* An alpha channel is dropped, not blended: the stored colours are used.
-* Grey is repeated, palettes are looked up, and CMYK is converted. The high byte of 16-bit values is used.
+* An alpha channel is dropped, not blended: the stored colors are used.
+* Gray is repeated, palettes are looked up, and CMYK is converted. The high byte of 16-bit values is used.
 * The first frame of an animation is used.
 
 The format is determined from the content, not from the name: some photos of Stanford Dogs are PNG files named .jpg.
@@ -41,7 +41,7 @@ _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a de
 _INSTEAD = (
     (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
-    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos anew"),
+    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos again"),
     (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
     (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
@@ -65,7 +65,7 @@ class Source:
     Attributes
     ----------
     format : one of `FORMATS`.
-    mode : Pillow's name of what a pixel is: RGB, L (grey), P (palette), CMYK, RGBA, I;16, ...
+    mode : Pillow's name of what a pixel is: RGB, L (gray), P (palette), CMYK, RGBA, I;16, ...
     animated : whether it has further frames.
     orientation : as EXIF states it, 1 to 8; 1 is upright.
     """
@@ -124,7 +124,7 @@ def read(path: Path) -> bytes:
 
     Raises
     ------
-    DecodeError: it is no regular file, or has more than `MOST_BYTES` bytes.
+    DecodeError: it is not a regular file, or has more than `MOST_BYTES` bytes.
     OSError: the file cannot be read; the error names it.
     """
     try:
@@ -133,7 +133,7 @@ def read(path: Path) -> bytes:
         if error.errno == errno.EFBIG:
             raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it") from None
         if error.errno in _NO_PHOTO:
-            raise DecodeError(f"{_NO_PHOTO[error.errno]} and no file; remove it, or correct the list") from None
+            raise DecodeError(f"{_NO_PHOTO[error.errno]}, not a file; remove it, or correct the list") from None
         error.filename = str(path)
         raise
 
@@ -141,7 +141,7 @@ def read(path: Path) -> bytes:
 def jpeg_damage(content: bytes) -> str:
     """Return what a strict decoder says of a JPEG file that Pillow decodes, or an empty string.
 
-    libjpeg fills what is damaged with grey, and Pillow does not tell. The photo is decoded at an eighth of its size.
+    libjpeg fills what is damaged with gray, and Pillow does not tell. The photo is decoded at an eighth of its size.
     """
     import simplejpeg  # noqa: PLC0415 -- needed only for decoding
 

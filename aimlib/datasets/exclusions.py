@@ -109,7 +109,7 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
                 cells = [*row, *[""] * len(columns)]
                 yield head + reader.line_num, from_spreadsheet_cell(cells[photo]), cells[reason].strip()
     except csv.Error as error:
-        raise DataError(f"{path}, line {head + reader.line_num}: is no CSV: {error}; correct it") from error
+        raise DataError(f"{path}, line {head + reader.line_num}: is not CSV: {error}; correct it") from error
 
 
 def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequence[str]) -> None:
@@ -136,7 +136,7 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
     except FileExistsError:
         raise DataError(f"{file}: exists already; remove it, or give another name") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another place") from error
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another path") from error
 
 
 def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:

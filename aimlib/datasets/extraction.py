@@ -94,7 +94,7 @@ def safe_path(archive: Path, name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        remedy = "make it anew with relative paths and / between their parts, or unpack it and give the folder"
+        remedy = "create it again with relative paths and / between their parts, or unpack it and give the folder"
         raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again, or, if it is your own, {remedy}")
     return path
 
@@ -105,7 +105,7 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
         kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
             f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your "
-            f"own, make it anew with files in the place of links (`tar --dereference --hard-dereference`)"
+            f"own, create it again with files in the place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
@@ -118,7 +118,7 @@ def twice(archive: Path, name: str) -> str:
     """Return the message about a member that is in an archive twice, where names that differ only in case are one."""
     return (
         f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot keep apart; "
-        f"fetch it again, or, if it is your own, make it anew with every file once"
+        f"fetch it again, or, if it is your own, create it again with every file once"
     )
 
 

@@ -1,7 +1,7 @@
 """Decoding JPEG files with the fast DCT, as TensorFlow's `decode_jpeg` does by default.
 
 Two decoders of JPEG may differ in the last bits. Pillow uses the accurate integer DCT of libjpeg-turbo; TensorFlow uses
-the fast one (``dct_method=INTEGER_FAST``) and smooth upsampling of colours. Two thirds of a photo's values differ, by
+the fast one (``dct_method=INTEGER_FAST``) and smooth upsampling of colors. Two thirds of a photo's values differ, by
 1 of 255 on average. `simplejpeg` has libjpeg-turbo inside and gives TensorFlow's values.
 """
 
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from aimlib.datasets.decoding import check_size, decode
 
 _COLOURS = ("RGB", "YCbCr", "Gray")
-"""Colour spaces whose conversion to RGB is defined; in CMYK files libraries disagree."""
+"""Color spaces whose conversion to RGB is defined; in CMYK files libraries disagree."""
 
 
 def decode_fast(content: bytes) -> tuple[npt.NDArray[np.uint8], str]:
     """Return the image in `content` as [height, width, 3], and why Pillow decoded it; an empty string if it did not.
 
-    Pillow decodes what is no JPEG, is in CMYK, or is damaged.
+    Pillow decodes what is not a JPEG, is in CMYK, or is damaged.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def decode_fast(content: bytes) -> tuple[npt.NDArray[np.uint8], str]:
         if colours in _COLOURS:
             pixels = simplejpeg.decode_jpeg(content, "RGB", fastdct=True, fastupsample=False)
             return np.asarray(pixels), ""
-        reason = f"its colours are {colours}"
+        reason = f"its colors are {colours}"
     except ValueError as error:
         reason = _reason(content, error)
     return np.asarray(decode(content)), reason
@@ -49,4 +49,4 @@ def library() -> str:
 
 
 def _reason(content: bytes, error: Any) -> str:
-    return str(error).strip() if content.startswith(b"\xff\xd8") else "it is no JPEG"
+    return str(error).strip() if content.startswith(b"\xff\xd8") else "it is not a JPEG"

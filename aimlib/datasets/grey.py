@@ -1,4 +1,4 @@
-"""Splits of small grey images, enlarged, with one channel or three equal channels."""
+"""Splits of small gray images, enlarged, with one channel or three equal channels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def grey_images(
     labels : [all images], class numbers.
     numbers : [images], the images to return, in this order; their names are these numbers as text.
     size : height and width of the result, in pixels; enlarged bilinearly.
-    channels : how many times the grey channel is repeated.
+    channels : how many times the gray channel is repeated.
     """
     pixels = np.empty((len(numbers), size, size, channels), dtype=np.uint8)
     for start in range(0, len(numbers), CHUNK):

@@ -33,7 +33,9 @@ def write_index(
     DataError: the data is missing or does not match the configuration.
     """
     if not isinstance(plugin, PhotoPlugin):
-        raise UsageError(f"{plugin.config.name}: has no photo files that a table could list; give a data set that has")
+        raise UsageError(
+            f"{plugin.config.name}: has no photo files that a table could list; give a data set that has some"
+        )
     listing = plugin.listing()
     check_listing(listing, plugin.config.classes)
     splits = dict(listing.splits)
@@ -49,7 +51,7 @@ def write_index(
     except FileExistsError as error:
         raise UsageError(f"{out}: exists already; remove it, or give another name") from error
     except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; give another place") from error
+        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; give another path") from error
     return [(_WORDS[name], len(split.paths)) for name, split in splits.items()]
 
 

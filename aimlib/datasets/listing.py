@@ -52,7 +52,7 @@ class PhotoListing:
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
     classes : names in the order of the class numbers.
     splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
-    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is no place in a file.
+    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is not a place in a file.
     """
 
     name: str
@@ -98,7 +98,7 @@ class PhotoListing:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise DataError(
-                    f"{self.name}: {self._placed(path)} below {self.root} cannot be looked at: {reason}; allow it "
+                    f"{self.name}: {self._placed(path)} below {self.root} cannot be accessed: {reason}; allow it "
                     f"(`chmod -R u+rX FOLDER`), or correct the name"
                 ) from error
             stamp.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())

@@ -1,4 +1,4 @@
-"""The journal of a build: what of a packed store has been written safely, so that an interrupted build goes on.
+"""The journal of a build: what of a packed store has been written safely, so that an interrupted build continues.
 
 A line per block of photos says what is in the files of pixels, and what cannot be read from them: the hash of every
 photo's bytes, its shape, and why a photo is broken or was decoded by Pillow. A line is written after its pixels are on
@@ -82,7 +82,7 @@ class Journal:
         return next((text for text, _ in self._lines()), None) == self._head
 
     def begin(self) -> None:
-        """Start the file anew, with no blocks.
+        """Start the file again, with no blocks.
 
         Raises
         ------

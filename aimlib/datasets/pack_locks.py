@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_NOTICE_S = 2.0
-"""Seconds of waiting after which it is said."""
+"""Seconds of waiting after which a line is printed."""
 NOTICE_INTERVAL_S = 60.0
 
 

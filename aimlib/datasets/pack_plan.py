@@ -109,7 +109,7 @@ def plan_pack(plugin: PhotoPlugin) -> PackPlan:
 
 
 def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tuple[int, dict[str, str], float]:
-    """Decode one photo of each of so many equal parts of a list.
+    """Decode one photo from each of this many equal parts of a list.
 
     Returns
     -------

@@ -173,7 +173,7 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
         yield
     except OSError as error:
         kept = unfinished_folder(folder)
-        stays = f"; {kept} has what was packed so far, and the next try goes on with it" if kept.is_dir() else ""
+        stays = f"; {kept} has what was packed so far, and the next attempt continues from it" if kept.is_dir() else ""
         if error.filename and Path(str(error.filename)).is_relative_to(listing.root):
             raise DataError(
                 f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or the connection "
@@ -262,7 +262,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _describes_itself(manifest: Manifest) -> bool:
-    """Return whether the fingerprint is that of the classes and splits beside it."""
+    """Return whether the fingerprint is that of the classes and splits next to it."""
     digests = {name: split.digest for name, split in manifest.splits.items()}
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 

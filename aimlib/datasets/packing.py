@@ -41,14 +41,14 @@ BY_PILLOW = "by_pillow"
 """Key of the index of a store of the fast decoder: why Pillow decoded a photo, by its path."""
 PENDING, REPLACED = ".building-", ".replaced-"
 UNFINISHED = "unfinished"
-"""End of the name of the folder of a build that can go on after an interruption."""
+"""End of the name of the folder of a build that can continue after an interruption."""
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
     """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
     All files are written into a folder next to it, which is renamed when it is complete. A build that was interrupted
-    leaves that folder, and the next one with the same photos and recipe goes on after the last intact block.
+    leaves that folder, and the next one with the same photos and recipe continues after the last intact block.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
     try:
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
-    except DataError:  # of photos, so that nothing of it can be used
+    except DataError:  # of photos, so that none of it can be used
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     _put_in_place(unfinished, folder)
@@ -104,7 +104,7 @@ def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the remains of builds of `folder` that cannot go on; the caller holds its lock."""
+    """Remove the remains of builds of `folder` that cannot continue; the caller holds its lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             if path != unfinished_folder(folder):
@@ -121,7 +121,7 @@ def content_digest(listing: PhotoListing) -> str:
 
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
     if unfinished.exists():
-        log.warning("%s: begins anew, because the interrupted pack is of other photos or unreadable", listing.name)
+        log.warning("%s: starts again, because the interrupted pack is of other photos or unreadable", listing.name)
         shutil.rmtree(unfinished)
 
 
@@ -138,7 +138,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
             path.unlink()
     if tally.done:
         log.warning(
-            "%s: goes on with an interrupted pack: %s of %s were already packed",
+            "%s: continues an interrupted pack: %s of %s were already packed",
             listing.name,
             f"{tally.done:,}",
             counted(tally.total, "photo"),
@@ -203,7 +203,7 @@ def _refuse_overwritten(folder: Path, files: Sequence[SplitFile], found: Mapping
         raise DataError(
             f"{folder}: {', '.join(wrong)} was overwritten while it was packed, or the disk is damaged; if several "
             f"machines share this cache, its file system may not lock files between machines: prepare the data on one "
-            f"of them first, or give every machine a cache of its own (AIM_CACHE_DIR)"
+            f"of them first, or give every machine its own cache (AIM_CACHE_DIR)"
         )
 
 
@@ -270,7 +270,7 @@ def _forget(journal: Path) -> None:
 
 
 def pixel_bytes(photos: int, recipe: Recipe) -> int:
-    """Return the bytes of the pixels of so many packed photos; about those where photos differ in shape."""
+    """Return the bytes of the pixels of this many packed photos; an estimate if photos differ in shape."""
     each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
     return int(photos * each * (1.5 if recipe.ragged else 1))
 

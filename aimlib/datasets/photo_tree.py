@@ -27,7 +27,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 _OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
 """Of files that are photos of a format that is not read, or is read under another suffix."""
 _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
-"""Folders that systems put beside a user's own."""
+"""Folders that systems put next to a user's own."""
 _TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
 """Words in the names of folders of splits."""
 _DEEPEST = 200
@@ -176,13 +176,13 @@ class _Walk:
             self.odd("link", path, f"is a link that {reason}; restore its target or remove the link")
             return False
         kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
-        self.odd("misplaced", path, f"is a {kind} and no file; remove it")
+        self.odd("misplaced", path, f"is a {kind}, not a file; remove it")
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Note what is beside the folders of the classes and is no folder."""
+        """Note what is next to the folders of the classes and is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
-            self.odd("link", path, "is a link that leads nowhere; restore its target or remove the link")
+            self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:
             self.loose.append(path)
         else:
@@ -192,7 +192,7 @@ class _Walk:
         """Turn what was counted into oddities."""
         if self.loose:
             text = (
-                f"{counted(len(self.loose), 'photo')} outside of the folder of a class, which are not used; move them "
+                f"{counted(len(self.loose), 'photo')} outside the folder of a class, which are not used; move them "
                 f"to {top}<class>/: {listed(self.loose)}"
             )
             self.tree.oddities.append(Oddity("misplaced", self.loose[0], text, grave=True))
@@ -279,7 +279,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
 
 
 def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield that photos lie in folders inside their class's folder, given the tree of every split by its folder."""
+    """Yield that photos are in folders inside their class's folder, given the tree of every split by its folder."""
     found: dict[str, str] = {}
     for folder, tree in trees.items():
         depth = 1 if folder == "." else 2
@@ -321,8 +321,8 @@ def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[st
     if {"train", "test"} <= set(parts.values()):
         train, test = (next(name for name, part in parts.items() if part == wanted) for wanted in ("train", "test"))
         raise DataError(
-            f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits and no classes, because their "
-            f"photos lie in folders inside them; remove data.split and set data.train: {train} and data.test: {test}, "
+            f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits, not classes, because their "
+            f"photos are in folders inside them; remove data.split and set data.train: {train} and data.test: {test}, "
             f"or give a folder of classes as data.root, such as {root / train}"
         )
 
@@ -339,12 +339,12 @@ def shared_folders(root: Path, trees: Mapping[str, Tree]) -> Iterator[Oddity]:
             path = f"{folder}/{name}"
             other = seen.setdefault(os.path.realpath(root / path), path)
             if other != path:
-                text = f"is the same folder as {shown(other)}, by a link; give every split and class photos of its own"
+                text = f"is the same folder as {shown(other)}, by a link; give every split and class its own photos"
                 yield Oddity("link", path, text, refused=True)
 
 
 def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
-    """Yield what is beside the folders of the splits and is not used."""
+    """Yield what is next to the folders of the splits and is not used."""
     try:
         others = sorted(name for name in os.listdir(root) if name not in folders and not name.startswith("."))  # noqa: PTH208
     except OSError:

@@ -84,7 +84,7 @@ class PhotoConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is of a data set, also if it cannot be used as it is.
+    """What there is of a data set, even if it cannot be used unchanged.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def survey(self) -> Survey:
-        """Return the photos and what is odd beside them, without refusing the data for it, for `verify`.
+        """Return the photos and what is odd next to them, without refusing the data for it, for `verify`.
 
         Raises
         ------

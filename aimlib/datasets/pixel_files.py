@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(name of the task, amount done, total amount)."""
 
 BLOCK_PHOTOS = 256
-"""Most photos of a block: at most so many are decoded again after an interruption."""
+"""Maximum number of photos in a block: at most this many are decoded again after an interruption."""
 BLOCK_BYTES = 1 << 26
 """Bytes of pixels at which a block ends."""
 

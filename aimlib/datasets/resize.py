@@ -52,7 +52,7 @@ def to_fine(values: Floats) -> npt.NDArray[np.uint16]:
 
 
 def _weights(out: int, given: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    """Return, for each of `out` positions, the two neighbours among `given` and the second one's share."""
+    """Return, for each of `out` positions, the two neighbors among `given` and the second one's share."""
     scale = np.float32(given) / np.float32(out)
     position = (np.arange(out, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     floor = np.floor(position)

@@ -1,4 +1,4 @@
-"""Data that is no folder of this machine: an archive, or a folder or archive in object storage.
+"""Data that is not a folder of this machine: an archive, or a folder or archive in object storage.
 
 It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
 there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or
@@ -27,10 +27,10 @@ from aimlib.paths import ObjectPath, make_folder, place, share
 log = logging.getLogger(__name__)
 
 _STATE = ".objects.json"
-"""Size and time of every object that was fetched, by its path; beside the copies."""
+"""Size and time of every object that was fetched, by its path; next to the copies."""
 _THREADS = 8
 _BETWEEN_STATES = 500
-"""Number of objects after which the state is written, so that an interrupted copy goes on from there."""
+"""Number of objects after which the state is written, so that an interrupted copy continues from there."""
 _BLOCK = 2**20
 
 _compared: set[str] = set()
@@ -53,7 +53,7 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
     Raises
     ------
     DataError: nothing is there, or the copy cannot be written.
-    StoreError: the storage refuses, or the URL is none.
+    StoreError: the storage reports an error, or the URL is none.
     """
     if "://" not in root:
         return unpacked(Path(root))

@@ -50,7 +50,7 @@ class SplitConfig(Frozen):
         if (self.test_fraction is None) == (self.folds is None):
             raise ValueError("give either test_fraction, e.g. 0.2, or folds and fold, e.g. folds: 5 and fold: 0")
         if self.folds is None and self.fold is not None:
-            raise ValueError("fold without effect: there are no folds; give folds as well")
+            raise ValueError("fold has no effect: there are no folds; give folds as well")
         if self.folds is not None and (self.fold is None or self.fold >= self.folds):
             raise ValueError(
                 f"fold: give the fold that is the test set, from 0 to {self.folds - 1}; got {self.fold}; a factor "

@@ -77,7 +77,9 @@ def _parquet(path: Path, content: bytes) -> Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no readable Parquet file: {str(error).splitlines()[0]}; write it again") from error
+        raise DataError(
+            f"{path}: is not a readable Parquet file: {str(error).splitlines()[0]}; write it again"
+        ) from error
 
     def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
         number = 0
@@ -90,7 +92,7 @@ def _parquet(path: Path, content: bytes) -> Table:
 
 def _text(path: Path, content: bytes) -> str:
     if content.startswith(_UTF_16) or b"\0" in content[:1000]:
-        raise DataError(f"{path}: is UTF-16 or no text, instead of UTF-8; save it as UTF-8, or as Parquet")
+        raise DataError(f"{path}: is UTF-16 or not text, instead of UTF-8; save it as UTF-8, or as Parquet")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -106,7 +108,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Table:
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise DataError(f"{path}, line 1: is no CSV: {error}; correct it") from error
+        raise DataError(f"{path}, line 1: is not CSV: {error}; correct it") from error
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise DataError(f"{path}, line 1: has the column {twice!r} twice; rename one")
 
@@ -117,7 +119,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Table:
             try:
                 fields = next(reader, None)
             except csv.Error as error:
-                raise DataError(f"{path}, {place}: is no CSV: {error}; correct it") from error
+                raise DataError(f"{path}, {place}: is not CSV: {error}; correct it") from error
             end = reader.line_num
             if fields is None:
                 return

@@ -11,7 +11,8 @@ from aimlib.errors import DataError
 from aimlib.paths import read_file
 
 REMEDY = (
-    "the framework trains on one class per image; give every image one class, or bring own training code with `train:`"
+    "the framework trains on one class per image; give every image one class, or use your own training code with "
+    "`train:`"
 )
 _MASKS = {"mask", "mask_path", "masks", "segmentation", "rle", "encodedpixels"}
 _BOXES = {"bbox", "boxes", "xmin", "x_min", "x1", "xtl", "polygon"}
@@ -70,12 +71,12 @@ def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
     words = {folder.casefold(): folder for folder in folders}
     masks = [words[word] for word in sorted(_MASK_FOLDERS & set(words))]
     if masks and _IMAGE_FOLDERS & set(words):
-        raise DataError(f"{where}: {masks[0]} beside the images contains masks (segmentation), no class; {REMEDY}")
+        raise DataError(f"{where}: {masks[0]} next to the images contains masks (segmentation), not classes; {REMEDY}")
     for word in sorted(_LABEL_FOLDERS & set(words)):
         if kind := _boxes_in(where / words[word]):
             raise DataError(f"{where}: {words[word]} contains {kind}, no class; {REMEDY}")
     if (where / "data.yaml").is_file() and {"train", "valid"} & set(words):
-        raise DataError(f"{where}: data.yaml describes boxes in YOLO's format (detection), no class; {REMEDY}")
+        raise DataError(f"{where}: data.yaml describes boxes in YOLO's format (detection), not classes; {REMEDY}")
     for path in sorted(where.glob("*.json")):
         if _is_coco(path):
             raise DataError(f"{path}: has annotations in COCO's format (detection or segmentation); {REMEDY}")

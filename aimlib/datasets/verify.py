@@ -150,8 +150,8 @@ def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, by
         yield Finding("pack", str(folder), f"{damage}; remove the folder; the next use packs it again")
     if _is_of_others(manifest, listing, contents):
         text = (
-            "photos have other content than when they were packed, with the same names, sizes and times, so the pack "
-            "is still used; remove the folder; the next use packs it again"
+            "photos have different content than when they were packed, with the same names, sizes and times, so the "
+            "pack is still used; remove the folder; the next use packs it again"
         )
         yield Finding("pack", str(folder), text)
 

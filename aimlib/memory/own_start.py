@@ -1,6 +1,6 @@
 """The start that a class sets up itself: kept, with every random draw from a stream named after what it fills.
 
-Constants stay as they are. Draws usually come one after the other from one stream, so an additional layer would change
+Constants stay unchanged. Draws usually come one after the other from one stream, so an additional layer would change
 all later ones. Here a class is constructed twice: the first time shows which parameter, or else which module, each draw
 fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, if
 one of them has additional layers.
@@ -159,7 +159,7 @@ class _Seeder(TorchDispatchMode):
         """Return the error of a construction that is not the same twice."""
         return PluginError(
             f"{self._plugin}: constructed twice, it draws different initial values; let its construction depend on its "
-            f"options and torch's generator alone, or set initial_values = 'rules' in its class"
+            f"options and torch's generator only, or set initial_values = 'rules' in its class"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from aimlib.errors import UsageError, did_you_mean
+from aimlib.errors import UsageError, counted, did_you_mean
 from aimlib.own_code.places import told
 from aimlib.shapes import quick_batch_norm
 
@@ -128,7 +128,7 @@ def _forward_once(network: nn.Module, input_shape: tuple[int, int, int]) -> None
     except (RuntimeError, ValueError) as error:
         channels, height, width = input_shape
         raise UsageError(
-            f"{type(network).__name__} does not take images of {channels} channels, {height} x {width}: "
+            f"{type(network).__name__} does not take images of {counted(channels, 'channel')}, {height} x {width}: "
             f"{told(error, 'choose another size or backbone')}"
         ) from error
 

@@ -13,7 +13,7 @@ def static_readers(chosen: list[Layer]) -> set[str]:
     if not static or len(static) == len(chosen):
         which = "no layer outside" if not static else "no layer inside"
         raise UsageError(
-            f"routing 'as_run' without effect: {which} the first block of a stage reads the memory "
+            f"routing 'as_run' has no effect: {which} the first block of a stage reads the memory "
             f"(layers that read: {', '.join(layer.name for layer in chosen)}); choose another placement or "
             f"routing: current"
         )

@@ -262,14 +262,14 @@ class _Refused(StoreError):
 
 
 class _Answer(dict[str, Any]):
-    """An answer of the storage, which is refused where a part of it is missing."""
+    """An answer of the storage; a missing part is an error."""
 
     def __init__(self, content: Mapping[str, Any], address: Address, doing: str) -> None:
         super().__init__(content)
         self._address, self._doing = address, doing
 
     def __missing__(self, key: str) -> Any:
-        message = f"{self._address}: cannot be {self._doing}: the answer lacks its {key}; {_PATIENCE}"
+        message = f"{self._address}: cannot be {self._doing}: the answer has no {key}; {_PATIENCE}"
         raise _Refused(message, 0, "IncompleteAnswer")
 
 

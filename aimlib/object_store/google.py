@@ -131,7 +131,7 @@ class _Google:
 
         Raises
         ------
-        RequestError: the storage refused.
+        RequestError: the storage reported an error.
         """
         response = self._session.request(method, self._host + path, timeout=(CONNECT_S, READ_S), **options)
         if response.ok:

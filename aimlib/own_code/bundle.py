@@ -223,7 +223,7 @@ def unresolved(suspect: Suspect) -> str:
     """Return the message on a statement that may change an object."""
     statement = suspect.statement
     return (
-        f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, and is no definition, so no "
+        f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, and is not a definition, so no "
         f"worker runs it; compute {suspect.name} in one statement, or move this line under "
         f"`if __name__ == '__main__':` if it only looks"
     )

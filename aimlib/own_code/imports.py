@@ -131,7 +131,7 @@ def is_installed(module: str) -> bool:
 
 @cache
 def _origin(top: str) -> str | None:
-    """Return the file of a module that is no part of Python or of a distribution; None otherwise. Imports nothing."""
+    """Return the file of a module that is not part of Python or of a distribution; None otherwise. Imports nothing."""
     if top in sys.stdlib_module_names or top in sys.builtin_module_names or top in _OURS or top == "__main__":
         return None
     try:

@@ -29,7 +29,7 @@ _NAMED_CHARACTER = re.compile(r"N\{[^}\n]*\}")
 
 
 class UnreadableError(ValueError):
-    """Text that is no Python source, such as a string without an end."""
+    """Text that is not Python source, such as a string without an end."""
 
 
 def plain_newlines(text: str) -> str:
@@ -151,7 +151,7 @@ class _Lexer:
         """Take a character of a string."""
         sign = self.text[self.at : self.at + 1]
         if not sign or (sign == "\n" and len(quote) == 1):
-            raise UnreadableError("a string has no end")
+            raise UnreadableError("a string is not closed")
         self.at += 1
         return sign
 
@@ -167,14 +167,14 @@ class _Lexer:
             self.at += 1
 
     def _braces(self, quote: str) -> None:
-        """Go behind the closing brace of a replacement field: an expression, a conversion, and a format."""
+        """Move past the closing brace of a replacement field: an expression, a conversion, and a format."""
         outer = self.depth
         self.depth = 0
         while True:
             self._between_tokens()
             sign = self.text[self.at : self.at + 1]
             if not sign:
-                raise UnreadableError("a replacement field has no end")
+                raise UnreadableError("a replacement field is not closed")
             if self.depth == 0 and sign == "}":
                 self.at += 1
                 break
@@ -203,10 +203,10 @@ class _Lexer:
             self.at += 1
 
     def _format(self, quote: str) -> None:
-        """Go behind the closing brace of a replacement field from the colon on; a format may contain fields."""
+        """Move past the closing brace of a replacement field from the colon on; a format may contain fields."""
         while True:
             if self.text.startswith(quote, self.at):
-                raise UnreadableError("a replacement field has no end")
+                raise UnreadableError("a replacement field is not closed")
             sign = self._next(quote)
             if sign == "}":
                 return

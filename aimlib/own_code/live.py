@@ -163,7 +163,7 @@ def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
 
 
 def _is_equal(one: Any, other: Any) -> bool | None:
-    """Return whether two values are equal; None if that cannot be told."""
+    """Return whether two values are equal; None if that cannot be determined."""
     if isinstance(one, _PLAIN) and isinstance(other, _PLAIN):
         return type(one) is type(other) and (one == other or repr(one) == repr(other))
     if type(one) is not type(other) or not isinstance(one, (list, tuple, dict, set, frozenset)):

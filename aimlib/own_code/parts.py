@@ -48,7 +48,7 @@ def registry_of(root: Root) -> Registry:
     module, _, name = root.registry.rpartition(".")
     found = getattr(importlib.import_module(module), name, None)
     if not isinstance(found, Registry):
-        raise PluginError(f"{root.place}: {root.registry} is no family of plugins; choose one of {module}")
+        raise PluginError(f"{root.place}: {root.registry} is not a family of plugins; choose one of {module}")
     return found
 
 
@@ -168,7 +168,7 @@ def install(given: Iterable[Mapping[str, Any]]) -> None:
 
     Raises
     ------
-    PluginError: its hash is not the stated one. Then nothing of it has run.
+    PluginError: its hash is not the stated one. Then none of it has run.
     """
     for payload in given:
         bundle = _adopted.get(str(payload.get("hash")))
@@ -200,6 +200,6 @@ def verified(payload: Mapping[str, Any]) -> Bundle:
         problems = "; ".join(bundle.refusals.values())
         raise PluginError(
             f"own code for this run has the hash {bundle.hash[:16]}…, but the plan states {str(stated)[:16]}…"
-            f"{f' ({problems})' if problems else ''}; nothing of it was run; use one version of this package everywhere"
+            f"{f' ({problems})' if problems else ''}; none of it was run; use one version of this package everywhere"
         )
     return bundle

@@ -65,14 +65,14 @@ class Registered:
 
 
 def mark(module: Module, reach: Reach) -> list[Registered]:
-    """Return the classes that a module registers, and note their decorators, which are no part of the code.
+    """Return the classes that a module registers, and note their decorators, which are not part of the code.
 
     Functions of training code that are meant follow.
 
     Raises
     ------
-    PluginError: a name or version is not written out, what is registered is no class of the module, or a function that
-        is meant is not defined.
+    PluginError: a name or version is not written out, what is registered is not a class of the module, or a function
+        that is meant is not defined.
     """
     found = []
     for call, statement in list(_candidates(module)):
@@ -138,7 +138,7 @@ def _given(statement: Statement, module: Module) -> Statement:
 
 
 def _registry(call: ast.Call, statement: Statement, module: Module, reach: Reach) -> str | None:
-    """Return the full name of the registry whose `register` is called; None if it is no registry."""
+    """Return the full name of the registry whose `register` is called; None if it is not a registry."""
     assert isinstance(call.func, ast.Attribute)
     chain, inner = [], call.func.value
     while isinstance(inner, ast.Attribute):

@@ -13,7 +13,7 @@ _ANY = "own"
 
 
 def runnable(statement: Statement, source: Source, find: Find, package: str) -> str:
-    """Return the text of a statement that is no import; own modules are imported from `package`."""
+    """Return the text of a statement that is not an import; own modules are imported from `package`."""
     return _rewritten(statement, source, find, lambda each: _text(each, package))
 
 

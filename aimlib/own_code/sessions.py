@@ -25,7 +25,7 @@ _adopted: dict[str, set[str]] = {}
 
 
 def bundles(files: Sequence[Path], registries: Iterable[Registry]) -> list[Bundle]:
-    """Return the classes that this process registered in its script, notebook, or modules beside these.
+    """Return the classes that this process registered in its script, notebook, or modules next to these.
 
     Parameters
     ----------

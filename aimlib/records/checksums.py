@@ -209,7 +209,7 @@ def check_identities(table: pa.Table) -> None:
         except (ValueError, KeyError, TypeError, RecursionError):
             same = False
         if not same:
-            raise Damaged(f"the identity of run {run_id} has another seed or other data than its row")
+            raise Damaged(f"the identity of run {run_id} has another seed or different data than its row")
 
 
 def _groups(file: pq.ParquetFile) -> list[str] | None:

@@ -1,6 +1,6 @@
 """The ledger: which rows a study has settled, in chains of hashes.
 
-Every session writes a chain of its own, so that no session waits for another. Each line of a chain is an entry with the
+Every session writes its own chain, so that no session waits for another. Each line of a chain is an entry with the
 SHA-256 of the previous line's hash and of the entry itself::
 
     row <run id> <digest of the row> <hash>
@@ -122,7 +122,7 @@ def parsed(name: str, content: bytes) -> Page:
 
     Raises
     ------
-    Damaged: it is no page, or its entries do not match their hashes.
+    Damaged: it is not a page, or its entries do not match their hashes.
     """
     matched = PAGE.fullmatch(name)
     if matched is None:

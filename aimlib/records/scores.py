@@ -53,7 +53,7 @@ def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) 
     if len(scores) != len(predicted):
         return f"its scores are of {len(scores):,} images, but its predictions of {len(predicted):,}"
     if np.isnan(scores).any() or (scores > 0).any():
-        return "its scores are no log-probabilities"
+        return "its scores are not log-probabilities"
     if predicted.max(initial=0) >= scores.shape[1]:
         return f"it predicts class {predicted.max()}, but has scores of {scores.shape[1]} classes"
     own = np.take_along_axis(scores, predicted.astype(np.int64)[:, None], axis=1)[:, 0]

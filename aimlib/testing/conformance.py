@@ -38,7 +38,7 @@ class Conformance:
         assert self.registry.parse(config.model_dump(mode="json")) == config
 
     def test_unknown_option_is_refused(self) -> None:
-        """A misspelt option raises a ConfigError that names the option."""
+        """A misspelled option raises a ConfigError that names the option."""
         try:
             self.config(surely_no_such_option=1)
         except ConfigError as error:

@@ -17,7 +17,7 @@ class ScheduleConformance(Conformance):
     Attributes
     ----------
     epochs, steps : length of the tests' runs, and training steps in an epoch.
-    accuracies : those that a schedule is told, one per epoch.
+    accuracies : those that a schedule is given, one per epoch.
     """
 
     registry = schedules
@@ -52,7 +52,7 @@ class ScheduleConformance(Conformance):
             assert [forward.rate(time) for time in times] == [backward.rate(time) for time in times[::-1]][::-1]
 
     def test_it_is_replayed_from_the_history(self) -> None:
-        """One that was told epoch after epoch has the rates of one that is told all at once."""
+        """One that gets accuracies epoch by epoch has the rates of one that gets all at once."""
         going = self.schedule()
         for epoch in range(self.epochs):
             expected = [self.schedule(epoch).rate(time) for time in self.times(epoch)]

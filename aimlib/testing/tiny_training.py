@@ -79,7 +79,7 @@ def trained_in_pieces(config: RunConfig) -> dict[str, Any]:
 
 
 def assert_reproducible(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Raise AssertionError unless a run with these options has the same bits again, also when it is interrupted.
+    """Raise AssertionError unless a run with these options has the same bits again, even when it is interrupted.
 
     Returns
     -------
@@ -96,4 +96,4 @@ def _assert_same(found: Mapping[str, Any], whole: Mapping[str, Any], how: str) -
     """Raise AssertionError with the parts that differ. A comparison that pytest explains takes minutes here."""
     different = [name for name in whole if found[name] != whole[name]]
     if different:
-        raise AssertionError(f"a run has other bits when it is {how}: {', '.join(different)}")
+        raise AssertionError(f"a run has different bits when it is {how}: {', '.join(different)}")

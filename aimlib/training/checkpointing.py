@@ -180,7 +180,7 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         intact = is_intact(path)
         state = torch.load(path, map_location="cpu", weights_only=True) if intact is not False else None
     except Exception as error:
-        # A storage that fails is no damage; but EINVAL is from a seek beyond the ends of a file that was cut off.
+        # A storage that fails is not damage; but EINVAL is from a seek beyond the ends of a file that was cut off.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise StoreError(f"{path}: cannot be read: {error}; check the file system, and run again") from error
         raise _Damaged(f"it is not a readable checkpoint ({type(error).__name__})") from error

@@ -17,7 +17,7 @@ from aimlib.training import nvml
 def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
     """Return the device to train on; ``auto`` takes CUDA's current device if CUDA is available.
 
-    This does not initialise CUDA; until then the current device is the first one.
+    This does not initialize CUDA; until then the current device is the first one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,7 +76,7 @@ def device_uuid(device: torch.device) -> str:
 
 
 def _uuid_of_torch(index: int) -> str:
-    """Return torch's own UUID of a device once CUDA is initialised; empty before, and in older versions."""
+    """Return torch's own UUID of a device once CUDA is initialized; empty before, and in older versions."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         with contextlib.suppress(RuntimeError, AssertionError):
             return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
@@ -155,7 +155,7 @@ def _counted_by_cuda() -> int:
     if not hasattr(torch._C, "_cuda_getDeviceCount"):
         return 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a machine without a GPU is no reason to warn
+        warnings.simplefilter("ignore")  # a machine without a GPU is not a reason to warn
         return int(torch._C._cuda_getDeviceCount())
 
 

@@ -12,14 +12,14 @@ import torch
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Options of glibc's `mallopt`."""
 _LARGEST = 2**25
-"""The largest threshold that glibc accepts; larger blocks are mapped anew every time."""
+"""The largest threshold that glibc accepts; larger blocks are mapped again every time."""
 
 
 @contextmanager
 def kept_heap(device: torch.device) -> Iterator[None]:
     """Keep freed memory for later allocations, and return it to the system at the end.
 
-    By default glibc maps large blocks anew, so every step faults in its activations page by page, until a block of 32
+    By default glibc maps large blocks again, so every step causes page faults for its activations, until a block of 32
     MiB has been freed: then it keeps smaller ones, and 64 MiB at the end of its heap. Here it does so from the start;
     no result depends on it. Nothing happens with another C library, or on a GPU, where torch keeps memory itself.
     """

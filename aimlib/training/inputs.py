@@ -57,7 +57,7 @@ class Scaling:
 def standardization(pixels: npt.NDArray[np.uint8 | np.uint16], indices: npt.NDArray[np.int64]) -> Scaling:
     """Return the scaling to mean 0 and standard deviation 1 over the pixels of the given images, per channel.
 
-    A channel that is constant is only centred.
+    A channel that is constant is only centered.
     """
     channels, stored = pixels.shape[3], format_of(pixels)
     counts = np.zeros((channels, stored.values), dtype=np.int64)

@@ -39,12 +39,12 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
     Raises
     ------
-    TypeError: the network has state that is no tensor.
+    TypeError: the network has state that is not a tensor.
     """
     state = network.state_dict()
     other = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if other:
-        raise TypeError(f"the network has state that is no tensor ({', '.join(other[:3])}); keep it in buffers")
+        raise TypeError(f"the network has state that is not a tensor ({', '.join(other[:3])}); keep it in buffers")
     copied: dict[Hashable, Tensor] = {}  # tied tensors stay one tensor
     for value in state.values():
         if (key := memory_of(value)) not in copied:

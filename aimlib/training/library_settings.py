@@ -38,7 +38,7 @@ def kernel_settings() -> Iterator[Setting]:
         if hasattr(torch._C, getter) and hasattr(torch._C, setter):
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
-        if hasattr(torch._C, reset):  # reading it would initialise CUDA; in a fresh process none is set
+        if hasattr(torch._C, reset):  # reading it would initialize CUDA; in a fresh process none is set
             yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
 
 
@@ -88,7 +88,7 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    By operation if this torch has that, and the older switches.
+    By operation if this version of torch has such settings, and by the older switches.
 
     Setting an older switch also sets the newer ones, so the older come first at the start, and last when all is
     restored.

@@ -134,7 +134,7 @@ def read(content: bytes, where: object) -> StoredNetwork:
 
     Raises
     ------
-    StoreError: it is no file of a network, or a newer version wrote it.
+    StoreError: it is not a file of a network, or a newer version wrote it.
     """
     try:
         (length,) = struct.unpack("<Q", content[:8])
@@ -143,7 +143,7 @@ def read(content: bytes, where: object) -> StoredNetwork:
         tensors = safetensors.torch.load(content)
         version = description["format"]
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise StoreError(f"{where}: is no network that a run kept ({type(error).__name__})") from error
+        raise StoreError(f"{where}: is not a network that a run kept ({type(error).__name__})") from error
     if version != FORMAT:
         raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
     scaling = tensors.pop(SCALING)

@@ -148,7 +148,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
 
 def _refuse(damage: str) -> None:
     """Refuse a damaged checkpoint: the one before may have fewer epochs than the run that is given up."""
-    raise StoreError(f"{damage}; run again: the run repeats what it lacks")
+    raise StoreError(f"{damage}; run again: the run repeats what is missing")
 
 
 def selected_of(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:

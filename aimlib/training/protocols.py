@@ -70,7 +70,7 @@ _AS_RUN_TRAINING: dict[str, Any] = {
 }
 
 # What `as_run` leaves to this package: TensorFlow's decoder, no rounding after the resize, and the order in which
-# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays as it is.
+# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays unchanged.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 
@@ -168,7 +168,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="controlled",
-            description="shuffled, standardised, epoch chosen on held-out images, equal epochs, no look at test data",
+            description="shuffled, standardized, epoch chosen on held-out images, equal epochs, no look at test data",
             source="cosine with warm-up: Loshchilov and Hutter, 2017; Goyal et al., 2017",
             common={"training": _CONTROLLED_TRAINING},
         ),

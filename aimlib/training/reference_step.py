@@ -24,7 +24,7 @@ from aimlib.training import nvml
 from aimlib.training.devices import autocast, device_name, device_uuid
 
 _FORMAT = 1
-"""Of the step: another step has other bits."""
+"""Of the step: another step has different bits."""
 _ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",

@@ -62,7 +62,7 @@ def divide(data: DataSet, fraction: float, seed: int) -> Division:
 
     Parameters
     ----------
-    fraction : ``training.validation_fraction``; data with validation images of its own only asks whether it is 0.
+    fraction : ``training.validation_fraction``; data with its own validation images only asks whether it is 0.
     seed : the run's seed.
     """
     if data.validation is None:

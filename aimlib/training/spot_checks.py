@@ -31,7 +31,7 @@ _STEPS_OF_A_CHECK = 4.0
 _NAMED = 3
 """Number of tensors that a message names."""
 _FURTHER = 3
-"""Number of further repetitions after one that differed: they tell a passing error from a step that never repeats."""
+"""Number of repetitions after a difference: they distinguish a transient error from an unrepeatable step."""
 _MARGIN_BYTES, _MARGIN_SHARE = 2**26, 0.05
 """Memory that must be left free beyond a copy of the state."""
 _CGROUP = Path("/sys/fs/cgroup")

@@ -10,7 +10,7 @@ from aimlib.training.device_errors import links
 def forget_locals(error: BaseException) -> None:
     """Drop the variables that an error and its causes reference; its traceback stays readable.
 
-    Running frames keep theirs. Python's suggestion for a misspelt name, which it looks up among those variables when
+    Running frames keep theirs. Python's suggestion for a misspelled name, which it looks up among those variables when
     the error is shown, is kept as a note.
     """
     for each in links(error):

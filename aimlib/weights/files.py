@@ -32,7 +32,7 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Raises
     ------
-    DataError: the file is not on this machine, or has another hash than the configuration states.
+    DataError: the file is not on this machine, or has a different hash than the configuration states.
     UsageError: torchvision has no such weights, or none for this network.
     """
     if is_of_torchvision(config.source):
@@ -102,7 +102,9 @@ def download(source: str, base_url: str | None = None) -> Path:
     from torch.hub import download_url_to_file  # noqa: PLC0415
 
     if not is_of_torchvision(source) or source == "DEFAULT":
-        raise UsageError(f"{source}: is no exact name of torchvision's; give one, e.g. ResNet18_Weights.IMAGENET1K_V1")
+        raise UsageError(
+            f"{source}: is not an exact name of torchvision's; give one, e.g. ResNet18_Weights.IMAGENET1K_V1"
+        )
     address = url(source)
     name = Path(urlparse(address).path).name
     target = cache_of_torchvision() / name
@@ -128,7 +130,7 @@ def _entry(source: str, architecture: str) -> Any:
             return models.get_model_weights(architecture).DEFAULT
         except ValueError:
             raise UsageError(
-                f"DEFAULT: {architecture!r} is no network of torchvision's; give a file, or the backbone "
+                f"DEFAULT: {architecture!r} is not a network of torchvision's; give a file, or the backbone "
                 f"{{name: torchvision, architecture: ...}}"
             ) from None
     try:

@@ -31,7 +31,7 @@ class Fit:
     ----------
     loaded : the file's name of each parameter and buffer that is loaded, by its name in the network.
     summed : of these, the first convolution's weight, if it is over three channels in the file and over one here: its
-        sum over the channels, which gives the output for the grey image in all three.
+        sum over the channels, which gives the output for the gray image in all three.
     head : parameters of the last layer, which has another number of outputs in the file: they are not loaded.
     left_out : names of the network that `WeightsConfig.leave_out` excludes.
     memory : names that only the memory has; they are not loaded.
@@ -47,11 +47,13 @@ class Fit:
         """Return what is loaded and what is not, for the user."""
         parts = [f"{counted(len(self.loaded), 'parameter or buffer', 'parameters and buffers')} from {source}"]
         if self.head:
-            parts.append(f"the head ({few(plain(self.head))}) has another size there, and starts by the study's rules")
+            parts.append(
+                f"the head ({few(plain(self.head))}) has a different size there, and starts by the study's rules"
+            )
         if self.summed:
-            parts.append(f"{few(plain(self.summed))} is summed over the three colours, because the images are grey")
+            parts.append(f"{few(plain(self.summed))} is summed over the three colors, because the images are gray")
         if self.left_out:
-            parts.append(f"left out, and started as without a file: {few(plain(self.left_out))}")
+            parts.append(f"left out, and initialized as without a file: {few(plain(self.left_out))}")
         if self.memory:
             parts.append(f"not there, because the memory adds them: {few(plain(self.memory))}")
         return f"weights: {'; '.join(parts)}"

@@ -16,7 +16,7 @@ from aimlib.weights.files import find
 KEPT = "aim_ablations"
 """Key of the metadata of a safetensors file that a run of a study kept."""
 SCALING = "__scaling__"
-"""Name of the tensor in such a file that is no part of the network."""
+"""Name of the tensor in such a file that is not part of the network."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is not a mapping
         kept = json.loads(metadata[KEPT]) if KEPT in metadata else None
     except (safetensors.SafetensorError, ValueError) as error:
         raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
@@ -110,7 +110,7 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
     if not others:
         return dict(content)
     inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
-    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save the state dict alone"
+    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save only the state dict"
     raise UsageError(
         f"{where}: {counted(len(others), 'entry is', 'entries are')} no tensors ({', '.join(others[:6])}); {give}"
     )

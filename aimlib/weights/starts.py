@@ -99,7 +99,7 @@ def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
     if replaced and start.by_rule:
         what = counted(sum(map(len, start.by_rule.values())), "parameter starts", "parameters start")
         rules = "; ".join(f"{rule}: {few(names)}" for rule, names in start.by_rule.items())
-        yield f"start: {what} by a rule, in place of what {' and '.join(replaced)} set up ({rules})"
+        yield f"start: {what} by a rule, instead of what {' and '.join(replaced)} set up ({rules})"
 
 
 def _replaced_parts(model: ModelConfig) -> list[str]:

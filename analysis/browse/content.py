@@ -32,7 +32,7 @@ _TRACEBACK = 4000
 """Characters of a traceback that are shown: its end."""
 _DISTRIBUTIONS = ("versions", "plugins")
 _NAMES = frozenset({"study", "also_in", "reused_from", "arm", "role", "run_id"})
-"""Columns of names, which are shown as they are: `sgd@0.1` is no login."""
+"""Columns of names, which are shown unchanged: `sgd@0.1` is not a login."""
 
 
 def content(
@@ -175,7 +175,7 @@ def _column(series: pd.Series, column: Shown) -> Any:
 
 
 def _details(frame: pd.DataFrame, hosts: tuple[str, ...]) -> dict[str, Any]:
-    """Return what an opened run shows beside its columns: the end of its traceback, versions and plugins."""
+    """Return what an opened run shows next to its columns: the end of its traceback, versions and plugins."""
     tracebacks = {str(at): public_text(text[-_TRACEBACK:], hosts) for at, text in frame["traceback"].dropna().items()}
     details: dict[str, Any] = {"tracebacks": tracebacks}
     for name in _DISTRIBUTIONS:

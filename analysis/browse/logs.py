@@ -1,4 +1,4 @@
-"""The logs of runs on the page: the end of what they wrote, of the runs that need it most."""
+"""The logs of runs on the page: the end of the output of the runs that need it most."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The page on a local address, with data that are read again while a study runs.
 
 Only this machine can connect. The address has a random token; requests without it, with another Host header or with
-another method than GET are refused. There are two answers, the page and its data: no part of a request names a file,
-and nothing of it is evaluated.
+a different method than GET are refused. There are two answers, the page and its data: no part of a request names a
+file, and none of it is evaluated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class Feed:
-    """The packed content, read again at most every `interval` seconds and only when somebody asks.
+    """The packed content, read again at most every `interval` seconds and only on a request.
 
     Parameters
     ----------

@@ -65,7 +65,9 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
         found = {name: float(test(x, rng).mean()) for name, test in tests.items()}
         rows.append((str(n), *(f"{value:.3f}" for value in found.values())))
         rates.append(Rate(f"type-I error of t, n = {n}", found["t"], repetitions, 0.05, 0.05))
-        rates.append(Rate(f"bootstrap is no interval to decide by, n = {n}", found["BCa bootstrap"], repetitions, 0.07))
+        rates.append(
+            Rate(f"bootstrap is not an interval to decide by, n = {n}", found["BCa bootstrap"], repetitions, 0.07)
+        )
         if n < 6:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
     note = (

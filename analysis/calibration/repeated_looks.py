@@ -22,7 +22,7 @@ def constants() -> Table:
         if looks in known:
             rates.append(Rate(f"constant of {looks}", value, 10**9, known[looks] - 1e-4, known[looks] + 1e-4))
     note = (
-        "Level of every single look for an error of .05 of all looks; integrated, and beside it that of a "
+        "Level of each look for an error of .05 of all looks together; integrated, and next to it from a "
         "simulation of 200 million draws (5, 8, 12) and of 3 million (5, 10, 15)."
     )
     return Table(
@@ -77,7 +77,7 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
     note = (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: of either arm, arms "
         "independent, so that of a difference is √2 times that. A verdict is false where the truth contradicts it; "
-        "each may come at most .025 of the time. Any look rejects a true null hypothesis in "
+        "each may occur in at most .025 of studies. Any look rejects a true null hypothesis in "
         f"{rejected.mean():.4f} of studies."
     )
     return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))

@@ -164,7 +164,7 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 def _note() -> str:
     return (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. The rates are as they are, without a band. "
+        "everywhere, so every verdict above or below 0 is false. These rates have no band. "
         "Columns: some look’s t interval excludes 0 (nominal .05), and some look’s robust interval; where the study"
         " ends; of the studies that end above or below 0, the shares in which the rule for collapses marks a run, "
         "in which the robust interval of the same look does not exclude 0, and either; and the share of all studies"
@@ -176,7 +176,7 @@ def _note() -> str:
         "So the headline of each says which failure rate its pairs do not exclude, and the cost to the mean: a gain "
         "smaller than that cost needs more seeds, or another reason to believe that training does not fail. Second,"
         " where differences have a long lower tail, as in the rows “lognormal” and “exponential”. The robust "
-        "reading does not help there either, because it is of a centre that is not the mean. Look at the runs seed "
+        "reading does not help there either, because it is of a center that is not the mean. Look at the runs seed "
         "by seed before you believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do "
         "little harm."
     )

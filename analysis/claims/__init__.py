@@ -257,7 +257,7 @@ def _document_of(path: Place, read: Callable[[str], bytes]) -> _Document:
     try:
         data = _content(read(path.name).decode("utf-8"))
     except FileNotFoundError:
-        reason = "No such file beside the study or in this folder"
+        reason = "No such file next to the study or in this folder"
         raise _unreadable(path, reason) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _unreadable(path, str(error)) from None

@@ -29,7 +29,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     """Return names of arms without what all that factors make have in common.
 
     ``aim[learning_rate=0.01,batch_size=32,loss=hinge]`` is ``0.01, 32`` if all have that loss. All
-    names stay as they are if none is long, if fewer than two are made by factors, or if two would look alike.
+    names stay unchanged if none is long, if fewer than two are made by factors, or if two would look alike.
     """
     made = {name: parts for name in names if (parts := _parts(name)) is not None}
     if len(made) < 2 or max(map(len, names)) <= _ROOM:

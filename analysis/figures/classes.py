@@ -14,12 +14,12 @@ from analysis.wording import number_format
 
 TITLE = "Difference per class"
 _NAMED = 24
-"""With at most this many classes every class is labelled; with more, five of them are."""
+"""With at most this many classes every class is labeled; with more, five of them are."""
 
 
 @styled
 def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
-    """Return the figure of a non-empty frame of `class_differences`: raw (grey) and shrunken (coloured), sorted."""
+    """Return the figure of a non-empty frame of `class_differences`: raw (gray) and shrunken (colored), sorted."""
     count = len(summary)
     step = 0.19 if count <= _NAMED else 3.6 / count
     figure = new_figure(1.25 + step * count)
@@ -56,8 +56,8 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     if not (summary["posterior_sd"] > 0).any():
         found = "Classes differ by no more than noise, so each is assigned the overall mean"
     return (
-        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage towards the overall "
-        f"mean (coloured; before shrinkage: grey). {found}.{_reversed(summary)}"
+        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage toward the overall "
+        f"mean (colored; before shrinkage: gray). {found}.{_reversed(summary)}"
     )
 
 

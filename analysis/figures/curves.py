@@ -29,7 +29,7 @@ _MANY = 12
 """With more arms than this, only the first two of the plan, the best and the worst are drawn in full."""
 _FIRST, _BEST, _WORST = 2, 4, 2
 _GREY = 40
-"""Up to this many other arms are grey lines; more of them are one grey band."""
+"""Up to this many other arms are gray lines; more of them are one gray band."""
 _LINES = 400
 """With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
@@ -177,7 +177,7 @@ def highlighted(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
 
 
 def _draw_others(axes: Axes, means: pd.DataFrame) -> None:
-    """Draw the means of the arms that are not drawn in full: thin grey lines, or one band of the middle 90 %."""
+    """Draw the means of the arms that are not drawn in full: thin gray lines, or one band of the middle 90 %."""
     if means["arm"].nunique() <= _GREY:
         lines = [rows[["epoch", "accuracy"]].to_numpy(dtype=float) for _, rows in means.groupby("arm", sort=False)]
         axes.add_collection(LineCollection(lines, colors=_OTHERS, linewidths=0.6, zorder=1))
@@ -274,7 +274,7 @@ def _left_grey(summary: pd.DataFrame) -> str:
     shown = highlighted(summary, arms)
     if shown == arms:
         return ""
-    look = "thin grey lines" if len(arms) - len(shown) <= _GREY else "a grey band, the middle 90 % of them"
+    look = "thin gray lines" if len(arms) - len(shown) <= _GREY else "a gray band, the middle 90 % of them"
     return (
         f" Of {len(arms)} arms, the first {_FIRST} of the plan, the {_BEST} best and the {_WORST} worst are drawn in "
         f"full; the means of the others are {look}."

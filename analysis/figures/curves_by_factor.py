@@ -53,7 +53,7 @@ def curves_by_factor(
     value: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the learning curves of each level of a factor in a panel of its own, and return the figure.
+    """Draw the learning curves of each level of a factor in its own panel, and return the figure.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def summarise(
 
     Raises
     ------
-    UsageError: an unknown column, one that is no curve, or a hue with more than six levels.
+    UsageError: an unknown column, one that is not a curve, or a hue with more than six levels.
     """
     if value not in _WORDS:
         raise UsageError(unknown_name("curve", value, _WORDS))

@@ -201,7 +201,7 @@ def _numbers(row: Mapping[Any, Any], rows: int, measure: PrimaryMeasure) -> str:
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
-    """Draw and label the vertical lines; a label too close to its neighbour moves one line up."""
+    """Draw and label the vertical lines; a label too close to its neighbor moves one line up."""
     low, high = axes.get_xlim()
     level, last = 0, low - (high - low)
     for name, place in references.items():

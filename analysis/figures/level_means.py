@@ -27,7 +27,7 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
     one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
-    is no interval.
+    is not an interval.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
 def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
 
-    An arm beside the design, such as a baseline without any of the options, would be a level of its own that no other
+    An arm next to the design, such as a baseline without any of the options, would be its own level that no other
     arm can be compared with. Several studies, and studies without factors, keep all runs; the sentence is then empty.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
@@ -75,7 +75,7 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
         return runs, ""
     named = number_format.listing(beside) if len(beside) <= _NAMED else counted(len(beside), "arm")
     verb = "is" if len(beside) == 1 else "are"
-    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} no part of the design."
+    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} not part of the design."
 
 
 def aliases(results: Results | Studies, *effects: str) -> str:
@@ -83,7 +83,7 @@ def aliases(results: Results | Studies, *effects: str) -> str:
 
     Parameters
     ----------
-    effects : factors, or two of them as ``a × b``. Columns that are no factors of the study have no aliases.
+    effects : factors, or two of them as ``a × b``. Columns that are not factors of the study have no aliases.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return ""

@@ -34,7 +34,7 @@ class Scale:
     ----------
     levels : the values if each has its own place; empty for a continuous axis.
     ticks : places with their text.
-    step : distance of neighbouring levels.
+    step : distance of neighboring levels.
     low, high : ends of a continuous axis; its logarithm's if `is_log`.
     has_none : some arms do not have the option; they stand at the bottom.
     """
@@ -72,7 +72,7 @@ def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> lis
 
     Parameters
     ----------
-    ranked_by : numbers beside `values`; words are then ordered by their mean, the smallest first. Words that are all
+    ranked_by : numbers next to `values`; words are then ordered by their mean, the smallest first. Words that are all
         numbers are ordered as such.
     """
     known = values.dropna().unique().tolist()
@@ -123,7 +123,7 @@ def name_levels(axes: Axes, ticks: Sequence[tuple[float, str]], room: int) -> No
 
 
 def is_continuous(values: pd.Series) -> bool:
-    """Return whether a factor has so many numbers that they are no levels."""
+    """Return whether a factor has so many numbers that they are not levels."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     return bool(numeric and values.nunique() > _FEW)
 
@@ -213,7 +213,7 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
 def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with the study's own name of a level in place of null, as its tables have it.
 
-    A default such as the cross-entropy is null in the configuration. Columns of numbers stay as they are.
+    A default such as the cross-entropy is null in the configuration. Columns of numbers stay unchanged.
     """
     if isinstance(results, Studies):
         return runs

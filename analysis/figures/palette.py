@@ -1,4 +1,4 @@
-"""Colour, marker and dashes of every arm: identical in all figures, distinct in greyscale and if colour-blind."""
+"""Color, marker and dashes of every arm: identical in all figures, distinct in grayscale and if colour-blind."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 INK, MUTED, GRID, PAPER = "#16181d", "#61656d", "#d9dbdf", "#fefefe"
-"""Text and axes, secondary text, rules, background. Inline SVG exchanges them for the page's colours."""
+"""Text and axes, secondary text, rules, background. Inline SVG exchanges them for the page's colors."""
 
 # Okabe and Ito (2008) without yellow, which is hard to see on white; black is the page's ink. Ordered so that
-# neighbours differ in lightness too.
+# neighbors differ in lightness too.
 _COLOURS = (INK, "#d55e00", "#56b4e9", "#009e73", "#e69f00", "#0072b2", "#cc79a7")
 _MARKERS = ("o", "D", "s", "^", "v", "P", "X", "<", ">", "p", "h", "d")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (5, 1.2, 1.2, 1.2))
@@ -17,7 +17,7 @@ _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (5, 1.2, 1.2
 
 @dataclass(frozen=True)
 class Mark:
-    """How an arm looks: hexadecimal colour, matplotlib marker, and dashes in line widths (empty: solid)."""
+    """How an arm looks: hexadecimal color, matplotlib marker, and dashes in line widths (empty: solid)."""
 
     colour: str
     marker: str

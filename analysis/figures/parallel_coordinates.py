@@ -124,7 +124,7 @@ def draw(summary: pd.DataFrame, factors: Sequence[str], measure: Measure, ax: Ax
 
 
 def _colours() -> Colormap:
-    """Return colours from pale (worst) to dark (best), which differ in lightness as well."""
+    """Return colors from pale (worst) to dark (best), which differ in lightness as well."""
     return ListedColormap(mpl.colormaps["cividis"](np.linspace(0.92, 0.0, 256)))
 
 

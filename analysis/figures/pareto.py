@@ -219,7 +219,7 @@ def _prefix(amounts: pd.Series) -> tuple[float, str]:
 
 
 def _count(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the density of arms as grey hexagons within the limits of the axes."""
+    """Draw the density of arms as gray hexagons within the limits of the axes."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     across = np.log10([left, right]) if axes.get_xscale() == "log" else (left, right)
     drawn = axes.hexbin(
@@ -254,7 +254,7 @@ def _scale(axes: Axes, amounts: pd.Series) -> None:
 
 
 def _write_numbers(axes: Axes, front: pd.DataFrame, numbers: Mapping[str, int]) -> None:
-    """Write the number of every arm beside its point; points that lie too close share one label."""
+    """Write the number of every arm next to its point; points that lie too close share one label."""
     shown = axes.transAxes.inverted().transform(
         axes.transData.transform(front[["amount", "mean"]].to_numpy(dtype=float))
     )

@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = (
 def summarise(comparison: Comparison) -> pd.DataFrame:
     """Return pairs, mean, lower, upper (pp), look, verdict after 2, 3, ... complete pairs in the order of the plan.
 
-    Intervals are at the level of the look that decides, or each at its own where looks have levels of their own; there
+    Intervals are at the level of the look that decides, or each at its own where looks have their own levels; there
     is a verdict only at looks that were planned and taken.
     """
     differences = complete(comparison.pairs)["difference"].to_numpy()
@@ -42,7 +42,7 @@ def summarise(comparison: Comparison) -> pd.DataFrame:
 
 
 def _levels(comparison: Comparison) -> dict[int, float]:
-    """Return the level by the number of pairs where looks have levels of their own; empty where they share one."""
+    """Return the level by the number of pairs where looks have their own levels; empty where they share one."""
     schedule = comparison.schedule
     if schedule is None or schedule.planned:
         return {}
@@ -104,7 +104,7 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
 
 
 def _caption_of_levels(summary: pd.DataFrame, comparison: Comparison, looks: pd.DataFrame) -> str:
-    """Return the same where looks have levels of their own, with one entry per change of the verdict."""
+    """Return the same where looks have their own levels, with one entry per change of the verdict."""
     turns = looks[looks["verdict"] != looks["verdict"].shift()]
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in turns.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"

@@ -31,7 +31,7 @@ from analysis.wording import number_format
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5
-"""Of more than 30 arms, these are drawn."""
+"""With more than 30 arms, only these are drawn."""
 _ALL = 30
 
 
@@ -168,7 +168,8 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
     text += (
         f"The pairs of the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
         f"all pairs of arms, since any of them may come first ({level} together). Bars: {level} t interval of the "
-        "paired difference, each arm alone. The mean of the first arm is biased upwards, as it is the best of many."
+        "paired difference, each arm alone. The mean of the first arm is biased upwards, because it is the best of "
+        "many."
     )
     if measure.blinded:
         text += " The test accuracy is not shown before the pairs of the verdict are settled."

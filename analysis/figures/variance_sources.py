@@ -89,7 +89,7 @@ def _marked(summary: pd.DataFrame) -> list[str]:
             f"{100 * WIDEST:.0f} of the points from 0 to 100 %; {enough_seeds()} seeds are enough for every share."
         )
     if (summary["upper"] > end).any():
-        said.append(f"Arrow: the interval goes on beyond {100 * end:.0f} %, where it is cut.")
+        said.append(f"Arrow: the interval extends beyond {100 * end:.0f} %, where it is cut.")
     return said
 
 

@@ -1,4 +1,4 @@
-"""What is said of stored rows that contradict themselves or each other."""
+"""Sentences about stored rows that contradict themselves or each other."""
 
 from __future__ import annotations
 

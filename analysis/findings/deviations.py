@@ -1,6 +1,6 @@
 """Deviations from the frozen analysis plan, which make a study, or comparisons of some arms, exploratory.
 
-Meanings are compared, not words: a role or rule that was only renamed or reworded is no deviation.
+Meanings are compared, not words: a role or rule that was only renamed or reworded is not a deviation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a cross-validation says and what it does not: folds are no independent repetitions.
+"""What a cross-validation says and what it does not: folds are not independent repetitions.
 
 The photos of one fold are training photos of all others, so results of two folds depend on each other, and no estimate
 of their variance from the folds themselves is unbiased (Bengio and Grandvalet, 2004). So seeds remain the unit of every
@@ -28,7 +28,7 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
         return f"Every arm is tested on fold {fold} of {folds} alone; the other folds may say otherwise."
     named = number_format.listing([f"{fold} of {folds}" for folds, fold in tested])
     return (
-        f"Arms are tested on different folds ({named}). Folds are no independent repetitions, because the photos of "
+        f"Arms are tested on different folds ({named}). Folds are not independent repetitions, because the photos of "
         f"one are training photos of the others: intervals are over seeds, for these photos in these folds. "
         f"A comparison of two arms is one of their networks only if both have the same fold; the effects of other "
         f"factors are taken within folds and averaged over them."

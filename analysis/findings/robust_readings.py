@@ -36,7 +36,7 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
 
-    About 0: the robust interval excludes it and that of t does not, or the other way round and the robust centre lies
+    About 0: the robust interval excludes it and that of t does not, or the other way round and the robust center lies
     outside the t interval. About the verdict: each would stop the study, with another verdict. An interval that is only
     longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as that of t. Without
     that condition, up to 41 % of studies of normal runs would have a caution.
@@ -47,7 +47,7 @@ def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     if reading.excludes_zero and not by_t:
         said = "excludes 0 and the t interval does not"
     elif by_t and not reading.excludes_zero and not found.lower <= reading.estimate <= found.upper:
-        said = "does not exclude 0, and its centre lies outside the t interval, which does"
+        said = "does not exclude 0, and its center lies outside the t interval, which does"
     elif comparison.verdict.stops and other.stops and other.kind != comparison.verdict.kind:
         said = f"would read “{other.text}”"
     else:

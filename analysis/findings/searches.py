@@ -63,7 +63,7 @@ def tried(screening: Results) -> pd.DataFrame:
     `searched` is the arm that was searched, `arm` the name under which the trial was confirmed, or its own. A trial
     that was stopped early has the status pruned and the accuracy that it had reached then. Trials that failed, could
     not be built, or repeat another are left out. For a screening without a ranking (one that is still searching) the
-    runs are returned as they are, as one search without a name.
+    runs are returned unchanged, as one search without a name.
     """
     ranking = read_ranking(screening.directory)
     if ranking is None:

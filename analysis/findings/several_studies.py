@@ -41,7 +41,7 @@ def across(*studies: Findings) -> Across:
 
     Raises
     ------
-    UsageError: fewer than two studies, or than two with a verdict of their own; one lacks a treatment or a baseline;
+    UsageError: fewer than two studies, or than two with their own verdict; one lacks a treatment or a baseline;
         two have the same setting or share runs; or they ask different questions: claim, protocol, what is studied,
         options of the treatment, measure, smallest effect or level differ.
     """
@@ -77,13 +77,13 @@ class _Named(NamedTuple):
 def _nothing_to_pool(named: Sequence[_Named], decided: int) -> str:
     said = "; ".join(f"{each.name} ({each.study}): {each.primary.verdict.text}" for each in named)
     return (
-        f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has a verdict of its own. {said}. Run "
+        f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has its own verdict. {said}. Run "
         "more seeds where pairs are missing, and read `ablate report` of the others"
     )
 
 
 def _together(decided: Sequence[_Named], left_out: tuple[LeftOut, ...]) -> Across:
-    """Return what studies with a verdict of their own say together."""
+    """Return what studies with their own verdict say together."""
     studies, primaries = [each.findings for each in decided], [each.primary for each in decided]
     levels = [each.interval.alpha for each in primaries if each.interval.bounded]
     alpha = min(levels, default=studies[0].results.plan.looks.alpha)
@@ -228,7 +228,7 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
     if sizes := _sizes(studies):
         notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
     if len({plan.procedure for plan in plans}) > 1:
-        notes.append("The studies were frozen with different procedures; each verdict is by its own.")
+        notes.append("The studies were frozen with different procedures; each verdict uses its own.")
     if any(len(plan.looks.pairs) > 1 for plan in plans):
         notes.append(
             "Studies with several looks stop when their mean is large, so means over studies are a little too far "

@@ -25,6 +25,6 @@ def standing(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-    """Return cautions and verdict of the rows as they are stored: whoever needs it proven takes the report."""
+    """Return cautions and verdict of the rows as they are stored: use the report for proven rows."""
     found = examine(results, further=False, unproven=True)
     return " ".join((*found.cautions, found.short))

@@ -333,7 +333,7 @@ class Findings:
 
     @property
     def _beside(self) -> str:
-        """What procedure 2 says beside the verdict, each sentence after a space."""
+        """What procedure 2 says next to the verdict, each sentence after a space."""
         photos = f"{self.new_photos}." if self.new_photos else ""
         rate = self.not_excluded.text if self.not_excluded is not None else ""
         return "".join(f" {said}" for said in (photos, self.failed, rate) if said)
@@ -485,7 +485,7 @@ def _measured(results: Results, arms: Collection[str] | None) -> Results:
 def _has_no_claim(results: Results) -> bool:
     """Return whether a study states what it is about and names no claim, and did so when its plan was frozen.
 
-    Plans of earlier versions state nothing: their verdicts are read as ever, also when such a study goes on.
+    Plans of earlier versions state nothing: their verdicts are read as ever, even when such a study continues.
     """
     frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")
     return results.plan.claim is None and results.plan.what is not None and frozen is not None

@@ -25,7 +25,7 @@ from analysis.wording import number_format
 from analysis.wording.study_words import factor_words
 
 _TOGETHER, _NAMED = 4, 3
-"""From so many arms on a sentence groups them by value; so many arms are named."""
+"""With at least this many arms, a sentence groups them by value and names only this many."""
 _SEED = re.compile(r'"seed": *\d+')
 _DIGITS = 10
 """Digits of a hash that a sentence shows."""

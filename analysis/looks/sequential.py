@@ -61,7 +61,7 @@ _EXACT, _KNOTS = 48, 14
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
     """Return `constant` by alpha.
 
-    Holm's procedure gives every one of many arms a level of its own. The logarithm of the constant is so smooth a
+    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is so smooth a
     function of that of alpha that a polynomial through few exact values has them all.
     """
     every = sorted(set(alphas))
@@ -172,7 +172,7 @@ def after_look(accepted: Numbers, n: int, total: int, before: float, after: floa
     root = np.sqrt(np.maximum(half**2 - square * (along**2 * odds - rest), 0.0))
     count = math.ceil(_NODES * math.sqrt(total))
     nodes, weights = _gauss(count)
-    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = centre + radius · sin: smooth up to the ends
+    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = center + radius · sin: smooth up to the ends
     y = (root * np.sin(angle) - half) / square
     inside = np.maximum(1 - y**2, 0.0)  # rounding can take y beyond ±1 where a look has a tiny level
     mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * inside ** ((total - 4) / 2)

@@ -57,12 +57,13 @@ _EXAMPLE = "write conditions such as batch_size >= 50 and placement == stage_onl
 def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
     """Return for every row of a frame whether it meets a condition: a boolean series with the frame's index.
 
-    The short form ``column=value,other`` takes everything behind the operator as it stands, commas separating
+    The short form ``column=value,other`` takes everything after the operator literally; commas separate
     alternatives.
 
     Raises
     ------
-    UsageError: the text is no condition, names an unknown column, or gives a value of another type than the column's.
+    UsageError: the text is not a condition, names an unknown column, or gives a value of a different type than the
+    column's.
     """
     short = _SHORT.fullmatch(condition)
     if short is not None and not _KEYWORD.search(condition):

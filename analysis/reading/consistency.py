@@ -31,7 +31,7 @@ from analysis.reading.frames import parsed_json
 from analysis.reading.proofs import lists_of
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Difference between clocks that is no contradiction."""
+"""Difference between clocks that is not a contradiction."""
 INFORMATIVE = 10
 """Fewest images outside the most frequent predicted class, and fewest wrong ones, of predictions that are compared."""
 _ALMOST_PERFECT = 0.99

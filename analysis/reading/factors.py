@@ -22,7 +22,7 @@ from analysis.reading import frames
 
 Kind = Literal["text", "integer", "number", "boolean"]
 _PART = object()
-"""Value of a part that is no component, such as early stopping: an arm has it or not."""
+"""Value of a part that is not a component, such as early stopping: an arm has it or not."""
 _NOT_AN_OPTION = frozenset({"seed", "model.weights.source"})
 STORED = frozenset(
     column.name
@@ -39,7 +39,7 @@ class Factor:
     Attributes
     ----------
     column : name of its column in `Results.runs` and `Results.epochs`.
-    option : key path in the configuration; for a labelled factor its name in the study.
+    option : key path in the configuration; for a labeled factor its name in the study.
     type : type of the column. Integers and other numbers together are numbers; other mixtures are text.
     values : by arm; None if the arm does not have the option.
     """
@@ -51,7 +51,7 @@ class Factor:
 
 
 def of_plan(plan: Plan) -> tuple[Factor, ...]:
-    """Return the factors of one study, in the order of the configuration, then its labelled factors."""
+    """Return the factors of one study, in the order of the configuration, then its labeled factors."""
     return of_arms({arm.name: arm for arm in plan.arms})
 
 
@@ -66,7 +66,7 @@ def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
 
 
 def attach(frame: pd.DataFrame, factors: Sequence[Factor], keys: pd.Series) -> pd.DataFrame:
-    """Return the frame with a column per factor behind its own.
+    """Return the frame with a column per factor after its own.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
 
 
 def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return all paths in the order of the configurations; what only some have stands where it stands in those."""
+    """Return all paths in the order of the configurations; options that only some have keep their position."""
     order: list[str] = []
     known: set[str] = set()
     for each in options:

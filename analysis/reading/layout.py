@@ -46,7 +46,7 @@ def layout_of_arms(arms: Sequence[Arm], study: str) -> Layout:
 
 
 def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
-    """Return whether the varied arm has a level of its own while every combination sets all factors.
+    """Return whether the varied arm has its own level while every combination sets all factors.
 
     No combination can then be compared with it, factor by factor; the first combination takes its place.
     """

@@ -100,7 +100,7 @@ class _Labels:
         self._known: dict[str | None, npt.NDArray[Any]] = {}
 
     def of(self, block: _Block) -> npt.NDArray[Any]:
-        """Return the labels of a block's images; StoreError if it has other images than are listed."""
+        """Return the labels of a block's images; StoreError if it has different images than are listed."""
         if block.fingerprint not in self._known:
             self._known |= _labels(self._images, {block.fingerprint}, self._directory)
         _refuse_other_images([block], self._known)

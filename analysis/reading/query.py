@@ -56,7 +56,7 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
 
     Raises
     ------
-    UsageError: a text that is no condition, an unknown column, or a value of the wrong type.
+    UsageError: a text that is not a condition, an unknown column, or a value of the wrong type.
     """
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def pivot(
 def sort_by(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the rows sorted by columns, stable; a minus in front of a name sorts from high to low.
 
-    UsageError for a name that is no column.
+    UsageError for a name that is not a column.
     """
     if not names:
         return frame
@@ -178,7 +178,7 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 
 def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """Raise UsageError for the first name that is no column, with the nearest one."""
+    """Raise UsageError for the first name that is not a column, with the nearest one."""
     for name in names:
         if name not in frame.columns:
             raise UsageError(unknown_name("column", name, map(str, frame.columns)))

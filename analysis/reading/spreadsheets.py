@@ -8,7 +8,7 @@ from aimlib.records.escaping import from_spreadsheet_cell, spreadsheet_cell
 
 
 def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose text, headings included, no spreadsheet executes as a formula; numbers stay as they are."""
+    """Return a frame whose text, headings included, no spreadsheet executes as a formula; numbers stay unchanged."""
     escaped = {
         name: [spreadsheet_cell(value) for value in column]
         for name, column in frame.items()

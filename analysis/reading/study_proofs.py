@@ -88,12 +88,12 @@ def _check_plans(directory: Place, known: Ledger) -> None:
         )
     if plan_differs(directory):
         raise StoreError(
-            f"{directory / STUDY_FILE}: it is none of the plans in {PLANS}/, so it was changed; {_WRITE_PLAN}"
+            f"{directory / STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed; {_WRITE_PLAN}"
         )
 
 
 def check_models(results: Results) -> None:
-    """Raise StoreError if the table of models has other sizes than the rows of its arms."""
+    """Raise StoreError if the table of models has different sizes than the rows of its arms."""
     sizes = list(_SIZES)
     try:
         models = results.models.set_index("arm")[sizes]

@@ -24,7 +24,7 @@ def many_arms(findings: Findings) -> bool:
 
 
 def shown_arms(findings: Findings) -> list[str]:
-    """Return the arms that figures with a row or a colour per arm show, in the order of the plan."""
+    """Return the arms that figures with a row or a color per arm show, in the order of the plan."""
     arms = [arm.name for arm in findings.results.plan.arms]
     if len(arms) <= _ROOM:
         return arms

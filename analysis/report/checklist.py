@@ -155,7 +155,7 @@ def _settings(findings: Findings) -> Item:
         "all options of every run."
     ]
     if findings.screening is not None:
-        text.append("Arms were chosen in a search on validation data with seeds of its own; it is in the report.")
+        text.append("Arms were chosen in a search on validation data with separate seeds; it is in the report.")
     return Item(
         "Experimental setting",
         "Are splits, hyperparameters, how they were chosen, and optimizer stated?",
@@ -191,8 +191,8 @@ def _significance(findings: Findings) -> Item:
         f"Intervals are two-sided {level} paired t intervals of the mean over seeds, not standard deviations or "
         f"standard errors. The verdict is read after {looks} pairs, which the level accounts for.",
         training_code.what_a_seed_determines(plan, runs),
-        "They assume that differences between paired seeds are normal and independent. The report has a sign-flip "
-        "test, a bootstrap and further checks beside them.",
+        "They assume that differences between paired seeds are normal and independent. The report also has a "
+        "sign-flip test, a bootstrap and further checks.",
     ]
     if primary is not None and primary.interval.n > 1:
         text.append(f"The primary comparison has {counted(primary.interval.n, 'pair')}.")

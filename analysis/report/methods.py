@@ -106,7 +106,7 @@ def _measured(findings: Findings) -> str:
     if measure.column.startswith(SCALAR):
         return (
             f"The {measure.words} is a number that {_reporter(findings.results.plan)} reports; {measure.better} is "
-            f"better. The accuracy beside it is measured on {tested}."
+            f"better. The accuracy next to it is measured on {tested}."
         )
     return f"{'Accuracy' if measure.is_accuracy else f'The {measure.words}'} is measured on {tested}."
 
@@ -273,7 +273,7 @@ _OF_MEMORY = {
 
 
 def _argument_of_memory(findings: Findings) -> str:
-    """Return which comparisons this study has of those that a gain of memory must pass, and which it lacks."""
+    """Return which comparisons this study has of those that a gain of memory must pass, and which are missing."""
     gates = findings.family.gates
     there = [_OF_MEMORY.get(gate.role, f"“{gate.question}”") for gate in gates if gate.comparison is not None]
     lacking = [_OF_MEMORY.get(gate.role, gate.role) for gate in gates if gate.comparison is None]
@@ -304,7 +304,7 @@ def _robustness(findings: Findings) -> str:
         parts[-1] += " (Shapley, 1953)."
     if findings.screening is not None:
         parts.append(
-            "Arms were chosen in a screening on validation data and seeds of its own; its expected best is the "
+            "Arms were chosen in a screening on validation data and separate seeds; its expected best is the "
             "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)
@@ -343,7 +343,7 @@ def _robust(findings: Findings) -> list[str]:
 
 
 def _collapsed(findings: Findings) -> list[str]:
-    """Return how collapsed runs are recognised and what their absence does not exclude."""
+    """Return how collapsed runs are recognized and what their absence does not exclude."""
     if not findings.robust:
         return []
     measure = findings.measure

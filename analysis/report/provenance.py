@@ -126,7 +126,7 @@ def _ledger(findings: Findings) -> tuple[str, ...]:
     """Return the head of the ledger with the number of settled runs that it stands for; nothing without a ledger."""
     head, covered = findings.results.ledger_head
     settled = int(findings.results.runs["status"].isin(SETTLED).sum())
-    return (f"{head}, which stands for {covered} of {counted(settled, 'settled run')}",) if head else ()
+    return (f"{head}, which covers {covered} of {counted(settled, 'settled run')}",) if head else ()
 
 
 def _copied(origins: pd.Series) -> tuple[str, ...]:

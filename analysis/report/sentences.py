@@ -55,7 +55,7 @@ def _compatibility(primary: Comparison) -> list[str]:
 
 
 def _seeds(primary: Comparison) -> str:
-    return ", with one seed for both arms," if primary.procedure == FIRST else ", with a seed of its own for each arm,"
+    return ", with one seed for both arms," if primary.procedure == FIRST else ", with its own seed for each arm,"
 
 
 def _outlook(primary: Comparison) -> list[str]:

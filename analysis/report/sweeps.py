@@ -1,4 +1,4 @@
-"""What the report of a sweep answers beside the verdict: which arms are best, and what each factor does."""
+"""What the report of a sweep answers besides the verdict: which arms are best, and what each factor does."""
 
 from __future__ import annotations
 

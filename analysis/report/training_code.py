@@ -63,7 +63,7 @@ def _drawn(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def _foreign_parts(runs: pd.DataFrame) -> list[str]:
-    """Return the parts of networks that another code than this package builds, by name."""
+    """Return the parts of networks that code other than this package builds, by name."""
     found: dict[str, None] = {}
     for text in runs["plugins"].dropna().unique():
         for name, distribution in parsed_json(text, {}).items():

@@ -139,7 +139,7 @@ def _loss(options: Mapping[str, Any]) -> str:
 
 
 def _scaling(options: Mapping[str, Any]) -> str:
-    known = {"standardise": "images standardised by channel", "raw": "pixel values from 0 to 255"}
+    known = {"standardise": "images standardized by channel", "raw": "pixel values from 0 to 255"}
     return known.get(str(options.get("input_scaling")), "")
 
 

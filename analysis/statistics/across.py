@@ -24,7 +24,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A study that counts nowhere, because it has no verdict of its own.
+    """A study that is not counted, because it has no verdict of its own.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Across:
-    """Several studies together: those that have a verdict of their own.
+    """Several studies together: those that have their own verdict.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Across:
     improvement : probability that a run of the treatment is better than one of the control, with its interval's ends.
     p, p_holm : of every study, over its looks; adjusted for the number of studies.
     notes : what the reader has to know.
-    left_out : studies without a verdict of their own; no other attribute counts them.
+    left_out : studies without their own verdict; no other attribute counts them.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean, for many samples at once; printed beside the t interval, but never decisive.
+"""Bootstrap intervals of a mean, for many samples at once; printed next to the t interval, but never decisive.
 
 With few pairs they are too short: see docs/calibration.md.
 """

@@ -1,4 +1,4 @@
-"""Which classes gain: mean difference per class, shrunken towards the mean of all."""
+"""Which classes gain: mean difference per class, shrunken toward the mean of all."""
 
 from __future__ import annotations
 

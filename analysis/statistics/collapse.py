@@ -1,6 +1,7 @@
 """Which runs collapsed: a rule fixed beforehand, for runs that are above chance and yet far from what their arm does.
 
-A t interval cannot tell a collapse from a large spread, and a few collapses in one arm shift its mean. The rule marks
+A t interval cannot distinguish a collapse from a large spread, and a few collapses in one arm shift its mean. The rule
+marks
 
 * a run that predicts (almost) one class only: it is at chance, whatever its accuracy;
 * a run far below its arm's other seeds. It lies at least `LEAST_DROP` × δ below their median, and that drop is more

@@ -46,7 +46,7 @@ CONTROLS = ("matched", "frozen", "permuted", "control")
 def controls(plan: Plan, role: str, treatment: str | None) -> list[Arm]:
     """Return the controls of this role of the treatment of the gates, in the order of the study.
 
-    A plain control may start from any arm but another treatment or one beside the argument, whose control it then is.
+    A plain control may start from any arm but another treatment or one outside the argument, whose control it then is.
     """
     arms = [arm for arm in plan.arms if arm.role == role]
     if role != "control":
@@ -76,7 +76,7 @@ def _gated(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair
 def fixed_streams(arm: Arm) -> dict[str, int]:
     """Return the seeds of the random streams that an arm fixes, by stream; empty if all follow the run's seed.
 
-    Such arms measure variance: their differences from other arms are no question of the study.
+    Such arms measure variance: their differences from other arms are not a question of the study.
     """
     training = arm.config.get("training")
     streams = training.get("streams") if isinstance(training, dict) else None

@@ -59,7 +59,7 @@ def ranking(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _behind(table: np.ndarray, alpha: float) -> dict[str, np.ndarray | float]:
-    """Return by how much every column stays behind the first one."""
+    """Return by how much every column is below the first one."""
     arms = table.shape[1]
     level = alpha / max(1, arms * (arms - 1) // 2)
     gaps = table[:, :1] - table if arms else table

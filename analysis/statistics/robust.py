@@ -2,7 +2,7 @@
 
 From 7 pairs it is that of the signed ranks: the Hodges-Lehmann estimate, which is the median of the Walsh averages
 (Hodges & Lehmann, 1963), and the exact interval and p-value of Wilcoxon's signed-rank test (Wilcoxon, 1945). It holds
-for differences that are symmetric about their centre, whatever their distribution. With 5 or 6 pairs that test cannot
+for differences that are symmetric about their center, whatever their distribution. With 5 or 6 pairs that test cannot
 reach the level of a look, so the mean without the smallest and the largest difference stands there, with the interval
 of Yuen (1974). With fewer pairs there is none.
 """
@@ -30,12 +30,12 @@ TRIMMED = 0.2
 
 @dataclass(frozen=True)
 class RobustReading:
-    """A centre of n differences with its two-sided interval, in their unit.
+    """A center of n differences with its two-sided interval, in their unit.
 
     Attributes
     ----------
     estimate : the Hodges-Lehmann estimate, or the trimmed mean.
-    p : two-sided p-value that the centre is 0; NaN for a trimmed mean of differences without spread.
+    p : two-sided p-value that the center is 0; NaN for a trimmed mean of differences without spread.
     alpha : 1 minus the confidence level; that of signed ranks is at least this, because their interval is exact.
     """
 
@@ -86,7 +86,7 @@ def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers
     """Return estimate, lower and upper end and p-value of the trimmed mean of every sample (Yuen, 1974).
 
     With g values left out at either end and h kept, the mean of the kept ones has the squared standard error
-    SSD_w / (h (h - 1)), where SSD_w are the squared deviations of the winsorised values, and h - 1 degrees of freedom.
+    SSD_w / (h (h - 1)), where SSD_w are the squared deviations of the winsorized values, and h - 1 degrees of freedom.
 
     Parameters
     ----------

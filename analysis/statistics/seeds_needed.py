@@ -47,7 +47,7 @@ def seeds_needed(
 ) -> SeedsNeeded | None:
     """Return how many more pairs should settle the verdict; None below two pairs, when the spread is unknown.
 
-    The mean is taken as it is and the standard deviation at the upper end of its one-sided 80 % interval,
+    The mean is taken unchanged and the standard deviation at the upper end of its one-sided 80 % interval,
     s·sqrt((n-1)/χ²(.2; n-1)); the answer is the smallest number with which the interval around that mean
     gives a stopping verdict.
 

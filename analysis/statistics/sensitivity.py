@@ -1,4 +1,4 @@
-"""Checks printed beside the t interval; none of them decides."""
+"""Checks printed next to the t interval; none of them decides."""
 
 from __future__ import annotations
 

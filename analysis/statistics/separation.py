@@ -104,7 +104,7 @@ def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
 
 
 def _corrected(ways: int, total: int, size: int, first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the probability of a separation in so many of all assignments, corrected for the divisions of the arms."""
+    """Return the probability of a separation in this many assignments, corrected for the divisions of the arms."""
     smaller, number = min(len(first), len(second)), len(first) + len(second)
     divisions = math.comb(number, smaller) // (2 if 2 * smaller == number else 1)
     return min(1.0, ways / math.comb(total, size) * divisions * (number // 2))

@@ -4,7 +4,7 @@ L and U are the ends of the interval for the mean difference in pp, δ the small
 reported gain. If the study is outside the scope of the claim there is no valid r, and the rows that need it are
 omitted.
 The rows are those of `rules_of`; r > 2δ is required. A study that states what it is about and names no claim has no
-reported gain at all, and rows of its own. Procedure 1 has one row for harm, without a margin; see `procedures`.
+reported gain at all, and its own rows. Procedure 1 has one row for harm, without a margin; see `procedures`.
 """
 
 from __future__ import annotations

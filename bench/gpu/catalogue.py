@@ -69,7 +69,7 @@ STEPS: tuple[Step, ...] = (
         3,
         "larger_share",
         "out of memory on a share of .5",
-        "of two runs on one card the one out of memory goes on with a larger share, and the other is left alone",
+        "of two runs on one card the one out of memory continues with a larger share, and the other is left alone",
         90,
         "pandas",
         "optuna",
@@ -114,7 +114,7 @@ STEPS: tuple[Step, ...] = (
         8,
         "speed",
         "images per second",
-        "what precision, memory format, batch size and step mode give, with the limit of the card beside it",
+        "what precision, memory format, batch size and step mode give, with the limit of the GPU next to it",
         110,
         "pandas",
     ),
@@ -122,7 +122,7 @@ STEPS: tuple[Step, ...] = (
         9,
         "memory",
         "memory of the device",
-        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that lives on holds at most "
+        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that continues holds at most "
         "100 MiB",
         40,
         "pandas",

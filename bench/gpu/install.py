@@ -25,7 +25,7 @@ def manifest_of(folders):
     for folder in folders:
         path = folder / "manifest.json"
         if not path.is_file():
-            raise Incomplete(f"{folder}: no manifest.json: this is no folder of a bundle")
+            raise Incomplete(f"{folder}: no manifest.json: this is not a folder of a bundle")
         found[path.read_text(encoding="utf-8")] = folder
     if len(found) > 1:
         raise Incomplete(f"{' and '.join(map(str, found.values()))} are of different bundles; bring folders of one")

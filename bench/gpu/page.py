@@ -13,7 +13,7 @@ from bench.summary import _number
 
 PAGE = harness.ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- gpu: written by `make gpu` -->\n", "<!-- gpu: end -->\n"
-NOTHING = "# GPUs: nothing of this project has run on a card yet\n"
+NOTHING = "# GPUs: none of this project has run on a card yet\n"
 
 
 def title(found: Sequence[dict[str, Any]]) -> str:

@@ -27,7 +27,7 @@ RATE, DECAY = 1e-3, 0.05
 
 
 class _Photos(Dataset[tuple[Any, int]]):
-    """Images one by one, flipped at random: arrays of uint8 for timm, standardised tensors for the others."""
+    """Images one by one, flipped at random: arrays of uint8 for timm, standardized tensors for the others."""
 
     def __init__(self, images: Images, transform: Callable[[Any], Any]) -> None:
         self.images, self.transform = images, transform

@@ -43,7 +43,7 @@ def farm() -> Iterator[Farm]:
 
 @pytest.fixture
 def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return a function that starts ``python -m ablations.commands.app`` with arguments, in a process of its own."""
+    """Return a function that starts ``python -m ablations.commands.app`` with arguments, in its own process."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:

@@ -23,7 +23,7 @@ from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 from aimlib.registry import datasets
 
 Curve = Callable[[str, int, int], float]
-"""Validation accuracy of a run (its id) after an epoch, of so many."""
+"""Validation accuracy of a run (its id) after an epoch, of this many."""
 
 
 class Killed(BaseException):

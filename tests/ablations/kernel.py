@@ -1,4 +1,4 @@
-"""The kernel of a notebook, in a process of its own, and what a cell shows."""
+"""The kernel of a notebook, in its own process, and what a cell shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_S = 200.0
 
 @dataclass
 class Shown:
-    """What a cell shows.
+    """The output of a cell.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """A simulated GPU: torch's Python code runs unchanged, and its C functions are replaced.
 
-Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is told a CUDA device take the CPU.
+Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is given a CUDA device take the CPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PretendedCuda:
     free, total, reserved : bytes; reserved is what torch's allocator of this process holds.
     refusals : how often that allocator has refused memory.
     error : what every function that needs the context raises; None while the context is intact.
-    on_empty : called when the allocator is told to give back what it keeps.
+    on_empty : called when the allocator is told to release what it keeps.
     """
 
     def __init__(self) -> None:

@@ -168,7 +168,7 @@ def _division(shown: Progress) -> float:
 
 
 class WatchedStore(ResultStore):
-    """A study directory with a plan, and with the states of sessions beside it.
+    """A study directory with a plan, and with the states of sessions next to it.
 
     They are stored as by `ResultStore.write_live`, whatever store the package has.
     """

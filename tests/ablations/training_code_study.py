@@ -1,4 +1,4 @@
-"""A tiny study whose runs are trained by a function of its own, with a helper in a second file."""
+"""A tiny study whose runs are trained by its own function, with a helper in a second file."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Errors:
 
 @contextmanager
 def errors(where: str, when: When) -> Iterator[list[int]]:
-    """Compute some steps of this process wrongly; yield their numbers, as they come."""
+    """Compute some steps of this process wrongly; yield their numbers as they occur."""
     made = Errors(where, when)
     hooks = [register_module_forward_hook(made.forward), register_optimizer_step_post_hook(made.stepped)]
     try:

@@ -150,7 +150,7 @@ def test_no_value_is_converted_silently(path: str, value: Any, message: str) -> 
     assert found[0].startswith(message)
 
 
-def test_a_whole_number_may_stand_for_a_real_one() -> None:
+def test_an_integer_is_accepted_as_a_float() -> None:
     config = run_config(training__validation_fraction=0)
     assert config.training.validation_fraction == 0.0
     assert isinstance(config.training.validation_fraction, float)
@@ -161,15 +161,15 @@ def test_a_whole_number_may_stand_for_a_real_one() -> None:
     [
         (
             {"model__placement": "every_layer"},
-            "model: placement without effect: this model has no memory; give memory: ",
+            "model: placement: no effect, because this model has no memory; give memory: ",
         ),
-        ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init without effect"),
-        ({"model__update_after": "block"}, "model: update_after without effect"),
-        ({"model__control": "frozen_memory"}, "model: control without effect"),
+        ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init: no effect"),
+        ({"model__update_after": "block"}, "model: update_after: no effect"),
+        ({"model__control": "frozen_memory"}, "model: control: no effect"),
         ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
         (
             {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "block"},
-            "model: update_after without effect: give update: attention",
+            "model: update_after has no effect: give update: attention",
         ),
         (
             {"training__selection": "best_validation"},
@@ -189,13 +189,13 @@ def test_options_without_effect_are_refused(changes: dict[str, Any], message: st
     assert found[0].startswith(message)
 
 
-def test_validation_fraction_may_be_zero_where_nothing_looks() -> None:
+def test_validation_fraction_may_be_zero_if_no_option_needs_validation() -> None:
     config = run_config(training__validation_fraction=0.0, training__schedule="cosine", training__selection="best_test")
     assert config.training.validation_fraction == 0
 
 
 @pytest.mark.parametrize("value", [None, "none", {"name": "none"}])
-def test_none_is_no_component(value: Any) -> None:
+def test_none_means_no_component(value: Any) -> None:
     assert run_config(model__memory=value, training__schedule=value) == run_config()
 
 
@@ -221,7 +221,7 @@ def test_configurations_are_frozen() -> None:
     assert hash(config) == hash(run_config(**FULL))
 
 
-def test_placement_none_is_the_baseline() -> None:
+def test_placement_none_gives_the_baseline() -> None:
     """A factor over placements can then name it, although the varied arm has a memory."""
     baseline = run_config(model={"backbone": "mlp"})
     options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}

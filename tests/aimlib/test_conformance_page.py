@@ -1,4 +1,4 @@
-"""The page on plugins names every conformance class beside its family, and says what enforces `source`."""
+"""The page on plugins names every conformance class next to its family, and says what enforces `source`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="u
 ROWS = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \| .{20,} \|$", PAGE, re.M))
 
 
-def test_the_table_has_every_conformance_class_beside_its_family() -> None:
+def test_the_table_lists_every_conformance_class_with_its_family() -> None:
     classes = {name: getattr(aimlib.testing, name) for name in aimlib.testing.__all__}
     assert {family: name for name, cls in classes.items() for family in [cls.registry.family]} == ROWS
 
 
-def test_the_families_without_one_are_named() -> None:
+def test_families_without_a_conformance_class_are_named() -> None:
     (sentence,) = re.findall(r"^There is none for (.*), nor for", PAGE, re.M)
     assert set(re.findall(r"`(\w+)`", sentence)) == {family.family for family in FAMILIES} - set(ROWS)
 
@@ -48,7 +48,7 @@ def test_a_plugin_without_source_can_be_registered_but_fails_its_conformance_tes
     Tests().test_source_says_where_the_idea_is_from()
 
 
-def test_every_built_in_plugin_of_these_families_says_where_its_idea_is_from() -> None:
+def test_every_built_in_plugin_of_these_families_states_its_source() -> None:
     lacking = [
         f"{family.family}.{info.name}"
         for family in FAMILIES

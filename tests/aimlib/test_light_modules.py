@@ -41,7 +41,7 @@ def test_light_modules_import_no_torch() -> None:
     assert first_that_imports_torch(*LIGHT) == ""
 
 
-def test_the_check_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_of_light_modules_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch is a stand-in here, as loading the real one takes seconds."""
     (tmp_path / "torch.py").touch()
     (tmp_path / "heavy.py").write_text("import torch\n")

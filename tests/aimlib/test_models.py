@@ -34,7 +34,7 @@ def test_update_blocks_have_the_parameters_of_the_claim(channels: int, side: int
     assert update.read.in_channels == 50_176 // side**2
 
 
-def test_resnet50_is_torchvisions() -> None:
+def test_resnet50_equals_torchvisions() -> None:
     summary = summarize(model(backbone="resnet50"), DOGS, batch_size=2)
     with torch.device("meta"):
         original = torchvision.models.resnet50(num_classes=120)
@@ -44,7 +44,7 @@ def test_resnet50_is_torchvisions() -> None:
     assert summary.multiply_adds == pytest.approx(4.09e9, rel=0.01)
 
 
-def test_vgg16_bn_is_torchvisions() -> None:
+def test_vgg16_bn_equals_torchvisions() -> None:
     with torch.device("meta"):
         original = torchvision.models.vgg16_bn(num_classes=120)
     ours = skeleton(model(backbone="vgg16_bn"), DOGS)
@@ -56,7 +56,7 @@ def test_vgg16_bn_is_torchvisions() -> None:
 
 
 @pytest.mark.parametrize(("entering", "stride"), [(16, 1), (16, 2), (12, 1)])
-def test_bottleneck_is_torchvisions_layer_for_layer(entering: int, stride: int) -> None:
+def test_the_bottleneck_equals_torchvisions_layer_by_layer(entering: int, stride: int) -> None:
     ours = Bottleneck(entering, 4, stride)
     shortcut = None
     if ours.downsample is not None:
@@ -121,7 +121,7 @@ def test_frozen_parameters_count_but_are_not_trained() -> None:
     assert free.attachment.updates == ("layer1.0", "layer2.0")
 
 
-def test_activations_leave_parameters_out() -> None:
+def test_activations_do_not_include_parameters() -> None:
     wide = summarize(model(backbone={"name": "mlp", "widths": [4096]}), SHAPE, batch_size=1)
     # Kept for the backward pass: the image, the hidden layer after ReLU (twice at most).
     assert (64 + 4096) * 4 <= wide.activation_bytes <= (64 + 2 * 4096) * 4
@@ -143,7 +143,7 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_skeleton_draws_no_initial_values_but_those_that_are_read() -> None:
+def test_a_skeleton_draws_only_the_initial_values_that_are_read() -> None:
     drawn: list[torch.Tensor] = []
     with restored_registries():
 
@@ -192,7 +192,7 @@ def test_parts_that_do_not_fit_are_refused_on_the_meta_device() -> None:
 
 
 @pytest.mark.parametrize("update", [None, *sorted(updates.names())])
-def test_multiply_adds_are_those_that_torch_counts(update: str | None) -> None:
+def test_multiply_adds_equal_those_that_torch_counts(update: str | None) -> None:
     config = model(**{**AIM, "update": update, "placement": "every_layer"})
     network = skeleton(config, SHAPE).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

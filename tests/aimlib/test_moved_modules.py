@@ -27,7 +27,7 @@ def python(code: str, *options: str, path: Path | None = None) -> subprocess.Com
     )
 
 
-def test_every_old_name_gives_the_module_itself_and_alone_warns_where_it_is_imported() -> None:
+def test_only_an_old_name_warns_and_it_gives_the_module_itself() -> None:
     """New names cause no warning, not even in modules that an import loads."""
     code = """
 import importlib, json, sys, warnings
@@ -72,7 +72,7 @@ def test_an_old_name_is_found_whichever_package_is_imported_first(statement: str
     assert "DeprecationWarning" in done.stderr
 
 
-def test_a_name_that_never_was_is_not_found() -> None:
+def test_a_name_that_never_existed_is_not_found() -> None:
     done = python("import aimlib.attachments")
     assert "ModuleNotFoundError: No module named 'aimlib.attachments'" in done.stderr
 
@@ -156,7 +156,7 @@ def test_a_class_with_a_new_name_is_found_under_its_old_one_with_a_warning() -> 
         _ = checkpoint_manager.Keepers
 
 
-def test_the_parts_of_a_record_are_there_by_their_earlier_names_with_a_warning() -> None:
+def test_the_parts_of_a_record_keep_their_earlier_names_with_a_warning() -> None:
     record = records.RunRecord({"seed": 1}, [], np.zeros((0, 0), dtype=np.uint8))
     with pytest.warns(FutureWarning, match=r"RunRecord\.trial is now RunRecord\.run"):
         assert record.trial is record.run

@@ -55,7 +55,7 @@ def test_places_are_paths_or_urls(tmp_path: Path) -> None:
         (Path("s3://bucket/study"), r"a URL has two slashes; give it as text"),
     ],
 )
-def test_urls_that_are_refused(url: str | Path, message: str) -> None:
+def test_bad_urls_are_refused(url: str | Path, message: str) -> None:
     with pytest.raises(StoreError, match=message) as caught:
         place(url)
     assert "SECRET" not in str(caught.value)
@@ -67,7 +67,7 @@ def test_names_cannot_leave_their_folder() -> None:
             place("s3://bucket/a") / odd
 
 
-def test_an_object_comes_and_goes(any_remote: str) -> None:
+def test_an_object_is_written_read_and_deleted(any_remote: str) -> None:
     there = place(any_remote) / "a"
     assert object_store.head(there) is None
     assert not there.exists()
@@ -92,7 +92,7 @@ def test_an_object_comes_and_goes(any_remote: str) -> None:
     assert for_arrow(there).read() == b""
 
 
-def test_long_listings_are_whole(any_remote: str, monkeypatch) -> None:
+def test_long_listings_are_complete(any_remote: str, monkeypatch) -> None:
     folder = place(any_remote)
     for number in range(7):
         object_store.put(folder / f"{number}", b"")
@@ -114,7 +114,7 @@ def test_long_listings_are_whole(any_remote: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("condition", ["create", "match"])
-def test_of_many_conditional_puts_one_succeeds(any_remote: str, condition: str) -> None:
+def test_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
     """This test uses threads, `test_contract` processes. Contents differ, because an ETag depends on the content."""
     there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
@@ -143,7 +143,7 @@ def test_of_many_conditional_puts_one_succeeds(any_remote: str, condition: str) 
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_whose_answer_was_lost_counts(any_remote: str, monkeypatch, arrived: bool) -> None:
+def test_a_put_counts_although_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
     """The client repeats a request without a response; the second is refused, as the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
@@ -275,7 +275,7 @@ def test_errors_of_azure_say_what_to_do_and_no_secrets(azure_container: str) -> 
         ),
     ],
 )
-def test_a_server_that_nobody_answers_at_is_an_outage(url: str, variable: str, value: str, monkeypatch) -> None:
+def test_an_unreachable_server_is_an_outage(url: str, variable: str, value: str, monkeypatch) -> None:
     from ablations.store.outages import kind_of
 
     pytest.importorskip("google.auth" if url.startswith("gs") else "azure.storage.blob")
@@ -315,7 +315,7 @@ def test_a_missing_extra_is_named(scheme: str, module: str, package: str) -> Non
     assert f"pip install 'aim-ablations[{scheme}]'" in message
 
 
-def test_a_forked_child_has_a_client_of_its_own(any_remote: str) -> None:
+def test_a_forked_child_has_its_own_client(any_remote: str) -> None:
     there = place(any_remote) / "a"
     object_store.put(there, b"one")
     child = os.fork()

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "examples" / "plugin_package"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Install the package into a folder of its own; return an environment in which Python finds it."""
+    """Install the package into its own folder; return an environment in which Python finds it."""
     folder = tmp_path_factory.mktemp("package")
     copied = folder / "source"
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))

@@ -43,7 +43,7 @@ def test_duplicate_names_both_modules(shop: Registry) -> None:
     assert shop.get("corner").__name__ == "One"
 
 
-def test_reloading_the_same_class_is_no_conflict(shop: Registry) -> None:
+def test_reloading_the_same_class_is_not_a_conflict(shop: Registry) -> None:
     shop.register("corner")(named("One", "first.module"))
     again = named("One", "first.module")
     assert shop.register("corner")(again) is shop.get("corner") is again
@@ -97,7 +97,7 @@ def test_name_of_a_built_in_is_taken_before_it_is_imported() -> None:
     assert owner == "aimlib.placements._every_layer"
 
 
-def test_class_without_a_method_of_its_family(shop: Registry) -> None:
+def test_a_class_without_a_required_method_is_refused(shop: Registry) -> None:
     with pytest.raises(PluginError, match=r"shop 'empty' \(.*Empty\) lacks sell"):
         shop.register("empty")(type("Empty", (), {}))
     assert shop.names() == []
@@ -109,7 +109,7 @@ def test_search_space_must_name_options(shop: Registry) -> None:
 
     good = named("Good", "m", Config=Config, search_space={"size": Integer(1, 4)})
     assert shop.register("good")(good) is good
-    with pytest.raises(PluginError, match="search_space names no option of Config: colour, sice"):
+    with pytest.raises(PluginError, match="search_space names no option of Config: color, sice"):
         shop.register("bad")(
             named(
                 "Bad",
@@ -125,7 +125,7 @@ def test_config_must_be_a_component_config(shop: Registry) -> None:
         shop.register("odd")(named("Odd", "m", Config=dict))
 
 
-def test_plugin_without_config_gets_its_own(shop: Registry) -> None:
+def test_a_plugin_without_config_gets_its_own_class(shop: Registry) -> None:
     one, two = shop.register("one")(named("One", "m")), shop.register("two", version=3)(named("Two", "m"))
     assert one.Config is not two.Config
     assert (one.Config().name, one.Config.version) == ("one", 1)
@@ -146,7 +146,7 @@ def test_plugins_that_share_a_config_class_keep_their_own_names(shop: Registry) 
     assert ComponentConfig.component == ""
 
 
-def test_subclass_of_a_plugin_is_a_plugin_of_its_own(shop: Registry) -> None:
+def test_a_subclass_of_a_plugin_is_a_separate_plugin(shop: Registry) -> None:
     class Config(ComponentConfig):
         size: int = 1
 
@@ -178,12 +178,12 @@ def test_parse_takes_names_mappings_and_configurations(shop: Registry) -> None:
         (lambda: Categorical((1, 1)), "two different choices"),
     ],
 )
-def test_search_dimensions_that_span_nothing(make: Any, message: str) -> None:
+def test_empty_search_dimensions_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_search_spaces_of_the_built_ins_lie_within_their_options() -> None:
+def test_search_spaces_of_the_built_ins_are_within_their_options() -> None:
     checked = 0
     for family in FAMILIES:
         for info in family.plugins():

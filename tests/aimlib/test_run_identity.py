@@ -35,13 +35,13 @@ def with_placement(version: int, options: dict[str, Any] | None = None, **fields
         return run_config(model={**AIM, "placement": {"name": "own", **(options or {})}}).run_id(FINGERPRINT)
 
 
-def test_ids_are_what_they_always_were() -> None:
+def test_ids_never_change() -> None:
     # Pinned: a changed id orphans every stored result. Raise a version or the schema where it must change.
     assert run_config().run_id(FINGERPRINT) == GOLDEN[0]
     assert run_config(model=AIM, training__schedule="plateau", seed=7).run_id(FINGERPRINT) == GOLDEN[1]
 
 
-def test_a_new_option_with_a_default_leaves_ids_as_they_were() -> None:
+def test_a_new_option_with_a_default_does_not_change_ids() -> None:
     before = with_placement(1, {"size": 3}, size=2)
     assert with_placement(1, {"size": 3}, size=2, colour=5) == before
     assert with_placement(1, {"size": 3, "colour": 5}, size=2, colour=5) == before
@@ -69,7 +69,7 @@ def test_data_and_the_frozen_number_change_the_id(monkeypatch: pytest.MonkeyPatc
     assert run_config().run_id(FINGERPRINT) != before
 
 
-def test_where_the_data_lies_does_not_change_the_id() -> None:
+def test_the_location_of_the_data_does_not_change_the_id() -> None:
     here = run_config(data={"name": "stanford_dogs", "size": 32, "root": "/here", "cache": "/one"})
     there = run_config(data={"name": "stanford_dogs", "size": 32, "root": "/there"})
     other = run_config(data={"name": "stanford_dogs", "size": 33, "root": "/here", "cache": "/one"})
@@ -125,7 +125,7 @@ changes = st.fixed_dictionaries(
 
 @quick
 @given(changes, changes)
-def test_ids_are_equal_exactly_where_configurations_are(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_ids_are_equal_exactly_if_configurations_are(one: dict[str, Any], two: dict[str, Any]) -> None:
     first, second = run_config(**one), run_config(**two)
     assert (first.run_id(FINGERPRINT) == second.run_id(FINGERPRINT)) == (first == second)
     again = RunConfig.parse(json.loads(json.dumps(first.model_dump(mode="json"))))

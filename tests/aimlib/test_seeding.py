@@ -22,14 +22,14 @@ GOLDEN_UNIFORMS = [
 ]
 
 
-def test_seeds_are_what_they_always_were() -> None:
+def test_seeds_never_change() -> None:
     # Pinned: stored results were computed with these.
     assert seed_for(0, "init") == GOLDEN[0]
     assert seed_for(7, "augment", 3, 41) == GOLDEN[1]
     assert seed_for(2**31 - 1, "init", "layer1.0.conv1.weight") == GOLDEN[2]
 
 
-def test_uniforms_are_what_they_always_were() -> None:
+def test_uniform_draws_never_change() -> None:
     drawn = uniforms(np.array([0, 1, 2**63 - 1], dtype=np.uint64), 2)
     assert drawn.tolist() == GOLDEN_UNIFORMS
 
@@ -44,7 +44,7 @@ def test_other_types_are_refused(part: object) -> None:
 
 @quick
 @given(names, names)
-def test_streams_differ_exactly_where_names_differ(one: list[str | int], two: list[str | int]) -> None:
+def test_streams_differ_exactly_if_names_differ(one: list[str | int], two: list[str | int]) -> None:
     separator = "\x1f"
     if any(isinstance(part, str) and separator in part for part in one + two):
         return
@@ -60,7 +60,7 @@ def test_text_and_number_are_different_names_and_numpy_integers_are_numbers() ->
 
 @quick
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=20), st.integers(1, 9), st.randoms())
-def test_a_row_depends_on_its_own_seed_alone(seeds: list[int], draws: int, random: object) -> None:
+def test_a_row_depends_only_on_its_own_seed(seeds: list[int], draws: int, random: object) -> None:
     order = np.random.default_rng(len(seeds)).permutation(len(seeds))
     array = np.array(seeds, dtype=np.uint64)
     together = uniforms(array, draws)
@@ -82,7 +82,7 @@ def test_draws_are_about_uniform_and_uncorrelated() -> None:
     assert len(np.unique(drawn)) == drawn.size
 
 
-def test_the_separator_of_names_is_no_part_of_a_name() -> None:
+def test_the_separator_of_names_is_refused_in_a_name() -> None:
     with pytest.raises(ValueError, match="separator"):
         seed_for(0, "a\x1fb")
 

@@ -44,13 +44,13 @@ def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int,
     return shapes, sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
 
 
-def test_shapes_and_kept_bytes_are_those_of_a_usual_pass() -> None:
+def test_shapes_and_kept_bytes_equal_those_of_a_normal_pass() -> None:
     network = convolutions().to("meta")
     x = torch.zeros(2, 3, 16, 16, device="meta")
     assert kept(network, x, quick=True) == kept(network, x, quick=False)
 
 
-def test_numbers_are_computed_as_ever_and_the_network_is_left_as_it_was() -> None:
+def test_the_numbers_and_the_network_are_unchanged() -> None:
     torch.manual_seed(0)
     network, x = convolutions(), torch.randn(2, 3, 16, 16)
     with quick_batch_norm(network):

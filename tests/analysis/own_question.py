@@ -1,4 +1,4 @@
-"""A synthetic study of something that is no memory, with controls of its own."""
+"""A synthetic study of something that is not memory, with its own controls."""
 
 from __future__ import annotations
 

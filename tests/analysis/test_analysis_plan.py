@@ -57,19 +57,19 @@ def test_runs_before_the_freeze_are_exploratory(make_study):
         ("seeds", [1, 2, 3, 4, 5], "the seeds do not begin with the frozen ones"),
     ],
 )
-def test_what_decides_must_stay(make_study, key, value, said):
+def test_deciding_parts_of_the_plan_must_not_change(make_study, key, value, said):
     directory = make_study()
     rewrite(directory, lambda document: document.update({key: value}))
     assert any(said in caution for caution in compose(examine(directory)).cautions if caution.startswith("Exploratory"))
 
 
-def test_seeds_may_be_added_behind_the_frozen_ones(make_study):
+def test_seeds_may_be_added_after_the_frozen_ones(make_study):
     directory = make_study(seeds=6)
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     assert examine(directory).deviations == ()
 
 
-def test_an_arm_that_came_later_makes_its_own_comparisons_exploratory_alone(make_study):
+def test_an_arm_added_later_makes_only_its_own_comparisons_exploratory(make_study):
     directory = make_study([*ARMS, FakeArm("late", "aim", 0.16)])
     freeze(directory, BEFORE, without="late")
     findings = examine(directory)
@@ -107,7 +107,7 @@ def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, sai
         examine(directory)
 
 
-def test_arms_cannot_change_places_to_make_another_the_primary_one(make_study):
+def test_reordering_arms_does_not_change_the_primary_comparison(make_study):
     arms = [ARMS[0], FakeArm("first", "aim", 0.15), FakeArm("second", "aim", 0.2)]
     directory = make_study(arms)
     assert examine(directory).primary.treatment == "first"
@@ -141,14 +141,14 @@ def test_seeds_that_are_added_are_the_next_ones(make_study):
     assert "the added seeds, 4, 17, are not the next ones" in examine(directory).headline
 
 
-def test_many_frozen_seeds_are_cut_without_a_row_of_dots(make_study):
+def test_a_long_list_of_frozen_seeds_is_shortened(make_study):
     directory = make_study(seeds=12)
     rewrite(directory, lambda d: d["seeds"].reverse())
     said = "the seeds do not begin with the frozen ones, 0, 1, 2, 3, 4, 5, 6, 7 and 4 more."
     assert f"Exploratory: {said}" in compose(examine(directory)).cautions
 
 
-def test_a_control_that_came_later_is_exploratory_and_leaves_the_rest_confirmatory(make_study):
+def test_a_control_added_later_is_exploratory_and_the_others_stay_confirmatory(make_study):
     directory = make_study()
     freeze(directory, BEFORE, without="frozen")
     found = examine(directory)

@@ -18,13 +18,13 @@ def results(make_study):
     return analysis.load(make_study(seeds=5))
 
 
-def test_the_runs_are_there_by_their_earlier_name_with_a_warning(results):
+def test_runs_keep_their_earlier_name_with_a_warning(results):
     with pytest.warns(FutureWarning, match=r"results\.trials is now results\.runs") as caught:
         assert results.trials is results.runs
     assert caught[0].filename == __file__
 
 
-def test_the_runs_of_many_studies_are_there_by_their_earlier_name_with_a_warning(results):
+def test_runs_of_many_studies_keep_their_earlier_name_with_a_warning(results):
     studies = analysis.load([results.directory])
     with pytest.warns(FutureWarning, match=r"studies\.trials is now studies\.runs"):
         assert studies.trials is studies.runs
@@ -74,7 +74,7 @@ def test_a_condition_may_name_the_role_by_either_word(results, word):
     assert set(analysis.select(results.runs, [f"arm={word}"])["arm"]) == ({"aim"} if word == "aim" else set())
 
 
-def test_an_arm_that_is_made_with_the_earlier_role_has_the_present_one():
+def test_an_arm_created_with_the_earlier_role_has_the_present_one():
     assert analysis.Arm("x", "aim", None, {}) == analysis.Arm("x", "treatment", None, {})
 
 

@@ -107,7 +107,7 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
 
 
-def test_a_lost_pair_of_the_first_look_withholds_instead_of_counting_on(make_study):
+def test_a_lost_pair_of_the_first_look_withholds_the_verdict(make_study):
     findings = examine(make_study(WIN, seeds=6, looks=[5], status={("aim", 1): "failed"}))
     assert "withheld (unbalanced: 1 of 5 pairs incomplete)" in findings.headline
     assert any(caution.startswith("1 complete pair beyond the last look is shown") for caution in cautions(findings))
@@ -148,7 +148,7 @@ def test_a_claim_file_that_is_changed_after_the_freeze_is_exploratory(make_study
     assert "the reported gain that decides" in examine(directory).headline
 
 
-def test_a_claim_that_accepts_more_studies_leaves_a_frozen_one_as_it_was(make_study, tmp_path):
+def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_one(make_study, tmp_path):
     path = tmp_path / "claim.yaml"
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120]), encoding="utf-8")
     directory = make_study(WIN, claim=str(path))
@@ -185,7 +185,7 @@ def test_a_plan_frozen_before_its_scope_was_part_of_it_is_still_confirmatory(mak
     assert examine(directory).deviations == ()
 
 
-def test_arms_that_are_treated_unlike_are_named(make_study):
+def test_arms_that_are_treated_differently_are_named(make_study):
     directory = make_study(WIN)
     assert not any("Arms differ" in caution for caution in cautions(examine(directory)))
 
@@ -202,7 +202,7 @@ def test_arms_that_are_treated_unlike_are_named(make_study):
     assert any("in the commit that computed them, so in more than their configuration" in c for c in said)
 
 
-def test_seeds_that_do_nothing_are_noticed(make_study):
+def test_seeds_without_effect_are_noticed(make_study):
     directory = make_study(WIN)
 
     def change(row):
@@ -238,7 +238,7 @@ def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
     assert "proxy" not in both.verdicts[0]
 
 
-def test_seeds_that_cannot_be_are_refused_with_the_file(make_study):
+def test_invalid_seeds_are_refused_with_the_file(make_study):
     directory = make_study(WIN, seeds=2)
     edit_plan(directory, seeds=[0, 0, 1])
     with pytest.raises(StoreError, match="a seed is listed twice"):
@@ -250,7 +250,7 @@ def test_seeds_that_cannot_be_are_refused_with_the_file(make_study):
         analysis.load(directory)
 
 
-def test_names_in_a_script_that_the_font_lacks_stay_apart():
+def test_names_in_a_script_that_the_font_lacks_stay_distinct():
     found = labels(["記憶", "対照", "плюс β"])
     assert len(set(found.values())) == 3
     assert found["記憶"].startswith("1: ")
@@ -283,7 +283,7 @@ def test_the_order_of_arms_changes_no_number(make_study):
     assert one.causal == other.causal
 
 
-def test_all_at_chance_gives_no_verdict(make_study):
+def test_arms_at_chance_give_no_verdict(make_study):
     status = {(arm.name, seed): "chance" for arm in WIN for seed in range(6)}
     findings = examine(make_study(WIN, status=status))
     assert "withheld (the baseline trained in only 0 of 6 seeds" in findings.headline
@@ -338,7 +338,7 @@ def test_runs_of_different_length_average_different_numbers_of_epochs(make_study
     assert findings.primary.checks["check"][3] == "mean of the last 5 epochs, 3 where a run has fewer"
 
 
-def test_methods_say_which_images_validate_without_a_false_word_on_seeds(make_study):
+def test_methods_describe_validation_images_correctly(make_study):
     def said(own, held_out=1200):
         directory = make_study(WIN, seeds=5)
         document = json.loads((directory / "study.json").read_text())
@@ -397,7 +397,7 @@ def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
     assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
     other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
     assert sentence([other, fold]).startswith(
-        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are no ind"
+        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are not ind"
     )
     for own in ("train", ["train"], {"folds": 3}, {"folds": "many", "fold": 0}, {"test_fraction": 0.2}, None):
         assert sentence([{"data": {"name": "mine", "split": own}}, {"data": None}, {}]) is None

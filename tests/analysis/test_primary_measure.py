@@ -33,7 +33,7 @@ def by_hand(findings: analysis.Findings, column: str) -> pd.DataFrame:
     return findings.results.runs.pivot(index="seed", columns="arm", values=column)
 
 
-def test_a_lower_loss_is_a_gain_on_the_scale_of_the_loss(make_study) -> None:
+def test_a_lower_loss_is_a_gain_in_units_of_the_loss(make_study) -> None:
     findings = examine(make_study(arms(), seeds=6, **OWN, **LOSS))
     primary, losses = findings.primary, by_hand(findings, "test_loss")
     expected = stats.ttest_rel(losses["plain"], losses["gated"])
@@ -59,7 +59,7 @@ def test_a_higher_loss_is_harmful(make_study) -> None:
 
 
 @pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy"])
-def test_metrics_of_the_predictions_are_those_of_scikit_learn(make_study, name: str) -> None:
+def test_metrics_of_the_predictions_equal_those_of_scikit_learn(make_study, name: str) -> None:
     findings = examine(make_study(arms(), seeds=5, **{**OWN, "images": 300}, measure=name, delta=1.0))
     predicted = analysis.load(findings.results.directory).predictions
     score = {
@@ -108,7 +108,7 @@ def test_a_scalar_that_runs_report_can_decide(make_study) -> None:
     assert "bits lower than that of plain" in findings.headline
 
 
-def test_a_scalar_that_no_run_reports_is_named_with_those_that_there_are(make_study) -> None:
+def test_a_scalar_that_no_run_reports_is_named_with_the_available_ones(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1)
     assert examine(directory).headline.startswith("No verdict: no run has the measure of this study, perplexity.")
     others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
@@ -215,7 +215,7 @@ def test_diverged_runs_count_with_their_loss_and_missing_pairs_withhold(make_stu
         {"delta": 0},
     ],
 )
-def test_words_and_numbers_that_no_study_could_state_are_refused(make_study, changes) -> None:
+def test_invalid_words_and_numbers_are_refused(make_study, changes) -> None:
     path = make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
     with pytest.raises(StoreError, match=r"not printable text|delta must be a positive number|measure must be one of"):

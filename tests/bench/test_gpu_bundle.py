@@ -56,7 +56,7 @@ def install(folders, target, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=target.parent)
 
 
-def test_folders_hold_to_the_limit_and_pieces_join_to_the_same_bytes(packed):
+def test_folders_respect_the_limit_and_pieces_join_to_the_same_bytes(packed):
     files, folders = packed
     assert len(folders) > 2
     manifest = json.loads((folders[0] / "manifest.json").read_text())
@@ -69,7 +69,7 @@ def test_folders_hold_to_the_limit_and_pieces_join_to_the_same_bytes(packed):
         assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_what_fits_into_a_folder_is_not_spread_over_two(packed):
+def test_a_bundle_that_fits_into_a_folder_is_not_split(packed):
     _, folders = packed
     for file in json.loads((folders[0] / "manifest.json").read_text())["files"]:
         if file["bytes"] <= 200_000 - 64 * 1024:
@@ -145,10 +145,10 @@ def test_a_wheel_loses_what_no_python_program_reads_and_still_installs(tmp_path)
     assert "ray/core.py" in record
     other = wheel(tmp_path, name="plain")
     content = other.read_bytes()
-    assert bundle.slim(other).read_bytes() == content, "a wheel without such parts is left as it is"
+    assert bundle.slim(other).read_bytes() == content, "a wheel without such parts is left unchanged"
 
 
-def test_needs_are_those_of_the_node(tmp_path):
+def test_requirements_are_evaluated_for_the_node(tmp_path):
     lines = [
         "always>=1",
         'windows; sys_platform == "win32"',
@@ -160,13 +160,13 @@ def test_needs_are_those_of_the_node(tmp_path):
     assert [each.name for each in bundle._needs(path, "tune", "3.12")] == ["always", "tuner"]
 
 
-def test_names_are_compared_as_indexes_do():
+def test_names_are_compared_like_in_package_indexes():
     text = "# a comment\nPyYAML==6.0\ntyping_extensions\nruamel.yaml >= 1  # why\n\nray[tune]\n"
     versions = {"pyyaml": "6.0", "typing-extensions": "", "ruamel-yaml": "", "ray": ""}
     assert bundle.packages(text) == versions
 
 
-def test_what_the_node_has_in_too_old_a_version_is_carried(tmp_path):
+def test_packages_too_old_on_the_node_are_included(tmp_path):
     wanted = bundle.Requirement("pandas>=3.0,<4")
     assert bundle._is_there(wanted, "3.1.0")
     assert bundle._is_there(wanted, ""), "a list without versions is believed"
@@ -176,7 +176,7 @@ def test_what_the_node_has_in_too_old_a_version_is_carried(tmp_path):
         bundle._is_there(bundle.Requirement("torch>=2.7"), "2.5.1")
 
 
-def test_the_default_list_lacks_what_the_bundle_is_for():
+def test_the_default_list_does_not_include_the_packages_of_the_bundle():
     have = bundle.packages(bundle.HAVE.read_text(encoding="utf-8"))
     assert {"torch", "torchvision", "numpy", "pandas", "pyarrow", "nvidia-ml-py", "timm"} <= have.keys()
     assert not have.keys() & {"ray", "optuna", "pydantic", "pydantic-core", "alembic", "sqlalchemy", "jsonschema"}
@@ -203,7 +203,7 @@ def test_photos_are_a_sample_of_every_breed_that_fits(tmp_path):
         bundle.photos(made, tmp_path / "copy.tar", most=1_000)
 
 
-def test_the_source_is_what_git_knows_with_its_commit(tmp_path):
+def test_the_source_consists_of_tracked_files_and_the_commit(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("no checkout of git here")
     made = bundle.source(tmp_path / "source.tar.gz")

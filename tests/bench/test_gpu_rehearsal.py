@@ -31,7 +31,7 @@ def make(*options, **env):
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_a_step_goes_through_without_a_card(step, tmp_path):
+def test_a_step_passes_without_a_gpu(step, tmp_path):
     done = make("gpu", f"STEPS={step.number}", f"RESULTS={tmp_path}")
     found = json.loads((tmp_path / f"gpu-{step.name}.rehearsal.json").read_text())
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
@@ -43,7 +43,7 @@ def test_a_step_goes_through_without_a_card(step, tmp_path):
     assert not (ROOT / "bench" / "results" / f"gpu-{step.name}.rehearsal.json").exists()
 
 
-def test_a_given_python_is_taken_as_it_is(monkeypatch):
+def test_a_given_python_is_used_unchanged(monkeypatch):
     """No environment is created and nothing is installed, because a compute node has no network.
 
     Variables of a `make` that runs the tests have no effect.

@@ -1,4 +1,4 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes ends alone, and no CPU's figure becomes a card's."""
+"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU stay apart."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def hanging(step, tmp_path):
     return run
 
 
-def test_a_step_that_holds_passes_with_its_figures(step):
+def test_a_valid_step_passes_with_its_figures(step):
     made = step("told.row('case', 'who', [3.0, 1.0, 2.0], 's')\ntold.expect(True, 'all is well')\ntold.note('a note')")
     found = runner.run(made, "cpu")
     assert (found.status, found.reason, found.notes) == ("PASS", "", ["a note"])
@@ -67,7 +67,7 @@ def test_a_step_that_holds_passes_with_its_figures(step):
     assert found.card == {}, "a rehearsal has no card"
 
 
-def test_what_does_not_hold_fails_the_step_and_not_what_follows(step):
+def test_a_failed_check_fails_only_its_step(step):
     made = step("told.expect(False, 'two is three', 'two is two')\ntold.row('after', 'who', [1.0], 's')")
     found = runner.run(made, "cpu")
     assert found.status == "FAIL"
@@ -81,7 +81,7 @@ def test_a_goal_that_is_not_met_fails_nothing(step):
     assert [(goal["text"], goal["met"]) for goal in found.goals] == [("fast", False)]
 
 
-def test_a_step_that_raises_fails_with_its_error_and_keeps_what_it_said(step):
+def test_a_step_that_raises_fails_with_its_error_and_keeps_its_output(step):
     made = step("told.row('before', 'who', [1.0], 's')\nraise RuntimeError('no such luck')")
     found = runner.run(made, "cpu")
     assert (found.status, found.reason) == ("FAIL", "RuntimeError: no such luck")
@@ -89,7 +89,7 @@ def test_a_step_that_raises_fails_with_its_error_and_keeps_what_it_said(step):
     assert "Traceback" in found.log
 
 
-def test_a_step_that_hangs_is_ended_and_says_where(hanging):
+def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
     began = time.monotonic()
     found, limit = hanging("told.note('begun')")
     assert time.monotonic() - began < 300
@@ -106,7 +106,7 @@ def test_a_last_part_that_takes_too_long_fails_nothing(step, hanging):
     assert runner.run(step(code, "crash"), "cpu").reason == "its process was ended by SIGSEGV"
 
 
-def test_what_a_hanging_step_started_ends_with_it(hanging, tmp_path):
+def test_processes_of_a_hanging_step_end_with_it(hanging, tmp_path):
     code = "import subprocess\np = subprocess.Popen(['sleep', '600'])\n"
     code += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))"
     hanging(code)
@@ -127,7 +127,7 @@ def test_a_step_that_crashes_fails_with_the_signal(step):
     assert found.notes == ["begun"]
 
 
-def test_a_step_that_leaves_without_a_word_fails(step):
+def test_a_step_that_exits_silently_fails(step):
     found = runner.run(step("os._exit(0)"), "cpu")
     assert found.status == "FAIL"
     assert "before it was done" in found.reason
@@ -143,13 +143,13 @@ def test_a_step_may_skip_itself(step):
     assert (found.status, found.reason) == ("SKIPPED", "no second card")
 
 
-def test_a_step_for_which_no_time_is_left_is_skipped(step):
+def test_a_step_without_remaining_time_is_skipped(step):
     found = runner.run(step("raise AssertionError"), "cpu", most_s=1.0)
     assert found.status == "SKIPPED"
     assert "left of the time of all steps" in found.reason
 
 
-def test_without_a_card_no_step_is_tried_as_if_on_one(step, monkeypatch):
+def test_without_a_gpu_no_step_runs_as_if_on_one(step, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     found = runner.run(step("told.row('case', 'who', [1.0], 's')"), "cuda")
     assert found.status == "FAIL"
@@ -182,7 +182,7 @@ def test_steps_are_named_by_numbers_and_ranges(text, numbers):
 
 
 @pytest.mark.parametrize("text", ["x", "1-", "-3", "0", "17", "5-3", "1.5", "1;2"])
-def test_what_names_no_steps_is_refused(text, capsys):
+def test_an_invalid_list_of_steps_is_refused(text, capsys):
     with pytest.raises(BadSteps, match=re.escape(f"STEPS={text}")):
         chosen(text)
     assert command.main([f"--steps={text}", "--device", "cpu"]) == 2
@@ -215,7 +215,7 @@ def test_a_step_that_fails_stops_no_other_and_the_exit_code_says_so(step, tmp_pa
     assert command.main(["--device", "cpu", "--results", str(tmp_path / "kept")]) == 0
 
 
-def test_without_a_usable_card_the_other_steps_are_skipped(step, tmp_path, monkeypatch):
+def test_without_a_usable_gpu_the_other_steps_are_skipped(step, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(page, "write", lambda: pytest.fail("not into the page"))
     _catalogue(monkeypatch, step("pass", "first", 1, fatal=True), step("pass", "second", 2))
@@ -225,7 +225,7 @@ def test_without_a_usable_card_the_other_steps_are_skipped(step, tmp_path, monke
     assert found[1]["reason"] == "no usable device (step 1)"
 
 
-def test_a_rehearsal_leaves_the_results_and_the_page_alone(step, monkeypatch, tmp_path):
+def test_a_rehearsal_changes_neither_results_nor_page(step, monkeypatch, tmp_path):
     monkeypatch.setattr(page, "write", lambda: pytest.fail("a rehearsal does not write the page"))
     monkeypatch.setattr("bench.harness.RESULTS", tmp_path / "results")
     _catalogue(monkeypatch, step("told.row('case', 'who', [1.0], 's')"))
@@ -240,7 +240,7 @@ def outcome(**changes):
     return replace(made, **changes)
 
 
-def test_a_cpus_figures_are_not_kept_as_a_cards(tmp_path):
+def test_figures_of_a_cpu_are_not_stored_as_those_of_a_gpu(tmp_path):
     with pytest.raises(results.NoCard):
         results.keep(outcome(card={}), HOW, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -260,11 +260,11 @@ def own_page(tmp_path, monkeypatch):
     return path
 
 
-def test_the_page_names_the_card_beside_every_figure(own_page, tmp_path):
+def test_the_page_names_the_gpu_of_every_figure(own_page, tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
     empty = page.page(folder)
-    assert empty.startswith("# GPUs: nothing of this project has run on a card yet\n\nBefore.\n")
+    assert empty.startswith("# GPUs: none of this project has run on a card yet\n\nBefore.\n")
     assert "stale" not in empty
     assert "| 8 | images per second | | not tried yet | | |" in empty
     results.keep(outcome(), HOW, folder)
@@ -285,7 +285,7 @@ def test_the_page_names_the_card_beside_every_figure(own_page, tmp_path):
     assert page.page(folder) == full, "written twice is written once"
 
 
-def test_the_page_is_what_the_results_say():
+def test_the_page_matches_the_results():
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), (
         "run `python -m bench.gpu.page`, and commit what it wrote"
     )
@@ -300,7 +300,7 @@ def test_goals_and_steps_have_texts():
     assert all(step.title and step.proves for step in catalogue.STEPS)
 
 
-def test_requirements_that_are_not_met_are_told(tmp_path):
+def test_unmet_requirements_are_reported(tmp_path):
     project = tmp_path / "pyproject.toml"
     project.write_text(
         '[project]\ndependencies = ["pytest>=1", "pydantic<1", "no-such-package>=2"]\n', encoding="utf-8"

@@ -31,7 +31,7 @@ MEASURED = "Measured: this is code"
 '''
 
 
-def test_rounds_turn_and_warm_up_is_thrown_away():
+def test_rounds_alternate_and_the_warm_up_is_discarded():
     called = []
 
     def subject(name):
@@ -57,13 +57,13 @@ def test_a_row_is_the_median_with_its_ends():
     assert (found.figure, found.low, found.high, found.rounds) == (3.0, 1.0, 8.0, 3)
 
 
-def test_timed_calls_so_often_and_gives_the_seconds_of_one():
+def test_timed_repeats_calls_and_gives_the_seconds_of_one():
     called = []
     assert harness.timed(lambda: called.append(1), times=5)() < 1
     assert len(called) == 5
 
 
-def test_a_command_that_fails_is_told_with_its_output():
+def test_a_command_that_fails_is_reported_with_its_output():
     code = "import sys; print('so far so good'); sys.exit('out of luck')"
     with pytest.raises(RuntimeError, match="ended with 1") as error:
         harness.wall([sys.executable, "-c", code])
@@ -71,7 +71,7 @@ def test_a_command_that_fails_is_told_with_its_output():
     assert "out of luck" in str(error.value)
 
 
-def test_a_command_that_does_not_exist_is_told():
+def test_a_command_that_does_not_exist_is_reported():
     with pytest.raises(RuntimeError, match="no_such_command"):
         harness.wall(["no_such_command"])
 
@@ -102,7 +102,7 @@ def test_seconds_of_the_cpu_are_those_of_all_processes_and_not_of_sleep():
 def test_peak_resident_sees_what_was_allocated_and_freed():
     """The test runs in a separate process, so that memory released by other tests has no effect.
 
-    What is held for less than the watcher's interval may be missed, on a busy machine for longer.
+    Memory held for less than the watcher's interval, or longer on a busy machine, may be missed.
     """
     code = (
         "import time; import numpy as np; from bench import harness\n"
@@ -116,7 +116,7 @@ def test_peak_resident_sees_what_was_allocated_and_freed():
     assert nothing < 5
 
 
-def test_goals_are_met_on_their_limit_and_not_beyond():
+def test_goals_are_met_at_their_limit_and_not_beyond():
     for sense, reached, met in (
         ("most", 1.0, True),
         ("most", 1.01, False),
@@ -126,7 +126,7 @@ def test_goals_are_met_on_their_limit_and_not_beyond():
         assert harness.Goal("x", reached, 1.0, sense).met is met
 
 
-def test_an_answer_is_kept_unless_it_was_a_quick_one(tmp_path, monkeypatch, capsys):
+def test_an_answer_is_stored_unless_the_run_was_quick(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
     answer = harness.Answer(
         [harness.row("case", "who", [1.0], "s")],
@@ -179,7 +179,7 @@ def result(**changes):
     return found | {"rows": [row, row | {"rounds": 15}], "goals": goals} | changes
 
 
-def test_a_header_gets_what_was_measured_and_nothing_else_changes(module):
+def test_a_header_gets_the_measurements_and_nothing_else_changes(module):
     written = summary.rewritten("question", result())
     module.write_text(written, encoding="utf-8")
     found = summary.header("question")
@@ -205,7 +205,7 @@ def test_a_header_is_read_as_it_was_written(module):
     assert summary.header("question")["Measured"] == summary.measured(found), "hyphens stand at ends of lines, too"
 
 
-def test_a_header_written_twice_is_that_written_once(module):
+def test_writing_a_header_twice_changes_nothing(module):
     once = summary.rewritten("question", result())
     module.write_text(once, encoding="utf-8")
     assert summary.rewritten("question", result()) == once
@@ -222,7 +222,7 @@ def test_a_section_says_why_a_goal_is_not_met(module):
     assert "A note." in said
 
 
-def test_every_question_that_is_asked_is_on_the_page():
+def test_every_question_is_on_the_page():
     assert list(summary.ORDER) == ASKED
     on_gpu = re.search(r"^ON_GPU\s*:=(.*)$", MAKEFILE, flags=re.M)[1].split()
     assert set(on_gpu) <= set(ASKED)
@@ -247,6 +247,6 @@ def test_a_question_has_a_module_with_four_paragraphs_and_results(name):
     assert source == summary.rewritten(name, found), f"{path}: not what was measured; {REMEDY}"
 
 
-def test_the_page_says_what_was_measured():
+def test_the_page_states_the_measurements():
     assert summary.PAGE.exists(), f"{summary.PAGE} is not there; {REMEDY}"
     assert summary.PAGE.read_text(encoding="utf-8") == summary.page(), f"{summary.PAGE} is out of date; {REMEDY}"

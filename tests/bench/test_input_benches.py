@@ -21,7 +21,7 @@ def asked(module: str) -> str:
 
 
 @pytest.mark.slow  # `test_harness` and `test_analysis_benches` hold what benchmarks share; this one measures for 10 s
-def test_input_pipeline() -> None:
+def test_the_benchmark_of_the_input_pipeline_works() -> None:
     lines = asked("input_pipeline").splitlines()
     installed = {distribution.name for distribution in importlib.metadata.distributions()}
     there = [name for package, name in OTHERS.items() if package in installed]
@@ -34,7 +34,7 @@ def test_input_pipeline() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_shared_data() -> None:
+def test_the_benchmark_of_shared_data_works() -> None:
     lines = asked("shared_data").splitlines()
     for trials in ("1 trial,", "4 trials,"):
         assert any(line.startswith(f"packed pixels, {trials}") for line in lines)
@@ -45,7 +45,7 @@ def test_shared_data() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_large_data() -> None:
+def test_the_benchmark_of_large_data_works() -> None:
     lines = asked("large_data").splitlines()
     for what in ("prepare", "train"):
         for held in ("anonymous", "mapped"):

@@ -37,7 +37,7 @@ def has(lines: list[str], case: str, subject: str) -> bool:
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in RIVALS), reason="the rivals are not installed here"
 )
-def test_launchers_in_turn() -> None:
+def test_launchers_are_measured_alternately() -> None:
     lines = quick("launch")
     own = [f"ours, {which}" for which in ("Ray, with ledger", "Ray, scheduling only", "inline, with ledger")]
     tune = [
@@ -54,7 +54,7 @@ def test_launchers_in_turn() -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(300)
-def test_studies_are_taken_up_again() -> None:
+def test_resuming_studies_is_measured() -> None:
     lines = quick("resume")
     for subject in ("20 finished", "none of 20 finished", "40 finished", "none of 40 finished", "none, 4 runs in all"):
         assert has(lines, "start of the first unfinished run", subject), (subject, lines)
@@ -95,7 +95,7 @@ def test_questions_about_many_stored_runs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_what_it_costs_that_nothing_wrong_settles() -> None:
+def test_the_cost_of_verification_is_measured() -> None:
     lines = quick("integrity")
     without = [f"without {part}" for part in ("checksums", "ledger", "spot checks and reference step", "any")]
     for subject in ("with everything  ", *without, "with everything, in units of without any"):

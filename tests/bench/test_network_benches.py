@@ -55,7 +55,7 @@ def test_steps(module: str, of_a_case: int) -> None:
             assert all(len(rows(lines, case, f"{subject}: {part}")) == 1 for subject in ("baseline", *ARMS))
 
 
-def test_updates_that_are_computed_again_change_no_bit() -> None:
+def test_recomputed_updates_change_no_bit() -> None:
     """This includes running statistics, which must be updated once per batch."""
     case = replace(networks.cases(quick=True)[2], size=32)
     found = []

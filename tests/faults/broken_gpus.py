@@ -175,7 +175,7 @@ def together() -> dict[str, Any]:
 
 
 def narrow() -> dict[str, Any]:
-    """The GPUs fail that have enough processors beside them for one of two arms."""
+    """The GPUs fail that have enough processors next to them for one of two arms."""
     tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
     return session(tasks, executor([(first, "0"), (first, "1")]))
 

@@ -37,7 +37,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """Return what marks the processes of a test; whichever a failing test leaves behind are ended."""
+    """Return what marks the processes of a test; those that a failing test leaves behind are ended."""
     mark = str(tmp_path / "marked")
     yield mark
     processes.end_all(mark)
@@ -62,6 +62,6 @@ def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground, mar
 
 @pytest.fixture
 def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path, mark: str) -> Scene:
-    """Return a study on this machine alone that has not begun."""
+    """Return a study on only this machine that has not begun."""
     path, expected = calm
     return Scene(path, tmp_path / "study", expected, None, mark)

@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes on the loopback interface, in a process of its own; one JSON list per line of input.
+"""A Ray cluster of three nodes on the loopback interface, in its own process; one JSON list per line of input.
 
 ["nodes"]             process numbers of the nodes' raylets, the head's first
 ["lose", number]      end a node as a power cut would, and give the cluster a new one

@@ -20,7 +20,7 @@ TO_FILE = "AIM_FAULTS_RESULTS"
 
 COUNTS = ("injected", "runs", "lost", "doubled", "wrong")
 """The number of faults, of runs in the studies into which they were injected, and of those runs that were lost, that
-have two rows, or that have other numbers than without the fault."""
+have two rows, or that have different numbers than without the fault."""
 
 KINDS: dict[str, str] = {
     # processes

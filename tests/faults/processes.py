@@ -1,4 +1,4 @@
-"""Processes that belong to a test, whoever their parent is by now: told by what they inherited, never by their name."""
+"""Processes that belong to a test, whatever their parent is: recognized by what they inherited, never by their name."""
 
 from __future__ import annotations
 

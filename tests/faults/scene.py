@@ -51,7 +51,7 @@ class Ground:
         return processes.of_jobs(self.mark)
 
     def end(self) -> None:
-        """Shut the cluster down; nothing of it is left, or it is killed and shown."""
+        """Shut the cluster down; none of it is left, or it is killed and shown."""
         assert self.process.stdin
         self.process.stdin.close()
         try:
@@ -148,7 +148,7 @@ class Scene:
         self.check()
 
     def check(self) -> None:
-        """Every run exactly once, bit for bit, and nothing left behind."""
+        """Every run exactly once, bit for bit, and and nothing is left behind."""
         ids = [row["run_id"] for row in rows(self.directory)]
         self.counts["runs"] += len(set(ids))
         self.counts["lost"] += len(set(self.expected) - set(ids))

@@ -1,4 +1,4 @@
-"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who goes on where, and what is said."""
+"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who continues where, and what is said."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_never_crowded(found: dict[str, Any]) -> None:
         assert sum(beside) <= 1.0, "no GPU is given away twice"
 
 
-def test_one_gpu_fails_and_the_others_of_its_node_and_of_another_go_on(scenario: Any) -> None:
+def test_after_a_gpu_fails_the_other_gpus_continue(scenario: Any) -> None:
     found = scenario("whole")
     assert set(found["over"].values()) == {"finished"}
     assert len(found["over"]) == 9
@@ -68,7 +68,7 @@ def test_one_gpu_fails_and_the_others_of_its_node_and_of_another_go_on(scenario:
     assert_never_crowded(found)
 
 
-def test_a_gpu_that_runs_share_is_held_as_a_whole(scenario: Any) -> None:
+def test_a_failed_gpu_shared_by_runs_is_occupied_completely(scenario: Any) -> None:
     found = scenario("halves")
     assert set(found["over"].values()) == {"finished"}
     assert {run["node"] for run in found["runs"]} == {found["first"]}
@@ -78,7 +78,7 @@ def test_a_gpu_that_runs_share_is_held_as_a_whole(scenario: Any) -> None:
     assert_never_crowded(found)
 
 
-def test_the_fault_of_one_client_that_ends_all_of_a_gpu_counts_once(scenario: Any) -> None:
+def test_a_fault_that_ends_all_runs_of_a_gpu_counts_once(scenario: Any) -> None:
     found = scenario("together")
     assert found["ends"].count("device_error") == 4
     assert set(found["over"].values()) == {"finished"}
@@ -86,7 +86,7 @@ def test_the_fault_of_one_client_that_ends_all_of_a_gpu_counts_once(scenario: An
     assert found["held"] == {}
 
 
-def test_a_session_ends_when_only_gpus_failed_that_can_hold_what_is_left(scenario: Any) -> None:
+def test_a_session_ends_if_the_remaining_runs_fit_only_on_failed_gpus(scenario: Any) -> None:
     found = scenario("narrow")
     assert {run_id for run_id, state in found["over"].items() if state == "finished"} == {
         f"small-{number}" for number in range(4)
@@ -96,14 +96,14 @@ def test_a_session_ends_when_only_gpus_failed_that_can_hold_what_is_left(scenari
     assert f"node {found['first'][:8]}" in found["stopped"]
 
 
-def test_runs_of_different_shares_are_packed_and_all_come_to_their_end(scenario: Any) -> None:
+def test_runs_of_different_shares_are_packed_and_all_finish(scenario: Any) -> None:
     found = scenario("shares")
     assert len(found["runs"]) == 10
     assert set(found["over"].values()) == {"finished"}
     assert_never_crowded(found)
 
 
-def test_a_study_whose_every_gpu_failed_stops_and_names_them(scenario: Any) -> None:
+def test_a_study_stops_and_names_the_gpus_if_all_failed(scenario: Any) -> None:
     found = scenario("study")
     assert (found["code"], found["open"], found["failed"], found["rows"]) == (1, 4, {}, 0)
     for node, gpu in ((found["first"], 0), (found["first"], 1), (found["second"], 0)):

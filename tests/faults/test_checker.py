@@ -50,8 +50,8 @@ def by(process: str, found: Operation) -> Operation:
 VALID: dict[str, tuple[Operation, ...]] = {
     "the first of two writers wins": (settle("a", 0, 1), settle("b", 2, 3, kept=False), read(4, 5, r="a")),
     "of two writers at a time either may win": (settle("a", 0, 9, kept=False), settle("b", 1, 8), read(10, 11, r="b")),
-    "a reader beside a writer may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
-    "a reader beside a writer may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
+    "a reader next to a writer may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
+    "a reader next to a writer may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
     "a killed writer may have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), read(7, 8, r="a")),
     "a killed writer may not have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), settle("b", 7, 8)),
     "a writer without an answer wins later": (
@@ -177,12 +177,12 @@ def test_a_planted_violation_is_found_and_named(name: str) -> None:
     assert kinds(*operations) == [kind]
 
 
-def test_a_run_that_nobody_settled_is_lost() -> None:
+def test_a_run_that_no_process_settled_is_lost() -> None:
     assert kinds(read(0, 1), end=(RUN,)) == ["lost"]
     assert kinds(settle("a", 0, 1), read(2, 3, r="a"), end=(RUN,)) == []
 
 
-def test_runs_are_checked_each_on_its_own() -> None:
+def test_runs_are_checked_separately() -> None:
     other = operation("settle", 6, 7, True, run="s", digest="c", grant="")
     assert kinds(settle("a", 0, 1), settle("b", 2, 3), other, read(8, 9, r="a", s="c")) == ["doubled"]
 
@@ -252,7 +252,7 @@ def test_the_checker_agrees_with_the_definition(operations: list[Operation]) -> 
 @pytest.mark.slow
 @given(histories())
 @settings(max_examples=5000)
-def test_the_checker_agrees_with_the_definition_often(operations: list[Operation]) -> None:
+def test_the_checker_agrees_with_the_definition_on_many_histories(operations: list[Operation]) -> None:
     assert (kinds(*operations) == []) == possible(operations)
 
 
@@ -298,7 +298,7 @@ def explained_by_some_order(operations: list[Operation], step: Callable[[Any, Op
 
 @given(calls())
 @settings(max_examples=200)
-def test_the_search_for_an_order_agrees_with_trying_all(operations: list[Operation]) -> None:
+def test_the_search_for_an_order_agrees_with_trying_every_order(operations: list[Operation]) -> None:
     assert linearizable(operations, None, register) == explained_by_some_order(operations, register)
     assert (kinds(*operations) == []) == explained_by_some_order(operations, register)
 

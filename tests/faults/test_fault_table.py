@@ -15,7 +15,7 @@ def test_the_page_has_the_table_that_the_records_give() -> None:
     assert table.page(page, read()) == page, "run `python tests/faults/table.py`"
 
 
-def test_nothing_was_lost_doubled_or_wrong_by_any_kind() -> None:
+def test_no_kind_of_fault_lost_duplicated_or_changed_anything() -> None:
     recorded = read()
     assert list(recorded) == [kind for kind in KINDS if kind in recorded], "kinds that are listed, in their order"
     for kind, variants in recorded.items():
@@ -25,7 +25,7 @@ def test_nothing_was_lost_doubled_or_wrong_by_any_kind() -> None:
             assert set(counts) == {*COUNTS, "date", "commit"}
 
 
-def test_a_record_replaces_its_variant_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_replaces_only_its_own_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "faults.json"
     monkeypatch.setenv(TO_FILE, str(path))
     record("disk: slow", "store", injected=1, runs=6, lost=0, doubled=0, wrong=0)
@@ -42,13 +42,13 @@ def test_a_record_replaces_its_variant_alone(tmp_path: Path, monkeypatch: pytest
     assert [cell.strip() for cell in line.split("|")][2:7] == ["6", "12", "1", "0", "0"]
 
 
-def test_a_kind_without_a_record_is_shown_as_such() -> None:
+def test_a_kind_without_a_record_is_marked() -> None:
     lines = table.table({}).splitlines()
     assert len(lines) == 2 + len(KINDS)
     assert all("| not yet |" in line for line in lines[2:])
 
 
-def test_a_kind_that_was_not_stated_beforehand_is_refused() -> None:
+def test_an_undeclared_kind_is_refused() -> None:
     with pytest.raises(AssertionError, match="'meteorite' is not in the list of kinds"):
         record("meteorite", injected=1, runs=1, lost=0, doubled=0, wrong=0)
 

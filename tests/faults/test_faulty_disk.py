@@ -76,7 +76,7 @@ def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kin
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_failing_disk_gives_no_wrong_number_often(library: Path, tmp_path: Path, kind: str) -> None:
+def test_many_failing_disks_give_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
     roles = ("worker", "worker", "driver", "reader")
     faults = runs = 0
     for seed in range(2):

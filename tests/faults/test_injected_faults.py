@@ -1,4 +1,4 @@
-"""Faults at random moments, on a cluster of three nodes: every run exactly once, bit for bit, nothing left behind."""
+"""Faults at random moments, on a cluster of three nodes: every run once, bit for bit, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory; what is counted goes on."""
+    """Return the same study in another directory; what is counted continues."""
     following = Scene(
         scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
     )
@@ -137,7 +137,7 @@ def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every synchronisation and link take longer, so that commits can be met."""
+    """Let every synchronization and link take longer, so that commits can be met."""
     monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
     monkeypatch.setenv("FAULT_SLOW", "0.3")
 
@@ -175,7 +175,7 @@ def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     record("head restarted", injected=1, **scene.counts)
 
 
-def test_a_head_that_is_away_for_longer_than_ray_lets_a_driver_live(scene: Scene, ground: Ground) -> None:
+def test_a_head_is_away_for_longer_than_ray_keeps_a_driver_alive(scene: Scene, ground: Ground) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("behead")
@@ -189,7 +189,7 @@ def test_a_head_that_is_away_for_longer_than_ray_lets_a_driver_live(scene: Scene
     record("head away", injected=1, **scene.counts)
 
 
-def test_sigterm(scene: Scene) -> None:
+def test_drivers_get_sigterm(scene: Scene) -> None:
     chance, terms, studies = random.Random(4), 0, 0
     seconds: list[float] = []
     while terms < TERMS:
@@ -213,7 +213,7 @@ def test_sigterm(scene: Scene) -> None:
     record("driver terminated", injected=terms, **scene.counts)
 
 
-def test_two_drivers_at_a_time(alone: Scene) -> None:
+def test_two_drivers_run_at_the_same_time(alone: Scene) -> None:
     drivers = [alone.start("--executor", "inline"), alone.start("--executor", "inline"), alone.start()]
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()

@@ -40,7 +40,7 @@ def assert_nothing_grows(found: dict[str, Any], megabytes: float) -> None:
     assert last["resident_mb"] - first["resident_mb"] < megabytes, [each["resident_mb"] for each in found["samples"]]
 
 
-def test_a_session_occupies_the_same_however_many_runs_it_has(tmp_path: Path) -> None:
+def test_the_memory_of_a_session_does_not_depend_on_its_number_of_runs(tmp_path: Path) -> None:
     found = long_session(tmp_path, 280)
     assert_nothing_grows(found, 40)
     assert sum(found["after"]["files"].values()) < 20, f"run files and their locks are compacted: {found['after']}"
@@ -48,7 +48,7 @@ def test_a_session_occupies_the_same_however_many_runs_it_has(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_ten_thousand_runs_occupy_no_more_than_a_few(tmp_path: Path) -> None:
+def test_ten_thousand_runs_take_no_more_memory_than_a_few(tmp_path: Path) -> None:
     found = long_session(tmp_path, 10_000)
     assert_nothing_grows(found, 150)
     files = [sum(sample["files"].values()) for sample in found["samples"]]

@@ -29,7 +29,7 @@ def leave(mark: str, **more: str) -> int:
     return found.pop()
 
 
-def test_a_process_is_known_by_what_it_inherited(mark: str) -> None:
+def test_a_process_is_recognized_by_what_it_inherited(mark: str) -> None:
     left = leave(mark)
     assert processes.parent(left) != os.getpid()
     assert "time.sleep(60)" in processes.marked(mark)[left]
@@ -38,7 +38,7 @@ def test_a_process_is_known_by_what_it_inherited(mark: str) -> None:
     assert processes.marked(mark) == {}
 
 
-def test_a_process_without_its_environment_is_known_by_its_files_and_so_are_its_children(mark: str) -> None:
+def test_a_process_without_its_environment_is_recognized_by_its_files(mark: str) -> None:
     folder = Path(mark)
     folder.mkdir()
     child = "import subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, env={})"
@@ -53,7 +53,7 @@ def test_a_process_without_its_environment_is_known_by_its_files_and_so_are_its_
     parent.wait(10)
 
 
-def test_a_scene_does_not_overlook_what_its_driver_left(
+def test_a_scene_finds_processes_that_its_driver_left(
     mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenes, "_A_FEW_SECONDS", 0.3)
@@ -66,7 +66,7 @@ def test_a_scene_does_not_overlook_what_its_driver_left(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_cluster_does_not_overlook_what_a_worker_left(
+def test_a_cluster_finds_processes_that_a_worker_left(
     scene: Scene, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenes, "_A_FEW_SECONDS", 1.0)

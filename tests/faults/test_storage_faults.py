@@ -15,7 +15,7 @@ SmallDisk = Callable[[str], Path]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 
 
-def test_a_full_disk_is_waited_out(
+def test_a_full_disk_is_waited_for(
     calm: tuple[Path, dict[str, str]], small_disk: SmallDisk, tmp_path: Path, mark: str
 ) -> None:
     path, expected = calm
@@ -35,7 +35,7 @@ def test_a_full_disk_is_waited_out(
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
-    assert "are free again: going on" in scene.log.read_text()
+    assert "are free again: continuing" in scene.log.read_text()
     scene.check()
     record("storage full", injected=1, **scene.counts)
 

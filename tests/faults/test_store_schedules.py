@@ -51,7 +51,7 @@ def problems(found: list[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("storage", ["bucket", "directory"])
-def test_what_processes_see_is_linearizable(storage: str) -> None:
+def test_histories_of_processes_are_linearizable(storage: str) -> None:
     found = played(storage, f"0:{QUICK}")
     assert len(found) == QUICK
     assert not problems(found), problems(found)
@@ -63,7 +63,7 @@ def test_what_processes_see_is_linearizable(storage: str) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("storage", ["bucket", "directory"])
-def test_what_processes_see_is_linearizable_often(storage: str, part: int) -> None:
+def test_many_histories_of_processes_are_linearizable(storage: str, part: int) -> None:
     first = QUICK + part * OFTEN // 2 // PARTS
     found = played(storage, f"{first}:{first + OFTEN // 2 // PARTS}")
     assert len(found) == OFTEN // 2 // PARTS
@@ -79,7 +79,7 @@ def test_what_processes_see_is_linearizable_often(storage: str, part: int) -> No
 @pytest.mark.parametrize(
     "breakage", [pytest.param(name, marks=() if name in AT_ONCE else pytest.mark.slow) for name in SHOWN_BY]
 )
-def test_a_broken_store_is_found_out_and_its_schedule_repeated(breakage: str) -> None:
+def test_a_broken_store_is_detected_and_its_schedule_repeated(breakage: str) -> None:
     storage, *kinds = SHOWN_BY[breakage]
     found = played(storage, "0:250", "--break", breakage, "--until-found")
     last = found[-1]
@@ -93,7 +93,7 @@ def test_a_broken_store_is_found_out_and_its_schedule_repeated(breakage: str) ->
     assert again["problems"] == last["problems"]
 
 
-def test_a_schedule_is_shown_whole() -> None:
+def test_a_schedule_is_shown_in_full() -> None:
     done = subprocess.run([sys.executable, SCRIPT, "bucket", "0"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "linearizable"

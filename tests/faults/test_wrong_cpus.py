@@ -1,4 +1,4 @@
-"""Machines whose CPUs compute wrong bits, in a session on a real cluster: the others go on."""
+"""Machines whose CPUs compute wrong bits, in a session on a real cluster: the others continue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scenario(mark: str) -> Any:
     return carry_out
 
 
-def test_a_machine_that_errs_twice_is_excluded_and_another_takes_its_runs(scenario: Any) -> None:
+def test_a_machine_with_two_errors_is_excluded_and_another_takes_its_runs(scenario: Any) -> None:
     found = scenario("one")
     assert found["nodes"] == [found["first"]] * 12
     assert not found["stopped"]
@@ -47,7 +47,7 @@ def test_a_machine_that_errs_twice_is_excluded_and_another_takes_its_runs(scenar
     assert found["free_afterwards"] == 6.0, "its CPUs are free after the session"
 
 
-def test_if_all_machines_err_the_session_ends_with_their_names_and_open_runs(scenario: Any) -> None:
+def test_if_all_machines_have_errors_the_session_ends_with_their_names_and_open_runs(scenario: Any) -> None:
     found = scenario("all_of_them")
     assert found["nodes"] == []
     assert found["stopped"].startswith("every device that could hold the 4 runs left over computed wrong bits twice")

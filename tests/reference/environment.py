@@ -86,7 +86,7 @@ def data_set(count: int, side: int) -> DataSet:
 
 
 def after_steps(config: RunConfig, data: DataSet, steps: int, folder: Path) -> Checkpoint:
-    """Return the state of a run that was paused after so many training steps."""
+    """Return the state of a run that was paused after this many training steps."""
     asked = iter(range(1, steps + 1))
     with pytest.raises(Paused):
         train(

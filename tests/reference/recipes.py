@@ -132,7 +132,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "cropped": _training(augmentation={"crop_scale": 0.3, "horizontal_flip": 0.5, "contrast": 0.2}),
     "flipped alone": _training(augmentation={"horizontal_flip": 0.5, "vertical_flip": 0.5}),
 }
-"""State after three steps, by name. Beside `model` and `training`: side of the images in pixels, number of them.
+"""State after three steps, by name. Besides `model` and `training`: side of the images in pixels, and their number.
 
 Controls that only transform an arm (the matched ones) are in the resolved studies.
 """

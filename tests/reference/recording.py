@@ -196,7 +196,7 @@ class Interrupted:
 
 
 def record_study() -> None:
-    """Record a study directory as it was left in the middle, and what it comes to when it is gone on with."""
+    """Record a study directory as it was left in the middle, and its state after it is continued."""
     left = DATA / "study"
     if left.exists():
         print(f"{left} is there: kept")

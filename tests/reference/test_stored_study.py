@@ -1,7 +1,7 @@
-"""A study directory of the first version: loaded, queried, gone on with, and its verdict.
+"""A study directory of the first version: loaded, queried, continued with, and its verdict.
 
 It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
-paused in the middle of an epoch, six not begun. Beside it lies what it came to, and the tables of that report.
+paused in the middle of an epoch, six not begun. The completed study and the tables of its report are stored next to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def stored(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA / "study", tmp_path / "study"))
 
 
-def test_it_is_loaded_as_it_is(stored: Path) -> None:
+def test_a_stored_study_is_loaded_unchanged(stored: Path) -> None:
     results = analysis.load(stored / "confirmation")
     assert set(results.runs.loc[results.runs["status"] == "finished", "run_id"]) == set(STUDY["settled"])
     failed = results.runs[results.runs["status"] == "failed"]
@@ -54,7 +54,7 @@ def test_it_is_loaded_as_it_is(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_what_is_settled_is_read_bit_for_bit(folder: str, stored: Path) -> None:
+def test_settled_runs_are_read_bit_for_bit(folder: str, stored: Path) -> None:
     found = tiny_study.numbers(stored / folder)
     assert found == {run_id: text for run_id, text in STUDY[folder].items() if run_id in found}
     assert len(found) == {"screening": 4, "confirmation": 7}[folder]
@@ -72,7 +72,7 @@ def settle(stored: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("computed", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_it_is_gone_on_with_and_keeps_its_verdict(stored: Path, computed: int) -> None:
+def test_a_stored_study_continues_and_keeps_its_verdict(stored: Path, computed: int) -> None:
     """One run failed before, and one is paused. The slow test also computes the six runs that were not begun."""
     if computed < 8:
         settle(stored, 8 - computed)
@@ -107,7 +107,7 @@ def test_it_is_gone_on_with_and_keeps_its_verdict(stored: Path, computed: int) -
         for run_id, text in STUDY["confirmation"].items():
             assert_near(numbers[run_id], text)
     attempts = results.runs.set_index("run_id")["attempts"]
-    assert sorted(attempts)[-1] == 2, "the paused run went on from its checkpoint"
+    assert sorted(attempts)[-1] == 2, "the paused run continued from its checkpoint"
 
 
 TABLES = sorted(path.stem for path in (DATA / "tables").glob("*.csv"))

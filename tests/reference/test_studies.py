@@ -16,13 +16,13 @@ pytestmark = pytest.mark.xdist_group("shipped studies")  # a process searches fo
 STUDIES = sorted(path.stem for path in (DATA / "studies").glob("*.yaml"))
 
 
-def test_all_are_held() -> None:
+def test_every_shipped_study_is_recorded() -> None:
     assert len(STUDIES) == 19
     assert {path.stem for path in (DATA / "studies").glob("*.json")} == set(STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_means_what_it_meant(name: str) -> None:
+def test_a_study_keeps_its_meaning(name: str) -> None:
     recorded = read(f"studies/{name}.json")
     study = read_study(DATA / "studies" / f"{name}.yaml")
     arms = {arm.name: arm for arm in expand(study)}
@@ -54,7 +54,7 @@ def lost(recorded: Any, now: Any, path: str = "") -> list[str]:
     return [] if recorded == now else [f"{path}: {recorded!r} became {now!r}"]
 
 
-def test_a_change_would_be_seen() -> None:
+def test_a_change_would_be_noticed() -> None:
     assert lost({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}, "e": 4}) == [".a.c: gone"]
     assert lost({"a": [1, 2]}, {"a": [1, 3]}) == [".a: [1, 2] became [1, 3]"]
     arm: Arm = expand(read_study(DATA / "studies" / "demo.yaml"))[0]

@@ -1,6 +1,6 @@
 """What a kind of bad input is, and how a message about it is checked.
 
-A kind is a mistake of its own. Variants of one kind, such as the same unknown column in two options, have the same name
+A kind is its own mistake. Variants of one kind, such as the same unknown column in two options, have the same name
 and count once.
 """
 

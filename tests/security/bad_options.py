@@ -39,7 +39,7 @@ KINDS = [
         "a cluster that does not answer",
         "check STUDY --address NOWHERE:1",
         "--address",
-        "nobody answers there",
+        "no server answers there",
         "start Ray with",
     ),
     Kind("a price below zero", "plan STUDY --price -1", "--price -1", "cannot be negative", "give 0 or more"),
@@ -296,7 +296,7 @@ KINDS = [
         "`ablate data info digits`",
     ),
     Kind(
-        "a download address that is no web server",
+        "a download address that is not a web server",
         "data download stanford_dogs --base-url ftp://x --root r",
         "ftp://x",
         "not the address of a web server",

@@ -203,7 +203,7 @@ KINDS = [
         "smaller seeds",
         part("runs", "seed", 2**70),
     ),
-    Kind("a run id that is no text", STATUS, "study.json", "runs[0].run_id", RESTORE, part("runs", "run_id", 5)),
+    Kind("a run id that is not text", STATUS, "study.json", "runs[0].run_id", RESTORE, part("runs", "run_id", 5)),
     Kind("an empty row file", STATUS, "runs/", "file size is 0 bytes", "delete it and run `ablate run`", row(b"")),
     Kind(
         "a damaged row file",

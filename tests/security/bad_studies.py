@@ -26,7 +26,7 @@ def file(name: str, content: str | bytes, place: str, cause: str, remedy: str) -
 
 
 def made(name: str, make: Callable[[Victim], object], cause: str, remedy: str) -> Kind:
-    """Return a kind of study file that is no regular file, by a function that makes it."""
+    """Return a kind of study file that is not a regular file, by a function that makes it."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         victim.study.unlink()
@@ -54,7 +54,7 @@ FILES = [
     file("an include", "base: !include other.yaml", "study.yaml:1:7", "has the tag", "write a plain value"),
     file("binary data", "name: !!binary aGk=", "study.yaml", "tags are not used", "write a plain value"),
     file("braces of a template", "name: {{x}}", "study.yaml:1:8", "unhashable key", "in quotes"),
-    file("a key that is no text", f"{GOOD}5: 1", "study.yaml: 5", "keys must be strings", "got 5 (integer)"),
+    file("a key that is not text", f"{GOOD}5: 1", "study.yaml: 5", "keys must be strings", "got 5 (integer)"),
     file("a merge of a single value", f"<<: 5\n{GOOD}", "study.yaml:1:5", "expected a mapping", "correct this place"),
     file("another version of YAML", f"%YAML 9.9\n---\n{GOOD}", "study.yaml:1:1", "incompatible YAML", "correct this"),
     file(
@@ -155,7 +155,7 @@ VALUES = [
     key("an unknown augmentation", "training.augmentation.blur=1", "augmentation.blur", "unknown key", "known keys: "),
     key("no backbone", "model.backbone={}", "base.model.backbone.name", "missing", "give the backbone by name"),
     key("no arms", "arms={}", "arms", "none are given", "give at least two"),
-    key("an arm that is no mapping", f"{M}=5", M, "got 5", "give its changes to the base"),
+    key("an arm that is not a mapping", f"{M}=5", M, "got 5", "give its changes to the base"),
     key("two equal arms", f"{M}={{}}", M, "identical to arms.baseline", "change an option, or remove one"),
     key("an arm that starts from no arm", f"{M}.of=x", f"{M}.of", "unknown arm 'x'", "known: "),
     key(
@@ -188,7 +188,7 @@ VALUES = [
         "belongs to one arm",
         "give that arm",
     ),
-    key("an option without effect", f"{AIM}.model.memory=none", f"{AIM}.model", "without effect", "no memory|remove"),
+    key("an option without effect", f"{AIM}.model.memory=none", f"{AIM}.model", "no effect", "no memory|remove"),
     key(
         "a memory that no layer reads",
         f"{M}.model.memory=conv_ones",
@@ -273,9 +273,11 @@ VALUES = [
         "remove one",
     ),
     key("no levels", "vary=aim factors={model.memory.channels:[]}", "factors", "[]", "give the levels as a list"),
-    key("a factor that is no key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "give one"),
+    key(
+        "a factor that is not a key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "give one"
+    ),
     key("generators without a fraction", "generators=[a=b*c]", "generators", "no effect", "remove it"),
-    key("a search that is no mapping", "search=5", "search", "got 5", "must be a mapping of keys to values"),
+    key("a search that is not a mapping", "search=5", "search", "got 5", "must be a mapping of keys to values"),
     key("a search of an unknown arm", "search={vary:x,trials:5}", "search", "x", "known|give|must|unknown"),
     key("an empty study to reuse", 'reuse=[""]', "reuse", "got ['']", "give study directories"),
     key("a study to reuse that is not there", "reuse=[NOWHERE]", "reuse", "neither a study directory", "give a"),

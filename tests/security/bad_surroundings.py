@@ -153,7 +153,7 @@ KINDS = [
         "set TMPDIR",
         open_scratch,
     ),
-    plugin("a plugin that is no Python", "def (", "SyntaxError", "repair or uninstall"),
+    plugin("a plugin that is not Python", "def (", "SyntaxError", "repair or uninstall"),
     plugin(
         "a plugin that fails on import",
         "raise RuntimeError('\x1b[2J' + 'x' * 10**6)",
@@ -166,12 +166,12 @@ KINDS = [
     plugin(
         "a plugin without its base class",
         "class Evil: pass",
-        "is no subclass of",
+        "is not a subclass of",
         "from aimlib.placements import Placement",
     ),
     plugin("a plugin without its methods", BASE, "lacks reads", "def reads"),
     plugin(
-        "a plugin whose options are no configuration",
+        "a plugin whose options are not a configuration",
         f"{BASE}\n    def reads(self, layers): return []\n    class Config: pass",
         "Config must be a subclass",
         "ComponentConfig",

@@ -39,7 +39,7 @@ class Forgery:
 
     Attributes
     ----------
-    edit : is given the study directory; another study is beside it, as ``other``.
+    edit : is given the study directory; another study is next to it, as ``other``.
     load : whether `analysis.load` refuses it.
     verdict : ``refused``, ``withheld`` or ``exploratory``; empty: the verdict is said as if nothing were.
     verify : whether `ablate verify` finds it without a head; a deviation from the frozen plan counts.
@@ -377,7 +377,7 @@ def entry_declared_lost(study: Path) -> None:
 
 
 REPLACED = "it was replaced or changed"
-NOT_KNOWN = "study.json: it is none of the plans in plans/"
+NOT_KNOWN = "study.json: it is not one of the plans in plans/"
 NOT_FROZEN = "analysis_plan.json: it is not the analysis plan in the ledger"
 REFUSED, WITHHELD, EXPLORATORY = "refused", "withheld", "exploratory"
 
@@ -440,18 +440,18 @@ FORGERIES: dict[str, Forgery] = {
         ledger_too(row(lambda each: each.update(seed=77))),
         load=True,
         verdict=REFUSED,
-        says="has another seed or other data than its row",
+        says="has another seed or different data than its row",
     ),
     "the data fingerprint of a row": Forgery(
         row(lambda each: each.update(data_fingerprint="0" * 20)),
         load=True,
         verdict=REFUSED,
-        says="has another seed or other data than its row",
+        says="has another seed or different data than its row",
     ),
     "a row of another study under the id of a run": Forgery(
         of_another_study, load=True, verdict=REFUSED, says="is not the hash of its identity"
     ),
-    "rows of another study beside those of the plan, which do not count": Forgery(
+    "rows of another study next to those of the plan, which do not count": Forgery(
         rows_of_another_study, verify=False, head=False
     ),
     "a second row of a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),

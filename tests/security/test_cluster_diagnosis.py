@@ -36,7 +36,7 @@ def only(found: Iterable[Finding]) -> Finding:
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o400, "ok"), (0o644, "problem"), (0o660, "problem")])
-def test_the_mode_of_the_token(home: Path, mode: int, state: str) -> None:
+def test_the_mode_of_the_token_file_is_checked(home: Path, mode: int, state: str) -> None:
     path = home / ".ray" / "auth_token"
     path.parent.mkdir()
     path.write_text("secret-token")
@@ -50,7 +50,7 @@ def test_the_mode_of_the_token(home: Path, mode: int, state: str) -> None:
     assert path.stat().st_mode & 0o777 == mode, "a doctor changes nothing"
 
 
-def test_where_the_token_may_be_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
     missing = only(cluster.token())
@@ -66,13 +66,13 @@ def test_where_the_token_may_be_otherwise(home: Path, monkeypatch: pytest.Monkey
 # Who listens
 
 
-def test_no_ray_and_a_ray_on_the_loopback_interface() -> None:
+def test_no_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
     assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "no Ray is running here"
     found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
 
 
-def test_a_dashboard_that_the_network_reaches() -> None:
+def test_a_dashboard_open_to_the_network_is_reported() -> None:
     found = only(cluster.exposure([Listener("0.0.0.0", 8265, 1, "dashboard.py")]))
     assert (found.subject, found.state) == ("Ray dashboard", "problem")
     assert "CVE-2023-48022" in found.message
@@ -84,7 +84,7 @@ def test_a_dashboard_that_the_network_reaches() -> None:
 @pytest.mark.parametrize(
     ("said", "state"), [(None, "problem"), ("disabled", "problem"), ("token", "note"), ("TOKEN", "note")]
 )
-def test_a_head_that_asks_for_no_token(said: str | None, state: str) -> None:
+def test_a_head_without_a_token_is_reported(said: str | None, state: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_MODE"}
     environment |= {"RAY_AUTH_MODE": said} if said else {}
     ready = "print(flush=True); input()"  # its environment can be read once it runs
@@ -113,7 +113,7 @@ def mounts(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "ok"), ("fuse.gcsfuse", "ok"), ("ext4", "note"), ("xfs", "note")])
-def test_whether_nodes_share_the_directory(tmp_path: Path, kind: str, state: str) -> None:
+def test_a_directory_that_nodes_do_not_share_is_reported(tmp_path: Path, kind: str, state: str) -> None:
     out = tmp_path / "results"
     shared, clock = cluster.storage(out, mounts(tmp_path, kind))
     assert (shared.subject, shared.state) == ("study storage", state)
@@ -125,7 +125,7 @@ def test_whether_nodes_share_the_directory(tmp_path: Path, kind: str, state: str
 
 
 @pytest.mark.parametrize(("call", "advice"), [("link", "hard links"), ("flock", "file locks")])
-def test_storage_without_links_or_locks(
+def test_storage_without_links_or_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, advice: str
 ) -> None:
     def refuse(_: object, mode: object, **__: object) -> None:
@@ -142,7 +142,9 @@ def test_storage_without_links_or_locks(
 
 
 @pytest.mark.parametrize(("offset", "word"), [(60.0, "60 s behind the"), (-3600.0, "3600 s ahead of the")])
-def test_clocks_that_disagree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str) -> None:
+def test_clocks_that_disagree_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
+) -> None:
     now = cluster.time.time
     # The server's stamps are right, so this machine's clock is moved the other way.
     monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))
@@ -164,7 +166,7 @@ def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.shared_memory(tmp_path / "none")).state == "note"
 
 
-def test_the_doctor_asks_all_of_them(tmp_path: Path) -> None:
+def test_the_doctor_runs_all_of_these_checks(tmp_path: Path) -> None:
     subjects = {finding.subject for finding in doctor(tmp_path / "results", ray=False)}
     assert {"Ray token", "study storage", "clock", "shared memory"} <= subjects
     assert {"Ray's ports", "Ray head"} & subjects

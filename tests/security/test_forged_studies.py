@@ -44,7 +44,7 @@ def before(studies: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is beside it."""
+    """Return a copy of the first one; the second one is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -79,7 +79,7 @@ def judged(study: Path) -> tuple[str, str]:
 
 
 def outcome(study: Path, head: str) -> tuple[Forgery, str]:
-    """Return by what the study is found, and everything that is said."""
+    """Return what detects the change, and all messages."""
     is_refused, why = loaded(study)
     verdict, said = judged(study)
     found, with_head = verify(study), verify(study, head=head)
@@ -88,13 +88,13 @@ def outcome(study: Path, head: str) -> tuple[Forgery, str]:
     return Forgery(print, is_refused, verdict, is_found, head=not with_head.is_intact or is_found), everything
 
 
-def test_a_study_that_nobody_touched_is_not_accused(study: Path, before: tuple[str, str]) -> None:
+def test_an_untouched_study_raises_no_suspicion(study: Path, before: tuple[str, str]) -> None:
     found, _ = outcome(study, before[0])
     assert (found.load, found.verdict, found.verify, found.head) == (False, "", False, False)
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_is_found_where_the_table_says(name: str, study: Path, before: tuple[str, str]) -> None:
+def test_a_forgery_is_found_as_the_table_states(name: str, study: Path, before: tuple[str, str]) -> None:
     forgery = FORGERIES[name]
     forgery.edit(study)
     found, said = outcome(study, before[0])
@@ -109,7 +109,7 @@ def test_a_forgery_is_found_where_the_table_says(name: str, study: Path, before:
         assert before[1] in said
 
 
-def test_what_rows_contradict_stands_first_in_the_report(study: Path, tmp_path: Path) -> None:
+def test_contradictions_of_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
     FORGERIES["a seed copied from another one; ledger too"].edit(study)
     page = analysis.report(study, tmp_path / "report").read_text(encoding="utf-8")
     said, withheld = page.index("Stored rows contradict themselves"), page.index("withheld (stored rows contradict")
@@ -126,7 +126,7 @@ def test_the_page_has_the_table() -> None:
 
 
 @pytest.mark.parametrize("folder", ["study/confirmation", "study/screening", "complete/confirmation"])
-def test_studies_of_earlier_versions_are_not_accused(folder: str) -> None:
+def test_studies_of_earlier_versions_raise_no_suspicion(folder: str) -> None:
     found, consistency = verify(REFERENCE / folder), Consistency()
     assert found.contradictions == ()
     assert found.is_intact
@@ -135,7 +135,7 @@ def test_studies_of_earlier_versions_are_not_accused(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_200_honest_studies_are_not_accused(tmp_path: Path) -> None:
+def test_200_honest_studies_raise_no_suspicion(tmp_path: Path) -> None:
     """They differ in arms, seeds, images, classes, accuracies, outcomes and layout."""
     for number in range(200):
         rng = np.random.default_rng(number)

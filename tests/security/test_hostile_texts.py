@@ -94,7 +94,7 @@ def test_escapes_in_an_error_reach_no_terminal_and_no_page(victim: Victim, monke
         assert not CONTROL.search(text), page
 
 
-def test_no_spreadsheet_executes_a_name(victim: Victim) -> None:
+def test_a_spreadsheet_does_not_execute_a_name(victim: Victim) -> None:
     from test_planted_names import renamed
 
     name = "=cmd|' /C calc'!A0"
@@ -123,7 +123,7 @@ def test_a_tracker_gets_no_secret_and_its_error_is_harmless() -> None:
 
 
 @pytest.mark.parametrize("squatted", ["link", "others", "file"])
-def test_scratch_files_of_tune_lie_in_a_folder_that_only_the_user_can_access(
+def test_scratch_files_of_tune_are_in_a_folder_that_only_the_user_can_access(
     squatted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ablations.execution.ray.executor import scratch
@@ -148,7 +148,7 @@ def test_scratch_files_of_tune_lie_in_a_folder_that_only_the_user_can_access(
     assert not list(other.iterdir())
 
 
-def test_a_name_of_a_photo_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_name_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     from aimlib.errors import DataError
@@ -165,6 +165,6 @@ def test_a_name_of_a_photo_that_is_not_utf8_is_refused(tmp_path: Path, monkeypat
         datasets.create(datasets.parse(data)).load()
 
 
-def test_the_text_of_any_error_is_text() -> None:
+def test_any_error_has_a_printable_text() -> None:
     assert text_of(Unspeakable()).startswith("(no message: ValueError")
     assert json.dumps(text_of(ValueError("x"))) == '"x"'

@@ -34,7 +34,7 @@ def below(process: int) -> set[int]:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_local_study_listens_on_the_loopback_interface_alone(victim: Victim, tmp_path: Path) -> None:
+def test_a_local_study_listens_only_on_the_loopback_interface(victim: Victim, tmp_path: Path) -> None:
     for path in victim.runs:
         path.unlink()
     home = tmp_path / "home"

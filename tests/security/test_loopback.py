@@ -1,4 +1,4 @@
-"""Who listens, as the kernel tells it."""
+"""Listening sockets, as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_an_own_socket_is_found(family: socket.AddressFamily, address: str) -> None:
+def test_a_socket_of_this_process_is_found(family: socket.AddressFamily, address: str) -> None:
     with socket.socket(family) as server:
         try:
             server.bind((address, 0))
@@ -62,15 +62,15 @@ def test_addresses_are_read(tmp_path: Path, table: str, digits: str, address: st
     assert found.exposed == exposed
 
 
-def test_connections_are_no_listeners(tmp_path: Path) -> None:
+def test_connections_are_not_listeners(tmp_path: Path) -> None:
     assert listeners(fake(tmp_path, "tcp", "0100007F:0016")) == []
 
 
-def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
+def test_without_proc_no_listener_is_known(tmp_path: Path) -> None:
     assert listeners(tmp_path / "nowhere") == []
 
 
-def test_the_switch_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_of_ray_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     monkeypatch.setenv(name, "1")
     with on_loopback():

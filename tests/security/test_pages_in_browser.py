@@ -73,7 +73,7 @@ def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytes
             assert page.value("document.body.textContent.includes('onerror=')"), f"{path}: it is shown as text"
 
 
-def test_the_probe_is_found_where_it_is_executed(tmp_path: Path) -> None:
+def test_an_executed_probe_is_detected(tmp_path: Path) -> None:
     for number, payload in enumerate(PAYLOADS[:3]):
         path = tmp_path / f"{number}.html"
         path.write_text(f"<title>x</title><script>window.x = 1;</script><p>{payload.replace('; alert(1)', '')}")

@@ -1,4 +1,4 @@
-"""Nothing that lies in a study directory is ever unpickled or executed, whatever its name."""
+"""Nothing in a study directory is ever unpickled or executed, whatever its name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(said: dict[str, str], file: str, *entries: str) -> None:
         assert re.search(r"delete|restore|run `ablate run`|another|update|give |read it with", said[entry]), said[entry]
 
 
-def test_the_payload_goes_off_where_it_is_unpickled(tmp_path: Path) -> None:
+def test_an_unpickled_payload_is_detected(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Bomb(tmp_path / "sentinel")))
     assert (tmp_path / "sentinel").is_dir()
 
@@ -66,7 +66,7 @@ _NAMES = (
 )
 
 
-def test_pickles_under_every_name_are_left_alone(victim: Victim) -> None:
+def test_pickles_are_never_loaded_under_any_name(victim: Victim) -> None:
     for name in _NAMES:
         victim.plant(name)
     hidden = base64.b64encode(victim.bomb).decode()
@@ -135,7 +135,7 @@ def test_a_pickle_in_place_of_a_table_is_refused(victim: Victim, name: str) -> N
     ],
 )
 @pytest.mark.parametrize("name", ["study.json", "analysis_plan.json"])
-def test_a_plan_that_is_none_is_refused(victim: Victim, name: str, content: bytes | None) -> None:
+def test_an_invalid_plan_is_refused(victim: Victim, name: str, content: bytes | None) -> None:
     path = victim.plant(name, content)
     said = victim.read(report=False)
     if name == "study.json":
@@ -144,7 +144,7 @@ def test_a_plan_that_is_none_is_refused(victim: Victim, name: str, content: byte
         assert message == "ok" or str(path) in message
 
 
-def test_a_pickle_in_place_of_the_mark_or_an_old_plan(victim: Victim) -> None:
+def test_a_pickle_in_place_of_the_mark_or_an_old_plan_is_refused(victim: Victim) -> None:
     victim.plant("plans/000.json")
     victim.plant("mark")
     all_ok(victim.read(report=False))
@@ -262,7 +262,7 @@ def bombs(text: str) -> dict[str, str]:
     "bomb", ["deep", "deep inside", "infinite", "nan", "twice", "long number", "large seed", "surrogate"]
 )
 @pytest.mark.parametrize("name", ["study.json", "analysis_plan.json"])
-def test_json_that_is_meant_to_hurt(victim: Victim, name: str, bomb: str) -> None:
+def test_malicious_json_is_refused(victim: Victim, name: str, bomb: str) -> None:
     text = (victim.directory / name).read_text()
     path = victim.plant(name, bombs(text)[bomb])
     began = time.monotonic()
@@ -275,7 +275,7 @@ def test_json_that_is_meant_to_hurt(victim: Victim, name: str, bomb: str) -> Non
 
 
 @pytest.mark.slow
-def test_json_in_a_row_that_is_meant_to_hurt(victim: Victim) -> None:
+def test_malicious_json_in_a_row_is_refused(victim: Victim) -> None:
     path = victim.runs[0]
     table = pq.ParquetFile(path).read()
     for column in ("config", "versions", "plugins"):
@@ -287,7 +287,7 @@ def test_json_in_a_row_that_is_meant_to_hurt(victim: Victim) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["readers", "differences"])
-def test_json_in_a_model_that_is_meant_to_hurt(victim: Victim, column: str) -> None:
+def test_malicious_json_in_a_model_is_refused(victim: Victim, column: str) -> None:
     path = victim.directory / "models.parquet"
     table = pq.ParquetFile(path).read()
     number = table.schema.get_field_index(column)
@@ -350,7 +350,7 @@ def test_the_claim_that_a_planted_plan_names_executes_nothing(victim: Victim) ->
 # Packed data
 
 
-def test_packed_photos_that_are_pickles_are_packed_anew(victim: Victim) -> None:
+def test_packed_photos_that_are_pickles_are_packed_again(victim: Victim) -> None:
     from PIL import Image
 
     from aimlib.registry import datasets
@@ -371,5 +371,5 @@ def test_packed_photos_that_are_pickles_are_packed_anew(victim: Victim) -> None:
     assert not victim.sentinel.exists()
 
 
-def test_the_study_itself_is_yaml_that_can_be_read(victim: Victim) -> None:
+def test_the_study_without_planted_tags_is_readable(victim: Victim) -> None:
     assert yaml.safe_load(victim.study.read_text())["name"] == read_study(victim.study).spec.name

@@ -1,4 +1,4 @@
-"""Names, links and paths in a study directory lead nowhere else, and say nothing to the terminal."""
+"""Names, links and paths in a study directory never lead outside it, and never control the terminal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def renamed(victim: Victim, old: str, new: str) -> None:
     SessionLedger(folder_at(victim.directory, Terms()), "0" * 12).end()
 
 
-def test_names_that_can_be_shown_stay_text(victim: Victim) -> None:
+def test_printable_names_stay_text(victim: Victim) -> None:
     name = " ".join(_HARMLESS)[:100]
     renamed(victim, "aim", name)
     said = victim.read()
@@ -65,7 +65,7 @@ def test_names_that_can_be_shown_stay_text(victim: Victim) -> None:
 
 @pytest.mark.parametrize("name", _UNPRINTABLE)
 @pytest.mark.parametrize("of", ["arm", "study"])
-def test_names_that_speak_to_the_terminal_are_refused(victim: Victim, name: str, of: str) -> None:
+def test_names_with_control_characters_are_refused(victim: Victim, name: str, of: str) -> None:
     path = rename_in_plan(victim, "aim" if of == "arm" else "planted", name)
     for message in victim.read(report=False).values():
         assert str(path) in message
@@ -75,7 +75,7 @@ def test_names_that_speak_to_the_terminal_are_refused(victim: Victim, name: str,
         StudySpec.parse({"name": name if of == "study" else "x", "base": {}, "arms": arms})
 
 
-def test_what_a_row_says_is_shown_without_its_control_characters(victim: Victim) -> None:
+def test_text_of_a_row_is_shown_without_control_characters(victim: Victim) -> None:
     path = victim.runs[0]
     table = pq.ParquetFile(path).read()
     for column, text in (("reason", "red \x1b[31mX\x1b]0;title\x07 \u202e"), ("host", "[bold]h[/bold]\x9b2J")):
@@ -89,7 +89,7 @@ def test_what_a_row_says_is_shown_without_its_control_characters(victim: Victim)
 
 
 @pytest.mark.parametrize("run_id", ["../../../etc/passwd", "", "a/b", "x" * 3000, "0" * 20 + "\n", "ABCDEF"])
-def test_run_ids_that_are_none_lead_nowhere(victim: Victim, run_id: str) -> None:
+def test_invalid_run_ids_never_become_paths(victim: Victim, run_id: str) -> None:
     from ablations.store import ResultStore
 
     document = victim.plan()
@@ -146,7 +146,7 @@ def test_a_report_is_not_written_through_a_link(victim: Victim, link: str) -> No
 
 
 @pytest.mark.parametrize("name", ["study.json", "analysis_plan.json", "models.parquet", "run"])
-def test_a_link_to_a_secret_tells_nothing_of_it(victim: Victim, name: str) -> None:
+def test_a_link_to_a_secret_does_not_reveal_it(victim: Victim, name: str) -> None:
     secret = victim.outside / "key"
     secret.write_text("SECRET-OF-ANOTHER-FILE\n" * 100)
     path = victim.runs[0] if name == "run" else victim.directory / name
@@ -171,7 +171,7 @@ def test_a_hard_link_outside_is_replaced_and_not_written_into(victim: Victim) ->
     assert other.read_bytes() == before
 
 
-def test_a_study_directory_may_be_a_link_itself(victim: Victim, tmp_path: Path) -> None:
+def test_a_study_directory_may_be_a_link(victim: Victim, tmp_path: Path) -> None:
     link = victim.folder / "link"
     link.symlink_to(victim.directory)
     victim.directory, before = link, victim.directory

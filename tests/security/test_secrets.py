@@ -1,4 +1,4 @@
-"""What the environment holds is never written down."""
+"""Values of the environment are never stored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def leaks(*places: Path) -> list[str]:
     return found
 
 
-def test_leaks_are_found(tmp_path: Path) -> None:
+def test_planted_leaks_are_found(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -165,8 +165,8 @@ def test_secrets_in_errors_and_output_are_not_kept(
     assert leaks(victim.directory) == []
 
 
-def test_a_folder_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every shell sets PWD, which is no password; and a path is where a secret is."""
+def test_a_path_is_not_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shell sets PWD, which is not a password; and a path is where a secret is."""
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setenv("OLDPWD", "/some/where/else")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
@@ -232,7 +232,7 @@ with on_loopback():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_the_environment_is_not_in_what_a_session_of_ray_leaves(victim: Victim) -> None:
+def test_files_of_a_ray_session_do_not_contain_the_environment(victim: Victim) -> None:
     victim.runs[0].unlink()
     done = subprocess.run(
         [sys.executable, "-c", _SESSION, str(victim.study), str(victim.directory)],
@@ -247,7 +247,7 @@ def test_the_environment_is_not_in_what_a_session_of_ray_leaves(victim: Victim) 
     assert len(victim.runs) == 2
 
 
-def test_a_remote_with_a_token_is_no_part_of_provenance(tmp_path: Path) -> None:
+def test_a_remote_with_a_token_is_not_part_of_provenance(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -21,6 +21,6 @@ def test_a_full_device_is_explained() -> None:
     )
 
 
-def test_closed_output_is_no_error() -> None:
+def test_closed_output_is_not_an_error() -> None:
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *COMMAND], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")

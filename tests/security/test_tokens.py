@@ -1,4 +1,4 @@
-"""The token is there before Ray starts, and its owner's alone."""
+"""The token exists before Ray starts, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_a_token_is_made_for_its_owner_alone(home: Path) -> None:
+def test_a_token_is_readable_only_by_its_owner(home: Path) -> None:
     before = os.umask(0)
     try:
         prepare_token()
@@ -45,7 +45,7 @@ def test_a_token_is_made_for_its_owner_alone(home: Path) -> None:
     assert token_file() == path == default_path()
 
 
-def test_a_token_that_ray_wrote_stays_and_is_closed(home: Path) -> None:
+def test_a_token_written_by_ray_is_kept_and_protected(home: Path) -> None:
     path = home / ".ray" / "auth_token"
     path.parent.mkdir()
     path.write_text("ray's own")
@@ -66,7 +66,7 @@ def test_an_empty_file_of_a_killed_ray_is_replaced(home: Path) -> None:
     assert mode(path) == 0o600
 
 
-def test_a_file_that_is_named_is_taken_and_closed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_token_file_is_used_and_protected(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cluster-token"
     path.write_text("the cluster's")
     path.chmod(0o640)
@@ -89,14 +89,14 @@ def test_a_named_file_without_a_token_is_refused(
 
 
 @pytest.mark.parametrize("variable", [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "in the environment")])
-def test_what_the_user_decided_stays(home: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]) -> None:
+def test_settings_of_the_user_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]) -> None:
     monkeypatch.setenv(*variable)
     prepare_token()
     assert list(home.iterdir()) == []
     assert os.environ[variable[0]] == variable[1]
 
 
-def test_without_a_home_that_can_be_written_the_token_is_elsewhere(
+def test_without_a_writable_home_the_token_is_elsewhere(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / ".ray").write_text("no folder")
@@ -108,7 +108,7 @@ def test_without_a_home_that_can_be_written_the_token_is_elsewhere(
     assert (mode(path), mode(path.parent)) == (0o600, 0o700)
 
 
-def test_many_at_once_agree_on_one_token(home: Path) -> None:
+def test_many_processes_agree_on_one_token(home: Path) -> None:
     seen: list[str] = []
 
     def take() -> None:
@@ -126,7 +126,7 @@ def test_many_at_once_agree_on_one_token(home: Path) -> None:
 
 
 @pytest.mark.parametrize("imported", [False, True])
-def test_the_mode_is_set_only_where_ray_will_notice(monkeypatch: pytest.MonkeyPatch, imported: bool) -> None:
+def test_the_mode_is_set_only_before_ray_reads_it(monkeypatch: pytest.MonkeyPatch, imported: bool) -> None:
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     if imported:
         monkeypatch.setitem(sys.modules, "ray", sys)

@@ -37,7 +37,7 @@ STUDY: dict[str, Any] = {
 
 
 class Bomb:
-    """What executes when it is unpickled: it makes a folder."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, sentinel: Path) -> None:
         self.sentinel = sentinel
@@ -57,7 +57,7 @@ def _command() -> Any:
 
 
 class Victim:
-    """A copy of a finished study, things beside it, and a sentinel that only a payload makes."""
+    """A copy of a finished study, things next to it, and a sentinel that only a payload makes."""
 
     def __init__(self, folder: Path, finished: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Victim:
         return sorted((self.directory / "runs").iterdir())
 
     def plant(self, name: str, content: bytes | str | None = None) -> Path:
-        """Write a file of the study directory anew; a pickle that executes, where nothing else is said."""
+        """Write a file of the study directory again; a pickle that executes, where nothing else is said."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)

@@ -38,11 +38,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions of the test images beside those that the run stored.
+    """Predictions of the test images next to those that the run stored.
 
     Attributes
     ----------
-    images, different : number of test images, and of those with another prediction than stored.
+    images, different : number of test images, and of those with a different prediction than stored.
     margin : largest difference between the probabilities of the new and the stored prediction of an image; 0 without
         a difference.
     same_device : whether the run was computed on the same kind of device with the same number of threads, so that no
@@ -84,7 +84,7 @@ class Predicted:
     classes : names of the classes.
     probabilities : [images, classes].
     labels : [images], true class numbers; None if they are unknown.
-    compared : the comparison with the stored predictions; None for other images than the run's.
+    compared : the comparison with the stored predictions; None for different images than the run's.
     """
 
     run_id: str

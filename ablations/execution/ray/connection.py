@@ -16,7 +16,7 @@ from aimlib.errors import UsageError
 _CONNECT_TIMEOUT_S = 10.0
 """Seconds to wait for a cluster's first answer."""
 _SETTINGS = {
-    # Tune's loggers write files that nobody reads, and the TensorBoard logger imports torch in the driver.
+    # Tune's loggers write files that are never read, and the TensorBoard logger imports torch in the driver.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -53,7 +53,7 @@ class Connection:
 
         Raises
         ------
-        UsageError: nobody answers at the address.
+        UsageError: no server answers at the address.
         """
         if self._thread is not None:
             return
@@ -128,7 +128,7 @@ def _hush() -> None:
 
 
 def _refuse_deaf(address: str | None) -> None:
-    """Refuse an address at which nobody listens: Ray itself would keep trying for ten minutes."""
+    """Refuse an address at which no process listens: Ray itself would keep trying for ten minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -136,6 +136,6 @@ def _refuse_deaf(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise UsageError(
-            f"--address {address}: nobody answers there ({error}); start Ray with `ray start --head` on that machine, "
-            f"or give the address that it printed"
+            f"--address {address}: no server answers there ({error}); start Ray with `ray start --head` on that "
+            f"machine, or give the address that it printed"
         ) from error

@@ -62,7 +62,7 @@ class RayExecutor:
 
         Raises
         ------
-        UsageError: nobody answers at the address.
+        UsageError: no server answers at the address.
         """
         self._connection.begin()
 

@@ -171,7 +171,7 @@ def carry_out(wanted: str) -> str:
     for job in task["jobs"]:
         try:
             measured[job["name"]] = _measured(meter, job).model_dump(mode="json")
-        except Exception as error:  # noqa: BLE001 -- said where somebody waits, and the other arms go on
+        except Exception as error:  # noqa: BLE001 -- said where somebody waits, and the other arms continue
             gist = (str(error).strip().splitlines() or [""])[0][:300]
             errors[job["name"]] = f"{type(error).__name__}: {gist} (on {socket.gethostname()})"
     return json.dumps({"measured": measured, "errors": errors})

@@ -26,7 +26,7 @@ _LITTLE = 1e-6
 
 
 class Gone(Exception):  # noqa: N818 -- an outcome, not an error
-    """A placeholder has ended: its node is gone."""
+    """A placeholder has ended because its node is gone."""
 
 
 class Actor(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 def cached_registry() -> Iterator[None]:
     """Remember what the registry contains within a block; a new registration is seen at once.
 
-    Versions of Tune with another registry are left as they are.
+    Versions of Tune with another registry are left unchanged.
     """
     from ray.tune import registry  # noqa: PLC0415 -- loaded by sessions on Ray alone
 

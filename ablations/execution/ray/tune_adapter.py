@@ -81,7 +81,7 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
 
 
 class StartOrder(FIFOScheduler):  # type: ignore[misc]
-    """Lets a run whose worker is starting wait for that worker, while free workers take the runs behind it.
+    """Lets a run whose worker is starting wait for that worker, while free workers take later runs.
 
     Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the one that was
     starting for it. Runs that end sooner than a worker starts then all end up in one process, and every one of them
@@ -339,7 +339,7 @@ def _let_go(trials: list[Any]) -> None:
     """Take trials that have ended off Tune's own list, which it traverses at every step, and empty them.
 
     Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
-    each trial itself is emptied: of averaged metrics that nobody uses, of its configuration, and of its resource
+    each trial itself is emptied: of averaged metrics that are not used, of its configuration, and of its resource
     request. Nothing is lost, because ended runs are in the store. The last trial stays: without any, Tune would read
     its own files at the end.
     """

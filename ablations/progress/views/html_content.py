@@ -1,4 +1,4 @@
-"""Content of the overview page: text, and inline SVG drawings without scripts or fonts, in the page's colours."""
+"""Content of the overview page: text, and inline SVG drawings without scripts or fonts, in the page's colors."""
 
 from __future__ import annotations
 

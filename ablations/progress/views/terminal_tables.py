@@ -1,6 +1,6 @@
 """Parts of the terminal view: bars, tables and sections, each as lines of a given width.
 
-Done, active, failed and remaining parts of a bar differ in their characters, not only in colour.
+Done, active, failed and remaining parts of a bar differ in their characters, not only in color.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("gp")
 class Gp(Sampler):
-    """Maximises the expected improvement under a Gaussian process; for few, expensive trials."""
+    """Maximizes the expected improvement under a Gaussian process; for few, expensive trials."""
 
     replays: ClassVar[bool] = False  # fitted with L-BFGS, so the last bits of a machine's linear algebra matter
     infeasible: ClassVar[Infeasible] = "complete"
@@ -29,7 +29,7 @@ class Gp(Sampler):
         n_startup_trials: Annotated[int, Field(ge=0)] = 10
         """Number of trials drawn at random at the start."""
         deterministic_objective: bool = False
-        """Whether a repeated trial has the same accuracy; with seeds of its own it has not."""
+        """Whether a repeated trial has the same accuracy; with its own seeds it has not."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

@@ -25,7 +25,7 @@ class Qmc(Sampler):
         qmc_type: Literal["sobol", "halton"] = "sobol"
         """The sequence."""
         scramble: bool = False
-        """Randomise the sequence with the sampler's seed."""
+        """Randomize the sequence with the sampler's seed."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

@@ -20,7 +20,7 @@ class Sampler(ABC):
     ----------
     replays : whether the sampler, started again with the same seed and given the same outcomes in the same order,
         proposes the same trials bit by bit. If not, each batch is recorded before it is computed, a resumed search
-        takes the recorded proposals, and each further proposal comes from a sampler of its own with a seed of its own.
+        takes the recorded proposals, and each further proposal comes from its own sampler with its own seed.
         Set it to False if proposals depend on the last bits of linear algebra, which differ between machines.
     infeasible : how Optuna is told of a configuration that violates a constraint. failed: the sampler does not know
         constraints and ignores the trial; pruned, complete: the sampler reads the violation from trials in this

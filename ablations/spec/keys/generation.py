@@ -30,7 +30,7 @@ from aimlib.training.protocols import PROTOCOLS
 Schema = dict[str, Any]
 REFERENCE = "#/$defs/"
 _DECLARED_ELSEWHERE = {"model": {"control"}}
-"""Options of a part of a run that a study gives elsewhere: `control` beside `of` in an arm."""
+"""Options of a part of a run that a study gives elsewhere: `control` next to `of` in an arm."""
 
 
 class _WithMeanings(GenerateJsonSchema):
@@ -92,7 +92,7 @@ class Classes:
         return self.schemas[self.names[cls]]
 
     def referred(self, schema: Schema) -> str | None:
-        """Return the name of the one class that the values of a key belong to; None if they are no mappings."""
+        """Return the name of the one class that the values of a key belong to; None if they are not mappings."""
         ways = [schema, *schema.get("anyOf", ())]
         ways += [way["additionalProperties"] for way in ways if isinstance(way.get("additionalProperties"), dict)]
         ways += [way["items"] for way in ways if isinstance(way.get("items"), dict)]

@@ -32,7 +32,7 @@ _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resour
     "training": "The training",
     OWN_CODE: "With own training code",
 }
-"""Headings of the sections of the page that are no part of another one."""
+"""Headings of the sections of the page that are not part of another one."""
 _BELOW_TITLES = {
     OWN_CODE: "In a study with `train`, these take the place of all keys of `training`, and `model` may be left out.",
 }

@@ -54,7 +54,7 @@ def write_sheet(file: Path, root: Path, findings: Sequence[Finding], name: str) 
     except FileExistsError:
         raise DataError(f"{file}: exists already; remove it, or give another name") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another place") from error
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another path") from error
     return len(shown)
 
 

@@ -30,7 +30,7 @@ def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
     empty = np.sum(list(numbers.values()), axis=0) == 0
     if empty.any():
         names = listed([listing.classes[label] for label in np.flatnonzero(empty)])
-        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is no class")
+        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is not a class")
     for name in ("train", "test"):
         if lacking := [listing.classes[label] for label in np.flatnonzero((numbers[name] == 0) & ~empty)]:
             other = "test" if name == "train" else "train"
@@ -50,9 +50,9 @@ def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
         shown(listing.classes[int(label)]) for label in (numbers.argmax(), np.where(numbers, numbers, 1 << 60).argmin())
     ]
     text = (
-        f"the largest training class has {used.max():,} photos ({names[0]}), the smallest {used.min():,} ({names[1]}): "
-        f"{used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, so large "
-        f"classes decide it: report accuracy per class, too, or balance the classes"
+        f"the largest training class has {counted(used.max(), 'photo')} ({names[0]}), the smallest {used.min():,} "
+        f"({names[1]}): {used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, "
+        f"so large classes decide it: report accuracy per class, too, or balance the classes"
     )
     yield Finding("imbalance", str(listing.root), text, severity="remark")
 
@@ -94,7 +94,7 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something is there that is no folder; whether it is a photo, its content tells."""
+    """Return whether something is there that is not a folder; whether it is a photo, its content tells."""
     try:
         return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
     except PermissionError:

@@ -46,14 +46,14 @@ class Finding:
         (exists, but is not listed), ``name`` (of files and folders), ``link`` (symbolic links), ``unreadable``
         (folders and files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray``
         (files and folders that are not used), ``empty`` (no bytes), ``undecodable``, ``damaged`` (JPEG files that
-        decode, perhaps with wrong pixels), ``misnamed`` (of another format than the suffix says), ``mode`` (what a
-        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one colour),
+        decode, perhaps with wrong pixels), ``misnamed`` (of a different format than the suffix says), ``mode`` (what a
+        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one color),
         ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike), ``exclusion`` (the
         list of excluded photos), ``pack`` (packed data).
     file : the first file concerned, or a folder if the finding is not about files.
     message : what it is, and what to do.
     files : all files concerned, as paths below the data's root; a group of duplicates has its files here.
-    severity : ``error``: the data cannot be used as it is, or accuracies on it would be wrong; ``remark``: worth
+    severity : ``error``: the data cannot be used unchanged, or accuracies on it would be wrong; ``remark``: worth
         knowing.
     excluded : those of `files` that a list of excluded photos should have.
     reason : of these, for the list; what stands before its first colon is its kind.
@@ -69,5 +69,5 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether the data should not be used as it is."""
+        """Whether the data should not be used unchanged."""
         return self.severity == "error"

@@ -16,7 +16,7 @@ def write_fix(file: Path, plugin: PhotoPlugin, findings: Sequence[Finding]) -> l
     """Write a list of the photos that findings exclude, and return what is wrong with it.
 
     Photos that `data.exclude` lists already are on the new list, too, so that it can replace the old one. If there is
-    nothing to exclude, nothing is written. Names that are no UTF-8 are left out; the data is refused for them anyway.
+    nothing to exclude, nothing is written. Names that are not UTF-8 are left out; the data is refused for them anyway.
 
     Raises
     ------

@@ -18,12 +18,12 @@ from aimlib.datasets.recipe import Recipe
 from aimlib.datasets.verification.findings import Kind
 
 LUMA_SIDE = 64
-"""Height and width in pixels of the grey image from which perceptual hashes are computed."""
+"""Height and width in pixels of the gray image from which perceptual hashes are computed."""
 _FLAT = 2.0
-"""Standard deviation of the small grey image, of 255, below which a photo is blank."""
+"""Standard deviation of the small gray image, of 255, below which a photo is blank."""
 
 Hash = Callable[[Image.Image], npt.NDArray[np.uint64]]
-"""From a grey image of `LUMA_SIDE` to the words of a perceptual hash."""
+"""From a gray image of `LUMA_SIDE` to the words of a perceptual hash."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Photo:
     digest : SHA-256 of size and RGB pixels.
     width, height : in pixels.
     source : what the file stores.
-    blank : whether it has one colour.
+    blank : whether it has one color.
     damage : what a strict decoder says of a JPEG file whose pixels are known, in words; empty if nothing.
     content : SHA-256 of the file's bytes; empty if it cannot be read.
     hash : [words], uint64; None if perceptual hashes are not asked for, or the photo is blank.
@@ -83,6 +83,6 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
 
 
 def _luma(photo: Image.Image) -> Image.Image:
-    """Return the small grey image of a photo; its aspect ratio is lost."""
+    """Return the small gray image of a photo; its aspect ratio is lost."""
     size = (LUMA_SIDE, LUMA_SIDE)
     return photo.convert("L").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -1,6 +1,6 @@
 """Photos that look alike: perceptual hashes, and the search for hashes that differ in few bits.
 
-The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, which say whether a frequency of the grey image of
+The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, which say whether a frequency of the gray image of
 64 x 64 pixels is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
 again or enlarged differs in a few. docs/layouts.md states how often photos that are not alike are found.
 """

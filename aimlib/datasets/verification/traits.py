@@ -22,23 +22,23 @@ _OF_SUFFIX = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""The format that a suffix promises."""
+"""The format that a suffix indicates."""
 _MODES = {
-    "CMYK": "CMYK: converted to RGB without a colour profile, so colours may be off; convert them to RGB",
+    "CMYK": "CMYK: converted to RGB without a color profile, so colors may be off; convert them to RGB",
     "P": "a palette: looked up, and transparency is dropped; nothing to do unless parts are transparent",
     "PA": "a palette with transparency: transparency is dropped; flatten them if parts are transparent",
-    "RGBA": "transparency, which is dropped: the colours stored below it are used; flatten them if parts are "
+    "RGBA": "transparency, which is dropped: the colors stored below it are used; flatten them if parts are "
     "transparent",
     "LA": "grey with transparency, which is dropped; flatten them if parts are transparent",
     "I;16": "16 bits a value: the high byte is used; convert them to 8 bits if their values do not fill the range",
     "I": "32 bits a value: bits 8 to 15 are used, so values below 256 become black; convert them to 8 bits",
     "1": "black and white only; check that they are photos",
 }
-"""What is done with pixels that are neither RGB nor grey, and what to do about it."""
+"""What is done with pixels that are neither RGB nor gray, and what to do about it."""
 _NUMBERS = re.compile(r" \([^()]*\d[^()]*\)")
 """What differs between two files that are damaged alike, such as how many bytes are missing."""
 TINY = 4
-"""A photo is tiny if it has to be enlarged more than so many times."""
+"""A photo is tiny if it has to be enlarged more than this many times."""
 
 
 def traits(photos: Sequence[Photo], size: int) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     others = sorted(photo.path for photo in found if "end" not in photo.damage.lower().split())
     if early:
         text = (
-            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is grey, and would be trained on; "
+            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is gray, and would be trained on; "
             f"fetch again, or exclude (`--fix FILE`): {listed(early)}"
         )
         reason = "damaged: the data ends early"
@@ -106,7 +106,7 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
     if mode in _MODES:
         yield "mode", f"with {_MODES[mode]}"
     elif mode not in ("RGB", "L"):
-        yield "mode", f"in mode {mode}, which is converted to RGB; check that their colours are right"
+        yield "mode", f"in mode {mode}, which is converted to RGB; check that their colors are right"
     if source.animated:
         yield "animated", "with several frames, of which the first is used; exclude them if it shows nothing"
     if source.orientation != 1 and source.format == "TIFF":
@@ -121,4 +121,4 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
         text = f"with a side below {-(-size // TINY)} px, which are enlarged more than {TINY} times for size {size}; "
         yield "tiny", text + "fetch larger ones, or lower data.size"
     if photo.blank:
-        yield "blank", "of one colour; look at them, and exclude what is no photo"
+        yield "blank", "of one color; look at them, and exclude what is not a photo"

@@ -30,7 +30,7 @@ class AugMix(TorchvisionAugmentation):
         alpha: Positive = 1.0
         """Parameter of the distributions from which the shares of the chains and of the image are drawn."""
         all_ops: bool = True
-        """Whether brightness, contrast, colour and sharpness are among the operations."""
+        """Whether brightness, contrast, color and sharpness are among the operations."""
         interpolation: Interpolation = "bilinear"
         """How values between pixels are found."""
 

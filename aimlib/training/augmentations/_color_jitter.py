@@ -35,6 +35,6 @@ class ColorJitter(TorchvisionAugmentation):
         saturation: Strength = 0.0
         """Largest change of the factor on the saturation, from 1."""
         hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-        """Largest shift of the hue, as a share of the colour circle."""
+        """Largest shift of the hue, as a share of the color circle."""
 
     transform = "ColorJitter"

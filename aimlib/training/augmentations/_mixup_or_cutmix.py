@@ -38,5 +38,5 @@ class MixupOrCutmix(BatchAugmentation):
         self._transform = v2.RandomChoice(choices)
 
     def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed images and shares; a batch of one image stays as it is."""
+        """Return mixed images and shares; a batch of one image stays unchanged."""
         return mixed(self._transform, x_BCHW, labels_B, self.shape.classes)

@@ -13,7 +13,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Interpolatio
 
 @augmentations.register("random_rotation")
 class RandomRotation(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.RandomRotation` about the centre, by up to `degrees` either way."""
+    """`torchvision.transforms.v2.RandomRotation` about the center, by up to `degrees` either way."""
 
     source = "torchvision.transforms.v2.RandomRotation"
     search_space: ClassVar[dict[str, Dimension]] = {"degrees": Real(0.0, 45.0)}

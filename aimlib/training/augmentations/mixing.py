@@ -37,7 +37,7 @@ class Mixing(BatchAugmentation):
         self._transform = mixer(self.transform, config.alpha, shape)
 
     def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed images and shares; a batch of one image stays as it is."""
+        """Return mixed images and shares; a batch of one image stays unchanged."""
         return mixed(self._transform, x_BCHW, labels_B, self.shape.classes)
 
 

@@ -88,7 +88,9 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
         for name in vars(cls):
             if name.startswith("on_") and name not in EVENTS:
                 near = did_you_mean(name, EVENTS)
-                raise PluginError(f"{cls.__qualname__}.{name} is no event; {near}the events are {', '.join(EVENTS)}")
+                raise PluginError(
+                    f"{cls.__qualname__}.{name} is not an event; {near}the events are {', '.join(EVENTS)}"
+                )
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -67,7 +67,7 @@ class Callbacks:
                 if self._is_over
                 else "a column has this name; choose another one"
                 if name in _TAKEN
-                else "is no name; use letters, digits and underscores"
+                else "is not a valid name; use letters, digits and underscores"
             )
             raise UsageError(f"training.callbacks: {self._current}: log({name!r}, ...): {what}")
         given = (

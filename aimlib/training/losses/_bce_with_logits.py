@@ -25,7 +25,7 @@ class BceWithLogits(Loss):
         """Names and defaults as in torch."""
 
         pos_weight: Annotated[float, Field(gt=0)] | None = None
-        """Weight of the true class beside the others; null is 1."""
+        """Weight of the true class relative to the others; null is 1."""
 
     takes_soft_targets = True
     config: Config

@@ -32,7 +32,7 @@ class Focal(Loss):
 
     def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over images and classes."""
-        alpha = -1.0 if self.config.alpha is None else self.config.alpha  # torchvision's sign for no weight
+        alpha = -1.0 if self.config.alpha is None else self.config.alpha  # torchvision's value for no weight
         shares_BC = one_hot(targets, logits_BC.shape[1])
         found = sigmoid_focal_loss(logits_BC, shares_BC, alpha=alpha, gamma=self.config.gamma, reduction="mean")
         return cast("Tensor", found)

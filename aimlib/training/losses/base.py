@@ -55,7 +55,7 @@ class Loss(nn.Module, ABC):
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """Return targets as shares of the classes [batch, classes], float32; shares are returned as they are."""
+    """Return targets as shares of the classes [batch, classes], float32; shares are returned unchanged."""
     if targets.is_floating_point():
         return targets
     numbers = torch.arange(classes, device=targets.device)

@@ -16,14 +16,14 @@ def content_of(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    UsageError: it is no folder, or contains something that is no plain file.
+    UsageError: it is not a folder, or contains something that is not a plain file.
     """
     if not folder.is_dir():
         raise UsageError(f"run.checkpoint: {folder}: no such folder; save your files in a folder, and give that")
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise UsageError(f"run.checkpoint: {path}: is no plain file; save plain files only")
+            raise UsageError(f"run.checkpoint: {path}: is not a plain file; save plain files only")
         if path.is_file():
             content = np.fromfile(path, dtype=np.uint8)
             found[path.relative_to(folder).as_posix()] = torch.from_numpy(content)

@@ -72,7 +72,7 @@ def register_function(function: Callable[..., Any]) -> str:
     name, qualname = getattr(function, "__name__", ""), getattr(function, "__qualname__", "")
     if not name.isidentifier() or qualname != name:
         raise UsageError(
-            f"train: {qualname or repr(function)} is no function at the top level of a script, notebook or file; "
+            f"train: {qualname or repr(function)} is not a function at the top level of a script, notebook or file; "
             f"define it there with `def`, or give 'my_code.py:train'"
         )
     trainers.register(name)(of_function(function))

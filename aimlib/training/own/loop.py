@@ -38,7 +38,7 @@ _SCALARS = "scalars"
 
 @dataclass
 class Attempt:
-    """An attempt at a run: where it saves, and whom it tells.
+    """An attempt at a run: where it saves, and which functions it calls.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ def train(
 ) -> Outcome:
     """Call own training code, which continues from its checkpoint if it saved one and asks for it.
 
-    Deterministic kernels of torch are preferred; where there is none, torch warns and the run goes on.
+    Deterministic kernels of torch are preferred; where there is none, torch warns and the run continues.
 
     Parameters
     ----------

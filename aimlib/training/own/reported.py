@@ -15,7 +15,7 @@ _FRACTIONS = "train_accuracy", "validation_accuracy", "accuracy"
 
 
 def number(name: str, value: Any) -> float:
-    """Return a measure as a number; UsageError if it is none, or an accuracy that is no fraction."""
+    """Return a measure as a number; UsageError if it is none, or an accuracy that is not a fraction."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
     try:
@@ -43,7 +43,7 @@ def labels(labels: Any, classes: Sequence[str], where: str) -> npt.NDArray[np.in
         unknown = [str(each) for each in found if str(each) not in numbers]
         if unknown:
             raise UsageError(
-                f"{where}: {unknown[0]!r} is no class; {did_you_mean(unknown[0], classes)}give names or numbers"
+                f"{where}: {unknown[0]!r} is not a class; {did_you_mean(unknown[0], classes)}give names or numbers"
             )
         return np.array([numbers[str(each)] for each in found], dtype=np.int64)
     if found.dtype.kind not in "iu" and not (found.dtype.kind == "f" and (found == np.round(found)).all()):

@@ -168,7 +168,9 @@ class OwnRun:
 
     def _of(self, name: str) -> npt.NDArray[np.int64]:
         if name not in self._numbers:
-            raise UsageError(f"{name!r} is no split; {did_you_mean(name, _SPLITS)}choose one of {', '.join(_SPLITS)}")
+            raise UsageError(
+                f"{name!r} is not a split; {did_you_mean(name, _SPLITS)}choose one of {', '.join(_SPLITS)}"
+            )
         return self._numbers[name]
 
     def predictions(self, split: Split, ids: Iterable[str | int] | None, labels: Any) -> None:
@@ -182,7 +184,7 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: an image is missing, unknown or given twice, or a label is no class.
+        UsageError: an image is missing, unknown or given twice, or a label is not a class.
         """
         where = f"run.predictions({split!r})"
         if split not in ("validation", "test"):
@@ -217,8 +219,8 @@ class OwnRun:
         accuracy : the accuracy on the test images that your code has measured, as a fraction; it is compared with the
             predictions.
         measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each may
-            be left out. A loss that is no finite number ends the run as diverged. Any other name is a number of your
-            own, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
+            be left out. A loss that is not a finite number ends the run as diverged. Any other name is your own
+            number, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
 
         Raises
         ------
@@ -258,7 +260,7 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: it is no folder.
+        UsageError: it is not a folder.
         Paused: the session ends. Let it pass.
         """
         content = files.content_of(Path(folder))
@@ -319,13 +321,10 @@ class OwnRun:
             elif near := did_you_mean(name, ("accuracy", *_REPORTED)):
                 listed = ", ".join(("accuracy", *_REPORTED))
                 raise UsageError(
-                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give a number of your own another "
-                    f"name"
+                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give your own number another name"
                 )
             elif name in _TAKEN:
-                raise UsageError(
-                    f"run.report: {name!r} is counted by this package; call a number of your own otherwise"
-                )
+                raise UsageError(f"run.report: {name!r} is counted by this package; give your own number another name")
             else:
                 scalars[name] = number if math.isfinite(number) else None
         return found, scalars

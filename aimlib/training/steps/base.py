@@ -59,7 +59,7 @@ class Computation:
     options : how it is trained.
     device : where all of them are.
     rates : the optimizer's learning rates on the device; None if it takes Python numbers.
-    loss : what is minimised; None is the cross-entropy with the options' label smoothing.
+    loss : what is minimized; None is the cross-entropy with the options' label smoothing.
     """
 
     def __init__(

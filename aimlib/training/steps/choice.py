@@ -46,7 +46,8 @@ def chosen_step(
         if not is_out_of_memory(error):
             raise
         on_notice(
-            "training steps run eagerly: a captured CUDA graph does not fit into the device's memory beside the run"
+            "training steps run eagerly: a captured CUDA graph does not fit into the device's memory together with "
+            "the run"
         )
         return EagerStep(computation)
 

@@ -54,7 +54,7 @@ class CompiledStep(Step):
             if not _is_refusal(error):
                 raise
             raise UsageError(
-                f"training.step: compiled: torch.compile refuses this network ({_first_line(error)}); set "
+                f"training.step: compiled: torch.compile cannot compile this network ({_first_line(error)}); set "
                 f"training.step to auto, or install a C++ compiler (CPU) or Triton (GPU) on this machine"
             ) from error
         self._proven = True

@@ -12,7 +12,7 @@ from aimlib.training.tuning.config import AverageConfig
 
 
 class WeightAverage:
-    """The average of a network's weights, as a network of its own, in evaluation mode.
+    """The average of a network's weights, as its own network, in evaluation mode.
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ def important(findings: Findings) -> Table | None:
     note = (
         "Optuna’s estimates of how much the accuracies of the search’s complete trials vary with a parameter; shares "
         "that sum to 1 over the parameters of an arm. The sampler chose the trials, so these shares are observational: "
-        "they describe its trials on the seeds of the search, are no effects, and have no intervals. fANOVA and the "
+        "they describe its trials on the seeds of the search, are not effects, and have no intervals. fANOVA and the "
         f"impurity only assess parameters that every trial has. At most {_MOST_PARAMETERS} parameters of each arm are "
         "shown; arms with too few complete trials are left out."
     )

@@ -69,7 +69,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "second": ("", "the other"),
     "images": ("images", "test images of the class"),
     "raw": ("pp", "mean difference of the class"),
-    "shrunken": ("pp", "the same, shrunken towards the mean of all classes"),
+    "shrunken": ("pp", "the same, shrunken toward the mean of all classes"),
     "posterior_sd": ("pp", "standard deviation of the shrunken difference"),
     "se": ("pp", "standard error of the raw difference"),
     "screening": ("%", "mean validation accuracy on the seeds of the search"),

@@ -32,7 +32,7 @@ def ranked(found: Sweep) -> Table | None:
         f"Mean {found.measure.short} over seeds. Behind: paired difference from the first arm, with its {own} t "
         "interval. This level is adjusted for all pairs of arms, since any of them may come first; the intervals "
         f"together hold at the {whole} level (Bonferroni). Possibly: the interval contains 0 or is not known. The mean "
-        f"of the first arm is biased {side}, as it is the best of many."
+        f"of the first arm is biased {side}, because it is the best of many."
     )
     ends = ("lowest", "highest") if measure.lower_is_better else ("highest", "lowest")
     omission = f"The {_FIRST} {ends[0]} and the {_LAST} {ends[1]} of {len(table)} arms are shown." if cut else ""

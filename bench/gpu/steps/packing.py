@@ -55,7 +55,7 @@ def check(told: Report) -> None:
             text = "runs/h of four packed runs under MPS / one after the other without"
             told.goal(Goal(text, packed[4] / rates[1], 2.0, "least"))
     elif not running:
-        told.unmeasured("packing under MPS", "none is running; MPS=1 starts one for this step, with pipes of its own")
+        told.unmeasured("packing under MPS", "none is running; MPS=1 starts one for this step, with its own pipes")
 
 
 def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:

@@ -142,7 +142,7 @@ def check(told: Report) -> None:
             _killed(told, crew, number, name, folder / "killed")
             resumed = crew.together([{**order, "folder": str(folder / "killed")}])[0]
             told.expect(
-                resumed["attempts"] == 2, f"{name}: goes on from its checkpoint", f"{resumed['attempts']} attempts"
+                resumed["attempts"] == 2, f"{name}: continues from its checkpoint", f"{resumed['attempts']} attempts"
             )
             _expect_same(told, f"{name}: killed in mid-epoch and resumed", first, resumed)
 

@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Time that memory in every layer may take beside its multiply-adds, as a share of the baseline's."""
+"""Time that memory in every layer may take in addition to its multiply-adds, as a share of the baseline's."""
 
 
 @dataclass(frozen=True)

@@ -8,5 +8,5 @@ from programs import Programs
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Programs:
-    """Return a folder of fakes."""
+    """Return a folder of fake programs."""
     return Programs(tmp_path)

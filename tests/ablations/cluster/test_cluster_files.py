@@ -1,4 +1,4 @@
-"""Every shipped file is what it claims to be: valid for the tool that reads it, private, and without secrets."""
+"""Every shipped file is valid for the tool that reads it, private, and without secrets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_file_in_the_folder_is_offered() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_settings_all_stand_somewhere_and_all_places_have_one(name: str) -> None:
+def test_every_setting_is_used_and_every_placeholder_has_one(name: str) -> None:
     template = cluster.template(name)
     places = set(re.findall(r"\{\{(\w+)\}\}", template.text))
     assert places == {setting.key for setting in template.settings}
@@ -67,7 +67,7 @@ def test_no_file_holds_a_secret_or_opens_a_dashboard(name: str) -> None:
         assert re.search(r"RAY_AUTH_MODE=token|mode: token", text), "token authentication is on"
 
 
-def test_what_is_set_is_where_it_belongs_and_is_recorded() -> None:
+def test_a_setting_appears_in_its_place_and_is_recorded() -> None:
     text = rendered("slurm", "nodes=7", "out=~/results/x")
     assert "#SBATCH --nodes=7\n" in text
     assert "#: nodes = 7  nodes;" in text
@@ -126,7 +126,7 @@ def test_the_command_prints_and_lists(capsys: pytest.CaptureFixture[str], monkey
 
 
 @pytest.mark.parametrize("name", ["ray", "onpremise", "kuberay", "slurm", "job"])
-def test_studies_that_files_run_are_shipped(name: str) -> None:
+def test_files_run_only_shipped_studies(name: str) -> None:
     text = rendered(name)
     named = set(re.findall(r"ablate run ([\w.]+)", text)) | set(re.findall(r"^study=(\w+)$", text, re.MULTILINE))
     assert named
@@ -136,7 +136,7 @@ def test_studies_that_files_run_are_shipped(name: str) -> None:
 # Ray's cluster launcher
 
 
-def test_the_schema_of_ray_is_the_installed_one_and_refuses_mistakes() -> None:
+def test_the_schema_is_that_of_the_installed_ray_and_refuses_mistakes() -> None:
     schema = ray_schema()
     document = yaml.safe_load(rendered("ray"))
     jsonschema.validate(document, schema)
@@ -213,7 +213,7 @@ def test_the_rayjob_fits_the_fields_of_kuberay() -> None:
         ("spec", "rayClusterSpec", "headGroupSpec", "rayStartParam"),
     ],
 )
-def test_the_schema_refuses_a_misspelt_field(path: tuple[str, ...]) -> None:
+def test_the_schema_refuses_a_misspelled_field(path: tuple[str, ...]) -> None:
     job, _ = rayjob()
     inner = job
     for key in path[:-1]:
@@ -222,7 +222,7 @@ def test_the_schema_refuses_a_misspelt_field(path: tuple[str, ...]) -> None:
     assert list(jsonschema.Draft7Validator(schema_of_rayjob()).iter_errors(job))
 
 
-def test_the_rayjob_ends_by_itself_and_starts_again() -> None:
+def test_the_rayjob_ends_without_help_and_restarts() -> None:
     job, _ = rayjob("attempts=3", "workers=4", "shm=6Gi")
     spec = job["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
@@ -260,7 +260,7 @@ def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
         assert grace < float(given["RAY_JOB_STOP_WAIT_TIME_S"]) < pod["terminationGracePeriodSeconds"]
 
 
-def test_slurm_and_a_job_that_is_stopped_give_it_too() -> None:
+def test_slurm_and_a_stopped_job_give_runs_that_time_too() -> None:
     slurm, job = rendered("slurm"), rendered("job")
     grace = Resources().grace_seconds + _TO_THE_END
     lead, guard = re.search(r"--signal=B:TERM@(\d+)", slurm), re.search(r"^  sleep (\d+) &$", slurm, re.MULTILINE)
@@ -338,7 +338,7 @@ def test_scripts_are_sound(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_shellcheck_finds_something_to_complain_about(tmp_path: Path) -> None:
+def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(rendered("slurm").replace('"$RAY_AUTH_TOKEN_PATH"', "$RAY_AUTH_TOKEN_PATH"))
     assert subprocess.run([program("shellcheck"), str(script)], capture_output=True).returncode == 1
@@ -354,7 +354,7 @@ def test_the_dockerfile_is_sound(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
+def test_the_image_is_pinned_and_runs_without_privileges() -> None:
     lines = [line for line in rendered("docker").replace("\\\n", " ").splitlines() if not line.startswith("#")]
     users = [line.split()[1] for line in lines if line.startswith("USER ")]
     assert users == ["1000:1000"]
@@ -372,7 +372,7 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
 
 
 def sections(text: str) -> dict[str, str]:
-    """Return the sections of a definition file by name; what stands before the first is the header."""
+    """Return the sections of a definition file by name; what precedes the first is the header."""
     found = {"header": ""}
     name = "header"
     for line in text.splitlines():
@@ -393,7 +393,7 @@ def test_the_recipe_for_apptainer_has_the_sections_that_apptainer_knows() -> Non
         assert all(line.startswith("    ") for line in found[name].splitlines() if line), f"%{name} is indented"
 
 
-def test_both_images_hold_the_same() -> None:
+def test_both_images_have_the_same_content() -> None:
     recipe = sections(rendered("apptainer"))
     pairs = [line.split() for line in recipe["files"].splitlines() if line]
     assert all(target == f"/opt/aim-ablations/{source}" for source, target in pairs)
@@ -413,7 +413,7 @@ def test_the_scripts_of_the_recipe_are_sound(section: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
 
 
-def test_programs_of_the_image_stand_for_installed_ones(tmp_path: Path, programs: Programs) -> None:
+def test_commands_run_the_programs_of_the_image(tmp_path: Path, programs: Programs) -> None:
     programs.make("apptainer")
     text = rendered("apptainer")
     script = "\n".join(line.removeprefix("#> ") for line in text.splitlines() if line.startswith("#> "))
@@ -429,7 +429,7 @@ def test_programs_of_the_image_stand_for_installed_ones(tmp_path: Path, programs
     ]
 
 
-def test_files_travel_with_the_package() -> None:
+def test_files_are_part_of_the_package() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -175,7 +175,7 @@ def test_a_wait_that_makes_no_sense_is_refused(options, message, tmp_path):
 
 def test_an_address_at_which_nobody_listens_is_refused_at_once():
     with (
-        pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there .*ray start --head"),
+        pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there .*ray start --head"),
         RayExecutor([Resources()], "127.0.0.1:1") as executor,
     ):
         executor.check()

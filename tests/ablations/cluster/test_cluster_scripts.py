@@ -30,7 +30,7 @@ fi
 
 
 class Job:
-    """The Slurm script in a folder of its own."""
+    """The Slurm script in its own folder."""
 
     def __init__(self, programs: Programs, tmp_path: Path, nodes: int, ablate: str, **more: str) -> None:
         self.programs, self.home = programs, tmp_path / "home"
@@ -110,7 +110,7 @@ while :; do sleep 0.05; done
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_when_time_is_up_the_driver_is_told_and_the_job_queues_again(
+def test_when_the_time_is_up_the_driver_is_signaled_and_the_job_is_queued_again(
     programs: Programs, tmp_path: Path, nodes: int
 ) -> None:
     job = Job(programs, tmp_path, nodes, _UNTIL_TOLD)
@@ -124,7 +124,7 @@ def test_when_time_is_up_the_driver_is_told_and_the_job_queues_again(
     assert job.left_nothing()
 
 
-def test_turns_are_counted(programs: Programs, tmp_path: Path) -> None:
+def test_restarts_are_counted(programs: Programs, tmp_path: Path) -> None:
     job = Job(programs, tmp_path, 2, _UNTIL_TOLD, SLURM_RESTART_COUNT="3")
     job.until_called("ablate is ready")
     job.process.send_signal(signal.SIGTERM)
@@ -134,7 +134,7 @@ def test_turns_are_counted(programs: Programs, tmp_path: Path) -> None:
     assert not any(call.startswith("scontrol") for call in programs.calls)
 
 
-def test_a_study_that_was_done_anyway_is_not_queued_again(programs: Programs, tmp_path: Path) -> None:
+def test_a_study_that_finished_in_time_is_not_queued_again(programs: Programs, tmp_path: Path) -> None:
     job = Job(programs, tmp_path, 2, _UNTIL_TOLD.replace("exit 130", "exit 0"))
     job.until_called("ablate is ready")
     job.process.send_signal(signal.SIGTERM)
@@ -177,7 +177,7 @@ def submit(programs: Programs, tmp_path: Path, token: bool, *overrides: str) -> 
     )
 
 
-def test_a_job_sends_a_wheel_and_the_study_alone(programs: Programs, tmp_path: Path) -> None:
+def test_a_job_sends_only_a_wheel_and_the_study(programs: Programs, tmp_path: Path) -> None:
     done = submit(programs, tmp_path, True, "study=./mine.yaml", "out=/shared/results/mine")
     assert done.returncode == 0, done.stderr
     wheel = "aim_ablations-0.1.0-py3-none-any.whl"

@@ -39,7 +39,7 @@ finally:
 """
 
 
-@pytest.mark.slow  # three sessions on a cluster of two nodes: half a minute, or minutes beside other work
+@pytest.mark.slow  # three sessions on a cluster of two nodes: half a minute, or minutes with other work
 @pytest.mark.xdist_group("ray")
 def test_a_node_with_many_cores_and_little_memory_is_not_overfilled(tmp_path: Path) -> None:
     study = write(tmp_path, changed({"seeds": 2, "base.training.epochs": 20}))

@@ -1,6 +1,6 @@
 """Studies that somebody changed, with matching checksums: `ablate verify` and everything that says a verdict notice.
 
-What only a hash kept elsewhere reveals is in `tests/ablations/store/test_ledger.py`.
+Changes that only a hash kept elsewhere reveals are in `tests/ablations/store/test_ledger.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is beside it."""
+    """Return a copy of the first one; the second one is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -150,15 +150,15 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "labels of the test images": (labels, "its predictions give"),
     "smallest effect of interest": (
         lambda study: change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=False),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "levels of a factor": (
         lambda study: change_plan(study, levels, copies=False),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "levels of a factor, and the copies of the plan removed": (
         without("plans", lambda study: change_plan(study, levels, copies=False)),
-        "study.json: it is none of the plans in plans/",
+        "study.json: it is not one of the plans in plans/",
     ),
     "treatment and baseline exchanged in all copies of the plan": (
         lambda study: change_plan(study, lambda plan: exchange(plan, "arm", "aim", "baseline"), copies=True),
@@ -176,7 +176,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         lambda study: change_plan(study, treatment_of_half_the_epochs, copies=True),
         "its training.epochs is not that of arm",
     ),
-    "the plan of another study": (from_the_other("study.json"), "study.json: it is none of the plans in plans/"),
+    "the plan of another study": (from_the_other("study.json"), "study.json: it is not one of the plans in plans/"),
     "the frozen plan of another study": (
         from_the_other("analysis_plan.json"),
         "analysis_plan.json: it is not the analysis plan in the ledger",
@@ -188,14 +188,14 @@ EDITS: dict[str, tuple[Edit, str]] = {
 }
 
 
-def test_what_was_not_changed_is_intact(study: Path) -> None:
+def test_an_unchanged_study_is_intact(study: Path) -> None:
     assert verify(study).is_intact
     assert verify(study).deviations == ()
     assert analysis.examine(analysis.load(study)).headline == analysis.examine(analysis.load(study)).headline
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_what_was_changed_is_found_by_verify_and_no_verdict_is_said(name: str, study: Path) -> None:
+def test_verify_finds_a_change_and_no_verdict_is_stated(name: str, study: Path) -> None:
     edit, expected = EDITS[name]
     edit(study)
     found = verify(study)
@@ -208,14 +208,14 @@ def test_what_was_changed_is_found_by_verify_and_no_verdict_is_said(name: str, s
         analysis.report(study)
 
 
-def test_images_that_were_removed_are_stated_by_verify_and_no_verdict_is_said(study: Path) -> None:
+def test_verify_reports_removed_images_and_no_verdict_is_stated(study: Path) -> None:
     shutil.rmtree(study / "images")
     assert verify(study).unproven == {"its test images are not stored": 6}
     with pytest.raises(StoreError, match="its test images are not stored: restore images/ from a copy, or run"):
         analysis.examine(analysis.load(study))
 
 
-def test_another_size_of_a_model_is_found_by_verify(study: Path) -> None:
+def test_verify_finds_a_changed_model_size(study: Path) -> None:
     """No verdict depends on it."""
     change_rows(study / "models.parquet", lambda row: row.update(parameters=2 * row["parameters"]))
     (text,) = verify(study).contradictions
@@ -237,7 +237,7 @@ def test_rows_of_another_study_do_not_count(study: Path) -> None:
     assert analysis.examine(results).headline == before
 
 
-def test_the_answer_of_status_is_quick_and_unproven(study: Path) -> None:
+def test_status_is_quick_and_does_not_verify_rows(study: Path) -> None:
     accuracy(study)
     results = analysis.load(study)
     assert analysis.examine(results, further=False, unproven=True).headline

@@ -45,14 +45,14 @@ def test_the_cost_is_that_of_all_runs(study: StudyMaker) -> None:
     assert (cost.device, cost.unit, cost.parallel) == ("cpu", "CPU-hours", os.cpu_count())
 
 
-def test_hours_of_a_cpu_count_each_cpu_of_a_run_and_are_no_hours_of_a_device(study: StudyMaker) -> None:
+def test_cpu_hours_count_every_cpu_of_a_run_and_are_not_called_device_hours(study: StudyMaker) -> None:
     arm = ArmCost(1.0, 1800.0, 2, cpus=4)
     assert Cost({"aim": arm}, "cpu", 2).hours == pytest.approx(4)
     assert Cost({"aim": arm}, "cpu", 2).wall_seconds == pytest.approx(1800)
     assert (Cost({"aim": arm}, "cuda", 2).hours, Cost({"aim": arm}, "cuda", 2).unit) == (1, "GPU-hours")
 
 
-def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
+def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
     assert "seeds: 2 pairs can only serve for screening; a verdict needs at least 5" in few.notes
@@ -79,7 +79,7 @@ def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: S
     assert not any("no arm has the role" in note for note in alone.notes)
 
 
-def test_combinations_that_coincide_are_named_with_the_arm_that_stands_for_them(study: StudyMaker) -> None:
+def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: StudyMaker) -> None:
     factors = {
         "memory": {"without": {"model": {"memory": None, "placement": "none", "update": "none"}}, "with": {}},
         "rate": {"slow": {}, "fast": {"training": {"optimizer": {"learning_rate": 0.01}}}},
@@ -89,9 +89,9 @@ def test_combinations_that_coincide_are_named_with_the_arm_that_stands_for_them(
     said = [note for note in found.notes if note.startswith("factors: the combination")]
     assert said == [
         "factors: the combination memory=without, rate=slow, update=none has the configuration of arm baseline, "
-        "which stands for it",
+        "which represents it",
         "factors: the combination memory=without, rate=fast, update=none has the configuration of arm "
-        f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which stands for it",
+        f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which represents it",
     ]
 
 
@@ -136,7 +136,7 @@ def test_the_command_prints_arms_costs_and_notes(
     assert (code, err) == (0, "")
     assert "3 arms x 1 seed = 3 runs" in out
     assert "cost: " in out
-    assert "a:x:b differs from the baseline in" in out, "names are shown as they are"
+    assert "a:x:b differs from the baseline in" in out, "names are shown unchanged"
     assert "note: seeds: 1 pair can only serve for screening" in out
     code, quiet, _ = ablate(capsys, "check", path, "--no-timing")
     assert code == 0
@@ -238,7 +238,7 @@ def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.Monkey
     assert "--out" in found["results"].remedy
 
 
-def test_layers_that_cannot_read_are_told(study: StudyMaker) -> None:
+def test_layers_that_cannot_read_are_reported(study: StudyMaker) -> None:
     mobile = {"base.model.backbone": {"name": "torchvision", "architecture": "mobilenet_v3_small"}}
     options = {"base.data.size": 32, "arms.aim.model.placement": "every_layer"}
     notes = [note for note in check(study({**mobile, **options}), timing=False).notes if "arms.aim" in note]
@@ -254,7 +254,7 @@ def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
 
 
 @pytest.mark.parametrize(("control", "widened"), [("matched_multiply_adds", True), ("frozen_memory", False)])
-def test_widened_arms_are_told(study: StudyMaker, control: str, widened: bool) -> None:
+def test_widened_arms_are_reported(study: StudyMaker, control: str, widened: bool) -> None:
     options: dict[str, Any] = {"name": control, "tolerance": 0.09} if widened else {"name": control}
     notes = check(study({"arms.control": {"of": "aim", "control": options}}), timing=False).notes
     assert any(note.startswith("arms.control: widened") for note in notes) == widened
@@ -313,14 +313,14 @@ def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
     assert reset < after - 0.5 * 2**26, "the peak starts again"
 
 
-def test_images_that_are_mapped_from_a_file_take_no_memory_of_their_own(tmp_path: Path) -> None:
+def test_images_mapped_from_a_file_take_no_memory(tmp_path: Path) -> None:
     np.zeros(4096, dtype=np.uint8).tofile(tmp_path / "pixels")
     mapped = np.asarray(np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r"))
     assert unmapped_bytes(mapped.reshape(4, 32, 32)) == 0
     assert unmapped_bytes(np.zeros((4, 32, 32), dtype=np.uint8)) == 4096
 
 
-def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tmp_path: Path) -> None:
+def test_an_arm_has_its_own_resources_and_derived_arms_inherit_them(tmp_path: Path) -> None:
     arms = {"aim.resources": {"gpus": 0.5}, "frozen": {"of": "aim", "control": "frozen_memory"}}
     document = changed(
         {f"arms.{path}": value for path, value in arms.items()} | {"resources": {"gpus": 0.25, "cpus": 2}}

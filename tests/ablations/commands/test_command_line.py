@@ -31,7 +31,7 @@ print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.process_time()
 """
 
 
-def test_help_answers_without_anything_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     recorded = Path(__file__).parents[2] / "data" / "surface" / "command_line.txt"
     words = [[], *(line.split()[1:] for line in recorded.read_text().splitlines() if line.startswith("ablate "))]
     assert ["data", "verify"] in words
@@ -73,7 +73,7 @@ def test_help_is_quick(command: Callable[..., Any]) -> None:
     "module",
     ["analysis", "ablations", "ablations.commands.app", "ablations.spec.study", "ablations.spec.yaml_documents"],
 )
-def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
+def test_reading_commands_load_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
     began = cpu_of_children()
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -81,7 +81,7 @@ def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
     assert cpu_of_children() - began < 5
 
 
-def test_commands_are_functions_of_the_package_again_and_again_and_planning_loads_torch() -> None:
+def test_commands_stay_functions_of_the_package_and_planning_loads_torch() -> None:
     """The test above can fail: this process loads torch."""
     code = (
         "import sys, ablations\n"
@@ -211,7 +211,7 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
     assert len(FAMILIES) >= 10
 
 
-def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
+def test_a_process_ends_quickly_but_cleanly(tmp_path: Path) -> None:
     """All output is written, exit handlers are called, and the exit code is passed on."""
     code = (
         "import atexit, sys, tempfile\n"
@@ -227,7 +227,7 @@ def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
         assert "small_resnet" in done.stdout or "no such file" in done.stderr
 
 
-def test_a_process_waits_for_threads_that_still_work() -> None:
+def test_a_process_waits_for_running_threads() -> None:
     code = (
         "import sys, threading, time\n"
         "from ablations.commands.app import command\n"

@@ -32,13 +32,13 @@ def arms(names: Sequence[str] = ARMS, columns: int = 5) -> Table:
     return Table(headings, rows, right=headings[1:], droppable=headings[:0:-1])
 
 
-def test_a_table_that_fits_is_printed_whole_and_without_a_remark() -> None:
+def test_a_table_that_fits_is_printed_in_full_without_a_remark() -> None:
     lines = printed(arms(columns=2))
     assert len(lines) == 1 + len(ARMS)
     assert [line.split()[0] for line in lines[1:]] == ARMS
 
 
-def test_names_are_shortened_before_columns_are_left_out_in_their_order() -> None:
+def test_names_are_shortened_before_columns_are_left_out_in_order() -> None:
     lines = printed(arms(), 80)
     assert lines[-1] == "… shortened: arm (whole: --wide)"
     narrow = printed(arms(), 50)
@@ -52,7 +52,7 @@ def test_names_are_shortened_before_columns_are_left_out_in_their_order() -> Non
     st.integers(20, 200),
     st.integers(1, 8),
 )
-def test_lines_fit_and_numbers_stay_whole(names: list[str], width: int, columns: int) -> None:
+def test_lines_fit_and_numbers_are_not_cut(names: list[str], width: int, columns: int) -> None:
     table = arms(names, columns)
     lines = printed(table, width)
     assert all(cell_len(line) <= width for line in lines)
@@ -61,14 +61,14 @@ def test_lines_fit_and_numbers_stay_whole(names: list[str], width: int, columns:
         assert line.split()[len(line.split()) - kept :] == list(row[1 : 1 + kept])
 
 
-def test_a_pipe_has_every_row_and_name_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_every_row_and_full_name_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     names = [f"aim[{'placement=every_layer,' * 5}channels={number}]" for number in range(100)]
     lines = printed(arms(names), 80, terminal=False, most=10)
     assert [line.split()[0] for line in lines[1:]] == names
 
 
-def test_columns_is_respected_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_respects_the_variable_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     assert all(len(line) <= 50 for line in printed(arms(), 50, terminal=False))
 
@@ -92,7 +92,7 @@ def test_wide_prints_all_on_a_terminal() -> None:
     assert lines[0].split()[-1] == "4"
 
 
-def test_many_rows_are_cut_and_the_rest_is_counted() -> None:
+def test_many_rows_are_cut_and_the_others_are_counted() -> None:
     data = pd.DataFrame({"arm": [f"arm {number}" for number in range(400)], "mean": [0.123456] * 400})
     lines = printed(data)
     assert len(lines) == 1 + 40 + 1
@@ -139,7 +139,7 @@ def test_a_frame_keeps_arm_seed_and_accuracy_longest() -> None:
         (["complete", "complete"], ""),
     ],
 )
-def test_configurations_that_cannot_be_built_and_that_violate_a_constraint_are_told_apart(
+def test_unbuildable_configurations_and_violated_constraints_are_distinguished(
     states: Sequence[State], said: str
 ) -> None:
     console = Console(file=io.StringIO(), width=120, color_system=None)

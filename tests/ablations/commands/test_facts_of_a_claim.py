@@ -1,4 +1,4 @@
-"""`ablate check` shows the facts of a study's claim beside the study."""
+"""`ablate check` shows the facts of a study's claim next to the study."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def own_claim(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def test_a_claim_file_brings_facts_of_its_own(study: StudyMaker, own_claim: Callable[..., str]) -> None:
+def test_a_claim_file_can_state_its_own_facts(study: StudyMaker, own_claim: Callable[..., str]) -> None:
     path = study({"claim": own_claim()})
     found = ablations.check(path, timing=False).facts
     assert [(line.topic, line.fact, line.this_study, line.differs) for line in found] == [
@@ -70,7 +70,7 @@ def test_a_claim_file_brings_facts_of_its_own(study: StudyMaker, own_claim: Call
     assert (changed.this_study, changed.differs, changed.source) == ("8", True, "their code")
 
 
-def test_the_command_prints_them(
+def test_the_command_prints_the_facts(
     study: StudyMaker,
     own_claim: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
@@ -109,7 +109,7 @@ def test_on_another_data_set_a_terminal_shows_how_many_differ_and_a_pipe_shows_a
     assert "first nine training images" in ablate(capsys, "check", path, "--no-timing", "--wide")[1]
 
 
-def test_the_replication_shows_them_before_its_data_is_here(
+def test_the_replication_shows_its_facts_without_its_data(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")

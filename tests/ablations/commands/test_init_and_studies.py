@@ -54,7 +54,7 @@ def test_the_weights_of_fine_tuning_are_those_that_its_own_study_keeps(tmp_path:
     assert any("frozen in the first 2 epochs: 12 parameters" in note for note in checked.notes)
 
 
-def test_what_a_person_writes_fits_in_15_lines_of_yaml(tmp_path: Path) -> None:
+def test_the_part_to_write_fits_in_15_lines_of_yaml(tmp_path: Path) -> None:
     ablations.init(tmp_path / "mine", template="claim")
     study = (tmp_path / "mine" / "study.yaml").read_text(encoding="utf-8")
     written = [line for line in study.splitlines() if line.partition("#")[0].strip()]
@@ -73,7 +73,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ablations.init("empty")
 
 
-def test_a_folder_below_others_is_made_and_its_last_part_is_the_name(tmp_path: Path) -> None:
+def test_a_nested_folder_is_created_and_its_last_part_is_the_name(tmp_path: Path) -> None:
     study = ablations.init(tmp_path / "work" / "mine", template="sweep")
     assert read_study(study).spec.name == "mine"
     assert f"ablate run {tmp_path}/work/mine/study.yaml" in study.read_text()
@@ -88,7 +88,7 @@ def test_a_folder_below_others_is_made_and_its_last_part_is_the_name(tmp_path: P
         ("file/mine", "claim", "cannot be written"),
     ],
 )
-def test_what_cannot_be_written_is_refused(name: str, template: str, said: str, tmp_path: Path) -> None:
+def test_an_unwritable_place_is_refused(name: str, template: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=said):
         ablations.init(name, template=template)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def test_versions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["studies"], ["init", "mine", "--template", "claim"], ["--help"]])
-def test_what_answers_at_once_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys, atexit\n"
         "heavy = ('torch', 'ray', 'numpy', 'pandas', 'pyarrow', 'optuna', 'matplotlib')\n"
@@ -159,7 +159,7 @@ def test_what_answers_at_once_imports_nothing_heavy(arguments: list[str]) -> Non
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-def test_templates_are_plain_yaml_that_other_readers_read_alike() -> None:
+def test_other_yaml_readers_read_templates_alike() -> None:
     folder = Path(ablations.__file__).parent / "studies" / "templates"
     for path in folder.glob("*/*.yaml"):
         assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"].startswith("NAME"), path

@@ -10,7 +10,7 @@ from in_process import ablate
 import ablations
 
 
-def test_it_prints_what_the_function_returns_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_the_function_returns_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ablate(capsys, "keys", "training.schedule")
     assert code == 0
     assert out == f"{ablations.keys('training.schedule')!r}\n"
@@ -30,7 +30,7 @@ def test_options_of_components_are_shown_only_where_the_prefix_leads_to_them(
     assert "training.optimizer.adam.beta1" in [key.address for key in ablations.keys("training")]
 
 
-def test_an_unknown_prefix_is_a_mistake_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_prefix_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = ablate(capsys, "keys", "training.epoch")
     assert (code, out) == (2, "")
     assert err.startswith("error: keys: there is no key 'training.epoch'; nearest: training.epochs")

@@ -18,7 +18,7 @@ from analysis.figures import power
 from analysis.statistics.simulation import power_of
 
 
-def test_it_is_told_what_a_study_can_find_out(study):
+def test_the_plan_says_what_a_study_can_find(study):
     found = plan(study({"seeds": 5}), timing=False)
     table = found.table.set_index(["seed_sd", "effect"])
     assert set(table.index.get_level_values(0)) == set(SEED_SDS)
@@ -41,12 +41,12 @@ def test_it_is_told_what_a_study_can_find_out(study):
         (7, "the verdict uses the first 5 and ignores the others"),
     ],
 )
-def test_numbers_of_seeds_that_waste_runs_are_warned_of(study, seeds, said):
+def test_a_number_of_seeds_that_wastes_runs_gets_a_warning(study, seeds, said):
     found = plan(study({"seeds": seeds}), timing=False)
     assert any(said in warning for warning in found.warnings)
 
 
-def test_cost_is_that_of_the_mean_number_of_pairs(study):
+def test_the_cost_is_for_the_mean_number_of_pairs(study):
     found = plan(study({"seeds": 5}), price=2.0)
     assert np.allclose(found.table["price"], 2 * found.table["device_hours"])
     hours = found.table["device_hours"] / found.table["pairs"]
@@ -54,7 +54,7 @@ def test_cost_is_that_of_the_mean_number_of_pairs(study):
     assert (hours > 0).all()
 
 
-def test_the_spread_of_results_is_taken(study, tmp_path):
+def test_the_spread_is_taken_from_results(study, tmp_path):
     out = tmp_path / "out"
     path = study({"seeds": 3})
     launch.run(path, out, executor="inline")
@@ -63,7 +63,7 @@ def test_the_spread_of_results_is_taken(study, tmp_path):
     assert found.table["seed_sd"].unique() == pytest.approx([found.seen / np.sqrt(2)])
 
 
-def test_what_cannot_be_planned_with_is_said(study, tmp_path):
+def test_results_that_cannot_be_planned_with_are_refused(study, tmp_path):
     with pytest.raises(UsageError, match="cannot be negative"):
         plan(study(), price=-1.0)
     out = tmp_path / "out"
@@ -110,7 +110,7 @@ def test_pairs_for_a_half_width(study):
     assert rows.loc[1.0, ["expected", "assured_80", "assured_90"]].tolist() == [14, 17, 19]
 
 
-def test_a_pilot_counts_with_its_uncertainty(study, tmp_path):
+def test_the_uncertainty_of_a_pilot_counts(study, tmp_path):
     out, path = tmp_path / "out", study({"seeds": 5})
     launch.run(path, out, executor="inline")
     found = plan(path, results=out, half_width=1.0, timing=False)
@@ -132,7 +132,7 @@ def test_a_pilot_counts_with_its_uncertainty(study, tmp_path):
         ({"spending": "obrien_fleming"}, "looks after 5, 8, 12 pairs, at 99.83, 98.7, 95.75 % (obrien_fleming)"),
     ],
 )
-def test_every_way_to_read_can_be_planned(study, changes, said):
+def test_every_design_of_looks_can_be_planned(study, changes, said):
     found = plan(study({"seeds": 5} | changes), seed_sd=1.0, half_width=1.0, timing=False)
     text = io.StringIO()
     plan_tables.power(found, Console(file=text, width=250), wide=True)
@@ -184,7 +184,7 @@ def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_is_doubted(study
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
-    doubts = [warning for warning in found.warnings if warning.startswith("the spread is that of results to doubt: ")]
+    doubts = [warning for warning in found.warnings if warning.startswith("the spread is from doubtful results: ")]
     assert "the baseline trained in only" in doubts[0]
     assert "baseline with seeds 0, 1, 2 and 3 did not train" in doubts[1]
     sound = plan(study({"seeds": 5}), results=pilot(tmp_path / "sound", values), timing=False)
@@ -201,7 +201,7 @@ def test_a_tiny_spread_has_no_missing_chances_and_is_printed(study):
     assert "1e−09" in text
 
 
-def test_a_tiny_smallest_effect_is_told_from_no_effect(study):
+def test_a_tiny_smallest_effect_is_distinguished_from_no_effect(study):
     text = printed(plan(study({"seeds": 5, "delta_pp": 1e-6}), timing=False))
     rows = [line.split()[1] for line in text.splitlines() if line.strip().startswith("0.50 ")]
     assert rows[:4] == ["0.00", "0.000001", "0.000002", "0.000005"]

@@ -58,7 +58,7 @@ def test_a_command_and_its_function_have_the_same_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_so_have_the_commands_on_data(name: str) -> None:
+def test_the_data_commands_and_their_functions_have_the_same_arguments(name: str) -> None:
     function = getattr(ablations.data, name)
     assert [each for each in names(function) if each not in ONLY_IN_PYTHON.get(name, ())] == names(DATA[name])
 
@@ -84,7 +84,7 @@ def test_a_function_explains_each_of_its_arguments(name: str) -> None:
     assert set(names(function)) - set(explained) == set()
 
 
-def test_the_page_of_commands_has_each_of_them_beside_its_function() -> None:
+def test_the_page_of_commands_lists_every_command_with_its_function() -> None:
     page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `ablate (\w+)[^`]*` \| .* \| (.*) \|$", page, re.M))
     assert set(rows) == {*COMMANDS, "data"}
@@ -186,7 +186,7 @@ def test_check_and_plan_take_a_study_of_python_and_show_what_the_commands_print(
         ablations.check("stanford_dogs_aim", claim=True, out="x")  # type: ignore[call-overload]
 
 
-def test_across_names_what_the_two_studies_lack(directory: Path) -> None:
+def test_across_names_what_is_missing_in_two_studies(directory: Path) -> None:
     with pytest.raises(UsageError, match="share 4 runs, so they are not independent"):
         ablations.across(directory, directory)
 

@@ -65,7 +65,7 @@ def test_conditions_and_columns(study: Path, command: Ablate) -> None:
     assert sorted(rows[1:]) == [["aim", "1"], ["aim", "2"], ["wide", "1"], ["wide", "2"]]
 
 
-def test_csv_and_parquet_have_the_rows_alone(study: Path, tmp_path: Path, command: Ablate) -> None:
+def test_csv_and_parquet_contain_only_the_rows(study: Path, tmp_path: Path, command: Ablate) -> None:
     _, out, _ = command(study, "--by", "arm", "--csv", "-", "--parquet", str(tmp_path / "x.parquet"))
     frame = pd.read_csv(io.StringIO(out))
     assert list(frame["arm"]) == ["baseline", "aim", "wide"]
@@ -84,7 +84,9 @@ def test_csv_and_parquet_have_the_rows_alone(study: Path, tmp_path: Path, comman
         (["--table", "models", "--where", "seed = 1"], "seed"),
     ],
 )
-def test_what_cannot_be_done_is_said(words: list[str], message: str, study: Path, command: Ablate) -> None:
+def test_impossible_requests_are_refused_with_the_reason(
+    words: list[str], message: str, study: Path, command: Ablate
+) -> None:
     code, _out, err = command(study, *words)
     assert code == 2
     assert message in " ".join(err.split())

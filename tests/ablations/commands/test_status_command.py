@@ -29,7 +29,7 @@ def test_before_the_first_look_there_is_no_verdict_and_no_difference(tmp_path: P
     assert said == ("12 of 32 runs have a result. No verdict yet: 3 of the 5 pairs of the first look are settled.")
 
 
-def test_between_two_looks_the_verdict_is_that_of_the_last_look(tmp_path: Path) -> None:
+def test_between_two_looks_the_verdict_of_the_last_look_holds(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     said = standing(made(tmp_path / "half", [("aim", 6), ("aim", 7), ("frozen", 7)]))
     (tmp_path / "five").mkdir()
@@ -55,7 +55,7 @@ def test_with_fewer_seeds_than_a_look_needs_it_says_how_many_runs_are_done(tmp_p
 
 
 @pytest.mark.parametrize("missing", [[], [("aim", 7)]])
-def test_the_gates_are_the_same_without_the_further_arms(tmp_path: Path, missing: list[tuple[str, int]]) -> None:
+def test_further_arms_do_not_change_the_gates(tmp_path: Path, missing: list[tuple[str, int]]) -> None:
     results = made(tmp_path, missing)
     whole, gates = analysis.examine(results), analysis.examine(results, further=False)
     assert gates.headline == whole.headline

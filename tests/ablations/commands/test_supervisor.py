@@ -48,7 +48,7 @@ def sessions(tmp_path: Path) -> list[int]:
     [("ends", 3), ("is refused", 2), ("fails", 1), ("is killed", -signal.SIGKILL)],
     ids=["code", "refused", "exception", "signal"],
 )
-def test_an_ending_is_passed_on(
+def test_the_exit_code_of_a_session_is_passed_on(
     start: Callable[..., subprocess.Popen[str]], port: int, tmp_path: Path, how: str, code: int
 ) -> None:
     out, _ = (process := start(how, port)).communicate(timeout=60)
@@ -59,7 +59,7 @@ def test_an_ending_is_passed_on(
 
 
 @pytest.mark.parametrize("how", ["loses its head", "notices"])
-def test_a_session_that_lost_the_head_is_replaced_once_somebody_answers(
+def test_a_session_that_lost_the_head_is_replaced_once_ray_answers(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path, how: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -85,7 +85,7 @@ def test_a_cluster_whose_nodes_return_late_is_tried_again(
     assert out.endswith("session 3\nresumed\n")
 
 
-def test_a_session_that_cannot_live_is_not_replaced_forever(
+def test_a_session_that_always_dies_is_not_replaced_forever(
     start: Callable[..., subprocess.Popen[str]], port: int, tmp_path: Path
 ) -> None:
     process = start("always loses it", port)

@@ -159,7 +159,7 @@ def higher_accuracy(row: dict[str, Any]) -> None:
         (lambda row: row.update(epochs_run=1), "epochs_run is 1"),
     ],
 )
-def test_an_accuracy_that_does_not_follow_is_refused_by_verify_and_report(
+def test_an_accuracy_that_predictions_contradict_is_refused_by_verify_and_report(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -206,7 +206,7 @@ def another_epoch(row: dict[str, Any]) -> None:
         (another_epoch, "selected_epoch is "),
     ],
 )
-def test_what_needs_plugins_is_proven_by_verify(
+def test_verify_proves_rows_that_need_plugins(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -218,7 +218,7 @@ def test_what_needs_plugins_is_proven_by_verify(
         analysis.report(directory)
 
 
-def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
+def test_rows_that_cannot_be_proven_are_counted(study: tuple[Path, Path]) -> None:
     _, directory = study
     paths = sorted((directory / "runs").iterdir())
     other = {"small_resnet": "unknown_network"}, {'"label_smoothing": 0.0': '"label_smoothing": 0.1'}
@@ -244,11 +244,11 @@ def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tup
     head = verify(directory).ledger.head
     assert head is not None
     page = (analysis.report(directory) / ".." / "report.html").resolve().read_text(encoding="utf-8")
-    assert f"{head}, which stands for 4 of 4 settled runs" in page
+    assert f"{head}, which covers 4 of 4 settled runs" in page
     assert json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))["ledger_head"] == head
     ended = CliRunner().invoke(app, ["verify", str(directory), "--head", head])
     assert ended.exit_code == 0
-    assert "The study contains everything that the given head stands for, unchanged." in ended.output
+    assert "The study contains everything that the given head covers, unchanged." in ended.output
 
 
 def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) 
     session = run(file, tmp_path / "out", executor="inline", console=console)
     text = console.export_text()
     heads = dict(re.findall(r"Ledger head(.*): ([0-9a-f]{64})", text))
-    assert list(heads) == [" at the freeze", ", which stands for 2 settled runs"]
-    assert heads[", which stands for 2 settled runs"] == session.ledger_head
+    assert list(heads) == [" at the freeze", ", which covers 2 settled runs"]
+    assert heads[", which covers 2 settled runs"] == session.ledger_head
     for head in heads.values():
         assert verify(tmp_path / "out", head=head).confirmed == head
     (tmp_path / "out" / "runs").joinpath(

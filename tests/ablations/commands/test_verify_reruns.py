@@ -108,7 +108,7 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
     found = {each.run_id: each for each in verify(study, rerun=4).reruns}[run_id]
     assert (found.same_kind, found.is_reproduced) == (False, True)
     assert "(stored: cpu, another processor, " in found.where
-    assert "0 of 1,000 predictions are others; allowed on another device or with other versions: 10% of" in str(found)
+    assert "0 of 1,000 predictions differ; allowed on another device or with other versions: 10% of" in str(found)
 
     def beyond(row: dict[str, Any]) -> None:
         row["test_accuracy"] += ACCURACY_TOLERANCE + 0.01
@@ -138,7 +138,7 @@ def test_a_processor_of_the_same_name_that_rounds_differently_is_another_device(
     assert all(each.same_kind for each in found.values() if each.run_id != run_id)
 
 
-def test_on_another_device_a_run_may_move_as_far_as_seeds_differ(tmp_path: Path) -> None:
+def test_on_another_device_a_run_may_differ_by_as_much_as_seeds_do(tmp_path: Path) -> None:
     accuracies = [0.80, 0.84, 0.78, 0.86, 0.81, 0.83, 0.79, 0.85]
     arms = [FakeArm("baseline", "baseline", accuracies=accuracies), FakeArm("aim", "aim", accuracies=[0.9] * 8)]
     few = {("aim", seed): "failed" for seed in range(4)}

@@ -19,7 +19,7 @@ def sentences(*overrides: str) -> list[str]:
     return list(design.sentences(planning.plan(file)))
 
 
-def test_variance_says_what_is_varied_and_how_well_its_seeds_determine_it() -> None:
+def test_the_note_on_variance_says_what_is_varied_and_how_well_the_seeds_determine_it() -> None:
     what, how_well = sentences("seeds=10")
     assert "baseline and aim each have a further arm for split, init, order and augmentation" in what
     assert "seed 1000000 fixes the others" in what
@@ -30,7 +30,7 @@ def test_variance_says_what_is_varied_and_how_well_its_seeds_determine_it() -> N
     )
 
 
-def test_variance_names_the_chosen_sources_of_the_chosen_arm() -> None:
+def test_the_note_on_variance_names_the_chosen_sources_of_the_chosen_arm() -> None:
     what = sentences("sources=[init, noise]", "vary=aim", "fixed_seed=77")[0]
     assert what == (
         "variance: aim has a further arm for init and noise, which varies that source alone; seed 77 fixes the others"

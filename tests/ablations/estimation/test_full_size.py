@@ -25,7 +25,7 @@ def replication() -> FullSize:
         return full_size(timing=False)
 
 
-def test_hours_are_those_of_the_arithmetic(replication: FullSize) -> None:
+def test_hours_follow_from_the_multiply_adds(replication: FullSize) -> None:
     (part,) = replication.parts
     images = 50 * (6 * 12_000 + 2 * 8_580)
     multiply_adds = {arm.name: part.plan.summaries[arm.name].multiply_adds for arm in part.plan.arms}
@@ -37,7 +37,7 @@ def test_hours_are_those_of_the_arithmetic(replication: FullSize) -> None:
         assert part.longest_hours(peak) == pytest.approx(images * multiply_adds["aim"] / peak / 3600)
 
 
-def test_disk_and_packs_are_those_of_the_photos(replication: FullSize) -> None:
+def test_disk_space_and_packs_follow_from_the_photos(replication: FullSize) -> None:
     (part,) = replication.parts
     assert part.disk.predictions == 10 * 50 * 8_580
     assert part.disk.at_once == 8 * max(part.disk.checkpoints.values())
@@ -45,7 +45,7 @@ def test_disk_and_packs_are_those_of_the_photos(replication: FullSize) -> None:
     assert list(part.pack_bytes.values()) == [20_580 * 224 * 224 * 3]
 
 
-def test_nothing_is_said_to_be_measured_that_was_not(replication: FullSize) -> None:
+def test_only_measured_hours_are_called_measured(replication: FullSize) -> None:
     text = "\n".join(lines(replication))
     assert "lower bounds, not measurements" in text
     assert "Measured: nothing yet." in text
@@ -74,7 +74,7 @@ def test_a_command_that_asks_for_both_or_neither_is_refused(
     assert message in err
 
 
-def test_the_page_says_what_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_matches_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = ablate(capsys, "check", "--claim", "--no-timing")
     assert (code, err) == (0, "")
     page = (ROOT / "docs" / "full-size.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What looks cost and give: chances by each look, and the price of reading at any time."""
+"""Costs and benefits of looks: chances by each look, and the price of reading at any time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.statistics.verdict import STOPPING
 FIXED, ANY = Looks((5, 8, 12)), Looks.at_any_time()
 
 
-def test_what_is_shown_by_each_look_only_rises_and_starts_with_exact_power():
+def test_the_chance_by_each_look_only_rises_and_starts_with_exact_power():
     rng, effect, spread = np.random.default_rng(4), 1.5, Spread(1.4)
     drawn = looks_power.drawn(rng, spread, effect, 12, 20_000)
     shares = shown_by_look(drawn, FIXED)

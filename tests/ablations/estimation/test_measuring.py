@@ -82,7 +82,7 @@ def test_a_study_on_gpus_is_never_timed_on_a_cpu(
     assert any(warning.startswith("not timed: ") for warning in found.warnings)
 
 
-def test_hours_on_a_cpu_are_not_called_a_devices(
+def test_cpu_hours_are_not_called_device_hours(
     study: StudyMaker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, found_before = Meter.measure, dict[str, Measurement]()
@@ -106,7 +106,7 @@ def test_hours_on_a_cpu_are_not_called_a_devices(
     assert "device-h" not in out
 
 
-def test_an_arm_that_a_gpu_of_this_machine_cannot_hold_is_told_and_the_others_are_timed(
+def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure(_: Meter, config: RunConfig, *__: Any) -> Measurement:
@@ -122,23 +122,23 @@ def test_an_arm_that_a_gpu_of_this_machine_cannot_hold_is_told_and_the_others_ar
     found = estimate(planning.plan(read_study(study({"resources": {"gpus": "auto"}}))))
     (cost,) = found.costs
     assert (list(cost.arms), cost.device, cost.kind, cost.unit) == (["baseline"], "cuda", "T4", "GPU-hours")
-    assert cost.parallel == 2 * max(1, os.cpu_count() // 2), "as many as the CPUs beside each GPU feed"
+    assert cost.parallel == 2 * max(1, os.cpu_count() // 2), "as many as the CPUs next to each GPU feed"
     assert found.untimed == ("aim: CUDA out of memory; lower training.batch_size",)
 
 
 def test_an_address_where_nobody_listens_is_refused(study: StudyMaker) -> None:
-    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there"):
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there"):
         check(study({"resources": {"gpus": 1}}), address="127.0.0.1:1")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_the_note_of_a_cluster_that_is_gone_stops_nothing(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_address_file_of_a_cluster_that_is_gone_stops_nothing(study: StudyMaker, tmp_path: Path) -> None:
     noted = tmp_path / "ray" / "ray" / "ray_current_cluster"
     noted.parent.mkdir(parents=True)
     noted.write_text("127.0.0.1:1")
     assert cluster.running_cluster() == "127.0.0.1:1"
     (why,) = check(study({"resources": {"gpus": 1}})).untimed
-    assert "nobody answers there" in why
+    assert "no server answers there" in why
     assert "give --address" in why
 
 
@@ -161,7 +161,7 @@ finally:
 
 
 def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[Any]:
-    """Return the lines of JSON that a script prints beside a cluster: a head without GPU, 2 T4 and a nameless GPU."""
+    """Return the lines of JSON that a script prints next to a cluster: a head without GPU, 2 T4 and a nameless GPU."""
     done = subprocess.run(
         [sys.executable, "-c", _ON_A_CLUSTER, *map(str, arguments)],
         input=script,
@@ -286,7 +286,7 @@ def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> N
 # Shares of a GPU
 
 
-def test_auto_is_a_whole_gpu_until_it_was_measured() -> None:
+def test_auto_means_a_whole_gpu_until_it_is_measured() -> None:
     auto = Resources.parse({"gpus": "auto", "cpus": 2})
     assert (auto.gpus, auto.gpus_auto, auto.trained_on) == (1.0, True, "cuda")
     stated = auto.with_changes(ArmResources.parse({"gpus": 0.5}))
@@ -326,7 +326,7 @@ def test_how_many_runs_share_a_gpu(found: Measurement, data_bytes: int, cpus: in
         )
 
 
-def test_images_count_where_they_live_on_the_gpu(study: StudyMaker) -> None:
+def test_images_count_if_they_are_on_the_gpu(study: StudyMaker) -> None:
     nodes = [{"CPU": 64.0, "GPU": 4.0}]
 
     def packed(data_on: str, times: int) -> tuple[int, bool]:
@@ -339,7 +339,7 @@ def test_images_count_where_they_live_on_the_gpu(study: StudyMaker) -> None:
         return runs, taken > 0
 
     places = ("host", "auto", "device")
-    assert [packed(where, 6) for where in places] == [(3, False), (3, False), (2, True)], "large beside the GPU"
+    assert [packed(where, 6) for where in places] == [(3, False), (3, False), (2, True)], "large compared with the GPU"
     assert [packed(where, 1000) for where in places] == [(3, False), (3, True), (3, True)]
 
 
@@ -354,7 +354,7 @@ class Worker:
         return cluster.Answers({job.name: measured(self.peaks[job.name]) for job in jobs}, {})
 
 
-def test_shares_are_measured_once_kept_and_told(
+def test_shares_are_measured_once_stored_and_reported(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms = {"arms.aim.resources": {"gpus": "auto"}, "arms.baseline.resources": {"gpus": "auto"}}
@@ -395,7 +395,7 @@ def test_a_share_holds_on_every_kind_of_gpu(study: StudyMaker, tmp_path: Path, m
     assert {arm.resources.gpus for arm in packed.arms} == {0.333}
 
 
-def test_auto_without_a_gpu_or_an_answer_says_to_state_it(
+def test_auto_without_a_gpu_or_an_answer_asks_for_a_stated_share(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
@@ -442,7 +442,7 @@ print(json.dumps(given))
     assert len(kept) == 2, "two arms on the kind of GPU that has a name"
 
 
-def test_more_gpus_than_a_run_uses_are_told(study: StudyMaker) -> None:
+def test_more_gpus_than_a_run_uses_are_reported(study: StudyMaker) -> None:
     assert idle_gpus(Resources(gpus=1)) is None
     assert idle_gpus(Resources(gpus=0.5)) is None
     (note,) = [note for note in check(study({"resources": {"gpus": 2}}), timing=False).notes if "idle" in note]
@@ -492,14 +492,14 @@ def test_a_check_warns_where_saving_takes_longer_than_the_grace_period(
     assert list(tmp_path.iterdir()) == [tmp_path / "study.yaml"], "nothing is left behind"
 
 
-def test_a_bucket_is_not_measured_and_that_is_said() -> None:
+def test_a_bucket_is_not_measured_and_the_note_says_so() -> None:
     from aimlib.paths import place
 
     (note,) = disk.saving_notes(disk.Disk({"aim": 2 * GB}, 8, 0), 25.0, place("s3://bucket/study"))
     assert "is not measured" in note
 
 
-def test_the_rate_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_write_rate_of_the_disk_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert disk.write_rate(tmp_path) > 1e5
     monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.2))
     assert disk.write_rate(tmp_path / "a" / "b") < 4 * 2**20 / 0.2
@@ -515,7 +515,7 @@ def test_checkpoints_and_predictions_are_printed(study: StudyMaker, capsys: pyte
 # Precision and memory format
 
 
-def test_arms_that_round_otherwise_are_told_unless_that_is_a_factor(study: StudyMaker) -> None:
+def test_arms_that_round_differently_are_reported_unless_that_is_a_factor(study: StudyMaker) -> None:
     differing = {"arms.aim.training": {"precision": "bfloat16"}}
     notes = [note for note in check(study(differing), timing=False).notes if "training.precision" in note]
     assert notes
@@ -546,7 +546,7 @@ def test_precision_and_memory_format_are_measured_when_asked(
     assert "numerics on " in out
 
 
-def test_what_is_much_faster_is_proposed() -> None:
+def test_a_much_faster_setting_is_proposed() -> None:
     stated, other = "precision=float32 tf32=false", "precision=bfloat16 tf32=false"
     tried = numerics.Numerics("H100", {stated: {"aim": 0.3}, other: {"aim": 0.1}}, stated)
     assert tried.proposal.startswith(

@@ -77,12 +77,12 @@ def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], paralle
         ),
     ],
 )
-def test_what_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
+def test_a_request_that_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         refuse_unfit([Resources(), Resources(**resources)], nodes)
 
 
-def test_what_an_autoscaler_can_add_is_not_refused() -> None:
+def test_a_request_that_an_autoscaler_can_meet_is_not_refused() -> None:
     head, large = {"CPU": 2.0, "memory": 2.0**33}, {"CPU": 64.0, "memory": 2.0**38, "accelerator_type:A100": 1.0}
     wanted = Resources(cpus=32, memory=2**36, accelerator_type="A100")
     with pytest.raises(UsageError, match="no node has more than 2"):
@@ -115,7 +115,7 @@ def test_one_type_of_gpu_leaves_nothing_to_choose() -> None:
     counts=st.lists(st.integers(1, 16), min_size=2, max_size=4),
     known=st.data(),
 )
-def test_seeds_are_dealt_out_in_proportion_and_those_begun_stay(
+def test_seeds_are_distributed_in_proportion_and_started_ones_stay(
     seeds: list[int], counts: list[int], known: st.DataObject
 ) -> None:
     types = {f"T{number}": float(count) for number, count in enumerate(counts)}
@@ -129,7 +129,7 @@ def test_seeds_are_dealt_out_in_proportion_and_those_begun_stay(
             assert abs(sum(other == kind for other in chosen.values()) - share) < len(types)
 
 
-def test_room_is_what_may_run_side_by_side() -> None:
+def test_room_counts_runs_that_fit_at_the_same_time() -> None:
     gpus, cpus = Resources(gpus=1), Resources(cpus=4)
     node = {"CPU": 8.0, "GPU": 4.0}
     assert Room([gpus, gpus], {"n": node}).runs == 4, "arms that are given the same share the room"

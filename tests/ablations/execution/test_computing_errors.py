@@ -79,7 +79,7 @@ class Told:
 
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("where", WHERE)
-def test_a_passing_error_costs_a_retry_and_no_number(
+def test_a_transient_error_costs_a_retry_and_changes_no_number(
     where: str, tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
     """In the first computation of the fourth of the six steps of the first run."""
@@ -96,7 +96,7 @@ def test_a_passing_error_costs_a_retry_and_no_number(
 
 
 @pytest.mark.usefixtures("everywhere")
-def test_a_device_with_lasting_errors_ends_the_session_and_settles_nothing(
+def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
     tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
     """In this process there is no other device; the same command continues once the errors are over."""
@@ -126,7 +126,7 @@ def test_rows_state_how_many_steps_were_checked(tmp_path: Path, study: Callable[
     assert json.loads(file.read_text())["name"].startswith("CPU of ")
 
 
-def test_integrity_off_computes_nothing_more_and_has_the_same_ids(
+def test_integrity_off_repeats_nothing_and_has_the_same_ids(
     tmp_path: Path, study: Callable[..., Path], everywhere: None
 ) -> None:
     on, off = study({"seeds": 1}), study({"seeds": 1, "integrity": "off"}, "off.yaml")
@@ -195,7 +195,7 @@ def test_check_names_what_is_not_checked(
 
 
 @pytest.mark.parametrize("value", ["on", "always", True, 0.5])
-def test_another_value_is_refused_with_its_place(value: Any, study: Callable[..., Path]) -> None:
+def test_an_unknown_value_is_refused_with_its_key(value: Any, study: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"study.yaml: integrity: .*'spot' or 'off'"):
         read_study(study({"integrity": value}))
 
@@ -235,7 +235,7 @@ def test_devices_that_agree_are_not_mentioned(tmp_path: Path, study: Callable[..
     assert "reference" not in told.text
 
 
-def test_of_two_devices_that_disagree_both_are_named_and_neither_is_believed(
+def test_two_devices_that_disagree_are_both_named_and_neither_is_trusted(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})
@@ -271,7 +271,7 @@ def test_a_device_that_disagrees_with_a_majority_computes_nothing(tmp_path: Path
     assert told.session.code == 1
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
-    assert "with other bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
+    assert "with different bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
 
 
 def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
@@ -313,7 +313,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
     ResultStore(tmp_path / "out").keep_reference(earlier, {"name": "it"})
     told = Told(path, tmp_path)
     assert told.session.code == 1
-    assert "with other bits than before" in told.text
+    assert "with different bits than before" in told.text
     assert "remove its file in" in told.text
     (tmp_path / "out" / earlier.name).unlink()
     assert Told(path, tmp_path).session.code == 0
@@ -323,7 +323,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
 def test_a_new_result_is_computed_twice_before_it_is_stored(
     wrong: set[int], tmp_path: Path, study: Callable[..., Path]
 ) -> None:
-    """A single wrong result, once stored, would make the device disagree with itself for ever."""
+    """A single wrong result, once stored, would make the device disagree with itself forever."""
     with errors("parameter", lambda number: number in wrong):
         told = Told(study({"seeds": 1}), tmp_path)
     assert told.session.code == 0, "a passing error: the second attempt agrees with itself"
@@ -331,7 +331,9 @@ def test_a_new_result_is_computed_twice_before_it_is_stored(
     assert len(list((tmp_path / "out" / "references").iterdir())) == 1
 
 
-def test_a_passing_error_of_the_reference_step_is_told_and_forgiven(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
+    tmp_path: Path, study: Callable[..., Path]
+) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     add(tmp_path / "out", own.kind, 1, own.digest)
@@ -358,7 +360,7 @@ DIGESTS = st.sampled_from(["a" * 16, "b" * 16, "c" * 16])
 
 @settings(deadline=None, max_examples=200, derandomize=True, database=None)
 @given(st.dictionaries(st.integers(1, 6), DIGESTS), DIGESTS, st.permutations(range(6)))
-def test_a_judgement_depends_only_on_the_votes(others: dict[int, str], own: str, order: list[int]) -> None:
+def test_the_decision_depends_only_on_the_votes(others: dict[int, str], own: str, order: list[int]) -> None:
     me = StoredReference("k" * 16, f"{0:016x}", own)
     stored = [StoredReference("k" * 16, f"{device:016x}", digest) for device, digest in others.items()]
     mixed = sorted(stored, key=lambda each: order[int(each.device, 16) % 6])
@@ -443,7 +445,7 @@ def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, A
 def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose_devices_erred_is_not() -> None:
     _, decision = ended_everywhere(2, never_repeats=True)
     assert isinstance(decision, Over)
-    assert "its steps had other bits in every repetition: give its arm integrity: off" in decision.reason
+    assert "its steps gave different bits in every repetition: give its arm integrity: off" in decision.reason
     _, decision = ended_everywhere(2, never_repeats=False)
     assert isinstance(decision, Retry)
 
@@ -452,11 +454,11 @@ def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose
     ("never", "expected"),
     [
         ((False, False), "test its memory and processors"),
-        ((True, True), "these steps had other bits in every repetition, which is rather due to the code of their arm"),
-        ((True, False), "1 of these steps had other bits in every repetition, which is"),
+        ((True, True), "these steps gave different bits in every repetition, which points to the code of their arm"),
+        ((True, False), "1 of these steps gave different bits in every repetition, which is"),
     ],
 )
-def test_the_advice_tells_an_arm_that_never_repeats_from_a_device_that_errs(
+def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_errs(
     never: tuple[bool, bool], expected: str
 ) -> None:
     failures = DeviceFailures()

@@ -92,7 +92,7 @@ def numbers_of(directory: Path) -> dict[str, list[float]]:
     return {row["run_id"]: [row["test_loss"], *row["epochs.train_loss"]] for row in rows(directory)}
 
 
-def test_a_run_says_where_it_was(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_run_states_its_device(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt()
     assert (ending.end, ending.device, ending.process_spent) == ("finished", f"GPU-{UUID}", False)
 
@@ -107,7 +107,7 @@ def test_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_
     assert ending.traceback.splitlines()[-1] == "torch.OutOfMemoryError: CUDA out of memory"
     assert failures(tmp_path / "out") == [], "not the user's"
     assert cuda.named("setMemoryFraction") == LIMIT
-    assert attempt().end == "finished", "the process goes on"
+    assert attempt().end == "finished", "the process continues"
 
 
 def test_memory_that_others_hold(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
@@ -118,7 +118,7 @@ def test_memory_that_others_hold(attempt: Callable[..., Ending], cuda: Pretended
     assert (ending.end, ending.held_by_others) == ("out_of_memory", True)
 
 
-def test_what_only_looks_like_it(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_errors_that_only_resemble_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     assert attempt(fail_with(error)).end == "failed"
     cuda.reserved = 19.5 * GIB  # of a quarter of 80
@@ -168,7 +168,7 @@ def test_a_gpu_that_even_nvml_has_lost(
     assert (ending.end, ending.device) == ("device_error", f"GPU-{UUID}")
 
 
-def test_a_failure_of_a_spent_process_can_be_put_on_record(
+def test_a_failure_of_an_unusable_process_can_be_recorded(
     attempt: Callable[..., Ending], cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The row names the device, which no longer answers."""
@@ -197,7 +197,7 @@ def test_a_mistake_of_the_user_on_a_gpu(attempt: Callable[..., Ending], cuda: Pr
     assert "test_device_endings.py" in ending.fault
 
 
-def test_the_memory_of_the_host_is_the_machines(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_lack_of_host_memory_is_blamed_on_the_machine(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     assert attempt(fail_with(MemoryError())).end == "machine"
 
 
@@ -237,7 +237,7 @@ def test_gpus_that_a_run_does_not_use() -> None:
     assert "gpus: 4: a run trains on one GPU, and the other 3 stay idle" in str(idle_gpus(Resources(gpus=4)))
 
 
-def test_pooling_that_is_not_deterministic_is_told(study: StudyMaker, cuda: PretendedCuda) -> None:
+def test_pooling_that_is_not_deterministic_is_reported(study: StudyMaker, cuda: PretendedCuda) -> None:
     vgg = {
         "base.model.backbone": {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [4, 4]},
         "base.data.size": 32,
@@ -282,7 +282,7 @@ def test_the_doctor_on_gpus_that_torch_cannot_use(
     )
 
 
-def test_rays_number_of_gpus_against_torchs(
+def test_the_doctor_compares_rays_number_of_gpus_with_torchs(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert said(counted_by_ray(2)) == [("GPUs counted by Ray", "ok", "2, all usable by torch")]

@@ -46,7 +46,7 @@ def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Ov
     return queue.ended(run_id, error(device))
 
 
-def test_a_run_goes_on_elsewhere_and_nothing_counts_against_it_or_its_arm() -> None:
+def test_a_run_continues_elsewhere_and_nothing_counts_against_it_or_its_arm() -> None:
     queue, clock = queue_of("a", "b", "c", retries=0)
     first = lose(queue, clock, "a", "GPU-1")
     assert isinstance(first, Retry)
@@ -61,7 +61,7 @@ def test_a_run_goes_on_elsewhere_and_nothing_counts_against_it_or_its_arm() -> N
     assert [given.run_id for given in iter(queue.next, None)] == ["a", "b", "c"], "the arm is not withheld"
 
 
-def test_what_is_left_out_is_told_to_workers() -> None:
+def test_workers_learn_what_is_excluded() -> None:
     queue, clock = queue_of("a", "b")
     for _ in range(2):
         lose(queue, clock, "a", "GPU-1")
@@ -114,7 +114,7 @@ def test_a_run_is_not_suspected_where_every_gpu_may_be_broken(others: str) -> No
     assert len(queue.devices.left_out) == (4 if others == "fail there, too" else 0)
 
 
-def test_what_another_run_met_as_well_stays_left_out() -> None:
+def test_a_device_on_which_another_run_failed_too_stays_excluded() -> None:
     failures = DeviceFailures()
     for run, now in (("a", 0.0), ("b", 100.0), ("c", 200.0)):
         failures.failed("GPU-1", "", run, ECC, now)
@@ -122,7 +122,7 @@ def test_what_another_run_met_as_well_stays_left_out() -> None:
     assert set(failures.left_out) == {"GPU-1"}
 
 
-def test_progress_makes_devices_count_anew() -> None:
+def test_progress_resets_the_count_of_devices() -> None:
     queue, clock = queue_of("a")
     for number in range(10):
         assert isinstance(lose(queue, clock, "a", f"GPU-{number}"), Retry)
@@ -132,7 +132,7 @@ def test_progress_makes_devices_count_anew() -> None:
         queue.ended("a", Ending("not_begun", "x"))
 
 
-def test_a_worker_that_did_not_begin_counts_nowhere() -> None:
+def test_a_worker_that_did_not_begin_is_not_counted() -> None:
     queue, clock = queue_of("a")
     for _ in range(50):
         assert queue.next() is not None
@@ -143,7 +143,7 @@ def test_a_worker_that_did_not_begin_counts_nowhere() -> None:
     assert queue.next() is not None
 
 
-def test_a_device_side_assert_is_the_users() -> None:
+def test_a_device_side_assert_is_a_fault_of_the_users_code() -> None:
     queue, _ = queue_of("a", "b", "c")
     asserted = Ending(
         "failed", "device-side assert triggered", fault="AcceleratorError at plugin.py:3", process_spent=True
@@ -161,7 +161,7 @@ def test_a_device_without_a_name_is_one_of_its_host() -> None:
     assert set(queue.devices.left_out) == {"GPU of node7"}
 
 
-def test_a_session_is_stranded_when_what_is_left_fits_nowhere_without_the_devices() -> None:
+def test_a_session_ends_if_the_remaining_runs_fit_only_on_excluded_devices() -> None:
     queue, clock = queue_of("a", "b")
     never: dict[str, Fit] = {"a": "never", "b": "later"}
     assert queue.stranded(lambda _: "never") == [], "no device failed"
@@ -208,7 +208,7 @@ def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() 
     assert isinstance(queue.ended("b", Ending("out_of_memory", "CUDA out of memory")), Over), "its own doing"
 
 
-def test_the_first_that_waits_for_room_is_not_passed_by_its_kind() -> None:
+def test_runs_of_one_kind_do_not_overtake_the_first_that_waits_for_room() -> None:
     tasks = [task("large"), task("small"), task("other type", accelerator="T4")]
     queue = Scheduler(tasks, 0, Clock())
     fits: dict[str, Fit] = {"large": "later", "small": "now", "other type": "now"}
@@ -221,12 +221,12 @@ def test_the_first_that_waits_for_room_is_not_passed_by_its_kind() -> None:
     assert [given.run_id for given in iter(lambda: queue.next(fit), None)] == ["large", "small"]
 
 
-def test_one_that_lacks_processors_is_passed_by_nobody() -> None:
+def test_no_run_overtakes_one_that_waits_for_processors() -> None:
     queue = Scheduler([task("large"), task("other type", accelerator="T4")], 0, Clock())
     assert queue.next(lambda given: "now" if given.run_id == "other type" else "later") is None
 
 
-def test_one_that_fits_on_no_gpu_that_is_left_holds_up_nobody() -> None:
+def test_a_run_that_fits_on_no_remaining_gpu_delays_no_other() -> None:
     queue = Scheduler([task("large"), task("small")], 0, Clock())
     given = queue.next(lambda given: "never" if given.run_id == "large" else "now")
     assert given is not None

@@ -89,7 +89,7 @@ def test_a_row_holds_the_configuration_that_has_its_id(calm: Path) -> None:
         assert json.loads(row["plugins"])["backbones/small_resnet"].startswith("aim-ablations")
 
 
-def test_models_and_images_are_beside_the_rows(calm: Path) -> None:
+def test_models_and_images_are_stored_with_the_rows(calm: Path) -> None:
     models = pq.read_table(calm / "models.parquet").to_pylist()
     assert [(row["arm"], row["role"]) for row in models] == [("baseline", "baseline"), ("aim", "aim")]
     assert list(models[0]) == [column.name for column in MODELS]
@@ -137,7 +137,7 @@ def test_a_second_run_computes_nothing(
     assert len(list((directory / "plans").iterdir())) == 1, "the same plan is kept once"
 
 
-def test_a_seed_and_an_arm_more_run_alone(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
+def test_only_an_added_seed_and_an_added_arm_are_run(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
     directory = copy_of(calm, tmp_path / "out")
     before = numbers(directory)
     session = compute(study({"seeds": 3}), directory)
@@ -177,12 +177,12 @@ def test_the_directory_of_another_study_of_the_same_name_is_refused(calm: Path, 
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan
     notes = ablations.check(path, out=directory, timing=False).notes
-    assert any("`ablate run` refuses it as it is" in note for note in notes)
+    assert any("`ablate run` does not accept it in this state" in note for note in notes)
     document["arms"]["aim"] = document["arms"].pop("smooth")
     assert compute(write(tmp_path, document), directory).computed == 4, "a changed study keeps the name of an arm"
 
 
-def test_an_address_goes_with_ray_alone(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_address_is_only_accepted_with_ray(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--address names a Ray cluster"):
         run(study(), tmp_path / "out", executor="inline", address="auto")
     assert not (tmp_path / "out").exists()
@@ -194,7 +194,7 @@ def test_an_unknown_claim_is_refused_before_anything_runs(study: StudyMaker, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_without_out_results_go_below_results(study: StudyMaker, tmp_path: Path) -> None:
+def test_without_out_results_are_written_below_results(study: StudyMaker, tmp_path: Path) -> None:
     session = run(study({"seeds": 1, "base.training.epochs": 1}), executor="inline")
     assert session.directory == tmp_path / "results" / "tiny"
     assert len(numbers(session.directory)) == 2
@@ -222,7 +222,7 @@ def brittle() -> Iterator[type[Brittle]]:
     updates._classes.pop("brittle")
 
 
-def test_a_failing_plugin_fails_its_own_runs_alone(
+def test_a_failing_plugin_fails_only_its_own_runs(
     study: StudyMaker, tmp_path: Path, brittle: type[Brittle], calm: Path
 ) -> None:
     path, directory = study({"arms.aim.model.update": "brittle"}), tmp_path / "out"
@@ -365,7 +365,7 @@ LONGER = {"base.training.epochs": 4, "seeds": 1, "base.training.schedule": {"nam
 
 
 @pytest.mark.parametrize("after", [6, pytest.param(3, marks=pytest.mark.slow)])
-def test_an_interrupted_study_goes_on_bit_by_bit(
+def test_an_interrupted_study_continues_bit_for_bit(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     from aimlib.training import loop
@@ -388,11 +388,11 @@ def test_an_interrupted_study_goes_on_bit_by_bit(
     assert (session.settled_before, session.computed) == (settled, 2 - settled)
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
     attempts = {row["run_id"]: row["attempts"] for row in rows(tmp_path / "out")}
-    assert attempts[begun] == 2, "it went on instead of starting afresh"
+    assert attempts[begun] == 2, "it continued instead of starting afresh"
     assert litter(tmp_path / "out") == []
 
 
-def test_the_checkpoint_of_a_run_that_was_settled_at_the_last_moment_goes(
+def test_the_checkpoint_of_a_run_that_another_process_just_settled_is_removed(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -409,7 +409,7 @@ def test_the_checkpoint_of_a_run_that_was_settled_at_the_last_moment_goes(
     assert litter(directory) == []
 
 
-def test_the_number_of_torch_threads_is_given_back(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_number_of_torch_threads_is_restored(study: StudyMaker, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     compute(study({"seeds": 1, "base.training.epochs": 1, "resources": {"cpus": 2}}), tmp_path / "out")
     assert {row["threads"] for row in rows(tmp_path / "out")} == {2}
@@ -431,7 +431,7 @@ def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: 
 # Pausing at an epoch, and settling paused runs
 
 
-def test_a_run_pauses_at_its_epoch_however_often_it_is_given_out(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_run_pauses_at_its_epoch_however_often_it_is_started(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study({"base.training.epochs": 4})))
     store = ResultStore(tmp_path / "out")
     run_id = plan.runs[0].run_id
@@ -442,7 +442,7 @@ def test_a_run_pauses_at_its_epoch_however_often_it_is_given_out(study: StudyMak
     assert execute(replace(task, until=None)).end == "finished"
 
 
-def test_runs_are_paused_pruned_and_go_on(study: StudyMaker, tmp_path: Path) -> None:
+def test_runs_are_paused_pruned_and_continued(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"base.training.epochs": 4, "seeds": 1})
     run(path, tmp_path / "calm", executor="inline")
     ids = planned_ids(path)

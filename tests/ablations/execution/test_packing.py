@@ -36,14 +36,14 @@ def test_a_fraction_never_spans_two_gpus() -> None:
     assert not packing.place(bundle(1.0))
 
 
-def test_halves_fill_a_gpu_before_they_break_another() -> None:
+def test_halves_fill_one_gpu_before_they_use_another() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.5))
     assert packing.place(bundle(0.5))
     assert packing.place(bundle(1.0))
 
 
-def test_processors_types_and_whole_gpus_of_one_node_count() -> None:
+def test_processors_types_and_whole_gpus_must_be_on_one_node() -> None:
     assert not Packing(NODES).place(bundle(1.0, cpus=16.0))
     assert Packing(NODES).place(bundle(1.0, **{"accelerator_type:T4": 0.001}))
     assert not Packing(NODES).place(bundle(1.0, cpus=4.0, **{"accelerator_type:T4": 0.001}))
@@ -52,7 +52,7 @@ def test_processors_types_and_whole_gpus_of_one_node_count() -> None:
     assert Packing(NODES).place(bundle(0.0, cpus=8.0))
 
 
-def test_memory_and_custom_resources_of_one_node_are_used_up() -> None:
+def test_memory_and_custom_resources_of_a_node_are_used_up() -> None:
     packing = Packing({"a": {"CPU": 8.0, "memory": 10.0}, "b": {"CPU": 8.0, "memory": 4.0, "slice": 1.0}})
     assert [packing.place(bundle(0.0, memory=4.0)) for _ in range(4)] == [True, True, True, False]
     assert packing.place(bundle(0.0, memory=2.0))
@@ -61,7 +61,7 @@ def test_memory_and_custom_resources_of_one_node_are_used_up() -> None:
     assert not packing.place(bundle(0.0, unknown=1.0))
 
 
-def test_a_run_that_waits_for_a_custom_resource_holds_up_no_run_that_needs_none() -> None:
+def test_a_run_that_waits_for_a_custom_resource_does_not_delay_runs_without_one() -> None:
     room = Room([Resources(), Resources(custom={"slice": 1.0})], {"a": {"CPU": 8.0, "slice": 1.0}})
     tasks = [task("s1", custom={"slice": 1.0}), task("s2", custom={"slice": 1.0}), task("plain")]
     scheduler, running = Scheduler(tasks, 3), {}
@@ -78,14 +78,14 @@ def test_a_run_that_waits_for_a_custom_resource_holds_up_no_run_that_needs_none(
     assert given() == "s2"
 
 
-def test_where_a_run_is_decides_what_fits() -> None:
+def test_what_fits_depends_on_where_runs_are() -> None:
     halves = [(bundle(0.5), (Slot("a", "0"),)), (bundle(0.5), (Slot("a", "1"),))]
     assert Packing({"a": NODES["a"]}, running=halves).place(bundle(0.5))
     assert not Packing({"a": NODES["a"]}, running=halves).place(bundle(1.0)), "a half is free on each"
     assert Packing({"a": NODES["a"]}, running=[(each, ()) for each, _ in halves]).place(bundle(1.0))
 
 
-def test_a_gpu_that_is_left_out_holds_nothing_more_but_what_it_has() -> None:
+def test_an_excluded_gpu_keeps_its_runs_and_gets_no_more() -> None:
     running = [(bundle(0.5), (Slot("a", "1"),))]
     room = Room([Resources(gpus=0.5)], NODES)
     assert room.runs == 6
@@ -95,7 +95,7 @@ def test_a_gpu_that_is_left_out_holds_nothing_more_but_what_it_has() -> None:
     assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the others"
 
 
-def test_what_fits_only_on_what_is_left_out_fits_never() -> None:
+def test_a_run_that_fits_only_on_excluded_gpus_never_fits() -> None:
     room = Room([Resources(gpus=1, cpus=4), Resources(gpus=1)], NODES)
     large, small = bundle(1.0, cpus=4.0), bundle(1.0)
     assert room.fit(large, []) == "now"
@@ -109,7 +109,7 @@ def test_what_fits_only_on_what_is_left_out_fits_never() -> None:
     assert room.fit(large, []) == "now"
 
 
-def test_one_run_more_is_asked_for_where_a_cluster_may_grow() -> None:
+def test_one_more_run_is_requested_where_a_cluster_may_grow() -> None:
     room = Room([Resources(gpus=1)], {"b": NODES["b"]}, spare="one")
     running: list[Any] = [(bundle(1.0), (Slot("b", "0"),))]
     assert room.fit(bundle(1.0), running) == "now"
@@ -136,7 +136,7 @@ class Ray:
     gpus=st.integers(1, 4),
     order=st.randoms(use_true_random=False),
 )
-def test_runs_of_any_shares_are_given_out_only_where_ray_has_room_and_all_come_to_their_end(
+def test_runs_of_any_shares_start_only_where_ray_has_room_and_all_finish(
     shares: list[float], gpus: int, order: Any
 ) -> None:
     tasks = [

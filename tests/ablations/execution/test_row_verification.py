@@ -66,7 +66,7 @@ def plain(scenes: dict[str, Scene]) -> Scene:
     return scenes["plain"]
 
 
-def test_what_a_run_wrote_is_valid(scenes: dict[str, Scene]) -> None:
+def test_the_row_of_a_run_is_valid(scenes: dict[str, Scene]) -> None:
     assert {kind: scene.verified() for kind, scene in scenes.items()} == dict.fromkeys(scenes, Verification())
     assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 5 + ["diverged"]
     assert scenes["full_batches"].row["epochs_run"] == 3, "early stopping ended it"
@@ -117,14 +117,14 @@ def test_scores_are_proven_against_the_predictions_of_the_selected_epoch(scenes:
     changes = {
         "its scores are not readable": scored.row["scores"][:-3],
         "its scores are of 499 images, but its predictions of 500": scores[1:].tobytes(),
-        "its scores are no log-probabilities": (-scores).tobytes(),
+        "its scores are not log-probabilities": (-scores).tobytes(),
         "name different classes for 1 of 500 images": swapped.tobytes(),
     }
     for problem, content in changes.items():
         assert problem in scored.verified(scores=content).problem
 
 
-def test_a_single_other_prediction_is_noticed(plain: Scene) -> None:
+def test_a_single_changed_prediction_is_noticed(plain: Scene) -> None:
     label = int(plain.data.test.labels[3])
     other = bytearray(plain.row["predictions"])
     other[500 + 3] = (label + 1) % 10 if other[500 + 3] == label else label

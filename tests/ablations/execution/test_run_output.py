@@ -59,14 +59,16 @@ class Written(list[str]):
         return [each["text"] for each in self.entries if each["kind"] in kinds]
 
 
-def test_a_run_that_writes_nothing_costs_no_file() -> None:
+def test_a_run_that_writes_nothing_has_no_file() -> None:
     written = Written()
     with RunOutput(written).captured():
         pass
     assert not written
 
 
-def test_lines_are_kept_as_a_terminal_shows_them_and_go_where_they_went(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_stored_as_a_terminal_shows_them_and_still_reach_their_destination(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     written, before = Written(), (sys.stdout, sys.stderr)
     with RunOutput(written).captured():
         print("one\ntwo")
@@ -142,7 +144,7 @@ def test_storage_that_refuses_does_not_affect_the_run() -> None:
         raise StoreError("the disk is full")
 
     with RunOutput(refuse).captured():
-        print("goes on")
+        print("continues")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ def test_the_command_prints_it_without_control_characters(noisy: Path, capsys: p
     assert error.startswith("error: ")
 
 
-def test_what_names_no_single_run_lists_the_choices(noisy: Path) -> None:
+def test_a_name_that_matches_no_single_run_lists_the_choices(noisy: Path) -> None:
     with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; give one of them:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
         find(noisy, "aim")
     with pytest.raises(UsageError, match=r"no arm 'aimm'; did you mean 'aim'\? arms: baseline, aim"):

@@ -1,4 +1,4 @@
-"""The next run and the consequence of each ending: no run is lost or repeated, and each kind of failure has its own."""
+"""Which run is next, and what each ending leads to: no run is lost or repeated."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_tasks_come_in_order_and_the_queue_is_exhausted_when_all_have_ended() ->
     assert queue.exhausted
 
 
-def test_a_dead_worker_is_replaced_after_a_growing_while_and_in_its_place() -> None:
+def test_a_run_of_a_dead_worker_is_retried_after_a_growing_delay_in_its_place() -> None:
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     assert queue.next() is not None
     for delay in (1.0, 2.0, 4.0):
@@ -70,7 +70,7 @@ def test_a_dead_worker_is_replaced_after_a_growing_while_and_in_its_place() -> N
     assert over == Over("failed", "ended 4 times in a row without progress: node gone", record=True)
 
 
-def test_what_was_begun_is_ended_before_others_begin() -> None:
+def test_started_runs_are_finished_before_others_begin() -> None:
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     queue.next()
     queue.ended("a", Ending("died", "x"))
@@ -78,7 +78,7 @@ def test_what_was_begun_is_ended_before_others_begin() -> None:
     assert names(queue) == ["a", "b", "c"]
 
 
-def test_progress_makes_deaths_count_anew() -> None:
+def test_progress_resets_the_count_of_deaths() -> None:
     queue, clock = queue_of(task("a"), retries=1)
     for _ in range(20):
         assert queue.next() is not None
@@ -96,7 +96,7 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     for share in (0.5, 1.0):
         decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory"))
         assert isinstance(decision, Retry)
-        assert f"goes on with {share:g}" in decision.reason
+        assert f"continues with {share:g}" in decision.reason
         again = queue.next()
         assert again is not None
         assert (again.run_id, again.gpus) == ("a", share)
@@ -108,7 +108,7 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     assert "batch_size" in over.reason
 
 
-def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
+def test_out_of_memory_on_a_cpu_is_blamed_on_the_machine_and_retried() -> None:
     queue, _ = queue_of(task("a"), retries=0)
     queue.next()
     assert isinstance(queue.ended("a", Ending("out_of_memory", "x")), Over)
@@ -118,13 +118,13 @@ def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
         assert isinstance(queue.ended("a", Ending(end, "x")), Retry)  # type: ignore[arg-type]
 
 
-def test_the_hosts_memory_is_not_the_gpus() -> None:
+def test_host_memory_is_not_taken_for_gpu_memory() -> None:
     queue, _ = queue_of(task("a", device="cuda", gpus=1.0))
     queue.next()
     assert queue.ended("a", Ending("machine", "MemoryError")) == Retry(1.0, "MemoryError")
 
 
-def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
+def test_runs_out_of_memory_at_the_same_time_all_continue_with_more() -> None:
     tasks = [task(name, device="cuda", gpus=0.25) for name in "abcd"]
     queue, _ = queue_of(*tasks)
     assert names(queue) == ["a", "b", "c", "d"]
@@ -137,7 +137,7 @@ def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
     assert again.gpus == 1.0
 
 
-def test_deaths_are_not_forgotten_while_another_process_holds_a_run() -> None:
+def test_deaths_are_remembered_while_another_process_holds_a_run() -> None:
     queue, clock = queue_of(task("a"), retries=2)
     decisions = []
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_a_run_that_hung_is_not_taken_up_before_its_process_is_gone() -> None:
     assert decision.seconds >= 5
 
 
-def test_full_storage_is_waited_out_and_never_counts() -> None:
+def test_full_storage_is_waited_for_and_never_counts() -> None:
     queue, clock = queue_of(task("a"), retries=0)
     for _ in range(10):
         assert queue.next() is not None
@@ -174,7 +174,7 @@ def test_full_storage_is_waited_out_and_never_counts() -> None:
     assert queue.next() is not None
 
 
-def test_the_same_error_twice_stops_its_arm_alone() -> None:
+def test_the_same_error_twice_stops_only_its_arm() -> None:
     seeds = range(4)
     others = [task(f"b{seed}", "other", seed=seed) for seed in seeds]
     queue, _ = queue_of(*(task(f"a{seed}", seed=seed) for seed in seeds), *others)
@@ -253,7 +253,7 @@ def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
     assert len(said) == len(set(said)) or any(end == "progress" for end in ends), "said once, unless it was used again"
 
 
-def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
+def test_seeds_run_in_order_and_the_longest_run_of_a_seed_first() -> None:
     tasks = [
         task("b1", "b", 7, work=1),
         task("v1", "v", 7, work=9),
@@ -268,13 +268,13 @@ def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
     ("report", "blame"),
     [
         ("ray.exceptions.ActorDiedError: The actor died unexpectedly", "infrastructure"),
-        ("The actor never ran - it was cancelled before it started running.", "infrastructure"),
+        ("The actor never ran - it was canceled before it started running.", "infrastructure"),
         ("", "infrastructure"),
         ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "infrastructure"),
         ("ray.exceptions.RayTaskError(ModuleNotFoundError): ray::Worker.__init__()\nNo module named 'x'", "user"),
     ],
 )
-def test_whose_doing_a_death_was(report: str, blame: str) -> None:
+def test_a_death_is_blamed_on_the_right_cause(report: str, blame: str) -> None:
     ending = ending_of_death(report)
     assert (ending.end, bool(ending.fault)) == ("died", blame == "user")
     assert ending.reason
@@ -325,7 +325,7 @@ HOST: dict[str, BaseException] = {
 
 
 @pytest.mark.parametrize("kind", HOST)
-def test_a_lack_of_the_hosts_memory_is_the_machines(kind: str) -> None:
+def test_a_lack_of_host_memory_is_blamed_on_the_machine(kind: str) -> None:
     assert ending_of(raised(HOST[kind]), DeviceFailure("out_of_memory")).end == "machine"
 
 

@@ -35,7 +35,7 @@ def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_i
         with pytest.raises(Interrupted) as early:
             signal.raise_signal(signal.SIGTERM)  # nothing has begun
         assert (early.value.code, stop.requested) == (143, False)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with a handler of its own
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with its own handler
         with stop.gentle():
             signal.raise_signal(signal.SIGTERM)
             assert (stop.reason, stop.code, stop.urgent) == ("SIGTERM", 143, True)
@@ -82,7 +82,7 @@ class AtStep(InlineExecutor):
 
 
 @pytest.mark.parametrize("steps", [1, 4, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (3, 7, 9))])
-def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
+def test_a_session_asked_to_stop_continues_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     path = write(tmp_path, changed({"seeds": 1, "base.data.size": 8}))
@@ -121,7 +121,7 @@ def test_the_command_line_saves_and_says_so(
 
 
 @pytest.mark.parametrize(("grace", "saved"), [(0.0, False), (25.0, True)])
-def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_bit(
+def test_a_run_that_cannot_save_in_time_continues_from_its_last_checkpoint_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, saved: bool
 ) -> None:
     options = {"seeds": 1, "base.data.size": 8, "base.training.epochs": 4, "resources": {"grace_seconds": grace}}

@@ -41,7 +41,7 @@ LEVELS = st.dictionaries(
 
 
 @given(LEVELS)
-def test_every_combination_once(levels: dict[str, list[int]]) -> None:
+def test_a_full_factorial_has_every_combination_once(levels: dict[str, list[int]]) -> None:
     before = copy.deepcopy(levels)
     combinations = full_factorial(levels)
     expected = 1
@@ -53,7 +53,7 @@ def test_every_combination_once(levels: dict[str, list[int]]) -> None:
 
 
 @given(LEVELS)
-def test_every_level_once_and_alone(levels: dict[str, list[int]]) -> None:
+def test_one_at_a_time_has_every_level_once(levels: dict[str, list[int]]) -> None:
     combinations = one_at_a_time(levels)
     assert [(path, level) for c in combinations for path, level in c.items()] == [
         (path, level) for path, choices in levels.items() for level in choices
@@ -79,7 +79,7 @@ def test_names_of_combinations(combination: dict[str, Any], name: str) -> None:
 # Factors
 
 
-def test_a_full_factorial_leaves_out_what_is_an_arm_already(study: StudyMaker) -> None:
+def test_a_full_factorial_leaves_out_existing_arms(study: StudyMaker) -> None:
     arms = laid(study, {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]})
     assert list(arms) == [
         "baseline",
@@ -176,12 +176,12 @@ def test_roles_follow_from_the_configuration(study: StudyMaker) -> None:
     assert arms["frozen"].config.model.memory == arms["aim"].config.model.memory
 
 
-def test_a_role_that_is_given_counts(study: StudyMaker) -> None:
+def test_a_given_role_counts(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "baseline"}, "arms.aim.role": "other"}))
     assert {name: arm.role for name, arm in arms.items()} == {"baseline": "other", "aim": "other", "longer": "baseline"}
 
 
-def test_a_treatment_is_stored_under_the_word_that_plans_have_always_had(study: StudyMaker) -> None:
+def test_a_treatment_is_stored_under_the_word_that_plans_have_always_used(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "treatment"}}))
     assert arms["longer"].role == "aim"
 
@@ -235,7 +235,7 @@ def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_says_
     assert all("question" not in arm for arm in of_memory["arms"])
 
 
-def test_a_plan_that_was_stored_without_words_keeps_none_until_the_study_says_some(study: StudyMaker) -> None:
+def test_a_plan_stored_without_words_has_none_until_the_study_states_some(study: StudyMaker) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
     before = {key: value for key, value in planning.document(plan).items() if key != "what"}
     assert planning.document(plan, before) == before
@@ -334,7 +334,7 @@ def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) ->
     }
 
 
-def test_what_single_arms_say_is_replaced_too(study: StudyMaker) -> None:
+def test_values_of_single_arms_are_replaced_too(study: StudyMaker) -> None:
     path = study({"arms.longer": {"training": {"epochs": 9}}})
     with pytest.raises(ConfigError, match=r"arms.longer: identical to arms.baseline"):
         arms_of(path, "training.epochs=3")
@@ -342,7 +342,7 @@ def test_what_single_arms_say_is_replaced_too(study: StudyMaker) -> None:
     assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}
 
 
-def test_options_of_a_component_that_is_named_in_short(study: StudyMaker, tmp_path: Path) -> None:
+def test_options_of_a_component_given_by_its_name_alone(study: StudyMaker, tmp_path: Path) -> None:
     path = study(
         {
             "base.training.optimizer": "adam",
@@ -365,7 +365,7 @@ def test_options_of_a_component_that_is_named_in_short(study: StudyMaker, tmp_pa
         ("delta_pp=2", "delta_pp", 2.0),
     ],
 )
-def test_keys_of_the_study_itself(study: StudyMaker, override: str, key: str, value: object) -> None:
+def test_overrides_reach_keys_of_the_study_itself(study: StudyMaker, override: str, key: str, value: object) -> None:
     assert getattr(read_study(study(), [override]).spec, key) == value
 
 
@@ -374,7 +374,7 @@ def test_later_overrides_win(study: StudyMaker) -> None:
     assert {arm.config.training.epochs for arm in arms.values()} == {4}
 
 
-def test_a_wrong_override_is_told_like_a_wrong_file(study: StudyMaker) -> None:
+def test_a_wrong_override_gets_the_message_of_a_wrong_file(study: StudyMaker) -> None:
     path = study()
     with pytest.raises(ConfigError) as refusal:
         arms_of(path, "training.epoch=3")
@@ -403,7 +403,7 @@ def test_differences_name_a_file_of_weights_and_not_its_place(tmp_path: Path) ->
     assert not [path for path in options(tuned.config.model_dump(mode="json")) if path.endswith("source")]
 
 
-def test_what_an_override_replaces_beyond_the_base_is_said(tmp_path: Path) -> None:
+def test_values_that_an_override_replaces_beyond_the_base_are_named(tmp_path: Path) -> None:
     import ablations
 
     arms = {

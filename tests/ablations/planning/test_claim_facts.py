@@ -1,4 +1,4 @@
-"""Facts of a claim beside a study: what is marked, what is computed, and that the shipped facts are true."""
+"""Facts of a claim next to a study: what is marked, what is computed, and that the shipped facts are true."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOSE = ("parameters as Keras counts", "values", "distinct values before an upda
 
 
 def beside(study: Any, *overrides: str) -> dict[tuple[str, str], FactLine]:
-    """Return the claim's facts beside a study, without its data."""
+    """Return the claim's facts next to a study, without its data."""
     file = read_study(study, overrides)
     arms = planning.arms_of(file)
     found = lines(CLAIM.facts, arms, len(file.spec.seeds), planning.summaries_of(arms))
@@ -34,7 +34,7 @@ def marked(found: dict[tuple[str, str], FactLine]) -> set[str]:
     return {fact for (_, fact), line in found.items() if line.differs}
 
 
-def test_the_replication_has_what_was_run_but_for_the_number_of_runs() -> None:
+def test_the_replication_matches_what_was_run_except_for_the_number_of_runs() -> None:
     found = beside("replication")
     assert marked(found) == {"runs of each arm"}
     unknown = {line.fact for line in found.values() if line.this_study == "not known: no data here"}
@@ -97,7 +97,7 @@ def test_a_study_without_treatment_or_network_says_so() -> None:
     assert found["network", "stride of the 7 × 7 stem"].this_study == "2"
 
 
-def test_each_number_that_a_claim_may_ask_for_can_be_read_off() -> None:
+def test_every_number_that_a_claim_may_ask_for_is_available() -> None:
     assert set(_ANSWERS) == set(get_args(NetworkNumber))
 
 

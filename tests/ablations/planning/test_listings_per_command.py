@@ -101,7 +101,7 @@ def test_a_search_lists_a_tree_once(photos: Path, listings: list[str]) -> None:
     assert sorted(listed(listings)) == sorted(CLASSES)
 
 
-def test_preparing_lists_a_tree_once_also_for_its_summary(photos: Path, listings: list[str]) -> None:
+def test_preparing_lists_a_tree_once_including_its_summary(photos: Path, listings: list[str]) -> None:
     for _ in range(2):
         listings.clear()
         ablations.data.prepare("image_folder", str(photos), 8, {"classes": 2})
@@ -182,7 +182,7 @@ def archive(photos: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", [folder, table, archive])
-def test_of_the_workers_of_a_machine_none_lists_and_without_the_pack_one_does(
+def test_no_worker_of_a_machine_lists_photos_and_without_the_pack_one_does(
     photos: Path, tmp_path: Path, layout: Callable[[Path], dict[str, Any]]
 ) -> None:
     options = {**layout(photos), "classes": 2, "size": 8}

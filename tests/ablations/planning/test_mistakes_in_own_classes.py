@@ -77,24 +77,25 @@ WRONG = {
     "no base": (
         registered("losses", "    def forward(self, logits, targets): return logits.sum()"),
         LOSS,
-        rf"plugins: loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; write `from "
+        rf"plugins: loss 'mine' {WHERE} is not a subclass of aimlib\.training\.losses\.Loss; write `from "
         r"aimlib\.training\.losses import Loss` and `class Mine\(Loss\):`",
     ),
     "a base of torch": (
         registered("losses", "    def forward(self, logits, targets): return logits.sum()", "nn.Module"),
         LOSS,
-        rf"loss 'mine' {WHERE} is no subclass of aimlib\.training\.losses\.Loss; ",
+        rf"loss 'mine' {WHERE} is not a subclass of aimlib\.training\.losses\.Loss; ",
     ),
     "no base of training code": (
         registered("trainers", "    def train(self, config, run): ..."),
         {},
-        r"is no subclass of aimlib\.training\.own\.base\.TrainingCode; write `from aimlib\.training\.own\.base import ",
+        r"is not a subclass of aimlib\.training\.own\.base\.TrainingCode; write `from aimlib\.training\.own\.base "
+        r"import ",
     ),
     "no base of samplers": (
         "from ablations.spec.search_families import samplers\n"
         '@samplers.register("mine")\nclass Mine:\n    def build(self, seed): ...\n',
         {},
-        r"sampler 'mine' \(own\.py, line 19, class Mine\) is no subclass of ablations\.search\.samplers\.Sampler; ",
+        r"sampler 'mine' \(own\.py, line 19, class Mine\) is not a subclass of ablations\.search\.samplers\.Sampler; ",
     ),
     "a method is missing": (
         registered("backbones", "    def build(self, shape): return nn.Flatten()", "Backbone"),
@@ -271,7 +272,7 @@ def test_an_oracle_that_says_so_and_rules_that_need_none_are_accepted(tmp_path: 
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_mistake_in_an_own_class_is_named_with_its_place_and_remedy(tmp_path: Path, case: str) -> None:
+def test_a_mistake_in_a_class_of_the_user_is_named_with_place_and_remedy(tmp_path: Path, case: str) -> None:
     code, changes, message = WRONG[case]
     said = refusal(tmp_path, code, changes)
     assert re.search(message, said), said

@@ -45,7 +45,7 @@ def names(tmp_path: Path, rest: str) -> list[str]:
     return [arm.name for arm in expand(read_study(file(tmp_path, rest)))]
 
 
-def test_factors_whose_paths_end_alike_are_told_apart(tmp_path: Path) -> None:
+def test_factors_whose_paths_end_alike_are_distinguished(tmp_path: Path) -> None:
     rest = "factors: {training.early_stopping.patience: [5, 10], training.schedule.patience: [5, 10]}\n"
     arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest + "design: one_at_a_time\n")))}
     assert list(arms) == [
@@ -136,11 +136,11 @@ def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
         (("yes", "on"), None),
     ],
 )
-def test_which_of_two_labels_means_on(labels: tuple[str, str], on: str | None) -> None:
+def test_the_label_that_means_on_is_recognized(labels: tuple[str, str], on: str | None) -> None:
     assert switched_on(labels) == on
 
 
-def test_an_arm_is_called_by_what_is_on_in_it(tmp_path: Path) -> None:
+def test_an_arm_is_named_after_its_active_factors(tmp_path: Path) -> None:
     rest = (
         "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
         "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
@@ -154,7 +154,7 @@ def test_an_arm_is_called_by_what_is_on_in_it(tmp_path: Path) -> None:
     assert dict(arms["aim+norm"].levels) == {"augmentation": "off", "norm": "with"}
 
 
-def test_labels_of_which_none_means_on_are_written_out(tmp_path: Path) -> None:
+def test_labels_are_written_out_if_none_means_on(tmp_path: Path) -> None:
     rest = "factors: {augmentation: {on: {}, half: {training: {epochs: 21}}}}\n"
     assert names(tmp_path, rest)[2:] == ["aim[augmentation=half]"]
 
@@ -177,7 +177,7 @@ factors = st.dictionaries(
 
 
 @given(factors, st.sampled_from(sorted(set(DESIGNS) - {"ladder", "leave_one_out"})))
-def test_arms_are_as_many_as_the_design_says_or_the_study_is_refused(given: Any, design: str) -> None:
+def test_a_study_has_the_number_of_arms_of_its_design_or_is_refused(given: Any, design: str) -> None:
     document = changed({"factors": given, "vary": "aim", "design": design})
     try:
         spec = StudySpec.parse(document)

@@ -51,7 +51,7 @@ def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
     assert error.startswith(
         f"error: {path}: own code: you have not approved the code of my_net.py with helper.py (sha256 "
     )
-    assert "own_head" not in placements.names(), "nothing of it was run"
+    assert "own_head" not in placements.names(), "none of it was run"
     command = error.partition("then give `")[2].partition("`")[0]
     assert command.startswith(f"ablate check {path} --no-timing --trust ")
     code, out, error = ablate(capsys, *shlex.split(command)[1:])
@@ -73,7 +73,7 @@ def test_comments_need_no_new_approval_and_edits_do(tmp_path: Path) -> None:
         ablations.check(path, timing=False)
     with pytest.raises(UsageError, match="you have not approved"):
         ablations.check(path, timing=False, trust="0" * 32)
-    with pytest.raises(UsageError, match="--trust abc: is no hash of code; give at least 32"):
+    with pytest.raises(UsageError, match="--trust abc: is not a hash of code; give at least 32"):
         ablations.check(path, timing=False, trust="abc")
     ablations.check(path, timing=False, trust=True)
     with pytest.raises(UsageError, match="you have not approved"):  # True is not remembered
@@ -104,7 +104,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("answer", "approved", "after_edit"), [("y", True, False), ("a", True, True), ("", False, False)]
 )
-def test_on_a_terminal_it_is_asked_for_once(
+def test_on_a_terminal_approval_is_asked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, approved: bool, after_edit: bool
 ) -> None:
     path = own_study(tmp_path)
@@ -117,7 +117,7 @@ def test_on_a_terminal_it_is_asked_for_once(
         if after_edit if edited else approved:
             ablations.check(path, timing=False)
         else:
-            with pytest.raises(UsageError, match="was not approved; nothing of it was run"):
+            with pytest.raises(UsageError, match="was not approved; none of it was run"):
                 ablations.check(path, timing=False)
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:
@@ -152,7 +152,7 @@ def test_a_file_that_others_can_write_is_asked_for_again(tmp_path: Path) -> None
         ablations.check(path, timing=False)
 
 
-def test_approval_that_cannot_be_remembered_counts_for_the_call(tmp_path: Path) -> None:
+def test_approval_that_cannot_be_stored_counts_for_one_call(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     (tmp_path / "config").write_text("a file, and no folder")
     ablations.check(path, timing=False, trust=code_of(path))
@@ -177,7 +177,7 @@ def test_without_plugins_the_arms_that_need_none_are_checked(
     assert "did you mean 'every_layer'?" in error
 
 
-def test_seeds_change_no_id_and_an_edited_helper_changes_those_of_its_arm(tmp_path: Path) -> None:
+def test_seeds_change_no_ids_and_an_edited_helper_changes_those_of_its_arm(tmp_path: Path) -> None:
     path = own_study(tmp_path, {"seeds": 1})
     baseline, aim = ids(path)
     assert ids(own_study(tmp_path, {"seeds": 2}))[:2] == [baseline, aim]
@@ -219,7 +219,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_in_own_code_is_told_with_place_cause_and_remedy(name: str, tmp_path: Path) -> None:
+def test_a_mistake_in_own_code_is_reported_with_place_cause_and_remedy(name: str, tmp_path: Path) -> None:
     changes, files, message = BAD[name]
     path = own_study(tmp_path, changes, **files)  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:

@@ -22,14 +22,14 @@ IDS = {
     "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
     "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
 }
-"""Ids of the runs with seed 0 before there was `as_run_exact`: a stored study resolves its protocol anew."""
+"""Ids of the runs with seed 0 before there was `as_run_exact`: a stored study resolves its protocol again."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
     return tuple(expand(read_study(source, overrides)))
 
 
-def test_a_protocol_lies_below_the_base(study: StudyMaker) -> None:
+def test_the_base_overrides_its_protocol(study: StudyMaker) -> None:
     training = {"epochs": 3, "schedule": {"warmup_epochs": 1}}
     arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
     expected = PROTOCOLS["controlled"].common["training"]
@@ -46,7 +46,7 @@ def test_a_component_of_another_name_replaces_the_protocols(study: StudyMaker) -
     assert arm.training.optimizer.model_dump(exclude_defaults=True) == {"name": "sgd"}
 
 
-def test_options_of_photos_are_left_to_photos(study: StudyMaker) -> None:
+def test_options_of_photos_apply_only_to_photos(study: StudyMaker) -> None:
     digits = arms_of(study({"protocol": "as_run", "base.training": {"epochs": 9}, "base.data": {"name": "digits"}}))[0]
     assert digits.config.data.name == "digits"
     photos = {"base.data": {"name": "stanford_dogs", "size": 64}, "base.training": {}, "protocol": "as_run"}
@@ -55,7 +55,7 @@ def test_options_of_photos_are_left_to_photos(study: StudyMaker) -> None:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_protocol_can_be_lain_below_a_study(study: StudyMaker, name: str) -> None:
+def test_every_protocol_can_be_the_base_of_a_study(study: StudyMaker, name: str) -> None:
     changes: dict[str, Any] = {"protocol": name, "base.training": {}, "base.data": {"name": "digits", "size": 16}}
     assert len(arms_of(study(changes))) == 2
 
@@ -65,12 +65,12 @@ def test_an_unknown_protocol_is_refused_with_the_nearest(study: StudyMaker) -> N
         read_study(study({"protocol": "as_ran"}))
 
 
-def test_a_study_without_a_protocol_says_all_of_its_training(study: StudyMaker) -> None:
+def test_a_study_without_a_protocol_states_its_whole_training(study: StudyMaker) -> None:
     with pytest.raises(ConfigError, match=r"training.*epochs: missing"):
         arms_of(study({"base.training.epochs": REMOVED}))
 
 
-def test_the_shipped_replication_is_the_two_sides_of_as_run_exact() -> None:
+def test_the_shipped_replication_has_the_two_arms_of_as_run_exact() -> None:
     baseline, aim = arms_of("replication")
     sides = PROTOCOLS["as_run_exact"]
     for arm, side in ((baseline, sides.baseline), (aim, sides.aim)):
@@ -100,12 +100,12 @@ def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> 
         "arms.aim.model.memory.channels=512",
     ],
 )
-def test_another_recipe_than_the_authors_is_custom(override: str) -> None:
+def test_a_recipe_other_than_the_authors_is_custom(override: str) -> None:
     assert protocol(arms_of("replication", override)) == "custom"
 
 
 @pytest.mark.parametrize("name", ["as_run", "as_run_exact", "as_described"])
-def test_the_pair_of_a_protocol_is_recognised_and_keeps_its_run_ids(tmp_path: Path, name: str) -> None:
+def test_the_pair_of_a_protocol_is_recognized_and_keeps_its_run_ids(tmp_path: Path, name: str) -> None:
     sides = PROTOCOLS[name]
     path = tmp_path / "pair.yaml"
     base = {"data": {"name": "stanford_dogs"}, "model": {"backbone": "resnet50_keras"}}
@@ -118,7 +118,7 @@ def test_the_pair_of_a_protocol_is_recognised_and_keeps_its_run_ids(tmp_path: Pa
     assert name in IDS or not {*ids}.intersection(*IDS.values())
 
 
-def test_the_exact_protocol_differs_from_as_run_in_pixels_and_order_alone() -> None:
+def test_the_exact_protocol_differs_from_as_run_only_in_pixels_and_order() -> None:
     run, exact = PROTOCOLS["as_run"], PROTOCOLS["as_run_exact"]
     assert exact.common["data"] == {**run.common["data"], "decoder": "fast", "pixels": "fine"}
     assert exact.common["training"] == {**run.common["training"], "order": "tfds"}
@@ -132,7 +132,7 @@ def test_a_learning_rate_that_follows_test_accuracy_is_not_controlled(study: Stu
     assert protocol(arms_of(study({**watched, "base.training.monitor": "validation"}))) == "controlled"
 
 
-def test_memory_options_are_memory_alone(study: StudyMaker) -> None:
+def test_memory_options_contain_only_memory(study: StudyMaker) -> None:
     assert protocol(arms_of(study({"arms.aim.model.carry": {}}))) == "controlled"
     assert protocol(arms_of(study({"arms.aim.model.conv_init": "glorot_uniform"}))) == "custom"
 
@@ -147,7 +147,7 @@ def test_select_on_is_one_switch(select_on: str, selection: str, monitor: str, f
     assert (training.monitor, training.validation_fraction) == (monitor, fraction)
 
 
-def test_select_on_last_and_nonsense() -> None:
+def test_select_on_accepts_last_and_refuses_nonsense() -> None:
     assert arms_of("controlled_small", "training.select_on=last")[0].config.training.selection.name == "last_epoch"
     assert arms_of("controlled_small", "training.select_on=test")[0].config.training.monitor == "validation"
     with pytest.raises(ConfigError, match="select_on: must be 'test', 'validation' or 'last'; got 'best'"):

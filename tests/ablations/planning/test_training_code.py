@@ -29,7 +29,7 @@ def ids(path: Path, *overrides: str) -> set[str]:
     return {run.run_id for run in check(path, *overrides).plan.runs}
 
 
-def test_without_roles_the_first_arm_is_the_baseline_unless_one_is_called_so(tmp_path: Path) -> None:
+def test_without_roles_the_first_arm_is_the_baseline_unless_one_has_that_name(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     assert {arm.name: arm.role for arm in check(path).plan.arms} == {"slow": "baseline", "fast": "aim"}
     arms: dict[str, Any] = {"a": {}, "b": {"options": {"rate": 0.1}}, "baseline": {"options": {"rate": 0.2}}}
@@ -52,7 +52,7 @@ def test_factors_of_options_are_arms_and_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_an_option_may_be_called_like_a_component(tmp_path: Path) -> None:
+def test_an_option_may_have_the_name_of_a_component(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["base"]["options"] |= {"optimizer": "adam", "memory": {"name": "none", "size": 2}}
     document["arms"]["fast"]["options"] |= {"optimizer": "sgd", "memory": {"size": 3}}
@@ -77,7 +77,7 @@ def test_options_are_in_the_ids(tmp_path: Path) -> None:
     assert len(ids(path, "arms.fast.options.rate=0.8") & before) == 2
 
 
-def test_a_function_may_stand_in_a_file_that_also_registers_a_placement(tmp_path: Path) -> None:
+def test_a_function_may_be_in_a_file_that_also_registers_a_placement(tmp_path: Path) -> None:
     plugin = '''
 from aimlib.placements import Placement
 from aimlib.registry import placements
@@ -153,17 +153,19 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_its_place_and_remedy(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_place_and_remedy(mistake: str, tmp_path: Path) -> None:
     changes, message = MISTAKES[mistake]
     with pytest.raises(UsageError) as error:
         check(training_code_study(tmp_path, changes))
     assert message in str(error.value)
 
 
-def test_the_check_says_what_is_not_promised_and_invents_no_sizes(tmp_path: Path) -> None:
+def test_the_check_states_what_is_not_guaranteed_and_invents_no_sizes(tmp_path: Path) -> None:
     found = ablations.check(training_code_study(tmp_path), trust=True)
     assert found.costs == ()
-    assert found.untimed == ("slow, fast: own training code is not timed; `ablate status` tells after its first run",)
+    assert found.untimed == (
+        "slow, fast: own training code is not timed; `ablate status` shows it after the first run",
+    )
     said = " ".join(found.notes)
     assert "nothing ensures that arms share their initial values" in said
     assert "the first run is computed twice and its predictions are compared" in said
@@ -178,7 +180,7 @@ def test_code_that_is_not_approved_does_not_run(tmp_path: Path) -> None:
         ablations.check(path, timing=False)
 
 
-def test_images_are_needed_by_the_built_in_loop() -> None:
+def test_the_built_in_loop_needs_images() -> None:
     document = {
         "name": "x",
         "protocol": "controlled",

@@ -1,4 +1,4 @@
-"""Losses and what else takes part in training, in a study: found from a file, tried before anything starts."""
+"""Losses and other parts of training in a study: loaded from a file, and tried before anything starts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_edited_loss_gives_new_ids_to_the_arms_that_use_it(tmp_path: Path) ->
     assert before["own"] != after["own"]
 
 
-def test_a_loss_is_searched_over_with_the_options_it_brings(tmp_path: Path) -> None:
+def test_a_loss_is_searched_with_its_options(tmp_path: Path) -> None:
     ids(study(tmp_path))
     document = {"training": {"loss": {"name": "own_tempered"}}}
     (single,) = space(["training.loss.temperature"], document)
@@ -108,7 +108,7 @@ def test_a_loss_is_searched_over_with_the_options_it_brings(tmp_path: Path) -> N
             "training.callbacks: must be a list; got 'gradient_norm' (text); write [gradient_norm]",
         ),
         ({"loss": "focall"}, "did you mean 'focal'"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "without effect beside a loss"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "no effect together with a loss"),
         ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_scalar_that_no_run_can_report_is_refused_before_anything_is_computed(
     assert ablations.check(write(tmp_path, changed(logging)), timing=False).plan.runs
 
 
-def test_what_is_wrong_with_every_arm_is_said_once(tmp_path: Path) -> None:
+def test_a_fault_of_every_arm_is_reported_once(tmp_path: Path) -> None:
     broken = {"base.model.backbone": {"name": "torchvision", "architecture": "resnet-18"}}
     with pytest.raises(UsageError) as error:
         ablations.check(write(tmp_path, changed(broken)), timing=False)

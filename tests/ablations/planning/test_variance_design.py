@@ -1,4 +1,4 @@
-"""Design variance: an arm per source, in which one random stream alone follows the seed."""
+"""Design variance: an arm per source, in which only one random stream follows the seed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused(
     given["base"]["training"] |= {"augmentation": None, "validation_fraction": 0.0}
     names = [arm.name for arm in expand(read_study(given)) if arm.of == "baseline"]
     assert names == ["baseline[init]", "baseline[order]"]
-    with pytest.raises(ConfigError, match=r"sources: augmentation without effect"):
+    with pytest.raises(ConfigError, match=r"sources: augmentation has no effect"):
         expand(read_study({**given, "sources": ["augmentation"]}))
 
 
@@ -77,11 +77,11 @@ def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused(
         ({"factors": {"training.epochs": [1, 2]}}, "remove the factors"),
         ({"design": None, "sources": ["init"]}, "sources: no effect without design: variance"),
         ({"arms": {"a": {"training": {"streams": {"init": 1}}}}}, "fixes streams itself"),
-        ({"arms": {"a": {}, "a[init]": MEMORY}}, "gives this name to an arm of its own"),
+        ({"arms": {"a": {}, "a[init]": MEMORY}}, "gives this name to its own arm"),
         ({"sources": ["inti"]}, "sources"),
     ],
 )
-def test_what_does_not_fit_the_design_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_the_design_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         expand(read_study(study(**changes)))
     assert message in str(caught.value)

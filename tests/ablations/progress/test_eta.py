@@ -17,7 +17,7 @@ from ablations.progress.eta import Lengths, makespan
 ARMS = {"baseline": 10.0, "matched": 12.0, "frozen": 18.0, "aim": 20.0}
 
 
-def test_makespan_in_closed_form() -> None:
+def test_the_makespan_has_its_closed_form() -> None:
     assert makespan([], [], 4) == 0
     assert makespan([3.0, 5.0], [], 2) == 5
     assert makespan([], [2.0] * 6, 3) == 4
@@ -39,7 +39,7 @@ def test_makespan_lies_between_its_bounds(running: list[float], waiting: list[fl
     assert found <= work / slots + longest + 1e-6, "Graham's bound of list scheduling"
 
 
-def test_time_left_in_closed_form() -> None:
+def test_the_time_left_has_its_closed_form() -> None:
     clock = Clock()
     shown = Progress(outline(["slow", "quick"], seeds=3, epochs=4), {run_id(0)}, clock=clock)
     assert shown.seconds_left() is None
@@ -58,7 +58,7 @@ def test_time_left_in_closed_form() -> None:
     assert shown.seconds_left() == 0
 
 
-def test_an_arm_that_has_not_run_goes_by_what_was_estimated_or_weighed() -> None:
+def test_an_arm_that_has_not_run_uses_its_estimate_or_its_relative_work() -> None:
     def left(expected: dict[str, float] | None, weights: dict[str, float]) -> float:
         clock = Clock()
         planned = outline(["a", "b"], seeds=1, epochs=10)
@@ -77,7 +77,7 @@ def test_an_arm_that_has_not_run_goes_by_what_was_estimated_or_weighed() -> None
     assert shown.seconds_left() == pytest.approx(80.0), "known before anything has run"
 
 
-def test_what_lies_between_epochs_is_part_of_the_pace() -> None:
+def test_time_between_epochs_is_part_of_the_pace() -> None:
     clock = Clock()
     shown = Progress(outline(["a"], seeds=1, epochs=10), (), clock=clock)
     shown.handle(RunStarted(run_id(0)))
@@ -95,7 +95,7 @@ def test_lengths_of_runs_that_end_early() -> None:
     assert lengths.left(4, []) == pytest.approx([3.5, 2.5, 2, 1, 0]), "a quarter has two epochs, the others four"
     alone = Lengths()
     alone.add(1)
-    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "those that go on have not ended early"
+    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "those that continue have not ended early"
 
 
 @pytest.mark.parametrize("slots", [1, 4, 8, 20])
@@ -123,7 +123,7 @@ def test_random_schedules() -> None:
         assert abs(fmean(found[share])) < 0.02
 
 
-def test_early_stopping_is_learnt() -> None:
+def test_early_stopping_is_learned() -> None:
     planned = outline(ARMS, 12, 50)
     found: dict[float, list[float]] = {0.5: [], 0.75: [], 0.9: []}
     for seed in range(6):

@@ -76,10 +76,10 @@ def test_names_are_text() -> None:
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown as it is, wherever it is shown"
+    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown unchanged, wherever it is shown"
 
 
-def test_it_is_whole_in_one_file() -> None:
+def test_the_page_is_one_file() -> None:
     text, found = drawn(hostile())
     for tag, attributes in found.tags:
         for name in ("src", "href", "action", "data"):
@@ -95,7 +95,7 @@ def test_it_is_whole_in_one_file() -> None:
     assert "default-src 'none'" in str(policy)
 
 
-def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
+def test_the_page_is_accessible_by_keyboard_and_screen_reader() -> None:
     _, found = drawn(hostile())
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -110,7 +110,7 @@ def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
     assert found.all("button")[0]["aria-pressed"] == "false", "what moves can be paused"
 
 
-def test_it_loads_itself_anew_until_the_study_is_complete() -> None:
+def test_the_page_reloads_until_the_study_is_complete() -> None:
     told = Progress(outline(["a"]), (), clock=Clock())
     _, found = drawn(snapshot_of(told))
     assert found.all("body")[0]["data-refresh"] == "5.0"
@@ -136,7 +136,7 @@ def test_a_large_study_is_folded() -> None:
     assert re.search(r"1,5\d\d of 4,000 runs settled, about", found.text)
 
 
-def test_drawings_hold_what_they_are_given() -> None:
+def test_drawings_contain_their_data() -> None:
     text = str(html_content.curves([[0.5, None, 1.0]], [0.5, 0.75, 1.0], 3, 1.0))
     lines = re.findall(r'class="(run|mean)" d="M([^"]*)"', text)
     assert [(kind, len(points.split("L"))) for kind, points in lines] == [("run", 2), ("mean", 3)]
@@ -149,7 +149,7 @@ def test_drawings_hold_what_they_are_given() -> None:
     assert "<circle" in str(html_content.curves([], [0.5], 3, 1.0)), "one point is a point"
 
 
-def test_its_colours_are_those_of_the_figures() -> None:
+def test_the_page_has_the_colors_of_the_figures() -> None:
     style = html._file("overview.css")
     used = dict(re.findall(r"--(done|work|failed|ink|paper|muted|grid): (#\w+)", style.split("@media")[0]))
     colours = {mark.colour for mark in palette.marks(list("abcdefg")).values()}
@@ -169,7 +169,7 @@ def store(tmp_path: Path) -> WatchedStore:
     return opened
 
 
-def test_it_is_written_beside_what_it_shows(store: WatchedStore, tmp_path: Path) -> None:
+def test_the_page_is_written_into_the_study_directory(store: WatchedStore, tmp_path: Path) -> None:
     for number in range(3):
         store.commit(record(run_id(number), at=1e9 + 60 * number))
     store.record_failure(record(run_id(3), "failed", at=1e9))
@@ -192,7 +192,7 @@ def test_it_is_written_beside_what_it_shows(store: WatchedStore, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a study", "page.html"], "no temporary file stays"
 
 
-def test_a_page_that_cannot_be_written_is_told(store: WatchedStore, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_reported(store: WatchedStore, tmp_path: Path) -> None:
     watched = StudyState(store.directory, store, document(outline(["baseline", "aim"], seeds=2)))
     with pytest.raises(StoreError, match=r"--html .*cannot be written .*give another file"):
         html.write(tmp_path / "nowhere" / "page.html", watched.poll(), watched.history, store.directory, 2.0)

@@ -54,7 +54,7 @@ def counts(seen: Any, *states: str) -> list[int]:
     return [seen.count(state) for state in states]
 
 
-def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -> None:
+def test_without_a_driver_the_store_shows_what_is_settled(store: WatchedStore) -> None:
     store.commit(record(run_id(0), curve=(0.1, 0.3)))
     store.commit(record(run_id(1), "diverged", curve=(0.2,)))
     store.record_failure(record(run_id(2), "failed"))
@@ -69,7 +69,7 @@ def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -
     assert "0.98" not in repr(seen)
 
 
-def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
+def test_a_driver_shows_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12, parallel=2, resources={"CPU": 4.0}, totals={"CPU": 8.0})
     driver.progress.handle(RunStarted(run_id(0), "node-1, GPU 0.5"))
     driver.progress.handle(RunStarted(run_id(1)))
@@ -140,7 +140,7 @@ def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
 
 
-def test_a_driver_whose_clock_is_wrong_lives_as_long_as_its_heart_beats(store: WatchedStore) -> None:
+def test_a_driver_with_a_wrong_clock_is_alive_while_its_state_changes(store: WatchedStore) -> None:
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")
@@ -150,19 +150,19 @@ def test_a_driver_whose_clock_is_wrong_lives_as_long_as_its_heart_beats(store: W
     assert watched.poll().alerts == ()
 
 
-def test_a_driver_that_took_over_ends_the_alarm(store: WatchedStore) -> None:
+def test_a_driver_that_took_over_ends_the_warning(store: WatchedStore) -> None:
     Driver(store, "a" * 12).leave(at="2020-01-01T00:00:00+00:00")
     Driver(store, "b" * 12).leave()
     assert looking(store)[0].poll().alerts == ()
 
 
-def test_a_state_of_another_version_is_told_and_ignored(store: WatchedStore) -> None:
+def test_a_state_of_another_version_is_reported_and_ignored(store: WatchedStore) -> None:
     store.write_live("a" * 12, {"schema_version": 1, "study": "tiny", "session": "a" * 12})
     seen = looking(store)[0].poll()
     assert seen.alerts[0].startswith("1 session stored a state that this version cannot read")
 
 
-def test_failures_of_earlier_sessions_wait_while_a_driver_is_at_work(store: WatchedStore) -> None:
+def test_failures_of_earlier_sessions_are_shown_as_waiting_while_a_driver_works(store: WatchedStore) -> None:
     store.record_failure(record(run_id(2), "failed", at=time.time() - 3600))
     driver = Driver(store, "a" * 12)
     driver.leave()
@@ -172,7 +172,7 @@ def test_failures_of_earlier_sessions_wait_while_a_driver_is_at_work(store: Watc
     assert counts(watched.poll(), "failed", "waiting") == [1, 5]
 
 
-def test_rows_that_are_compacted_meanwhile_stay_known(store: WatchedStore) -> None:
+def test_rows_that_are_compacted_meanwhile_stay_counted(store: WatchedStore) -> None:
     watched, _ = looking(store)
     for number in range(3):
         store.commit(record(run_id(number)))
@@ -185,7 +185,7 @@ def test_rows_that_are_compacted_meanwhile_stay_known(store: WatchedStore) -> No
     assert len(watched.history.settled) == 5
 
 
-def test_many_rows_are_read_look_by_look_and_counted_at_once(store: WatchedStore) -> None:
+def test_many_rows_are_read_in_portions_and_counted_at_once(store: WatchedStore) -> None:
     for number in range(4):
         store.commit(record(run_id(number), "diverged"))
     watched, _ = looking(store)
@@ -204,7 +204,7 @@ def shown(terminal: bool) -> tuple[Console, io.StringIO]:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_it_ends_when_the_study_is_complete(store: WatchedStore, terminal: bool) -> None:
+def test_watching_ends_when_the_study_is_complete(store: WatchedStore, terminal: bool) -> None:
     left = list(range(6))
 
     def sleep(seconds: float) -> None:
@@ -216,7 +216,7 @@ def test_it_ends_when_the_study_is_complete(store: WatchedStore, terminal: bool)
     assert "6 of 6 runs settled" in output.getvalue()
 
 
-def test_it_ends_when_the_driver_that_it_saw_has_ended(store: WatchedStore) -> None:
+def test_watching_ends_when_the_driver_has_ended(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12)
     driver.leave()
     looks = []
@@ -277,7 +277,7 @@ def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.Capture
     assert "add --html" in capsys.readouterr().err
 
 
-def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupting_the_view_does_not_affect_the_study(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     Driver(opened, "a" * 12).leave()
 
     def files() -> dict[Path, int]:
@@ -294,13 +294,13 @@ def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch
     assert files() == before
 
 
-def test_a_plan_that_is_broken_is_told(store: WatchedStore) -> None:
+def test_a_broken_plan_is_reported(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
     with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)
 
 
-def test_node_hours_are_those_of_all_sessions(store: WatchedStore) -> None:
+def test_node_hours_are_summed_over_all_sessions(store: WatchedStore) -> None:
     store.write_node_time("a" * 12, 7200.0)  # ended, and its state was removed
     store.write_node_time("b" * 12, 60.0)
     driver = Driver(store, "b" * 12)

@@ -74,7 +74,7 @@ def test_an_interrupted_kernel_saves_every_run_and_the_same_cell_continues(opene
     assert numbers(directory) == numbers(folder / "results" / "whole")
 
 
-def test_a_mistake_is_told_without_a_traceback(opened: tuple[Kernel, Path]) -> None:
+def test_a_mistake_is_reported_without_a_traceback(opened: tuple[Kernel, Path]) -> None:
     kernel, _ = opened
     shown = kernel.run("ablations.run({**TINY, 'seed': 3})")
     assert "study 'tiny': seed: unknown key; did you mean 'seeds'?" in shown.error

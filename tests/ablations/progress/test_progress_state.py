@@ -62,7 +62,7 @@ def test_counts_follow_the_events() -> None:
     assert shown.runs[run_id(2)].attempts == 2
 
 
-def test_late_news_does_not_wake_a_run_that_has_ended() -> None:
+def test_a_late_event_does_not_restart_an_ended_run() -> None:
     shown = Progress(outline(["a"]), ())
     shown.handle(RunStarted(run_id(0)))
     shown.handle(RunEnded(run_id(0), "finished"))
@@ -71,7 +71,7 @@ def test_late_news_does_not_wake_a_run_that_has_ended() -> None:
     assert not shown.active
 
 
-def test_an_attempt_that_is_repeated_is_counted_told_and_shown() -> None:
+def test_a_repeated_attempt_is_counted_reported_and_shown() -> None:
     shown = Progress(outline(["a"]), ())
     shown.handle(RunStarted(run_id(0)))
     shown.handle(EpochEnded(run_id(0), row(1)))
@@ -101,7 +101,7 @@ def test_accuracies_are_compared_after_the_same_epoch_and_are_never_of_test_imag
     assert "0.98" not in repr(seen)
 
 
-def test_runs_of_earlier_sessions_count_where_they_are_recalled() -> None:
+def test_runs_of_earlier_sessions_count_in_their_states() -> None:
     shown = Progress(outline(["a", "b"], epochs=4), {run_id(0)})
     assert shown.seconds_left() is None
     shown.recall(run_id(0), "diverged", [0.2, 0.4], seconds=10.0, epochs_run=2)
@@ -153,7 +153,7 @@ def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> Non
     assert cost(4000) < 5 * cost(40)
 
 
-def test_a_picture_of_4000_runs_is_cheap() -> None:
+def test_a_snapshot_of_4000_runs_is_cheap() -> None:
     shown, clock = large()
     began = time.process_time()
     for _ in range(5):

@@ -50,7 +50,7 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_lines_are_few_and_leave_no_failure_out() -> None:
+def test_lines_are_few_and_include_every_failure() -> None:
     console, output = plain()
     clock = Clock()
     told = Progress(outline(["[red]a[/red]"], seeds=20), (), clock=clock)
@@ -81,7 +81,7 @@ def test_lines_are_few_and_leave_no_failure_out() -> None:
     assert output.getvalue().splitlines()[-1].startswith("a, seed 13: diverged; ")
 
 
-def test_a_session_without_a_terminal_prints_lines_and_a_dumb_terminal_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_without_a_terminal_or_with_a_dumb_one_prints_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     for dumb in (False, True):
         monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
         console, output = plain(terminal=dumb)
@@ -94,7 +94,7 @@ def test_a_session_without_a_terminal_prints_lines_and_a_dumb_terminal_is_none(m
         assert "0.98" not in output.getvalue()
 
 
-def test_a_run_that_is_retried_is_said_where_there_is_no_terminal() -> None:
+def test_a_retry_is_printed_where_there_is_no_terminal() -> None:
     console, output = plain()
     with ProgressReporter(Progress(outline(["a"]), ()), console) as reporter:
         reporter.handle(RunStarted(run_id(0), "here"))
@@ -117,7 +117,7 @@ def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
     assert "2/2" in last
 
 
-def test_stored_states_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
+def test_stored_states_increase_their_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
     store = States()
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
     with reporter:
@@ -130,10 +130,10 @@ def test_stored_states_beat_and_the_last_one_says_that_the_session_has_ended() -
     last = store.found[-1]
     assert last["schema_version"] == 2
     assert (last["session"], last["runs"][run_id(0)]["where"]) == ("0123456789ab", "node-3, GPU 0.5")
-    assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is no JSON"
+    assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is not valid JSON"
 
 
-def test_a_state_that_cannot_be_stored_is_told_once_and_tried_again() -> None:
+def test_a_state_that_cannot_be_stored_is_reported_once_and_tried_again() -> None:
     store = States()
     store.refuse = True
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, every=0.01)
@@ -184,7 +184,7 @@ def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
     assert not reporter.progress.messages
 
 
-def test_the_state_of_4000_runs_is_small_and_holds_no_test_accuracy() -> None:
+def test_the_state_of_4000_runs_is_small_and_contains_no_test_accuracy() -> None:
     told, _ = large()
     document = session_document(told, session="0123456789ab")
     text = json.dumps(document, allow_nan=False)

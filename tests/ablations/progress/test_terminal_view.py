@@ -56,14 +56,14 @@ def small() -> Progress:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_it_fits(width: int, height: int) -> None:
+def test_the_view_fits_into_the_terminal(width: int, height: int) -> None:
     for seen in (snapshot_of(small()), LARGE):
         lines = shown(seen, width, height)
         assert len(lines) < height, "the last line is the cursor's"
         assert max(cell_len(line) for line in lines) <= width
 
 
-def test_a_small_study_is_shown_whole() -> None:
+def test_a_small_study_is_shown_in_full() -> None:
     text = "\n".join(shown(snapshot_of(small()), 120, 40))
     for words in (
         r"1 of 4 runs settled, 1 running, 1 waiting, 1 failed, 3 s so far",
@@ -79,7 +79,7 @@ def test_a_small_study_is_shown_whole() -> None:
     assert "98.7" not in text
 
 
-def test_a_large_study_tells_what_it_leaves_out() -> None:
+def test_a_large_study_says_what_it_leaves_out() -> None:
     seen = LARGE
     text = "\n".join(shown(seen, 80, 24))
     assert re.search(r"1,5\d\d of 4,000 runs settled, 64 running", text)
@@ -91,7 +91,7 @@ def test_a_large_study_tells_what_it_leaves_out() -> None:
         assert listed + int(more[1]) == total
 
 
-def test_arms_that_tell_most_come_first() -> None:
+def test_the_most_informative_arms_come_first() -> None:
     told = Progress(outline([f"arm-{i:02d}" for i in range(40)]), (), clock=Clock())
     told.handle(RunEnded(run_id(38), "failed", "why"))
     text = "\n".join(shown(snapshot_of(told), 80, 16))
@@ -115,7 +115,7 @@ def test_names_are_text(name: str, width: int) -> None:
         assert name[:90] in text
 
 
-def test_without_colour_and_without_unicode_states_still_differ() -> None:
+def test_states_differ_without_color_and_without_unicode() -> None:
     lines = shown(snapshot_of(small()), 80, 24, encoding="ascii")
     text = "\n".join(lines)
     assert text.isascii()
@@ -123,7 +123,7 @@ def test_without_colour_and_without_unicode_states_still_differ() -> None:
     assert re.search(r"aim +=+-+", text)
 
 
-def test_no_color_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     output = io.StringIO()
     Console(file=output, width=80, height=24, force_terminal=True).print(View(snapshot_of(small())))
@@ -158,7 +158,7 @@ def test_the_summary_is_one_line() -> None:
     assert summary(snapshot_of(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
 
 
-def test_a_note_is_not_left_out_for_being_one_of_many() -> None:
+def test_every_one_of_many_notes_is_shown() -> None:
     said = io.StringIO()
     now = [0.0]
     seen = snapshot_of(Progress(outline(["aim"]), ()))

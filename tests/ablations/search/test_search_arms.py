@@ -44,7 +44,7 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 def test_check_says_what_each_arm_gets(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
-    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones beside it"
+    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
     assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
     assert "search: arm 'baseline' has no model.placement: not searched for it" in said
@@ -83,16 +83,16 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
-        ({"training": {"select_on": "test"}}, "hold out no validation images, by which a search is judged"),
+        ({"training": {"select_on": "test"}}, "hold out no validation images, which a search needs"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_an_impossible_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     assert message in problem(study, **changes)
 
 
-def test_names_that_trials_will_have_are_refused(study: StudyMaker) -> None:
+def test_names_reserved_for_trials_are_refused(study: StudyMaker) -> None:
     path = study({"search": SEARCH, "arms.aim_0001": {"of": "aim", "model": {"update": "residual"}}})
     with pytest.raises(ConfigError, match=r"arms\.aim_0001: this name is reserved for trials of arm 'aim'; rename it"):
         read_study(path)
@@ -119,7 +119,7 @@ def test_other_unequal_tuning_is_a_warning(study: StudyMaker) -> None:
     assert any("the grids have different numbers of points (baseline 2, aim 4)" in note for note in said)
 
 
-def test_a_control_that_cannot_follow_makes_a_corner_one_that_is_passed_over(study: StudyMaker) -> None:
+def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
     """Permuting a memory that no image changes does nothing; such a trial could not be judged by its control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
@@ -177,11 +177,11 @@ def test_levels_of_a_dimension(dimension: Any, levels: Any, expected: tuple[Any,
         ),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_an_impossible_grid_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     assert message in problem(study, sampler="grid", **changes)
 
 
-def test_a_grid_of_the_whole_space_is_drawn_by_optuna_as_it_is(study: StudyMaker) -> None:
+def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
     """Every point is one that Optuna's distributions take, and comes back from it unchanged."""
     import optuna
 
@@ -206,8 +206,8 @@ def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
     assert epochs_of_bracket(4, 3, (1, 3)) == 4 * 1 + 2 * 2
 
 
-def test_check_tells_what_halving_spares(study: StudyMaker) -> None:
+def test_check_says_what_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
-    spared = "of every 9 trials one of 3 goes on after 1, 3 of 9 epochs: 21 epochs instead of 81"
+    spared = "of every 9 trials one of 3 continues after 1, 3 of 9 epochs: 21 epochs instead of 81"
     assert sum(spared in note for note in said) == 2

@@ -143,7 +143,7 @@ def test_a_grid_counts_a_conditional_parameter_only_where_it_applies(study: Stud
         ({"over": ["training.batch"], "ranges": {"training.batch": [1, 2]}, "when": {}}, "batch: unknown key"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_an_impossible_space_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     assert message in problem(study, **changes)
 
 
@@ -162,7 +162,9 @@ OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each builds
 
 
 @pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
-def test_what_violates_a_constraint_is_told_and_never_trained(study: StudyMaker, tmp_path: Path, sampler: str) -> None:
+def test_a_configuration_that_violates_a_constraint_is_reported_and_never_trained(
+    study: StudyMaker, tmp_path: Path, sampler: str
+) -> None:
     ranges = {**SEARCH["ranges"], "model.memory.channels": {"low": 2, "high": 4}, RATE: [0.001, 0.002]}
     search = {**SEARCH, "ranges": ranges, "when": {}, "sampler": sampler, "constraints": "parameters <= 22.45k"}
     path, launcher = study({"search": {**search, "trials": 6, "batch": 3}}), FakeLauncher()
@@ -188,7 +190,7 @@ def test_what_violates_a_constraint_is_told_and_never_trained(study: StudyMaker,
     assert not again.computed
 
 
-def test_the_violation_is_that_of_the_network_as_it_is_counted(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_violation_is_that_of_the_built_network(study: StudyMaker, tmp_path: Path) -> None:
     from ablations.search.candidates import Candidates
     from aimlib.models import build
 
@@ -204,7 +206,7 @@ def test_the_violation_is_that_of_the_network_as_it_is_counted(study: StudyMaker
     assert candidate.violations["multiply_adds >= 1_000"] < 0
 
 
-def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_closest_value(
+def test_constraints_that_nothing_meets_are_reported_before_the_search_with_the_closest_value(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "_SAMPLED", 15)  # each is a network to count
@@ -221,7 +223,7 @@ def test_constraints_that_nothing_meets_are_told_before_the_search_with_the_clos
     assert note.startswith("search: arm 'aim': none of 15 sampled configurations meets the constraints; the closest: ")
 
 
-def test_constraints_that_no_corner_meets_but_the_inside_does_are_not_doubted(study: StudyMaker) -> None:
+def test_constraints_met_only_inside_the_space_are_accepted(study: StudyMaker) -> None:
     ranges = {"model.memory.channels": {"low": 2, "high": 64}}
     search = {**SEARCH, "over": [*ranges], "ranges": ranges, "when": {}}
     file = read_study(study({"search": search}))
@@ -237,7 +239,7 @@ def test_constraints_that_no_corner_meets_but_the_inside_does_are_not_doubted(st
     assert not any("sampled" in note for note in notes)
 
 
-def test_optuna_knows_the_violation_where_the_sampler_can_use_it(study: StudyMaker) -> None:
+def test_optuna_gets_the_violation_if_the_sampler_can_use_it(study: StudyMaker) -> None:
     states = {"tpe": "PRUNED", "gp": "COMPLETE", "nsgaii": "COMPLETE", "random": "FAIL"}
     for sampler, state in states.items():
         file = read_study(study({"search": {**SEARCH, "sampler": sampler, "constraints": "parameters <= 1"}}))
@@ -255,7 +257,7 @@ def test_optuna_knows_the_violation_where_the_sampler_can_use_it(study: StudyMak
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("parameter <= 3", "'parameter' is no measure of a network; did you mean 'parameters'"),
+        ("parameter <= 3", "'parameter' is not a measure of a network; did you mean 'parameters'"),
         ("parameters < 3", "write parameters <= 3"),
         ("parameters <= many", "give a measure, <= or >=, and a number, e.g. [parameters <= 2M"),
         ("parameters <= 0", "the bound must be a number above 0"),
@@ -264,7 +266,7 @@ def test_optuna_knows_the_violation_where_the_sampler_can_use_it(study: StudyMak
         (3, "give a list of comparisons"),
     ],
 )
-def test_a_constraint_that_cannot_be_is_refused(study: StudyMaker, value: Any, message: str) -> None:
+def test_an_impossible_constraint_is_refused(study: StudyMaker, value: Any, message: str) -> None:
     assert message in problem(study, constraints=value)
 
 

@@ -121,7 +121,7 @@ def test_the_best_take_the_places_of_their_arms_and_controls_follow(study: Study
     assert all(plan[name].role in ("other", "aim") for name in list(plan)[3:])
 
 
-def test_the_confirmation_says_all_that_the_study_says(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_confirmation_keeps_every_key_of_the_study(study: StudyMaker, tmp_path: Path) -> None:
     """The looks, the further block and whatever else a study may say once more."""
     said = {
         "description": "what for",
@@ -145,7 +145,7 @@ def test_the_confirmation_says_all_that_the_study_says(study: StudyMaker, tmp_pa
     assert after.search is None
 
 
-def test_beside_leaves_the_arms_as_they_are_written(study: StudyMaker, tmp_path: Path) -> None:
+def test_confirm_beside_leaves_the_arms_unchanged(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": {**BOTH, "vary": "aim", "confirm": "beside", "top": 2}})
     found = searched(path, tmp_path / "out", FakeLauncher())
     arms = read_study(tmp_path / "out" / "confirmation" / "study.yaml").spec.arms
@@ -154,7 +154,7 @@ def test_beside_leaves_the_arms_as_they_are_written(study: StudyMaker, tmp_path:
     assert arms["aim"] == read_study(path).spec.arms["aim"]
 
 
-def test_a_best_that_another_arm_says_already_is_passed_over(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_path: Path) -> None:
     """It would be the same runs twice, which a study refuses."""
     grid = {"over": {"aim": ["model.placement"]}, "levels": {"model.placement": ["every_layer", "block_entry"]}}
     search = {**BOTH, **grid, "sampler": "grid", "trials": 2, "top": 0}
@@ -195,7 +195,7 @@ def test_base_options_that_a_trial_does_not_have_do_not_come_back(study: StudyMa
 # Seeds of a configuration are one unit
 
 
-def test_a_configuration_is_told_once_with_the_mean_over_its_seeds(study: StudyMaker, tmp_path: Path) -> None:
+def test_optuna_gets_a_configuration_once_with_the_mean_over_its_seeds(study: StudyMaker, tmp_path: Path) -> None:
     found = searched(study({"search": BOTH}), tmp_path / "out", FakeLauncher())
     by_id = {row["run_id"]: row["validation_accuracy"] for row in rows(tmp_path / "out" / "screening")}
     for trial in found.trials:
@@ -228,7 +228,7 @@ def test_what_was_told_stays_told_though_a_failed_run_is_repaired_later(study: S
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_no_accuracy_that_is_not_finite_reaches_optuna(study: StudyMaker, tmp_path: Path, value: float) -> None:
+def test_optuna_gets_only_finite_accuracies(study: StudyMaker, tmp_path: Path, value: float) -> None:
     first = list[str]()
 
     def curve(run_id: str, epoch: int, epochs: int) -> float:
@@ -251,7 +251,7 @@ def test_a_search_in_which_nothing_works_stops_and_can_be_repaired(study: StudyM
     assert searched(path, tmp_path / "out", FakeLauncher()).confirmed
 
 
-def test_an_arm_without_a_single_result_is_told(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_arm_without_any_result_is_reported(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(failing=lambda arm, seed: arm.startswith("aim"))
     with pytest.raises(UsageError, match="arm 'aim' has no trial with a result"):
         searched(study({"search": BOTH}), tmp_path / "out", launcher)
@@ -314,7 +314,7 @@ def test_trials_are_stopped_at_fractions_of_their_own_budget(study: StudyMaker, 
     assert launcher.calls[-1] == ({}, []), "nothing is stopped in the confirmation"
 
 
-def test_runs_that_end_by_themselves_are_judged_by_what_they_reached(study: StudyMaker, tmp_path: Path) -> None:
+def test_runs_that_end_early_count_with_what_they_reached(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(stopping=lambda arm: 2 if arm in ("aim_0001", "aim_0002", "baseline_0003") else None)
     found = {t.name: t for t in searched(study({"search": HALVED}), tmp_path / "out", launcher).trials}
     for name in ("aim_0001", "aim_0002", "baseline_0003"):
@@ -331,7 +331,7 @@ def test_a_failed_trial_of_a_bracket_is_given_up_and_leaves_nothing(study: Study
     assert not list((tmp_path / "out" / "screening" / "checkpoints").iterdir())
 
 
-def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_path: Path) -> None:
+def test_halving_without_a_launcher_that_pauses_is_refused(study: StudyMaker, tmp_path: Path) -> None:
     def deaf(path: Path, out: Path, /, **_: Any) -> Any:
         session = FakeLauncher(failing=lambda arm, seed: False)(path, out, until=_["until"])
         return screening.SessionResult(out, session.planned, 0, 0, {}, ())
@@ -370,7 +370,7 @@ _INTERRUPTIONS: dict[str, Any] = {
 
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
+def test_a_search_killed_anywhere_asks_the_same_and_computes_each_run_once(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
     """The process is killed after any epoch, or between a result and its record. Runs end in either order."""
@@ -381,7 +381,9 @@ def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
 @pytest.mark.timeout(1800)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_the_same_with_many_more_interruptions(undisturbed: Any, folders: Callable[[], Path], **drawn: Any) -> None:
+def test_a_search_killed_very_often_asks_the_same_and_computes_each_run_once(
+    undisturbed: Any, folders: Callable[[], Path], **drawn: Any
+) -> None:
     """The same property with more examples."""
     _killed_and_resumed(undisturbed, folders, **drawn)
 
@@ -431,7 +433,7 @@ def _killed_and_resumed(
     assert sorted(epochs) == sorted(computed)
 
 
-def test_more_trials_go_on_where_fewer_ended(study: StudyMaker, tmp_path: Path) -> None:
+def test_more_trials_continue_where_fewer_ended(study: StudyMaker, tmp_path: Path) -> None:
     fewer = searched(study({"search": {**BOTH, "trials": 4}}), tmp_path / "out", FakeLauncher())
     launcher = FakeLauncher()
     more = searched(study({"search": {**BOTH, "trials": 9}}), tmp_path / "out", launcher)
@@ -456,5 +458,5 @@ def test_a_broken_record_is_named(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
     searched(path, tmp_path / "out", FakeLauncher())
     (tmp_path / "out" / "screening" / "rounds" / "aim.001.json").write_text("{")
-    with pytest.raises(StoreError, match=r"rounds/aim\.001\.json: no record of a search .* remove it and all later"):
+    with pytest.raises(StoreError, match=r"rounds/aim\.001\.json: not a record of a search .* remove it and all later"):
         searched(path, tmp_path / "out", FakeLauncher())

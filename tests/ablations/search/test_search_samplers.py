@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search after so many computed epochs, again and again, then let it end."""
+    """Kill the search repeatedly after this many computed epochs, then let it end."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))
@@ -177,7 +177,7 @@ def test_the_median_pruner_stops_what_is_below_the_median_of_complete_trials(stu
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_a_sampler_that_cannot_repeat_itself_takes_what_was_recorded(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: StudyMaker, tmp_path: Path) -> None:
     """Batches that have begun keep their proposals, whatever another machine would propose."""
 
     class Erratic(Sampler):
@@ -266,7 +266,7 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ),
     ],
 )
-def test_a_sampler_or_pruner_that_cannot_be_is_refused(study: StudyMaker, changes: Any, message: str) -> None:
+def test_an_impossible_sampler_or_pruner_is_refused(study: StudyMaker, changes: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         screening.check(read_study(study({"search": {**SEARCH, **changes}})))
 

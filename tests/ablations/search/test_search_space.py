@@ -76,7 +76,7 @@ def test_every_dimension_names_an_option_and_stays_within_what_it_takes() -> Non
     assert seen > 40
 
 
-def test_a_third_partys_plugin_and_its_dimensions_appear_by_themselves() -> None:
+def test_a_third_partys_plugin_and_its_dimensions_appear_automatically() -> None:
     class Few(Placement):
         """Reads in few layers."""
 
@@ -127,7 +127,7 @@ def test_options_are_asked_for_only_where_their_plugin_was_chosen() -> None:
     }
 
 
-def test_what_is_drawn_makes_a_model_together_with_the_arm() -> None:
+def test_drawn_values_and_the_arm_together_make_a_model() -> None:
     parameters, sampler = space(ALL, ARM), optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(sampler=sampler)
     seen: set[str] = set()
@@ -140,7 +140,7 @@ def test_what_is_drawn_makes_a_model_together_with_the_arm() -> None:
     assert seen == {*memories.names(), *updates.names(), "none"}
 
 
-def test_a_single_option_is_that_of_the_arms_component() -> None:
+def test_a_single_option_belongs_to_the_arms_component() -> None:
     (rate,) = space(("training.optimizer.learning_rate",), ARM)
     assert rate.dimension == Real(1e-5, 1e-2, log=True)
     assert suggest(optuna.trial.FixedTrial({rate.name: 0.01}), [rate]) == {
@@ -174,7 +174,7 @@ def test_corners_hold_every_choice_and_both_ends_of_every_range() -> None:
         ModelConfig.parse(merged(ARM, document)["model"])
 
 
-def test_parameters_in_words() -> None:
+def test_parameters_are_described_in_words() -> None:
     parameters = by_name()
     assert described(parameters["model.memory.conv_ones.channels"]) == (
         "model.memory.conv_ones.channels: 16 to 1024, logarithmic, where model.memory is conv_ones"
@@ -279,7 +279,7 @@ def test_options_of_the_launcher_are_passed_on(
     assert seen == [common, common, {**common, "until_verdict": True}], "only the confirmation has a verdict"
 
 
-def test_a_screening_goes_on_where_it_was_interrupted(
+def test_a_screening_continues_where_it_was_interrupted(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted in the middle of a real run, in the search and in the confirmation."""
@@ -307,7 +307,7 @@ def test_a_screening_goes_on_where_it_was_interrupted(
 @pytest.mark.slow  # separate processes, killed at least three times
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("sampler", ["tpe", {"name": "gp", "n_startup_trials": 1}])
-def test_killed_again_and_again_the_search_gives_the_same(
+def test_a_repeatedly_killed_search_gives_the_same_result(
     study: StudyMaker, tmp_path: Path, farm: Farm, sampler: Any
 ) -> None:
     """Drivers are killed with -9 at any point. Screening, freezing and confirmation still follow each other."""
@@ -331,7 +331,7 @@ def test_killed_again_and_again_the_search_gives_the_same(
         assert numbers(tmp_path / "broken" / part) == numbers(tmp_path / "whole" / part)
 
 
-def test_what_cannot_be_built_is_passed_over(study: StudyMaker, tmp_path: Path) -> None:
+def test_configurations_that_cannot_be_built_are_skipped(study: StudyMaker, tmp_path: Path) -> None:
     """`input_only` has no reader after an update. Such a draw is refused with the reason and is not a trial."""
     over = ["model.placement", "model.update"]
     path = study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]})
@@ -342,7 +342,7 @@ def test_what_cannot_be_built_is_passed_over(study: StudyMaker, tmp_path: Path) 
     assert all("the update has no effect" in trial.reason and trial.value is None for trial in refused)
 
 
-def test_a_corner_that_cannot_be_built_is_told(study: StudyMaker) -> None:
+def test_a_corner_that_cannot_be_built_is_reported(study: StudyMaker) -> None:
     changes = {"arms.aim.model.placement": "input_only", "arms.aim.model.update": None}
     notes = check(study({**changes, "search": {**SEARCH, "over": ["model.routing"]}}), timing=False).notes
     assert any("corner model.routing=as_run cannot be built" in note for note in notes)

@@ -81,7 +81,7 @@ def test_the_copy_has_values_states_rungs_and_attributes(study: StudyMaker, tmp_
 
 
 @pytest.mark.parametrize("harm", ["deleted", "cut in a line", "cut after a line", "garbage", "of another search"])
-def test_a_copy_that_is_harmed_is_made_anew(study: StudyMaker, tmp_path: Path, harm: str) -> None:
+def test_a_damaged_copy_is_rewritten(study: StudyMaker, tmp_path: Path, harm: str) -> None:
     out = tmp_path / "out"
     path = study({"search": SEARCH})
     before = searched(path, out)
@@ -124,12 +124,12 @@ def test_a_database_is_written_and_a_resumed_search_adds_nothing(study: StudyMak
         searched(path, tmp_path / "elsewhere")
 
 
-def test_no_copy_where_none_is_wanted(study: StudyMaker, tmp_path: Path) -> None:
+def test_no_copy_is_written_if_none_is_wanted(study: StudyMaker, tmp_path: Path) -> None:
     assert searched(study({"search": {**SEARCH, "storage": "none"}}), tmp_path / "out").confirmed
     assert not list((tmp_path / "out" / "screening").glob("optuna*"))
 
 
-def test_a_search_goes_on_where_its_copy_cannot_be_written(
+def test_a_search_continues_if_its_copy_cannot_be_written(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -151,7 +151,7 @@ def test_a_search_goes_on_where_its_copy_cannot_be_written(
         ("$DB/search", "give the whole URL in one environment variable, e.g. "),
     ],
 )
-def test_a_storage_that_cannot_be_is_refused(study: StudyMaker, storage: str, message: str) -> None:
+def test_an_impossible_storage_is_refused(study: StudyMaker, storage: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         read_study(study({"search": {**SEARCH, "storage": storage}}))
     assert "secret" not in str(caught.value)
@@ -197,7 +197,7 @@ def test_the_login_of_a_database_is_never_shown(
 
 
 @pytest.mark.parametrize("url", ["nothing://user@host/db", "sqlite:////nowhere/at/all/search.db"])
-def test_a_database_that_cannot_be_reached_is_told_before_anything_runs(tmp_path: Path, url: str) -> None:
+def test_an_unreachable_database_is_reported_before_anything_runs(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match=r"search\.storage: \w+://\S+ cannot be used: ") as caught:
         DashboardCopy(url, tmp_path, "owner", print)
     assert "user" not in str(caught.value).split(" cannot be used")[0]

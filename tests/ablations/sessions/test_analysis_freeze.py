@@ -42,7 +42,7 @@ def test_the_plan_is_frozen_before_the_first_run_and_followed(computed):
     assert all(abs(level - 0.0213) < 3e-4 for level in results.frozen.content["levels"])
 
 
-def test_nothing_replaces_it_and_a_changed_margin_is_told(study, out):
+def test_nothing_replaces_the_frozen_plan_and_a_changed_margin_is_reported(study, out):
     before = (out / ANALYSIS_PLAN).read_bytes()
     run(study(), out, "delta_pp=0.5")
     assert (out / ANALYSIS_PLAN).read_bytes() == before

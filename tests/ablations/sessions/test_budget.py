@@ -62,13 +62,13 @@ def test_amounts(text: str, hours: float, device: str) -> None:
 @pytest.mark.parametrize(
     "text", ["20", "20h", "gpuh", "20gpu", "-3gpuh", "1e3gpuh", "0gpuh", "20gpudays", "nan cpuh", ""]
 )
-def test_what_is_no_amount_is_refused_with_the_right_spelling(text: str) -> None:
+def test_an_invalid_amount_is_refused_with_the_right_notation(text: str) -> None:
     with pytest.raises(UsageError, match=r"--budget .*give"):
         Budget.parse(text)
 
 
 @given(st.floats(1e-4, 1e6))
-def test_the_proposed_budget_is_enough_and_hardly_more(hours: float) -> None:
+def test_the_proposed_budget_is_just_enough(hours: float) -> None:
     proposed = Budget.parse(f"{budget._rounded_up(hours)}gpuh").hours
     assert hours * (1 - 1e-5) <= proposed <= hours * 1.1 + 1e-9
 
@@ -161,7 +161,7 @@ def test_hours_of_gpus_limit_no_study_without_gpus(with_budget: Run, tmp_path: P
     assert not (tmp_path / "out" / "study.json").exists()
 
 
-def test_a_search_is_limited_by_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_is_limited_by_its_number_of_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = ablate(capsys, "run", "screening_small", "--out", tmp_path / "out", "--budget", "2cpuh")
     assert code == 2
     assert "--budget: a search is limited by the number of its trials; give search.trials instead" in " ".join(

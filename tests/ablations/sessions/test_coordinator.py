@@ -64,7 +64,7 @@ def session(tmp_path: Path) -> Session:
     return Session(tmp_path)
 
 
-def test_what_the_runs_of_an_arm_tell_is_said_once(session: Session) -> None:
+def test_a_notice_of_several_runs_of_an_arm_is_printed_once(session: Session) -> None:
     (first, second, _), (other, *_) = session.of("aim"), session.of("baseline")
     for run_id in (first, second, other, first):
         session.coordinator.handle(Notice("training steps run eagerly", run_id))
@@ -76,7 +76,7 @@ def test_what_the_runs_of_an_arm_tell_is_said_once(session: Session) -> None:
     ]
 
 
-def test_an_arm_that_fails_twice_alike_is_not_begun_again_and_its_error_is_shown(session: Session) -> None:
+def test_an_arm_that_fails_twice_alike_is_not_started_again_and_its_error_is_shown(session: Session) -> None:
     failed = Ending("failed", "KeyError: 'x'", "KeyError at plugin.py:3", "  File plugin.py\n    x\nKeyError: 'x'")
     first, second, third = session.of("aim")
     while not {first, second} <= session.scheduler.running:
@@ -91,7 +91,7 @@ def test_an_arm_that_fails_twice_alike_is_not_begun_again_and_its_error_is_shown
     assert "arm aim: the same error twice; its 1 other run is not begun" in session.said.getvalue()
 
 
-def test_a_death_is_told_and_given_up_with_a_row_when_it_repeats(session: Session) -> None:
+def test_a_death_is_reported_and_repeated_deaths_end_in_a_row(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("died", "node gone")))
@@ -105,9 +105,7 @@ def test_a_death_is_told_and_given_up_with_a_row_when_it_repeats(session: Sessio
     assert row["reason"] == "ended 2 times in a row without progress: node gone"
 
 
-def test_full_storage_holds_the_queue_back_until_there_is_room(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_run_starts_while_the_storage_is_full(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     free: Mapping[str, int] = {"bytes": 10**6}
     monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM_INTERVAL_S", 0.0)
     monkeypatch.setattr(session.store, "room", lambda: free["bytes"])
@@ -122,7 +120,7 @@ def test_full_storage_holds_the_queue_back_until_there_is_room(
     assert "are free again: continuing" in session.last_notice
 
 
-def test_storage_that_cannot_be_examined_is_told_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_cannot_be_examined_is_reported_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM_INTERVAL_S", 0.0)
     monkeypatch.setattr(session.store, "room", refuse)
     session.coordinator.handle(TICK)
@@ -161,7 +159,7 @@ def test_a_request_to_stop_halts_the_scheduler_and_reaches_the_workers(
     assert session.scheduler.exhausted
 
 
-def test_workers_are_told_how_long_they_have_where_somebody_will_not_wait(session: Session) -> None:
+def test_workers_learn_their_deadline_if_they_will_be_killed(session: Session) -> None:
     session.stop.request("SIGTERM", 143, urgent=True)
     session.coordinator.handle(TICK)
     left = session.store.time_to_stop("0" * 12)
@@ -190,14 +188,14 @@ def test_a_failure_that_cannot_be_recorded_now_is_recorded_later(
     assert row["reason"] == "ImportError: x"
 
 
-def test_who_is_paused_from_elsewhere_ends_the_session(session: Session) -> None:
+def test_a_run_paused_from_elsewhere_ends_the_session(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("paused", epochs=1)))
     assert session.stop.reason == "another process requested a stop"
 
 
-def test_what_is_stale_is_told_by_its_cause() -> None:
+def test_stale_runs_are_reported_with_their_cause() -> None:
     before = {"runs": [{"run_id": f"r{n}", "arm": arm} for n, arm in enumerate(["aim", "aim", "gone"])]}
     now = {"arms": [{"name": "aim"}, {"name": "baseline"}]}
     assert list(stale({"r0", "r1", "r2", "r9"}, before, now)) == [
@@ -210,7 +208,7 @@ def test_what_is_stale_is_told_by_its_cause() -> None:
     assert list(stale(set(), before, now)) == []
 
 
-def test_a_share_that_was_too_little_is_kept_for_the_next_session(tmp_path: Path) -> None:
+def test_a_share_that_was_too_small_is_remembered_for_the_next_session(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "out")
     task = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cuda", 1, 0.25)
     scheduler = Scheduler([task], retries=0)
@@ -223,7 +221,7 @@ def test_a_share_that_was_too_little_is_kept_for_the_next_session(tmp_path: Path
     assert remembered(ResultStore(tmp_path / "out"), [task]) == {"aim": 1.0}
 
 
-def test_what_a_device_error_means_for_the_session_is_said(session: Session) -> None:
+def test_a_device_error_says_what_it_means_for_the_session(session: Session) -> None:
     run_id = next(iter(session.tasks))
     for _ in range(2):
         session.scheduler.next()

@@ -38,7 +38,7 @@ def out(computed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(computed, tmp_path / "out"))
 
 
-def test_an_added_level_computes_its_own_runs_only(study: Callable[..., Path], out: Path) -> None:
+def test_an_added_level_computes_only_its_own_runs(study: Callable[..., Path], out: Path) -> None:
     before, rows = tiny_study.numbers(out), digests(out / "runs")
     session, text = run(study(varied([*SIZES, 20])), out)
     added = session.planned - len(before)
@@ -50,7 +50,7 @@ def test_an_added_level_computes_its_own_runs_only(study: Callable[..., Path], o
     assert set(tiny_study.planned(out)) > set(before)
 
 
-def test_a_removed_level_leaves_its_runs_where_they_are_and_returns_with_them(
+def test_the_runs_of_a_removed_level_stay_and_count_again_when_it_returns(
     study: Callable[..., Path], out: Path
 ) -> None:
     before = tiny_study.numbers(out)

@@ -1,4 +1,4 @@
-"""Drivers are killed with -9 at random moments: no run is lost, none is stored twice, and every number is the same."""
+"""Drivers are killed with -9 at random moments: no run is lost or stored twice, and every number is the same."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
     ("most", "seed"),
     [(2, 7), pytest.param(12, 8, marks=pytest.mark.slow)],  # rounds of one driver and of two take turns in both
 )
-def test_killed_drivers_lose_and_double_nothing(
+def test_killed_drivers_lose_and_duplicate_nothing(
     farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path, most: int, seed: int
 ) -> None:
     path, expected, seconds = undisturbed
@@ -64,7 +64,7 @@ def test_killed_drivers_lose_and_double_nothing(
 @pytest.mark.parametrize(
     "settled_when_killed", [(1,), pytest.param((0, 1), marks=pytest.mark.slow)], ids=["once", "twice"]
 )
-def test_the_command_line_killed_in_the_middle_goes_on(
+def test_a_killed_command_continues_when_it_is_repeated(
     farm: Farm,
     undisturbed: tuple[Path, dict[str, str], float],
     tmp_path: Path,

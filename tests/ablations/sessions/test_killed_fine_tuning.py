@@ -49,7 +49,7 @@ TUNED: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_fine_tuned_network_of_torchvision_is_killed_and_goes_on(
+def test_a_killed_fine_tuning_of_a_torchvision_network_continues(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     import torchvision
@@ -68,7 +68,7 @@ def test_a_fine_tuned_network_of_torchvision_is_killed_and_goes_on(
     again = command("run", path, "--out", directory)
     assert again.wait(240) == 0, again.communicate()[1]
     assert numbers(directory) == numbers(tmp_path / "calm")
-    assert max(row["attempts"] for row in rows(directory)) > 1, "it went on from a checkpoint"
+    assert max(row["attempts"] for row in rows(directory)) > 1, "it continued from a checkpoint"
     kept, wanted = (
         {file.name: file.read_bytes() for file in (each / "networks").iterdir()}
         for each in (directory, tmp_path / "calm")

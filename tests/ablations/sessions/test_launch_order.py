@@ -1,4 +1,4 @@
-"""Errors of a launch: trusting a worker on another disk, replacing a plan without running it, mislabelling a design."""
+"""Errors of a launch: trusting a worker on another disk, replacing a plan without running it, mislabeling a design."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ablations.store import ResultStore, read_mark
 from aimlib.errors import UsageError
 
 
-def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
+def test_a_worker_on_another_disk_is_reported_from_the_first_run_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(InlineExecutor):
@@ -72,7 +72,7 @@ def test_a_refused_launch_leaves_the_plan_alone(tmp_path: Path) -> None:
     path = write(tmp_path, changed({}))
     run(path, tmp_path / "out", executor="inline")
     before = (tmp_path / "out" / "study.json").read_bytes()
-    with pytest.raises(UsageError, match="nobody answers there"):
+    with pytest.raises(UsageError, match="no server answers there"):
         run(path, tmp_path / "out", ["training.epochs=1"], address="127.0.0.1:1")
     with pytest.raises(UsageError, match="this process sees none"):
         run(path, tmp_path / "out", ["training.epochs=1", "resources.gpus=1"], executor="inline")

@@ -15,7 +15,9 @@ from ablations.sessions import launch, session
 from ablations.store import files
 
 
-def test_temporary_files_of_killed_workers_go_with_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_of_killed_workers_are_removed_with_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     out, left = tmp_path / "out", f".{uuid.uuid4().hex}.{files.host_name()}.{gone.pid}.tmp"

@@ -134,7 +134,7 @@ def filled(rig: Rig, seconds: float) -> None:
 OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_credentials, "filled": filled}
 
 
-@pytest.mark.slow  # half a minute of waiting; with a clock of its own: test_outages_of_sessions.py
+@pytest.mark.slow  # half a minute of waiting; with its own clock: test_outages_of_sessions.py
 @pytest.mark.parametrize(
     ("name", "seconds", "executor"),
     [
@@ -147,7 +147,7 @@ OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_creden
         pytest.param("other credentials", 20.0, "ray", marks=pytest.mark.xdist_group("ray")),
     ],
 )
-def test_a_server_that_is_away_ends_nothing(rig: Rig, name: str, seconds: float, executor: str) -> None:
+def test_an_unavailable_server_ends_no_run(rig: Rig, name: str, seconds: float, executor: str) -> None:
     study = write(rig.folder, changed(SMALL))
     driver = rig.drive(study, executor)
     try:
@@ -170,7 +170,7 @@ def test_a_server_that_is_away_ends_nothing(rig: Rig, name: str, seconds: float,
     assert numbers(rig.copied()) == numbers(rig.folder / "calm")
 
 
-@pytest.mark.slow  # a driver of its own
+@pytest.mark.slow  # its own driver
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_waits_for_a_server_ends_on_a_signal_and_resumes(rig: Rig, number: int) -> None:
     study = write(rig.folder, changed({**SMALL, "resources": {"grace_seconds": 2}}))
@@ -229,7 +229,7 @@ class HalfAnswers(threading.Thread):
 
 @pytest.mark.slow  # half a minute of waiting for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
-def test_half_and_slow_answers_are_no_results(rig: Rig, pace: float) -> None:
+def test_partial_and_slow_answers_are_not_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages
 

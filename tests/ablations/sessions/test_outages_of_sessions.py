@@ -95,7 +95,7 @@ SLOW = pytest.mark.slow  # the same path through the code
 @pytest.mark.parametrize(
     "name", ["EIO", "EROFS", *(pytest.param(n, marks=SLOW) for n in ("ENOSPC", "ESTALE", "EACCES"))]
 )
-def test_a_disk_that_is_away_ends_nothing(
+def test_an_unavailable_disk_ends_no_run(
     name: str, tmp_path: Path, disk: Disk, calm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_epoch(monkeypatch, 1, lambda: disk.away(getattr(errno, name), 2.0))

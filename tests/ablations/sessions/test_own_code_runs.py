@@ -52,7 +52,7 @@ def compute(path: Path, directory: Path) -> tuple[ablations.sessions.result.Sess
     return session, shown.getvalue()
 
 
-def test_a_row_says_where_its_code_is_from_and_a_record_is_stored(tmp_path: Path) -> None:
+def test_a_row_states_the_origin_of_its_code_and_a_record_is_stored(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     path = own_study(tmp_path)
     session, _ = compute(path, directory)
@@ -107,7 +107,7 @@ def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
 
 
 def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
-    """Reports, results and verification run in a process that has no own code, and say what they cannot tell."""
+    """Reports, results and verification run in a process that has no own code, and say what they cannot check."""
     directory = tmp_path / "out"
     ran = tmp_path / "ran"
     plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")
@@ -148,7 +148,7 @@ def test_a_worker_refuses_code_that_is_not_the_plan_s(tmp_path: Path) -> None:
     sent[0]["modules"]["helper"]["pieces"][0][1] = HELPER.replace("names[-count:]", "names[:count]")
     ending = execute(replace(todo, own_code=tuple(sent)))
     assert ending.end == "failed"
-    assert "nothing of it was run" in ending.reason
+    assert "none of it was run" in ending.reason
     ending = execute(replace(todo, own_code=()))
     assert ending.end == "finished", "this process has it"
 
@@ -212,7 +212,7 @@ def test_ray_computes_what_this_process_computes(tmp_path: Path) -> None:
     assert numbers(folder / "out") == numbers(tmp_path / "inline")
 
 
-def test_a_driver_killed_in_the_middle_goes_on(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_driver_continues(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
     path = own_study(tmp_path, {"base.training.epochs": 3})
     directory = tmp_path / "out"
     arguments = ("run", path, "--out", directory, "--executor", "inline", "--trust", _code(path))
@@ -232,7 +232,7 @@ def _code(path: Path) -> str:
     return bundle.hash
 
 
-def test_the_example_is_run_as_it_is(tmp_path: Path) -> None:
+def test_the_example_runs_unchanged(tmp_path: Path) -> None:
     session, _ = compute(ROOT / "examples" / "own_code" / "study.yaml", tmp_path / "out")
     assert (session.computed, session.failed) == (3, {})
 

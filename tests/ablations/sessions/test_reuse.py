@@ -129,7 +129,7 @@ def test_a_folder_of_studies_stands_for_all_of_them_without_the_study_itself(
         run(second({"seeds": 3}), own, reuse=tmp_path / "nowhere")
 
 
-def test_rows_go_from_and_to_a_bucket(first: Path, second: Study, remote: str, tmp_path: Path) -> None:
+def test_rows_are_copied_from_and_to_a_bucket(first: Path, second: Study, remote: str, tmp_path: Path) -> None:
     session, _ = run(second(), remote, reuse=first)
     assert (session.computed, session.reused) == (0, 4)
     ResultStore(place(remote)).compact(1)
@@ -193,7 +193,7 @@ def test_only_runs_of_the_planned_seeds_are_taken_so_that_looks_count_them_in_se
     assert analysis.load(tmp_path / "out").runs["seed"].tolist() == [1, 1, 0, 0]
 
 
-def test_a_session_that_ends_half_way_leaves_nothing_twice(first: Path, second: Study, tmp_path: Path) -> None:
+def test_a_session_that_ends_half_way_duplicates_nothing(first: Path, second: Study, tmp_path: Path) -> None:
     file, out = second(), tmp_path / "out"
     plan = planning.plan(read_study(file))
     found = found_in(file, [first], out)
@@ -206,7 +206,7 @@ def test_a_session_that_ends_half_way_leaves_nothing_twice(first: Path, second: 
     assert tiny_study.numbers(out) == tiny_study.numbers(first)
 
 
-def test_of_sessions_that_copy_at_the_same_time_each_row_is_written_by_one(
+def test_each_row_is_written_by_one_of_several_sessions_that_copy_at_the_same_time(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     file, out = second(), tmp_path / "out"

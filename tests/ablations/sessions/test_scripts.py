@@ -66,7 +66,7 @@ def test_a_script_without_a_guard_runs_its_study_once(executor: str, tmp_path: P
     [(START, "spawn"), *(pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS)],
     ids=["process-spawn", "process-forkserver", "loader-spawn", "loader-forkserver"],
 )
-def test_a_process_that_imports_the_script_again_is_refused_and_told_why(
+def test_a_process_that_imports_the_script_again_is_refused_with_the_reason(
     starts: str, method: str, tmp_path: Path
 ) -> None:
     done = script(tmp_path, RUN + starts, EXECUTOR="inline", METHOD=method)
@@ -88,7 +88,7 @@ def test_with_a_guard_such_processes_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_forked_process_is_no_import_of_the_script(tmp_path: Path) -> None:
+def test_a_forked_process_does_not_import_the_script_again(tmp_path: Path) -> None:
     done = script(tmp_path, RUN + START, EXECUTOR="inline", METHOD="fork")
     assert done.stdout.count("this script runs") == 1
     assert "ended with 0" in done.stdout

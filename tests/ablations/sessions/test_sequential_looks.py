@@ -64,14 +64,14 @@ def test_seeds_are_added_from_look_to_look_until_nothing_is_open(
     assert "no question is open that further pairs could settle" in said
 
 
-def test_it_ends_where_no_look_is_left(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_ends_when_no_look_is_left(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     open_still = [("aim − baseline",)] * 4
     runs, _, said = driven(monkeypatch, study({"seeds": [3, 9], "looks": [5, 6], "further_block": 2}), open_still)
     assert runs == [[3, 9, 10, 11, 12], [3, 9, 10, 11, 12, 13], [3, 9, 10, 11, 12, 13, 14, 15]]
     assert "no look is left" in said
 
 
-def test_a_study_that_was_extended_goes_on_from_there(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extended_study_continues_from_its_seeds(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=range(8))
     assert runs == [list(range(8))]
     runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=[7, 8])
@@ -93,12 +93,12 @@ def test_a_look_that_would_lack_a_pair_is_not_taken(
     )
 
 
-def test_seeds_go_on_behind_the_largest() -> None:
+def test_added_seeds_follow_the_largest_one() -> None:
     assert extended([4, 1], 4) == [4, 1, 5, 6]
     assert extended([0, 1, 2], 2) == [0, 1, 2]
 
 
-def test_a_real_study_goes_to_its_end_and_its_plan_stays_frozen(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_real_study_runs_to_its_end_and_its_plan_stays_frozen(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"base.data.size": 8, "base.training.epochs": 1, "looks": [5, 6], "seeds": 3})
     directory = tmp_path / "out"
     found = run(path, directory, executor="inline", until_verdict=True)
@@ -124,7 +124,7 @@ def test_pairs_are_added_one_by_one_where_any_number_may_be_read(
     assert "adding 1 pair for the next look" in said
 
 
-def test_pairs_are_added_in_blocks_up_to_the_most(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_added_in_blocks_up_to_the_maximum(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     path = study({"seeds": 7, "looks": "any", "block": 4, "max_pairs": 13})
     runs, _, said = driven(monkeypatch, path, [("aim − baseline",)] * 4)
     assert [len(seeds) for seeds in runs] == [7, 11, 13]
@@ -133,7 +133,7 @@ def test_pairs_are_added_in_blocks_up_to_the_most(study: StudyMaker, monkeypatch
     assert [len(seeds) for seeds in runs] == [20], "a study that has more pairs is read with them"
 
 
-def test_a_real_study_without_planned_looks_goes_to_its_verdict(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_real_study_without_planned_looks_reaches_its_verdict(study: StudyMaker, tmp_path: Path) -> None:
     changes = {"base.data.size": 8, "base.training.epochs": 1, "looks": "any", "max_pairs": 7, "seeds": 3}
     directory = tmp_path / "out"
     found = run(study(changes), directory, executor="inline", until_verdict=True)
@@ -143,5 +143,5 @@ def test_a_real_study_without_planned_looks_goes_to_its_verdict(study: StudyMake
     assert pairs == 7 or (5 <= pairs < 7 and not findings.unsettled)
     assert findings.deviations == ()
     further = run(study(changes | {"max_pairs": 8}), directory, executor="inline", until_verdict=True)
-    assert analysis.examine(analysis.load(directory)).deviations == (), "going on is no deviation"
+    assert analysis.examine(analysis.load(directory)).deviations == (), "continuing is not a deviation"
     assert further.planned >= found.planned

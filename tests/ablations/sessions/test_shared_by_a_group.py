@@ -36,7 +36,7 @@ def strict(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_what_is_made_in_a_folder_of_the_group_is_the_groups(tmp_path: Path, strict: int) -> None:
+def test_files_created_in_a_folder_of_the_group_belong_to_the_group(tmp_path: Path, strict: int) -> None:
     top = tmp_path / "lab"
     top.mkdir()
     top.chmod(0o2770)
@@ -51,7 +51,7 @@ def test_what_is_made_in_a_folder_of_the_group_is_the_groups(tmp_path: Path, str
 
 
 @pytest.mark.parametrize("given", [0o755, 0o775, 0o2755, 0o700])
-def test_anywhere_else_nothing_is_given(tmp_path: Path, given: int, strict: int) -> None:
+def test_outside_such_folders_no_permission_is_added(tmp_path: Path, given: int, strict: int) -> None:
     top = tmp_path / "own"
     top.mkdir()
     top.chmod(given)
@@ -62,7 +62,7 @@ def test_anywhere_else_nothing_is_given(tmp_path: Path, given: int, strict: int)
     assert mode(top / "study" / "row") == 0o666 & ~strict
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         make_folder(tmp_path / "file")
@@ -155,7 +155,7 @@ print(session.settled_before, session.computed, len(session.failed), len(session
 
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o077])
-def test_what_one_has_begun_another_of_the_group_finishes(lab: Lab, umask: int, tmp_path: Path) -> None:
+def test_another_user_of_the_group_can_finish_a_study(lab: Lab, umask: int, tmp_path: Path) -> None:
     study, out = write(lab.folder, changed({"seeds": 2}), "study.yaml"), lab.folder / "results" / "tiny"
     study.chmod(0o644)
     half = lab.run(FIRST, HALF, study, out, umask=umask)
@@ -194,7 +194,7 @@ print(len(decoded), plugin.load().fingerprint)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_photos_that_one_has_packed_are_used_and_replaced_by_another(lab: Lab, umask: int) -> None:
+def test_photos_packed_by_one_user_are_used_and_replaced_by_another(lab: Lab, umask: int) -> None:
     photos = lab.folder / "photos"
     for number in range(8):
         path = photos / ("train" if number < 4 else "test") / f"class_{number % 2}" / f"{number}.png"

@@ -28,7 +28,7 @@ def own_registries() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("name", "package"), [("forest", "sklearn"), ("lightning", "lightning"), ("timm", "timm")])
-def test_an_example_is_run_as_it_is(name: str, package: str, tmp_path: Path) -> None:
+def test_an_example_runs_unchanged(name: str, package: str, tmp_path: Path) -> None:
     pytest.importorskip(package)
     session = ablations.run(FOLDER / f"{name}.yaml", tmp_path / "out", ["seeds=1"], executor="inline", trust=True)
     assert (session.computed, session.failed) == (2, {})

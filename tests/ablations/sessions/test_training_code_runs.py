@@ -67,7 +67,7 @@ def script(folder: Path, executor: str) -> dict[str, str]:
     return numbers(folder / "out")
 
 
-def test_a_row_has_what_can_be_known_and_nothing_else(computed: Path) -> None:
+def test_a_row_has_only_what_is_known_of_own_training_code(computed: Path) -> None:
     for row in rows(computed):
         assert row["parameters"] is None
         assert row["step"] is None
@@ -144,7 +144,7 @@ def test_ray_computes_the_same(computed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # another driver with own code is killed in test_own_code_runs.py
-def test_a_killed_driver_goes_on_from_the_last_checkpoint(
+def test_a_killed_driver_continues_from_the_last_checkpoint(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     base = {

@@ -1,4 +1,4 @@
-"""Files of weights in studies: paths beside the study, hashes in run ids, notes of a check, and rows."""
+"""Files of weights in studies: paths next to the study, hashes in run ids, notes of a check, and rows."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def test_a_check_says_what_is_loaded_and_what_is_not(tmp_path: Path, study: Call
     save(tmp_path / "net.pt", classes=4)
     notes = "\n".join(ablations.check(study(WEIGHTS), timing=False).notes)
     assert "arms.baseline: weights: 72 parameters and buffers from" in notes
-    assert "the head (fc.weight, fc.bias) has another size there, and starts by the study's rules" in notes
+    assert "the head (fc.weight, fc.bias) has a different size there, and starts by the study's rules" in notes
 
 
 def test_a_row_has_what_was_loaded_and_a_notice_says_it(tmp_path: Path, study: Callable[..., Path]) -> None:
     save(tmp_path / "net.pt", classes=4)
     path = study({**WEIGHTS, "arms.aim": {"model": {"weights": "none"}, "role": "aim"}, "base.training.epochs": 1})
     _, said = run(path, tmp_path / "out")
-    assert said.count("the head (fc.weight, fc.bias) has another size there") == 1
+    assert said.count("the head (fc.weight, fc.bias) has a different size there") == 1
     for row in rows(tmp_path / "out"):
         if row["arm"] == "baseline":
             loaded = {"source": str(tmp_path / "net.pt"), "loaded": 72, "head": ["fc.weight", "fc.bias"]}

@@ -205,21 +205,21 @@ COMPONENTS = [
 ]
 
 EFFECTS = [
-    bad("arms.aim.model.memory", "none", "arms.aim.model", "placement, update without effect", "no memory"),
+    bad("arms.aim.model.memory", "none", "arms.aim.model", "placement, update: no effect", "no memory"),
     bad(
         "arms.b",
         {"model": {"placement": "block_entry"}},
         "arms.b.model",
-        "placement without effect",
+        "placement: no effect",
         "conv_ones|dense_ones|noise|parameter",
     ),
-    bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init without effect"),
+    bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init: no effect"),
     bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "memory that no layer reads", "block_entry|every_layer"),
     bad(
         "arms.aim.model",
         {"memory": MEMORY, "placement": "block_entry", "update_after": "block"},
         "arms.aim.model",
-        "update_after without effect",
+        "update_after has no effect",
     ),
     bad(
         "arms.aim.model.placement",
@@ -329,7 +329,7 @@ def test_a_bad_study_is_refused(case: Bad, study: Callable[..., Path]) -> None:
         check(path, timing=False)
     problems = refusal.value.problems
     assert all(problem.startswith(f"{path}: ") for problem in problems)
-    assert len(set(problems)) == len(problems), "nothing is told twice"
+    assert len(set(problems)) == len(problems), "nothing is reported twice"
     about = [problem.removeprefix(f"{path}: ") for problem in problems]
     found = [text for text in about if text.startswith(tuple(case.where + end for end in (": ", ".", ";", " ", ", ")))]
     assert found, about
@@ -342,7 +342,7 @@ def test_a_bad_study_is_refused(case: Bad, study: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("case", ALL[::11], ids=name_of)
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_the_command_line_tells_it_with_code_2(
+def test_the_command_line_reports_a_bad_study_with_code_2(
     case: Bad, command: str, study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     extra = ["--no-timing"] if command == "check" else ["--out", tmp_path / "out", "--executor", "inline"]
@@ -367,7 +367,7 @@ def test_a_process_ends_with_code_2_and_no_traceback(case: Bad, study: Callable[
     assert f"error: {study(case.changes)}: {case.where}" in err
 
 
-def test_all_mistakes_are_told_at_once(study: Callable[..., Path]) -> None:
+def test_all_mistakes_are_reported_at_once(study: Callable[..., Path]) -> None:
     path = study({"base.training.epochs": "ten", "arms.aim.model.placement": "blok", "base.data.size": 1000})
     with pytest.raises(ConfigError) as refusal:
         check(path, timing=False)
@@ -375,7 +375,7 @@ def test_all_mistakes_are_told_at_once(study: Callable[..., Path]) -> None:
     assert sorted(told) == ["arms.aim.model.placement.name", "base.data.size", "base.training.epochs"]
 
 
-def test_a_mistake_is_placed_where_it_stands(study: Callable[..., Path]) -> None:
+def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None:
     """The mistake is inherited from another arm or from the base, or is the arm's own."""
     arms = {
         "arms.longer": {"of": "aim", "training": {"epochs": 0}},
@@ -392,7 +392,7 @@ def test_a_mistake_is_placed_where_it_stands(study: Callable[..., Path]) -> None
     }
 
 
-def test_no_such_study_names_the_shipped_ones() -> None:
+def test_an_unknown_study_lists_the_shipped_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"dmo: no such file or shipped study; did you mean 'demo'\? shipped: .*demo, "
     ):
@@ -405,7 +405,7 @@ def test_the_key_path_keeps_an_arm_name_with_spaces(tmp_path: Path) -> None:
         read_study(path)
 
 
-def test_a_claim_file_is_found_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_file_is_found_next_to_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "deeper"
     folder.mkdir()
     (folder / "own.yaml").write_text("name: own\n", encoding="utf-8")

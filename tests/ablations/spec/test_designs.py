@@ -35,7 +35,7 @@ def test_a_ladder_climbs_one_factor_at_a_time_in_both_orders(levels: dict[str, A
 
 
 @given(two_levels)
-def test_leaving_one_out(levels: dict[str, Any]) -> None:
+def test_leave_one_out_omits_each_factor_once(levels: dict[str, Any]) -> None:
     combinations = leave_one_out(levels)
     assert combinations[0] == dict.fromkeys(levels, "on")
     assert [[name for name in levels if other[name] == "off"] for other in combinations[1:]] == [[n] for n in levels]
@@ -85,7 +85,7 @@ def test_a_ladder_between_two_named_arms(study: StudyMaker) -> None:
     assert roles == ["baseline", "aim", "aim", "aim", "other", "other"]
 
 
-def test_a_level_sets_all_that_it_says_and_nothing_else(study: StudyMaker) -> None:
+def test_a_level_sets_exactly_what_it_states(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     rate = arms["control+rate"].config
     assert rate.training.optimizer.learning_rate == 1e-2
@@ -97,7 +97,7 @@ def test_a_level_sets_all_that_it_says_and_nothing_else(study: StudyMaker) -> No
     assert both.model.backbone.stem_stride == 1
 
 
-def test_the_whole_cube_is_one_override_away(study: StudyMaker) -> None:
+def test_one_override_gives_the_full_factorial(study: StudyMaker) -> None:
     path = study({**CORNERS, "design": "ladder"})
     ladders, cube = arms_of(path), arms_of(path, "design=full_factorial")
     assert len(cube) == 8
@@ -108,13 +108,13 @@ def test_the_whole_cube_is_one_override_away(study: StudyMaker) -> None:
     assert all(cube[name].config == arm.config for name, arm in ladders.items())
 
 
-def test_an_arm_beside_the_design_may_name_its_levels(study: StudyMaker) -> None:
+def test_an_arm_outside_the_design_may_name_its_levels(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder", "arms.stem": {"levels": {"stem": 1}}}))
     assert dict(arms["stem"].levels) == {"memory": "without", "stem": "1", "rate": "low"}
     assert arms["stem"].config.model.backbone.stem_stride == 1
 
 
-def test_leave_one_out_of_a_study(study: StudyMaker) -> None:
+def test_a_study_can_use_leave_one_out(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "leave_one_out"}))
     assert list(arms) == ["control", "aim", "control+stem+rate", "control+memory+rate", "control+memory+stem"]
 
@@ -149,7 +149,7 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
         ({"factors/memory": {"with": 3}}, "memory.with: give the changes of this level as a mapping"),
         ({"factors/memory": {}}, "memory: give the levels as a list, .* or as a mapping from labels"),
         ({"factors/memory": {"on": {}}}, "factors.memory: design ladder goes from a first level .* give two, not 1"),
-        ({"factors/model.x": {"a": {}, "b": {}}}, "factors.model.x: a factor with labelled levels needs its own name"),
+        ({"factors/model.x": {"a": {}, "b": {}}}, "factors.model.x: a factor with labeled levels needs its own name"),
         ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
         ({"arms.odd": {"levels": {"stems": 1}}}, "arms.odd.levels.stems: unknown factor 'stems'; did you mean 'stem'"),
         ({"arms.odd": {"levels": {"stem": 3}}}, "arms.odd.levels.stem: unknown level '3'.*known: 1, 2|2, 1"),

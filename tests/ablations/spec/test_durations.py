@@ -23,21 +23,21 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
         ("30", "'30': no unit; give s, min, h or d"),
         ("5m", "the unit 'm' is ambiguous; write 5min"),
         ("5 weeks", "unknown unit 'weeks'"),
-        ("-5min", "is no duration; give a number and a unit"),
-        ("soon", "is no duration"),
-        ("", "is no duration"),
-        ("1h30min", "is no duration"),
+        ("-5min", "is not a duration; give a number and a unit"),
+        ("soon", "is not a duration"),
+        ("", "is not a duration"),
+        ("1h30min", "is not a duration"),
         ("9" * 400 + "h", "is too long"),
-        ("٣min", "is no duration"),
+        ("٣min", "is not a duration"),
     ],
 )
-def test_what_is_no_duration_is_refused_with_the_right_spelling(text: str, message: str) -> None:
+def test_an_invalid_duration_is_refused_with_the_right_notation(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         parse_seconds(text)
 
 
 @given(st.integers(0, 10**7))
-def test_a_duration_that_is_shown_is_the_same_to_its_smallest_unit(seconds: int) -> None:
+def test_a_shown_duration_is_exact_to_its_smallest_unit(seconds: int) -> None:
     parts = duration(seconds).split(" ")
     shown = sum(parse_seconds(f"{number}{unit}") for number, unit in zip(parts[::2], parts[1::2], strict=True))
     smallest = parse_seconds(f"1{parts[-1]}") if len(parts) == 4 else {"d": 3600, "h": 60, "min": 1, "s": 1}[parts[1]]

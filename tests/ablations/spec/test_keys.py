@@ -65,7 +65,7 @@ def test_a_key_has_the_type_default_and_meaning_of_its_field(every: tuple[Key, .
     assert one(every, "training.early_stopping.patience").meaning.startswith("Number of epochs in a row without a gain")
 
 
-def test_a_component_has_its_source_and_stands_before_its_options(every: tuple[Key, ...]) -> None:
+def test_a_component_has_its_source_and_comes_before_its_options(every: tuple[Key, ...]) -> None:
     addresses = [key.address for key in every]
     at = addresses.index("training.schedule.cosine")
     assert "SGDR" in every[at].source
@@ -76,7 +76,7 @@ def test_a_component_has_its_source_and_stands_before_its_options(every: tuple[K
     assert every[at + 1].path == "training.schedule.warmup_epochs"
 
 
-def test_every_field_and_every_component_is_in_it(every: tuple[Key, ...]) -> None:
+def test_every_field_and_every_component_is_listed(every: tuple[Key, ...]) -> None:
     paths = {key.path for key in every}
     assert set(StudySpec.model_fields) <= paths
     assert {f"training.{name}" for name in TrainingConfig.model_fields} <= paths
@@ -86,7 +86,7 @@ def test_every_field_and_every_component_is_in_it(every: tuple[Key, ...]) -> Non
     assert {name for family in FAMILIES if family.family != "trainers" for name in family.names()} <= listed
 
 
-def test_no_null_that_says_something_is_left_out_where_options_are_listed(every: tuple[Key, ...]) -> None:
+def test_meaningful_nulls_are_listed_with_the_options(every: tuple[Key, ...]) -> None:
     says = [key for key in shipped(every) if key.component and "null" in key.type and key.default not in ("null", "")]
     assert {key.path for key in says} == {"training.loss.alpha", "data.columns.split", "data.columns.group"}
     for key in says:
@@ -147,7 +147,7 @@ def test_a_field_that_is_declared_again_keeps_the_text_of_its_base() -> None:
         ({}, "any value"),
     ],
 )
-def test_a_schema_in_words(schema: dict[str, object], expected: str) -> None:
+def test_schemas_are_described_in_words(schema: dict[str, object], expected: str) -> None:
     assert words(schema).replace("any values", "values") == expected
 
 
@@ -178,13 +178,13 @@ def test_keys_below_a_prefix(prefix: str, first: str) -> None:
         ("xyzzy", "`ablate keys` without a prefix lists them"),
     ],
 )
-def test_an_unknown_prefix_is_told_with_the_nearest_keys(prefix: str, said: str) -> None:
+def test_an_unknown_prefix_is_refused_with_the_nearest_keys(prefix: str, said: str) -> None:
     with pytest.raises(UsageError, match="keys: there is no key") as error:
         ablations.keys(prefix)
     assert said in str(error.value)
 
 
-def test_the_page_of_keys_is_what_the_code_gives() -> None:
+def test_the_page_of_keys_matches_the_code() -> None:
     # Its own process: other tests register components.
     code = "from ablations.commands.app import main; main()"
     done = subprocess.run(

@@ -15,7 +15,7 @@ from aimlib.errors import ConfigError
 from analysis.looks import Looks
 
 
-def test_the_default_is_as_before(study):
+def test_default_looks_are_unchanged(study):
     spec = read_study(study()).spec
     assert spec.looks == (5, 8, 12)
     assert spec.reading == Looks((5, 8, 12))
@@ -61,7 +61,7 @@ def test_spending(study, said, meant):
         ({"looks": "any", "block": 0}, "block: .*greater than or equal to 1"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_to_do(study, changes, said):
+def test_wrong_looks_are_refused_with_the_remedy(study, changes, said):
     with pytest.raises(ConfigError, match=said):
         read_study(study(changes))
 
@@ -100,12 +100,12 @@ def test_what_is_frozen(study, tmp_path, changes, stored, levels):
     assert not {"spending", "mixture_width", "max_pairs", "block"} & {*frozen, *plan}
 
 
-def test_where_adding_pairs_ends_is_no_part_of_the_plan(study):
+def test_the_end_of_adding_pairs_is_not_part_of_the_plan(study):
     first, second = (planning.plan(read_study(study(SMALL | {"looks": "any", "max_pairs": most}))) for most in (20, 40))
     assert {**planning.document(first), "created_at": ""} == {**planning.document(second), "created_at": ""}
 
 
-def test_a_width_without_a_bounded_interval_is_pointed_out(study):
+def test_a_width_without_a_bounded_interval_gets_a_note(study):
     notes = ablations.check(study({"looks": "any", "mixture_width": 0.5}), timing=False).notes
     assert "looks: any with mixture_width 0.5 has no bounded interval, and so no verdict, up to 6 pairs" in notes
     notes = ablations.check(study({"looks": "any"}), timing=False).notes

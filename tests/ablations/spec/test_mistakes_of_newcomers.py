@@ -1,4 +1,4 @@
-"""Every likely mistake in a first study is told with its place, its cause and what to write instead."""
+"""Every likely mistake in a first study is reported with its place, its cause and what to write instead."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "memory that no layer reads",
         "give placement: block_entry|",
     ),
-    "a misspelt placement": (
+    "a misspelled placement": (
         {f"{AIM}.placement": "every_layers"},
         f"{AIM}.placement",
         "unknown placement 'every_layers'",
         "did you mean 'every_layer'?",
     ),
-    "a misspelt control": (
+    "a misspelled control": (
         {"arms.m": {**M, "control": "matched_params"}},
         "arms.m.control",
         "unknown control 'matched_params'",
@@ -185,13 +185,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "not a key path",
         "give one, e.g. model.placement",
     ),
-    "a misspelt key path of a factor": (
+    "a misspelled key path of a factor": (
         {"factors": {"model.placment": ["block_entry", "stage_only"]}, "vary": "aim"},
         "factors.model.placment",
         "unknown key",
         "did you mean 'placement'?",
     ),
-    "a misspelt design": (
+    "a misspelled design": (
         {"factors": {"model.placement": ["block_entry", "stage_only"]}, "vary": "aim", "design": "factorial"},
         "design",
         "got 'factorial' (text)",
@@ -201,10 +201,10 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     "the file of a claim that does not exist": (
         {"claim": "claim.yaml"},
         "claim",
-        "(No such file beside the study",
+        "(No such file next to the study",
         "for an example see",
     ),
-    "a misspelt protocol": (
+    "a misspelled protocol": (
         {"protocol": "control"},
         "protocol",
         "unknown protocol 'control'",
@@ -258,7 +258,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
 OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
     "a Python file in place of a study": ("run.py", [], "run.py", "is a Python file", "run it with `python run.py`"),
     "a folder in place of a study": ("folder", [], "folder", "is a folder", "give the study's file, e.g. folder/study"),
-    "a misspelt name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
+    "a misspelled name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
     "an option of the command line without a value": (
         "demo",
         ["epochs"],
@@ -270,7 +270,7 @@ OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
     change, place, cause, remedy = MISTAKES[mistake]
     text = change(TEXT) if callable(change) else yaml.safe_dump(changed(dict(change), yaml.safe_load(TEXT)))
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
@@ -282,7 +282,7 @@ def test_a_mistake_is_told_with_place_cause_and_remedy(mistake: str, tmp_path: P
 
 
 @pytest.mark.parametrize("mistake", OF_COMMANDS)
-def test_a_mistake_on_the_command_line_too(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_on_the_command_line_is_reported_too(mistake: str, tmp_path: Path) -> None:
     source, overrides, place, cause, remedy = OF_COMMANDS[mistake]
     (tmp_path / "folder").mkdir()
     (tmp_path / "run.py").write_text("import ablations\n")
@@ -294,12 +294,12 @@ def test_a_mistake_on_the_command_line_too(mistake: str, tmp_path: Path) -> None
     assert remedy in said
 
 
-def test_the_study_that_they_change_has_none(tmp_path: Path) -> None:
+def test_the_study_before_the_mistakes_is_valid(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TEXT, encoding="utf-8")
     assert len(check("study.yaml", timing=False).plan.arms) == 3
 
 
-def test_all_listed_mistakes_are_tested_and_they_are_thirty_and_more() -> None:
+def test_at_least_thirty_listed_mistakes_are_all_tested() -> None:
     listed = [line for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert sorted(listed) == sorted([*MISTAKES, *OF_COMMANDS])
     assert len(listed) >= 30

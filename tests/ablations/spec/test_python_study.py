@@ -37,7 +37,7 @@ def test_every_argument_is_explained() -> None:
     assert {name for names in listed for name in names.split(", ")} == set(StudySpec.model_fields)
 
 
-def test_what_editors_complete_has_types() -> None:
+def test_completed_arguments_have_types() -> None:
     untyped = [name for name, each in PARAMETERS.items() if each.annotation is inspect.Parameter.empty]
     assert not untyped
     assert next(iter(PARAMETERS)) == "name"
@@ -75,7 +75,7 @@ def test_overrides_apply_to_it_as_to_a_file(tmp_path: Path) -> None:
     assert read_study(TINY, "seeds=3").spec.seeds == (0, 1, 2)
 
 
-def test_what_python_programs_hold_becomes_what_a_file_would_hold(tmp_path: Path) -> None:
+def test_values_of_python_become_values_of_a_file(tmp_path: Path) -> None:
     study = Study(
         "x",
         {"training": {"epochs": np.int64(3), "optimizer": {"name": "adam", "learning_rate": np.float64(0.5)}}},
@@ -93,12 +93,12 @@ def test_what_python_programs_hold_becomes_what_a_file_would_hold(tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["1e-3", "no", "~", "0o17", "on", "1_000", "2001-01-01", "null", "=", "<<", " x", "a: b", "#", "0x1F", ".5"]
 )
-def test_texts_that_yaml_might_read_as_something_else_come_back_as_they_are(text: str) -> None:
+def test_texts_that_resemble_other_yaml_values_survive_a_round_trip(text: str) -> None:
     document = {"name": "x", "base": {"data": {"name": text, text: 1}}, "arms": {"a": {}}}
     assert yaml_documents.parse(yaml_documents.dump(document), "yaml") == document
 
 
-def test_it_is_frozen_and_holds_copies() -> None:
+def test_a_study_is_frozen_and_contains_copies() -> None:
     base = {"data": {"name": "digits"}}
     study = Study("x", base, {"a": {}})
     base["data"]["name"] = "other"
@@ -147,7 +147,7 @@ def test_the_messages_are_those_of_the_file_without_the_file(changes: dict[str, 
     assert [where + problem for problem in of_python.value.problems] == list(of_mapping.value.problems)
 
 
-def test_a_value_that_no_file_could_hold_is_refused_with_its_place() -> None:
+def test_a_value_that_no_file_could_contain_is_refused_with_its_key() -> None:
     class Mine:
         component = "mine"
 
@@ -161,7 +161,7 @@ def test_a_value_that_no_file_could_hold_is_refused_with_its_place() -> None:
     assert "a study holds text, numbers" in third
 
 
-def test_something_else_than_a_study_is_refused() -> None:
+def test_anything_but_a_study_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"5: not a study; give a file, .* or ablations.Study"):
         ablations.check(5)  # type: ignore[call-overload]
 
@@ -177,7 +177,7 @@ def test_paths_of_a_file_become_absolute(tmp_path: Path) -> None:
     assert study.claim == str(tmp_path / "inner" / "claim.yaml")
 
 
-def test_it_prints_what_was_given_and_a_notebook_shows_its_arms() -> None:
+def test_a_study_prints_its_arguments_and_a_notebook_shows_its_arms() -> None:
     study = Study("x", {"data": "digits"}, {"<i>a</i>": {"model": {"placement": "<script>"}}})
     assert repr(study) == (
         "Study(name='x', base={'data': 'digits'}, arms={'<i>a</i>': {'model': {'placement': '<script>'}}})"

@@ -54,18 +54,18 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_one_message_says_what_is_meant(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_one_message_states_the_intended_notation(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     problems = refusal(tmp_path, changes)
     assert any(message in each for each in problems), problems
     assert not any("measure: measure" in each for each in problems)
 
 
-def test_a_tuple_is_one_mistake_and_no_keys(tmp_path: Path) -> None:
+def test_a_tuple_is_one_mistake(tmp_path: Path) -> None:
     for text in ("base: {model: {widths: (4, 8, 16), stem: 1}}", "base: {model: {widths: (4, 8, 16)}}"):
         with pytest.raises(ConfigError) as caught:
             yaml_documents.parse(text, "study.yaml")
         assert caught.value.problems == (
-            "study.yaml: base.model.widths: (4, 8, 16) is no list in YAML; write a list as [4, 8, 16]",
+            "study.yaml: base.model.widths: (4, 8, 16) is not a list in YAML; write a list as [4, 8, 16]",
         )
     changes = {"base.model.backbone": {"name": "small_resnet", "widths": "(4, 8, 16)"}}
     path = write(tmp_path, changed(changes))
@@ -85,7 +85,7 @@ def test_texts_in_parentheses_are_left_alone() -> None:
         ("a: {question: this: that, options: {}}", "or put a text with a colon in quotes"),
     ],
 )
-def test_a_text_with_a_special_character_in_braces_is_to_be_quoted(text: str, remedy: str) -> None:
+def test_a_text_with_a_special_character_in_braces_must_be_quoted(text: str, remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):
         yaml_documents.parse(text, "study.yaml")
 

@@ -42,12 +42,12 @@ def test_a_printed_amount_can_be_read_and_is_right_to_a_thousandth(count: int) -
         ({"memory": "4gi"}, r"'4gi': the unit 'gi' is ambiguous; write 4GiB or 4GB"),
         ({"memory": "4"}, r"'4': no unit; give one, such as 4GiB"),
         ({"memory": "4 parsecs"}, r"unknown unit 'parsecs'; give one, such as 4GiB"),
-        ({"memory": "much"}, r"'much' is no amount of memory"),
-        ({"memory": "-4GiB"}, r"is no amount of memory"),
+        ({"memory": "much"}, r"'much' is not an amount of memory"),
+        ({"memory": "-4GiB"}, r"is not an amount of memory"),
         ({"memory": 4}, r"memory: 4 is 4 bytes, too little for any run; give a unit, such as 4GiB"),
         ({"memory": True}, r"memory"),
-        ({"custom": {"CPU": 2}}, r"custom: CPU is no custom resource; give resources.cpus"),
-        ({"custom": {"memory": 2}}, r"memory is no custom resource; give resources.memory"),
+        ({"custom": {"CPU": 2}}, r"custom: CPU is not a custom resource; give resources.cpus"),
+        ({"custom": {"memory": 2}}, r"memory is not a custom resource; give resources.memory"),
         ({"custom": {"accelerator_type:A100": 1}}, r"give resources.accelerator_type: A100"),
         ({"custom": {"tpu_slice": 0}}, r"custom\.tpu_slice"),
         ({"custom": {"tpu_slice": 1.5}}, r"tpu_slice: 1.5: above 1, give a whole number"),
@@ -56,9 +56,7 @@ def test_a_printed_amount_can_be_read_and_is_right_to_a_thousandth(count: int) -
         ({"accelerator_type": "accelerator_type:A100"}, r"accelerator_type"),
     ],
 )
-def test_requests_that_cannot_be_meant_are_refused_with_the_right_spelling(
-    resources: dict[str, Any], message: str
-) -> None:
+def test_impossible_requests_are_refused_with_the_right_notation(resources: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Resources.parse(resources)
 

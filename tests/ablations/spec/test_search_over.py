@@ -81,7 +81,7 @@ PLAIN = "{low: 0.0001, high: 0.1}"
         ({"aim": {RATE: {"min": 1e-4, "max": 1e-1}}}, PLAIN),
     ],
 )
-def test_what_is_shown_for_another_notation_is_accepted(tmp_path: Path, value: Any, written: str) -> None:
+def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str) -> None:
     """The message gives a spelling, and a study with this spelling is read."""
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
@@ -99,10 +99,10 @@ def test_what_is_shown_for_another_notation_is_accepted(tmp_path: Path, value: A
     ("value", "message"),
     [
         ({RATE: 0.1}, "ranges come from their components' search spaces"),
-        ({RATE: None}, "values of your own as ranges"),
+        ({RATE: None}, "your own values as ranges"),
         ({RATE: {"value": 0.1}}, "has only one value, so it is not searched; give it in the arm or in base"),
-        ({"learning_rate": [0.1, 0.2]}, "learning_rate is no key path; one is training.optimizer.learning_rate"),
-        ({"lr": {"min": 1, "max": 2}}, "lr is no key path"),
+        ({"learning_rate": [0.1, 0.2]}, "learning_rate is not a key path; one is training.optimizer.learning_rate"),
+        ({"lr": {"min": 1, "max": 2}}, "lr is not a key path"),
         ({RATE: [0.1, 0.2]}, "for everything between the two, write {low: 0.1, high: 0.2}"),
         ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
     ],
@@ -133,7 +133,7 @@ def test_a_range_of_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, valu
 
 
 @pytest.mark.parametrize("value", [3, {}, [3], [None], {"aim": 3}, {"aim": "model.update"}, [[RATE]]])
-def test_what_is_no_list_of_key_paths_is_refused_with_an_example(tmp_path: Path, value: Any) -> None:
+def test_anything_but_a_list_of_key_paths_is_refused_with_an_example(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"search.over: .*give a .*key path.*e.g. \[model.update"):
         over(tmp_path, value)
 

@@ -38,14 +38,14 @@ def test_different_names_stay_different_and_equal_ones_equal(names: list[str], w
 
 
 @given(st.lists(words, max_size=30), st.integers(0, 60))
-def test_a_name_that_fits_stays_as_it_is(names: list[str], width: int) -> None:
+def test_a_name_that_fits_is_unchanged(names: list[str], width: int) -> None:
     for name, short in zip(names, shortened(names, width), strict=True):
         if cell_len(clean(name)) <= width:
             assert short == clean(name)
 
 
 @pytest.mark.parametrize("width", range(10, 48))
-def test_the_levels_of_a_factorial_stay_and_the_ends_are_kept(width: int) -> None:
+def test_shortened_names_keep_levels_and_both_ends(width: int) -> None:
     found = dict(zip(NAMES, shortened(NAMES, width), strict=True))
     assert found["baseline"] == "baseline"
     for name, short in found.items():

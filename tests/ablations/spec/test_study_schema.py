@@ -91,21 +91,21 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_a_study_may_write_is_valid(name: str) -> None:
+def test_permitted_notations_are_valid(name: str) -> None:
     assert is_valid(changed(GOOD[name]))
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_frequent_mistake_is_not(name: str) -> None:
+def test_a_frequent_mistake_is_invalid(name: str) -> None:
     assert not is_valid(changed(BAD[name]))
 
 
-def test_what_the_reader_accepts_of_the_good_ones_is_read() -> None:
+def test_valid_studies_can_be_read() -> None:
     for name in ("a component by its name", "looks", "a role", "a factor by its path", "a search", "resources"):
         assert read_study(changed(GOOD[name])).spec.name == TINY["name"]
 
 
-def test_every_key_has_its_meaning_in_the_schema_and_no_mark_is_left() -> None:
+def test_every_key_has_its_meaning_in_the_schema_without_markup() -> None:
     schema = study_schema()
     text = str(schema)
     assert "x-family" not in text

@@ -91,7 +91,7 @@ def test_nan_is_a_number_that_no_option_takes() -> None:
         ("just text", "", "this file contains a single value"),
     ],
 )
-def test_what_is_no_study_is_refused_with_its_place(tmp_path: Path, text: str, where: str, what: str) -> None:
+def test_a_file_that_is_not_a_study_is_refused_with_the_place(tmp_path: Path, text: str, where: str, what: str) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as refusal:
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         yaml_documents.read(path)
 
 
-def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with path.open("wb") as file:
         file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit into RAM
@@ -126,7 +126,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
         yaml_documents.parse(text, "f")
 
 
-def test_aliases_that_multiply_without_end_are_refused() -> None:
+def test_aliases_that_multiply_endlessly_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):
@@ -224,7 +224,7 @@ def test_merging_changes_and_shares_nothing(base: dict[str, Any], layers: list[d
 
 
 @given(DOCUMENTS, st.lists(KEYS, min_size=1, max_size=3), VALUES)
-def test_what_is_put_is_there_and_is_a_copy(document: dict[str, Any], path: list[str], value: Any) -> None:
+def test_an_inserted_value_is_a_copy(document: dict[str, Any], path: list[str], value: Any) -> None:
     given_value = copy.deepcopy(value)
     yaml_documents.put(document, path, value)
     assert yaml_documents.has(document, path)
@@ -263,7 +263,7 @@ def test_assignments(text: str, path: list[str], value: object) -> None:
         ("a=!!python/name:os.system", "--set a:1:1: not valid YAML: it has the tag"),
     ],
 )
-def test_assignments_that_are_none(text: str, message: str) -> None:
+def test_invalid_assignments_are_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         yaml_documents.assignment(text)
     assert str(refusal.value).startswith(message)

@@ -37,7 +37,7 @@ for status, code in _ANSWERS:
 
 
 class Clock:
-    """Goes on only when somebody sleeps by it."""
+    """Advances only when somebody sleeps by it."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -26,7 +26,7 @@ def old(table: pa.Table) -> pa.Table:
 
 
 def put(directory: Path, number: int, *, as_old: bool) -> str:
-    """Write a settled run beside the store, as a worker of that version did."""
+    """Write a settled run next to the store, as a worker of that version did."""
     run_id = identity(number)
     table = to_table(make_record(run_id))
     folder = directory / RUNS
@@ -35,7 +35,7 @@ def put(directory: Path, number: int, *, as_old: bool) -> str:
     return run_id
 
 
-def test_added_columns_are_columns_and_no_other_ones() -> None:
+def test_the_added_columns_are_exactly_the_listed_ones() -> None:
     assert {*NAMES, "scores"} >= ADDED
     assert (records.OLDEST_VERSION, records.SCHEMA_VERSION) == (2, 3)
 
@@ -54,7 +54,7 @@ def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
     assert not files_in(tmp_path, RUNS)
 
 
-def test_segments_of_old_rows_alone_read_as_null(tmp_path: Path) -> None:
+def test_segments_with_only_old_rows_read_as_null(tmp_path: Path) -> None:
     """A segment that an old version wrote has none of the columns."""
     run_id = identity(1)
     (tmp_path / SEGMENTS).mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_segments_of_old_rows_alone_read_as_null(tmp_path: Path) -> None:
 def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session of the old code goes on beside one of this code: what it does not know, it keeps."""
+    """A session of the old code continues next to one of this code: it keeps what it does not know."""
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)
@@ -93,7 +93,7 @@ def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
     assert parquet_files.holds(segment, same)
 
 
-def test_a_failure_of_an_old_version_reads(tmp_path: Path) -> None:
+def test_a_failure_of_an_old_version_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "failures").mkdir()
     run_id = identity(1)
     write_table(old(to_table(make_record(run_id, status="failed"))), tmp_path / "failures" / f"{run_id}.000.parquet")
@@ -101,7 +101,7 @@ def test_a_failure_of_an_old_version_reads(tmp_path: Path) -> None:
     assert (row["status"], row["step"]) == ("failed", None)
 
 
-def test_a_column_that_was_always_there_is_missed(tmp_path: Path) -> None:
+def test_a_missing_original_column_is_an_error(tmp_path: Path) -> None:
     run_id = put(tmp_path, 1, as_old=False)
     path = tmp_path / RUNS / f"{run_id}.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["host"]), path)

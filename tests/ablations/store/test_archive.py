@@ -94,7 +94,7 @@ def repacked(packed: Path, change: Callable[[dict[str, bytes]], None], target: P
     return target
 
 
-def test_the_verdict_is_the_same_elsewhere(computed: tuple[str, Path], tmp_path: Path) -> None:
+def test_an_archive_gives_the_same_verdict_elsewhere(computed: tuple[str, Path], tmp_path: Path) -> None:
     headline, packed = computed
     found = ablations.recompute(packed, tmp_path / "report")
     assert found.problems == ()
@@ -105,7 +105,7 @@ def test_the_verdict_is_the_same_elsewhere(computed: tuple[str, Path], tmp_path:
 
 
 def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: Path) -> None:
-    """The headline says more where it differs for new photos, which predictions tell when it is asked for."""
+    """The headline states a different verdict for new photos, which is computed from predictions on demand."""
     arms = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
     study = FakeStudy(arms, list(range(5)), procedure=2, images=150, spread=0.012)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(50))
@@ -118,7 +118,7 @@ def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: P
     assert found.verdict == found.stated == headline
 
 
-def test_nothing_private_is_in_it(packed: Path) -> None:
+def test_an_archive_contains_nothing_private(packed: Path) -> None:
     files = contents(packed)
     for name, content in files.items():
         if "/source/" in name:
@@ -147,7 +147,7 @@ def test_everything_else_of_a_row_is_kept(study: Path, packed: Path) -> None:
     assert {json.loads(row["config"])["data"]["root"] for row in after} == {None}
 
 
-def test_the_ledger_as_it_was_run_is_in_it(study: Path, packed: Path) -> None:
+def test_an_archive_contains_the_original_ledger(study: Path, packed: Path) -> None:
     files, head = contents(packed), analysis.load(study).ledger_head[0]
     manifest = json.loads(files["dogs/archive.json"])
     assert manifest["ledger_head"] == head
@@ -156,7 +156,7 @@ def test_the_ledger_as_it_was_run_is_in_it(study: Path, packed: Path) -> None:
     assert manifest["frozen_plan"] == analysis.load(study).frozen.sha256  # type: ignore[union-attr]
 
 
-def test_its_source_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
+def test_the_source_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
     _, packed = computed
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path / "elsewhere", filter="data")
@@ -214,7 +214,7 @@ def _restate(files: dict[str, bytes]) -> None:
         (lambda files: files.pop(_segment(files)), "is missing"),
     ],
 )
-def test_changes_are_found(
+def test_changes_of_an_archive_are_found(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -265,7 +265,7 @@ def _newer(target: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (_link, "'dogs/study', which is no plain file"),
+        (_link, "'dogs/study', which is not a plain file"),
         (_outside, "not a readable archive"),
         (_empty, "contains no readable archive.json"),
         (_text, "not a readable archive"),
@@ -304,7 +304,7 @@ def test_a_contradictory_study_is_not_packed(tmp_path: Path) -> None:
     assert not (tmp_path / "dogs.tar.gz").exists()
 
 
-def test_a_claim_of_its_own_travels(tmp_path: Path) -> None:
+def test_a_custom_claim_is_part_of_the_archive(tmp_path: Path) -> None:
     claims = tmp_path / "claims"
     claims.mkdir()
     shipped = Path(analysis.__file__).parent / "claims"

@@ -68,7 +68,7 @@ def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> No
     assert rows_in(remote) == {RUN: "first"}
 
 
-def test_a_reader_beside_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
+def test_a_reader_during_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
     """It has listed the run file, which is compacted, and which a late commit recreates before the reader opens it."""
     elsewhere = ResultStore(tmp_path / "elsewhere")
     elsewhere.commit(make_record(RUN, host="late"))
@@ -89,7 +89,7 @@ def test_a_reader_beside_a_late_commit_reads_the_row_that_counts(remote: str, mo
     assert reading.read_settled(place(remote), ["run_id", "host"]).to_pylist() == [{"run_id": RUN, "host": "first"}]
 
 
-def test_two_compactions_do_not_meet(remote: str) -> None:
+def test_two_compactions_exclude_each_other(remote: str) -> None:
     store = ResultStore(remote)
     store.commit(make_record(RUN))
     with store._folder.lock("compaction"):
@@ -132,7 +132,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
         return call(address, request, **options)
 
     monkeypatch.setattr(object_store, "_call", deaf)
-    with pytest.raises(StoreError, match=r"does not honour conditional writes \(If-None-Match, If-Match\)"):
+    with pytest.raises(StoreError, match=r"does not honor conditional writes \(If-None-Match, If-Match\)"):
         ResultStore(remote)
     assert list(place(remote).iterdir()) == [], "the trial is removed"
 
@@ -144,7 +144,9 @@ def test_opening_leaves_nothing_behind(remote: str) -> None:
         _ = ResultStore(remote).directory
 
 
-def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str, monkeypatch, tmp_path: Path) -> None:
+def test_copies_of_checkpoints_are_private_and_removed_with_their_process(
+    remote: str, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = ResultStore(remote)
     folder = store.checkpoint_directory(RUN)
@@ -168,7 +170,7 @@ def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str
         ResultStore(remote).checkpoint_directory(RUN)
 
 
-def test_copies_of_checkpoints_go_with_their_store(remote_of_processes: str) -> None:
+def test_copies_of_checkpoints_are_removed_with_their_store(remote_of_processes: str) -> None:
     store = ResultStore(remote_of_processes)
     folder = store.checkpoint_directory(RUN)
     other = ResultStore(remote_of_processes).checkpoint_directory(identity(2))
@@ -185,7 +187,7 @@ def test_copies_of_checkpoints_go_with_their_store(remote_of_processes: str) -> 
     del store
 
 
-def test_odd_names_beside_a_checkpoint_are_not_fetched(remote: str, monkeypatch, tmp_path: Path) -> None:
+def test_unexpected_names_next_to_a_checkpoint_are_not_fetched(remote: str, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = ("checkpoint.pt", ".hidden", "..", "../../escaped", "a b", "/etc/x")
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What the store promises, wherever a study is kept: in a directory, or in a bucket (see `storages`)."""
+"""What the store guarantees, wherever a study is stored: in a directory, or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_hostile_names_never_become_paths(anywhere: str, hostile: str) -> None:
             act(hostile)
 
 
-def test_a_store_travels_to_a_worker(anywhere: str) -> None:
+def test_a_store_can_be_sent_to_a_worker(anywhere: str) -> None:
     store = ResultStore(anywhere)
     store.commit(make_record(RUN))
     there = pickle.loads(pickle.dumps(store))
@@ -163,7 +163,7 @@ def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     lock.release()
 
 
-def test_of_many_threads_one_locks(anywhere: str) -> None:
+def test_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
     store, barrier, got = ResultStore(anywhere), threading.Barrier(8), []
 
     def attempt() -> None:
@@ -182,7 +182,7 @@ def test_of_many_threads_one_locks(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_of_many_processes_one_wins(remote_of_processes: str, start: Start) -> None:
+def test_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
     """`test_races` does the same in a directory."""
     ResultStore(remote_of_processes)
     racers = [start("racer.py", remote_of_processes, RUN, f"racer-{number}", wait=False) for number in range(3)]
@@ -196,7 +196,7 @@ def test_of_many_processes_one_wins(remote_of_processes: str, start: Start) -> N
     assert rows_in(remote_of_processes) == {RUN: f"racer-{answers.index('True')}"}
 
 
-def test_killed_writers_lose_and_double_nothing(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
+def test_killed_writers_lose_and_duplicate_nothing(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
     """`test_kill` does the same in a directory."""
     log, runs, term, chance = tmp_path / "log", 12, 2.0, random.Random(1)
     store = ResultStore(remote_of_processes, Terms(term))
@@ -222,7 +222,7 @@ def test_killed_writers_lose_and_double_nothing(remote_of_processes: str, start:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_writers_killed_many_times_lose_and_double_nothing(
+def test_writers_killed_many_times_lose_and_duplicate_nothing(
     remote_of_processes: str, start: Start, tmp_path: Path, mode: str
 ) -> None:
     log, store = tmp_path / "log", ResultStore(remote_of_processes)

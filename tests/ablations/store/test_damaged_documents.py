@@ -49,7 +49,7 @@ def known(found: Any, whole: Any) -> Any:
 
 @pytest.mark.parametrize("tries", TRIES)
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_document_gives_its_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
+def test_a_damaged_document_gives_its_full_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
     read, whole, nothing = READERS[name]
     path = store.directory / name
     content, rng = path.read_bytes(), random.Random(f"{name} {tries}")
@@ -94,7 +94,7 @@ def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Pa
         except StoreError as error:
             errors.append(str(error))
     assert len(errors) > tries / 2
-    assert all(text.startswith(f"{path}: no record of a search (") for text in errors)
+    assert all(text.startswith(f"{path}: not a record of a search (") for text in errors)
     assert all("restore it from a copy" in text for text in errors)
     path.write_bytes(content.replace(b"0.75", b"0.95"))
     assert [damage.name for damage in inspected(tmp_path).damages] == [f"rounds/{path.name}"]

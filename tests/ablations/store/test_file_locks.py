@@ -1,4 +1,4 @@
-"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it goes on."""
+"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it continues."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def lock(tmp_path: Path) -> Iterator[FileLock]:
     held.close()
 
 
-def test_who_still_has_the_lock_has_it_after_trying_again(lock: FileLock) -> None:
+def test_a_holder_that_tries_again_still_holds_the_lock(lock: FileLock) -> None:
     assert lock.holds(TOKEN)
-    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked anew"
+    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked again"
     assert lock.holds(TOKEN)
 
 
-def test_a_lock_that_was_lost_is_taken_again_if_nobody_had_it_since(lock: FileLock) -> None:
+def test_a_lost_lock_is_acquired_again_if_nobody_else_had_it(lock: FileLock) -> None:
     lock.unlock()  # as a server that restarts does
     assert lock.reacquire(TOKEN)
     other = FileLock(lock.path)
@@ -36,7 +36,7 @@ def test_a_lock_that_was_lost_is_taken_again_if_nobody_had_it_since(lock: FileLo
     other.close()
 
 
-def test_a_lock_that_somebody_had_meanwhile_is_not_taken_again(lock: FileLock) -> None:
+def test_a_lost_lock_that_another_had_is_not_acquired_again(lock: FileLock) -> None:
     lock.unlock()
     other = FileLock(lock.path)
     assert other.acquire()
@@ -46,7 +46,7 @@ def test_a_lock_that_somebody_had_meanwhile_is_not_taken_again(lock: FileLock) -
     assert not lock.reacquire(TOKEN)
 
 
-def test_a_file_that_is_gone_is_told_from_a_folder_that_is(lock: FileLock) -> None:
+def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -> None:
     """A folder that is missing is not mounted at the moment: the lock may still be there when it is back."""
     lock.path.unlink()
     assert not lock.is_signed(TOKEN)
@@ -57,7 +57,7 @@ def test_a_file_that_is_gone_is_told_from_a_folder_that_is(lock: FileLock) -> No
     assert not lock.holds(TOKEN)
 
 
-def test_a_file_that_replaced_it_is_another_lock(lock: FileLock) -> None:
+def test_a_replaced_lock_file_is_another_lock(lock: FileLock) -> None:
     lock.path.rename(lock.path.with_name("moved"))
     lock.path.write_text(f"the same text {TOKEN}")
     assert not lock.is_signed(TOKEN)

@@ -18,7 +18,7 @@ from .sample import identity, make_record, rows_in, temporary_files
 SmallDisk = Callable[[str], Path]
 
 
-def test_a_full_disk_leaves_no_half_file(small_disk: SmallDisk) -> None:
+def test_a_full_disk_leaves_no_partial_file(small_disk: SmallDisk) -> None:
     disk = small_disk("1m")
     store = ResultStore(disk / "study")
     store.write_plan({"arms": ["one"]})

@@ -1,4 +1,4 @@
-"""Leases: who holds a run on object storage, and who finds out that it does no more."""
+"""Leases: which process holds a run in object storage, and how one learns that it no longer does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remote(any_remote: str) -> str:
 
 
 class Clock:
-    """Goes on only when somebody sleeps by it."""
+    """Advances only when somebody sleeps by it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -58,7 +58,7 @@ def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
 
 @pytest.fixture
 def old(monkeypatch) -> None:
-    """Make every object look as old as the storage's clock can tell: it must decide nothing by itself."""
+    """Make every object look as old as possible; age must not matter."""
     look_old(monkeypatch, lambda tag: True)
 
 
@@ -118,7 +118,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
     assert not first.lost
 
 
-def test_the_term_that_counts_is_the_holders(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_term_of_the_holder_counts(store_of, clock: Clock, old, remote: str) -> None:
     first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).lock_run(RUN)
     assert document(remote)["term"] == 300
     second = store_of(clock).lock_run(RUN)
@@ -127,14 +127,14 @@ def test_the_term_that_counts_is_the_holders(store_of, clock: Clock, old, remote
     assert not second.lost
 
 
-def test_a_young_lease_is_not_even_watched(store_of, clock: Clock) -> None:
+def test_a_recent_lease_is_not_watched(store_of, clock: Clock) -> None:
     first = store_of(clock).lock_run(RUN)
     assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
     assert not first.lost
 
 
-def test_wall_clocks_decide_nothing(store_of, clock: Clock, monkeypatch) -> None:
+def test_wall_clocks_do_not_matter(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 0.0)
@@ -159,7 +159,7 @@ def test_a_lock_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clo
     assert watcher.holder(RUN)
 
 
-def test_a_storage_that_does_not_answer_costs_the_lock_after_a_term(store_of, clock: Clock, monkeypatch) -> None:
+def test_a_lock_is_lost_after_a_term_without_an_answer_of_the_storage(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
     lock = store.lock_run(RUN)
 
@@ -177,7 +177,7 @@ def test_a_storage_that_does_not_answer_costs_the_lock_after_a_term(store_of, cl
         lock.release()  # says nothing: it expires by itself
 
 
-def test_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie, before")
@@ -201,7 +201,7 @@ def test_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) ->
 
 
 def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
-    """It confirmed its lock, was stopped, and goes on when another has the run and its own checkpoint."""
+    """It confirmed its lock, was stopped, and continues after another process took over the run."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")
@@ -254,7 +254,7 @@ def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, o
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, remote: str, monkeypatch) -> None:
+def test_one_of_many_processes_gets_an_abandoned_lease(store_of, clock: Clock, remote: str, monkeypatch) -> None:
     """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
     first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
@@ -281,7 +281,7 @@ def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, r
         first.confirm()
 
 
-def test_what_was_seen_does_not_travel(store_of, clock: Clock, old) -> None:
+def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) -> None:
     """A clock of another machine says nothing about this one's."""
     store_of(clock).lock_run(RUN)
     store = store_of(clock)
@@ -323,7 +323,7 @@ def test_a_forked_child_has_no_lock(remote_of_processes: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
 )
-def test_a_damaged_lease_is_taken_over_after_the_own_term(
+def test_a_damaged_lease_is_taken_over_after_the_observers_term(
     remote: str, content: bytes, store_of: Callable[..., ResultStore], old: None
 ) -> None:
     clock = Clock()

@@ -71,7 +71,7 @@ def contradictions(found: Verified) -> tuple[str, ...]:
     return found.ledger.contradictions
 
 
-def test_every_settled_row_is_entered_and_the_head_stands_for_all(anywhere: str) -> None:
+def test_every_settled_row_is_entered_and_the_head_covers_all(anywhere: str) -> None:
     store = ResultStore(anywhere)
     head = session(store, SESSIONS[0], range(3), flush=True)
     found = verify(anywhere, head=head)
@@ -124,7 +124,7 @@ def test_a_loss_that_a_forger_enters_is_noted_and_contradicts_the_head(tmp_path:
     assert found.is_intact
     assert "1 run was computed again" in " ".join(found.ledger.notes)
     (text,) = contradictions(verify(tmp_path, head=head))
-    assert text.startswith(f"run {identity(1)}: the row that the head stands for was damaged or deleted")
+    assert text.startswith(f"run {identity(1)}: the row that the head covers was damaged or deleted")
 
 
 def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_row_that_does_not_count_is_not_entered(tmp_path: Path) -> None:
     assert store.settle(make_record(identity(0), host="second")) == ""
 
 
-def test_a_session_without_news_writes_nothing(tmp_path: Path) -> None:
+def test_a_session_without_new_rows_writes_nothing(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     head = session(store, SESSIONS[0], range(2))
     before = {path: path.read_bytes() for path in (tmp_path / LEDGER).iterdir()}
@@ -204,7 +204,7 @@ def test_a_session_without_news_writes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / LEDGER).iterdir()} == before
 
 
-def test_concurrent_sessions_are_joined_by_the_one_that_ends_last(anywhere: str) -> None:
+def test_the_session_that_ends_last_joins_concurrent_ones(anywhere: str) -> None:
     store = ResultStore(anywhere)
     ledgers = [store.ledger(name) for name in SESSIONS]
     for ledger in ledgers:
@@ -217,7 +217,7 @@ def test_concurrent_sessions_are_joined_by_the_one_that_ends_last(anywhere: str)
     assert not found.ledger.notes
 
 
-def test_a_killed_driver_loses_entries_and_no_row(tmp_path: Path) -> None:
+def test_a_killed_driver_loses_entries_but_no_row(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     child = os.fork()
     if not child:
@@ -341,7 +341,7 @@ def test_an_entry_depends_on_everything_before_it() -> None:
     assert Ledger.of({moved.name: moved.text().encode()}).damaged
 
 
-def test_a_session_ledger_reads_nothing_from_other_places(tmp_path: Path) -> None:
+def test_the_ledger_of_a_session_reads_nothing_of_other_sessions(tmp_path: Path) -> None:
     ledger = ResultStore(tmp_path / "one").ledger(SESSIONS[0])
     assert isinstance(ledger, SessionLedger)
     assert place(tmp_path / "one" / LEDGER).exists()

@@ -1,4 +1,4 @@
-"""Outages are waited out, and what waiting does not help is raised at once."""
+"""Outages are waited for; errors that waiting does not cure are raised at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def explained(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_every_kind_of_outage_is_waited_out(name: str, length: float) -> None:
+def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
     clock, said = Clock(), []
     outages = clock.outages(notify=said.append, worked=True)
 
@@ -77,7 +77,7 @@ def test_every_kind_of_outage_is_waited_out(name: str, length: float) -> None:
     ],
     ids=str,
 )
-def test_what_waiting_does_not_help_is_raised_at_once(error: Exception) -> None:
+def test_errors_that_waiting_does_not_cure_are_raised_at_once(error: Exception) -> None:
     clock, said = Clock(), []
 
     def act() -> None:
@@ -92,7 +92,7 @@ def test_what_waiting_does_not_help_is_raised_at_once(error: Exception) -> None:
 @pytest.mark.parametrize(
     "name", ["EACCES", "EROFS", "AccessDenied", "InvalidAccessKeyId", "ExpiredToken", "NoCredentialsError", "ENOLCK"]
 )
-def test_what_refuses_from_the_start_is_raised_at_once_and_later_waited_out(name: str) -> None:
+def test_a_storage_unavailable_from_the_start_raises_and_one_that_worked_is_waited_for(name: str) -> None:
     clock, calls = Clock(), []
     outages = clock.outages()
 
@@ -179,7 +179,7 @@ def test_an_outage_of_writing_lasts_until_something_was_written() -> None:
     assert outages.current is None
 
 
-def test_a_storage_that_fails_every_other_time_fills_no_log() -> None:
+def test_a_storage_that_fails_every_other_time_does_not_fill_the_log() -> None:
     clock, said = Clock(), []
     outages = clock.outages(worked=True, notify=said.append)
     for number in range(1000):
@@ -196,7 +196,7 @@ def fail() -> None:
 FAULTS_AT = (lambda: None, fail)
 
 
-def test_what_waits_travels_to_another_process_with_its_limit() -> None:
+def test_a_waiting_store_can_be_sent_to_another_process_with_its_limit() -> None:
     there = pickle.loads(pickle.dumps(Outages(7.0, notify=print)))
     assert there.limit_s == 7.0
     assert there.notify is None
@@ -212,7 +212,7 @@ def test_errors_of_a_network_count_only_in_the_store(cause: Exception) -> None:
     assert kind_of(cause) == "away"
 
 
-def test_errors_of_a_disk_count_wherever_they_come_from() -> None:
+def test_errors_of_a_disk_count_everywhere() -> None:
     assert kind_of(OSError(errno.EIO, "x"), of_storage=False) == "away"
     assert kind_of(OSError(errno.ENOSPC, "x"), of_storage=False) == "full"
     assert kind_of(OSError(errno.EACCES, "x"), of_storage=False) is None
@@ -281,7 +281,7 @@ OPERATIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_operation_waits_and_is_done_once(
+def test_every_operation_waits_and_is_performed_once(
     operation: str, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -343,7 +343,7 @@ def test_a_store_that_does_not_wait_reports_the_outage_to_the_one_that_does(
     assert store.outages.current is None
 
 
-def test_a_folder_that_is_no_longer_mounted_is_no_empty_study(tmp_path: Path) -> None:
+def test_an_unmounted_folder_is_not_an_empty_study(tmp_path: Path) -> None:
     clock, there, away = Clock(), tmp_path / "mount", tmp_path / "elsewhere"
     store = ResultStore(there / "study", outages=clock.outages())
     store.commit(make_record(RUN))
@@ -356,7 +356,7 @@ def test_a_folder_that_is_no_longer_mounted_is_no_empty_study(tmp_path: Path) ->
     assert clock.now >= 600
 
 
-def test_what_hangs_is_not_waited_for_twice() -> None:
+def test_a_hanging_call_is_not_waited_for_twice() -> None:
     hang, calls = threading.Event(), BoundedCalls(0.05, "/mnt/study")
     with pytest.raises(StoreError, match=r"/mnt/study: the storage has not answered within 0\.05 s") as raised:
         calls(hang.wait)
@@ -429,17 +429,17 @@ class Answer(Exception):
 
 
 @pytest.mark.parametrize("status", [408, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 598, 599])
-def test_answers_of_a_server_that_is_busy_or_behind_one_that_is_away_are_waited_out(status: int) -> None:
+def test_answers_of_a_busy_server_or_its_proxy_are_waited_for(status: int) -> None:
     assert kind_of(Answer(status)) == "away"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "refused"), (403, "refused"), (407, "refused"), (507, "full")])
-def test_answers_of_a_server_that_refuses_or_is_full_are_told_apart(status: int, kind: str) -> None:
+def test_answers_of_a_refusing_and_a_full_server_are_distinguished(status: int, kind: str) -> None:
     assert kind_of(Answer(status)) == kind
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 412, 416, 501, 505, 525])
-def test_answers_that_stay_as_they_are_are_not_waited_for(status: int) -> None:
+def test_permanent_answers_are_not_waited_for(status: int) -> None:
     assert kind_of(Answer(status)) is None
 
 

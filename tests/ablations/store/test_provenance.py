@@ -64,7 +64,7 @@ def test_every_change_has_its_own_hash(tmp_path: Path, git: Git) -> None:
     assert len(set(seen)) == 6
 
 
-def test_results_in_the_checkout_are_no_changes(tmp_path: Path, git: Git) -> None:
+def test_results_in_the_checkout_are_not_changes(tmp_path: Path, git: Git) -> None:
     study = tmp_path / "outcome" / "study"
     (study / "runs").mkdir(parents=True)
     (study / "study.json").write_text("{}")
@@ -90,7 +90,7 @@ def test_an_installation_inside_a_repository_is_no_checkout(tmp_path: Path, git:
     assert checkout_state(installed) == (None, None)
 
 
-def test_no_checkout_no_commit_no_git(tmp_path: Path, monkeypatch) -> None:
+def test_provenance_without_checkout_commit_or_git(tmp_path: Path, monkeypatch) -> None:
     assert checkout_state(tmp_path) == (None, None)
     assert checkout_state(tmp_path / "missing") == (None, None)
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
@@ -116,7 +116,7 @@ def slow_git(folder: Path, on: str) -> None:
 
 
 @pytest.mark.parametrize(("on", "dirty"), [("diff", "unknown"), ("ls-files", None)])
-def test_a_git_that_hangs_is_left(tmp_path: Path, git: Git, monkeypatch, on: str, dirty: str | None) -> None:
+def test_a_git_that_hangs_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on: str, dirty: str | None) -> None:
     (tmp_path / "ignored").mkdir()
     slow_git(tmp_path / "ignored", on)
     commit = git("rev-parse", "HEAD") if dirty else None
@@ -156,7 +156,7 @@ def family(name: str, plugins: dict[str, str]) -> Registry:
     return registry
 
 
-def test_plugins_of_every_part() -> None:
+def test_provenance_names_plugins_of_every_family() -> None:
     inner = family("inner", {"noise": "other 2.0"})
 
     class Nested(ComponentConfig):

@@ -87,7 +87,7 @@ def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, 
     assert rows_in(store.directory) == {run_id: "first"}
 
 
-def test_two_compactions_do_not_meet(store: ResultStore) -> None:
+def test_two_compactions_exclude_each_other(store: ResultStore) -> None:
     from ablations.store.file_locks import locked
 
     store.commit(make_record(identity(1)))
@@ -97,7 +97,7 @@ def test_two_compactions_do_not_meet(store: ResultStore) -> None:
     assert store.compact(at_least=1) == 1
 
 
-def test_a_reader_beside_compactions_misses_nothing(store: ResultStore) -> None:
+def test_a_reader_during_compactions_misses_nothing(store: ResultStore) -> None:
     ids = {identity(number) for number in range(40)}
     for run_id in ids:
         store.commit(make_record(run_id))
@@ -139,7 +139,7 @@ def test_a_row_that_moves_while_it_is_looked_for_is_found(store: ResultStore, mo
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_link_whose_answer_was_lost_counts(store: ResultStore, monkeypatch, lost: bool) -> None:
+def test_a_link_counts_although_its_answer_was_lost(store: ResultStore, monkeypatch, lost: bool) -> None:
     """NFS may repeat a request and report that the name exists, though it made it itself."""
     import os
 

@@ -1,4 +1,4 @@
-"""The share of a GPU with which an arm goes on is known to the next session."""
+"""The share of a GPU with which an arm continues is known to the next session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def small(arm: str = "aim", share: float = 0.25, **config: Any) -> Task:
     return Task("", "", "", arm, "a" * 20, "", {"seed": 0, **config}, {}, "cuda", 1, share)
 
 
-def test_the_next_session_knows_with_how_much_of_a_gpu_an_arm_goes_on(anywhere: str) -> None:
+def test_the_next_session_knows_the_gpu_share_of_an_arm(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert remembered(store, [small()]) == {}
     remember(store, small(), 0.25, 0.5)
@@ -35,7 +35,7 @@ def test_the_next_session_knows_with_how_much_of_a_gpu_an_arm_goes_on(anywhere: 
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"x": 1}', b"\xff", None])
-def test_what_is_remembered_is_a_hint(store: ResultStore, content: bytes | None) -> None:
+def test_remembered_shares_are_only_hints(store: ResultStore, content: bytes | None) -> None:
     remember(store, small(), 0.25, 0.5)
     if content is None:
         key = next(iter(store.read_shares()))

@@ -80,7 +80,7 @@ def file_of(directory: Path, kind: str) -> Path:
     return directory / kind if kind.endswith(".json") else sorted((directory / kind).iterdir())[0]
 
 
-def test_an_intact_study_has_no_damages_and_is_left_as_it_is(copy: Path) -> None:
+def test_an_intact_study_has_no_damage_and_is_left_unchanged(copy: Path) -> None:
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     found = inspected(copy)
     assert found.damages == []
@@ -90,7 +90,7 @@ def test_an_intact_study_has_no_damages_and_is_left_as_it_is(copy: Path) -> None
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_a_damaged_row_is_set_aside_and_its_run_is_open_again(copy: Path) -> None:
+def test_a_damaged_row_is_set_aside_and_its_run_is_computed_again(copy: Path) -> None:
     whole = values(copy)
     path = file_of(copy, RUNS)
     content = path.read_bytes()
@@ -108,7 +108,7 @@ def test_a_row_under_the_name_of_another_run_is_damage(copy: Path) -> None:
     one, other = sorted((copy / RUNS).iterdir())
     other.write_bytes(one.read_bytes())
     (line,) = repair(copy)
-    assert f"runs/{other.name} is damaged (it contains another run than its name says)" in line
+    assert f"runs/{other.name} is damaged (it contains a different run than its name says)" in line
     assert one.exists()
     assert not other.exists()
 
@@ -282,7 +282,7 @@ def test_opening_a_study_of_a_newer_version_creates_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("package", [None, 3, "$(touch /tmp/x)", "\x1b[31m"])
-def test_a_release_that_is_none_is_not_named(tmp_path: Path, package: object) -> None:
+def test_an_invalid_release_is_not_named(tmp_path: Path, package: object) -> None:
     (tmp_path / STUDY_FILE).write_text(json.dumps({"schema_version": 4, "package_version": package}))
     with pytest.raises(StoreError, match=r"read it with the release of aim-ablations that wrote it$"):
         ResultStore(tmp_path)

@@ -37,7 +37,7 @@ def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
     assert store.lock_run(RUN) is not None
 
 
-def test_a_lock_is_held_although_one_call_reads_or_writes_a_part_of_its_file(
+def test_a_lock_survives_partial_reads_and_writes_of_its_file(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As POSIX allows. A lock whose token was read in part was taken for lost, and its run was given up."""
@@ -51,7 +51,7 @@ def test_a_lock_is_held_although_one_call_reads_or_writes_a_part_of_its_file(
         assert store.commit(make_record(RUN), lock)
 
 
-def test_holder_tells_who(store: ResultStore) -> None:
+def test_holder_names_the_process(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):
         assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
@@ -127,7 +127,7 @@ def test_a_lock_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) ->
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "signed by another", "closed"])
-def test_a_lock_whose_lock_file_went_is_lost(store: ResultStore, how: str) -> None:
+def test_a_lock_whose_file_was_removed_is_lost(store: ResultStore, how: str) -> None:
     """A careless hand, or an NFS server that forgot its locks."""
     lock = store.lock_run(RUN)
     path = store.directory / "locks" / f"{RUN}.lock"
@@ -160,7 +160,7 @@ def test_tokens_are_not_shown(store: ResultStore) -> None:
         assert store.commit(make_record(RUN), lock)
 
 
-def test_fenced_travels_between_processes() -> None:
+def test_the_error_fenced_can_be_sent_between_processes() -> None:
     error = pickle.loads(pickle.dumps(Fenced(RUN)))
     assert isinstance(error, Fenced)
     assert str(error) == str(Fenced(RUN))

@@ -12,7 +12,7 @@ from aimlib.errors import StoreError
 RUN, OTHER = "0" * 20, "0" * 19 + "1"
 
 
-def test_every_attempt_has_a_file_of_its_own_and_all_are_read_in_order(anywhere: str) -> None:
+def test_every_attempt_has_its_own_file_and_all_are_read_in_order(anywhere: str) -> None:
     store = ResultStore(anywhere)
     store.write_plan(
         {"name": "s", "runs": [{"run_id": each, "arm": "a", "seed": i} for i, each in enumerate((RUN, OTHER))]}

@@ -76,7 +76,7 @@ def new(run_id: str) -> float:
 
 
 @pytest.mark.parametrize(("anywhere", "runs"), [("directory", RUNS), ("bucket", RUNS[:3])], indirect=["anywhere"])
-def test_few_save_at_once_and_the_most_advanced_first(
+def test_few_runs_save_at_once_and_the_most_advanced_first(
     anywhere: str, runs: list[str], saved: Callable[..., Saved]
 ) -> None:
     found = saved(anywhere, runs)
@@ -93,8 +93,8 @@ def test_few_save_at_once_and_the_most_advanced_first(
     ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are in a local folder, too
     indirect=True,
 )
-def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, saved: Callable[..., Saved]) -> None:
-    """Each takes .4 s alone, and .8 s beside another: in 2.2 s there is time for a few of eight."""
+def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:
+    """Each takes .4 s alone, and .8 s with another: in 2.2 s there is time for a few of eight."""
     found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
     granted = [each["run"] for each in found if each["granted"]]
     assert granted == most_advanced_first(RUNS)[: len(granted)]
@@ -103,7 +103,7 @@ def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, saved
         assert kept(anywhere, run_id) == (new(run_id) if run_id in granted else 1.0)
 
 
-def test_the_slot_of_one_that_is_killed_while_it_saves_is_free_and_its_old_checkpoint_whole(
+def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_intact(
     tmp_path: Path, saved: Callable[..., Saved]
 ) -> None:
     first = most_advanced_first(RUNS)[0]
@@ -132,7 +132,7 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def test_one_that_is_killed_while_it_waits_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_killed_waiter_delays_no_other(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path, slots=1)
     order: list[Any] = []
     with slots.taken((0, 0), 0.0, lambda: None):
@@ -153,7 +153,7 @@ def test_one_that_is_killed_while_it_waits_holds_up_nobody(tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.ticket")), "the ticket of the dead goes after a while"
 
 
-def test_a_deadline_that_comes_while_a_run_waits_is_heard(tmp_path: Path) -> None:
+def test_a_deadline_set_while_a_run_waits_counts(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path, slots=1)
     order: list[Any] = []
     deadline: list[float] = []
@@ -167,7 +167,7 @@ def test_a_deadline_that_comes_while_a_run_waits_is_heard(tmp_path: Path) -> Non
 
 
 class Clock:
-    """Goes on only when somebody sleeps by it."""
+    """Advances only when somebody sleeps by it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -179,7 +179,7 @@ class Clock:
         self.now += seconds
 
 
-def test_two_that_save_at_once_are_expected_to_take_twice_as_long(
+def test_two_simultaneous_saves_are_expected_to_take_twice_as_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -198,7 +198,7 @@ def test_two_that_save_at_once_are_expected_to_take_twice_as_long(
     assert 1000.5 <= clock.now < 1000.6
 
 
-def test_where_nobody_else_saves_it_costs_nothing(tmp_path: Path) -> None:
+def test_a_save_without_others_does_not_wait(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path / "new")
     times = []
     for _ in range(50):
@@ -209,7 +209,7 @@ def test_where_nobody_else_saves_it_costs_nothing(tmp_path: Path) -> None:
     assert statistics.median(times) < 0.01
 
 
-def test_storage_without_locks_is_saved_to_all_the_same(tmp_path: Path) -> None:
+def test_saving_works_on_storage_without_locks(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the place of a folder")
     with SaveSlots(tmp_path / "file").taken((1, 0), 1.0, lambda: None) as granted:
         assert granted

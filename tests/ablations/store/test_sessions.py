@@ -15,7 +15,7 @@ from .sample import temporary_files
 SESSION, OTHER = "0123456789ab", "ba9876543210"
 
 
-def test_a_stop_is_asked_for_and_forgotten(anywhere: str) -> None:
+def test_a_request_to_stop_is_made_and_cleared(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert not store.stop_requested(SESSION)
     store.request_stop(SESSION)
@@ -28,7 +28,7 @@ def test_a_stop_is_asked_for_and_forgotten(anywhere: str) -> None:
     assert not store.stop_requested(SESSION)
 
 
-def test_sessions_say_what_they_do(anywhere: str) -> None:
+def test_sessions_store_their_state(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.live() == []
     store.write_live(OTHER, {"running": ["größe", "<b>"]})
@@ -84,7 +84,7 @@ def test_hostile_session_names_never_become_paths(anywhere: str, hostile: str) -
     assert store.live() == []
 
 
-def test_what_is_no_message_of_a_session(tmp_path: Path) -> None:
+def test_files_that_are_not_messages_of_a_session_are_ignored(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     (tmp_path / "live" / "notes.json").write_text("[")
     (tmp_path / "live" / f"{SESSION}.json.bak").write_text("[")

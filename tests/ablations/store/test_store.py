@@ -59,7 +59,7 @@ def test_the_first_row_stays(store: ResultStore, status: str) -> None:
     assert not store.is_settled(identity(2))
 
 
-def test_statuses_go_where_they_belong(store: ResultStore) -> None:
+def test_rows_are_stored_by_their_status(store: ResultStore) -> None:
     with pytest.raises(ValueError, match="'failed' is not settled; one of finished, diverged, pruned"):
         store.commit(make_record(identity(1), status="failed"))
     with pytest.raises(ValueError, match="'finished' is not a failure"):
@@ -115,7 +115,7 @@ def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) ->
     assert sorted(store.directory.parent.rglob("*")) == before
 
 
-def test_foreign_files_are_no_runs(store: ResultStore) -> None:
+def test_other_files_are_not_runs(store: ResultStore) -> None:
     for name in ("notes.txt", f"{identity(1)} (copy).parquet", f".{identity(1)}.parquet", "x.parquet"):
         (store.directory / "runs" / name).write_text("mine")
     assert store.settled() == set()
@@ -140,7 +140,7 @@ def test_the_plan_and_its_history(store: ResultStore) -> None:
 
 
 def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: ResultStore) -> None:
-    """Versions before checksums wrote none; their plan is kept once, also when this version writes it again."""
+    """Versions before checksums wrote none; their plan is kept once, even when this version writes it again."""
     store.write_plan({"arms": [], "delta_pp": 1.0})
     path = store.directory / "study.json"
     text = path.read_text()
@@ -188,7 +188,7 @@ def test_checkpoints_come_and_go(store: ResultStore) -> None:
     store.discard_checkpoint(identity(1))
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("")
     with pytest.raises(StoreError, match="is a file; give a directory"):
         ResultStore(tmp_path / "study")
@@ -334,7 +334,7 @@ def test_reading_ten_thousand_ids_is_fast(store: ResultStore, monkeypatch) -> No
     assert time.process_time() - begin < 1.0
 
 
-def test_a_store_travels_to_a_worker(store: ResultStore) -> None:
+def test_a_store_can_be_sent_to_a_worker(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     store.compact(at_least=1)
     there = pickle.loads(pickle.dumps(store))
@@ -343,7 +343,7 @@ def test_a_store_travels_to_a_worker(store: ResultStore) -> None:
     assert store.settled() == {identity(1), identity(2)}
 
 
-def test_relative_directories_outlive_a_change_of_place(tmp_path: Path, monkeypatch) -> None:
+def test_relative_directories_survive_a_change_of_working_directory(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = ResultStore(Path("study"))
     (tmp_path / "elsewhere").mkdir()

@@ -55,12 +55,12 @@ def lines() -> pd.DataFrame:
         ("one run of ResNet50 reaches 15.14 %", "–", "not checked"),
     ],
 )
-def test_what_is_found(lines: pd.DataFrame, statement: str, found: str, verdict: str) -> None:
+def test_the_audit_finds_the_known_differences(lines: pd.DataFrame, statement: str, found: str, verdict: str) -> None:
     row = lines.loc[statement]
     assert (row["found"] or "–", row["verdict"]) == (found, verdict)
 
 
-def test_the_switches_are_the_evidence(lines: pd.DataFrame) -> None:
+def test_the_factors_are_the_evidence(lines: pd.DataFrame) -> None:
     architecture = lines.loc["the exact same architecture, but for the memory"]
     assert architecture["verdict"] == "contradicted"
     for option in ("stem_stride: 2 against 1", "bn_epsilon", "conv_init"):

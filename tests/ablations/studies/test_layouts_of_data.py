@@ -91,7 +91,7 @@ def imagenet(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
 
 
 def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
-    """Write batches in the layout of both sets; torchvision is told their MD5, because no published file is here."""
+    """Write batches in the layout of both sets; torchvision is given their MD5, because no published file is here."""
     images = [Image.open(path).convert("RGB").resize((32, 32)) for paths in photos.values() for path in paths]
     values = np.stack([np.asarray(image).transpose(2, 0, 1).reshape(-1) for image in images] * 4)
     for kind, classes, key in (
@@ -178,5 +178,5 @@ def test_folds_are_named_if_they_differ() -> None:
     said = sentence([arm(1), arm(0)])
     assert said is not None
     assert said.startswith(
-        "Arms are tested on different folds (0 of 5 and 1 of 5). Folds are no independent repetitions"
+        "Arms are tested on different folds (0 of 5 and 1 of 5). Folds are not independent repetitions"
     )

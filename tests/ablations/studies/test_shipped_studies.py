@@ -1,4 +1,4 @@
-"""Every shipped study can be run as it is, with the shape of the real data, and has a small version for a CPU."""
+"""Every shipped study can be run unchanged, with the shape of the real data, and has a small version for a CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = {
 }
 """Studies for a cluster; each has a twin ``<name>_small``."""
 OWN = "squeeze_excitation"
-"""A study of something that is no memory."""
+"""A study of something that is not memory."""
 
 PROTOCOLS = {
     "replication": "as_run_exact",
@@ -116,7 +116,7 @@ def test_memory_size_varies_values_and_source() -> None:
     }
 
 
-def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
+def test_the_vgg16_recipe_as_run_is_outside_the_comparison() -> None:
     arm = arms_of("vgg16")["recipe_as_run"]
     assert arm.role == "other"
     assert arm.config.model.backbone.name == "vgg16"
@@ -128,7 +128,7 @@ def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
     assert (data.antialias, data.decoder, data.pixels) == (False, "fast", "fine")
 
 
-def test_the_study_of_something_else_has_its_own_words_and_gates_and_no_memory() -> None:
+def test_the_study_without_memory_has_its_own_words_and_gates() -> None:
     result = check(OWN, timing=False)
     document = planning.document(result.plan)
     assert (document["what"], document["claim"]) == ("squeeze-and-excitation", None)
@@ -181,7 +181,9 @@ def test_twins_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Pat
     elsewhere = tmp_path / "moved"
     elsewhere.symlink_to(stanford_dogs_root)
     moved = check(name, [f"data.root={elsewhere}", "seeds=1"], timing=False)
-    assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"
+    assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], (
+        "a path is not an identity"
+    )
 
 
 @pytest.mark.slow  # decodes all photos twice, which takes ten seconds

@@ -96,7 +96,7 @@ def session(directory: Path, *events: Event, name: str = "recorder", runs: int =
     return notes
 
 
-def test_a_run_that_is_resumed_continues_and_doubles_no_epoch(tmp_path: Path, recorder: type[Recorder]) -> None:
+def test_a_resumed_run_continues_and_duplicates_no_epoch(tmp_path: Path, recorder: type[Recorder]) -> None:
     first = run_id(0)
     epochs = [EpochEnded(first, row(epoch)) for epoch in range(1, 6)]
     again = RunRetried(first, "the node went away", 3.0)
@@ -113,7 +113,7 @@ def test_a_run_that_is_resumed_continues_and_doubles_no_epoch(tmp_path: Path, re
     ]
 
 
-def test_how_a_run_ends(tmp_path: Path, recorder: type[Recorder]) -> None:
+def test_the_ending_of_a_run_is_tracked(tmp_path: Path, recorder: type[Recorder]) -> None:
     states: tuple[RunState, ...] = ("diverged", "failed", "held", "paused", "stopped")
     events = [event for i, state in enumerate(states) for event in (RunStarted(run_id(i)), RunEnded(run_id(i), state))]
     session(tmp_path, *events, RunEnded(run_id(6), "failed"), Notice("hello"), runs=7)
@@ -122,7 +122,9 @@ def test_how_a_run_ends(tmp_path: Path, recorder: type[Recorder]) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["made", "started", "epoch", "ended"])
-def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: type[Recorder], trouble: str) -> None:
+def test_a_tracker_that_raises_is_reported_once_and_disabled(
+    tmp_path: Path, recorder: type[Recorder], trouble: str
+) -> None:
     recorder.trouble = trouble
     events = [
         event
@@ -134,7 +136,7 @@ def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: typ
     assert notes == [f"--track recorder failed (RuntimeError: no space left): {unharmed}"]
 
 
-def test_a_tracker_that_hangs_holds_up_nothing(
+def test_a_tracker_that_hangs_delays_nothing(
     tmp_path: Path, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablations.trackers.subscriber._STOP_TIMEOUT_S", 0.05)
@@ -160,7 +162,7 @@ class Options(Frozen):
     monkey: str = "shown"
 
 
-def test_places_secrets_and_test_accuracies_stay_here() -> None:
+def test_paths_secrets_and_test_accuracies_are_not_sent() -> None:
     assert options(Options()) == {
         "api_key": HIDDEN,
         "url": "https://example.org/data",
@@ -174,7 +176,7 @@ def test_places_secrets_and_test_accuracies_stay_here() -> None:
     assert (told["model.backbone.name"], told["training.optimizer.learning_rate"]) == ("small_resnet", 2e-3)
 
 
-def test_names_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_tracker_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--track unknown tracker 'tensorbord'; did you mean 'tensorboard'\?"):
         trackings(["tensorbord"], plan(), tmp_path, print)
     monkeypatch.setitem(base.TRACKERS, "mlflow", ("nowhere:None", ("no_such_module",)))  # type: ignore[misc]
@@ -186,7 +188,7 @@ def test_names_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_of_them_is_imported_without_the_option() -> None:
+def test_trackers_are_not_imported_without_the_option() -> None:
     code = (
         "import sys; import ablations.commands.app, ablations.progress.monitor, ablations.trackers\n"
         "from ablations.trackers.subscriber import trackings\n"

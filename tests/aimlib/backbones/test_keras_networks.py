@@ -69,7 +69,7 @@ def test_aim_as_run_has_the_parameters_of_keras() -> None:
     assert (network.source.config.values, network.source.degrees_of_freedom) == (50_176, 1_024)
 
 
-def test_aim_as_run_reads_where_and_as_wide_as_it_did() -> None:
+def test_aim_as_run_reads_at_the_authors_places_and_widths() -> None:
     readings = aim().attachment.readers
     assert [reading.channels_added for reading in readings] == [4, 4, 4, 4, *[16] * 4, *[64] * 6, 256, 256]
     assert [reading.height for reading in readings] == [*[112] * 4, *[56] * 4, *[28] * 6, 14, 14]

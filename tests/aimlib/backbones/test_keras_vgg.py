@@ -72,7 +72,7 @@ def photos() -> Tensor:
 
 
 @pytest.mark.parametrize(("memory", "updates"), [(False, False), (True, False), (True, True)])
-def test_keras_weights_give_keras_outputs(memory: bool, updates: bool) -> None:
+def test_weights_from_keras_give_the_outputs_of_keras(memory: bool, updates: bool) -> None:
     author = VggReference(memory, updates)
     with torch.no_grad():
         expected = author.logits(photos())
@@ -83,7 +83,7 @@ def test_keras_weights_give_keras_outputs(memory: bool, updates: bool) -> None:
     assert float(expected.std(dim=0).min()) > 1e-3, "the two images differ, so the comparison means something"
 
 
-def test_generated_names_can_be_stated() -> None:
+def test_generated_layer_names_can_be_given() -> None:
     author = VggReference(memory=False)
     author.logits(photos())
     network = skeleton(config(), ImageShape(3, SIDE, SIDE, CLASSES))
@@ -92,7 +92,7 @@ def test_generated_names_can_be_stated() -> None:
         renamed[theirs] = renamed.pop(name)
     state = from_keras(renamed, network, head=("batch_normalization", "dense", "dense_1"))
     assert set(state) == set(network.state_dict())
-    with pytest.raises(UsageError, match="batch_normalization_3: missing, wanted for bn"):
+    with pytest.raises(UsageError, match="batch_normalization_3: missing, needed for bn"):
         from_keras(renamed, network)
 
 
@@ -133,6 +133,6 @@ def test_only_the_running_variance_depends_on_the_option() -> None:
     assert torch.equal(population.running_var, kept), "evaluation changes nothing"
 
 
-def test_the_option_leaves_the_identity_of_the_default_as_it_was() -> None:
+def test_the_option_does_not_change_the_identity_of_the_default() -> None:
     assert config().identity() == config(bn_variance="unbiased").identity()
     assert config(bn_variance="population").identity() != config().identity()

@@ -129,8 +129,8 @@ def test_every_misfit_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         from_keras(broken, network, static_memory="conv2d_9")
     message = str(caught.value)
-    assert "conv2d_9: missing, wanted for static_source.conv" in message
-    assert "res3b_branch2c: missing, wanted for network.layer2.1.conv3" in message
+    assert "conv2d_9: missing, needed for static_source.conv" in message
+    assert "res3b_branch2c: missing, needed for network.layer2.1.conv3" in message
     assert "conv1: arrays of shapes [(3, 3, 3, 4), (4,)] instead of [(7, 7, 3, 4), (4,)], for network.conv1" in message
     for left in ("extra", "conv2d_2", "Memory5a_branch", "mem_conv5a_branch_a"):
         assert f"{left}: this network has no such layer; name it in `unused`" in message

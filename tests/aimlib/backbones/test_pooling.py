@@ -1,4 +1,4 @@
-"""Adaptive pooling without effect: it is left out, and the networks keep their bits and names."""
+"""Adaptive pooling without effect is left out, and the networks keep their bits and names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def passed(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 @COMPUTED
-def test_no_bit_is_another(backbone: dict[str, Any], size: int) -> None:
+def test_pooling_changes_no_bit(backbone: dict[str, Any], size: int) -> None:
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
     own, plain = network_of(backbone, size), as_torchvision_has_it(network_of(backbone, size))
     assert [name for name, _ in own.named_modules()] == [name for name, _ in plain.named_modules()]
@@ -72,7 +72,7 @@ def test_pooling_without_effect_is_not_computed(
 
 
 @NETWORKS
-def test_what_is_not_deterministic_on_a_gpu_is_named(backbone: dict[str, Any], size: int) -> None:
+def test_pooling_that_is_not_deterministic_on_a_gpu_is_named(backbone: dict[str, Any], size: int) -> None:
     model, shape = ModelConfig.parse({"backbone": backbone}), ImageShape(3, size, size, 5)
     expected = () if size == 224 else ("avgpool",)
     assert nondeterministic_poolings(skeleton(model, shape), (3, size, size)) == expected

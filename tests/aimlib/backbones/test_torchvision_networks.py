@@ -77,7 +77,7 @@ def test_memory_is_trained_in_it(architecture: str) -> None:
     assert sum(float(p.grad.abs().sum()) for p in network.source.parameters() if p.grad is not None) > 0
 
 
-def test_a_network_is_taken_as_it_is() -> None:
+def test_a_network_is_used_unchanged() -> None:
     """Any network object, without the library's backbones: names, parameters and, without memory, outputs stay."""
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
@@ -91,12 +91,12 @@ def test_a_network_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_images_of_other_channels(channels: int) -> None:
+def test_images_with_other_numbers_of_channels_are_accepted(channels: int) -> None:
     network = skeleton(model("resnet18", **AIM), ImageShape(channels, 64, 64, 5))
     assert network(torch.zeros(2, channels, 64, 64, device="meta")).shape == (2, 5)
 
 
-def test_inferred_stages_are_those_that_are_written_down() -> None:
+def test_inferred_stages_match_the_documented_ones() -> None:
     """This covers the backbones with their own layout."""
     for name, options in (("resnet50", {}), ("vgg16", {}), ("vgg16_bn", {}), ("small_resnet", {})):
         plugin = backbones.create(backbones.parse({"name": name, **options}))

@@ -23,7 +23,7 @@ def test_vgg16_as_run_has_the_parameters_of_keras() -> None:
     assert summary.parameters + summary.running_statistics == 134_852_536
 
 
-def test_vgg16_as_run_has_no_batch_norm_but_that_of_the_head() -> None:
+def test_vgg16_as_run_has_batch_norm_only_in_the_head() -> None:
     network = skeleton(ModelConfig.parse({"backbone": "vgg16"}), ImageShape(3, 224, 224, 120))
     kinds = [type(part).__name__ for part in network.children()]
     assert kinds.count("Conv2d") == 13
@@ -54,7 +54,7 @@ def test_all_convolutions_and_dense_layers_read(backbone: str) -> None:
     assert all(bool(reader.read_weight.grad.abs().sum() > 0) for reader in dense if reader.read_weight.grad is not None)
 
 
-def test_vgg16_refuses_images_that_its_poolings_use_up() -> None:
+def test_vgg16_refuses_images_that_are_too_small_for_its_pooling() -> None:
     with pytest.raises(UsageError, match="needs images of at least 32 px; these are 31 x 64"):
         skeleton(ModelConfig.parse({"backbone": "vgg16"}), ImageShape(3, 31, 64, 5))
 

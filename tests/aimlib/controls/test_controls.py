@@ -76,7 +76,7 @@ def test_matched_baseline_has_as_many_parameters(backbone: dict[str, Any], shape
     assert own == {k: v for k, v in arm.backbone.model_dump().items() if k != "widths"}
 
 
-def test_matching_is_refused_where_no_widths_come_near() -> None:
+def test_matching_is_refused_if_no_widths_are_close_enough() -> None:
     arm = model(**{**AIM, "backbone": {"name": "mlp", "widths": [1]}, "update": None})
     strict = {"name": "matched_parameters", "tolerance": 1e-6}
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_a_control_that_belongs_to_the_arm_is_refused_in_the_model() -> None:
     weights=st.lists(st.integers(1, 9), min_size=4, max_size=4),
     more=st.floats(1.0, 8.0),
 )
-def test_matched_widths_are_never_below_the_given_and_no_neighbour_is_nearer(
+def test_matched_widths_are_at_least_the_given_ones_and_the_nearest(
     widths: tuple[int, ...], weights: list[int], more: float
 ) -> None:
     def count(at: tuple[int, ...]) -> int:
@@ -141,7 +141,7 @@ def test_matched_widths_are_never_below_the_given_and_no_neighbour_is_nearer(
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
-def test_matched_baseline_computes_as_much(backbone: dict[str, Any], shape: ImageShape) -> None:
+def test_a_matched_baseline_has_as_many_multiply_adds(backbone: dict[str, Any], shape: ImageShape) -> None:
     update = None if backbone["name"] == "mlp" else "conv_sigmoid"
     arm = model(backbone=backbone, memory=MEMORY, placement="every_layer", update=update)
     matched = transformed({"name": "matched_multiply_adds", "tolerance": 0.02}, arm, shape)
@@ -162,7 +162,7 @@ def test_matched_baseline_computes_as_much(backbone: dict[str, Any], shape: Imag
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else value,
 )
-def test_multiply_adds_from_shapes_are_those_that_are_counted(backbone: Any) -> None:
+def test_multiply_adds_from_shapes_equal_counted_ones(backbone: Any) -> None:
     config, shape = model(backbone=backbone), ImageShape(3, 64, 64, 10)
     control: Any = controls.create(controls.parse("matched_multiply_adds"))
     assert control.cost(config, shape) == summarize(config, shape, 4).multiply_adds
@@ -200,7 +200,7 @@ def test_a_permuted_memory_is_that_of_the_next_image(training: bool) -> None:
     assert not torch.equal(permuted_second, second)
 
 
-def test_an_image_alone_reads_its_own_memory() -> None:
+def test_a_single_image_reads_its_own_memory() -> None:
     own, other = (
         build(config, SHAPE, 0).eval() for config in (model(**AIM), transformed("permuted_memory", model(**AIM), SHAPE))
     )

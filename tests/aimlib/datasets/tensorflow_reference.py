@@ -30,7 +30,7 @@ FILES = {
 
 
 def photo(seed: int, height: int, width: int, mode: str) -> Image.Image:
-    """Return waves of colour with noise."""
+    """Return waves of color with noise."""
     y, x = np.mgrid[:height, :width]
     waves = [120 + 90 * np.sin(x / 5 + y / 9), 110 + 95 * np.cos(x / 7), 128 + 80 * np.sin(y / 4)]
     noise = np.random.default_rng(seed).normal(0, 14, (height, width, 3))

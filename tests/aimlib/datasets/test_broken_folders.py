@@ -179,7 +179,7 @@ CASES = [
     Case(misnamed, "misnamed", False, (".jpg", "PNG inside", "rename", "really_png.jpg")),
     Case(odd_mode, "mode", False, ("CMYK", "convert", "print.jpg")),
     Case(tiny, "tiny", False, ("icon.png", "data.size")),
-    Case(blank, "blank", False, ("one colour", "red.png")),
+    Case(blank, "blank", False, ("one color", "red.png")),
     Case(imbalanced, "imbalance", False, ("63 photos (cat)", "3 (dog)", "21.0 times")),
     Case(not_utf8, "name", True, ("not UTF-8", "convmv")),
     Case(two_spellings, "name", True, ("2 classes have the same name", "convmv")),
@@ -198,12 +198,12 @@ CASES = [
 ]
 
 
-def test_a_folder_that_is_in_order_has_no_findings(root: Path) -> None:
+def test_an_intact_folder_has_no_findings(root: Path) -> None:
     assert verify(plugin(root)) == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.broken.__name__)
-def test_a_broken_folder_gets_a_message_to_act_on(case: Case, root: Path) -> None:
+def test_a_broken_folder_gets_a_message_with_a_remedy(case: Case, root: Path) -> None:
     case.broken(root)
     found = [finding for finding in verify(plugin(root)) if finding.kind == case.kind]
     messages = "\n".join(finding.message for finding in found)
@@ -257,7 +257,7 @@ def test_a_list_that_exists_is_never_overwritten(root: Path, tmp_path: Path) -> 
     assert listed.read_bytes() == before
 
 
-def test_nothing_is_written_if_nothing_is_to_be_left_out(root: Path, tmp_path: Path) -> None:
+def test_no_list_is_written_if_no_photo_is_excluded(root: Path, tmp_path: Path) -> None:
     findings, listed = fixed(root, tmp_path)
     assert (findings, listed.exists()) == ([], False)
 
@@ -291,7 +291,7 @@ def test_a_sheet_shows_what_was_found(root: Path, tmp_path: Path) -> None:
     assert "<b>.png" not in text
 
 
-def test_photos_that_look_alike(root: Path, tmp_path: Path) -> None:
+def test_photos_that_look_alike_are_found(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagehash")
     rng = np.random.default_rng(5)
     scene = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
@@ -310,7 +310,7 @@ def test_photos_that_look_alike(root: Path, tmp_path: Path) -> None:
     }
 
 
-def test_near_duplicates_without_their_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_duplicates_need_their_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
     with pytest.raises(ValueError, match="pip install 'aim-ablations\\[near-duplicates\\]'"):
         verify(plugin(root), near_duplicates=True)
@@ -326,7 +326,7 @@ def test_links_to_classes_and_photos_are_followed(root: Path, tmp_path: Path) ->
     assert verify(plugin(root)) == []
 
 
-def test_folders_that_may_not_be_written(root: Path, tmp_path: Path) -> None:
+def test_unwritable_folders_are_reported(root: Path, tmp_path: Path) -> None:
     for place in (root, *root.rglob("*")):
         place.chmod(0o555 if place.is_dir() else 0o444)
     assert verify(plugin(root)) == []
@@ -336,7 +336,7 @@ def test_folders_that_may_not_be_written(root: Path, tmp_path: Path) -> None:
             place.chmod(0o755)
 
 
-def test_names_with_spaces_and_signs(root: Path) -> None:
+def test_names_with_spaces_and_special_characters_work(root: Path) -> None:
     for seed, name in enumerate(
         ("with  two spaces.png", " leading.png", "=formula.png", 'comma, "quote".png', "#a.png")
     ):
@@ -359,7 +359,7 @@ def test_names_survive_a_list(root: Path, tmp_path: Path) -> None:
     assert len(plugin(root, exclude=str(listed)).load().train.labels) == 6
 
 
-def test_groups_are_those_of_all_pairs_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_follow_from_all_pairs_of_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     centres = rng.integers(0, 2, (40, 256), dtype=np.uint8)
     members = np.repeat(np.arange(40), np.arange(1, 41))

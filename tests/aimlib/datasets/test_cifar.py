@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return small batches in torchvision's layout; torchvision is told their MD5 in place of the real one."""
+    """Return small batches in torchvision's layout; torchvision is given their MD5 in place of the real one."""
     kind = getattr(torchvision.datasets, name.upper())
     classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
     folder = tmp_path / "files" / kind.base_folder
@@ -56,7 +56,7 @@ def plugin(name: str, root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": name, "root": str(root), **options}))
 
 
-def test_images_are_torchvisions(name: str, root: Path) -> None:
+def test_images_equal_those_of_torchvision(name: str, root: Path) -> None:
     of_torchvision = getattr(torchvision.datasets, name.upper())(root, train=True, download=False)
     data = plugin(name, root).load()
     assert len(data.classes) == plugin(name, root).shape().classes == int(name.removeprefix("cifar"))
@@ -72,9 +72,9 @@ def test_images_are_torchvisions(name: str, root: Path) -> None:
     )
 
 
-def test_enlarged_and_fewer(name: str, root: Path) -> None:
+def test_images_are_enlarged_and_subsets_are_stratified(name: str, root: Path) -> None:
     if name == "cifar100":
-        pytest.skip("20 images of 100 classes are no stratified choice")
+        pytest.skip("20 images of 100 classes cannot be stratified")
     data = plugin(name, root, size=40, train_images=30).load()
     assert data.train.pixels.shape == (30, 40, 40, 3)
     assert np.bincount(data.train.labels).tolist() == [3] * 10
@@ -93,7 +93,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-def test_other_content_is_never_unpickled(name: str, root: Path, tmp_path: Path) -> None:
+def test_unknown_content_is_never_unpickled(name: str, root: Path, tmp_path: Path) -> None:
     kind = getattr(torchvision.datasets, name.upper())
     mark = tmp_path / "was unpickled"
     for file in (kind.train_list[0][0], kind.meta["filename"]):
@@ -107,7 +107,7 @@ def test_other_content_is_never_unpickled(name: str, root: Path, tmp_path: Path)
     plugin(name, root).load()
 
 
-def test_missing_files_are_named_with_where_to_get_them(name: str, root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_named_with_their_source(name: str, root: Path, tmp_path: Path) -> None:
     kind = getattr(torchvision.datasets, name.upper())
     (root / kind.base_folder / kind.test_list[0][0]).unlink()
     with pytest.raises(

@@ -22,7 +22,7 @@ def options(dogs: Any) -> list[str]:
     return ["--root", str(dogs.root), "--set", "classes=3"]
 
 
-def test_import_and_help_are_light() -> None:
+def test_import_and_help_load_nothing_heavy() -> None:
     code = f"import sys, ablations.commands.data\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)
     result = run("--help")
@@ -30,7 +30,7 @@ def test_import_and_help_are_light() -> None:
     assert all(name in result.output for name in ("download", "verify", "prepare", "info"))
 
 
-def test_info_then_prepare_then_info(dogs: Any) -> None:
+def test_info_changes_after_prepare(dogs: Any) -> None:
     before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
     assert before.exit_code == 0
     assert "none yet: ablate data prepare stanford_dogs" in before.output
@@ -60,7 +60,7 @@ def test_info_shows_validation_images_of_the_data(dogs: Any, tmp_path: Path) -> 
     assert data_cli.info("digits").validation is None
 
 
-def test_info_of_data_that_is_not_packed_by_us() -> None:
+def test_info_of_data_that_is_not_packed() -> None:
     result = run("info", "digits", "--set", "train_images=20", "--set", "channels=3")
     assert result.exit_code == 0
     assert "20 training and 500 test images" in result.output
@@ -80,7 +80,7 @@ def test_verify_exits_with_one_if_anything_is_wrong(dogs: Any) -> None:
     assert "1 problem, 1 remark\n" in bad.output
 
 
-def test_download_of_a_tree_that_is_there(dogs: Any) -> None:
+def test_download_accepts_an_existing_tree(dogs: Any) -> None:
     result = run("download", "stanford_dogs", "--root", str(dogs.root))
     assert result.exit_code == 0
     assert str(dogs.root) in result.output
@@ -121,7 +121,7 @@ def test_bars_are_drawn_on_a_terminal_only(dogs: Any, monkeypatch: pytest.Monkey
     assert "packing" in capsys.readouterr().err
 
 
-def test_order_lists_the_first_batch_and_what_the_last_one_leaves_out(dogs: Any) -> None:
+def test_order_lists_the_first_batch_and_the_images_of_an_incomplete_last_one(dogs: Any) -> None:
     found = data_cli.order("stanford_dogs", str(dogs.root), batch_size=4, settings={"classes": 3})
     first, left_out = found["test"]
     assert (len(first), len(left_out)) == (4, 2)

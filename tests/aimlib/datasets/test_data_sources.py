@@ -72,7 +72,7 @@ def test_an_archive_is_the_data_in_it(tree: Path, tmp_path: Path, kind: str, ins
     assert plugin(tmp_path / f"moved.{kind}").load().fingerprint == wanted
 
 
-def test_it_is_unpacked_once_and_again_if_it_has_changed(
+def test_an_archive_is_unpacked_once_and_again_after_a_change(
     tree: Path, tmp_path: Path, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = packed(tree, tmp_path / "photos.zip")
@@ -123,7 +123,7 @@ def test_hostile_zip_files_are_refused_and_leave_nothing(tmp_path: Path, case: s
     assert not Path("/tmp/evil").exists()
 
 
-def test_hostile_compressed_tar(tmp_path: Path) -> None:
+def test_a_hostile_compressed_tar_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hostile.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo("../evil")
@@ -156,7 +156,7 @@ def test_an_archive_larger_than_the_disk_is_refused(tmp_path: Path, monkeypatch:
         archives.unpacked(tmp_path / "secret.zip")
 
 
-def test_what_a_mac_adds_is_no_data(tree: Path, tmp_path: Path) -> None:
+def test_files_that_macos_adds_are_ignored(tree: Path, tmp_path: Path) -> None:
     path = packed(tree, tmp_path / "mac.zip", "photos/")
     with zipfile.ZipFile(path, "a") as content:
         content.writestr("__MACOSX/photos/._a.png", b"attributes")
@@ -202,7 +202,7 @@ def test_a_folder_in_object_storage_is_the_data_in_it(
     assert len(asked) == 2
 
 
-def test_an_archive_in_object_storage(remote: str, tree: Path, tmp_path: Path) -> None:
+def test_an_archive_in_object_storage_is_the_data_in_it(remote: str, tree: Path, tmp_path: Path) -> None:
     archive = packed(tree, tmp_path / "photos.tar.gz")
     upload_to = place(remote)
     assert isinstance(upload_to, ObjectPath)
@@ -210,7 +210,7 @@ def test_an_archive_in_object_storage(remote: str, tree: Path, tmp_path: Path) -
     assert plugin(f"{remote}/photos.tar.gz").load().fingerprint == plugin(tree).load().fingerprint
 
 
-def test_an_interrupted_copy_goes_on(remote: str, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_continues(remote: str, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(tree, remote)
     get, asked = object_store.get, []
 
@@ -230,7 +230,7 @@ def test_an_interrupted_copy_goes_on(remote: str, tree: Path, monkeypatch: pytes
     assert len(asked) == len(set(asked)) == 4, "what was fetched is not fetched again"
 
 
-def test_nothing_there_and_no_url(remote: str) -> None:
+def test_missing_places_and_bad_urls_are_refused(remote: str) -> None:
     with pytest.raises(DataError, match="nothing is there; give the URL"):
         plugin(remote).load()
     with pytest.raises(DataError, match=r"ftp://server/photos: data\.root is a folder or an archive of this machine"):

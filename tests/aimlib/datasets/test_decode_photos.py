@@ -43,7 +43,7 @@ def test_alpha_is_dropped_and_not_blended() -> None:
     assert image.getpixel((0, 0)) == (10, 20, 30)
 
 
-def test_of_sixteen_bits_the_high_byte_counts() -> None:
+def test_the_high_byte_of_16_bits_is_used() -> None:
     grey = np.array([[0x1234, 0xFFFF], [0x00FF, 0x8000]], dtype=np.uint16)
     assert np.asarray(decode(encoded(Image.fromarray(grey))))[..., 0].tolist() == [[0x12, 0xFF], [0, 0x80]]
 

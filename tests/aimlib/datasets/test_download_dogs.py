@@ -20,11 +20,11 @@ QUICK = RetryPolicy(timeout=5, attempts=3, pause=0, sleep=lambda _seconds: None)
 
 
 class Server(ThreadingHTTPServer):
-    """A loopback server of `files` that misbehaves as told."""
+    """A loopback server of `files` that misbehaves as instructed."""
 
     files: dict[str, bytes]
     cuts: list[int]
-    """One per answer: close the connection after so many bytes."""
+    """One per answer: close the connection after this many bytes."""
     ranges = True
     status: dict[str, int]
     asked: list[tuple[str, str | None]]
@@ -144,7 +144,7 @@ def test_download_gives_a_usable_tree_and_is_idempotent(server: Server, dogs: An
     assert len(server.asked) == asked
 
 
-def test_interruptions_are_continued_where_they_broke_off(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_interrupted_downloads_continue_where_they_stopped(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives = serve(server, dogs)
     server.cuts = [100, 4000, 0]
     get(tmp_path / "r", archives)
@@ -156,7 +156,9 @@ def test_interruptions_are_continued_where_they_broke_off(server: Server, dogs: 
     ]
 
 
-def test_next_call_continues_and_server_without_ranges_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_the_next_call_continues_and_a_server_without_ranges_starts_again(
+    server: Server, dogs: Any, tmp_path: Path
+) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     server.cuts = [500, 0, 0, 0]
     with pytest.raises(DataError, match=r"500 of .* bytes are kept in .*lists\.tar\.part"):
@@ -214,7 +216,7 @@ def test_wrong_content_is_refused_and_not_kept(server: Server, dogs: Any, tmp_pa
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_lasting_refusal_is_not_repeated(server: Server, dogs: Any, tmp_path: Path, status: int) -> None:
+def test_a_permanent_refusal_is_not_retried(server: Server, dogs: Any, tmp_path: Path, status: int) -> None:
     archives = serve(server, dogs)
     server.status["lists.tar"] = status
     with pytest.raises(DataError, match=f"{status} .*base address"):
@@ -222,7 +224,7 @@ def test_lasting_refusal_is_not_repeated(server: Server, dogs: Any, tmp_path: Pa
     assert len(server.asked) == 1
 
 
-def test_passing_faults_are_repeated_with_growing_pauses(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_transient_faults_are_retried_with_growing_delays(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, pauses = serve(server, dogs), []
     server.status["lists.tar"] = 503
     retry_policy = RetryPolicy(timeout=5, attempts=5, pause=20, sleep=pauses.append)
@@ -231,14 +233,14 @@ def test_passing_faults_are_repeated_with_growing_pauses(server: Server, dogs: A
     assert pauses == [20, 40, 60, 60]
 
 
-def test_unreachable_server(dogs: Any, tmp_path: Path, server: Server) -> None:
+def test_an_unreachable_server_is_reported(dogs: Any, tmp_path: Path, server: Server) -> None:
     archives = (Archive(RemoteFile("lists.tar", 10, "0" * 64, "http://127.0.0.1:9/lists.tar"), "lists"),)
     with pytest.raises(DataError, match=r"put lists\.tar into"):
         get(tmp_path / "r", archives)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "data:,x", "/etc/passwd", "http:///x"])
-def test_only_http(tmp_path: Path, url: str) -> None:
+def test_only_http_addresses_are_accepted(tmp_path: Path, url: str) -> None:
     with pytest.raises(DataError, match="http"):
         get(tmp_path / "r", (Archive(RemoteFile("lists.tar", 10, "0" * 64, url), "lists"),))
     with pytest.raises(DataError, match="http"):
@@ -253,7 +255,7 @@ def test_redirection_to_a_file_is_not_followed(server: Server, dogs: Any, tmp_pa
     assert not (tmp_path / "r" / "lists").exists()
 
 
-def test_archives_at_hand_are_used_and_left(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_existing_archives_are_used_and_kept(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     root.mkdir()
     for name, content in server.files.items():
@@ -264,7 +266,7 @@ def test_archives_at_hand_are_used_and_left(server: Server, dogs: Any, tmp_path:
     assert (root / "Images").is_dir()
 
 
-def test_wrong_archive_at_hand_is_refused_and_left(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_wrong_existing_archive_is_refused_and_kept(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     root.mkdir()
     (root / "lists.tar").write_bytes(b"mine")
@@ -273,14 +275,14 @@ def test_wrong_archive_at_hand_is_refused_and_left(server: Server, dogs: Any, tm
     assert (root / "lists.tar").read_bytes() == b"mine"
 
 
-def test_unpacked_tree_needs_nothing(server: Server, dogs: Any) -> None:
+def test_an_unpacked_tree_needs_no_download(server: Server, dogs: Any) -> None:
     archives = serve(server, dogs)
     assert get(dogs.root, archives) == dogs.root
     assert server.asked == []
     assert not (dogs.root / "Annotation").exists()
 
 
-def test_too_little_room_is_told_before_fetching(
+def test_too_little_space_is_reported_before_fetching(
     server: Server, dogs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archives = serve(server, dogs)
@@ -290,7 +292,7 @@ def test_too_little_room_is_told_before_fetching(
     assert server.asked == []
 
 
-def test_unusable_folder_is_told(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_an_unusable_folder_is_reported(server: Server, dogs: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="--root"):
         get(tmp_path / "file" / "r", serve(server, dogs))
@@ -312,7 +314,7 @@ def test_interrupted_unpacking_never_looks_finished(server: Server, dogs: Any, t
     assert not list(root.glob(".unpacking-*"))
 
 
-def test_archive_without_its_folder(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_an_archive_without_its_folder_is_refused(server: Server, dogs: Any, tmp_path: Path) -> None:
     content = tar_of({"Photos/a.jpg": b"x"})
     server.files["images.tar"] = content
     with pytest.raises(DataError, match="no folder 'Images'"):

@@ -17,7 +17,7 @@ def load(**options: object) -> DataSet:
     return data
 
 
-def test_shape_is_known_without_loading_and_kept() -> None:
+def test_the_shape_is_known_before_loading() -> None:
     plugin = datasets.create(datasets.parse({"name": "digits", "size": 20, "channels": 3, "train_images": 30}))
     assert plugin.shape() == ImageShape(3, 20, 20, 10)
     data = plugin.load()
@@ -46,13 +46,13 @@ def test_test_images_do_not_depend_on_the_number_of_training_images() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 11, 100, 1000])
-def test_choice_is_stratified(count: int) -> None:
+def test_the_choice_of_images_is_stratified(count: int) -> None:
     counts = np.bincount(load(train_images=count).train.labels, minlength=10)
     assert counts.sum() == count
     assert counts.max() - counts.min() <= max(1, count // 100)
 
 
-def test_fingerprint_is_stable_and_tells_configurations_apart() -> None:
+def test_the_fingerprint_is_stable_and_distinguishes_configurations() -> None:
     prints = {load(**options).fingerprint for options in ({}, {"size": 17}, {"channels": 3}, {"train_images": 999})}
     assert len(prints) == 4
     assert load().fingerprint == "af056e7db72bde8604cb"

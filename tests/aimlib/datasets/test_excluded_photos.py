@@ -78,6 +78,6 @@ def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
     assert str(study.parent / "b.csv") in str(placed.factors)
 
 
-def test_data_without_a_list_has_the_identity_that_it_had() -> None:
+def test_data_without_a_list_keeps_its_identity() -> None:
     config = {"name": "image_folder", "classes": 2}
     assert datasets.parse(config).identity() == datasets.parse({**config, "exclude": "a.csv"}).identity()

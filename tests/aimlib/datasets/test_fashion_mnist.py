@@ -40,7 +40,7 @@ def plugin(root: Path | None, **options: object) -> DatasetPlugin:
 
 @pytest.mark.parametrize("place", [".", "FashionMNIST/raw"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_place_and_form_gives_the_same(tmp_path: Path, place: str, packed: bool) -> None:
+def test_every_folder_and_format_gives_the_same_images(tmp_path: Path, place: str, packed: bool) -> None:
     write(tmp_path / "x" / place, packed)
     write(tmp_path / "reference")
     assert plugin(tmp_path / "x").load().fingerprint == plugin(tmp_path / "reference").load().fingerprint
@@ -59,7 +59,9 @@ def test_images(tmp_path: Path) -> None:
     assert larger.load().test.pixels.shape == (20, 32, 32, 3)
 
 
-def test_found_in_the_data_folder_then_where_debian_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fashion, "DEBIAN_FOLDER", tmp_path / "debian")
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
         plugin(None).load()
@@ -99,7 +101,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
             read_idx(path, 3)
 
 
-def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "f")
     (root / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(39, np.uint8)))
     with pytest.raises(DataError, match="39 labels"):
@@ -109,7 +111,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
         plugin(root).load()
 
 
-def test_impossible_numbers(tmp_path: Path) -> None:
+def test_impossible_numbers_of_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.train_images: 41 is not possible"):
         plugin(write(tmp_path / "f"), train_images=41).load()
     with pytest.raises(ConfigError, match="size"):

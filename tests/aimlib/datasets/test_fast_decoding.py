@@ -35,7 +35,7 @@ def tensorflow() -> Any:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_decoded_values_are_tensorflows(tensorflow: Any, name: str) -> None:
+def test_decoded_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
     content, right = tensorflow[f"{name}/file"].tobytes(), tensorflow[f"{name}/decoded"]
     pixels, reason = decode_fast(content)
     assert reason == ""
@@ -44,13 +44,13 @@ def test_decoded_values_are_tensorflows(tensorflow: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_resized_values_are_tensorflows(tensorflow: Any, name: str) -> None:
+def test_resized_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
     decoded, right = tensorflow[f"{name}/decoded"], tensorflow[f"{name}/resized"]
     assert np.array_equal(bilinear(decoded, *SIZE), right), "to the last bit"
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_becomes_tensorflows_values_up_to_the_step_of_fine_pixels(tensorflow: Any, name: str) -> None:
+def test_a_file_gives_the_values_of_tensorflow_within_a_step_of_fine_pixels(tensorflow: Any, name: str) -> None:
     side = SIZE[0]
     found, reason = Recipe("squash", side, False, "fast", "fine").convert(tensorflow[f"{name}/file"].tobytes())
     assert (found.dtype, found.shape, reason) == (np.uint16, (side, side, 3), "")
@@ -61,7 +61,7 @@ def test_a_file_becomes_tensorflows_values_up_to_the_step_of_fine_pixels(tensorf
 
 
 @pytest.mark.photos
-def test_real_photos_differ_from_pillows_in_the_last_bits_only(stanford_dogs_root: Path) -> None:
+def test_real_photos_differ_from_pillow_only_in_the_last_bits(stanford_dogs_root: Path) -> None:
     for path in sorted((stanford_dogs_root / "Images").rglob("*.jpg"))[::300]:
         content = path.read_bytes()
         fast, reason = decode_fast(content)
@@ -83,15 +83,15 @@ def png() -> bytes:
 
 
 def damaged() -> bytes:
-    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and goes on."""
+    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and continues."""
     content = encoded(1)
     start = content.find(b"\xff\xda")
     return content[: start + 200] + b"\xff\xd3" + content[start + 202 :]
 
 
 OTHERS = {
-    "PNG": (png(), "it is no JPEG"),
-    "CMYK": (cmyk(), "its colours are CMYK"),
+    "PNG": (png(), "it is not a JPEG"),
+    "CMYK": (cmyk(), "its colors are CMYK"),
     "damaged": (damaged(), "Corrupt JPEG data"),
 }
 
@@ -105,7 +105,7 @@ def test_pillow_decodes_what_the_fast_decoder_does_not(kind: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", encoded(0)[:400]], ids=["empty", "text", "cut off"])
-def test_what_pillow_does_not_decode_either_is_refused(content: bytes) -> None:
+def test_a_file_that_pillow_cannot_decode_either_is_refused(content: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_fast(content)
 
@@ -116,7 +116,7 @@ def test_a_photo_that_claims_too_many_pixels_is_refused(monkeypatch: pytest.Monk
         decode_fast(encoded(0))
 
 
-def test_fine_pixels_need_sampling() -> None:
+def test_fine_pixels_require_no_antialiasing() -> None:
     with pytest.raises(ConfigError, match="pixels: fine needs antialias: false"):
         datasets.parse({"name": "stanford_dogs", "pixels": "fine"})
 
@@ -160,20 +160,20 @@ def test_every_way_of_making_pixels_has_its_own_pack_and_fingerprint(dogs: Any) 
     assert plugins[0].recipe().key() == {"decode": 1, "resize": "squash", "size": 8, "antialias": False}
 
 
-def test_what_pillow_decoded_is_named_by_the_log_the_pack_and_the_command(
+def test_photos_decoded_by_pillow_are_named_in_the_log_the_pack_and_the_command(
     dogs: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         made = photos(dogs).plugin(**AS_RUN).pack()
     odd = "n00000002-Breed_2/n00000002_3.jpg"
-    assert made.by_pillow() == {odd: "it is no JPEG"}
-    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is no JPEG)"
+    assert made.by_pillow() == {odd: "it is not a JPEG"}
+    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is not a JPEG)"
     assert said in caplog.text
     settings = [word for key, value in AS_RUN.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = ["data", "prepare", "stanford_dogs", "--root", str(dogs.root), "--size", "8", "--set", "classes=3"]
     ended = CliRunner().invoke(app, [*command, *settings])
     assert ended.exit_code == 0, ended.output
-    assert f"{odd}: it is no JPEG" in ended.output
+    assert f"{odd}: it is not a JPEG" in ended.output
 
 
 def test_fine_pixels_are_trained_on_as_values_from_0_to_255(dogs: Any) -> None:

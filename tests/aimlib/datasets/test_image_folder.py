@@ -42,7 +42,7 @@ def test_images_by_folder(root: Path) -> None:
     assert data.test.pixels.shape == (2, *[8, 8, 3])
 
 
-def test_folders_by_other_names(root: Path) -> None:
+def test_folders_can_have_other_names(root: Path) -> None:
     before = plugin(root).load()
     (root / "test").rename(root / "val")
     with pytest.raises(DataError, match=r"data\.test"):
@@ -52,7 +52,7 @@ def test_folders_by_other_names(root: Path) -> None:
     assert (data.test.pixels == before.test.pixels).all()
 
 
-def test_new_photo_is_noticed(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_new_photo_changes_the_data(root: Path, photo: Callable[..., bytes]) -> None:
     before = plugin(root).load()
     (root / "train" / "dog" / "b.png").write_bytes(photo(77))
     after = plugin(root).load()
@@ -60,7 +60,7 @@ def test_new_photo_is_noticed(root: Path, photo: Callable[..., bytes]) -> None:
     assert after.fingerprint != before.fingerprint
 
 
-def test_class_in_one_split_only(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_class_in_only_one_split_is_refused(root: Path, photo: Callable[..., bytes]) -> None:
     (root / "train" / "emu").mkdir()
     (root / "train" / "emu" / "e.png").write_bytes(photo(5))
     with pytest.raises(DataError, match=r"data\.classes=3"):
@@ -78,7 +78,7 @@ def test_options(root: Path) -> None:
         plugin(root / "nowhere").load()
 
 
-def test_folders_without_a_split(root: Path, photo: Callable[..., bytes]) -> None:
+def test_folders_without_splits_can_be_split(root: Path, photo: Callable[..., bytes]) -> None:
     top = root / "train"
     for number in range(8):
         (top / "cat" / f"{number}.png").write_bytes(photo(100 + number))
@@ -108,7 +108,7 @@ def test_every_fold_has_its_own_pack(root: Path, photo: Callable[..., bytes]) ->
     ]
 
 
-def test_own_validation_images(root: Path, photo: Callable[..., bytes]) -> None:
+def test_validation_images_of_the_data_are_used(root: Path, photo: Callable[..., bytes]) -> None:
     before = plugin(root).load()
     (root / "val" / "cat").mkdir(parents=True)
     (root / "val" / "cat" / "v.png").write_bytes(photo(9))
@@ -134,16 +134,16 @@ def test_own_validation_images(root: Path, photo: Callable[..., bytes]) -> None:
     ("options", "said"),
     [
         ({"validation": "test"}, "another split's folder"),
-        ({"validation": "val", "split": {"test_fraction": 0.5}}, "without effect beside"),
-        ({"test": "val", "split": {"test_fraction": 0.5}}, "without effect beside"),
+        ({"validation": "val", "split": {"test_fraction": 0.5}}, "no effect together with"),
+        ({"test": "val", "split": {"test_fraction": 0.5}}, "no effect together with"),
     ],
 )
-def test_folders_that_contradict_each_other(root: Path, options: dict[str, Any], said: str) -> None:
+def test_contradictory_folders_are_refused(root: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         plugin(root, **options)
 
 
-def test_another_layout_than_the_one_stated(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_layout_other_than_the_stated_one_is_refused(root: Path, photo: Callable[..., bytes]) -> None:
     with pytest.raises(DataError, match=r"folders train, test, which are splits.*remove data\.split"):
         plugin(root, split={"test_fraction": 0.5}).load()
     with pytest.raises(DataError, match=r"\(cat, dog\) are classes.*data\.split: \{test_fraction: 0\.2\}"):
@@ -175,7 +175,7 @@ def test_other_tasks_are_refused(tmp_path: Path, task: str, photo: Callable[...,
         plugin(tmp_path / "set").load()
 
 
-def test_classes_that_are_called_masks_are_classes(tmp_path: Path, photo: Callable[..., bytes]) -> None:
+def test_a_class_may_be_called_masks(tmp_path: Path, photo: Callable[..., bytes]) -> None:
     for path in ("train/masks/a.png", "train/faces/b.png", "test/masks/c.png", "test/faces/d.png"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(photo(len(path)))

@@ -46,7 +46,7 @@ def plugin(root: Path | None, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": "image_index", "classes": 2, "size": 8, **place, **options}))
 
 
-def test_photos_of_a_table(root: Path) -> None:
+def test_photos_are_read_from_a_table(root: Path) -> None:
     data = plugin(root).load()
     assert data.classes == ("cat", "dog")
     assert data.train.names == ("a.png", "b.png", "g.png")
@@ -81,7 +81,7 @@ def test_every_way_to_write_the_table_is_the_same_data(root: Path, monkeypatch: 
     assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths start at the table's folder"
 
 
-def test_the_table_may_be_elsewhere(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_may_be_in_another_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = plugin(root).load().fingerprint
     (root / "index.csv").rename(tmp_path / "mine.csv")
     monkeypatch.chdir(tmp_path)
@@ -162,13 +162,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "outside": (replaced(2, "../a.png,cat,train,ann"), r"line 2: '\.\./a\.png' is not below"),
     "absolute": (replaced(2, "/etc/passwd,cat,train,ann"), r"line 2: '/etc/passwd' is not below"),
     "windows": (replaced(2, "sub\\c.png,cat,train,ann"), "line 2: .* write / between"),
-    "drive": (replaced(2, "C:/a.png,cat,train,ann"), "line 2: 'C:/a.png' is no path on this machine"),
-    "url": (replaced(2, "https://x/a.png,cat,train,ann"), "line 2: .* is no path on this machine"),
+    "drive": (replaced(2, "C:/a.png,cat,train,ann"), "line 2: 'C:/a.png' is not a path on this machine"),
+    "url": (replaced(2, "https://x/a.png,cat,train,ann"), "line 2: .* is not a path on this machine"),
     "too many fields": (replaced(4, "c,d.png,cat,val,cid"), "line 4: has 5 fields instead of 4.*double quotes"),
     "too few fields": (replaced(4, "c.png,cat"), "line 4: has 2 fields instead of 4"),
     "latin1": (rewritten(HEAD.encode() + b"\na.png,caf\xe9,train,x\n"), "line 2: byte 0xe9 is not UTF-8.*iconv"),
-    "utf16": (rewritten(HEAD.encode("utf-16")), "is UTF-16 or no text"),
-    "open quote": (replaced(5, '"sub/d.png,dog,val,cid'), "line 5: is no CSV"),
+    "utf16": (rewritten(HEAD.encode("utf-16")), "is UTF-16 or not text"),
+    "open quote": (replaced(5, '"sub/d.png,dog,val,cid'), "line 5: is not CSV"),
     "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row is of split test"),
     "lists": (
         rewritten(b"path,label,split\na.png,cat;wet,train\nb.png,dog;wet,test\n"),
@@ -189,7 +189,7 @@ def test_faults_are_named_with_their_line(root: Path, fault: str) -> None:
         plugin(root).load()
 
 
-def test_parquet_with_faults(root: Path) -> None:
+def test_faults_in_parquet_tables_are_named(root: Path) -> None:
     frame = pd.DataFrame(ROWS, columns=HEAD.split(","))
     frame.assign(label=[["cat"]] * 7).to_parquet(root / "list.parquet")
     with pytest.raises(DataError, match=r"row 1: label has several values.*one class per image"):
@@ -198,7 +198,7 @@ def test_parquet_with_faults(root: Path) -> None:
     with pytest.raises(DataError, match="row 2: label is empty"):
         plugin(root, file="null.parquet").load()
     (root / "broken.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
         plugin(root, file="broken.parquet").load()
 
 
@@ -213,13 +213,13 @@ def test_two_splits_are_refused(root: Path) -> None:
         plugin(root, columns={"labels": "label"})
 
 
-def test_names_with_signs_may_be_one_class(root: Path) -> None:
+def test_class_names_may_contain_separators(root: Path) -> None:
     names = {"cat": "cat, domestic", "dog": "dog, bobtail|old"}
     table(root, rows=[(path, f'"{names[label]}"', split, group) for path, label, split, group in ROWS])
     assert plugin(root).load().classes == ("cat, domestic", "dog, bobtail|old")
 
 
-def test_the_split_of_the_literature(dogs: Any, tmp_path: Path) -> None:
+def test_the_split_is_that_of_the_literature(dogs: Any, tmp_path: Path) -> None:
     """Nine in ten of a breed's 100 training photos, one in ten for validation, and the official test photos."""
     out = tmp_path / "split.csv"
     counts = write_index(dogs.plugin(), out, validation_fraction=0.25)
@@ -246,7 +246,7 @@ def test_the_split_of_the_literature(dogs: Any, tmp_path: Path) -> None:
         write_index(datasets.create(datasets.parse("digits")), tmp_path / "no.csv")
 
 
-def test_the_numbers_of_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
+def test_the_numbers_of_photos_are_those_of_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
     """The official lists by name, without photos: 10,800 to train on, 1,200 to choose on, 8,580 to test on."""
     names = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not names.is_file():

@@ -72,7 +72,7 @@ def plugin(root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": "imagenet", "root": str(root), "classes": 3, "size": 8, **options}))
 
 
-def test_folders_of_both_splits(root: Path) -> None:
+def test_folders_of_both_splits_are_read(root: Path) -> None:
     in_folders(root)
     data = plugin(root).load()
     assert data.classes == WNIDS
@@ -95,7 +95,7 @@ def test_a_flat_folder_has_the_classes_of_the_development_kit(root: Path, monkey
     assert plugin(root).load().fingerprint == data.fingerprint, "torchvision's meta.bin says the same"
 
 
-def test_a_subset_of_the_classes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subset_of_the_classes_can_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kit(root, monkeypatch)
     for path in (root / "train" / WNIDS[1]).iterdir():
         path.unlink()
@@ -120,7 +120,7 @@ def test_what_is_missing_or_wrong_is_named(root: Path, monkeypatch: pytest.Monke
         plugin(root).load()
     (root / "train" / "cats").mkdir()
     in_folders(root)
-    with pytest.raises(DataError, match=r"no WordNet ids, such as n01440764: cats; .*image_folder"):
+    with pytest.raises(DataError, match=r"not WordNet ids, such as n01440764: cats; .*image_folder"):
         plugin(root).load()
     with pytest.raises(DataError, match=r"train and val missing in .*register at https://image-net.org"):
         plugin(root / "nowhere").load()

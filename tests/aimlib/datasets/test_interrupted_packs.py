@@ -1,4 +1,4 @@
-"""A pack that is interrupted, at whatever moment, goes on where it was and ends with the same bytes."""
+"""A pack that is interrupted at any moment continues and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def whole(dogs: Any, tmp_path: Path) -> dict[str, Any]:
         ("_put_in_place", 18),
     ],
 )
-def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_pack_continues_and_ends_with_the_same_bytes(
     dogs: Any,
     tmp_path: Path,
     whole: dict[str, Any],
@@ -130,7 +130,7 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
     ]
 
 
-def test_a_pack_that_is_killed_when_it_was_just_completed_is_used(
+def test_a_pack_killed_just_after_completion_is_used(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], decoded: list[str]
 ) -> None:
     killed(dogs, tmp_path / "cache", "renamed")
@@ -140,7 +140,7 @@ def test_a_pack_that_is_killed_when_it_was_just_completed_is_used(
     assert decoded == []
 
 
-def test_a_pack_is_killed_again_and_again_and_ends_with_the_same_bytes(
+def test_a_repeatedly_killed_pack_ends_with_the_same_bytes(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], decoded: list[str]
 ) -> None:
     for moment in (6, 10, 15, "write_checksums"):
@@ -167,10 +167,10 @@ def test_photos_that_were_broken_before_the_interruption_are_named_after_it(dogs
     with pytest.raises(DataError, match="2 of 18 photos") as error:
         dogs.plugin().pack()
     assert all(path in str(error.value) for path in broken)
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"], "nothing of it can be used"
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"], "none of it can be used"
 
 
-def test_a_photo_that_may_be_read_meanwhile_is_packed(
+def test_a_photo_that_has_become_readable_is_packed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of permissions changes neither size nor modification time, so the listing's stamp is the same."""
@@ -192,7 +192,7 @@ def test_a_photo_that_may_be_read_meanwhile_is_packed(
     assert content(dogs.plugin().pack()) == whole
 
 
-def test_photos_that_changed_after_the_interruption_are_packed_anew(
+def test_photos_changed_after_the_interruption_are_packed_again(
     dogs: Any, tmp_path: Path, photo: Callable[..., bytes], decoded: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     killed(dogs, tmp_path / "cache", 14)
@@ -200,11 +200,11 @@ def test_photos_that_changed_after_the_interruption_are_packed_anew(
     decoded.clear()
     found = content(dogs.plugin().pack())
     assert len(decoded) == 18
-    assert "begins anew" in caplog.text
+    assert "starts again" in caplog.text
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
-def test_a_longer_list_is_packed_anew(dogs: Any, tmp_path: Path, decoded: list[str]) -> None:
+def test_a_longer_list_is_packed_again(dogs: Any, tmp_path: Path, decoded: list[str]) -> None:
     killed(dogs, tmp_path / "cache", 14)
     dogs.splits["test"].append(dogs.splits["train"].pop())
     dogs.write_lists()
@@ -214,15 +214,15 @@ def test_a_longer_list_is_packed_anew(dogs: Any, tmp_path: Path, decoded: list[s
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
-def test_another_recipe_does_not_go_on_with_it(dogs: Any, tmp_path: Path, decoded: list[str]) -> None:
+def test_another_recipe_does_not_continue_an_interrupted_pack(dogs: Any, tmp_path: Path, decoded: list[str]) -> None:
     unfinished = killed(dogs, tmp_path / "cache", 14)
     decoded.clear()
     assert dogs.plugin(size=9).load().train.pixels.shape == (12, 9, 9, 3)
     assert len(decoded) == 18
-    assert unfinished.is_dir(), "a study with that recipe goes on with it"
+    assert unfinished.is_dir(), "a study with that recipe continues with it"
 
 
-def test_another_version_of_the_decoder_begins_anew(
+def test_another_version_of_the_decoder_starts_again(
     dogs: Any, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed(dogs, tmp_path / "cache", 14)
@@ -286,7 +286,7 @@ def test_no_damage_of_an_unfinished_pack_changes_the_result(
     assert name == "test.pixels" or max(again) > 6
 
 
-def test_a_disk_that_is_full_is_told_and_the_pack_goes_on_when_there_is_room(
+def test_a_full_disk_is_reported_and_the_pack_continues_when_there_is_space(
     dogs: Any, tmp_path: Path, small_disk: Callable[[str], Path], decoded: list[str]
 ) -> None:
     cache = small_disk("3m")  # 18 photos of 160 px take 1.4 MB
@@ -299,7 +299,7 @@ def test_a_disk_that_is_full_is_told_and_the_pack_goes_on_when_there_is_room(
                     file.write(bytes(4096))
 
     plugin = dogs.plugin(size=160, cache=str(cache))
-    with pytest.raises(DataError, match=r"No space.*next try goes on with it"):
+    with pytest.raises(DataError, match=r"No space.*next attempt continues from it"):
         plugin.pack(fill)
     with pytest.raises(DataError, match="free some space"):
         plugin.pack()
@@ -345,7 +345,7 @@ def waiting(dogs: Any, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_process_that_waits_names_the_holder_and_goes_on_when_that_is_killed(
+def test_a_waiting_process_names_the_holder_and_continues_when_that_is_killed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any]
 ) -> None:
     first = waiting(dogs, 600)

@@ -57,7 +57,7 @@ def photos_of(plugin: Any) -> list[Path]:
     return [listing.root / path for path in listing.paths()]
 
 
-def test_a_worker_looks_at_no_photo(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_examines_no_photo(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     planned, photos = plugin.load(), photos_of(plugin)
     root = plugin.listing().root
     with counted(monkeypatch, root) as by_driver:
@@ -73,11 +73,11 @@ def test_a_worker_looks_at_no_photo(plugin: Any, monkeypatch: pytest.MonkeyPatch
     assert known.train.names == planned.train.names
 
 
-def test_photos_that_were_changed_are_noticed_by_whoever_plans_next(plugin: Any, photo: Callable[..., bytes]) -> None:
+def test_changed_photos_are_noticed_by_the_next_plan(plugin: Any, photo: Callable[..., bytes]) -> None:
     planned = plugin.load()
     photos_of(plugin)[0].write_bytes(photo(4711))
     known = plugin.load_known(planned.fingerprint)
-    assert known.fingerprint == planned.fingerprint, "a session that was planned before goes on with its data"
+    assert known.fingerprint == planned.fingerprint, "a session that was planned before continues with its data"
     assert np.array_equal(known.train.pixels, planned.train.pixels)
     changed = plugin.load()
     assert changed.fingerprint != planned.fingerprint
@@ -85,7 +85,7 @@ def test_photos_that_were_changed_are_noticed_by_whoever_plans_next(plugin: Any,
     assert late.fingerprint == changed.fingerprint, "returned, so that the caller can say what differs"
 
 
-def test_a_node_without_the_pack_makes_it(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_the_pack_creates_it(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = plugin.load()
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "another node"))
     assert plugin.load_known(planned.fingerprint).fingerprint == planned.fingerprint
@@ -103,9 +103,7 @@ def test_a_damaged_pack_is_not_taken_for_known(plugin: Any) -> None:
     assert np.array_equal(again.train.pixels, before)
 
 
-def test_a_plugin_of_which_only_the_listing_tells_is_loaded_as_before(
-    plugin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_without_a_known_pack_is_loaded_as_before(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = plugin.listing()
 
     class Third(PhotoPlugin):

@@ -75,7 +75,7 @@ def test_every_image_of_a_batch_is_announced_and_unchanged(
     assert sum(end - start for start, end in announced) <= len(set(numbers)) * (size + mmap.PAGESIZE)
 
 
-def test_batches_and_statistics_do_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_and_statistics_do_not_depend_on_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(path := tmp_path / "train.pixels")
     labels, names = np.arange(40), tuple(map(str, range(40)))
     usual = Images(mapped(path, "|u1").reshape(40, 30, 30, 3), labels, names)

@@ -33,7 +33,7 @@ def interrupt(_what: str, done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
 
-def test_it_says_what_a_pack_will_take_and_writes_nothing(dogs: Any, tmp_path: Path) -> None:
+def test_a_plan_states_the_cost_of_a_pack_and_writes_nothing(dogs: Any, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     told = run(dogs, "--size", "100")
     assert "18 photos (12 train, 6 test)" in told
@@ -50,7 +50,7 @@ def test_it_says_what_a_pack_will_take_and_writes_nothing(dogs: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("pixels", ["whole", "fine"])
-def test_its_bytes_are_those_of_the_recipe(dogs: Any, pixels: str) -> None:
+def test_planned_bytes_follow_from_the_recipe(dogs: Any, pixels: str) -> None:
     plugin = dogs.plugin(size=64, antialias=False, pixels=pixels)
     plan = plan_pack(plugin)
     assert plan.bytes == pytest.approx(sum(path.stat().st_size for path in plugin.pack().folder.iterdir()), rel=0.02)
@@ -78,7 +78,7 @@ def test_the_sample_is_the_same_every_time_and_spread_over_the_photos(
     assert all(plan.seconds > 0 and plan.photos_left == 18 for plan in plans)
 
 
-def test_the_time_is_that_of_the_sample_times_all_photos(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_planned_time_is_extrapolated_from_the_sample(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_plan, "SAMPLE", 6)
     monkeypatch.setattr(pack_plan, "cores", lambda: 1)
     moments = iter([100.0, 102.0])
@@ -104,13 +104,13 @@ def test_an_interrupted_pack_is_recognized_and_only_the_rest_is_counted(
     with pytest.raises(KeyboardInterrupt):
         dogs.plugin().pack(interrupt)
     told = run(dogs, "--size", "8")
-    assert "interrupted: 8 of 18 photos are packed, and `ablate data prepare` goes on there" in told
+    assert "interrupted: 8 of 18 photos are packed, and `ablate data prepare` continues from there" in told
     assert "for 10 photos" in told
     plan = plan_pack(dogs.plugin())
     assert plan.bytes - plan.bytes_left == pytest.approx(8 * (8 * 8 * 3 + 60), rel=0.2)
 
 
-def test_photos_of_the_sample_that_cannot_be_decoded_are_told(dogs: Any) -> None:
+def test_undecodable_photos_of_the_sample_are_reported(dogs: Any) -> None:
     path = dogs.splits["train"][1][0]
     dogs.write(path, b"\xff\xd8\xff")
     told = run(dogs, "--size", "8")
@@ -118,19 +118,19 @@ def test_photos_of_the_sample_that_cannot_be_decoded_are_told(dogs: Any) -> None
     assert "`ablate data verify stanford_dogs` checks all photos" in told
 
 
-def test_a_disk_that_is_too_small_is_told(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_reported(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_plan.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1_000_000})())
     assert "free 1 MB there: 17 MB too little" in run(dogs, "--size", "578")
 
 
-def test_another_process_that_packs_them_now_is_named(dogs: Any) -> None:
+def test_another_process_that_is_packing_is_named(dogs: Any) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     with held(folder):
         assert f"is being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
     assert "is being packed" not in run(dogs, "--size", "8")
 
 
-def test_a_process_that_was_killed_while_it_packed_is_not_said_to_pack(dogs: Any, tmp_path: Path) -> None:
+def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_path: Path) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     folder.parent.mkdir(parents=True)
     ended = subprocess.Popen([sys.executable, "-c", ""])

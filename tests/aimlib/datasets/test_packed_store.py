@@ -31,7 +31,7 @@ def builds(tree: Any, recipe: Recipe = SQUASH) -> int:
     return len(calls)
 
 
-def test_pixels_labels_names_and_order(dogs: Any) -> None:
+def test_a_store_contains_pixels_labels_names_and_order(dogs: Any) -> None:
     data = dogs.plugin().load()
     assert data.train.pixels.shape == (12, 8, 8, 3)
     assert data.test.pixels.shape == (6, 8, 8, 3)
@@ -44,12 +44,12 @@ def test_pixels_labels_names_and_order(dogs: Any) -> None:
     assert not data.train.pixels.flags.writeable
 
 
-def test_fingerprint_is_that_of_the_images(dogs: Any) -> None:
+def test_the_fingerprint_depends_on_the_images(dogs: Any) -> None:
     data = dogs.plugin().load()
     assert with_fingerprint(data.train, data.test, data.classes).fingerprint == data.fingerprint
 
 
-def test_built_once_then_mapped(dogs: Any) -> None:
+def test_a_store_is_built_once_and_then_mapped(dogs: Any) -> None:
     listing = dogs.plugin().listing()
     assert find_pack(listing, SQUASH) is None
     assert builds(dogs) == 18
@@ -74,7 +74,7 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
     assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
 
 
-def test_lists_of_one_tree_do_not_displace_each_other(dogs: Any) -> None:
+def test_two_lists_of_one_tree_have_separate_stores(dogs: Any) -> None:
     first = dogs.plugin().load()
     dogs.splits["train"], dogs.splits["test"] = dogs.splits["test"], dogs.splits["train"]
     dogs.write_lists("lists-turned")
@@ -90,7 +90,7 @@ def test_fingerprint_does_not_depend_on_where_the_photos_are(dogs: Any) -> None:
     assert dogs.plugin().load().fingerprint == first
 
 
-def test_changed_photo_is_packed_anew(dogs: Any, photo: Any) -> None:
+def test_a_changed_photo_is_packed_again(dogs: Any, photo: Any) -> None:
     before = dogs.plugin().load()
     dogs.write(dogs.splits["train"][0][0], photo(999))
     after = dogs.plugin().load()
@@ -107,7 +107,7 @@ def test_changed_lists_are_noticed(dogs: Any) -> None:
     assert after.fingerprint != before.fingerprint
 
 
-def test_touched_photo_is_not_decoded_again(dogs: Any) -> None:
+def test_a_touched_photo_is_not_decoded_again(dogs: Any) -> None:
     assert builds(dogs) == 18
     os.utime(dogs.root / "Images" / dogs.splits["train"][0][0], ns=(1, 1))
     assert find_pack(dogs.plugin().listing(), SQUASH) is None
@@ -118,7 +118,7 @@ def test_touched_photo_is_not_decoded_again(dogs: Any) -> None:
 @pytest.mark.parametrize(
     "damage", ["truncated", "lengthened", "removed", "index", "manifest", "recipe", "pixels", "classes", "checksums"]
 )
-def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
+def test_a_damaged_store_is_packed_again(dogs: Any, damage: str) -> None:
     data = dogs.plugin().load()
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     pixels, index = folder / "train.pixels", folder / "index.json"
@@ -172,7 +172,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 @pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
-    """It is packed anew, or the damage changed nothing that is read."""
+    """It is packed again, or the damage changed nothing that is read."""
     whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -238,7 +238,7 @@ def test_missing_photos_are_named(dogs: Any) -> None:
         dogs.plugin().load()
 
 
-def test_photo_that_changes_meanwhile_is_noticed(dogs: Any) -> None:
+def test_a_photo_that_changes_during_packing_is_noticed(dogs: Any) -> None:
     def meddle(what: str, done: int, total: int) -> None:
         if done == total:
             os.utime(dogs.root / "Images" / dogs.splits["train"][0][0], ns=(done, done))
@@ -247,13 +247,13 @@ def test_photo_that_changes_meanwhile_is_noticed(dogs: Any) -> None:
         dogs.plugin().pack(meddle)
 
 
-def test_too_little_room_is_told_before_packing(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_before_packing(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000})())
     with pytest.raises(DataError, match="AIM_CACHE_DIR"):
         dogs.plugin().load()
 
 
-def test_unusable_cache_folder_is_told(dogs: Any, tmp_path: Path) -> None:
+def test_an_unusable_cache_folder_is_reported(dogs: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="AIM_CACHE_DIR"):
         dogs.plugin(cache=str(tmp_path / "file" / "cache")).load()
@@ -297,7 +297,7 @@ def start(dogs: Any, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_of_several_processes_one_builds(dogs: Any) -> None:
+def test_one_of_several_processes_builds_the_store(dogs: Any) -> None:
     processes = [start(dogs, 0.05) for _ in range(3)]
     results = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
     assert sorted(result[0] for result in results) == ["built", "mapped", "mapped"]
@@ -325,7 +325,7 @@ def test_open_data_survives_replacement(dogs: Any, photo: Any) -> None:
     assert np.array_equal(data.train.pixels, before)
 
 
-def test_manifest_says_where_it_comes_from(dogs: Any) -> None:
+def test_the_manifest_states_the_origin(dogs: Any) -> None:
     store = dogs.plugin().pack()
     manifest = json.loads((store.folder / "manifest.json").read_text())
     assert manifest["recipe"] == {"decode": 1, "resize": "squash", "size": 8, "antialias": True}

@@ -1,6 +1,6 @@
 """Data as people report it in bug trackers: nothing hangs, nothing is wrong in silence, and messages say what is there.
 
-Pipes stand for whatever waits for ever; a test that opens one would never end.
+Pipes stand for whatever waits forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def messages(found: PhotoPlugin) -> str:
         (b"anything", "cannot identify its format"),
     ],
 )
-def test_what_is_in_the_place_of_a_photo_is_named(content: bytes, says: str) -> None:
+def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> None:
     with pytest.raises(decoding.DecodeError) as error:
         decoding.decode(content)
     assert says in str(error.value)
@@ -92,10 +92,10 @@ def test_a_jpeg_file_whose_end_is_zeros_is_an_error_though_it_decodes(root: Path
     assert decoding.decode((root / "train/cat/half.jpg").read_bytes()).size == (200, 200)
     (finding,) = [each for each in verify(plugin(root)) if each.kind == "damaged"]
     assert (finding.is_error, finding.excluded) == (True, ("train/cat/half.jpg",))
-    assert "a part is grey" in finding.message
+    assert "a part is gray" in finding.message
 
 
-def test_a_jpeg_file_with_other_damage_is_a_remark(root: Path) -> None:
+def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
     content = bytearray(picture(50, "JPEG", 200, 200))
     middle = len(content) // 2
     content[middle : middle + 40] = b"\x55" * 40
@@ -106,13 +106,13 @@ def test_a_jpeg_file_with_other_damage_is_a_remark(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
-def test_whole_jpeg_files_are_not_called_damaged(kind: str, root: Path) -> None:
+def test_intact_jpeg_files_are_not_called_damaged(kind: str, root: Path) -> None:
     further = {"save_all": True, "append_images": [Image.new("RGB", (20, 20))]} if kind == "MPO" else {}
     write(root / "train/cat/whole.jpg", picture(50, kind, **further) + b"trailing")
     assert [each for each in verify(plugin(root)) if each.kind == "damaged"] == []
 
 
-def test_the_orientation_of_a_tiff_file_is_applied_and_said(root: Path) -> None:
+def test_the_orientation_of_a_tiff_file_is_applied_and_noted(root: Path) -> None:
     turned = Image.Exif()
     turned[0x112] = 6
     content = picture(50, "TIFF", 20, 40, exif=turned)
@@ -121,7 +121,7 @@ def test_the_orientation_of_a_tiff_file_is_applied_and_said(root: Path) -> None:
     assert "remark rotated train/cat/turned.tif: 1 photo turned or mirrored by a TIFF file" in messages(plugin(root))
 
 
-def test_integers_of_32_bits_are_said_to_be_such(root: Path) -> None:
+def test_integers_of_32_bits_are_noted(root: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(content, "TIFF")
     write(root / "train/cat/wide.tif", content.getvalue())
@@ -139,7 +139,7 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- what is no file, or may not be read ---------------------------------------------------------------------------
+# --- what is not a file, or may not be read ---------------------------------------------------------------------------
 
 
 def test_a_pipe_among_json_files_is_not_waited_for(root: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_named(root: Path, monkey
 
     listing = plugin(root).listing()
     monkeypatch.setattr(os, "stat", refused)
-    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be looked at: Permission denied; allow it"):
+    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow it"):
         listing.stamp()
 
 
@@ -227,7 +227,7 @@ def test_classes_whose_names_contain_the_words_are_classes(tmp_path: Path) -> No
     assert plugin(tmp_path / "set", split={"test_fraction": 0.3}).load().classes == ("steam_train", "test_tube")
 
 
-def test_splits_inside_classes_are_told_in_every_command(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_command_reports_splits_inside_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     split_by(tmp_path / "set", lambda split, name: f"{name}/{split}")
     found = plugin(tmp_path / "set", split={"test_fraction": 0.2})
     with caplog.at_level(logging.WARNING):
@@ -236,14 +236,14 @@ def test_splits_inside_classes_are_told_in_every_command(tmp_path: Path, caplog:
     assert "error misplaced" in messages(found)
 
 
-def test_folders_inside_classes_are_a_remark(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_inside_classes_are_only_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/siam/a.png", picture(90))
     found = plugin(root)
     assert "remark stray train/cat/siam: 1 name of folders inside" in messages(found)
     assert caplog.text == ""
 
 
-def test_photos_that_are_left_out_are_told_in_every_command(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_command_reports_photos_that_are_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/phone.heic", b"x")
     write(root / "train/loose.png", picture(90))
     with caplog.at_level(logging.WARNING):
@@ -261,13 +261,13 @@ def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
         plugin(root).load()
 
 
-def test_folders_of_systems_are_no_classes(root: Path) -> None:
+def test_folders_of_operating_systems_are_not_classes(root: Path) -> None:
     write(root / "train" / "__MACOSX" / "._0.png", b"x")
     (root / "test" / "@eaDir").mkdir()
     assert plugin(root).load().classes == ("cat", "dog")
 
 
-def test_one_class_is_no_advice_to_set_classes_to_one(tmp_path: Path) -> None:
+def test_a_single_class_is_refused_without_advice_to_set_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / split / "cat" / "0.png", picture(len(split)))
     with pytest.raises(DataError, match=r"1 class found in .* \(cat\), and there must be at least two"):
@@ -286,7 +286,7 @@ def test_a_root_with_a_variable_or_quotes_is_explained(given: str, root: Path) -
 
 
 @pytest.mark.parametrize("given", ["https://example.org/photos.zip", "file:///data/photos", "hf://datasets/x/y"])
-def test_a_url_that_is_no_bucket_is_refused_as_data(given: str) -> None:
+def test_a_url_that_is_not_a_bucket_is_refused_as_data(given: str) -> None:
     with pytest.raises(DataError, match=r"data\.root is a folder or an archive of this machine, or s3://"):
         plugin(given).load()
 
@@ -309,7 +309,7 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
     assert found.load().fingerprint == before, "which is why verify must tell"
     (finding,) = [each for each in verify(found) if each.kind == "pack"]
     assert finding.is_error
-    assert "other content than when they were packed" in finding.message
+    assert "different content than when they were packed" in finding.message
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -323,10 +323,10 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
         (b'{"path": "a.png"}\n', "JSON instead of a table"),
         (b"train/cat/0.png,cat,train\n", "its first line is about a photo"),
         (b"path,label,split\nhttps://x.org/a.png,cat,train\n", "line 2: .* fetch the photos"),
-        (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is no path"),
+        (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is not a path"),
     ],
 )
-def test_a_file_that_is_no_table_is_called_what_it_is(content: bytes, says: str, root: Path) -> None:
+def test_a_file_that_is_not_a_table_is_described(content: bytes, says: str, root: Path) -> None:
     write(root / "index.csv", content)
     with pytest.raises(DataError, match=says):
         plugin(root, "image_index").load()
@@ -335,12 +335,12 @@ def test_a_file_that_is_no_table_is_called_what_it_is(content: bytes, says: str,
 def test_a_name_longer_than_the_disk_allows_is_a_message(root: Path) -> None:
     table(root, f"{'a' * 300}.png,cat,train")
     listed = plugin(root, "image_index")
-    with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be looked at: File name too long"):
+    with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be accessed: File name too long"):
         listed.load()
     assert "error missing aaa" in messages(listed)
 
 
-def test_a_photo_in_another_unicode_form_is_pointed_out(root: Path) -> None:
+def test_a_photo_in_another_unicode_form_is_reported(root: Path) -> None:
     write(root / "train/cat/caf\u00e9.png", picture(80))
     table(root, "train/cat/cafe\u0301.png,cat,train")
     with pytest.raises(DataError, match="it is there in another Unicode form"):
@@ -356,7 +356,7 @@ def test_one_label_in_two_unicode_forms_is_refused(root: Path) -> None:
     assert "error name" in messages(listed)
 
 
-def test_labels_that_differ_in_case_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_differ_only_in_case_are_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = table(root).read_text(encoding="utf-8").splitlines()
     upper = [line.replace(",cat,", ",Cat,") if "0.png" in line else line for line in lines]
     (root / "index.csv").write_text("\n".join(upper), encoding="utf-8")
@@ -435,7 +435,7 @@ def test_an_archive_that_cannot_be_used_gets_its_own_remedy(
         unpacked(made(tmp_path))
 
 
-def test_names_of_a_zip_file_that_are_not_utf8_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_in_a_zip_file_that_are_not_utf8_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = zipped(tmp_path / "a.zip", "XXXX/1.png", "dog/1.png")
     file.write_bytes(file.read_bytes().replace(b"XXXX", b"caf\xe9"))
     with caplog.at_level(logging.WARNING):
@@ -459,7 +459,9 @@ def test_an_archive_that_may_not_be_read_is_not_called_a_full_disk(
         unpacked(file)
 
 
-def test_photos_beside_a_flat_validation_folder_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_photos_in_a_flat_validation_folder_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wnids = ("n01440764", "n01443537")
     for wnid in wnids:
         write(tmp_path / "train" / wnid / "0.JPEG", picture(1, "JPEG"))

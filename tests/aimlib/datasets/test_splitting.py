@@ -55,7 +55,7 @@ def test_neither_the_order_nor_the_spelling_matters(order: list[int], fold: int)
     assert (again == first[order]).all()
 
 
-def test_the_choice_is_the_documented_one_for_ever() -> None:
+def test_the_documented_split_never_changes() -> None:
     """A change of the algorithm changes the splits of stored studies: it needs a new option."""
     keys = [f"a/{number}" for number in range(5)] + [f"b/{number}" for number in range(5)]
     labels = np.repeat([0, 1], 5)
@@ -90,7 +90,7 @@ def test_groups_stay_together(groups: list[tuple[int, int]], folds: int, seed: i
     assert max(sizes) - min(sizes) <= 3 * largest, "parts are about as large as wanted"
 
 
-def test_what_cannot_be_split_is_refused() -> None:
+def test_data_that_cannot_be_split_is_refused() -> None:
     keys, labels, _ = photos([1, 9])
     with pytest.raises(DataError, match=r"at least 2 images, but 1 class has fewer: class0 \(1\)"):
         is_test(split(test_fraction=0.5), keys, labels, ["class0", "class1"])
@@ -112,6 +112,6 @@ def test_what_cannot_be_split_is_refused() -> None:
         ({"test_fraction": 1.0}, "less than 1"),
     ],
 )
-def test_options_that_contradict_each_other(options: dict[str, object], said: str) -> None:
+def test_contradictory_options_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         split(**options)

@@ -13,13 +13,13 @@ from aimlib.errors import ConfigError, DataError
 from aimlib.registry import datasets
 
 
-def test_defaults_are_the_full_set() -> None:
+def test_by_default_the_full_set_is_used() -> None:
     config = datasets.parse("stanford_dogs")
     assert datasets.create(config).shape() == ImageShape(3, 224, 224, 120)
     assert config.identity() == {"name": "stanford_dogs", "version": 1}
 
 
-def test_places_are_no_part_of_the_identity() -> None:
+def test_paths_are_not_part_of_the_identity() -> None:
     config = datasets.parse({"name": "stanford_dogs", "root": "/a", "cache": "/b", "antialias": False})
     assert config.identity() == {"name": "stanford_dogs", "version": 1, "antialias": False}
 
@@ -33,13 +33,13 @@ def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
         plugin.load()
 
 
-def test_root_by_environment(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_can_come_from_the_environment(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     dogs.root = dogs.root.rename(dogs.root.with_name("stanford_dogs"))
     monkeypatch.setenv("AIM_DATA_ROOT", str(dogs.root.parent))
     assert len(dogs.plugin(root=None).listing().paths()) == 18
 
 
-def test_lists_beside_the_images(dogs: Any) -> None:
+def test_lists_may_be_next_to_the_images(dogs: Any) -> None:
     for path in (dogs.root / "lists").iterdir():
         path.rename(dogs.root / path.name)
     (dogs.root / "lists").rmdir()
@@ -84,7 +84,7 @@ def test_labels_must_match_folders(dogs: Any, fault: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../b.jpg", "b.jpg", "a/b/c.jpg", "a//b", ""])
-def test_lists_cannot_lead_elsewhere(tmp_path: Path, name: str) -> None:
+def test_paths_in_lists_cannot_leave_the_root(tmp_path: Path, name: str) -> None:
     cells = np.empty((1, 1), dtype=object)
     cells[0, 0] = name
     savemat(tmp_path / "l.mat", {"file_list": cells, "labels": np.array([[1]], dtype=np.uint8)})

@@ -64,5 +64,5 @@ def test_a_missing_table_and_a_broken_parquet_are_refused(tmp_path: Path) -> Non
     config = datasets.parse({"name": "labels", "file": str(tmp_path / "no.csv"), "classes": 2})
     with pytest.raises(DataError, match=r"give the table of examples as data\.file"):
         datasets.create(config).load()
-    with pytest.raises(DataError, match="is no readable Parquet file"):
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
         load(tmp_path / "x.parquet", b"PAR1nothing")

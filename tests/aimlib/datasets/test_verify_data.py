@@ -16,7 +16,7 @@ def kinds(findings: list[Finding]) -> list[str]:
     return [finding.kind for finding in findings if finding.is_error]
 
 
-def test_nothing_wrong(dogs: Any) -> None:
+def test_intact_data_has_no_findings(dogs: Any) -> None:
     seen: list[tuple[str, int, int]] = []
     (remark,) = verify(dogs.plugin(), lambda *call: seen.append(call))
     assert (remark.kind, len(remark.files), remark.is_error) == ("misnamed", 18, False)
@@ -24,7 +24,7 @@ def test_nothing_wrong(dogs: Any) -> None:
     assert verify(datasets.create(datasets.parse("digits"))) == []
 
 
-def test_every_kind_is_found_and_named(dogs: Any, photo: Any) -> None:
+def test_every_kind_of_fault_is_found_and_named(dogs: Any, photo: Any) -> None:
     train, test = dogs.splits["train"], dogs.splits["test"]
     missing, empty, broken, twin = train[0][0], train[1][0], test[0][0], test[1][0]
     (dogs.root / "Images" / missing).unlink()
@@ -50,7 +50,7 @@ def test_every_kind_is_found_and_named(dogs: Any, photo: Any) -> None:
     assert "3 classes, but data.classes is 4" in findings["count"].message
 
 
-def test_duplicates_are_told_by_pixels_not_by_bytes(dogs: Any) -> None:
+def test_duplicates_are_found_by_pixels_not_by_bytes(dogs: Any) -> None:
     source = (dogs.root / "Images" / dogs.splits["train"][0][0]).read_bytes()
     dogs.write(dogs.splits["test"][0][0], source + b"trailing bytes that no decoder reads")
     assert kinds(verify(dogs.plugin())) == ["duplicate"]
@@ -93,7 +93,7 @@ def test_full_set_is_compared_with_the_published_numbers() -> None:
     ]
 
 
-def test_wrong_fingerprint_of_loaded_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_fingerprint_of_loaded_data_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = datasets.create(datasets.parse({"name": "digits", "train_images": 20}))
     data = plugin.load()
     monkeypatch.setattr(plugin, "load", lambda: DataSet(data.train, data.test, data.classes, "0" * 20))

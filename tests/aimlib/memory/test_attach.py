@@ -64,7 +64,7 @@ def test_shared_parameters_keep_their_names(backbone: Any, placement: str) -> No
 @pytest.mark.parametrize(
     "make", [torchvision.models.resnet18, torchvision.models.alexnet], ids=lambda make: make.__name__
 )
-def test_plain_torchvision_networks_without_layout(make: Any) -> None:
+def test_memory_attaches_to_torchvision_networks_without_a_layout(make: Any) -> None:
     with torch.device("meta"):
         baseline = make(num_classes=7)
         names = [n for n, m in baseline.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -80,7 +80,7 @@ def test_plain_torchvision_networks_without_layout(make: Any) -> None:
             attached(make(num_classes=7), "stage_only", layout=Layout())
 
 
-def test_readings_say_where_and_how_much() -> None:
+def test_readers_are_listed_with_place_and_size() -> None:
     network = skeleton(model(**{**AIM, "update": None, "placement": "every_layer"}), SHAPE)
     found = {r.layer: (r.height, r.width, r.channels_added) for r in network.attachment.readers}
     assert found["conv1"] == (8, 8, 1)
@@ -128,7 +128,7 @@ class Odd(nn.Module):
         return self.norm(self.shared(self.shared(self.own(self.plain(x))))).mean((2, 3))
 
 
-def test_layers_that_are_no_plain_layers_are_skipped_and_reported() -> None:
+def test_layers_of_other_types_are_skipped_and_reported() -> None:
     network = attached(Odd())
     assert [reading.layer for reading in network.attachment.readers] == ["plain"]
     assert set(network.attachment.skipped) == {"own", "shared", "norm", "unused"}
@@ -188,7 +188,7 @@ def test_a_copy_is_independent() -> None:
     assert torch.equal(restored(x), network(x))
 
 
-def test_the_inner_network_does_not_run_alone() -> None:
+def test_the_inner_network_does_not_run_on_its_own() -> None:
     network = build(model(**AIM), SHAPE, 0)
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
         network.network(images())
@@ -229,7 +229,7 @@ def test_gradient_reaches_source_readers_and_every_update() -> None:
     assert len(network.updates) == 2
 
 
-def test_trace_leaves_the_network_as_it_was() -> None:
+def test_tracing_does_not_change_the_network() -> None:
     network = torchvision.models.resnet18(num_classes=3)
     network.train()
     network.bn1.eval()  # a frozen batch norm
@@ -245,7 +245,7 @@ def test_trace_leaves_the_network_as_it_was() -> None:
     assert not network._forward_pre_hooks
 
 
-def test_images_that_the_backbone_does_not_take() -> None:
+def test_images_that_the_backbone_cannot_take_are_refused() -> None:
     with pytest.raises(UsageError, match=r"AlexNet does not take images of 3 channels, 8 x 8: .*choose another size"):
         attached(torchvision.models.alexnet(), size=8)
 

@@ -27,7 +27,7 @@ def memories(count: int, batch: int = 4) -> list[Tensor]:
     return [torch.randn(batch, 2, 1, 3, generator=generator) for _ in range(count)]
 
 
-def test_it_is_an_exponential_moving_average_of_batch_means() -> None:
+def test_the_carried_memory_is_a_moving_average_of_batch_means() -> None:
     carry = Carry(CarryConfig(decay=0.8), SIZE)
     seen = memories(5)
     for memory in seen:
@@ -38,7 +38,7 @@ def test_it_is_an_exponential_moving_average_of_batch_means() -> None:
     assert int(carry.batches) == 5
 
 
-def test_the_first_batch_starts_from_the_source_alone() -> None:
+def test_the_first_batch_starts_from_the_source() -> None:
     carry = Carry(CarryConfig(share=0.5), SIZE)
     start, memory = memories(2, batch=1)
     assert torch.equal(carry.mix(start), start)
@@ -46,7 +46,7 @@ def test_the_first_batch_starts_from_the_source_alone() -> None:
     torch.testing.assert_close(carry.mix(start), 0.5 * start + 0.5 * memory)
 
 
-def test_evaluation_reads_and_never_writes() -> None:
+def test_evaluation_reads_the_carried_memory_and_never_changes_it() -> None:
     carry = Carry(CarryConfig(), SIZE)
     first, second = memories(2)
     carry.keep(first)
@@ -77,7 +77,7 @@ def images(batch: int = 3) -> Tensor:
 
 
 @pytest.mark.parametrize("update", [None, *updates.names()])
-def test_it_crosses_with_every_update(update: str | None) -> None:
+def test_carry_works_with_every_update(update: str | None) -> None:
     carrying = network(update)
     assert carrying.carry is not None
     x = images()
@@ -93,14 +93,14 @@ def test_it_crosses_with_every_update(update: str | None) -> None:
         torch.testing.assert_close(carrying(x), alone, rtol=1e-3, atol=1e-4)
 
 
-def test_without_updates_it_changes_nothing_but_lags_behind_the_source() -> None:
+def test_without_updates_the_carried_memory_only_lags_behind_the_source() -> None:
     carrying, plain = network(None), build(model(**{**AIM, "update": None}), SHAPE, 0)
     x = images()
     torch.testing.assert_close(carrying.train()(x), plain.train()(x))
     torch.testing.assert_close(carrying(x), plain(x))
 
 
-def test_state_dict_and_copies_carry_it() -> None:
+def test_state_dict_and_copies_contain_the_carried_memory() -> None:
     one, two = network(), network()
     one.train()(images())
     assert {"carry.carried_1CHW", "carry.batches"} <= set(one.state_dict())
@@ -124,7 +124,7 @@ def test_bfloat16() -> None:
     assert network().to(torch.bfloat16)(images().bfloat16()).dtype == torch.bfloat16
 
 
-def test_meta_device_and_a_run() -> None:
+def test_carry_works_on_the_meta_device_and_in_a_run() -> None:
     options = {**AIM, "carry": {}}
     assert summarize(model(**options), SHAPE, 2).parameters == summarize(model(**AIM), SHAPE, 2).parameters + extra()
     outcome = train(run_config(model=options), data_set())
@@ -139,11 +139,11 @@ def extra() -> int:
 
 
 @pytest.mark.parametrize("options", [{"decay": 1.0}, {"decay": -0.1}, {"share": 0.0}, {"share": 1.1}])
-def test_options_out_of_range(options: dict[str, float]) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="carry"):
         model(**{**AIM, "carry": options})
 
 
 def test_carry_without_memory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="carry without effect"):
+    with pytest.raises(ConfigError, match="carry: no effect"):
         model(carry={})

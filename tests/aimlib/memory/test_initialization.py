@@ -45,14 +45,14 @@ def test_shared_layers_start_identical_in_every_arm(arm: str) -> None:
     assert not torch.equal(state({}, seed=1)["conv1.weight"], baseline["conv1.weight"])
 
 
-def test_arms_share_what_memory_they_share() -> None:
+def test_common_parts_of_memories_start_identical() -> None:
     every, entry = state(ARMS["update"]), state({**AIM, "placement": "block_entry"})
     common = set(every) & set(entry)
     assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.layer1/0.see.weight"} <= common
     assert all(torch.equal(every[name], entry[name]) for name in common)
 
 
-def test_build_is_independent_of_what_was_built_before_and_leaves_torchs_generator_alone() -> None:
+def test_building_depends_on_no_earlier_network_and_leaves_torchs_generator_unchanged() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = state(AIM)
@@ -127,7 +127,7 @@ def test_all_rules_share_the_underlying_draws() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "sd"), [("concatenated", 0.1715), ("own", math.sqrt(2 / 4))])
-def test_reads_start_at_the_scale_of_the_concatenated_layer_or_of_their_own(read_init: Any, sd: float) -> None:
+def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own(read_init: Any, sd: float) -> None:
     # The claim: stage 2's first block, a 1 x 1 convolution over 64 channels and 4 of memory, SD .172.
     reader = ConvReader(nn.Conv2d(64, 8192, 1), 4, CurrentMemory())
     initialize(reader, 0, "he_normal", read_init)
@@ -177,7 +177,7 @@ def test_parameters_that_no_rule_covers_are_reported_and_kept() -> None:
     assert network[1].weight.item() == pytest.approx(0.7)
 
 
-def test_rule_for_a_parameter_that_is_not_there() -> None:
+def test_a_rule_for_a_missing_parameter_is_refused() -> None:
     with pytest.raises(ValueError, match="Conv2d has no parameter weihgt"):
         declare(nn.Conv2d(1, 1, 1), weihgt=Rule("constant"))
 

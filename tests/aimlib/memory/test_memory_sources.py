@@ -73,7 +73,7 @@ def test_a_full_kernel_is_a_convolution_over_ones_with_a_border_of_zeros() -> No
     padded = functional.pad(torch.ones(1, 2, 3, 4), (1, 2, 1, 1))
     expected = functional.conv2d(padded, conv.weight, conv.bias)  # type: ignore[arg-type]
     torch.testing.assert_close(made(1), expected)
-    assert len(made(1)[0, 0].unique()) == 12, "every position has a value of its own"
+    assert len(made(1)[0, 0].unique()) == 12, "every position has its own value"
 
 
 def test_a_1x1_kernel_is_the_same_everywhere() -> None:
@@ -95,7 +95,7 @@ def spread(name: str, **options: Any) -> float:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1])
-def test_values_start_with_the_spread_that_is_documented(scale: float) -> None:
+def test_values_start_with_the_documented_spread(scale: float) -> None:
     size = {"channels": 32, "rows": 2, "columns": 2, "initial_scale": scale}
     assert spread("conv_ones", **size) == pytest.approx(scale, rel=0.05)
     assert spread("parameter", **size) == pytest.approx(scale, rel=0.05)
@@ -113,7 +113,7 @@ def test_values_start_with_the_spread_that_is_documented(scale: float) -> None:
         ({"name": "dense_ones", "channels": 64, "inputs": 32}, 33),
     ],
 )
-def test_how_far_one_step_of_adam_moves_a_value(options: dict[str, Any], times: int) -> None:
+def test_one_step_of_adam_moves_a_value_as_documented(options: dict[str, Any], times: int) -> None:
     """Adam moves every weight by the learning rate; a value is a sum of that many weights and a bias."""
     made = source(**options, rows=1, columns=1)
     before = made(1).detach().clone()
@@ -123,7 +123,7 @@ def test_how_far_one_step_of_adam_moves_a_value(options: dict[str, Any], times: 
     torch.testing.assert_close(before - made(1).detach(), torch.full_like(before, 1e-3 * times), rtol=1e-3, atol=0)
 
 
-def test_noise_is_redrawn_in_training_and_stands_still_in_evaluation() -> None:
+def test_noise_is_redrawn_in_training_and_fixed_in_evaluation() -> None:
     made = source("noise", channels=4, rows=2, columns=2)
     torch.manual_seed(5)
     first, second = made(3), made(3)

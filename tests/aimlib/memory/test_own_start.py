@@ -1,4 +1,4 @@
-"""What a class of own code sets up itself is kept, and the layers that two networks share start identically."""
+"""Values that a class of own code sets up are kept, and the layers that two networks share start identically."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def values(config: ModelConfig, seed: int = 0) -> dict[str, Tensor]:
     return {name.removeprefix("network."): value for name, value in build(config, SHAPE, seed).named_parameters()}
 
 
-def test_what_the_class_sets_up_stays() -> None:
+def test_values_set_by_the_class_are_kept() -> None:
     found = values(model())
     assert found["gain"].item() == pytest.approx(0.1)
     assert found["conv1.weight"].std().item() == pytest.approx(0.02, rel=0.2)
@@ -93,7 +93,7 @@ def test_what_the_class_sets_up_stays() -> None:
     assert not found["fc.bias"].any()
 
 
-def test_equal_seeds_give_equal_starts_and_others_do_not() -> None:
+def test_equal_seeds_give_equal_starts_and_different_ones_do_not() -> None:
     first, again, other = values(model()), values(model()), values(model(), seed=1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     drawn = [name for name in first if name not in ("gain", "fc.bias")]
@@ -111,7 +111,7 @@ def test_no_two_parameters_of_one_network_share_their_draws() -> None:
     assert not torch.equal(found["extra.0.weight"], found["conv2.weight"])
 
 
-def test_a_class_may_ask_for_the_rules() -> None:
+def test_a_class_may_request_the_rules() -> None:
     @backbones.register("ruled")
     class Ruled(Mine):
         initial_values: ClassVar[str] = "rules"
@@ -121,11 +121,11 @@ def test_a_class_may_ask_for_the_rules() -> None:
     kept, replaced = starts.sentences(model(name="ruled"), SHAPE)
     assert kept.startswith("start: 2 parameters keep the values"), "no rule covers gain and shift"
     assert replaced.startswith(
-        "start: 6 parameters start by a rule, in place of what backbone 'ruled' set up (he_normal:"
+        "start: 6 parameters start by a rule, instead of what backbone 'ruled' set up (he_normal:"
     )
 
 
-def test_a_declared_rule_counts_in_a_class_that_keeps_its_own() -> None:
+def test_a_declared_rule_applies_in_a_class_that_keeps_its_own_values() -> None:
     @backbones.register("declaring")
     class Declaring(Mine):
         def build(self, shape: ImageShape) -> nn.Module:
@@ -146,7 +146,7 @@ def test_any_other_word_is_refused() -> None:
             initial_values: ClassVar[str] = "mine"
 
 
-def test_a_class_of_a_distribution_is_replaced_unless_it_asks_and_then_has_another_id(
+def test_a_class_of_a_distribution_follows_the_rules_unless_it_requests_its_own_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listed = [*backbones._of_distributions()]
@@ -204,7 +204,7 @@ def test_a_construction_that_is_never_the_same_is_refused() -> None:
         build(model(name="restless"), SHAPE, 0)
 
 
-def test_memories_and_updates_keep_theirs() -> None:
+def test_memories_and_updates_keep_their_own_values() -> None:
     @memories.register("my_memory")
     class MyMemory(MemorySource):
         def __init__(self, config: Any) -> None:
@@ -242,7 +242,7 @@ def test_memories_and_updates_keep_theirs() -> None:
 # What a check says
 
 
-def test_where_each_value_comes_from_is_listed() -> None:
+def test_the_origin_of_each_value_is_listed() -> None:
     start = starts.start_of(model(**MEMORY), SHAPE)
     assert set(start.own) == set(values(model()))
     assert start.by_rule["he_normal"] == ("conv1.read_weight", "conv2.read_weight")
@@ -253,7 +253,7 @@ def test_where_each_value_comes_from_is_listed() -> None:
     assert list(starts.sentences(ModelConfig.parse({"backbone": "small_resnet"}), SHAPE)) == []
 
 
-def test_what_is_not_paired_is_found() -> None:
+def test_parameters_that_are_not_paired_are_found() -> None:
     @backbones.register("shifted")
     class Shifted(Mine):
         def build(self, shape: ImageShape) -> nn.Module:

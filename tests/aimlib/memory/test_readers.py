@@ -88,7 +88,7 @@ def test_convolution_equals_the_concatenated_one(
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_for_all_images_is_added_as_broadcasting_would(layout: torch.memory_format, dtype: torch.dtype) -> None:
+def test_memory_common_to_all_images_is_added_by_broadcasting(layout: torch.memory_format, dtype: torch.dtype) -> None:
     """Bit for bit, gradients included, however the sum over images is taken."""
     torch.manual_seed(0)
     plain = nn.Conv2d(3, 16, 3, padding=1, dtype=dtype).to(memory_format=layout)
@@ -195,7 +195,7 @@ def test_dense_round_trip_is_exact() -> None:
     assert "memory_values=5" in str(reader)
 
 
-def test_reader_takes_over_the_parameters_of_the_layer() -> None:
+def test_a_reader_keeps_the_parameters_of_the_layer() -> None:
     conv, linear = nn.Conv2d(2, 3, 1), nn.Linear(4, 2)
     for layer, reader in (
         (conv, ConvReader(conv, 2, CurrentMemory())),

@@ -54,7 +54,7 @@ def test_the_static_memory_has_a_source_of_its_own() -> None:
     assert current.static_source is None
 
 
-def test_updates_reach_no_static_reader() -> None:
+def test_updates_do_not_affect_static_readers() -> None:
     """After the last update, all readers are static: their input is that of a network without updates."""
     network = network_of(AS_RUN)
     seen: dict[str, torch.Tensor] = {}
@@ -70,7 +70,7 @@ def test_updates_reach_no_static_reader() -> None:
     assert seen["layer2.0.conv1"].shape[0] == 3, "after the first update the current memory is per image"
 
 
-def test_the_update_that_only_static_readers_follow_is_not_built() -> None:
+def test_an_update_followed_only_by_static_readers_is_not_built() -> None:
     network = network_of(AS_RUN)
     assert network.attachment.updates == ("layer1.0",)
     assert network.attachment.unread_updates == ("layer2.0",)
@@ -102,7 +102,5 @@ def test_nothing_is_held_between_forward_passes() -> None:
 )
 def test_routing_without_effect_is_refused(placement: str, which: str) -> None:
     options = {**AS_RUN, "placement": placement, "update": None, "update_after": None}
-    with pytest.raises(
-        UsageError, match=rf"routing 'as_run' without effect: {which} the first block.*routing: current"
-    ):
+    with pytest.raises(UsageError, match=rf"routing 'as_run' has no effect: {which} the first block.*routing: current"):
         skeleton(model(**options), SHAPE)

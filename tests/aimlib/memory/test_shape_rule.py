@@ -41,7 +41,7 @@ def test_no_value_is_lost_and_the_rest_is_zero(
 
 @quick
 @given(st.integers(1, 10_000), sides, sides)
-def test_number_of_channels(values: int, height: int, width: int) -> None:
+def test_the_number_of_channels_follows_the_shape_rule(values: int, height: int, width: int) -> None:
     added = channels_added(values, height, width)
     assert added * height * width >= values
     assert added == 1 or (added - 1) * height * width < values
@@ -59,7 +59,7 @@ def test_a_multiple_is_a_plain_reshape_with_channels_last(added: int, height: in
 @pytest.mark.parametrize(
     ("side", "channels"), [(7, 1024), (14, 256), (28, 64), (56, 16), (112, 4), (224, 1), (225, 1), (300, 1)]
 )
-def test_channels_of_the_claim(side: int, channels: int) -> None:
+def test_the_shape_rule_gives_the_channels_of_the_claim(side: int, channels: int) -> None:
     assert channels_added(50_176, side, side) == channels
     assert tuple(lay_out(torch.ones(1, 1024, 7, 7, device="meta"), side, side).shape) == (1, channels, side, side)
 
@@ -74,7 +74,7 @@ def test_a_larger_map_has_one_centred_square_with_a_border_of_zeros() -> None:
     assert (border[2:226, 1:225] == 1).all()
 
 
-def test_fewer_values_than_a_square_stand_between_zeros() -> None:
+def test_fewer_values_than_a_square_are_surrounded_by_zeros() -> None:
     """Padding as in the author's code: half of the zeros before the values, half after."""
     expected = np.zeros((5, 5), dtype=np.float32)
     expected[1:4, 1:4] = [[0, 1, 2], [3, 4, 5], [6, 7, 0]]

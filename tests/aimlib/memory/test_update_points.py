@@ -22,7 +22,7 @@ from aimlib.models import skeleton
         ("first_block", "stage_only", ("layer1.0",), ("layer2.0",)),
     ],
 )
-def test_updates_stand_where_they_are_asked_for_and_only_where_they_are_read(
+def test_updates_are_placed_where_requested_and_only_where_they_are_read(
     update_after: str, placement: str, built: tuple[str, ...], unread: tuple[str, ...]
 ) -> None:
     backbone = {**SMALL, "blocks": [2, 2]}
@@ -46,7 +46,7 @@ def test_update_of_dense_features_is_refused_clearly() -> None:
         skeleton(model(**{**AIM, "backbone": "mlp"}), SHAPE)
 
 
-def test_as_run_reads_update_and_channels() -> None:
+def test_routing_as_run_has_the_documented_reads_updates_and_channels() -> None:
     shape = ImageShape(3, 224, 224, 120)
     as_run = {
         "memory": "conv_ones",
@@ -69,7 +69,7 @@ def test_as_run_reads_update_and_channels() -> None:
         (["bn1"], ("bn1",)),
     ],
 )
-def test_updates_stand_after_named_modules_in_the_order_of_the_forward_pass(
+def test_updates_follow_named_modules_in_the_order_of_the_forward_pass(
     patterns: list[str], built: tuple[str, ...]
 ) -> None:
     backbone = {**SMALL, "blocks": [2, 2]}
@@ -78,7 +78,7 @@ def test_updates_stand_after_named_modules_in_the_order_of_the_forward_pass(
     assert network.attachment.unread_updates == ()
 
 
-def test_update_after_unknown_modules_says_which_there_are() -> None:
+def test_update_after_unknown_modules_lists_the_known_ones() -> None:
     with pytest.raises(
         UsageError, match=r"'layer1\.7' matches none of the modules of this network; did you mean.*layer"
     ):

@@ -111,7 +111,7 @@ def test_torch_compiles_it(update: Any) -> None:
     assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 2.0))
 
 
-def test_nothing_but_what_is_reached_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_reached_code_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = f'{HEAD}import os\nprint("ran")\nos.environ["OWN_CODE_RAN"] = "1"\n{PLUGIN}\nraise SystemExit(3)\n'
     parts.adopt(parts.read(write(tmp_path, my_net=text, helper=HELPER + '\nprint("helper ran")\n')))
     assert placements.get("own_head")
@@ -143,10 +143,10 @@ def test_a_worker_verifies_the_text_it_is_sent_before_it_runs(tmp_path: Path) ->
         forged = json.loads(json.dumps(sent[0]))
         pieces = forged["modules"]["helper"]["pieces"]
         pieces[0][1] = pieces[0][1].replace(before, after)
-        with pytest.raises(PluginError, match=r"but the plan states .*; nothing of it was run"):
+        with pytest.raises(PluginError, match=r"but the plan states .*; none of it was run"):
             parts.install([forged])
     other = sent[0] | {"codes": {KEY: "0" * 64}}
-    with pytest.raises(PluginError, match="nothing of it was run"):
+    with pytest.raises(PluginError, match="none of it was run"):
         parts.install([other])
     with pytest.raises(PluginError, match="not readable"):
         parts.install([{"hash": "x"}])
@@ -175,7 +175,7 @@ def test_two_different_classes_with_one_name_are_refused_with_both_places(tmp_pa
         parts.refuse_twice([one, other])
 
 
-def test_an_earlier_definition_in_the_process_gives_way(tmp_path: Path) -> None:
+def test_a_later_definition_replaces_an_earlier_one(tmp_path: Path) -> None:
     bundle = parts.read(write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER))
 
     def reads(self: Any, layers: Any) -> list[str]:
@@ -191,7 +191,7 @@ def test_an_earlier_definition_in_the_process_gives_way(tmp_path: Path) -> None:
         assert placements.unowned() == {}
 
 
-def test_the_same_code_in_other_files_has_modules_of_its_own(tmp_path: Path) -> None:
+def test_the_same_code_in_other_files_has_its_own_modules(tmp_path: Path) -> None:
     one = parts.read(write(tmp_path / "a", my_net=HEAD + PLUGIN, helper=HELPER))
     two = parts.read(write(tmp_path / "b", other=HEAD + PLUGIN.replace("helper", "names"), names=HELPER))
     assert one.hash == two.hash

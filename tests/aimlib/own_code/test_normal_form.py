@@ -1,4 +1,4 @@
-"""The normal form of source: comments and spacing leave it alone, and every other token changes it."""
+"""The normal form of source: comments and spacing do not change it, and every other token changes it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(json.dumps(tokens(text)).encode()).hexdigest()
 
 
-def test_the_normal_form_is_for_ever() -> None:
+def test_the_normal_form_never_changes() -> None:
     """Run ids contain these digests: they never change, on no version of Python."""
     assert digest(SAMPLE) == "021f843b27cd2fd0ab0fed19a881d46f3d6e13c260af96f58d76f627810685bb"
     assert (
@@ -164,6 +164,6 @@ def written(normal: list[str], draw: random.Random) -> str:
 
 
 @pytest.mark.parametrize("text", ["x = 'a", "x = (1", "x = f'{a'", "x = '''a", "x = f'{a:b'"])
-def test_source_without_an_end_is_unreadable(text: str) -> None:
+def test_source_with_an_open_string_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
         tokens(text)

@@ -1,4 +1,4 @@
-"""What a class reaches is in its hash, and nothing else; what cannot be resolved is refused."""
+"""The hash of a class covers exactly the code that it reaches; unresolvable code is refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_edited_helper_gives_another_hash(tmp_path: Path) -> None:
         (f"from __future__ import annotations\n{PLUGIN}", HELPER),
     ],
 )
-def test_what_is_not_reached_and_spacing_do_not_count(tmp_path: Path, plugin: str, helper: str) -> None:
+def test_unreached_code_and_spacing_do_not_count(tmp_path: Path, plugin: str, helper: str) -> None:
     plugin = plugin.replace("from __future__ import annotations\n", "")
     assert code_of(tmp_path, plugin, helper=helper) == code_of(tmp_path, PLUGIN, helper=HELPER)
 
@@ -107,7 +107,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_a_constant_is_reached_through(name: str, tmp_path: Path) -> None:
+def test_code_behind_a_constant_is_reached(name: str, tmp_path: Path) -> None:
     before, after = REACHED[name]
 
     def code(width: int, unused: int) -> str:
@@ -122,7 +122,7 @@ def test_a_constant_is_reached_through(name: str, tmp_path: Path) -> None:
     "expression",
     ["(lambda WIDTH: WIDTH)(1)", "[WIDTH for WIDTH in range(3)]", "layers.WIDTH", "dict(WIDTH=1)", "'WIDTH'"],
 )
-def test_a_local_name_is_not_the_module_s(tmp_path: Path, expression: str) -> None:
+def test_a_local_name_hides_that_of_the_module(tmp_path: Path, expression: str) -> None:
     codes = {code_of(tmp_path, using(expression, f"WIDTH = {width}")) for width in (3, 4)}
     assert len(codes) == 1
 
@@ -132,14 +132,14 @@ def test_annotations_of_functions_are_not_evaluated(tmp_path: Path) -> None:
     assert len({code_of(tmp_path, f"WIDTH = {width}\n{plugin}") for width in (3, 4)}) == 1
 
 
-def test_what_a_name_means_counts(tmp_path: Path) -> None:
+def test_the_definition_behind_a_name_counts(tmp_path: Path) -> None:
     codes = {code_of(tmp_path, using("f(1)", f"from math import {name} as f")) for name in ("sin", "cos")}
     assert len(codes) == 2
     aliased = code_of(tmp_path, using("nn.ReLU", "import torch.nn as nn"))
     assert code_of(tmp_path, using("nn.ReLU", "from torch import nn")) == aliased
 
 
-def test_circles_and_recursion_are_followed_once(tmp_path: Path) -> None:
+def test_cycles_and_recursion_are_followed_once(tmp_path: Path) -> None:
     plugin = "from helper import even\ndef odd(n): return n and even(n - 1)\n" + CLASS.format("odd(3)")
     helper = "import my_net\ndef even(n): return not n or my_net.odd(n - 1)\n"
     first = code_of(tmp_path, plugin, helper=helper)
@@ -184,7 +184,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_resolved_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
+def test_unresolvable_code_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
     plugin, message = REFUSED[name]
     with pytest.raises(PluginError) as caught:
         code_of(tmp_path, plugin, helper=HELPER, **{"a/b": "C = 1\n"})

@@ -85,7 +85,7 @@ def test_a_call_of_an_imported_module_is_the_same_function(tmp_path: Path) -> No
     assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
-def test_a_module_beside_the_script_is_own_code(tmp_path: Path) -> None:
+def test_a_module_next_to_the_script_is_own_code(tmp_path: Path) -> None:
     expected = code_of(tmp_path / "file", PLUGIN, helper=HELPER)
     assert script(tmp_path, "import my_net\nshown()\n", my_net=HEAD + PLUGIN, helper=HELPER) == [
         f"{KEY} {expected} my_net.py"
@@ -117,7 +117,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_what_the_process_changed_is_refused(name: str, tmp_path: Path) -> None:
+def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) -> None:
     change, message = CHANGED[name]
     plugin = PLUGIN.replace("FIRST)", "FIRST + WIDTH)") if "injected" in name else PLUGIN
     found = script(tmp_path, f"{HEAD}{plugin}\n{change}", helper=HELPER)
@@ -129,7 +129,7 @@ def test_what_the_process_changed_is_refused(name: str, tmp_path: Path) -> None:
     assert found[0].endswith("put it in a file, and name the file in the study: plugins: [my_idea.py]")
 
 
-def test_an_object_that_was_changed_is_refused_and_one_that_was_only_looked_at_is_not(tmp_path: Path) -> None:
+def test_a_changed_object_is_refused_and_one_that_was_only_read_is_not(tmp_path: Path) -> None:
     plugin = PLUGIN.replace("FIRST)", "TABLE[0])")
     looked = f"{HEAD}TABLE = [1, 2]\n{plugin}\ndef total(table): return sum(table)\ntotal(TABLE)\nshown()\n"
     assert script(tmp_path, looked, helper=HELPER)[0].startswith(f"{KEY} ")
@@ -167,7 +167,7 @@ def test_a_notebook_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
     assert notebook(tmp_path, cells[0], cells[2], own, "shown()") == [expected]
 
 
-def test_of_cells_that_ran_again_the_last_run_counts_wherever_it_stands(tmp_path: Path) -> None:
+def test_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
     expected = f"{KEY} {code_of(tmp_path / 'file', PLUGIN, helper=HELPER)} notebook"
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     first, _, functions = HELPER.partition("UNUSED = 2")
@@ -195,7 +195,7 @@ def test_a_class_body_runs_after_what_it_needs(tmp_path: Path) -> None:
         (["FIRST = 1 / 0"], "In [5], line 1: ZeroDivisionError"),
     ],
 )
-def test_what_a_session_changed_is_refused(tmp_path: Path, cells: list[str], message: str) -> None:
+def test_values_changed_by_a_session_are_refused(tmp_path: Path, cells: list[str], message: str) -> None:
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     (found,) = notebook(tmp_path, HELPER, own, *cells, "shown()")
     assert found.startswith(f"refused {KEY} ")

@@ -35,6 +35,6 @@ def test_a_pattern_without_a_layer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("names", [[], None])
-def test_names_are_needed(names: object) -> None:
+def test_layer_names_are_required(names: object) -> None:
     with pytest.raises(ConfigError, match="names"):
         placements.parse({"name": "layers", **({} if names is None else {"names": names})})

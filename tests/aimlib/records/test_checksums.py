@@ -49,7 +49,7 @@ def test_the_same_values_have_the_same_checksums_however_they_are_held(
 
 
 @given(TABLES)
-def test_they_survive_a_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, list[Any]]) -> None:
+def test_checksums_survive_a_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, list[Any]]) -> None:
     path, whole = tmp_path_factory.mktemp("files") / "a.parquet", table(values)
     write_groups([whole.slice(0, 3), whole.slice(3)], whole.schema, path)
     with pq.ParquetFile(path) as file:
@@ -73,7 +73,7 @@ def _bits(values: Any) -> Any:
     return np.float64(values).tobytes() if isinstance(values, float) else values
 
 
-def test_values_that_move_between_rows_or_columns_are_seen() -> None:
+def test_values_that_move_between_rows_or_columns_are_noticed() -> None:
     texts = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["abc", None], [None, "abc"]]
     assert len({checksums(pa.table({"x": pa.array(each, pa.string())})) for each in texts}) == len(texts)
     lists = [[[1], [2, 3]], [[1, 2], [3]], [[1, 2, 3], []], [[1, 2, 3], None]]
@@ -81,7 +81,7 @@ def test_values_that_move_between_rows_or_columns_are_seen() -> None:
     assert checksums(pa.table({"x": [1]})) != checksums(pa.table({"y": [1]}))
 
 
-def test_an_edited_value_and_a_lacking_group_are_found(tmp_path: Path) -> None:
+def test_an_edited_value_and_a_missing_group_are_found(tmp_path: Path) -> None:
     """A file with changed content and its old metadata, as written by a tool that knows Parquet."""
     path, whole = tmp_path / "a.parquet", pa.table({"x": [1, 2, 3], "y": ["a", "b", "c"]})
     write_groups([whole], whole.schema, path)
@@ -124,7 +124,7 @@ def test_a_column_of_a_type_that_is_never_written_is_damage(tmp_path: Path, valu
         list(verified(file, ["a"]))
 
 
-def test_a_file_of_an_earlier_version_has_none_and_is_read(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_has_no_checksums_and_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
     with pq.ParquetFile(tmp_path / "a.parquet") as file:
         assert not has_checksums(file)

@@ -54,7 +54,7 @@ def test_nothing_printed_controls_a_terminal(text: str) -> None:
 
 
 @given(anything | hostile)
-def test_what_pages_show_is_what_xml_allows(text: str) -> None:
+def test_pages_show_only_characters_that_xml_allows(text: str) -> None:
     allowed = "\t\n\r"
     assert all(sign in allowed or (ord(sign) >= 32 and not 0xD800 <= ord(sign) < 0xE000) for sign in visible(text))
     assert "<" not in markdown(text)
@@ -75,7 +75,7 @@ def test_numbers_and_names_are_not_escaped(value: object) -> None:
 
 
 @given(hostile | anything)
-def test_a_cell_is_read_as_it_was(text: str) -> None:
+def test_a_cell_is_read_back_unchanged(text: str) -> None:
     text = storable(text)
     out = io.StringIO()
     csv.writer(out).writerow([spreadsheet_cell(text), "end"])
@@ -84,7 +84,7 @@ def test_a_cell_is_read_as_it_was(text: str) -> None:
 
 
 @given(hostile)
-def test_no_special_sign_remains_in_latex(text: str) -> None:
+def test_no_special_character_remains_in_latex(text: str) -> None:
     shown = latex(text)
     assert "\\input" not in latex(r"\input{/etc/passwd}")
     bare = shown.replace(r"\textbackslash{}", "").replace("$<$", "").replace("$>$", "").replace(r"\&", "")

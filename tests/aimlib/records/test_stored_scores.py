@@ -1,4 +1,4 @@
-"""Stored scores are read as they were written, and what contradicts the predictions is said."""
+"""Stored scores are read as they were written, and contradictions of the predictions are reported."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_a_prediction_may_be_either_of_two_classes_that_float16_ties(tied: int) 
         (SCORES, [1, 1, 2], "name different classes for 3 of 3 images"),
         (SCORES, [0, 2], "its scores are of 3 images, but its predictions of 2"),
         (SCORES, [0, 2, 3], "it predicts class 3, but has scores of 3 classes"),
-        (-SCORES, [0, 2, 0], "its scores are no log-probabilities"),
-        (SCORES * np.float16("nan"), [0, 2, 0], "its scores are no log-probabilities"),
+        (-SCORES, [0, 2, 0], "its scores are not log-probabilities"),
+        (SCORES * np.float16("nan"), [0, 2, 0], "its scores are not log-probabilities"),
     ],
 )
-def test_a_contradiction_is_said(scores: np.ndarray, predicted: list[int], said: str) -> None:
+def test_a_contradiction_is_described(scores: np.ndarray, predicted: list[int], said: str) -> None:
     assert said in contradiction(scores, np.array(predicted, dtype=np.uint8))

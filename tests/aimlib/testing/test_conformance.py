@@ -407,12 +407,12 @@ def left_out(family: Registry) -> set[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES_WITH_TESTS, ids=lambda family: family.family)
-def test_no_built_in_plugin_is_left_out(family: Registry) -> None:
+def test_no_built_in_plugin_is_omitted(family: Registry) -> None:
     assert len(covered(family)) >= 1
     assert left_out(family) == set()
 
 
-def test_a_plugin_that_is_left_out_is_found() -> None:
+def test_an_omitted_plugin_is_found() -> None:
     with restored_registries():
 
         class Unheard(Placement):
@@ -532,12 +532,12 @@ def test_conformance_finds_a_bad_update() -> None:
         ("input_only", "vgg16_bn", ["features.0"]),
     ],
 )
-def test_placements_pick_exactly_what_they_say(placement: str, backbone: str, expected: list[str]) -> None:
+def test_placements_select_exactly_the_documented_layers(placement: str, backbone: str, expected: list[str]) -> None:
     chosen = placements.create(placements.parse(placement))
     assert list(chosen.reads(layers_of(backbone))) == expected
 
 
-def test_every_layer_is_every_convolution_and_dense_layer_shortcuts_included() -> None:
+def test_every_layer_includes_shortcuts() -> None:
     network, _ = aimlib.testing.placements.network_on_meta("resnet50")
     all_layers = {
         name for name, module in network.named_modules() if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
@@ -580,7 +580,7 @@ def test_conformance_finds_a_bad_augmentation() -> None:
 
         @augmentations.register("counting")
         class Counting(Augmentation):
-            """An augmentation that draws from a generator of its own, which nothing restores."""
+            """An augmentation that draws from its own generator, which nothing restores."""
 
             def __init__(self, config: object, shape: object) -> None:
                 super().__init__(config, shape)  # type: ignore[arg-type]

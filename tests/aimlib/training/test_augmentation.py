@@ -57,12 +57,12 @@ def test_flips(name: str, option: str, dims: tuple[int, ...]) -> None:
     assert_pixels(augment(x, chosen(**{name: 0.0}), AugmentationConfig(contrast=0.1)), x)  # a chance of 0 never flips
 
 
-def test_half_a_turn_is_both_flips() -> None:
+def test_half_a_turn_equals_both_flips() -> None:
     x = photos()
     assert_pixels(augment(x, chosen(ANGLE=1.0), AugmentationConfig(rotation=0.5)), x.flip((2, 3)))
 
 
-def test_quarter_turn_of_a_square() -> None:
+def test_a_quarter_turn_of_a_square_moves_its_pixels() -> None:
     x = photos(height=9, width=9)
     turned = augment(x, chosen(ANGLE=1.0), AugmentationConfig(rotation=0.25))
     back = augment(x, chosen(ANGLE=0.0), AugmentationConfig(rotation=0.25))
@@ -101,7 +101,7 @@ def test_every_image_is_changed_by_its_own_draws() -> None:
     assert_pixels(out, torch.stack([x[0], x[1].flip(2)]))
 
 
-def test_passes_follow_one_another() -> None:
+def test_separate_passes_are_applied_in_order() -> None:
     x, table = photos(), chosen(passes=2)
     table[0, :, MIRROR_X] = 0.0
     table[1, :, MIRROR_Y] = 0.0
@@ -156,7 +156,7 @@ cropped = configs.map(lambda config: config.model_copy(update={"crop_scale": 0.2
     images=st.integers(0, 10**6),
     scaled=st.booleans(),
 )
-def test_pixels_are_those_of_the_plainest_operations(
+def test_pixels_equal_those_of_a_plain_implementation(
     config: AugmentationConfig, shape: tuple[int, int, int, int], images: int, scaled: bool
 ) -> None:
     x = photos(*shape)  # in channels-last memory, as batches are
@@ -164,7 +164,7 @@ def test_pixels_are_those_of_the_plainest_operations(
     scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
     expected = (expected - 117) / 64 if scaled else expected
-    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbours differ by 255 or more.
+    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbors differ by 255 or more.
     stretch = max(shape[1:3]) / min(shape[1:3])
     tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
     found = augment(x, table, config, scaling if scaled else None)
@@ -177,7 +177,7 @@ def test_pixels_are_those_of_the_plainest_operations(
     "flips", [{"horizontal_flip": 0.5}, {"vertical_flip": 0.5}, {"horizontal_flip": 0.3, "vertical_flip": 0.6}]
 )
 @pytest.mark.parametrize("resampling", ["once", "each"])
-def test_flips_alone_move_stored_values_as_they_are(flips: dict[str, float], resampling: str) -> None:
+def test_flips_move_stored_values_unchanged(flips: dict[str, float], resampling: str) -> None:
     config = AugmentationConfig(**flips, resampling=resampling, passes=2)
     x = photos(16, 9, 10).byte()
     table = draws(0, 1, np.arange(16), config)
@@ -235,7 +235,7 @@ def test_draws_belong_to_seed_epoch_and_image() -> None:
     assert table.max() < 1
 
 
-def test_largest_changes_are_those_of_the_options() -> None:
+def test_largest_changes_follow_the_options() -> None:
     x = torch.zeros(1, 1, 20, 20)
     x[0, 0, 10, 10] = 1
     config = AugmentationConfig(translation=0.1)

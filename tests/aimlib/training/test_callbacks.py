@@ -34,7 +34,7 @@ def own(name: str, **members: Any) -> dict[str, Any]:
     return {"training__callbacks": [name]}
 
 
-def test_events_come_in_order_and_say_where_the_run_is() -> None:
+def test_events_come_in_order_with_the_progress_of_the_run() -> None:
     seen: list[Any] = []
     options = own(
         "own_watching",
@@ -59,7 +59,7 @@ def test_test_measures_are_not_shown() -> None:
     assert not [name for row in rows for name in row if name.startswith("test")]
 
 
-def test_an_epoch_has_the_mean_of_what_was_logged_in_it() -> None:
+def test_an_epoch_has_the_mean_of_its_logged_values() -> None:
     def step_end(self: Callback, run: Any) -> None:
         run.log("steps", float(run.step))
         run.log("losses", run.loss)
@@ -90,7 +90,7 @@ def test_logging_changes_no_number_of_the_run() -> None:
     assert run_config(**NORM).run_id("0" * 20) != run_config().run_id("0" * 20)
 
 
-def test_the_gradient_norm_is_that_of_the_step() -> None:
+def test_the_gradient_norm_belongs_to_the_step() -> None:
     norms: list[float] = []
 
     def step_end(self: Callback, run: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_run_stops_at_an_accuracy() -> None:
     assert outcome.reason.startswith("stop_at_accuracy: train_accuracy 0.")
 
 
-def test_a_callback_that_looks_at_validation_needs_validation_images() -> None:
+def test_a_callback_that_uses_validation_needs_validation_images() -> None:
     options = {"name": "stop_at_accuracy", "accuracy": 0.5}
     with pytest.raises(ConfigError, match="validation_fraction is 0, but callback 'stop_at_accuracy' needs validation"):
         run_config(training__callbacks=[options], training__validation_fraction=0.0)
@@ -199,7 +199,7 @@ def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
         ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so no epoch has it"),
     ],
 )
-def test_what_cannot_be_logged_is_refused(members: dict[str, Any], message: str) -> None:
+def test_values_that_cannot_be_logged_are_refused(members: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=rf"training.callbacks: own_bad: .*{message}|{message}"):
         train(run_config(**own("own_bad", **members)), data_set())
 
@@ -230,7 +230,7 @@ def test_a_method_that_looks_like_an_event_is_refused() -> None:
     from aimlib.errors import PluginError
     from aimlib.training.callbacks.base import Callback
 
-    with pytest.raises(PluginError, match=r"on_epoch_stop is no event; did you mean 'on_epoch_start'"):
+    with pytest.raises(PluginError, match=r"on_epoch_stop is not an event; did you mean 'on_epoch_start'"):
         type("Mine", (Callback,), {"on_epoch_stop": lambda self, run: None})
 
 

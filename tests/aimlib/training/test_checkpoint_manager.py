@@ -122,7 +122,9 @@ def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], in
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
-def test_paused_once_anywhere(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int) -> None:
+def test_a_run_paused_once_anywhere_has_the_same_bits(
+    undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int
+) -> None:
     """The quick test pauses at every sixth opportunity. The next test pauses at each of them, after a single step."""
     name, whole, asked = undisturbed
     config, data = kind(name)
@@ -134,7 +136,9 @@ def test_paused_once_anywhere(undisturbed: tuple[str, dict[str, Any], int], tmp_
         assert outcome.attempts == 2
 
 
-def test_paused_whenever_possible(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path) -> None:
+def test_a_run_paused_whenever_possible_has_the_same_bits(
+    undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path
+) -> None:
     """Every attempt advances by one step or one batch of an evaluation."""
     name, whole, asked = undisturbed
     outcome, pauses = to_the_end(*kind(name), tmp_path, lambda: True)
@@ -145,7 +149,9 @@ def test_paused_whenever_possible(undisturbed: tuple[str, dict[str, Any], int], 
 
 @settings(deadline=None, max_examples=2, derandomize=True, database=None)
 @given(times=st.sets(st.integers(1, 24), min_size=2, max_size=6))
-def test_paused_several_times_also_within_an_epoch(times: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_run_paused_several_times_within_epochs_has_the_same_bits(
+    times: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     config, data = kind("adamw, dropout, noise for every image")
     whole = without_clock(train(config, data))
     outcome, pauses = to_the_end(config, data, tmp_path_factory.mktemp("run"), At(*times))
@@ -153,14 +159,14 @@ def test_paused_several_times_also_within_an_epoch(times: set[int], tmp_path_fac
     assert outcome.attempts == pauses + 1
 
 
-def test_early_stopping_came_first_and_the_rate_fell() -> None:
+def test_the_paused_run_stops_early_and_its_rate_falls() -> None:
     """The first kind of run above does what its name says."""
     outcome = train(*kind("adam, plateau, carry, early stopping"))
     assert len(outcome.epochs) == 3
     assert len({row["learning_rate"] for row in outcome.epochs}) > 1
 
 
-def test_where_it_may_pause(tmp_path: Path) -> None:
+def test_a_run_may_pause_at_the_documented_points(tmp_path: Path) -> None:
     """18 training images in 3 steps, 6 validation images in 1 batch of 12, 21 test images in 2; and after the epoch."""
     config, data = run_config(model=MLP, training__batch_size=6), data_set(train=24, test=21)
     places: list[tuple[int, int, int, int]] = []
@@ -178,7 +184,7 @@ def test_where_it_may_pause(tmp_path: Path) -> None:
     assert outcome.attempts == len(places) + 1
 
 
-def test_stopping_at_a_number_of_epochs_and_going_on(tmp_path: Path) -> None:
+def test_a_run_stops_at_a_number_of_epochs_and_continues(tmp_path: Path) -> None:
     """`pause` is called after `on_epoch`, so that a screening stops exactly at the end of an epoch."""
     config, data = run_config(model=AIM, training__epochs=4, training__schedule="cosine"), data_set()
     whole = train(config, data)
@@ -213,12 +219,12 @@ def test_a_run_that_is_done_finishes_instead_of_pausing(tmp_path: Path) -> None:
     assert len(outcome.epochs) == 2
 
 
-def test_without_a_directory_nothing_is_kept() -> None:
+def test_without_a_directory_nothing_is_stored() -> None:
     with pytest.raises(Paused, match="paused after 0 epochs and 2 steps"):
         train(run_config(model=MLP), data_set(), pause=At(2))
 
 
-def test_every_save_is_told_and_a_pause_saves_once(tmp_path: Path) -> None:
+def test_every_save_is_reported_and_a_pause_saves_once(tmp_path: Path) -> None:
     config, data = run_config(model=MLP, training__epochs=3), data_set()
     saved: list[Path] = []
     done: list[Any] = []
@@ -231,7 +237,7 @@ def test_every_save_is_told_and_a_pause_saves_once(tmp_path: Path) -> None:
     assert len(saved) == 3
 
 
-def test_what_a_failing_upload_raises_ends_the_attempt(tmp_path: Path) -> None:
+def test_the_error_of_a_failing_upload_ends_the_attempt(tmp_path: Path) -> None:
     def upload(file: Path) -> None:
         raise ConnectionError(f"no way to store {file.name}")
 
@@ -239,7 +245,7 @@ def test_what_a_failing_upload_raises_ends_the_attempt(tmp_path: Path) -> None:
         train(run_config(model=MLP), data_set(), checkpoint_directory=tmp_path, on_checkpoint=upload)
 
 
-def test_paused_survives_the_way_between_processes() -> None:
+def test_the_exception_paused_can_be_sent_between_processes() -> None:
     paused = pickle.loads(pickle.dumps(Paused(3, 7)))
     assert (paused.epochs, paused.step, str(paused)) == (3, 7, "paused after 3 epochs and 7 steps")
 
@@ -264,7 +270,7 @@ def careless() -> Iterator[None]:
         yield
 
 
-def test_generators_of_numpy_and_python_go_on_too(careless: None, tmp_path: Path) -> None:
+def test_generators_of_numpy_and_python_continue_too(careless: None, tmp_path: Path) -> None:
     config, data = run_config(model={"backbone": {"name": "careless", "widths": [8]}}), data_set()
     whole = without_clock(train(config, data))
     disturb()
@@ -276,7 +282,7 @@ def test_generators_of_numpy_and_python_go_on_too(careless: None, tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_checkpoint_of_an_earlier_format_is_gone_on_with(number: int, tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_format_can_be_continued(number: int, tmp_path: Path) -> None:
     config, data, done = run_config(model=AIM, training__epochs=3), data_set(), []
     whole = without_clock(train(config, data))
     with pytest.raises(Paused):
@@ -290,7 +296,7 @@ def test_a_checkpoint_of_an_earlier_format_is_gone_on_with(number: int, tmp_path
 
 
 @pytest.mark.parametrize("damage", [{"validation": {}}, {"generators": {}}, {"test": []}, {"loss": 1.0}], ids=str)
-def test_an_epoch_under_way_that_is_damaged(damage: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_partial_epoch_is_repeated(damage: dict[str, Any], tmp_path: Path) -> None:
     config, data = run_config(model=MLP), data_set()
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(2))
@@ -302,7 +308,7 @@ def test_an_epoch_under_way_that_is_damaged(damage: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
-def test_a_paused_run_that_is_given_up(selection: str, tmp_path: Path) -> None:
+def test_a_paused_run_that_is_given_up_has_an_outcome(selection: str, tmp_path: Path) -> None:
     """Its outcome is that of the computed epochs: as with a smaller budget and the same constant rate."""
     options = {"model": AIM, "training__selection": selection}
     config, data, done = run_config(**options, training__epochs=5), data_set(), []
@@ -321,10 +327,10 @@ def test_a_paused_run_that_is_given_up(selection: str, tmp_path: Path) -> None:
     assert without_clock(pruned) == {**short, "status": pruned.status, "reason": pruned.reason}
     assert pruned.seconds > sum(row["seconds"] for row in pruned.epochs)
     assert pruned.attempts == 1
-    assert (tmp_path / checkpointing.FILE).exists(), "it can still be gone on with"
+    assert (tmp_path / checkpointing.FILE).exists(), "it can still be continued with"
 
 
-def test_an_epoch_under_way_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:
+def test_an_unfinished_epoch_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:
     config, data = run_config(model=MLP), data_set()
     asked_per_epoch = 7
     for times, epochs in ((asked_per_epoch + 1, 1), (1, 1)):
@@ -336,7 +342,7 @@ def test_an_epoch_under_way_is_not_in_the_outcome_so_far(tmp_path: Path) -> None
     assert found.under_way is not None
 
 
-def test_nothing_so_far(tmp_path: Path) -> None:
+def test_without_an_epoch_there_is_no_outcome_so_far(tmp_path: Path) -> None:
     config, data = run_config(model=MLP), data_set()
     with pytest.raises(StoreError, match="no completed epoch of run run to report; pause a run after its first epoch"):
         outcome_so_far(config, data, tmp_path / "nowhere", "run", "given up")
@@ -348,7 +354,7 @@ def test_nothing_so_far(tmp_path: Path) -> None:
         outcome_so_far(config, data, tmp_path, "other", "given up")
 
 
-def test_a_pause_whose_save_is_refused_costs_the_steps_since_the_last_one_and_no_bit(tmp_path: Path) -> None:
+def test_a_pause_whose_save_fails_costs_only_the_steps_since_the_last_save(tmp_path: Path) -> None:
     config, data = kind("momentum, cosine, augmentation, a batch of one joins another")
     whole = without_clock(train(config, data))
     asked: list[Save] = []

@@ -165,7 +165,7 @@ def _exchange(b: bytearray, one: int, two: int) -> None:
 
 @pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_of_a_damaged_checkpoint_nothing_is_used(kind: str, tries: int, twice: Path) -> None:
+def test_nothing_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: Path) -> None:
     """The last checkpoint is read if the damage did not change its content; otherwise, the previous one."""
     path = twice / checkpointing.FILE
     sound, last = path.read_bytes(), content(checkpointing.load(twice, "run"))
@@ -200,7 +200,7 @@ def twice(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_a_run_with_damaged_checkpoints_repeats_what_it_must_and_says_so(
+def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_says_so(
     files: list[str], epochs: list[int], then: str | None, twice: Path
 ) -> None:
     for name in files:
@@ -251,7 +251,7 @@ def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
     assert len(found.epochs) == 2
 
 
-def test_a_damaged_run_is_not_given_up_with_fewer_epochs_than_it_had(twice: Path) -> None:
+def test_a_run_with_a_damaged_checkpoint_is_not_given_up_with_fewer_epochs(twice: Path) -> None:
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StoreError, match=r"is damaged: .*; run again"):
@@ -266,14 +266,14 @@ def refused(folder: Path, message: str, config: RunConfig | None = None, run_id:
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish" * 50])
-def test_what_is_no_checkpoint_is_set_aside(saved: Path, damage: Any) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_set_aside(saved: Path, damage: Any) -> None:
     path = saved / checkpointing.FILE
     path.write_bytes(damage(path.read_bytes()))
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
     assert (saved / checkpointing.DAMAGED_FILE).exists()
 
 
-def test_checkpoint_of_another_run_or_format(saved: Path) -> None:
+def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
     refused(saved, "not a checkpoint of run other", run_id="other")
     state = torch.load(saved / checkpointing.FILE, weights_only=True)
     torch.save({**state, "format": 99}, saved / checkpointing.FILE)
@@ -282,14 +282,14 @@ def test_checkpoint_of_another_run_or_format(saved: Path) -> None:
     refused(saved, "known format")
 
 
-def test_checkpoint_with_parts_missing(saved: Path) -> None:
+def test_a_checkpoint_with_missing_parts_is_refused(saved: Path) -> None:
     state = torch.load(saved / checkpointing.FILE, weights_only=True)
     del state["optimizer"]
     torch.save(state, saved / checkpointing.FILE)
     refused(saved, "known format")
 
 
-def test_checkpoint_of_another_network(saved: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused(saved: Path) -> None:
     other = {"backbone": {"name": "small_resnet", "widths": [4, 5], "blocks": [1, 1]}}
     refused(saved, "does not fit", run_config(model=other))
     refused(saved, "does not fit", run_config(model={"backbone": "mlp"}))
@@ -366,7 +366,7 @@ def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -
     assert not remains.exists()
 
 
-def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
+def test_a_writer_killed_while_writing_leaves_the_old_checkpoint(saved: Path) -> None:
     """A process is killed half-way through its save. The next attempt resumes and cleans up."""
     before = (saved / checkpointing.FILE).read_bytes()
     writer = (

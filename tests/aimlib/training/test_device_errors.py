@@ -83,7 +83,7 @@ def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> 
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
+def test_errors_that_mean_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
     error = LACKING[name]
     outer = RuntimeError("the run failed")
     outer.__cause__ = error
@@ -100,14 +100,14 @@ def test_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_failures(name: str, cuda: PretendedCuda) -> None:
+def test_errors_that_do_not_mean_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
     cuda.free = 0
     assert kind(OTHERS[name]) is None
     assert kind(raised(ValueError(), by=OTHERS[name])) is None
 
 
 @pytest.mark.parametrize("name", PERHAPS)
-def test_what_is_a_lack_of_memory_where_little_is_left(name: str, cuda: PretendedCuda) -> None:
+def test_ambiguous_errors_mean_a_lack_of_memory_if_little_is_left(name: str, cuda: PretendedCuda) -> None:
     error = RuntimeError(PERHAPS[name])
     assert kind(error) is None, "much is free: it has another cause"
     cuda.free = GIB
@@ -127,7 +127,7 @@ def test_what_is_a_lack_of_memory_where_little_is_left(name: str, cuda: Pretende
         (60, 80, 16.1, 1.0, False),
     ],
 )
-def test_how_little_is_little(
+def test_the_limit_of_little_memory_is_as_documented(
     free: float, total: float, reserved: float, share: float | None, lacks: bool, cuda: PretendedCuda
 ) -> None:
     cuda.free, cuda.total, cuda.reserved = int(free * GIB), int(total * GIB), int(reserved * GIB)
@@ -136,7 +136,7 @@ def test_how_little_is_little(
 
 
 def test_the_allocator_has_refused_memory(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after the other: those that got no memory are not told, only counted."""
+    """Torch tries one engine after the other: those that got no memory are not listed, only counted."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -157,7 +157,7 @@ def test_the_allocator_has_refused_memory(cuda: PretendedCuda) -> None:
         (40, 19.5, 0.25, False),
     ],
 )
-def test_whether_others_held_the_memory(
+def test_memory_held_by_other_processes_is_recognized(
     free: float, reserved: float, share: float | None, held: bool, cuda: PretendedCuda
 ) -> None:
     cuda.free, cuda.reserved = int(free * GIB), int(reserved * GIB)
@@ -167,7 +167,7 @@ def test_whether_others_held_the_memory(
     assert not found.context_lost
 
 
-def test_memory_that_did_not_suffice_for_a_context(cuda: PretendedCuda) -> None:
+def test_too_little_memory_for_a_context_is_recognized(cuda: PretendedCuda) -> None:
     cuda.error, cuda.reserved = accelerator_error(2, "out of memory"), 0
     assert diagnose(cuda.error, GPU) == DeviceFailure("out_of_memory", held_by_others=True)
 
@@ -188,7 +188,7 @@ def cuda_errors() -> Iterator[tuple[int, str]]:
 
 
 def test_codes_and_texts_agree_for_all_errors_of_cuda(cuda: PretendedCuda) -> None:
-    """Torch before 2.8, Triton and the driver give the text alone."""
+    """Torch before 2.8, Triton and the driver give only the text."""
     errors = dict(cuda_errors())
     if not errors or not hasattr(torch, "AcceleratorError"):
         pytest.skip("this torch has no CUDA, or its errors have no codes")
@@ -224,7 +224,7 @@ def test_errors_of_the_device_without_a_code(name: str, cuda: PretendedCuda) -> 
     assert kind(DEVICE[name], CPU) is None
 
 
-def test_a_check_within_a_kernel_is_the_users(cuda: PretendedCuda) -> None:
+def test_an_assertion_in_a_kernel_is_a_fault_of_the_users_code(cuda: PretendedCuda) -> None:
     error = accelerator_error(710, "device-side assert triggered")
     later = raised(accelerator_error(700, "an illegal memory access was encountered"), by=error)
     for each in (error, RuntimeError("CUDA error: device-side assert triggered"), later):
@@ -246,7 +246,7 @@ def test_a_lost_context_counts_more_than_a_lack_of_memory(cuda: PretendedCuda) -
     ],
 )
 @pytest.mark.parametrize("error", [RuntimeError(PERHAPS["cudnn"]), OTHERS["cudnn"], KeyError("x")], ids=str)
-def test_what_a_kernel_did_comes_late(
+def test_errors_of_kernels_appear_late(
     error: BaseException, code: int, text: str, expected: str, cuda: PretendedCuda
 ) -> None:
     """Whatever Python stumbled over: the context is lost. Asking for it raises nothing."""
@@ -255,9 +255,7 @@ def test_what_a_kernel_did_comes_late(
     assert error.__context__ is None
 
 
-def test_nothing_is_asked_of_a_device_before_cuda_is_initialised(
-    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_device_is_queried_before_cuda_is_initialized(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "_initialized", False)
     assert kind(KeyError("x")) is None
     assert kind(RuntimeError(PERHAPS["engine"])) is None
@@ -265,14 +263,14 @@ def test_nothing_is_asked_of_a_device_before_cuda_is_initialised(
     assert cuda.calls == []
 
 
-def test_a_chain_that_bites_its_tail(cuda: PretendedCuda) -> None:
+def test_a_circular_chain_of_errors_ends(cuda: PretendedCuda) -> None:
     first, second = ValueError(), RuntimeError()
     first.__cause__, second.__context__ = second, first
     assert kind(first) is None
     assert failure_of(first) is None
 
 
-def test_an_error_tells_what_it_says_of_the_device() -> None:
+def test_an_error_is_classified_by_what_it_says_of_the_device() -> None:
     inner, failure = torch.OutOfMemoryError("x"), DeviceFailure("out_of_memory")
     outer = raised(ValueError(), by=inner)
     assert failure_of(outer) is None
@@ -280,7 +278,7 @@ def test_an_error_tells_what_it_says_of_the_device() -> None:
     assert failure_of(outer) is failure
 
 
-def test_real_lacks_of_memory_of_the_host(cuda: PretendedCuda) -> None:
+def test_real_lacks_of_host_memory_are_recognized(cuda: PretendedCuda) -> None:
     with pytest.raises(RuntimeError) as of_torch:
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(MemoryError) as of_numpy:
@@ -292,7 +290,7 @@ def test_real_lacks_of_memory_of_the_host(cuda: PretendedCuda) -> None:
 @pytest.mark.parametrize(
     "ask", [lambda: torch.zeros(1, device=GPU), torch.cuda.synchronize, torch._C._cuda_synchronize]
 )
-def test_what_torch_raises_without_a_driver(ask: object) -> None:
+def test_the_error_of_torch_without_a_driver_is_recognized(ask: object) -> None:
     with pytest.raises((RuntimeError, AssertionError)) as caught:
         ask()  # type: ignore[operator]
     assert kind(caught.value) == "device_error"

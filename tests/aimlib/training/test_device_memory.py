@@ -43,7 +43,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
 
 
 def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
-    """Return what limited memory, and what gave it back."""
+    """Return the calls that limited memory, and those that released it."""
     return cuda.named("setMemoryFraction", "clearCublasWorkspaces", "emptyCache")
 
 
@@ -59,7 +59,7 @@ def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
     assert {name for name in found if found[name] != expected[name]} == {"data_on", "peak_device_bytes"}
 
 
-def test_cuda_is_initialised_when_a_run_begins(cuda: PretendedCuda) -> None:
+def test_cuda_is_initialized_when_a_run_begins(cuda: PretendedCuda) -> None:
     """Torch's count of the peak of memory refuses every device until then."""
     with pytest.raises(RuntimeError, match="Invalid device argument"):
         torch.cuda.reset_peak_memory_stats(SECOND)
@@ -68,7 +68,7 @@ def test_cuda_is_initialised_when_a_run_begins(cuda: PretendedCuda) -> None:
     assert cuda.calls == [("resetPeakMemoryStats", 1), *GIVEN_BACK]
 
 
-def test_the_share_is_that_of_the_device(cuda: PretendedCuda) -> None:
+def test_the_share_refers_to_the_whole_device(cuda: PretendedCuda) -> None:
     train(run_config(), data_set(), device=SECOND, memory_share=0.5)
     torch.cuda._lazy_init()
     cuda.current = 1
@@ -91,7 +91,7 @@ def test_the_cpu_has_no_limit(cuda: PretendedCuda) -> None:
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
-def test_shares_that_are_none(share: float, cuda: PretendedCuda) -> None:
+def test_invalid_shares_are_refused(share: float, cuda: PretendedCuda) -> None:
     for device in (GPU, CPU):
         with pytest.raises(UsageError, match="above 0 and at most 1"):
             limit_memory(device, share)
@@ -100,13 +100,13 @@ def test_shares_that_are_none(share: float, cuda: PretendedCuda) -> None:
     assert cuda.calls == []
 
 
-def test_a_whole_number_is_a_share(cuda: PretendedCuda) -> None:
+def test_an_integer_share_is_accepted(cuda: PretendedCuda) -> None:
     limit_memory(SECOND, 1)
     assert cuda.calls == [("setMemoryFraction", 1.0, 1)]
 
 
-def test_a_share_where_there_is_no_driver() -> None:
-    """What torch raises here, on a machine without a GPU, is recognised as it is."""
+def test_a_share_without_a_driver_is_reported() -> None:
+    """What torch raises here, on a machine without a GPU, is recognized as it is."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises((RuntimeError, AssertionError)) as caught:
@@ -149,7 +149,7 @@ class Witness:
 
 @pytest.fixture
 def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
-    """Look when the allocator is told to give back what it keeps; nobody collects garbage before."""
+    """Look when the allocator is told to release what it keeps; nobody collects garbage before."""
     found = Witness(monkeypatch)
     cuda.on_empty = found.look
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
@@ -177,9 +177,7 @@ ENDS: dict[str, tuple[dict[str, Any], type[BaseException] | None]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_of_a_run_is_left_when_its_memory_is_given_back(
-    end: str, witness: Witness, cuda: PretendedCuda
-) -> None:
+def test_nothing_of_a_run_is_left_after_its_memory_is_released(end: str, witness: Witness, cuda: PretendedCuda) -> None:
     options, error = ENDS[end]
     config = run_config(model=AIM, training__optimizer=MOMENTUM)
     if error is None:
@@ -262,7 +260,7 @@ def test_nothing_of_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) ->
     assert witness.found == [[]]
 
 
-def test_variables_of_a_run_on_the_cpu_stay_for_a_debugger() -> None:
+def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
     with pytest.raises(ValueError, match="x") as caught:
         train(run_config(), data_set(), pause=fail_with(ValueError("x")))
     frames = [entry.frame.f_locals for entry in caught.traceback]
@@ -273,7 +271,7 @@ def test_variables_of_a_run_on_the_cpu_stay_for_a_debugger() -> None:
 
 
 class LosesTheContext:
-    """Fails in the second step, and everything that is asked of the device from then on."""
+    """Fails in the second step, and so does every later call to the device."""
 
     def __init__(self, cuda: PretendedCuda, error: BaseException) -> None:
         self.cuda, self.error, self.steps = cuda, error, 0
@@ -287,7 +285,7 @@ class LosesTheContext:
         return False
 
 
-def test_nothing_more_is_asked_of_a_context_that_is_lost(cuda: PretendedCuda, witness: Witness) -> None:
+def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness) -> None:
     """To free a tensor of it can abort the process, which first has to say how its run ended."""
     error = accelerator_error(700, "an illegal memory access was encountered")
     with pytest.raises(type(error)) as caught:
@@ -302,7 +300,7 @@ def test_nothing_more_is_asked_of_a_context_that_is_lost(cuda: PretendedCuda, wi
     assert any(isinstance(thing(), nn.Module) for thing in witness.things), "kept forever"
 
 
-def test_generators_that_cannot_be_put_back_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generators_that_cannot_be_restored_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a lost context even that fails. All else that a run found is put back."""
     torch.cuda._lazy_init()
     error = accelerator_error(710, "device-side assert triggered")
@@ -333,7 +331,7 @@ class BreaksGenerators(LosesTheContext):
         return super().__call__()
 
 
-def test_a_fault_that_shows_when_a_run_is_done_spoils_nothing(cuda: PretendedCuda) -> None:
+def test_a_fault_after_the_end_of_a_run_does_not_affect_it(cuda: PretendedCuda) -> None:
     def lose() -> None:
         cuda.error = accelerator_error(719, "unspecified launch failure")
 
@@ -341,7 +339,7 @@ def test_a_fault_that_shows_when_a_run_is_done_spoils_nothing(cuda: PretendedCud
     assert train(run_config(), data_set(), device=GPU, memory_share=0.5).status == "finished"
 
 
-def test_others_hold_the_memory(cuda: PretendedCuda) -> None:
+def test_memory_held_by_others_is_reported(cuda: PretendedCuda) -> None:
     cuda.free, cuda.reserved = GIB, 10 * GIB
     with pytest.raises(torch.OutOfMemoryError) as caught:
         train(run_config(), data_set(), device=GPU, pause=fail_with(torch.OutOfMemoryError("CUDA out of memory")))
@@ -352,7 +350,7 @@ def test_others_hold_the_memory(cuda: PretendedCuda) -> None:
     assert cuda.calls[-2:] == GIVEN_BACK
 
 
-def test_memory_is_looked_at_before_it_is_given_back(cuda: PretendedCuda) -> None:
+def test_memory_is_measured_before_it_is_released(cuda: PretendedCuda) -> None:
     """An engine is not found for lack of memory, and there is plenty when the run is gone."""
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     seen: list[Mapping[str, Any]] = []

@@ -104,7 +104,9 @@ def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
         ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
     ],
 )
-def test_what_cuda_lets_a_process_see(listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_devices_of_a_process_are_known(
+    listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     found = [device_uuid(torch.device("cuda", index)) for index in range(3)]
     assert tuple(uuid for uuid in found if uuid) == seen
@@ -142,7 +144,7 @@ def missing_library() -> None:
 
 
 def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have lost its number for CUDA, too, so that all that follow are numbered anew."""
+    """It may have lost its number for CUDA, too, so that all that follow are numbered again."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
@@ -152,7 +154,7 @@ def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypa
     assert device_uuid(GPU) == f"GPU-{UUID}"
 
 
-def test_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pynvml", None)
         assert nvml.driver() is None
@@ -204,7 +206,7 @@ def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> No
 
 
 def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count is NVML's, which knows nothing of it."""
+    """Torch's own count is NVML's, which knows none of it."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"
@@ -217,7 +219,7 @@ def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.Mon
     )
 
 
-def test_cuda_that_cannot_start(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_that_cannot_start_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized\nmore")
 

@@ -35,7 +35,7 @@ def explosion() -> Iterator[None]:
         yield
 
 
-def test_divergence_keeps_the_epochs_before_it(explosion: None) -> None:
+def test_a_diverged_run_keeps_its_earlier_epochs(explosion: None) -> None:
     outcome = train(run_config(model=MLP, training__epochs=5, training__schedule="explosion"), data_set())
     assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3, step 2")
     assert [row["epoch"] for row in outcome.epochs] == [1, 2]
@@ -62,7 +62,7 @@ def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> Non
 
 
 @pytest.mark.parametrize("broken", [0, 1], ids=["validation", "test"])
-def test_loss_that_is_finite_in_training_alone_is_divergence(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_finite_only_in_training_is_divergence(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = aimlib.training.run.evaluate, []
 
     def evaluate(*given: Any, **named: Any) -> Any:
@@ -111,7 +111,7 @@ def test_the_first_step_that_was_not_finite_is_named(late_explosion: None, monke
 
 
 @pytest.mark.parametrize("asked", [6, 7, 8, 9])
-def test_the_step_is_named_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
+def test_the_step_is_named_even_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
     """Before, in and after the step, and in the evaluation."""
     config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
     with pytest.raises(Paused):
@@ -125,7 +125,7 @@ def test_the_step_is_named_after_a_pause(late_explosion: None, asked: int, tmp_p
     [(9, "loss not finite in epoch 2, step 4"), (11, "loss not finite in epoch 2")],
     ids=["before the step", "after it"],
 )
-def test_a_checkpoint_from_before_steps_were_counted(
+def test_a_checkpoint_without_a_step_count_is_read(
     late_explosion: None, asked: int, reason: str, tmp_path: Path
 ) -> None:
     config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))

@@ -29,7 +29,7 @@ def chain() -> nn.Sequential:
 
 
 @pytest.mark.parametrize(("momentum", "states"), [(0.0, 0), (0.9, 1)])
-def test_a_training_step_is_what_its_tensors_add_up_to(momentum: float, states: int) -> None:
+def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float, states: int) -> None:
     """At its peak, at the end of the backward pass: weights, optimizer state, all gradients, one activation's."""
     network = chain()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
@@ -81,7 +81,7 @@ def test_memory_of_configurations() -> None:
     assert weights < more < 3.1 * weights, "Adam holds one more tensor per weight, and two for the layer it is at"
 
 
-def test_measuring_memory_leaves_times_and_streams_alone() -> None:
+def test_measuring_memory_affects_neither_times_nor_streams() -> None:
     timer = StepTimer(run_config(), data_set(), CPU, threads=1)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -92,7 +92,7 @@ def test_measuring_memory_leaves_times_and_streams_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_measuring_says_nothing() -> None:
+def test_measuring_prints_nothing() -> None:
     """The profiler's own reports do not end up on the user's screen."""
     code = (
         f"import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}\n"
@@ -102,7 +102,7 @@ def test_measuring_says_nothing() -> None:
     assert (found.stdout, found.stderr) == ("True\n", "")
 
 
-def test_on_a_gpu_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_torch_reports_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     device, made = torch.device("cuda", 0), []
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda device, name=name: made.append(name))
@@ -147,6 +147,6 @@ def test_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float)
 
 
 @pytest.mark.parametrize("given_values", [(0, 1, 0.1), (1, -1, 0.1), (1, 1, 1.0), (1, 1, -0.1)])
-def test_values_that_make_no_sense(given_values: tuple[int, int, float]) -> None:
+def test_impossible_values_are_refused(given_values: tuple[int, int, float]) -> None:
     with pytest.raises(ValueError, match="not the memory of a run on a device"):
         runs_per_device(*given_values)

@@ -45,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "training__schedule": {"name": "cosine", "warmup_epochs": 0.5},
         "training__augmentation": AUGMENTATION,
     },
-    "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation": {
+    "as-run adam, plateau drops, its own rate for the source, as-run augmentation": {
         "model": SLOW_SOURCE,
         "training__optimizer": AS_RUN_ADAM,
         "training__schedule": DROPS,
@@ -101,7 +101,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 QUICK = (
-    "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation",
+    "as-run adam, plateau drops, its own rate for the source, as-run augmentation",
     "frozen memory, contiguous, plain descent, smoothed labels",
     "fine-tuning: rates of layers, average of the weights",
 )
@@ -145,7 +145,7 @@ def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_auto_takes_the_graph_and_has_eagers_bits_and_id(name: str) -> None:
+def test_auto_uses_the_graph_and_has_the_bits_and_id_of_eager_steps(name: str) -> None:
     notices: list[str] = []
     config, data = kind(name)
     auto = train(config, data, on_notice=notices.append)
@@ -169,7 +169,7 @@ def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, t
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_run_goes_on_in_the_way_that_it_began(tmp_path: Path) -> None:
+def test_a_run_continues_with_the_kind_of_step_that_it_began_with(tmp_path: Path) -> None:
     """A checkpoint says how steps were taken; one from before there were ways says eager."""
     name = "momentum, cosine with warm-up, carry, augmentation"
     config, data = kind(name)
@@ -185,7 +185,7 @@ def test_a_run_goes_on_in_the_way_that_it_began(tmp_path: Path) -> None:
     assert numbers(outcome) == numbers(train(config, data))
 
 
-def test_a_run_that_is_given_up_says_how_it_took_its_steps(tmp_path: Path) -> None:
+def test_a_run_that_is_given_up_states_its_kind_of_step(tmp_path: Path) -> None:
     config, data = kind("fused adam as run, plateau")
     done: list[Any] = []
     with pytest.raises(Paused):
@@ -244,7 +244,7 @@ def network_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], None]
     return put
 
 
-def test_a_number_of_python_in_a_network_is_found_out(network_with: Callable[[nn.Module], None]) -> None:
+def test_a_python_number_in_a_network_is_detected(network_with: Callable[[nn.Module], None]) -> None:
     network_with(_Counting())
     notices: list[str] = []
     config, data = kind("fused adam as run, plateau")
@@ -268,7 +268,7 @@ def test_a_step_that_reads_from_the_device_runs_eagerly(network_with: Callable[[
         train(*kind("fused adam as run, plateau", training__step="graph"))
 
 
-def test_a_capture_that_failed_leaves_torch_as_it_was(network_with: Callable[[nn.Module], None]) -> None:
+def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Module], None]) -> None:
     """Torch before 2.14 takes it for under way: no memory is given back, and the next arm cannot be captured either."""
     network_with(_Reading())
     before = torch.cuda.current_stream()
@@ -290,7 +290,7 @@ def test_a_step_is_captured_on_no_stream_of_copies(monkeypatch: pytest.MonkeyPat
     assert {stream.priority for stream in used}.isdisjoint({copies.priority})  # type: ignore[attr-defined]
 
 
-def test_a_learning_rate_that_is_captured_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_captured_learning_rate_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rates, "lent", lambda self: nullcontext())
     notices: list[str] = []
     outcome = train(*kind("fused adam as run, plateau"), on_notice=notices.append)
@@ -327,14 +327,14 @@ def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proofs = proven(monkeypatch)
-    name = "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation"
+    name = "as-run adam, plateau drops, its own rate for the source, as-run augmentation"
     first = train(*kind(name))
     assert train(*kind(name, seed=1)).step == "graph"
     monkeypatch.setattr(proof, "_known", {})  # another process
     again = train(*kind(name))
     assert (len(proofs), numbers(again)) == (1, numbers(first))
     train(*kind(name, training__label_smoothing=0.1))
-    assert len(proofs) == 2, "another arm has a proof of its own"
+    assert len(proofs) == 2, "another arm has its own proof"
     (file, _) = sorted((tmp_path / "cache" / "steps").iterdir())
     assert json.loads(file.read_text())["equal"] is True
     assert not list((tmp_path / "cache" / "steps").glob(".*"))
@@ -362,7 +362,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
     assert train(*kind("fused adam as run, plateau")).step == "graph"
 
 
-def test_a_recorded_graph_that_cannot_be_captured_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_graph_that_can_no_longer_be_captured_runs_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     name, notices = "fused adam as run, plateau", []
     whole = train(*kind(name))
 
@@ -402,7 +402,7 @@ def test_a_graph_that_finds_no_memory_is_not_recorded_as_unequal(
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")],
     ids=["allocator", "graph"],
 )
-def test_memory_that_is_lacking_in_a_capture_is_no_refusal_of_the_step(
+def test_a_lack_of_memory_in_a_capture_does_not_rule_the_step_out(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Torch's allocator lacks it within the capture, whose end fails then, too; CUDA, where it makes the graph."""
@@ -435,7 +435,7 @@ def test_an_error_of_the_device_is_not_taken_for_a_refusal(tmp_path: Path, monke
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_proof_leaves_the_run_as_it_was() -> None:
+def test_a_proof_does_not_change_the_run() -> None:
     config, data = kind("dropout, noise for every image, bfloat16")
     run = Run(config, data, torch.device("cpu"))
     run.network.train()
@@ -447,7 +447,7 @@ def test_a_proof_leaves_the_run_as_it_was() -> None:
     assert [group["lr"] for group in run.optimizer.param_groups] == [1e-3]
 
 
-def test_snapshots_tell_every_bit_apart() -> None:
+def test_snapshots_distinguish_every_bit() -> None:
     config, data = kind("dropout, noise for every image, bfloat16")
     run = Run(config, data, torch.device("cpu"))
     before = Snapshot(run.computation)
@@ -509,7 +509,7 @@ def captured(work: Callable[[], Tensor]) -> tuple[RecordedGraph, Tensor]:
     return graph, out
 
 
-def test_a_capture_computes_nothing_that_lasts() -> None:
+def test_a_capture_has_no_lasting_effect() -> None:
     x, drawn = torch.ones(3), torch.get_rng_state()
     graph, out = captured(lambda: x.add_(1).mul(torch.rand(3)))
     assert torch.equal(x, torch.ones(3))
@@ -521,7 +521,7 @@ def test_a_capture_computes_nothing_that_lasts() -> None:
     assert torch.equal(out, expected)
 
 
-def test_a_replay_keeps_the_numbers_of_python_and_reads_tensors_anew() -> None:
+def test_a_replay_keeps_python_numbers_and_reads_tensors_again() -> None:
     number, x, factor = [2.0], torch.ones(2), torch.tensor(3.0)
     graph, out = captured(lambda: x * number[0] * factor)
     number[0] = 100.0
@@ -531,7 +531,7 @@ def test_a_replay_keeps_the_numbers_of_python_and_reads_tensors_anew() -> None:
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()], ids=range(3))
-def test_what_waits_for_the_device_is_not_captured(wait: Callable[[Tensor], Any]) -> None:
+def test_steps_that_wait_for_the_device_are_not_captured(wait: Callable[[Tensor], Any]) -> None:
     x = torch.ones(2)
     with pytest.raises(RuntimeError, match="a previous error during capture"):
         captured(lambda: wait(x.add_(1)))

@@ -1,4 +1,4 @@
-"""Memory that is freed while a run trains on the CPU serves what comes next, and goes back to the system at the end."""
+"""Memory freed while a run trains on the CPU is used again, and returned to the system at the end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def resident() -> float:
 
 
 @on_glibc
-def test_large_memory_is_met_page_by_page_once() -> None:
+def test_large_memory_is_touched_page_by_page_once() -> None:
     pages = 16 * MIB // resource.getpagesize()
     with kept_heap(CPU):
         assert min(faults(16) for _ in range(20)) < pages / 10
 
 
 @on_glibc
-def test_what_was_kept_goes_back_to_the_system() -> None:
+def test_kept_memory_is_returned_to_the_system() -> None:
     most = 0.0
     with contextlib.suppress(KeyboardInterrupt), kept_heap(CPU):
         parts = [torch.ones(MIB) for _ in range(50)]
@@ -51,7 +51,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_other_systems_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("no library is asked"))
     with kept_heap(torch.device("cuda")):
         pass

@@ -166,7 +166,7 @@ def test_shards_are_read_in_turn_sixteen_images_at_a_time(count: int) -> None:
     assert ordered(names, "train", data="image_folder") == as_tensorflow_reads(names, "train")
 
 
-def test_batches_of_the_official_numbers_of_images_come_from_one_shard_but_for_the_last() -> None:
+def test_all_batches_but_the_last_come_from_one_shard() -> None:
     names = [str(i) for i in range(12_000)]
     shard_of = {
         name: rank // 3_000
@@ -208,7 +208,7 @@ def test_the_order_enters_the_run_id_only_if_it_is_not_the_default() -> None:
     assert plain == said != other
 
 
-def test_an_order_that_decides_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"order: tfds without effect.*set shuffle to false"):
+def test_an_order_without_effect_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"order: tfds has no effect.*set shuffle to false"):
         RunConfig.parse(document(order="tfds"))
     assert RunConfig.parse(document(order="tfds", evaluation_drop_last=True)).training.order == "tfds"

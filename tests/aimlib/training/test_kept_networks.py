@@ -105,7 +105,7 @@ def test_the_best_network_survives_pauses_within_epochs(tmp_path: Path) -> None:
     assert content(config, outcome) == content(config, whole)
 
 
-def test_a_checkpoint_without_a_kept_network_is_one_that_earlier_versions_read(tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_kept_network_is_readable_by_earlier_versions(tmp_path: Path) -> None:
     config = run_config(**FOUR)
     for keep, version in (("none", 3), ("best", 4)):
         with pytest.raises(Interrupted):
@@ -116,7 +116,7 @@ def test_a_checkpoint_without_a_kept_network_is_one_that_earlier_versions_read(t
     go(config, data_set(), tmp_path / "best")  # keep is no longer set: the run continues all the same
 
 
-def test_a_network_that_was_not_there_when_it_was_selected_is_named(tmp_path: Path) -> None:
+def test_a_selected_network_that_was_not_kept_is_named(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     whole = kept_by(config, "best")
     assert whole.selected_epoch < 4, "the seed of this test has its best epoch before the last one"
@@ -129,7 +129,7 @@ def test_a_network_that_was_not_there_when_it_was_selected_is_named(tmp_path: Pa
     assert any(f"the network of epoch {whole.selected_epoch}, which best_test selected, is not kept" in x for x in said)
 
 
-def test_of_a_diverged_run_the_network_of_an_epoch_is_kept_or_none() -> None:
+def test_a_diverged_run_keeps_the_network_of_an_epoch_or_none() -> None:
     config = run_config(training__epochs=3, training__optimizer={"name": "sgd", "learning_rate": 1e30})
     said: list[str] = []
     outcome = kept_by(config, "best", on_notice=said.append)
@@ -172,16 +172,16 @@ class WithExtraState(nn.Linear):
         assert state == {"a": 1}
 
 
-def test_state_that_is_no_tensor_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="state that is no tensor \\(_extra_state\\)"):
+def test_state_that_is_not_a_tensor_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="state that is not a tensor \\(_extra_state\\)"):
         snapshot(WithExtraState(2, 2))
 
 
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:100], lambda b: b"", lambda b: b[:8] + b"{}" + b[10:], lambda b: b[8:]]
 )
-def test_what_is_no_network_is_refused(damage: Any) -> None:
+def test_a_file_that_is_not_a_network_is_refused(damage: Any) -> None:
     config = run_config(training__epochs=1)
     whole = content(config, kept_by(config, "last"))
-    with pytest.raises(StoreError, match=r"^here: is no network that a run kept"):
+    with pytest.raises(StoreError, match=r"^here: is not a network that a run kept"):
         network_files.read(damage(whole), "here")

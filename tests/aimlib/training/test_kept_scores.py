@@ -54,7 +54,7 @@ def test_scores_are_the_log_probabilities_of_the_network_in_the_order_of_the_ima
 
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
-def test_they_are_those_of_the_selected_epoch(selection: str) -> None:
+def test_scores_belong_to_the_selected_epoch(selection: str) -> None:
     outcome = scored(run_config(model=AIM, **FOUR | {"training__selection": selection}))
     assert outcome.scores is not None
     predicted = outcome.predictions[outcome.selected_epoch - 1]
@@ -64,7 +64,7 @@ def test_they_are_those_of_the_selected_epoch(selection: str) -> None:
     assert loss == pytest.approx(outcome.selected["test_loss"], abs=2e-3)
 
 
-def test_keeping_them_changes_no_number() -> None:
+def test_keeping_scores_changes_no_number() -> None:
     config = run_config(model=AIM, **FOUR)
     kept, plain = scored(config), scored(config, keep=False)
     assert plain.scores is None
@@ -79,7 +79,7 @@ def test_an_interrupted_run_keeps_the_same_scores(tmp_path: Path) -> None:
     assert np.array_equal(scored(config, tmp_path).scores, scored(config).scores)
 
 
-def test_they_survive_pauses_between_the_batches_of_an_evaluation(tmp_path: Path) -> None:
+def test_scores_survive_pauses_between_the_batches_of_an_evaluation(tmp_path: Path) -> None:
     config = run_config(model=AIM, **FOUR)
     pauses = 0
     while True:
@@ -93,7 +93,7 @@ def test_they_survive_pauses_between_the_batches_of_an_evaluation(tmp_path: Path
     assert np.array_equal(outcome.scores, scored(config).scores)
 
 
-def test_a_checkpoint_without_scores_is_one_that_earlier_versions_read(tmp_path: Path) -> None:
+def test_a_checkpoint_without_scores_is_readable_by_earlier_versions(tmp_path: Path) -> None:
     config = run_config(**FOUR)
     for keep, version in ((False, 3), (True, 5)):
         folder = tmp_path / str(version)
@@ -105,7 +105,7 @@ def test_a_checkpoint_without_scores_is_one_that_earlier_versions_read(tmp_path:
     go(config, data_set(), tmp_path / "5")  # scores are no longer asked for: the run continues all the same
 
 
-def test_scores_that_were_not_there_when_the_epoch_was_selected_are_named(tmp_path: Path) -> None:
+def test_missing_scores_of_a_selected_epoch_are_named(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     chosen = scored(config).selected_epoch
     assert chosen < 4, "the seed of this test has its best epoch before the last one"

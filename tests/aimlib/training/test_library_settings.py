@@ -164,7 +164,7 @@ def other(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[1])
-def test_a_setting_does_not_reach_a_run_and_is_put_back(
+def test_a_setting_does_not_affect_a_run_and_is_restored(
     pair: tuple[str, str, Any], fresh: dict[str, dict[str, Any]]
 ) -> None:
     get, write = getattr(C, pair[0]), getattr(C, pair[1])
@@ -217,7 +217,7 @@ def change(what: Any, value: Any) -> None:
 @pytest.mark.skipif(not has_operations, reason="this torch knows no precision by operation")
 @quick
 @given(found=st.lists(CHANGES, max_size=6), within=st.lists(CHANGES, max_size=6))
-def test_no_precision_reaches_the_next_run(
+def test_no_precision_setting_affects_the_next_run(
     found: list[tuple[Any, Any]], within: list[tuple[Any, Any]], fresh: dict[str, dict[str, Any]]
 ) -> None:
     with reproducible(threads=None, tf32=False):
@@ -235,5 +235,5 @@ def test_no_precision_reaches_the_next_run(
 
 
 def contradicting(found: dict[str, Any]) -> set[str]:
-    """Return the older switches that torch refused to read; the newer ones, which decide, are put back."""
+    """Return the older switches that torch refused to read; the newer ones, which decide, are restored."""
     return {name for name, value in found.items() if value == _CONTRADICTS}

@@ -1,4 +1,4 @@
-"""The same batches, wherever the images lie; and statistics of images that are computed once."""
+"""The same batches, wherever the images are; and statistics of images that are computed once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Copied:
 
 
 class _Streams:
-    """What there is of CUDA's streams, as a log of what was asked of them."""
+    """A stand-in for CUDA's streams that logs every call."""
 
     def __init__(self, log: list[str]) -> None:
         self.log, self.current = log, threading.local()
@@ -113,7 +113,7 @@ class _Streams:
         patch.setattr(torch.cuda, "current_stream", lambda _: Main())
 
 
-def test_copies_run_on_a_stream_of_their_own_which_the_training_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_run_on_their_own_stream_and_the_training_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     streams = _Streams(log)
     streams.install(monkeypatch)
@@ -143,7 +143,7 @@ def test_a_fault_while_gathering_ahead_is_raised_where_the_batch_is_asked_for() 
 
 @pytest.mark.parametrize("kind", LOADERS)
 @pytest.mark.parametrize("augmentation", [None, {"rotation": 0.1, "horizontal_flip": 0.5, "contrast": 0.2}])
-def test_a_run_has_the_same_bits_wherever_its_images_lie(
+def test_a_run_has_the_same_bits_wherever_its_images_are(
     kind: type[Any], augmentation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = run_config(model=AIM, training__augmentation=augmentation, training__batch_size=5)
@@ -177,7 +177,7 @@ def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
     ],
     ids=["a whole GPU", "half of it", "more of it", "another process has the rest"],
 )
-def test_images_lie_on_the_device_where_they_take_a_quarter_of_it(
+def test_images_are_on_the_device_if_they_take_at_most_a_quarter_of_it(
     share: float | None, free: int, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, data = run_config(), data_set()
@@ -190,7 +190,7 @@ def test_images_lie_on_the_device_where_they_take_a_quarter_of_it(
     assert resident_bytes(run_config(training__data_on="host"), data) == 0
 
 
-def test_images_that_do_not_fit_after_all_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     def loader(images: Images, device: torch.device, place: str) -> Loader:
         if place == "device":
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -206,7 +206,7 @@ def test_images_that_do_not_fit_after_all_stay_on_the_host(monkeypatch: pytest.M
 # Pixels in finer steps than whole ones
 
 
-def test_pixels_in_steps_of_a_256th() -> None:
+def test_pixels_may_have_steps_of_a_256th() -> None:
     whole = data_set(channels=3).train
     fine = Images(whole.pixels.astype(np.uint16) * 256, whole.labels, whole.names)  # type: ignore[arg-type]
     assert (format_of(whole.pixels), format_of(fine.pixels)) == (WHOLE, FINE)
@@ -280,7 +280,7 @@ def test_statistics_are_computed_once_for_all_runs_of_a_seed(cache: Path, counte
     ],
     ids=str,
 )
-def test_damaged_statistics_are_computed_anew(change: dict[str, Any], cache: Path, counted: list[Any]) -> None:
+def test_damaged_statistics_are_computed_again(change: dict[str, Any], cache: Path, counted: list[Any]) -> None:
     data, indices = data_set(channels=3), np.arange(30)
     expected = bits(standardization.standardization_of(data, indices))
     (file,) = cache.iterdir()
@@ -296,7 +296,7 @@ def test_damaged_statistics_are_computed_anew(change: dict[str, Any], cache: Pat
     assert len(counted) == 3, "it was mended"
 
 
-def test_few_pixels_leave_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standardization, "_LEAST_BYTES", 2**26)
     standardization.standardization_of(data_set(), np.arange(30))
     assert not cache.exists()

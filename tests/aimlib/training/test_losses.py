@@ -85,7 +85,7 @@ def test_with_class_weights_soft_targets_of_one_class_are_that_class() -> None:
     torch.testing.assert_close(loss(LOGITS, HOT), loss(LOGITS, LABELS))
 
 
-def test_the_cross_entropy_without_options_is_the_usual_run() -> None:
+def test_cross_entropy_without_options_is_the_default_run() -> None:
     usual, stated = run_config(), run_config(training__loss="cross_entropy")
     assert stated == usual
     assert stated == run_config(training__loss={"name": "cross_entropy", "label_smoothing": 0.0})
@@ -120,7 +120,7 @@ def test_evaluation_reports_the_mean_of_the_loss_over_the_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "multi_margin", "bce_with_logits", "focal", "mse"])
-def test_networks_learn_with_it(name: str) -> None:
+def test_networks_learn_with_every_loss(name: str) -> None:
     config = run_config(
         training__loss={"name": name, **({"label_smoothing": 0.1} if name == "cross_entropy" else {})},
         training__epochs=8,
@@ -131,7 +131,7 @@ def test_networks_learn_with_it(name: str) -> None:
     assert outcome.epochs[-1]["test_accuracy"] > 0.6
 
 
-def test_images_that_fill_no_batch_count_in_no_loss() -> None:
+def test_images_of_an_incomplete_batch_count_in_no_loss() -> None:
     config = run_config(training__loss="mse", training__evaluation_drop_last=True, training__validation_fraction=0.0)
     outcome = train(config, data_set(test=9))  # 8 of 9 count, and all are predicted at once
     assert np.isfinite([row["test_loss"] for row in outcome.epochs]).all()
@@ -141,7 +141,7 @@ def test_images_that_fill_no_batch_count_in_no_loss() -> None:
     assert np.isfinite([row["test_loss"] for row in last.epochs]).all()
 
 
-def test_smoothing_beside_a_loss_is_refused_with_the_way_to_write_it() -> None:
+def test_smoothing_together_with_a_loss_is_refused_with_the_right_notation() -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing: 0\.1\}, or set label_smoothing to 0"):
         run_config(training__loss="mse", training__label_smoothing=0.1)
 
@@ -214,6 +214,6 @@ def test_compiled_steps_take_any_loss(name: str) -> None:
     assert compiled.epochs[-1]["train_loss"] == pytest.approx(eager.epochs[-1]["train_loss"], rel=0.01)
 
 
-def test_the_loss_is_no_state_of_the_run() -> None:
+def test_the_loss_is_not_state_of_the_run() -> None:
     config = run_config(training__loss={"name": "cross_entropy", "weight": "balanced"})
     assert without_clock(train(config, data_set())) == without_clock(train(config, data_set()))

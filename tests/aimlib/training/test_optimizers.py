@@ -60,8 +60,8 @@ def test_steps_equal_those_of_torch(options, reference):
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-def test_weights_that_lie_channels_last_are_not_copied_and_get_the_same_bits(name, theirs, fused):
-    """Of odd numbers of weights, too, whose last ones torch computes apart."""
+def test_channels_last_weights_are_not_copied_and_get_the_same_bits(name, theirs, fused):
+    """Of odd numbers of weights, too, whose last ones torch computes separately."""
 
     def steps(build):
         torch.manual_seed(0)
@@ -88,7 +88,7 @@ def test_weights_that_lie_channels_last_are_not_copied_and_get_the_same_bits(nam
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_a_fused_step_computes_the_same_but_for_rounding_and_goes_on_from_its_state(name: str) -> None:
+def test_a_fused_step_agrees_up_to_rounding_and_continues_from_its_state(name: str) -> None:
     torch.manual_seed(0)
     start, gradients = torch.randn(1000), torch.randn(6, 1000)
 
@@ -111,6 +111,6 @@ def test_a_fused_step_computes_the_same_but_for_rounding_and_goes_on_from_its_st
     assert torch.equal(fused, steps(True, interrupted=True))
 
 
-def test_every_optimizer_is_held_to_torch():
+def test_every_optimizer_is_compared_with_torch():
     named = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
     assert optimizers.names() == named

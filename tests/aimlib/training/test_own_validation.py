@@ -1,4 +1,4 @@
-"""Data with validation images of its own: all of them are validated on, and all training images are trained on."""
+"""Data with its own validation images: all of them are validated on, and all training images are trained on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_image_is_used_whatever_the_seed(data: DataSet) -> None:
     assert divide(replace(data, validation=None), 0.25, 0).validated == "train"
 
 
-def test_accuracies_are_those_of_the_own_images(data: DataSet) -> None:
+def test_accuracies_are_those_of_the_datas_own_images(data: DataSet) -> None:
     outcome = train(run_config(model=AIM, training__selection="best_validation"), data)
     assert outcome.images == (36, 12, 18)
     assert data.validation is not None
@@ -77,7 +77,7 @@ def test_a_run_that_is_paused_has_the_same_bits(data: DataSet, tmp_path) -> None
     assert (pieces.predictions == whole.predictions).all()
 
 
-def test_a_run_that_is_given_up_counts_them(data: DataSet, tmp_path) -> None:
+def test_a_run_that_is_given_up_counts_validation_images(data: DataSet, tmp_path) -> None:
     epochs: list[int] = []
     with pytest.raises(Paused):
         train(
@@ -92,7 +92,7 @@ def test_a_run_that_is_given_up_counts_them(data: DataSet, tmp_path) -> None:
     assert given_up.images == (36, 12, 18)
 
 
-def test_they_take_memory(data: DataSet) -> None:
+def test_validation_images_take_memory(data: DataSet) -> None:
     config = run_config(training__data_on="device")
     own = resident_bytes(config, data) - resident_bytes(config, replace(data, validation=None))
     assert data.validation is not None

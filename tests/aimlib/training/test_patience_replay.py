@@ -20,7 +20,7 @@ def frames(outcome: Outcome, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("schedule", [None, pytest.param("cosine", marks=pytest.mark.slow), "plateau"])
-def test_replayed_patience_is_live_patience(schedule: str | None) -> None:
+def test_replayed_patience_equals_live_patience(schedule: str | None) -> None:
     stopped_early = 0
     for seed in range(3):
         options = {"training__epochs": EPOCHS, "training__selection": "best_validation", "seed": seed}

@@ -1,4 +1,4 @@
-"""A run neither feels what ran before it in its process nor leaves anything behind."""
+"""A run neither depends on earlier runs in its process nor affects later ones."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def victim() -> str:
     return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
 
-def test_a_hostile_run_leaves_the_process_as_it_was(hostile: None) -> None:
+def test_a_hostile_run_does_not_change_the_process(hostile: None) -> None:
     before = state()
     run_hostile()
     after = state()
@@ -176,8 +176,8 @@ def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: No
     assert victim() == fresh.stdout.strip()
 
 
-def test_a_run_does_not_feel_the_state_that_it_finds(hostile: None) -> None:
-    """Code beside the runs, of the driver or a notebook, may have changed it all."""
+def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> None:
+    """Code next to the runs, of the driver or a notebook, may have changed it all."""
     clean = victim()
     with reproducible(threads=None, tf32=False):  # puts back what this test does to its process
         contaminate()
@@ -218,7 +218,7 @@ def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
     assert filling == plain
 
 
-def test_a_run_that_ends_by_an_exception_leaves_nothing_either() -> None:
+def test_a_run_that_raises_does_not_change_the_process_either() -> None:
     before = state()
     torch.manual_seed(5)
     with pytest.raises(Paused):
@@ -230,7 +230,7 @@ def test_a_run_that_ends_by_an_exception_leaves_nothing_either() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_within_a_run() -> None:
+def test_nested_runs_do_not_affect_each_other() -> None:
     with reproducible(threads=2, tf32=True):
         assert torch.get_num_threads() == 2
         assert torch.are_deterministic_algorithms_enabled()

@@ -54,7 +54,7 @@ def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: An
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return what must not depend on where images lie, and on how steps are taken."""
+    """Return what must not depend on where images are, and on how steps are taken."""
     aside = ("step", "data_on", "peak_device_bytes")
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 
@@ -62,7 +62,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name == "adam" else pytest.mark.slow) for name in KINDS]
 )
-def test_a_run_is_captured_wherever_its_images_lie(name: str, cuda: PretendedCuda) -> None:
+def test_a_run_is_captured_wherever_its_images_are(name: str, cuda: PretendedCuda) -> None:
     on_device, notices = trained(cuda, name, GPU)
     assert (on_device.step, on_device.data_on, notices) == ("graph", "device", [])
     on_host, notices = trained(cuda, name, GPU, training__data_on="host")

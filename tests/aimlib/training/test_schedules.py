@@ -55,7 +55,7 @@ def test_early_stopping_and_the_best_epoch_are_those_of_the_logs(arm: str, stop:
     assert first_best(epochs, "val_accuracy") == best
 
 
-def test_cosine_closed_form() -> None:
+def test_cosine_has_its_closed_form() -> None:
     plain = schedule(0.4, 10, name="cosine")
     for time in (0.0, 1.0, 2.5, 5.0, 9.9):
         assert plain.rate(time) == pytest.approx(0.2 * (1 + math.cos(math.pi * time / 10)))
@@ -63,7 +63,7 @@ def test_cosine_closed_form() -> None:
     assert plain.rate(11.0) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_cosine_with_warm_up_and_floor() -> None:
+def test_cosine_has_a_warm_up_and_a_floor() -> None:
     warm = schedule(0.4, 10, name="cosine", warmup_epochs=2.0, final_fraction=0.1)
     assert [warm.rate(time) for time in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.0, 0.1, 0.2, 0.4])
     assert warm.rate(6.0) == pytest.approx(0.4 * (0.1 + 0.9 * 0.5))
@@ -82,7 +82,7 @@ def test_cosine_stays_between_its_bounds(time: float, warmup: float, final: floa
 def test_plateau_waits_lowers_and_stops_at_its_floor() -> None:
     plateau = schedule(1.0, 9, name="plateau", factor=0.5, patience=2, min_delta=0.1, min_learning_rate=0.3)
     rates = []
-    for accuracy in (0.5, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7):  # 0.6 is no rise of more than 0.1
+    for accuracy in (0.5, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7):  # 0.6 is not a rise of more than 0.1
         plateau.after_epoch(accuracy)
         rates.append(plateau.rate(0.0))
     assert rates == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3])

@@ -28,7 +28,7 @@ def test_hold_out_is_disjoint_complete_and_stratified(labels: np.ndarray, fracti
         assert (labels[validation] == label).sum() == round(fraction * (labels == label).sum())
 
 
-def test_hold_out_depends_on_the_seed_alone() -> None:
+def test_hold_out_depends_only_on_the_seed() -> None:
     labels = np.arange(90) % 3
     one, two, other = (hold_out(labels, 0.2, seed)[1] for seed in (0, 0, 1))
     assert np.array_equal(one, two)
@@ -37,7 +37,7 @@ def test_hold_out_depends_on_the_seed_alone() -> None:
 
 @quick
 @given(st.integers(0, 70), st.integers(1, 20), st.booleans())
-def test_every_image_comes_once(count: int, size: int, drop_last: bool) -> None:
+def test_every_image_occurs_once(count: int, size: int, drop_last: bool) -> None:
     plan = list(batches(np.arange(count), size, drop_last=drop_last))
     seen = np.concatenate([*plan, np.array([], dtype=np.int64)])
     expected = count - count % size if drop_last else count
@@ -62,7 +62,9 @@ def test_every_image_comes_once(count: int, size: int, drop_last: bool) -> None:
         (6, 3, False, [3, 3]),
     ],
 )
-def test_a_single_leftover_joins_the_batch_before(count: int, size: int, drop_last: bool, lengths: list[int]) -> None:
+def test_a_single_remaining_image_joins_the_last_batch(
+    count: int, size: int, drop_last: bool, lengths: list[int]
+) -> None:
     assert [len(batch) for batch in batches(np.arange(count), size, drop_last=drop_last)] == lengths
 
 
@@ -75,7 +77,7 @@ def test_random_order_is_a_permutation_that_changes_with_seed_and_epoch() -> Non
     assert not np.array_equal(one, epoch_order(indices, 1, 1))
 
 
-def test_fixed_order_mixes_classes_and_goes_by_the_names() -> None:
+def test_the_fixed_order_mixes_classes_and_depends_on_names() -> None:
     names = tuple(f"class{number // 20}/{number}.jpg" for number in range(100))
     order = fixed_order(np.arange(100), names)
     digests = [hashlib.sha256(names[number].encode()).hexdigest() for number in order]
@@ -86,7 +88,7 @@ def test_fixed_order_mixes_classes_and_goes_by_the_names() -> None:
     assert np.array_equal(fixed_order(part, names), order[np.isin(order, part)])
 
 
-def test_standardization_gives_mean_0_and_sd_1_of_the_training_images_alone() -> None:
+def test_standardization_gives_mean_0_and_sd_1_of_only_the_training_images() -> None:
     images = split(40, 2, 6, 3, 0)
     indices = np.arange(0, 40, 2)
     pixels = torch.from_numpy(images.pixels[indices]).permute(0, 3, 1, 2).double()
@@ -99,13 +101,13 @@ def test_standardization_gives_mean_0_and_sd_1_of_the_training_images_alone() ->
     assert (standardization(flat, np.arange(3))(torch.full((1, 1, 4, 4), 7.0)) == 0).all()
 
 
-def test_raw_scaling_leaves_pixels_alone() -> None:
+def test_raw_scaling_does_not_change_pixels() -> None:
     x = torch.arange(0.0, 256).view(1, 1, 16, 16)
     assert torch.equal(identity_scaling(1)(x), x)
     assert torch.equal(identity_scaling(1)(x.byte()), x)
 
 
-def test_stored_pixels_are_scaled_as_their_floats_are_and_stay_as_they_were() -> None:
+def test_stored_pixels_are_scaled_like_their_floats_and_stay_unchanged() -> None:
     images = split(5, 2, 6, 3, 0)
     scaling = standardization(images.pixels, np.arange(5))
     x, _ = load_batch(images, np.arange(5), torch.device("cpu"))
@@ -130,14 +132,14 @@ def test_scaling_gives_the_same_bits_in_any_memory(channels: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 4])
-def test_standardization_counts_every_pixel_of_an_odd_number(size: int) -> None:
+def test_standardization_counts_every_one_of_an_odd_number_of_pixels(size: int) -> None:
     pixels = np.random.default_rng(size).integers(0, 256, (131, size, size, 1), dtype=np.uint8)
     scaling = standardization(pixels, np.arange(131))
     assert scaling.mean.item() == pytest.approx(pixels.mean(), rel=1e-6)
     assert scaling.sd.item() == pytest.approx(pixels.std(), rel=1e-6)
 
 
-def test_batches_hold_the_pixels_and_labels_of_their_images() -> None:
+def test_batches_contain_the_pixels_and_labels_of_their_images() -> None:
     images = data_set(channels=3).train
     images.pixels.setflags(write=False)
     x, labels = load_batch(images, np.array([4, 1]), torch.device("cpu"))

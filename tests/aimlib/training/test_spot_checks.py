@@ -1,4 +1,4 @@
-"""Spot checks: a step that is taken twice leaves the run as it was, and errors of computing are found."""
+"""Spot checks: a repeated step does not change the run, and computing errors are found."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Replacing(nn.Module):
         return logits
 
 
-def test_optimizers_and_layers_of_others_are_left_as_they_were() -> None:
+def test_third_party_optimizers_and_layers_are_unchanged() -> None:
     def trained(budget: SpotBudget | None) -> tuple[list[float], dict[str, Any], dict[str, Any]]:
         run = Run(run_config(), data_set(), torch.device("cpu"))
         torch.manual_seed(0)
@@ -246,7 +246,7 @@ def test_a_flipped_bit_is_found_and_the_next_attempt_has_the_right_numbers(
     assert numbers(outcome) == undisturbed(1)
 
 
-def test_after_an_error_in_the_second_epoch_the_run_goes_on_from_the_checkpoint_of_the_first(tmp_path: Path) -> None:
+def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_checkpoint_of_the_first(tmp_path: Path) -> None:
     with errors("gradient", lambda number: number == 13):
         with pytest.raises(ComputingError, match="step 3 of epoch 2"):
             attempt(2, tmp_path)
@@ -262,7 +262,7 @@ def test_an_error_that_is_not_checked_becomes_a_wrong_number() -> None:
     assert numbers(wrong) != undisturbed(1)
 
 
-def test_an_image_that_was_read_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrongly_read_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from aimlib.training import loaders
 
     read, calls = loaders.load_batch, [0]
@@ -279,14 +279,14 @@ def test_an_image_that_was_read_wrongly_is_found(monkeypatch: pytest.MonkeyPatch
         train(run_config(), data_set(), spot_budget=everywhere())
 
 
-def test_a_loss_that_is_not_finite_is_an_outcome_and_no_error_of_computing() -> None:
+def test_a_loss_that_is_not_finite_is_an_outcome_and_not_a_computing_error() -> None:
     config = run_config(training__optimizer={"name": "sgd", "learning_rate": 1e30})
     plain, checked = train(config, data_set()), train(config, data_set(), spot_budget=everywhere())
     assert plain.status == checked.status == "diverged"
     assert numbers(plain) == numbers(checked)
 
 
-def test_a_step_that_draws_from_nowhere_is_found() -> None:
+def test_a_step_that_draws_without_a_generator_is_found() -> None:
     """A generator of a layer's own is part of no checkpoint either."""
     own = torch.Generator().manual_seed(0)
 
@@ -337,7 +337,7 @@ def test_checks_take_the_stated_share_of_the_time(cost: float) -> None:
 
 
 def test_short_runs_of_a_process_share_its_budget() -> None:
-    """None of them is long enough for a check of its own."""
+    """None of them is long enough for its own check."""
     clock, budget = Clock(), SpotBudget()
     found = [simulated(budget, 50, 0.01, 0.02, clock) for _ in range(200)]
     assert sum(spent for _, spent in found) <= 0.005 * clock.now + 0.02
@@ -345,7 +345,7 @@ def test_short_runs_of_a_process_share_its_budget() -> None:
     assert max(made for made, _ in found) <= 2
 
 
-def test_an_expensive_check_is_followed_by_a_longer_pause() -> None:
+def test_an_expensive_check_is_followed_by_a_longer_interval() -> None:
     clock, budget = Clock(), SpotBudget()
     checks = SpotChecks(budget, torch.device("cpu"), None, lambda _: None, clock)
     due = []
@@ -359,7 +359,7 @@ def test_an_expensive_check_is_followed_by_a_longer_pause() -> None:
     assert due[1] - due[0] > 5 * (due[3] - due[2])
 
 
-def test_a_share_of_nothing_is_refused() -> None:
+def test_a_share_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         SpotBudget(0.0)
 
@@ -379,7 +379,7 @@ def test_a_check_is_skipped_while_its_copy_does_not_fit(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("failing", [5, 6], ids=["first computation", "second computation"])
-def test_a_step_that_is_out_of_memory_beside_the_copy_is_taken_without_it(
+def test_a_step_out_of_memory_because_of_the_copy_runs_without_it(
     failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of memory in the backward pass, after which buffers have changed."""
@@ -405,7 +405,7 @@ def test_a_step_that_is_out_of_memory_beside_the_copy_is_taken_without_it(
 @pytest.mark.parametrize(
     ("current", "inactive", "expected"), [(600, 0, 400), (600, 100, 500), (2000, 0, 0)], ids=["free", "cache", "full"]
 )
-def test_the_room_on_a_host_is_the_smaller_of_machine_and_container(
+def test_the_free_memory_of_a_host_is_the_smaller_of_machine_and_container(
     current: int, inactive: int, expected: int, tmp_path: Path
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       3 kB\n")

@@ -21,23 +21,23 @@ def identity(**options: Any) -> str:
     return run_config(**options).run_id(FINGERPRINT)
 
 
-def test_auto_and_eager_are_one_experiment_and_the_others_are_not() -> None:
+def test_auto_and_eager_have_one_identity_and_the_others_do_not() -> None:
     ids = {step: identity(training__step=step) for step in ("auto", "eager", "graph", "compiled")}
     assert identity() == ids["auto"] == ids["eager"]
     assert len(set(ids.values())) == 3
 
 
 @pytest.mark.parametrize("place", ["auto", "device", "host"])
-def test_where_the_images_lie_is_no_part_of_the_experiment(place: str) -> None:
+def test_the_location_of_the_images_is_not_part_of_the_identity(place: str) -> None:
     assert identity(training__data_on=place) == identity()
 
 
-def test_the_memory_format_is() -> None:
+def test_the_memory_format_is_part_of_the_identity() -> None:
     assert identity(training__memory_format="channels_last") == identity()
     assert identity(training__memory_format="contiguous") != identity()
 
 
-def test_numerics_of_a_run() -> None:
+def test_numerics_of_a_run_are_applied() -> None:
     usual = {"precision": "float32", "tf32": False, "memory_format": "channels_last", "step": "eager"}
     assert numerics_of(run_config()) == numerics_of(run_config(training__step="eager")) == usual
     stated = run_config(training__step="compiled", training__tf32=True, training__memory_format="contiguous")
@@ -74,7 +74,7 @@ COMPILED: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_compiled_steps_are_reproducible_and_nearly_eagers(tmp_path: Path) -> None:
+def test_compiled_steps_are_reproducible_and_close_to_eager_ones(tmp_path: Path) -> None:
     config, data = run_config(**COMPILED), data_set()
     whole = train(config, data)
     with pytest.raises(Paused):
@@ -86,7 +86,7 @@ def test_compiled_steps_are_reproducible_and_nearly_eagers(tmp_path: Path) -> No
     assert whole.epochs[-1]["train_loss"] == pytest.approx(eager.epochs[-1]["train_loss"], rel=0.01)
 
 
-def test_a_compiler_that_refuses_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_compiler_gets_a_message_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> Any:
         def call(*_: Any) -> Any:
             raise torch._dynamo.exc.BackendCompilerFailed(fails, RuntimeError("no C++ compiler"), None)
@@ -94,5 +94,5 @@ def test_a_compiler_that_refuses_says_what_to_do(monkeypatch: pytest.MonkeyPatch
         return call
 
     monkeypatch.setattr(torch, "compile", fails)
-    with pytest.raises(UsageError, match=r"training.step: compiled: torch.compile refuses.*set training.step to auto"):
+    with pytest.raises(UsageError, match=r"training.step: compiled: torch.compile cannot.*set training.step to auto"):
         train(run_config(training__step="compiled"), data_set())

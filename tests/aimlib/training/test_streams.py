@@ -70,7 +70,7 @@ def interrupt(_: Any) -> None:
     raise Interrupted
 
 
-def test_a_run_with_streams_of_its_own_resumes_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_with_its_own_streams_resumes_with_the_same_bits(tmp_path: Path) -> None:
     of, data = config(1, {"order": 7, "layers": 8, "split": 9, "init": 3}), data_set()
     whole = train(of, data)
     kept: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "checkpoint_share": float("inf")}

@@ -1,4 +1,4 @@
-"""Schedules by torch's names have torch's rates, step by step, also behind a warm-up."""
+"""Schedules by torch's names have torch's rates, step by step, also after a warm-up."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BY_EPOCH: list[tuple[dict[str, Any], Theirs]] = [
 
 
 @pytest.mark.parametrize(("options", "build"), BY_EPOCH)
-def test_rates_at_the_start_of_epochs_are_those_of_torch(options: dict[str, Any], build: Theirs) -> None:
+def test_rates_at_the_start_of_epochs_equal_those_of_torch(options: dict[str, Any], build: Theirs) -> None:
     schedule = ours(**options)
     assert [schedule.rate(epoch) for epoch in range(EPOCHS)] == pytest.approx(
         theirs(build, EPOCHS), rel=1e-9, abs=1e-15
@@ -67,7 +67,7 @@ def test_rates_at_the_start_of_epochs_are_those_of_torch(options: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", ["linear", "polynomial"])
-def test_between_epochs_they_are_those_of_torch_stepped_after_every_batch(name: str) -> None:
+def test_rates_between_epochs_equal_those_of_torch_stepped_after_every_batch(name: str) -> None:
     count = EPOCHS * STEPS
     build: Theirs = {
         "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, count),
@@ -77,7 +77,7 @@ def test_between_epochs_they_are_those_of_torch_stepped_after_every_batch(name: 
     assert rates == pytest.approx(theirs(build, count), rel=1e-9, abs=1e-12)
 
 
-def test_fractions_of_epochs_of_warm_restarts_are_those_of_torch() -> None:
+def test_fractional_epochs_of_warm_restarts_equal_those_of_torch() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, schedule = (
         lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 2),
@@ -92,7 +92,7 @@ def test_fractions_of_epochs_of_warm_restarts_are_those_of_torch() -> None:
     ("pct_start", "strategy", "three"),  # with three phases and no rise torch divides by zero
     [*itertools.product([0.25, 0.3, 0.5], ["cos", "linear"], [False, True]), (0.0, "cos", False)],
 )
-def test_one_cycle_is_that_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
+def test_one_cycle_equals_that_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
     options = {"pct_start": pct_start, "anneal_strategy": strategy, "three_phase": three, "div_factor": 10.0}
     count = EPOCHS * STEPS
     expected = theirs(
@@ -118,7 +118,7 @@ def test_a_warm_up_is_followed_by_the_schedule_from_its_start(options: dict[str,
         assert [schedule.rate(epoch) for epoch in range(3, EPOCHS)] == pytest.approx(expected[3:], rel=1e-9)
 
 
-def test_a_warm_up_shortens_what_follows_and_alone_keeps_the_rate() -> None:
+def test_a_warm_up_shortens_the_next_schedule_and_without_one_keeps_the_rate() -> None:
     following = ours(name="warmup", warmup_epochs=4, schedule="polynomial")
     alone = ours(name="polynomial", epochs=EPOCHS - 4)
     assert [following.rate(4 + time) for time in (0, 3, 7.5)] == [alone.rate(time) for time in (0, 3, 7.5)]

@@ -43,7 +43,7 @@ def fail(kind: str, held: list[weakref.ref[Thing]]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["name", "attribute", "cause", "context", "group"])
-def test_an_error_lets_go_of_the_variables_of_its_frames(kind: str) -> None:
+def test_an_error_releases_the_variables_of_its_frames(kind: str) -> None:
     held: list[weakref.ref[Thing]] = []
     own = Thing()
     with pytest.raises(Exception) as caught:

@@ -44,7 +44,7 @@ def test_outcome_is_complete_and_agrees_with_itself() -> None:
     assert set(outcome.selected) < {column.name for column in EPOCHS}
 
 
-def test_same_configuration_same_bits_other_seed_other_bits() -> None:
+def test_the_same_configuration_gives_the_same_bits_and_another_seed_others() -> None:
     one, two, other = (
         train(run_config(model=AIM, seed=seed, training__augmentation={"rotation": 0.1}), data_set())
         for seed in (0, 0, 1)
@@ -54,7 +54,7 @@ def test_same_configuration_same_bits_other_seed_other_bits() -> None:
 
 
 @pytest.mark.parametrize("arm", [{"backbone": AIM["backbone"]}, AIM], ids=["baseline", "aim"])
-def test_it_learns(arm: dict[str, Any]) -> None:
+def test_a_network_learns(arm: dict[str, Any]) -> None:
     outcome = train(run_config(model=arm, training__epochs=8, training__optimizer="adam"), data_set(train=90, test=30))
     assert outcome.epochs[-1]["train_loss"] < 0.7 * outcome.epochs[0]["train_loss"]
     assert outcome.epochs[-1]["test_accuracy"] > 0.7
@@ -126,7 +126,7 @@ def test_bfloat16_trains_and_parameters_stay_float32(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_order_of_training_images(shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_images_are_ordered_by_seed_and_epoch(shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     order: dict[int, list[int]] = {}
     real = Run.step
 
@@ -181,13 +181,13 @@ def test_schedule_sets_the_rate_of_every_step() -> None:
         ({"training__validation_fraction": 0.99}, "images are left to train on; lower training.validation_fraction"),
     ],
 )
-def test_data_and_configuration_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+def test_data_that_does_not_fit_the_configuration_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as caught:
         train(run_config(**changes), data_set())
     assert message in str(caught.value)
 
 
-def test_drop_last_leaves_the_incomplete_batch_out() -> None:
+def test_drop_last_omits_the_incomplete_batch() -> None:
     kept, dropped = (
         train(run_config(training__epochs=1, training__drop_last=drop, training__optimizer=STILL), data_set())
         for drop in (False, True)
@@ -208,7 +208,7 @@ def flags() -> tuple[Any, ...]:
     )
 
 
-def test_global_flags_are_set_for_the_run_and_put_back() -> None:
+def test_global_flags_are_set_for_the_run_and_restored() -> None:
     before = flags()
     try:
         torch.set_num_threads(1)
@@ -227,7 +227,7 @@ def test_global_flags_are_set_for_the_run_and_put_back() -> None:
         torch.set_num_threads(before[0])
 
 
-def test_a_run_puts_threads_back_and_uses_its_own() -> None:
+def test_a_run_sets_its_number_of_threads_and_restores_it() -> None:
     inside: list[int] = []
     train(run_config(model=MLP), data_set(), threads=2, on_epoch=lambda _: inside.append(torch.get_num_threads()))
     assert inside == [2, 2]
@@ -241,7 +241,7 @@ def test_devices() -> None:
     assert device_name(torch.device("cpu"))
 
 
-def test_step_timer_times_and_trains_nothing_that_lasts() -> None:
+def test_the_step_timer_measures_without_lasting_effect() -> None:
     config, data = run_config(model=AIM), data_set()
     before = without_clock(train(config, data))
     train_seconds, evaluate_seconds = StepTimer(config, data, torch.device("cpu"), 1).measure(0.05, most=3)

@@ -55,7 +55,7 @@ def test_adam_adds_epsilon_where_keras_does(size: float, resumed: bool) -> None:
     assert optimizer.param_groups[0]["eps"] == 1e-7
 
 
-def test_where_epsilon_stands_matters_for_small_gradients() -> None:
+def test_the_position_of_epsilon_matters_for_small_gradients() -> None:
     moved = {}
     for where in ("corrected", "uncorrected"):
         parameter = nn.Parameter(torch.zeros(()))
@@ -76,7 +76,7 @@ def tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image)[None, None]
 
 
-def test_each_step_interpolates_and_reflects_by_itself() -> None:
+def test_each_step_interpolates_and_reflects_separately() -> None:
     """Rotation, then translation, each by scipy's bilinear interpolation with half-sample reflection."""
     config = AugmentationConfig(rotation=0.15, translation=0.1, resampling="each")
     table = torch.tensor([[[0.9, 0.8, 0.3, 0.9, 0.9, 0.5]]])
@@ -99,7 +99,7 @@ def test_flips_after_separate_steps_are_exact() -> None:
     assert torch.equal(augment(x, table, config), torch.stack([x[0].flip(2), x[1].flip(1)]))
 
 
-def test_one_contrast_factor_for_a_batch() -> None:
+def test_a_batch_has_one_contrast_factor() -> None:
     x = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 255
     images = np.arange(5)
     per = {name: AugmentationConfig(contrast=0.1, contrast_per=name) for name in ("image", "batch")}
@@ -111,7 +111,7 @@ def test_one_contrast_factor_for_a_batch() -> None:
     assert float(factors["batch"][0]) == pytest.approx(float(factors["image"][0]), abs=1e-4)
 
 
-def test_crops_have_the_areas_and_ratios_that_are_asked_for() -> None:
+def test_crops_have_the_requested_areas_and_ratios() -> None:
     config = AugmentationConfig(crop_scale=0.25, crop_ratio=4 / 3)
     table = draws(0, 1, np.arange(2000), config)[0]
     maps = affine(table, config, 32, 32)
@@ -136,7 +136,7 @@ def test_a_crop_of_the_whole_image_changes_nothing() -> None:
     torch.testing.assert_close(augment(tensor(photo()), table, config), tensor(photo()), rtol=0, atol=1e-2)
 
 
-def test_a_quarter_crop_is_the_quarter() -> None:
+def test_a_quarter_crop_shows_the_quarter() -> None:
     """The upper left quarter, enlarged twice: bilinear, so the middle of every 2 x 2 patch lies between pixels."""
     config = AugmentationConfig(crop_scale=0.25)
     table = torch.full((1, 1, 10), 0.5)
@@ -146,7 +146,7 @@ def test_a_quarter_crop_is_the_quarter() -> None:
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-2)
 
 
-def test_crop_leaves_the_other_draws_as_they_are() -> None:
+def test_a_crop_does_not_change_the_other_draws() -> None:
     images = np.arange(4)
     plain, cropped = AugmentationConfig(rotation=0.1), AugmentationConfig(rotation=0.1, crop_scale=0.5)
     assert torch.equal(draws(0, 1, images, cropped)[:, :, :6], draws(0, 1, images, plain))
@@ -164,7 +164,7 @@ TEST_MONITORED: dict[str, Any] = {
 }
 
 
-def test_early_stopping_and_plateau_can_look_at_test_accuracy() -> None:
+def test_early_stopping_and_plateau_can_use_test_accuracy() -> None:
     options = {**TEST_MONITORED, "training__schedule": {"name": "plateau", "patience": 1, "min_delta": 0.9}}
     outcome = train(run_config(**options, training__early_stopping={"patience": 4, "min_delta": 0.9}), data_set())
     assert len(outcome.epochs) == 5, "the first epoch is better than nothing, four are not better by .9"
@@ -173,7 +173,7 @@ def test_early_stopping_and_plateau_can_look_at_test_accuracy() -> None:
 
 
 def test_monitoring_test_accuracy_needs_something_that_monitors() -> None:
-    with pytest.raises(ConfigError, match="monitor: test without effect"):
+    with pytest.raises(ConfigError, match="monitor: test has no effect"):
         run_config(training__monitor="test")
 
 
@@ -263,7 +263,7 @@ def test_schedules_scale_both_rates_and_the_history_shows_the_networks() -> None
     assert sum(p.numel() for p in source["params"]) == 4 * 4 + 4
 
 
-def test_a_run_as_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+def test_a_run_as_run_continues_from_its_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     memory = {**AIM["memory"], "source_lr_scale": 2.0}
     adam = {"name": "adam", "learning_rate": 1e-3, "epsilon": 1e-7, "epsilon_on": "uncorrected"}
     options = {**TEST_MONITORED, "training__epochs": 4, "training__optimizer": adam}
@@ -320,7 +320,7 @@ def test_a_protocol_is_a_valid_training(name: str) -> None:
     assert looks_at_test == name.startswith("as_")
 
 
-def test_as_run_is_the_table_of_the_claim() -> None:
+def test_as_run_matches_the_table_of_the_claim() -> None:
     common = PROTOCOLS["as_run"].common
     training = TrainingConfig.parse(dict(common["training"]))
     assert (training.epochs, training.batch_size, training.shuffle, training.drop_last) == (50, 16, False, True)

@@ -103,7 +103,7 @@ def test_mixed_labels_enter_the_loss() -> None:
     assert not torch.equal(loss, torch.nn.functional.cross_entropy(logits, given.labels_B, label_smoothing=0.1))
 
 
-def test_a_further_transform_leaves_the_draws_of_the_others_as_they_were() -> None:
+def test_another_transform_does_not_change_the_draws_of_the_others() -> None:
     blur, jitter = {"name": "gaussian_blur"}, {"name": "color_jitter", "brightness": 0.5}
     alone, second = inputs(jitter).x_BCHW, inputs(blur, jitter).x_BCHW
     brightness = [
@@ -112,7 +112,7 @@ def test_a_further_transform_leaves_the_draws_of_the_others_as_they_were() -> No
     also = [float(each.mean() / stored(image).float().mean()) for each, image in zip(second, (3, 1, 4), strict=True)]
     assert brightness == pytest.approx(also, rel=0.1)
     twice = inputs(jitter, jitter).x_BCHW
-    assert not torch.equal(twice, alone), "a second one of the same name has draws of its own"
+    assert not torch.equal(twice, alone), "a second one of the same name has its own draws"
 
 
 def test_arms_of_a_seed_see_the_same_images() -> None:
@@ -121,7 +121,7 @@ def test_arms_of_a_seed_see_the_same_images() -> None:
     assert torch.equal(one.x_BCHW, other.x_BCHW)
 
 
-def test_they_follow_the_augmentation_whose_result_is_rounded_to_pixels() -> None:
+def test_transforms_follow_the_augmentation_whose_result_is_rounded_to_pixels() -> None:
     augmentation = {"training__augmentation": {"rotation": 0.2, "contrast": 0.5}}
     seen: list[Tensor] = []
     with restored_registries():
@@ -157,7 +157,7 @@ def test_they_follow_the_augmentation_whose_result_is_rounded_to_pixels() -> Non
         ("rand_augment", r"transforms: must be a list; got 'rand_augment' \(text\); write \[rand_augment\]"),
     ],
 )
-def test_mistakes_are_told_with_the_remedy(transforms: Any, message: str) -> None:
+def test_mistakes_are_reported_with_the_remedy(transforms: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run_config(training__transforms=transforms)
 
@@ -168,7 +168,7 @@ def test_a_loss_of_single_classes_is_refused_with_mixed_images() -> None:
     assert run_config(training__transforms=["mixup"], training__loss="bce_with_logits")
 
 
-def test_what_does_not_fit_the_images_is_refused() -> None:
+def test_a_transform_that_does_not_fit_the_images_is_refused() -> None:
     def tried(options: dict[str, Any], channels: int = 3) -> None:
         training = run_config(training__transforms=[options]).training
         refuse_unusable_transforms(training, ImageShape(channels, 8, 8, 3))

@@ -100,13 +100,13 @@ def test_the_change_does_not_grow_with_the_features(name: str) -> None:
     assert float((made(1e4 * x, memory) - memory).abs().max().detach()) < 20
 
 
-def test_attention_gives_the_slots_of_a_constant_memory_values_of_their_own() -> None:
+def test_attention_gives_the_slots_of_a_constant_memory_different_values() -> None:
     memory = drawn(1, 6, 1, 1).expand(1, 6, 2, 3)
     new = update("attention", (5, 4, 6), hidden=8)(drawn(1, 5, 4, 6), memory)
     assert len(new[0, 0].unique()) == 6
 
 
-def test_attention_looks_at_no_more_than_the_largest_side() -> None:
+def test_attention_is_limited_to_the_largest_side() -> None:
     small, large = (update("attention", (5, 8, 8), hidden=8, most_side=side) for side in (4, 8))
     x, memory = drawn(2, 5, 8, 8), drawn(1, 6, 2, 3)
     torch.testing.assert_close(small(x, memory), small(functional.avg_pool2d(x, 2), memory))
@@ -131,7 +131,7 @@ def test_pooling_averages_or_repeats(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "deterministic"), [(8, 6, True), (1, 1, True), (2, 6, True), (5, 6, False)]
 )
-def test_pooling_keeps_clear_of_the_adaptive_pool_where_it_can(height: int, width: int, deterministic: bool) -> None:
+def test_pooling_avoids_the_adaptive_pool_where_possible(height: int, width: int, deterministic: bool) -> None:
     """On CUDA the adaptive pool has no deterministic backward."""
     x = drawn(2, 3, height, width).requires_grad_()
     with torch.profiler.profile() as profile:
@@ -161,14 +161,14 @@ def test_multiply_adds_are_those_of_the_documented_formulas(name: str) -> None:
 
 @pytest.mark.parametrize("name", updates.names())
 @pytest.mark.parametrize("features", [(64, 112, 112), (2048, 7, 7), (2048, 112, 112)])
-def test_defaults_stay_small_beside_the_networks_of_the_claim(name: str, features: tuple[int, ...]) -> None:
+def test_defaults_are_small_compared_with_the_networks_of_the_claim(name: str, features: tuple[int, ...]) -> None:
     with torch.device("meta"):
         made: MemoryUpdate = updates.get(name)(updates.parse(name), features, MemoryConfig(), "layer1")
         assert made(torch.zeros(2, *features), torch.zeros(1, 1024, 7, 7)).shape == (2, 1024, 7, 7)
     assert count_parameters(made) < 600_000
 
 
-def test_from_dense_features_every_slot_gathers_the_same() -> None:
+def test_every_slot_gets_the_same_from_dense_features() -> None:
     memory = drawn(1, 6, 2, 3)
     change = update("attention", (7,), hidden=8)(drawn(3, 7), memory) - memory
     torch.testing.assert_close(change, change[:, :, :1, :1].expand(3, 6, 2, 3))

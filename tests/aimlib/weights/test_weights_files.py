@@ -43,7 +43,7 @@ def test_a_plan_fills_in_the_hash_of_the_file(state: Path) -> None:
     assert found.sha256 == hashlib.sha256(state.read_bytes()).hexdigest()
 
 
-def test_the_identity_is_the_content_and_not_the_place(state: Path, tmp_path: Path) -> None:
+def test_the_identity_is_the_content_and_not_the_path(state: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere.bin"
     copy.write_bytes(state.read_bytes())
     one, other = (files.resolved(WeightsConfig.parse(str(path)), "").identity() for path in (state, copy))
@@ -52,7 +52,7 @@ def test_the_identity_is_the_content_and_not_the_place(state: Path, tmp_path: Pa
     assert files.resolved(WeightsConfig.parse(str(copy)), "").identity() != one
 
 
-def test_no_run_id_without_a_hash(state: Path) -> None:
+def test_a_run_id_needs_the_hash_of_the_weights(state: Path) -> None:
     with pytest.raises(UsageError, match=r"needs the hash"):
         WeightsConfig.parse(str(state)).identity()
 
@@ -64,7 +64,7 @@ def test_another_file_than_the_stated_one_is_refused(state: Path) -> None:
         reading.read(planned)
 
 
-def test_a_file_may_be_in_the_folder_of_data(state: Path, tmp_path: Path) -> None:
+def test_a_file_may_be_in_the_data_folder(state: Path, tmp_path: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     (tmp_path / "data" / "weights").mkdir(parents=True)
     state.rename(tmp_path / "data" / "weights" / "net.pt")
@@ -93,7 +93,7 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x10\0\0\0\0\0\0\0{not json       ", b"PK\x03\x04 broken"])
-def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_contains_no_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.pt"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"broken.pt: (is neither|cannot be read)"):
@@ -105,7 +105,7 @@ def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": inner}, path)
     with pytest.raises(
-        UsageError, match=r"2 entries are no tensors \(epoch, state_dict\); give model.weights.key, e.g"
+        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); give model.weights.key, e.g"
     ):
         reading.read(WeightsConfig.parse(str(path)))
     with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
@@ -147,10 +147,10 @@ def test_weights_that_are_not_cached_name_the_command_that_fetches_them() -> Non
         files.resolved(WeightsConfig.parse(NAME), "resnet18")
 
 
-def test_an_unknown_name_names_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"torchvision has none of this name; did you mean 'ResNet18_Weights.IMAGENET"):
         files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
-    with pytest.raises(UsageError, match=r"'small_resnet' is no network of torchvision's"):
+    with pytest.raises(UsageError, match=r"'small_resnet' is not a network of torchvision's"):
         files.resolved(WeightsConfig.parse("DEFAULT"), "small_resnet")
 
 
@@ -185,8 +185,8 @@ def test_weights_are_fetched_beforehand_and_only_the_right_ones(
     assert files.download(NAME, address) == found  # it is there
 
 
-def test_fetching_needs_a_name_of_torchvisions(mirror: tuple[str, Path]) -> None:
-    with pytest.raises(UsageError, match=r"no exact name"):
+def test_fetching_needs_a_name_of_torchvision(mirror: tuple[str, Path]) -> None:
+    with pytest.raises(UsageError, match=r"is not an exact name"):
         files.download("DEFAULT")
     with pytest.raises(DataError, match=r"resnet18-f37072fd.pth: cannot be fetched: HTTP Error 404"):
         files.download(NAME, mirror[0])

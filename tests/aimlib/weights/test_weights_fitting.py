@@ -51,18 +51,18 @@ def test_a_network_with_memory_starts_from_the_file_of_one_without(tmp_path: Pat
     assert list(weights_fit(model(path, **MEMORY), COLOUR).memory) == added
 
 
-def test_a_head_of_another_size_starts_by_the_rules(tmp_path: Path) -> None:
+def test_a_head_of_another_size_is_initialized_by_the_rules(tmp_path: Path) -> None:
     path = saved(tmp_path, ImageShape(3, 16, 16, 4))
     fit = weights_fit(model(path), COLOUR)
     assert fit.head == ("fc.weight", "fc.bias")
-    assert "the head (fc.weight, fc.bias) has another size there" in fit.sentence("net.pt")
+    assert "the head (fc.weight, fc.bias) has a different size there" in fit.sentence("net.pt")
     assert fit.record()["head"] == ["fc.weight", "fc.bias"]
     found, fresh = (build(each, COLOUR, 0).state_dict() for each in (model(path), model()))
     assert torch.equal(found["fc.weight"], fresh["fc.weight"])
     assert not torch.equal(found["conv1.weight"], fresh["conv1.weight"])
 
 
-def test_grey_images_give_the_output_of_grey_images_in_three_colours(tmp_path: Path) -> None:
+def test_gray_images_give_the_output_of_gray_images_in_three_colors(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert weights_fit(model(path), GREY).summed == ("conv1.weight",)
     x_BCHW = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -97,7 +97,7 @@ def test_a_prefix_is_proposed(tmp_path: Path) -> None:
     assert len(weights_fit(model(path, weights={"prefix": "module."}), COLOUR).loaded) == len(torch.load(path))
 
 
-def test_what_is_left_out_starts_as_without_a_file(tmp_path: Path) -> None:
+def test_omitted_parameters_start_as_without_a_file(tmp_path: Path) -> None:
     path = saved(tmp_path, **{"layer1.0.conv2.weight": None, "extra.weight": torch.zeros(1)})
     left = model(path, weights={"leave_out": ["layer1.0.conv2.*", "extra.*", "fc.*"]})
     found, fresh = (build(each, COLOUR, 0).state_dict() for each in (left, model()))
@@ -116,7 +116,7 @@ def test_a_state_dict_of_an_old_torch_has_no_counters(tmp_path: Path) -> None:
     assert len(weights_fit(model(tmp_path / "old.pt"), COLOUR).loaded) == len(state)
 
 
-def test_half_precision_becomes_single(tmp_path: Path) -> None:
+def test_half_precision_weights_become_single_precision(tmp_path: Path) -> None:
     path = saved(tmp_path, **{"fc.weight": build(model(), COLOUR, 7).state_dict()["fc.weight"].half()})
     assert build(model(path), COLOUR, 0).state_dict()["fc.weight"].dtype == torch.float32
 
@@ -128,7 +128,7 @@ def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121"])
-def test_networks_of_torchvision_take_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
+def test_networks_of_torchvision_load_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
     import torchvision
 
     given = torchvision.models.get_model(architecture, num_classes=7)

@@ -63,7 +63,7 @@ def test_before_the_verdict_no_measure_of_the_test_images_is_in_the_page(make_sw
     assert page["studies"][0]["blind"]
 
 
-def test_from_the_verdict_on_and_unblinded_they_are(make_sweep):
+def test_test_measures_are_in_the_page_from_the_verdict_on_or_unblinded(make_sweep):
     due, running = make_sweep(seeds=6), make_sweep(seeds=6, status={("aim", 5): "missing"})
     for page in (shown(due), shown(running, unblind=True)):
         assert sum(value is not None for value in column(page, "test_accuracy")) >= 29
@@ -80,7 +80,7 @@ def test_trials_of_a_search_have_no_test_measures_although_all_are_settled(make_
     assert "test_accuracy" not in page["curves"]["values"]
 
 
-def test_beside_a_study_that_is_due_the_other_stays_blind_and_so_do_runs_of_both(make_sweep, make_study):
+def test_a_study_without_a_verdict_stays_blind_next_to_one_with_a_verdict(make_sweep, make_study):
     running = make_sweep(seeds=6, status={("aim", 5): "missing"}, name="running")
     names = [FakeArm("a", "baseline"), FakeArm("b", "treatment"), *(FakeArm(f"c{i}") for i in range(4))]
     due = make_study(seeds=6, name="due", claim=None, arms=names)
@@ -93,7 +93,7 @@ def test_beside_a_study_that_is_due_the_other_stays_blind_and_so_do_runs_of_both
     assert sum(any(each is not None for each in curve) for curve in page["curves"]["values"]["test_loss"]) == 6
 
 
-def test_studies_of_one_name_are_told_apart_and_no_directory_is_shown(make_sweep):
+def test_studies_with_the_same_name_are_distinguished_without_directories(make_sweep):
     first, second = make_sweep(seeds=2), make_sweep(seeds=2, first_seed=7)
     page = shown(first, second)
     assert sorted(set(column(page, "study"))) == ["synthetic", "synthetic (2)"]

@@ -107,7 +107,7 @@ def test_the_filter_is_kept_in_the_address(page, address):
     assert text(page, "#count") == "5 of 15 runs, 5 arms"
 
 
-def test_a_head_sorts_by_mouse_and_by_keyboard(page):
+def test_a_column_header_sorts_by_mouse_and_by_keyboard(page):
     page.click("#runs-tab")
     heads = "[...document.querySelectorAll('#runs-table thead th')]"
     head = f"{heads}.find((head) => head.innerText === 'validation_accuracy')"
@@ -140,7 +140,7 @@ def test_columns_are_chosen(page):
     page.wait("!document.querySelector('.dt-button-collection')")
 
 
-def test_a_run_opens_and_closes_by_keyboard_alone(page):
+def test_a_run_opens_and_closes_by_keyboard(page):
     page.click("#runs-tab")
     page.value("document.querySelector('#runs-table tbody button.open').focus()")
     page.press("ArrowDown", "ArrowDown", "ArrowDown", "Enter")
@@ -167,7 +167,7 @@ def test_a_run_opens_and_closes_by_keyboard_alone(page):
 
 
 @SLOW
-def test_a_failed_run_shows_why_and_a_waiting_one_that_it_waits(page):
+def test_a_failed_run_shows_the_reason_and_a_waiting_one_its_state(page):
     write_filter(page, "arm == aim")
     page.click("#runs-tab")
     page.click("#runs-table tbody tr:nth-child(2) td:nth-child(2)")
@@ -193,7 +193,7 @@ def test_an_arm_opens_with_its_runs_and_can_become_the_filter(page):
 
 
 @SLOW
-def test_charts_follow_the_filter_and_say_what_they_show(page):
+def test_charts_follow_the_filter_and_state_what_they_show(page):
     assert (
         redrawn(page, "curves", lambda: write_filter(page, "seed == 1"))
         == "4 runs, one line each. 1 run of the filter without this measure."
@@ -255,7 +255,7 @@ def test_everything_can_be_reached_by_tab_in_the_order_of_the_page(page):
 
 
 @SLOW
-def test_what_a_study_contains_is_text_and_never_runs(browser, tmp_path):
+def test_content_of_a_study_is_text_and_never_runs(browser, tmp_path):
     planted = [
         "</script><script>window.ran = 1</script>",
         "<img src=x onerror='window.ran = 2'>",

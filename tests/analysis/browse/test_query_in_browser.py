@@ -116,7 +116,7 @@ def found(page, condition):
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_filter_shows_the_rows_of_where(opened, runs, condition):
+def test_a_filter_shows_the_same_rows_as_where(opened, runs, condition):
     try:
         expected = list((runs if not condition else analysis.select(runs, condition))["run_id"])
     except UsageError:
@@ -127,7 +127,7 @@ def test_a_filter_shows_the_rows_of_where(opened, runs, condition):
 
 
 @pytest.mark.parametrize("condition", MISTAKES)
-def test_a_mistake_is_one_in_both_and_changes_nothing(opened, runs, condition):
+def test_a_mistake_is_refused_by_both_and_changes_nothing(opened, runs, condition):
     with pytest.raises(UsageError):
         analysis.select(runs, condition)
     before = found(opened, "seed == 1")

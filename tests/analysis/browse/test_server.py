@@ -71,7 +71,7 @@ def test_unchanged_data_are_not_sent_again(server):
         "/{token}/data?x",
     ],
 )
-def test_every_other_path_is_not_found(server, path):
+def test_no_other_path_is_found(server, path):
     answer = ask(server, path.format(token=server.token))
     assert answer.status == 404
     assert answer.read() == b"404 Not Found\n"
@@ -90,7 +90,7 @@ def test_two_host_headers_are_refused(server):
     assert ask(server, f"/{server.token}/", Host=f"127.0.0.1:{server.server_port}").status == 421
 
 
-def test_localhost_is_this_machine_as_well(server):
+def test_localhost_is_accepted(server):
     assert ask(server, f"/{server.token}/", host=f"localhost:{server.server_port}").status == 200
 
 
@@ -108,7 +108,7 @@ def test_the_token_is_new_for_every_server_and_only_loopback_listens(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_a_port_in_use_is_a_mistake_with_a_remedy():
+def test_a_port_in_use_is_reported_with_a_remedy():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_a_mistake_with_a_remedy():
             Server(Feed(lambda: CONTENT, 0.0), taken.getsockname()[1])
 
 
-def test_a_study_that_cannot_be_read_for_a_moment_keeps_its_last_content():
+def test_a_study_that_is_temporarily_unreadable_keeps_its_last_content():
     answers = iter([CONTENT, StoreError("locked"), {**CONTENT, "runs": [1, 2]}])
 
     def read():
@@ -150,7 +150,7 @@ def test_a_study_is_read_again_only_after_the_interval_and_less_often_if_reading
     assert reads == [0.0, 12.0, 24.0]
 
 
-def test_a_client_that_sends_nothing_and_one_that_breaks_off_stop_nobody(server):
+def test_clients_that_send_nothing_or_disconnect_do_not_stop_the_server(server):
     silent = socket.create_connection(("127.0.0.1", server.server_port))
     with socket.create_connection(("127.0.0.1", server.server_port)) as broken:
         broken.sendall(b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n")

@@ -40,7 +40,7 @@ def test_every_rate_is_in_its_band(tables):
 
 
 @pytest.mark.parametrize("levels", [(0.05, 0.05, 0.05), (0.005, 0.005, 0.005)], ids=["uncorrected", "too strict"])
-def test_a_wrong_constant_is_found_out(levels):
+def test_a_wrong_constant_is_detected(levels):
     faults = [rate.name for table in calibrate(400, levels) for rate in table.rates if not rate.holds]
     assert "any look rejects a true null hypothesis" in faults
 
@@ -58,7 +58,7 @@ def test_the_page_shows_faults_and_the_command_fails(monkeypatch, tmp_path, caps
 
 
 @pytest.mark.parametrize(("scenario", "expected"), END_TO_END.items())
-def test_verdicts_come_as_often_as_simulated_elsewhere(scenario, expected):
+def test_verdicts_occur_as_often_as_in_an_independent_simulation(scenario, expected):
     seed_sd, true = scenario
     studies = 10_000
     drawn = normal_studies(np.random.default_rng(7), studies, LOOKS, true, np.sqrt(2) * seed_sd)
@@ -79,7 +79,7 @@ def test_procedure_1_has_no_margin_of_harm():
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-8, 8), st.floats(0.01, 9), st.sampled_from([None, 4.92]))
-def test_the_vectorised_table_is_the_table(middle, half, reported):
+def test_the_vectorized_table_equals_the_table(middle, half, reported):
     low, high = middle - half, middle + half
     assert decide(low, high, 1.0, 8, 1.0, reported).kind == str(rows(low, high, 1.0, reported))
 
@@ -99,7 +99,7 @@ def test_simulated_studies_stop_where_the_analysis_would():
         assert (verdict.kind, number) == (kind, pairs)
 
 
-def test_power_is_that_of_statsmodels():
+def test_power_equals_that_of_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     for effect, sd, n, alpha in ((1.0, 1.4, 8, 0.05), (2.46, 2.1, 5, 0.0214), (0.2, 1.0, 30, 0.05)):
         assert power_of(effect, sd, n, alpha) == pytest.approx(power.power(effect / sd, n, alpha), rel=1e-6)

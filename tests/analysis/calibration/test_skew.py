@@ -20,7 +20,7 @@ def faults(rng):
     return {rate.name.split(",")[0] for rate in skew.collapses(rng, 1000).rates if not rate.holds}
 
 
-def test_detection_and_false_cautions_are_held(rng):
+def test_detection_and_false_cautions_are_within_their_limits(rng):
     table = skew.collapses(rng, STUDIES)
     assert [rate for rate in table.rates if not rate.holds] == []
     assert {row[:2] for row in table.rows} == {
@@ -31,7 +31,7 @@ def test_detection_and_false_cautions_are_held(rng):
     assert len(table.rates) - len(held) == 5 * 9
 
 
-def test_a_wrong_constant_is_found_out(rng, monkeypatch):
+def test_a_wrong_constant_is_detected(rng, monkeypatch):
     monkeypatch.setattr(collapse, "LEAST_DROP", 15.0)
     assert "runs marked: collapse of one" in faults(rng)
     monkeypatch.setattr(collapse, "LEAST_DROP", 1.0)
@@ -39,7 +39,7 @@ def test_a_wrong_constant_is_found_out(rng, monkeypatch):
     assert {"runs marked: normal", "runs marked: ceiling", "runs marked: tied"} <= faults(rng)
 
 
-def test_bad_rates_are_shown_as_they_are(rng):
+def test_bad_rates_are_shown_unchanged(rng):
     table = skew.not_normal(rng, STUDIES)
     found = {row[0]: dict(zip(table.columns[1:], row[1:], strict=True)) for row in table.rows}
     assert table.rates == ()

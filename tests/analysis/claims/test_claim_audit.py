@@ -33,7 +33,7 @@ def test_every_statement_has_a_line_in_its_order(make_study):
     assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
 
 
-def test_the_posts_accuracy_is_not_that_of_its_own_log(make_study):
+def test_the_accuracy_in_the_post_is_not_that_of_its_log(make_study):
     row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
     assert row["evidence"] == "best epoch of the log, number 33 of 40"
@@ -49,7 +49,7 @@ def test_parameters_are_counted_as_keras_does(make_study):
     assert found.loc["the memory holds about 50,000 floats", "verdict"] == "agrees"
 
 
-def test_options_that_differ_are_the_evidence(make_study):
+def test_differing_options_are_the_evidence(make_study):
     directory = make_study(PAIR, scope=AS_RUN)
     path = directory / records.MODELS_FILE
     rows = pq.read_table(path).to_pylist()
@@ -68,7 +68,7 @@ def test_options_that_differ_are_the_evidence(make_study):
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact"])
-def test_an_accuracy_is_held_against_one_further_run(make_study, protocol):
+def test_an_accuracy_is_compared_with_one_further_run(make_study, protocol):
     found = audit(make_study(PAIR, images=4000, scope={**AS_RUN, "protocol": protocol}))
     assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "compatible"
     low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000, scope=AS_RUN))
@@ -92,7 +92,7 @@ def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):
     assert "outside the scope" in found.loc["ResNet50 has about 23.8 M parameters", "evidence"]
 
 
-def test_a_claim_file_of_ones_own(make_study, tmp_path):
+def test_a_custom_claim_file_can_be_used(make_study, tmp_path):
     path = tmp_path / "other.yaml"
     path.write_text(
         """
@@ -125,7 +125,7 @@ def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
     assert any("Satterthwaite" in entry for entry in document.references)
 
 
-def test_tables_are_set_by_latex_as_they_are():
+def test_latex_typesets_the_tables_unchanged():
     hostile = r"a_b & 50 % {x} \input{y} ^ ~ # $ < > − × Δ" + "\u0007"
     text = latex.table(Table("T_1", ("Name", "n"), ((hostile, "1"),), frozenset({"n"}), note="100 %"), "x")
     assert r"\begin{tabular}{lr}" in text
@@ -139,7 +139,7 @@ def test_tables_are_set_by_latex_as_they_are():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_latex_tables_are_written_beside_the_page(make_study):
+def test_latex_tables_are_written_next_to_the_page(make_study):
     directory = make_study([*ARMS])
     page = analysis.report(directory)
     names = {path.name for path in (page.parent / "latex").iterdir()}

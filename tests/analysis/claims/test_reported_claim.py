@@ -21,7 +21,7 @@ def test_the_reported_figures():
     assert "3d79d31" in claim.source
 
 
-def test_the_reported_curves_hold_the_reported_accuracies():
+def test_the_reported_curves_contain_the_reported_accuracies():
     claim = claims.read_claim("stanford_dogs_aim")
     best = claim.curves.groupby("arm")["val_accuracy"].max()
     baseline, treatment = claim.accuracies["logs"]
@@ -48,7 +48,7 @@ def test_every_shipped_claim_is_valid():
         ({"protocol": "custom"}, "protocol custom, not as_run or as_run_exact or as_described or controlled"),
     ],
 )
-def test_scope(change, reason):
+def test_the_scope_of_a_claim_is_checked(change, reason):
     scope = Scope(**{**vars(SCOPE), **change})
     assert claims.in_scope(claims.read_claim("stanford_dogs_aim"), scope) == ([reason] if reason else [])
 
@@ -78,7 +78,7 @@ def document() -> dict:
     }
 
 
-def test_a_claim_of_ones_own(tmp_path):
+def test_a_custom_claim_can_be_used(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(document()))
     claim = claims.read_claim(path)

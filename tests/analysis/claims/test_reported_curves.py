@@ -26,13 +26,13 @@ def test_summary_marks_the_best_epochs_and_every_fall_of_the_learning_rate() -> 
     assert falls == {"resnet50": [28, 37, 40], "aim_resnet50": [12, 44]}
 
 
-def test_caption_says_it() -> None:
+def test_the_caption_states_the_best_epochs() -> None:
     text = reported.caption(reported.summarise(read_claim("stanford_dogs_aim").curves))
     assert "resnet50 reached 15.26 % in epoch 33 of 40; its learning rate fell after epochs 27, 36 and 39" in text
     assert "aim_resnet50 reached 20.06 % in epoch 50 of 50; its learning rate fell after epochs 11 and 43" in text
 
 
-def test_a_rate_that_never_falls_is_said_so() -> None:
+def test_the_caption_says_if_a_rate_never_falls() -> None:
     curves = read_claim("stanford_dogs_aim").curves.assign(learning_rate=1e-3)
     assert reported.caption(reported.summarise(curves)).count("its learning rate fell never") == 2
 

@@ -46,14 +46,14 @@ def test_labels_are_whole_words_where_they_fit() -> None:
         ["0.5", "a long name of a base[rate=0.5,size=1]", "a long name of a base[rate=0.7,size=1]"],
     ],
 )
-def test_short_names_and_names_of_another_form_stay(names: list[str]) -> None:
+def test_short_names_and_names_of_another_form_are_unchanged(names: list[str]) -> None:
     if names[0] != "0.5":
         assert short_names(names) == {name: name for name in names}
         assert names_explained(names) == names_note(names) == ""
     assert len(set(short_names(names).values())) == len(names)
 
 
-def test_arms_that_vary_different_factors_keep_the_names_of_these() -> None:
+def test_arms_that_vary_different_factors_keep_the_factor_names() -> None:
     names = ["a_rather_long_baseline[learning_rate=0.1]", "a_rather_long_baseline[batch_size=5]"]
     assert list(short_names(names).values()) == ["learning_rate=0.1", "batch_size=5"]
 

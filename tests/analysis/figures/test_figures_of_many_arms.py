@@ -1,4 +1,4 @@
-"""The figures with a row or a colour per arm, with forty arms and with hundreds."""
+"""The figures with a row or a color per arm, with forty arms and with hundreds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARMS = ["baseline", "aim", *(f"aim[placement=stage_only,update=gated,batch_size=
 
 
 def _readable(figure):
-    """Check that nothing that is written lies on something else or off the sheet, and return what is written."""
+    """Check that no text overlaps anything else or leaves the figure, and return all texts."""
     written = texts(figure)
     for text, box in written:
         if box.width:
@@ -51,7 +51,7 @@ def _epochs(runs):
 
 
 @pytest.mark.parametrize(("number", "grey"), [(40, "lines"), (200, "band")])
-def test_of_many_curves_the_first_the_best_and_the_worst_are_drawn_in_full(number, grey):
+def test_only_the_first_best_and_worst_of_many_curves_are_drawn_in_full(number, grey):
     arms = [*ARMS, *(f"further {i}" for i in range(160))][:number]
     runs = _runs(arms)
     summary = curves.summarise(runs, _epochs(runs), arms)
@@ -95,7 +95,7 @@ def test_forty_arms_have_a_row_of_one_line_each_in_the_strip():
     assert "accuracy of guessing" not in _readable(figure)
 
 
-def test_the_line_of_guessing_is_drawn_where_the_runs_leave_it_room():
+def test_the_line_of_guessing_is_drawn_if_there_is_room():
     runs = _runs(ARMS[:2])
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.49)
     summary = strip.summarise(judged, runs[:0], ARMS[:2])
@@ -121,7 +121,7 @@ def test_forty_comparisons_leave_out_the_arm_that_all_share(side):
     assert any(common[side] in text for text in written) if side else all("−" in text for text in rows)
 
 
-def test_lines_break_after_the_signs_that_join_names():
+def test_lines_break_after_the_characters_that_join_names():
     assert labels(["block_entry", "deep_convolutions", "a long name"], 12, 2) == {
         "block_entry": "block_entry",
         "deep_convolutions": "deep_\nconvolutions",

@@ -100,7 +100,7 @@ def test_the_pair_with_the_most_levels_run_and_the_largest_differences_is_chosen
     assert strongest_pair(planted, ["placement"], ACCURACY) is None
 
 
-def test_a_ranking_has_the_ties_of_its_statistic_and_losses_the_other_way_round(planted: pd.DataFrame) -> None:
+def test_a_ranking_has_the_ties_of_its_statistic_and_reverses_losses(planted: pd.DataFrame) -> None:
     up, down = ranked(planted, ACCURACY), ranked(planted, LOSS)
     assert up["arm"][0] == down["arm"][0] == "every 64"
     assert up["arm"].tolist()[-3:] != up["arm"].tolist()[:3]
@@ -117,7 +117,7 @@ def test_a_ranking_has_the_ties_of_its_statistic_and_losses_the_other_way_round(
 
 
 @pytest.mark.parametrize("arms", ARMS)
-def test_figures_of_any_number_of_arms_stay_on_the_sheet(arms: int) -> None:
+def test_figures_of_any_number_of_arms_stay_within_the_page(arms: int) -> None:
     runs = sweep(arms)
     cells = level_means(runs, ["placement", "batch_size"], ACCURACY)
     rank, marginal = ranked(runs, ACCURACY), means(runs, FACTORS, ACCURACY)
@@ -173,7 +173,7 @@ def test_one_call_draws_on_a_new_figure_or_on_the_callers_axes(study: analysis.R
         assert call(ax=each) is made
         assert len(each.get_children()) > 5
     words = figures.heatmap(study, "depth", "wide")._supxlabel.get_text()
-    assert "Without baseline, which is no part of the design." in " ".join(words.split())
+    assert "Without baseline, which is not part of the design." in " ".join(words.split())
 
 
 def test_before_the_verdict_they_show_the_validation_accuracy_and_say_so(tmp_path: Path) -> None:

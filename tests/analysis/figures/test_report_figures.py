@@ -54,7 +54,7 @@ def drawn(tmp_path_factory):
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("drawing", FIGURES)
-def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, drawing):
+def test_labels_do_not_overlap_and_stay_within_the_page(drawn, study, drawing):
     if drawing not in drawn[study][1]:
         assert (drawing == "waterfall") == (study != "switches")
         return
@@ -86,7 +86,7 @@ def test_an_arm_looks_the_same_everywhere_and_like_no_other():
     names = [f"arm {i}" for i in range(12)]
     looks = marks(names)
     assert len({(m.colour, m.marker, m.dashes) for m in looks.values()}) == 12
-    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in grey too"
+    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in gray too"
     assert list(marks(names[:3]).items()) == list(looks.items())[:3]
     assert len(set(marks([str(i) for i in range(84)]).values())) == 84
 
@@ -100,7 +100,7 @@ def test_labels_are_short_distinct_and_printable():
     assert short[names[2]] == "a\ufffdb\ufffdc d"
 
 
-def test_forest_holds_the_comparisons(drawn):
+def test_the_forest_plot_contains_the_comparisons(drawn):
     findings, drawings = drawn["four"]
     summary = drawings["forest"].summary
     assert list(summary["comparison"]) == [c.name for c in findings.family.comparisons]
@@ -111,7 +111,7 @@ def test_forest_holds_the_comparisons(drawn):
     assert "r" not in {text.strip() for text, _ in texts(out_of_scope)}
 
 
-def test_forest_keeps_a_wild_interval_from_squashing_the_others(drawn):
+def test_the_forest_plot_cuts_a_very_wide_interval(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wild = summary.assign(
         comparison="wild", lower=-900.0, upper=900.0, prediction_lower=-2000.0, prediction_upper=2000.0
@@ -121,7 +121,7 @@ def test_forest_keeps_a_wild_interval_from_squashing_the_others(drawn):
     assert high - low < 40
 
 
-def test_forest_prints_the_ends_of_an_interval_that_it_cuts(drawn):
+def test_the_forest_plot_prints_the_ends_of_a_cut_interval(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wild = summary.assign(comparison="wild", prediction_lower=-2000.0, prediction_upper=2000.0)
     both = pd.concat([summary, wild], ignore_index=True)
@@ -133,7 +133,7 @@ def test_forest_prints_the_ends_of_an_interval_that_it_cuts(drawn):
     assert "intervals of wild are too wide for the axis" in caption
 
 
-def test_forest_draws_intervals_of_similar_width_whole(drawn):
+def test_the_forest_plot_does_not_cut_intervals_of_similar_width(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wide = summary.assign(comparison="wide", lower=-6.0, upper=6.0, prediction_lower=-8.0, prediction_upper=8.0)
     both = pd.concat([summary, wide], ignore_index=True)
@@ -150,7 +150,7 @@ def test_classes_explains_its_two_marks(drawn):
     assert {"before shrinkage", "after shrinkage"} <= written
 
 
-def test_slopegraph_holds_every_accuracy(drawn):
+def test_the_slopegraph_contains_every_accuracy(drawn):
     findings, drawings = drawn["four"]
     runs = findings.results.runs
     expected = runs[runs["status"].isin(["finished", "diverged"])]
@@ -191,7 +191,7 @@ def test_strip_counts_every_planned_run(drawn):
     assert drawings["strip"].caption == "24 planned runs: 20 trained, 1 at chance, 1 diverged, 1 failed and 1 missing."
 
 
-def test_summaries_of_nothing_have_the_same_columns(drawn):
+def test_empty_summaries_have_the_same_columns(drawn):
     findings = drawn["two"][0]
     runs, epochs = findings.results.runs, findings.results.epochs
     for some, none in (
@@ -208,7 +208,7 @@ def test_summaries_of_nothing_have_the_same_columns(drawn):
     assert "no two arms" in forest.caption([])
 
 
-def test_drawing_leaves_pyplot_and_settings_alone(drawn):
+def test_drawing_does_not_change_pyplot_or_its_settings(drawn):
     import matplotlib.pyplot as plt
 
     with mpl.rc_context({"font.size": 23, "text.usetex": False}):
@@ -267,7 +267,7 @@ def test_wide_intervals_do_not_dwarf_the_curves(make_study):
 
 
 @pytest.mark.parametrize("looks", [(), (5,)])
-def test_an_interval_that_is_read_is_drawn_whole(looks):
+def test_an_interval_that_is_read_is_not_cut(looks):
     summary = pd.DataFrame(
         {
             "pairs": range(2, 6),

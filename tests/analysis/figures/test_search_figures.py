@@ -28,7 +28,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory):
-    """Findings of a confirmation that has its screening beside it."""
+    """Findings of a confirmation that has its screening next to it."""
     root = tmp_path_factory.mktemp("search")
     rng = np.random.default_rng(2)
     write_study(root / "screening", FakeStudy(TRIALS, [1000, 1001], spread=0.01), rng)
@@ -107,7 +107,7 @@ def tuned(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
+def test_winners_are_found_under_their_confirmed_names(tuned):
     table = compose(tuned).figures["winners"].summary.set_index("arm")
     assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
     screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()

@@ -74,7 +74,7 @@ def studies(tmp_path_factory):
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12))
 @settings(max_examples=30, deadline=None)
-def test_the_front_is_what_no_arm_dominates(points):
+def test_the_front_consists_of_arms_that_no_arm_dominates(points):
     runs = pd.DataFrame(
         {
             "arm": [f"arm {i}" for i in range(len(points))],
@@ -125,7 +125,7 @@ def test_dominated_arms_are_behind_in_the_paired_interval_and_others_are_not_dis
     assert "1 on the front, 1 not distinguishable from it, 1 dominated" in text
 
 
-def test_arms_that_are_equal_in_both_stand_on_the_front_together():
+def test_arms_equal_in_both_are_on_the_front_together():
     runs = sweep(3, seeds=1).assign(validation_accuracy=0.5, parameters=1e6)
     assert pareto_summary(runs, ACCURACY, ["parameters"])["state"].tolist() == ["front"] * 3
 
@@ -309,7 +309,7 @@ def test_nothing_is_clipped_and_no_labels_overlap(arms):
         refuse_overlaps(written, name)
 
 
-def test_figures_can_share_the_callers_sheet():
+def test_figures_can_share_the_callers_figure():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)
@@ -337,7 +337,7 @@ def test_one_call_draws_each_and_says_which_images_it_shows(studies):
             assert ("Test" in written) == (name == "settled")
 
 
-def test_the_input_is_left_as_it_was(studies):
+def test_the_input_is_unchanged(studies):
     runs = studies["settled"].runs
     before = runs.copy()
     draw_pareto(studies["settled"])

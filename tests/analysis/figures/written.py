@@ -1,4 +1,4 @@
-"""What is written in a figure, where, and whether anything of it lies on something else."""
+"""The texts of a figure, their places, and whether any of them overlaps something else."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def pair(base, treated):
 
 
 def rewritten(directory, change):
-    """Write all rows anew, each as `change` returns it; the others are known to it by arm and seed."""
+    """Write all rows again, each as `change` returns it; the others are known to it by arm and seed."""
     (path,) = (directory / records.SEGMENTS).iterdir()
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     known = {(row["arm"], row["seed"]): row for row in rows}
@@ -82,7 +82,7 @@ def test_pairs_that_changed_together_are_not_named(make_study):
 
 @pytest.mark.parametrize(("odd", "warned"), [(1, True), (3, True), (0, False)])
 def test_differences_that_vary_by_less_than_an_image_are_named(make_study, odd, warned):
-    """With no odd one all differences are equal, which is a verdict of its own."""
+    """With no odd one all differences are equal, which is its own verdict."""
     base = accuracies(0.2, 12, 1)
     steps = np.r_[np.full(odd, 0.0005), np.zeros(12 - odd)]
     directory = make_study(pair(base, base + 0.05 + steps), seeds=12, images=2000, procedure=2, looks=[12])
@@ -111,7 +111,7 @@ def test_a_measure_that_overflowed_withholds_its_look_and_breaks_nothing(make_st
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e6])
-def test_the_verdict_knows_no_unit(unit):
+def test_the_verdict_does_not_depend_on_the_unit(unit):
     from analysis.statistics.interval import t_interval, t_p_value
     from analysis.statistics.verdict import decide
 
@@ -125,14 +125,14 @@ def test_the_verdict_knows_no_unit(unit):
     assert "no seed differs from another" in same.text
 
 
-def test_what_is_trivially_lower_is_trivially_worse_where_lower_is_better():
+def test_a_trivial_difference_is_trivial_in_both_directions_where_lower_is_better():
     from analysis.statistics.verdict import decide
 
     assert decide(-0.5, -0.1, 0.1, 8, 1.0).text == "trivially lower"
     assert decide(-0.5, -0.1, 0.1, 8, 1.0, lower_is_better=True).text == "trivially worse"
 
 
-def test_seeds_are_listed_shortly():
+def test_long_lists_of_seeds_are_shortened():
     from analysis.wording import number_format
 
     assert number_format.seeds([3]) == "seed 3"

@@ -113,7 +113,7 @@ def test_only_the_pairs_of_the_look_that_decides_count(make_study):
     assert findings.not_excluded.runs == 5
 
 
-def test_a_run_that_did_not_train_is_no_pair_without_a_failure(make_study):
+def test_a_pair_with_an_untrained_run_counts_as_a_failure(make_study):
     findings = examine(make_study(arms(), seeds=5, images=2000, procedure=2, status={("aim", 2): "chance"}))
     (found,) = findings.collapses
     assert (found.why, found.seed, found.text) == ("at chance", 2, "stayed at chance")
@@ -153,7 +153,7 @@ def test_a_run_that_predicts_one_class_only_collapsed_whatever_its_accuracy(make
     assert "A run of aim collapsed: seed 2" in said(findings)[0]
 
 
-def test_robust_reading_stands_beside_and_never_decides(make_study):
+def test_the_robust_reading_is_reported_and_never_decides(make_study):
     few = examine(make_study(arms(), seeds=5, images=2000, procedure=2))
     many = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     assert few.robust["aim − baseline"].method == "trimmed mean"
@@ -183,11 +183,11 @@ def test_a_robust_reading_that_contradicts_t_about_0_is_named(make_study):
     assert contradiction(agreeing.primary, agreeing.robust["aim − baseline"]) == ""
 
 
-def test_a_centre_outside_the_t_interval_is_named(make_study):
+def test_a_center_outside_the_t_interval_is_named(make_study):
     findings = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     reading = replace(findings.robust["aim − baseline"], estimate=-1.0, lower=-9.0, upper=7.0)
     text = contradiction(findings.primary, reading)
-    assert "does not exclude 0, and its centre lies outside the t interval, which does" in text
+    assert "does not exclude 0, and its center lies outside the t interval, which does" in text
     inside = replace(reading, estimate=findings.primary.interval.mean)
     assert contradiction(findings.primary, inside) == ""
 
@@ -206,7 +206,7 @@ def test_normal_runs_rarely_have_a_robust_reading_that_contradicts_t_about_0(mak
 
 
 @pytest.mark.parametrize("status", ["missing", "failed"])
-def test_without_a_verdict_nothing_is_said(make_study, status):
+def test_without_a_verdict_collapses_are_not_mentioned(make_study, status):
     lost = {(arm, seed): status for arm in ("baseline", "aim") for seed in range(5)}
     none = examine(make_study(arms(), seeds=5, procedure=2, status=lost))
     assert (none.collapses, none.not_excluded, none.robust, none.failed) == ((), None, {}, "")
@@ -221,7 +221,7 @@ def test_a_single_pair_that_did_not_train_has_no_others_to_compare_with(make_stu
     assert (found.why, found.text) == ("at chance", "stayed at chance")
 
 
-def test_without_a_table_of_images_collapses_are_seen_all_the_same(make_study):
+def test_collapses_are_found_without_a_table_of_images(make_study):
     findings = examine(make_study(arms(fallen=3), seeds=5, images=2000, procedure=2, write_images=False))
     assert [(each.arm, each.seed, each.why) for each in findings.collapses] == [("aim", 3, "far below")]
 

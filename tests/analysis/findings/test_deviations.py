@@ -88,7 +88,7 @@ def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_frozen_number_counts_beside_the_text(name: str, complete: Path) -> None:
+def test_a_frozen_number_counts_in_addition_to_the_text(name: str, complete: Path) -> None:
     numbers = {rule: each.number for rule, each in RULES.items()}
     refreeze(complete, procedure=numbers)
     assert departed(complete) == []
@@ -212,7 +212,7 @@ def test_the_words_of_a_study_are_frozen_and_a_changed_question_makes_its_compar
     ]
 
 
-def test_a_plan_without_words_of_its_own_freezes_none(make_study) -> None:
+def test_a_plan_without_its_own_words_freezes_none(make_study) -> None:
     frozen = analysis_plan.read(make_study(seeds=6))
     assert frozen is not None
     assert not {"what", "questions"} & frozen.content.keys()

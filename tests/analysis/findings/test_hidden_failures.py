@@ -45,7 +45,7 @@ def test_three_failures_and_more_of_an_arm_are_named(make_study, arm, seeds, pai
     assert cautions(findings)[0].text.startswith(f"{len(seeds)} runs of {arm} collapsed: seed {seeds[0]} (run ")
 
 
-def test_a_control_whose_runs_failed_stands_beside_the_cause(make_study):
+def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
     """Half of the runs of the control fail, and the others reach what the treatment does."""
     pairs, seeds = 24, range(0, 24, 2)
     arms = [
@@ -108,7 +108,7 @@ def test_a_run_that_one_gate_shows_to_have_failed_is_named_with_all(make_study):
 
 
 def test_on_another_measure_a_run_is_far_and_not_collapsed(make_study):
-    """Of a loss nothing says that a run far above the others did not train."""
+    """A loss does not show that a run far above the others did not train."""
     arms = pair(accuracies(0.2, 8, 1), fallen(accuracies(0.26, 8, 2), (5,), 0.2))
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
     findings = examine(directory)

@@ -1,4 +1,4 @@
-"""Procedure 2 reads a verdict at its look with all that belongs to it; procedure 1 stays as it was."""
+"""Procedure 2 reads a verdict at its look with everything that belongs to it; procedure 1 stays unchanged."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_chance_is_the_best_constant_answer():
     assert largest_share(images) == {"d": 0.6}
     judged = outcomes(runs_of([0.6, 0.62, 0.7]), images)
     assert judged["chance"].tolist() == [0.6] * 3
-    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class only is no training"
+    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class alone is not training"
     assert outcomes(runs_of([0.6]))["outcome"].tolist() == ["trained"], "procedure 1 asks for 1 / classes"
     assert outcomes(runs_of([0.6], data="e"), images)["chance"].tolist() == [0.25], "data without a table"
 
 
-def test_a_procedure_1_study_of_harm_says_what_procedure_2_would_read(make_study):
+def test_a_procedure_1_study_of_harm_states_the_verdict_of_procedure_2(make_study):
     lower = arms([-0.004, -0.005, -0.006, -0.005, -0.004], base=0.3)
     one = examine(make_study(lower, seeds=5, images=4000))
     assert one.primary.verdict.kind == "harmful"
@@ -93,7 +93,7 @@ def test_runs_after_the_look_do_not_withhold_its_verdict(make_study):
     assert two.primary.interval.n == 5
 
 
-def test_later_pairs_that_would_read_otherwise_are_told(make_study):
+def test_later_pairs_that_would_change_the_verdict_are_reported(make_study):
     overturned = arms([*GAIN, -0.3, -0.2, -0.25], base=0.4)
     for procedure in (1, 2):
         findings = examine(make_study(overturned, seeds=8, looks=[5, 8], images=2000, procedure=procedure))
@@ -145,7 +145,7 @@ def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
     low, high = two.primary.further_pair
     assert high - low > 3 * (one.primary.further_pair[1] - one.primary.further_pair[0])
     assert "(The post) is not compatible" not in " ".join(remarks(two))
-    assert "one further pair, with a seed of its own for each arm, is expected between" in " ".join(remarks(two))
+    assert "one further pair, with its own seed for each arm, is expected between" in " ".join(remarks(two))
     assert "one further pair, with one seed for both arms, is expected between" in " ".join(remarks(one))
     drawn = forest.caption(two.family.comparisons)
     assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
@@ -163,7 +163,7 @@ def test_a_tiny_smallest_effect_is_printed_with_the_decimals_that_it_needs(make_
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8, 0.95])
 @pytest.mark.parametrize("pairs", [5, 12])
-def test_the_unpaired_prediction_covers_what_it_says(correlation, pairs):
+def test_the_unpaired_prediction_has_its_stated_coverage(correlation, pairs):
     rng, covered = np.random.default_rng(3), 0
     for _ in range(4000):
         seeds, own = rng.normal(0, correlation**0.5, pairs), (1 - correlation) ** 0.5
@@ -184,7 +184,7 @@ def test_the_unpaired_prediction_has_satterthwaites_degrees_of_freedom():
     assert np.isnan(unpaired_prediction(t_interval([1.0]), [1.0], [0.0])).all()
 
 
-def test_where_new_photos_would_read_otherwise_the_headline_says_both(make_study):
+def test_the_headline_states_both_verdicts_if_new_photos_change_it(make_study):
     study = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
     few = {"seeds": 5, "images": 150, "spread": 0.012, "draw": 50}
     two = examine(make_study(study, procedure=2, **few))

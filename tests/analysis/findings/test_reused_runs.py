@@ -69,7 +69,7 @@ def test_results_of_unknown_age_count_as_known(make_study: Any) -> None:
     assert len(analysis.examine(analysis.load(directory)).deviations) == 1
 
 
-def test_younger_results_count_like_own_ones_at_their_place_in_the_order_of_seeds(make_study: Any) -> None:
+def test_later_results_of_other_studies_count_in_seed_order(make_study: Any) -> None:
     own = make_study(seeds=8, looks=[5, 8])
     before = analysis.examine(analysis.load(own))
     after = analysis.examine(analysis.load(copied(own, {"aim", "matched"}, None)))
@@ -78,7 +78,7 @@ def test_younger_results_count_like_own_ones_at_their_place_in_the_order_of_seed
     pd.testing.assert_frame_equal(after.primary.pairs, before.primary.pairs)  # type: ignore[union-attr]
 
 
-def test_test_accuracies_stay_hidden_until_the_look_whoever_computed_them(make_study: Any) -> None:
+def test_test_accuracies_of_reused_runs_stay_hidden_until_the_look(make_study: Any) -> None:
     from analysis.statistics.blinding import looks_reached, verdict_is_due
 
     missing = {("aim", seed): "missing" for seed in range(3, 6)}
@@ -88,7 +88,7 @@ def test_test_accuracies_stay_hidden_until_the_look_whoever_computed_them(make_s
     assert not verdict_is_due(results.plan, results.runs)
 
 
-def test_the_report_states_how_many_runs_come_from_where(make_study: Any) -> None:
+def test_the_report_states_the_origin_of_reused_runs(make_study: Any) -> None:
     plain = analysis.examine(analysis.load(make_study(seeds=6)))
     assert not any("other studies" in each for each in texts(plain))
     assert "Copied from other studies" not in dict(provenance.provenance(plain))

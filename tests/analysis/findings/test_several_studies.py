@@ -70,7 +70,7 @@ def test_three_backbones_are_read_together(three: list[Path]) -> None:
         _ = found.difference
 
 
-def test_two_studies_have_a_difference_and_no_mean_of_all_settings(three: list[Path]) -> None:
+def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[Path]) -> None:
     studies = examined(*three[:2])
     found = analysis.across(*studies)
     first, second = (each.primary.interval.mean for each in studies)
@@ -150,7 +150,7 @@ def test_the_figure_shows_every_study_and_what_they_say_together(three: list[Pat
     assert (tmp_path / "effects.csv").read_text("utf-8").count("\n") == 4
 
 
-def test_files_of_another_kind_and_places_that_do_not_exist_are_refused(three: list[Path], tmp_path: Path) -> None:
+def test_wrong_file_types_and_missing_paths_are_refused(three: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must end in \.png, \.svg, \.pdf"):
         ablations.across(*three, figure=tmp_path / "effects.doc")
     with pytest.raises(UsageError, match=r"cannot write .*nowhere"):
@@ -197,9 +197,7 @@ NO_VERDICT = ("screening only", "baseline trained", "unbalanced", "no seed diffe
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_a_study_without_a_verdict_of_its_own_is_named_and_counts_nowhere(
-    make_study: Any, three: list[Path], why: str
-) -> None:
+def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: Any, three: list[Path], why: str) -> None:
     alone = analysis.across(*examined(*three[:2]))
     found = analysis.across(*examined(undecided(make_study, why, 5), *three[:2]))
     assert [each.name for each in found.left_out] == ["vgg13"]
@@ -219,7 +217,7 @@ def test_a_study_without_a_verdict_of_its_own_is_named_and_counts_nowhere(
 
 @pytest.mark.parametrize("why", NO_VERDICT)
 def test_with_one_verdict_left_there_is_nothing_to_pool(make_study: Any, three: list[Path], why: str) -> None:
-    with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has a verdict of its own.*vgg13.*{why}"):
+    with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has its own verdict.*vgg13.*{why}"):
         analysis.across(*examined(three[0], undecided(make_study, why, 5)))
 
 
@@ -247,7 +245,7 @@ def test_collapsed_runs_and_epochs_chosen_by_test_data_are_limits_of_a_study(
     assert "collapsed" not in found.verdicts[0]
 
 
-def test_what_limits_the_verdict_of_a_study_stands_among_the_notes(make_study: Any, three: list[Path]) -> None:
+def test_limits_of_a_study_are_among_the_notes(make_study: Any, three: list[Path]) -> None:
     one = study(make_study, 0.03, 8, backbone="vgg19")
     rewrite(one, lambda row: row | ({"train_images": 9000} if row["arm"] == "aim" else {}))
     cautions = analysis.examine(analysis.load(one)).cautions

@@ -72,7 +72,7 @@ def test_an_unbalanced_table_withholds_the_verdict(make_study):
     assert findings.primary.verdict.text == "verdict withheld (unbalanced: 2 of 7 pairs incomplete)"
 
 
-def test_equal_arms_are_an_error_in_the_study(make_study):
+def test_identical_arms_are_an_error_in_the_study(make_study):
     same = [0.15, 0.16, 0.14, 0.155, 0.1525]
     arms = [FakeArm("baseline", "baseline", accuracies=same), FakeArm("aim", "aim", accuracies=same)]
     findings = examine(make_study(arms, seeds=5))
@@ -80,7 +80,7 @@ def test_equal_arms_are_an_error_in_the_study(make_study):
     assert findings.primary.needed is None
 
 
-def test_a_diverged_run_counts_and_the_survivors_are_reported_beside_it(make_study):
+def test_a_diverged_run_counts_and_the_survivors_are_reported_separately(make_study):
     base = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151]
     aim = [0.170, 0.171, 0.169, 0.172, 0.170, 0.010]
     arms = [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=aim)]
@@ -161,7 +161,7 @@ def test_further_arms_are_corrected_by_holm(make_study):
     assert table["p_holm"].isna().iloc[0]
 
 
-def test_what_is_compared_with_what(make_study):
+def test_comparisons_follow_from_roles(make_study):
     arms = [
         *ARMS,
         FakeArm("gated", "aim", 0.16),
@@ -194,7 +194,7 @@ def test_studies_without_a_pair_to_compare_say_so(make_study):
     assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both."
 
 
-def test_the_last_epoch_is_a_check_and_nothing_more(make_study):
+def test_the_last_epoch_is_only_a_check(make_study):
     directory = make_study([ARMS[0], ARMS[3]], images=2000)
     results = analysis.load(directory)
     epochs = results.epochs.assign(
@@ -210,7 +210,7 @@ def test_the_last_epoch_is_a_check_and_nothing_more(make_study):
     pd.testing.assert_frame_equal(epochs, before)
 
 
-def test_findings_leave_the_results_alone(make_study):
+def test_findings_do_not_change_the_results(make_study):
     results = analysis.load(make_study(status={("aim", 1): "diverged", ("frozen", 0): "failed"}))
     runs, epochs = results.runs.copy(deep=True), results.epochs.copy(deep=True)
     analysis.examine(results)

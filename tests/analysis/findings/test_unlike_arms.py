@@ -76,7 +76,7 @@ def option(path, value):
     return change
 
 
-def test_arms_that_are_alike_raise_nothing(alike):
+def test_similar_arms_raise_no_caution(alike):
     assert unlike_arms(alike.runs, alike.plan) == []
     assert analysis.examine(replace(alike), unproven=True).cautions == ()
 
@@ -169,7 +169,7 @@ DECLARED = {
 
 
 @pytest.mark.parametrize("kind", DECLARED)
-def test_a_difference_that_is_the_question_of_the_study_is_described_as_that(kind, alike):
+def test_a_difference_that_the_study_varies_is_described_as_such(kind, alike):
     path, value, column, stored = DECLARED[kind]
     columns = {} if column is None else {column: stored}
     runs = changed(alike.runs, config=option(path, value), **columns)
@@ -182,13 +182,13 @@ def test_a_difference_that_is_the_question_of_the_study_is_described_as_that(kin
     assert "which this study varies" not in said, "the plan does not declare it of that arm"
 
 
-def test_what_chance_explains_is_not_named(alike):
+def test_a_difference_that_chance_explains_is_not_named(alike):
     runs = alike.runs
     two = runs["arm"].isin(["baseline", "aim"]) & (runs["seed"] < 3)
     few = changed(runs[two], host="node2", attempts=2)
     assert unlike_arms(few, alike.plan) == [], "three pairs are separated by chance in 1 of 10 cases"
     own = runs.assign(host=[f"pod{number}" for number in range(len(runs))])
-    assert unlike_arms(own, alike.plan) == [], "every run has a machine of its own"
+    assert unlike_arms(own, alike.plan) == [], "every run has its own machine"
     assert unlike_arms(runs.assign(attempts=[2] + [1] * (len(runs) - 1)), alike.plan) == []
 
 
@@ -236,7 +236,7 @@ def honest(rng: np.random.Generator) -> pd.DataFrame:
     free = dict.fromkeys(hosts, 0.0)
     rows = []
     for seed in range(seeds):
-        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody goes on
+        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody continues
         free = {host: max(free.values()) + pause for host in hosts} if pause else free
         for arm in arms:
             host = rng.choice(hosts)
@@ -265,7 +265,7 @@ def test_honest_studies_raise_an_alarm_more_rarely_than_the_level():
     assert sum(bool(alarms(seed)) for seed in range(1000)) <= 1000 * separation.LEVEL
 
 
-def test_arms_that_took_turns_on_two_machines_in_step_are_named():
+def test_arms_that_alternated_between_two_machines_are_named():
     """Nobody meant it, and yet every run of an arm was on its own machine."""
     runs = pd.DataFrame({"arm": ["a", "b"] * 5, "host": ["x", "y"] * 5})
     found = separation.on_machines(runs)
@@ -285,7 +285,7 @@ def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     assert (raised / 1000 < separation.LEVEL).all()
 
 
-def test_it_stands_first_on_the_page_on_the_console_and_in_the_findings(make_study, tmp_path, undrawn):
+def test_unlike_arms_come_first_in_report_console_and_findings(make_study, tmp_path, undrawn):
     pair = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)]
     directory = make_study(pair, claim=None)
     import pyarrow as pa
@@ -317,7 +317,7 @@ def test_it_stands_first_on_the_page_on_the_console_and_in_the_findings(make_stu
     assert findings._repr_html_().index("Arms differ") < findings._repr_html_().index("aim − baseline")
 
 
-def test_what_the_factors_of_a_study_make_is_one_short_sentence(alike):
+def test_differences_due_to_factors_are_one_short_sentence(alike):
     rates = {arm.name: 0.001 * place for place, arm in enumerate(alike.plan.arms, start=1)}
 
     def config(arm, **more):
@@ -338,7 +338,7 @@ def test_what_the_factors_of_a_study_make_is_one_short_sentence(alike):
     short = "Arms differ in the learning rate, which this study varies."
     assert unlike_arms(runs, plan()) == [short]
     (beside,) = unlike_arms(runs, plan(without=["aim"]))
-    assert "; aim: adam(" in beside, "an arm beside the factors has a value that none of theirs has"
+    assert "; aim: adam(" in beside, "an arm outside the factors has a value that none of theirs has"
     smaller = [json.dumps(config(arm, batch_size=10 if arm == "aim" else 25)) for arm in runs["arm"]]
     first, second = unlike_arms(runs.assign(config=smaller), plan())
     assert first == short

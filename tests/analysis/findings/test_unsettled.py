@@ -37,13 +37,13 @@ def arms(gain: float, matched: float, frozen: float, spread: float = 1.0) -> lis
         ((5.0, 4.9, 0.1), 4.0, "small_resnet", ("aim − matched",)),
     ],
 )
-def test_what_is_open_and_may_be_settled(make_study, gains, spread, backbone, unsettled) -> None:
+def test_open_questions_that_more_pairs_can_settle_are_listed(make_study, gains, spread, backbone, unsettled) -> None:
     directory = make_study(arms(*gains, spread), seeds=8, looks=[5, 8], scope={**SCOPE, "backbone": backbone})
     findings = analysis.examine(analysis.load(directory))
     assert findings.unsettled == unsettled, [(c.name, c.verdict.kind) for c in findings.family.comparisons]
 
 
-def test_what_is_withheld_is_not_settled_by_more_pairs(make_study) -> None:
+def test_a_withheld_verdict_is_not_settled_by_more_pairs(make_study) -> None:
     directory = make_study(arms(0.5, 0.0, 0.0, 4.0), seeds=8, looks=[8], status={("aim", 3): "failed"})
     findings = analysis.examine(analysis.load(directory))
     assert findings.primary is not None

@@ -89,7 +89,7 @@ def test_the_report_has_section_table_figure_and_what_pairing_saved(study: Any, 
     assert len(table) == 3 * (len(SOURCES) + 2)
 
 
-def test_any_study_says_what_pairing_saved_and_keeps_its_verdict(make_study: Any) -> None:
+def test_every_study_states_what_pairing_saved_and_keeps_its_verdict(make_study: Any) -> None:
     two = [arm for arm in arms() if arm.name in ("baseline", "aim")]
     found = examine(load(make_study(two, len(SEEDS), claim=None)), unproven=True)
     assert found.variance_sources == ()
@@ -121,7 +121,7 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
     words = caption(found.variance_sources)
     assert "Hollow: the seeds do not determine the share" in words
     assert f"aim: {seeds} seeds do not determine the largest share." in words
-    assert ("Arrow: the interval goes on beyond" in words) is (seeds == 3)
+    assert ("Arrow: the interval extends beyond" in words) is (seeds == 3)
     for said in (table.note, words):
         assert not any(
             claimed in said for claimed in ("never reveal", "as uncertain as", "at least as much", ": the largest")
@@ -155,7 +155,7 @@ def test_a_determined_share_states_its_interval(study: Any) -> None:
         assert f"of the variance (95 % interval {100 * (1 - min(share.share_upper, 1)):.0f} to" in note
 
 
-def test_a_source_without_any_effect_is_said_to_change_nothing(make_study: Any) -> None:
+def test_a_source_without_effect_is_reported_as_such(make_study: Any) -> None:
     planned = arms()
     next(arm for arm in planned if arm.name == "aim[init]").accuracies = [0.4] * 12
     found = examine(load(make_study(planned, 12, claim=None, images=4000)), unproven=True)

@@ -82,7 +82,7 @@ def test_all_intervals_together_err_in_at_most_alpha_of_studies():
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
-def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_nothing(alpha):
+def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_0(alpha):
     looks = Looks.at_any_time(2.0)
     levels = looks.levels_at(alpha)
     assert looks.p_value([0.6, levels[1] * 0.999, 0.7]) < alpha < looks.p_value([0.6, levels[1] * 1.001])
@@ -91,7 +91,7 @@ def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_nothing(al
     assert looks.levels_of([alpha])[alpha] == levels
 
 
-def test_they_are_stored_as_an_object_that_older_versions_refuse():
+def test_looks_any_are_stored_as_an_object_that_older_versions_refuse():
     looks = Looks.at_any_time()
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
@@ -116,7 +116,7 @@ def test_the_first_number_of_pairs_with_a_stopping_verdict_decides(make_study):
     assert primary.p_looks == pytest.approx(Looks.at_any_time(WIDTH).p_value([primary.p]))
 
 
-def test_a_study_under_way_is_read_after_the_pairs_that_it_has(make_study):
+def test_a_running_study_is_read_after_its_complete_pairs(make_study):
     status = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in (6, 7, 8, 9)}
     arms = two_arms([0, 9, 1, 8, 5, 5, 5, 5, 5, 5])
     directory = make_study(arms, seeds=10, looks=ANY, status=status, images=2000)
@@ -153,7 +153,7 @@ def test_an_unbounded_interval_is_inconclusive_and_breaks_neither_figures_nor_js
     assert "unbounded" in document["figures"]["path"]["caption"]
 
 
-def test_arms_that_agree_are_said_to_be_identical_where_the_interval_is_unbounded(make_study):
+def test_identical_arms_are_named_even_if_the_interval_is_unbounded(make_study):
     looks = {"any": {"mixture_width": 0.5}}
     primary = examine(make_study(two_arms([0.0] * 6), seeds=6, images=2000, looks=looks)).primary
     assert primary.verdict.kind == "identical"
@@ -174,7 +174,7 @@ def test_variants_are_tested_by_holm_over_all_numbers_of_pairs(make_study):
         assert excluded or c.p_holm > 0.05
 
 
-def test_the_report_says_how_and_by_whom(make_study, undrawn, tmp_path):
+def test_the_report_names_the_method_and_its_sources(make_study, undrawn, tmp_path):
     directory = make_study(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, 5.1]), seeds=6, images=2000, looks=ANY)
     out = tmp_path / "report"
     analysis.report(directory, out)
@@ -186,7 +186,7 @@ def test_the_report_says_how_and_by_whom(make_study, undrawn, tmp_path):
 @pytest.mark.parametrize(
     "change", [[5, 8], {"any": {"mixture_width": 2.0}}, {"pairs": [5, 8], "spending": "obrien_fleming"}]
 )
-def test_another_way_to_read_than_the_frozen_one_makes_a_study_exploratory(tmp_path, change):
+def test_looks_other_than_the_frozen_ones_make_a_study_exploratory(tmp_path, change):
     study = FakeStudy(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, 5.1, 5.0, 5.2]), list(range(8)), images=2000, looks=ANY)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     assert examine(directory).deviations == ()

@@ -74,12 +74,12 @@ def test_a_further_block_takes_half_of_alpha_beforehand():
 
 
 @pytest.mark.parametrize("pairs", [(), (4,), (5, 5), (8, 5)])
-def test_looks_that_are_none_are_refused(pairs):
+def test_invalid_looks_are_refused(pairs):
     with pytest.raises(ValueError, match="rising numbers of pairs, at least 5"):
         Looks(pairs)
 
 
-def test_the_first_look_that_stops_decides_whatever_comes_after(make_study):
+def test_the_first_look_that_stops_decides(make_study):
     findings = examine(make_study(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9]), seeds=8, images=2000, looks=[5, 8]))
     primary = findings.primary
     assert [look.pairs for look in primary.looks] == [5, 8]
@@ -108,14 +108,14 @@ def test_below_the_first_look_there_is_no_verdict(make_study):
     assert findings.primary.interval.n == 6
 
 
-def test_a_look_with_a_missing_pair_is_withheld_and_tells_of_the_one_before(make_study):
+def test_a_look_with_a_missing_pair_is_withheld_and_states_the_one_before(make_study):
     status = {("aim", 6): "failed"}
     primary = examine(make_study(two_arms([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, looks=[5, 8], status=status)).primary
     assert primary.verdict.kind == "withheld"
     assert "1 of 8 pairs incomplete; after 5 pairs: " in primary.verdict.text
 
 
-def test_looks_count_along_the_plan_not_along_the_seeds_numbers(make_study, tmp_path):
+def test_looks_count_pairs_in_the_order_of_the_plan(make_study, tmp_path):
     arms = two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9])
     study = FakeStudy(arms, [70, 60, 50, 40, 30, 3, 2, 1], images=2000, looks=[5, 8])
     found = examine(write_study(tmp_path / "reversed", study, np.random.default_rng(0)))
@@ -141,7 +141,7 @@ def test_variants_are_tested_by_holm_over_all_looks(make_study):
         assert rejected == (c.p_holm <= 0.05)
 
 
-def test_a_study_under_way_has_the_verdict_of_the_looks_that_have_come(make_study):
+def test_a_running_study_has_the_verdict_of_the_completed_looks(make_study):
     status = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in (6, 7)}
     arms = two_arms([0, 9, 1, 8, 5, 5, 5, 5])
     primary = examine(make_study(arms, seeds=8, looks=[5, 8], status=status, images=2000)).primary
@@ -154,7 +154,7 @@ def test_a_study_under_way_has_the_verdict_of_the_looks_that_have_come(make_stud
     assert found.headline.endswith("no verdict below 8 pairs.")
 
 
-def test_p_values_know_nothing_of_pairs_after_the_look_that_decides(make_study):
+def test_p_values_ignore_pairs_after_the_look_that_decides(make_study):
     arms = two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9])
     primary = examine(make_study(arms, seeds=8, images=2000, looks=[5, 8])).primary
     assert primary.p_looks == Looks((5, 8)).p_value([primary.p])

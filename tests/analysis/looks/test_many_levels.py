@@ -9,7 +9,7 @@ from analysis.looks.sequential import constant, constants
 
 
 @pytest.mark.parametrize("looks", [(5, 8, 12, 20), (5, 6)])
-def test_the_constants_of_many_arms_are_those_of_each_alone(looks):
+def test_the_constants_of_many_arms_equal_those_of_each_arm(looks):
     alphas = [0.05 / k for k in range(1, 201)]
     found = constants(looks, alphas)
     assert list(found) == sorted(alphas)

@@ -15,7 +15,7 @@ from analysis.looks.sequential import _constant, overall_error
 
 @pytest.mark.parametrize("looks", [(5, 8), (5, 8, 12), (5, 8, 12, 20), (5, 10, 15), (6, 7, 30), tuple(range(5, 16))])
 @pytest.mark.parametrize("alpha", [0.05, 0.025, 0.05 / 17, 0.01, 0.2])
-def test_the_constant_of_looks_has_the_bits_that_scipys_root_has(looks: tuple[int, ...], alpha: float) -> None:
+def test_the_constant_of_looks_has_the_bits_of_scipys_root(looks: tuple[int, ...], alpha: float) -> None:
     low, xtol = alpha / len(looks), 1e-10
     theirs = optimize.brentq(lambda level: overall_error(looks, level) - alpha, low, alpha, xtol=xtol)
     assert _constant.__wrapped__(looks, alpha) == theirs

@@ -56,7 +56,7 @@ def test_many_pairs_and_many_looks_have_the_published_critical_values(spending, 
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_obrien_fleming", "lan_demets_pocock"])
-def test_five_looks_of_sixty_pairs_come_near_the_published_critical_values(spending):
+def test_five_looks_of_sixty_pairs_are_close_to_the_published_critical_values(spending):
     found = critical(equal_looks(5, 60), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, 5], atol=4e-3)
 
@@ -146,7 +146,7 @@ def test_one_look_has_the_whole_error_whatever_the_design():
         assert looks.p_value([0.03]) == pytest.approx(0.03)
 
 
-def test_names_of_designs():
+def test_designs_are_found_by_their_names():
     assert spending_of("pocock") == "constant"
     assert Looks((5, 8), spending="pocock") == Looks((5, 8))
     for wrong in ("obrien_flemming", "", None, 3):

@@ -77,7 +77,7 @@ FRAME = pd.DataFrame(
         ("role in (aim, baseline)", [0, 3]),
     ],
 )
-def test_a_condition_keeps_the_rows_that_it_describes(condition, expected):
+def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
     met = rows_that_meet(FRAME, condition)
     assert met.dtype == bool
     assert list(FRAME.index[met]) == expected
@@ -111,7 +111,7 @@ def test_a_condition_keeps_the_rows_that_it_describes(condition, expected):
         ("not " * 3000 + "rate > 1", "nested deeper than 50"),
     ],
 )
-def test_a_text_that_is_no_condition_is_refused_with_the_place(condition, message):
+def test_an_invalid_condition_is_refused_with_the_place(condition, message):
     with pytest.raises(UsageError, match=message):
         rows_that_meet(FRAME, condition)
 
@@ -136,6 +136,6 @@ def test_on_complete_columns_a_condition_means_what_pandas_means(condition):
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_answered_or_refused(text):
+def test_any_text_gives_rows_or_a_clear_error(text):
     with contextlib.suppress(UsageError):
         assert len(rows_that_meet(FRAME, text)) == len(FRAME)

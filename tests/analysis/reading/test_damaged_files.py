@@ -58,7 +58,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("tries", [12, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_damage_changes_what_is_read_unnoticed(study: Path, kind: str, tries: int, tmp_path: Path) -> None:
+def test_damage_never_changes_values_unnoticed(study: Path, kind: str, tries: int, tmp_path: Path) -> None:
     sound, draw, noticed = everything(study), random.Random(f"{kind} {tries}"), 0
     copy = tmp_path / "copy"
     shutil.copytree(study, copy)

@@ -75,7 +75,7 @@ def test_a_last_part_that_two_options_share_is_preceded_by_its_parent_even_if_on
         ("training.selection.name", "last_epoch", "training.selection"),
     ],
 )
-def test_no_factor_is_called_as_a_stored_column(path, value, column):
+def test_no_factor_has_the_name_of_a_stored_column(path, value, column):
     assert list(among(config(), changed(config(), path, value))) == [column]
 
 
@@ -93,7 +93,7 @@ def test_options_of_a_part_that_only_some_arms_have_are_factors_only_if_they_dif
     assert dict(found["memory.channels"].values) == {"arm0": None, "arm1": 8, "arm2": 16}
 
 
-def test_a_part_that_is_no_component_is_a_yes_or_no():
+def test_a_part_that_is_not_a_component_is_true_or_false():
     found = among(config(), changed(config(), "training.early_stopping", None))
     assert dict(found["early_stopping"].values) == {"arm0": True, "arm1": False}
     assert found["early_stopping"].type == "boolean"
@@ -125,11 +125,11 @@ def test_types_follow_the_values(values, kind, typed):
     assert [type(value) for value in factor.values.values()] == [type(value) for value in typed]
 
 
-def test_an_option_that_older_studies_do_not_know_is_no_factor():
+def test_an_option_unknown_to_older_studies_is_not_a_factor():
     assert not among(config(), config(new_option=3))
 
 
-def test_a_labelled_factor_is_a_column_of_its_own_beside_an_option_of_its_name():
+def test_a_labeled_factor_is_a_column_separate_from_an_option_of_its_name():
     arms = [config(memory=MEMORY), config(), config(batch_size=50)]
     found = among(*arms, levels={0: {"memory": "with", "recipe": "ours"}, 1: {"memory": "without", "recipe": "theirs"}})
     assert list(found) == ["memory", "batch_size", "factor.memory", "recipe"]
@@ -150,7 +150,7 @@ trees = st.recursive(leaves, lambda inner: st.dictionaries(words, inner, min_siz
 
 
 @given(st.lists(st.dictionaries(words, trees, max_size=4), min_size=1, max_size=5))
-def test_whatever_differs_tells_arms_apart_under_names_of_its_own(configs):
+def test_differing_options_distinguish_arms_under_unique_names(configs):
     arms = {str(i): Arm(str(i), "other", None, each) for i, each in enumerate(configs)}
     found = factors.of_arms(arms)
     names = [factor.column for factor in found]
@@ -190,7 +190,7 @@ def test_runs_and_epochs_carry_the_factors_of_their_arms(study):
         assert list(frame["batch_size"]) == sizes
 
 
-def test_a_study_without_rows_has_its_columns_too(tmp_path):
+def test_a_study_without_rows_has_all_columns(tmp_path):
     arms = [FakeArm("a", config=config()), FakeArm("b", config=config(batch_size=50))]
     everything = {(arm, 0): "missing" for arm in ("a", "b")}
     directory = write_study(tmp_path, FakeStudy(arms, [0], status=everything), np.random.default_rng(0))
@@ -200,7 +200,7 @@ def test_a_study_without_rows_has_its_columns_too(tmp_path):
     assert results.epochs["batch_size"].dtype == "Int64"
 
 
-def test_three_lines_of_pandas(study):
+def test_three_lines_of_pandas_answer_the_question(study):
     runs = analysis.load(study).runs
     means = runs.groupby("memory.channels")["test_accuracy"].mean()
     assert list(means.index) == [8, 16]
@@ -216,7 +216,7 @@ def test_parquet_and_csv_keep_the_factors(study, tmp_path):
     assert list(pd.read_csv(tmp_path / "runs.csv")["batch_size"]) == list(runs["batch_size"])
 
 
-def test_duckdb_reads_the_parquet_as_it_is(study, tmp_path):
+def test_duckdb_reads_the_parquet(study, tmp_path):
     duckdb = pytest.importorskip("duckdb")
     runs = analysis.load(study).runs
     runs.to_parquet(tmp_path / "runs.parquet")
@@ -229,7 +229,7 @@ def test_duckdb_reads_the_parquet_as_it_is(study, tmp_path):
     assert stored == [("aim", 3), ("baseline", 3), ("big", 2)]
 
 
-def test_polars_reads_the_parquet_as_it_is(study, tmp_path):
+def test_polars_reads_the_parquet(study, tmp_path):
     polars = pytest.importorskip("polars")
     analysis.load(study).runs.to_parquet(tmp_path / "runs.parquet")
     frame = polars.read_parquet(tmp_path / "runs.parquet")
@@ -257,7 +257,7 @@ def test_several_studies_have_each_run_once_and_the_factors_of_all(study, tmp_pa
     )
 
 
-def test_a_settled_row_of_a_later_study_comes_before_a_failed_one(tmp_path):
+def test_a_settled_row_of_a_later_study_takes_precedence_over_a_failed_one(tmp_path):
     failed, settled = tmp_path / "a", tmp_path / "b"
     for path, status in ((failed, {("x", 0): "failed"}), (settled, {})):
         path.mkdir()

@@ -59,13 +59,13 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
     png(drawn["forest"].figure)
 
 
-def test_tables_of_many_arms_leave_nothing_out(of_many_arms):
+def test_tables_of_many_arms_are_complete(of_many_arms):
     assert len(of_many_arms.family.comparisons) == 71
     assert of_many_arms.judged["arm"].nunique() == 72
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_figures_of_few_arms_say_nothing_of_it(make_study):
+def test_figures_of_few_arms_do_not_mention_a_selection(make_study):
     drawn = drawn_figures(analysis.examine(analysis.load(make_study())))
     assert not [name for name, drawing in drawn.items() if "The figure shows" in drawing.caption]
 
@@ -113,7 +113,7 @@ def test_pairing_finds_the_pairs_of_paired_differences():
 
 
 @pytest.mark.parametrize("intervals", [10, pytest.param(100, marks=pytest.mark.slow)])  # 200 verdicts each
-def test_seeds_needed_is_the_first_number_with_which_the_table_stops(intervals):
+def test_seeds_needed_is_the_first_number_at_which_the_table_stops(intervals):
     rng = np.random.default_rng(0)
     for _ in range(intervals):
         found = t_interval(rng.normal(rng.uniform(-3, 6), rng.uniform(0.2, 3), int(rng.integers(2, 12))), 0.02)
@@ -130,7 +130,7 @@ def test_seeds_needed_is_the_first_number_with_which_the_table_stops(intervals):
         assert needed.more == (stops[0] - found.n if stops else None)
 
 
-def test_predictions_are_read_where_the_runs_are(tmp_path):
+def test_predictions_are_read_only_for_the_requested_runs(tmp_path):
     study = FakeStudy([FakeArm("a")], list(range(4)), images=10)
     rng = np.random.default_rng(0)
     rows = [records.to_table(record(study, rng, 0, seed, "finished")) for seed in range(4)]

@@ -86,7 +86,7 @@ def test_files_that_keep_vanishing_end_in_an_error(tmp_path):
         files.collect(tmp_path, gone)
 
 
-def test_the_last_failure_stands_for_a_run_that_never_settled(make_study):
+def test_an_unsettled_run_is_shown_with_its_last_failure(make_study):
     directory = make_study(arms=ARMS[:1], seeds=2, status={("baseline", 1): "failed"})
     first = directory / records.FAILURES / f"{run_id(0, 1)}.000.parquet"
     table = pq.read_table(first)
@@ -101,7 +101,7 @@ def test_the_last_failure_stands_for_a_run_that_never_settled(make_study):
     assert np.isnan(runs["test_accuracy"].iloc[1])
 
 
-def test_missing_and_stale_runs_are_told_apart(make_study):
+def test_missing_and_stale_runs_are_distinguished(make_study):
     directory = make_study(arms=ARMS[:2], seeds=3, status={("matched", 2): "missing"})
     document = json.loads((directory / "study.json").read_text())
     document["runs"] = [run for run in document["runs"] if (run["arm"], run["seed"]) != ("baseline", 0)]
@@ -247,7 +247,7 @@ def test_a_bad_plan_is_refused(make_study, change, message):
         analysis.load(directory)
 
 
-def test_what_is_no_study_directory_is_refused(tmp_path):
+def test_a_directory_without_a_study_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"study\.json is missing"):
         analysis.load(tmp_path)
     (tmp_path / "study.json").write_text("{")

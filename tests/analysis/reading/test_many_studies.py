@@ -16,7 +16,7 @@ from aimlib.errors import StoreError
 PAGE = Path(__file__).parents[3] / "docs" / "query.md"
 
 
-def test_several_studies_have_their_directory_in_front(make_study, tmp_path):
+def test_several_studies_have_a_first_column_with_their_directory(make_study, tmp_path):
     first, second = make_study(seeds=2), make_study([FakeArm("x")], first_seed=7, seeds=3)
     studies = analysis.load([first, second])
     assert studies.runs.columns[0] == "directory"

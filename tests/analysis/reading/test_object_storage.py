@@ -26,7 +26,7 @@ def copy(directory: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("compacted", [True, False])
-def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
+def test_bucket_and_directory_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
     directory = make_study(
         seeds=5, compacted=compacted, status={("aim", 1): "failed", ("aim", 2): "missing", ("baseline", 3): "diverged"}
     )
@@ -70,7 +70,7 @@ def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) 
     pd.testing.assert_frame_equal(analysis.load(remote).runs, analysis.load(directory).runs)
 
 
-def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatch) -> None:
+def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monkeypatch) -> None:
     """SeaweedFS refuses to store them, but other servers may accept them."""
     directory = make_study(seeds=5)
     copy(directory, remote)
@@ -90,7 +90,7 @@ def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatc
     assert len(analysis.load(remote).runs) == len(analysis.load(directory).runs)
 
 
-def test_what_is_wrong_is_said_with_the_url(make_study, remote: str) -> None:
+def test_errors_name_the_url(make_study, remote: str) -> None:
     with pytest.raises(
         StoreError, match=f"{remote}: study.json is missing; give the directory that `ablate run` wrote"
     ):

@@ -35,7 +35,7 @@ def results(tmp_path_factory):
         ([], lambda t: t["seed"] >= 0),
     ],
 )
-def test_select_is_what_pandas_says(results, where, expected):
+def test_selections_agree_with_pandas(results, where, expected):
     runs = results.runs
     before = runs.copy(deep=True)
     pd.testing.assert_frame_equal(select(runs, where), runs[expected(runs)].reset_index(drop=True))
@@ -70,7 +70,7 @@ def test_summarise_by_arm(results):
     )
 
 
-def test_summarise_another_column_and_nothing(results):
+def test_summarise_handles_another_column_and_no_rows(results):
     assert summarise(results.runs, ["status"], "parameters")["n"].sum() == len(results.runs)
     empty = summarise(results.runs.iloc[:0], ["arm"])
     assert empty.empty
@@ -106,7 +106,7 @@ def test_compare_refuses_what_it_cannot_pair(results):
         results.compare("aim", "baseline", by="status")
 
 
-def test_the_statistics_are_those_that_are_asked_for_in_that_order(results):
+def test_the_requested_statistics_come_in_the_requested_order(results):
     values = results.runs.query("arm == 'aim'")["test_accuracy"].dropna()
     table = summarise(results.runs, ["arm"], statistics=["se", "median", "n", "min", "max", "ci"]).set_index("arm")
     assert list(table) == ["se", "median", "n", "min", "max", "lower", "upper"]
@@ -125,7 +125,7 @@ def test_a_summary_is_sorted_by_its_own_columns(results):
         summarise(results.runs, ["arm"], sort=["meen"])
 
 
-def test_where_keeps_runs_and_leaves_the_frame(results):
+def test_where_selects_runs_and_does_not_change_the_frame(results):
     frame = results.where("arm == aim and seed < 2")
     assert list(frame["seed"]) == [0, 1]
     assert set(frame["arm"]) == {"aim"}
@@ -133,7 +133,7 @@ def test_where_keeps_runs_and_leaves_the_frame(results):
 
 
 @pytest.mark.parametrize("statistic", ["mean", "n", "median", "max"])
-def test_a_pivot_is_that_of_pandas(results, statistic):
+def test_a_pivot_equals_that_of_pandas(results, statistic):
     table = results.pivot("seed", "arm", statistic=statistic)
     function = {"n": "count"}.get(statistic, statistic)
     expected = results.runs.pivot_table(

@@ -34,7 +34,7 @@ def test_scores_are_read_run_by_run_and_agree_with_the_predictions(make_study, c
         assert (scores.argmax(axis=1) == of_run(results, run_id)[1]).all()
 
 
-def test_metrics_are_those_of_scikit_learn(make_study) -> None:
+def test_metrics_equal_those_of_scikit_learn(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, scores=True))
     found = results.metrics(top=(1, 3)).set_index("run_id")
     assert list(found) == [
@@ -51,7 +51,7 @@ def test_metrics_are_those_of_scikit_learn(make_study) -> None:
         assert 0 < row["calibration_error"] < 1
 
 
-def test_without_scores_there_are_the_metrics_of_the_predictions_alone(make_study) -> None:
+def test_without_scores_only_metrics_of_the_predictions_exist(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, status={("gated", 1): "failed"}))
     found = results.metrics(top=(3,))
     assert found[["top3_accuracy", "calibration_error"]].isna().all(axis=None)

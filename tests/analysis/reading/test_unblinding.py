@@ -48,7 +48,7 @@ def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_report_says_it_and_the_verdict_stays(make_study):
+def test_the_report_states_unblinding_and_the_verdict_stays(make_study):
     from analysis.report.cautions import cautions
 
     directory = make_study(seeds=6)

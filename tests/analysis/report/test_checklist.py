@@ -21,7 +21,7 @@ def text_of(findings: analysis.Findings) -> str:
     return " ".join(methods(findings)[0])
 
 
-def test_the_checklist_has_the_16_items_and_leaves_open_what_no_store_knows(make_study: Any) -> None:
+def test_the_checklist_has_16_items_and_leaves_unknown_ones_open(make_study: Any) -> None:
     findings = examined(make_study)
     items = checklist(findings)
     assert len(items) == 16
@@ -47,7 +47,7 @@ def test_facts_of_the_checklist_are_those_of_the_rows(make_study: Any) -> None:
     assert findings.results.frozen.sha256 in whole
 
 
-def test_sentences_keep_their_blanks_and_parts_without_a_name_are_left_out(make_study: Any) -> None:
+def test_sentences_keep_their_spaces_and_omit_parts_without_a_name(make_study: Any) -> None:
     config = {"training": {"optimizer": {"name": "adam", "learning_rate": 0.01}, "augmentation": {"passes": 2}}}
     arms = [FakeArm("baseline", "baseline", 0.15, config=config), FakeArm("aim", "aim", 0.17, config=config)]
     whole = page(examined(make_study, arms))

@@ -96,7 +96,7 @@ def test_the_same_notice_about_many_arms_is_one_sentence_with_all_names(document
     assert all(arm in limit.text for arm, _ in CHANCE)
 
 
-def test_what_decides_is_neither_folded_nor_cut(sweep, document):
+def test_deciding_results_are_neither_folded_nor_cut(sweep, document):
     page = read(sweep)
     comparisons = next(section for section in document.sections if section.name == "comparisons")
     assert comparisons.folded == {"seeds"}
@@ -108,7 +108,7 @@ def test_what_decides_is_neither_folded_nor_cut(sweep, document):
     assert all(text.split(":")[0] in outside for text in document.cautions)
 
 
-def test_what_a_cut_table_leaves_out_is_in_the_file_that_it_names(sweep, document):
+def test_a_cut_table_names_the_file_with_all_rows(sweep, document):
     table = document.tables["comparisons"]
     assert table.omission == "12 of 17 comparisons are shown: the gates, and those at both ends."
     assert len(pd.read_csv(sweep / "report" / document.file_of(table.whole))) == 17
@@ -141,7 +141,7 @@ def test_few_arms_are_not_ranked_and_nothing_is_folded(make_study):
     assert not any(section.folded for section in document.sections)
 
 
-def test_before_the_verdict_ranking_and_effects_are_those_of_validation_images(tmp_path):
+def test_before_the_verdict_ranking_and_effects_use_validation_images(tmp_path):
     status = {("aim", 7): "missing"}
     study = FakeStudy(arms(), list(range(8)), status=status, epochs=3, images=400)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))

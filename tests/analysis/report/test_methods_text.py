@@ -1,4 +1,4 @@
-"""The methods section: what a store knows of the training, and no sentence that is false."""
+"""The methods section: what a store knows of the training, and no false sentence."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_the_options_that_all_arms_share_are_one_sentence(make_study: Any) -> No
     text = said(make_study(two(), epochs=6), epochs_planned=6, epochs_run=6)
     assert (
         "Training uses the optimizer adam (beta1 0.9), a learning rate of 0.005, no learning-rate schedule, batches of "
-        "25 images, the cross-entropy loss, images standardised by channel and no augmentation."
+        "25 images, the cross-entropy loss, images standardized by channel and no augmentation."
     ) in text
     assert "was trained on 10\u202f800 images and validated on 1\u202f200." in text
     assert "for 6 epochs" in text
 
 
-def test_an_option_in_which_arms_differ_is_said_with_the_arms(make_study: Any) -> None:
+def test_an_option_in_which_arms_differ_is_stated_with_the_arms(make_study: Any) -> None:
     tuned = {"freeze": [{"layers": ["conv1", "bn1"], "epochs": 2}], "layer_decay": 0.8}
     text = said(make_study(two(loss={"name": "poly1", "epsilon": 1.0}, fine_tuning=tuned)))
     assert "Arms differ in the loss: the cross-entropy loss in baseline; the loss poly1 (epsilon 1) in aim." in text
@@ -83,7 +83,7 @@ def test_a_seed_determines_no_augmentation_where_there_is_none(make_study: Any) 
     assert "share and the order of the images." in said(make_study(two()))
 
 
-def test_layers_of_own_code_are_not_said_to_start_alike(make_study: Any) -> None:
+def test_layers_of_own_code_are_not_reported_to_start_alike(make_study: Any) -> None:
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
@@ -118,7 +118,7 @@ def test_the_rule_for_collapses_is_in_the_words_of_the_measure(make_study: Any) 
     assert "in accuracy or in its paired difference" in accuracy
 
 
-def test_looks_that_were_not_reached_are_not_said_to_be_read(make_study: Any) -> None:
+def test_looks_that_were_not_reached_are_not_reported_as_read(make_study: Any) -> None:
     text = said(make_study(two(), seeds=2, looks=[5, 8, 12]))
     assert "The verdict was to be read after 5, 8 and 12 pairs" in text
     assert "No look is reached: there are 2 complete pairs." in text
@@ -137,7 +137,7 @@ def test_the_controls_of_a_treatment_are_one_list(make_study: Any) -> None:
     assert "the baseline, wider (“Is it more than wider?”) and still (“Is it more than still?”)." in text
 
 
-def test_the_rule_for_the_epoch_is_said_in_words(make_study: Any) -> None:
+def test_the_rule_for_the_epoch_is_described(make_study: Any) -> None:
     assert "The reported epoch of a run is the last one." in said(make_study(two()), selection="last_epoch")
     assert "is the first with the highest validation accuracy." in said(make_study(two()))
 

@@ -124,7 +124,7 @@ def read(directory):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_full_report(make_study):
+def test_a_full_report_has_every_part(make_study):
     status = {("matched", 2): "chance", ("aim", 3): "diverged", ("frozen", 1): "failed", ("frozen", 4): "missing"}
     directory = make_study(status=status, epochs=9)
     path = analysis.report(directory)
@@ -157,7 +157,7 @@ def test_the_page_is_self_contained_and_reachable_by_keyboard(plain):
     assert "@media print" in text
 
 
-def test_the_numbers_are_all_in_json_and_csv(plain):
+def test_all_numbers_are_in_json_and_csv(plain):
     directory = plain
     numbers = json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))
     findings = analysis.examine(analysis.load(directory))
@@ -212,7 +212,7 @@ def test_markdown_escaping():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_out_of_scope_is_said_first(make_study):
+def test_the_report_starts_with_out_of_scope(make_study):
     directory = make_study([ARMS[0], ARMS[3]], seeds=5, scope={**SCOPE, "dataset": "digits"})
     document = compose(analysis.examine(analysis.load(directory)))
     assert document.headline.startswith("Proxy: does not test the claim. aim scores")
@@ -223,7 +223,7 @@ def test_out_of_scope_is_said_first(make_study):
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("what", ["nothing", "one arm", "all failed"])
-def test_reports_of_little(make_study, what):
+def test_reports_of_few_results_can_be_written(make_study, what):
     if what == "nothing":
         status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
         directory = make_study(seeds=2, status=status, models=False, write_images=False)
@@ -251,7 +251,7 @@ def test_a_second_report_replaces_the_first(make_study):
     assert kept.exists()
 
 
-def test_what_stops_a_report_is_named(make_study, tmp_path):
+def test_the_cause_of_a_failed_report_is_named(make_study, tmp_path):
     directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim", frozen="")
     with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
         analysis.report(directory)

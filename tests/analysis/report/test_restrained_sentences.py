@@ -18,7 +18,7 @@ def examine(directory):
     return analysis.examine(analysis.load(directory))
 
 
-def test_a_trivial_gain_is_no_cause_worth_the_name(make_study):
+def test_a_trivial_gain_is_not_called_caused(make_study):
     # Every gate passes, with intervals between 0 and δ.
     base = np.linspace(0.10, 0.15, 6)
     gain = base + 0.005 + np.array([0.0005, -0.0005, 0.0005, -0.0005, 0.0005, -0.0005])

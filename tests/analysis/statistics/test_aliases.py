@@ -47,7 +47,7 @@ def table(layout: Layout, gains: dict[str, float]) -> dict[str, tuple[float, str
     return dict(zip(names, zip(found["effect"].round(9), found["aliased"], strict=True), strict=True))
 
 
-def test_with_resolution_four_main_effects_come_back_and_pairs_of_interactions_as_sums() -> None:
+def test_resolution_four_gives_main_effects_and_sums_of_interactions() -> None:
     found = table(half(4), {"a": 2.0, "d": -1.0, "ab": 3.0, "cd": 0.5, "bc": 1.0})
     assert [found[name] for name in "abcd"] == [(2.0, ""), (0.0, ""), (0.0, ""), (-1.0, "")]
     assert set(found) == {"a", "b", "c", "d", "ab", "ac", "ad"}
@@ -57,7 +57,7 @@ def test_with_resolution_four_main_effects_come_back_and_pairs_of_interactions_a
     assert found["ad"][1] == "b × c"
 
 
-def test_with_resolution_three_a_main_effect_names_its_interaction_and_is_a_row_once() -> None:
+def test_with_resolution_three_a_main_effect_names_its_interaction_and_has_one_row() -> None:
     found = table(half(3), {"a": 2.0, "bc": 4.0})
     assert set(found) == {"a", "b", "c"}
     assert {name: alias for name, (_, alias) in found.items()} == {"a": "b × c", "b": "a × c", "c": "a × b"}
@@ -201,7 +201,7 @@ def captions(results: analysis.Results) -> list[str]:
     return [figure.caption for figure in sweep_figures(findings, sweep(findings))]
 
 
-def test_the_first_screen_and_the_captions_say_what_an_effect_is_not_told_apart_from(tmp_path: Path) -> None:
+def test_the_first_screen_and_the_captions_name_the_aliases_of_an_effect(tmp_path: Path) -> None:
     results = factorial(tmp_path / "half", whole=False)
     assert "effect is that of c, which this design does not tell apart from a × b: high instead" in first_screen(
         results
@@ -213,12 +213,12 @@ def test_the_first_screen_and_the_captions_say_what_an_effect_is_not_told_apart_
         assert "This design does not tell apart" in " ".join(text.get_text() for text in drawn.texts).replace("\n", " ")
 
 
-def test_a_whole_factorial_says_nothing_of_aliases(tmp_path: Path) -> None:
+def test_a_full_factorial_does_not_mention_aliases(tmp_path: Path) -> None:
     results = factorial(tmp_path / "whole", whole=True)
     assert not any("tell apart" in text for text in (first_screen(results), *captions(results)))
 
 
-def test_of_many_aliases_a_sentence_names_the_first_three() -> None:
+def test_a_sentence_names_the_first_three_of_many_aliases() -> None:
     assert alias_words("a × b") == "a × b"
     assert alias_words("a, b, c, d") == "a, b, c and d"
     assert alias_words("a, b, c, d, e") == "a, b, c and 2 further effects"

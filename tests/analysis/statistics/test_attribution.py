@@ -104,12 +104,12 @@ def test_a_seed_that_lacks_an_arm_is_left_out_of_all_parts(loaded):
         assert a.gap.n in (4, 5)
 
 
-def test_a_run_that_was_stopped_early_has_no_accuracy_to_attribute(loaded):
+def test_a_pruned_run_has_no_accuracy_to_attribute(loaded):
     for a in attributions(*loaded(arms=arms(), status={("none", 4): "pruned"})):
         assert {part.interval.n for part in a.parts} == {a.gap.n} == {len(SEEDS) - 1}
 
 
-def test_studies_without_two_level_factors_have_none(loaded):
+def test_studies_without_two_level_factors_have_no_attribution(loaded):
     assert attributions(*loaded(arms=[FakeArm("baseline", "baseline"), FakeArm("aim", "aim")])) == ()
     three = [FakeArm(f"a{i}", "baseline" if not i else "other", levels={"x": str(i), "y": "0"}) for i in range(3)]
     assert attributions(*loaded(arms=three)) == ()

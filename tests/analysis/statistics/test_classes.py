@@ -39,7 +39,7 @@ def by_definition(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list
 
 
 @given(seeds=st.integers(1, 6), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
-def test_every_class_follows_the_definition(seeds: int, sizes: list[int], seed: int) -> None:
+def test_differences_of_classes_follow_the_definition(seeds: int, sizes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     x = 100.0 * rng.integers(-1, 2, (seeds, len(labels)))
@@ -63,7 +63,7 @@ def test_shrunken_differences_are_closer_to_the_truth_than_raw_ones() -> None:
     assert error["shrunken"] < 0.7 * error["raw"]
 
 
-def test_no_class_keeps_a_difference_of_its_own_where_classes_differ_by_no_more_than_noise() -> None:
+def test_classes_that_differ_only_by_noise_get_the_overall_mean() -> None:
     x = np.array([[100.0, -100.0, -100.0, 100.0], [-100.0, 100.0, 100.0, -100.0]])
     found = class_differences(x, np.array([0, 0, 1, 1]), {0: "first", 1: "second"})
     assert found["shrunken"].tolist() == [0.0, 0.0]
@@ -71,7 +71,7 @@ def test_no_class_keeps_a_difference_of_its_own_where_classes_differ_by_no_more_
     assert found["class_name"].tolist() == ["first", "second"]
 
 
-def test_real_differences_stay() -> None:
+def test_real_differences_are_kept() -> None:
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(30), 60)
     noise = rng.normal(0, 30, (6, len(labels)))

@@ -69,7 +69,7 @@ def group_by_hand(values, own, most, delta):
     arms(), st.sets(st.integers(0, 11), max_size=8), st.sampled_from([0.0, 20.0, 80.0]), st.sampled_from([0.25, 1.0])
 )
 @settings(max_examples=400, deadline=None)
-def test_it_is_the_rule_by_hand(both, places, loss, delta):
+def test_marked_runs_follow_the_rule(both, places, loss, delta):
     treated, control = both
     treated[[place for place in places if place < len(treated)]] -= loss
     assert marked(treated, control, delta) == by_hand(treated, control, delta)
@@ -77,7 +77,7 @@ def test_it_is_the_rule_by_hand(both, places, loss, delta):
 
 @given(arms(), eighths, st.sampled_from([0.5, 2.0, 8.0]), st.randoms(), st.sampled_from([0.0, 60.0]))
 @settings(max_examples=200, deadline=None)
-def test_shift_scale_and_order_change_nothing(both, shift, scale, random, loss):
+def test_shift_scale_and_order_do_not_matter(both, shift, scale, random, loss):
     treated, control = both
     treated[0] -= loss
     found = marked(treated, control)
@@ -94,7 +94,7 @@ def test_a_planted_collapse_is_the_only_run_that_is_marked():
     assert marked(treated, control) == [[False, False, True, False, False], [False] * 5]
     assert marked(treated[:4], control[:4]) == [[False] * 4] * 2, "below five pairs nothing is marked"
     assert marked(treated, control, delta=3.0) == [[False] * 5] * 2, "14 pp is less than 5 δ"
-    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "a run far above is no collapse"
+    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "a run far above is not a collapse"
 
 
 def test_two_collapses_do_not_hide_each_other():
@@ -131,13 +131,13 @@ def test_each_constant_is_a_99_percent_point_of_normal_runs(pairs):
         assert far.any(axis=0).mean() == pytest.approx(0.01, abs=0.0018)
 
 
-def test_constants_between_and_beyond_the_simulated_numbers():
+def test_constants_are_interpolated_and_extrapolated():
     assert constant("accuracies", 1, 5) == 6.08
     assert constant("accuracies", 1, 12) > constant("accuracies", 1, 13) > constant("accuracies", 1, 15)
     assert constant("differences", 2, 500) == constant("differences", 2, 100)
 
 
-def test_the_rate_that_runs_do_not_exclude():
+def test_the_failure_rate_that_runs_do_not_exclude_is_exact():
     assert highest_rate(0, 5) == pytest.approx(1 - 0.05 ** (1 / 5))
     assert [round(100 * highest_rate(0, n)) for n in (5, 8, 12)] == [45, 31, 22]
     assert highest_rate(0, 1000) == pytest.approx(3 / 1000, rel=0.01), "rule of three"
@@ -149,7 +149,7 @@ def test_the_rate_that_runs_do_not_exclude():
             highest_rate(failures, runs)
 
 
-def test_which_predictions_are_of_one_class():
+def test_predictions_of_almost_one_class_are_recognized():
     assert predicts_one_class(1.0, 0.25)
     assert predicts_one_class(0.97, 0.25)
     assert not predicts_one_class(0.95, 0.25)
@@ -158,7 +158,7 @@ def test_which_predictions_are_of_one_class():
     assert not predicts_one_class(1.0, 1.0), "there is one class only"
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_input_that_cannot_be_judged_is_refused():
     good = np.arange(5.0)
     with pytest.raises(ValueError, match=r"two runs a pair are required; got \(5,\) and \(4,\)"):
         collapsed(good, good[:4], 1)

@@ -50,7 +50,7 @@ def test_a_two_by_two_study_has_the_contrasts_of_the_textbook() -> None:
         assert (row["n"], row["left_out"], row["balanced"]) == (6, 0, True)
 
 
-def test_more_levels_give_a_row_each_against_the_reference() -> None:
+def test_each_further_level_gives_a_row_against_the_reference() -> None:
     layout = factorial(("1", "2", "3"), ("x", "y"), ("p", "q"))
     table = effects(drawn(layout, 3, np.random.default_rng(1)), layout)
     main = table[table["kind"] == "main"]
@@ -67,7 +67,7 @@ def test_more_levels_give_a_row_each_against_the_reference() -> None:
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(-100, 100))
-def test_what_all_arms_of_a_seed_share_does_not_count(seed: int, shift: float) -> None:
+def test_an_effect_common_to_all_arms_of_a_seed_does_not_count(seed: int, shift: float) -> None:
     layout = factorial(("off", "on"), ("low", "mid", "high"))
     values = drawn(layout, 4, np.random.default_rng(seed))
     moved = values.add([shift, 0, -shift, 1], axis="index")
@@ -108,8 +108,8 @@ def test_with_one_seed_there_is_an_effect_and_no_interval() -> None:
     ("studies", "repetitions"),
     [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies: a narrower band
 )
-def test_planted_effects_come_back_within_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
-    """A 3 × 3 × 2 × 2 study with two seeds, as it is small; and a single contrast, whose rate is exact."""
+def test_planted_effects_are_in_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
+    """A 3 × 3 × 2 × 2 study with only two seeds; and a single contrast, whose rate is exact."""
     rng = np.random.default_rng(5)
     layout = factorial(("1", "2", "3"), ("x", "y", "z"), ("p", "q"), ("u", "v"))
     gains = {"2": 1.0, "3": -2.0, "y": 0.5, "z": 0.0, "q": 3.0, "v": -1.0}
@@ -162,7 +162,7 @@ def test_the_effects_of_a_study_are_in_percentage_points(tmp_path) -> None:
     assert set(results.effects("seconds")["effect"]) == {0.0}
 
 
-def test_before_the_verdict_test_images_stay_unseen(tmp_path) -> None:
+def test_before_the_verdict_test_images_are_not_used(tmp_path) -> None:
     results = made(tmp_path, status={("aim", 4): "missing"})
     assert set(results.effects()["value"]) == {"validation_accuracy"}
     assert set(results.effects("test_accuracy")["value"]) == {"test_accuracy"}

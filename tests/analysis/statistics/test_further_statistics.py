@@ -53,7 +53,7 @@ def test_where_images_add_nothing_the_interval_is_that_of_the_seeds():
     assert found.image == 0
 
 
-def test_new_photos_never_make_an_interval_surer():
+def test_new_photos_never_make_an_interval_shorter():
     rng = np.random.default_rng(1)
     for _ in range(20):
         x = 100.0 * (rng.random((5, 200)) < 0.3) - 100.0 * (rng.random((5, 200)) < 0.25)
@@ -62,12 +62,12 @@ def test_new_photos_never_make_an_interval_surer():
 
 
 @pytest.mark.parametrize("x", [np.ones((1, 5)), np.ones((3, 1)), np.full((3, 3), np.nan)])
-def test_too_little_for_a_crossed_design_is_refused(x):
+def test_too_few_values_for_a_crossed_design_are_refused(x):
     with pytest.raises(ValueError, match="at least two of each"):
         crossed(x)
 
 
-def test_mcnemar_is_that_of_statsmodels():
+def test_mcnemar_equals_that_of_statsmodels():
     rng = np.random.default_rng(2)
     a, b = rng.random(300) < 0.4, rng.random(300) < 0.3
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
@@ -75,7 +75,7 @@ def test_mcnemar_is_that_of_statsmodels():
     assert mcnemar_p(a, a) == 1.0
 
 
-def test_balanced_accuracy_weighs_classes_alike():
+def test_balanced_accuracy_weights_classes_equally():
     labels = np.array([0, 0, 0, 1, 7])
     assert balanced_accuracy([True, True, False, True, False], labels) == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert balanced_accuracy(np.ones((4, 5)), labels).tolist() == [1.0] * 4
@@ -167,7 +167,7 @@ def test_winners_shrink_on_fresh_seeds():
     assert found["shrinkage"].tolist() == pytest.approx([10.0, 0.0])
 
 
-def test_bootstrap_intervals_are_those_of_scipy():
+def test_bootstrap_intervals_equal_those_of_scipy():
     x = np.array([0.3, 1.2, -0.4, 2.2, 0.9, 1.4, 0.1, 3.0])
     weights = resampling_weights(len(x), 40_000, np.random.default_rng(5))
     for method, ours in (("percentile", percentile_interval), ("BCa", bca_interval)):

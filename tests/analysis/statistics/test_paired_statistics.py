@@ -55,7 +55,7 @@ def test_two_runs_of_one_seed_are_refused():
 
 
 @given(VALUES, st.sampled_from([0.05, 0.0212, 0.01]))
-def test_t_interval_is_scipys(values, alpha):
+def test_the_t_interval_equals_scipys(values, alpha):
     found = t_interval(values, alpha)
     if found.sd > 1e-6:
         theirs = stats.ttest_1samp(values, 0).confidence_interval(1 - alpha)
@@ -80,7 +80,7 @@ def test_too_few_values_have_no_interval(values):
     assert compatible(1.0, found) is None
 
 
-def test_nonsense_is_refused():
+def test_invalid_values_are_refused():
     with pytest.raises(ValueError, match="finite"):
         t_interval([1.0, np.nan])
     for alpha in (-0.1, 1.0, 5.0):
@@ -94,7 +94,7 @@ def test_interval_shifts_with_its_values(values, shift):
     np.testing.assert_allclose((there.lower, there.upper), (here.lower + shift, here.upper + shift), atol=1e-6)
 
 
-def test_interval_and_prediction_cover_as_promised():
+def test_interval_and_prediction_have_their_stated_coverage():
     rng = np.random.default_rng(3)
     draws = rng.normal(1.3, 2.0, size=(4000, 6))
     found = [t_interval(row[:5]) for row in draws]
@@ -105,7 +105,7 @@ def test_interval_and_prediction_cover_as_promised():
 
 
 @given(P_VALUES)
-def test_holm_is_its_definition(p_values):
+def test_holm_follows_its_definition(p_values):
     p = np.sort(p_values)
     stepped = [max(min(1.0, (len(p) - j) * p[j]) for j in range(i + 1)) for i in range(len(p))]
     np.testing.assert_allclose(np.sort(holm(p_values)), stepped)
@@ -129,7 +129,7 @@ def test_holm_counts_a_test_without_p_value():
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
-def test_sign_flip_is_scipys(values):
+def test_the_sign_flip_test_equals_scipys(values):
     x = np.asarray(values, dtype=float)  # integers: their sums are exact, so that ties are ties in both
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
@@ -147,7 +147,7 @@ def test_sign_flip_of_many_values_is_drawn():
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 100), (1, 100), (50, 8580), (100, 100)])
-def test_lower_bound_is_clopper_pearson(right, images):
+def test_the_lower_bound_is_that_of_clopper_and_pearson(right, images):
     bound = accuracy_lower_bound([right / images], [images])[0]
     theirs = stats.binomtest(right, images, alternative="greater").proportion_ci(0.99, method="exact").low
     np.testing.assert_allclose(bound, theirs, atol=1e-12)

@@ -43,7 +43,7 @@ def test_a_further_arm_is_compared_with_the_arm_that_it_varies() -> None:
         ("plain", "other", None),  # without a reference: compared with the baseline
         ("gone", "other", "removed"),  # its reference is not in the plan
         ("ablated", "other", "aim"),  # a variant of a treatment is its control
-        ("wide frozen", "frozen", "wide"),  # a control of another treatment is no gate
+        ("wide frozen", "frozen", "wide"),  # a control of another treatment is not a gate
         ("itself", "other", "itself"),
     )
     assert planned_comparisons(plan(*ARGUMENT, *further))[4:] == [
@@ -98,7 +98,7 @@ def test_plain_controls_are_gates_after_the_others_in_the_order_of_the_study() -
     ]
 
 
-def test_a_plain_control_of_another_treatment_or_of_a_further_arm_is_no_gate() -> None:
+def test_a_plain_control_of_another_treatment_or_of_a_further_arm_is_not_a_gate() -> None:
     further = (
         ("wide", "treatment", "aim"),
         ("beside", "other", None),
@@ -110,6 +110,6 @@ def test_a_plain_control_of_another_treatment_or_of_a_further_arm_is_no_gate() -
     assert {control for _, control in gated} == {"baseline", "matched", "frozen", "permuted"}
 
 
-def test_plain_controls_that_start_from_each_other_end_the_search() -> None:
+def test_plain_controls_that_start_from_each_other_cause_no_endless_search() -> None:
     found = planned_comparisons(plan(*ARGUMENT, ("one", "control", "two"), ("two", "control", "one")))
     assert ("gate", "aim", "one") in found

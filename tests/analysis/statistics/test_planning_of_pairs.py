@@ -41,7 +41,7 @@ def test_a_known_spread_has_no_interval():
 
 
 @pytest.mark.parametrize(("sd", "freedom"), [(0.0, 5), (-1.0, 5), (np.inf, 5), (1.0, 0), (np.nan, 3)])
-def test_no_spread_is_refused(sd, freedom):
+def test_a_missing_spread_is_refused(sd, freedom):
     with pytest.raises(ValueError, match="a spread needs 0 < sd"):
         Spread(sd, freedom)
 
@@ -58,7 +58,7 @@ def test_draws_and_mean_are_those_of_the_posterior(freedom):
 
 @settings(deadline=None, max_examples=60)
 @given(st.floats(0.05, 6), st.floats(0.2, 5), st.integers(3, 200), st.floats(0.001, 0.2))
-def test_power_is_scipys_to_a_millionth(effect, sd, n, alpha):
+def test_power_equals_scipys_to_a_millionth(effect, sd, n, alpha):
     shift, critical = effect * np.sqrt(n) / sd, stats.t.isf(alpha / 2, n - 1)
     if shift > 30:
         return
@@ -85,7 +85,7 @@ def test_power_over_a_pilot_is_the_integral_over_the_spread(effect, sd, freedom,
     assert power_over(effect, Spread(sd), n, 0.02) == power_of(effect, sd, n, 0.02)
 
 
-def test_pairs_for_power_may_have_a_level_of_their_own():
+def test_pairs_for_power_may_have_their_own_level():
     level = level_at(ANY)
 
     def at(pairs: int) -> float:
@@ -118,7 +118,7 @@ def test_the_half_width_is_as_assured_and_expected_in_simulation(looks, freedom)
             assert before < assurance
 
 
-def test_a_half_width_that_none_of_10_000_pairs_has_is_said():
+def test_a_half_width_out_of_reach_of_10_000_pairs_is_reported():
     assert pairs_for_half_width(1e-4, Spread(1.0), FIXED, 0.8) is None
     assert pairs_for_half_width(1.0, Spread(1.0, 1), FIXED) is None, "the mean of its spread is infinite"
     for half_width, assurance in ((0.0, None), (-1.0, 0.8), (1.0, 1.0), (1.0, 0.0)):

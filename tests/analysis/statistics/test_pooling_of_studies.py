@@ -30,7 +30,7 @@ SIZES = st.lists(st.integers(2, 12), min_size=3, max_size=7)
 
 
 @given(n=st.integers(2, 12), m=st.integers(2, 12), alpha=st.sampled_from([0.05, 0.0213, 0.2]), seed=st.integers(0, 99))
-def test_of_two_the_difference_is_welch_and_the_mean_half_as_wide(n: int, m: int, alpha: float, seed: int) -> None:
+def test_two_studies_have_welchs_difference_and_a_mean_half_as_wide(n: int, m: int, alpha: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(2, 1, n), rng.normal(-1, 3, m)
     first, second = t_interval(x, alpha), t_interval(y, 0.05)

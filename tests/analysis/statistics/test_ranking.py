@@ -18,7 +18,7 @@ def values():
     return pd.DataFrame(means + seeds + rng.normal(0, 0.3, (8, 4)), columns=["a", "b", "c", "d"])
 
 
-def test_arms_stand_from_the_highest_mean_to_the_lowest(values):
+def test_arms_are_sorted_from_the_highest_mean_to_the_lowest(values):
     found = ranking(values)
     assert list(found) == list(COLUMNS)
     assert found["arm"].tolist() == values.mean().sort_values(ascending=False).index.tolist()
@@ -53,7 +53,7 @@ def test_equal_means_share_a_rank():
 
 
 @pytest.mark.parametrize("table", [{}, {"a": [np.nan, np.nan]}, {"a": [1.0]}, {"a": [1.0], "b": [2.0]}])
-def test_few_values_give_no_interval_and_no_loser(table):
+def test_few_values_give_no_interval_and_separate_no_arm(table):
     found = ranking(pd.DataFrame(table))
     assert found["behind_lower"].isna().all()
     assert found["tied"].all()

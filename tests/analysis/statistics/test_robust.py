@@ -39,7 +39,7 @@ def test_the_distribution_is_that_of_all_signs(n):
 
 
 @pytest.mark.parametrize("n", [7, 8, 10])
-def test_the_interval_holds_what_the_test_does_not_reject(n):
+def test_the_interval_contains_what_the_test_does_not_reject(n):
     x = np.random.default_rng(3).normal(1, 1, size=n)
     found = robust_reading(x, ALPHA)
     inside = [found.lower + 1e-9, found.estimate, found.upper - 1e-9]
@@ -55,7 +55,7 @@ def test_the_estimate_is_the_median_of_the_walsh_averages():
     assert robust_reading(x, ALPHA).estimate == np.median(brute)
 
 
-def test_the_trimmed_mean_is_yuens():
+def test_the_trimmed_mean_has_yuens_interval():
     x = np.array([0.3, 1.1, 0.9, 1.4, 9.0])
     winsorised = np.array([0.9, 0.9, 1.1, 1.4, 1.4])
     error = np.sqrt(((winsorised - winsorised.mean()) ** 2).sum() / (3 * 2))
@@ -88,7 +88,7 @@ def test_p_and_interval_agree_with_ties_and_zeros(x, alpha):
 
 @given(samples, halves, st.sampled_from([0.5, 2.0, 4.0]), st.randoms())
 @settings(max_examples=200, deadline=None)
-def test_shift_scale_sign_and_order(x, shift, scale, random):
+def test_robust_readings_follow_shift_scale_sign_and_order(x, shift, scale, random):
     found = robust_reading(x, ALPHA)
     moved = robust_reading([scale * value + shift for value in x], ALPHA)
     for name in ("estimate", "lower", "upper"):
@@ -101,7 +101,7 @@ def test_shift_scale_sign_and_order(x, shift, scale, random):
     assert (other.estimate, other.lower, other.upper) == pytest.approx((found.estimate, found.lower, found.upper))
 
 
-def test_which_reading_a_number_of_pairs_has():
+def test_the_robust_reading_depends_on_the_number_of_pairs():
     assert robust_reading([1.0, 2.0, 3.0, 4.0], ALPHA) is None
     assert [method_of(n, ALPHA) for n in (5, 6, 7, 8)] == ["trimmed mean"] * 2 + ["signed ranks"] * 2
     assert method_of(7, 0.01) == "trimmed mean", "the smallest p-value of 7 pairs is 2 / 128"
@@ -109,7 +109,7 @@ def test_which_reading_a_number_of_pairs_has():
     assert np.isnan(trimmed_mean([[2.0] * 5], ALPHA)[3][0])
 
 
-def test_what_cannot_be_read_is_refused():
+def test_invalid_differences_are_refused():
     with pytest.raises(ValueError, match="must be finite"):
         robust_reading([1.0, np.nan, 2, 3, 4], ALPHA)
     with pytest.raises(ValueError, match="alpha must be between 0 and 1; got 2"):

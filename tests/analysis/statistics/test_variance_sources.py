@@ -85,7 +85,7 @@ def test_enough_seeds_determine_every_share_and_one_less_does_not() -> None:
     assert not all_shares(enough - 1)
 
 
-def test_planted_variances_come_back() -> None:
+def test_planted_variances_are_estimated() -> None:
     rng = np.random.default_rng(3)
     n = 4000
     seeds = pd.RangeIndex(n)
@@ -104,7 +104,7 @@ def test_planted_variances_come_back() -> None:
     assert source_table([found])["source"].tolist() == ["split", "init", "order", "noise", "all", "remainder"]
 
 
-def test_pairing_gain_against_its_closed_forms() -> None:
+def test_the_pairing_gain_has_its_closed_forms() -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=10)
     y = 0.8 * x + 0.3 * rng.normal(size=10)
@@ -125,7 +125,7 @@ def test_pairing_gain_against_its_closed_forms() -> None:
     assert welch(found.unpaired_seeds) <= half < welch(found.unpaired_seeds - 1)
 
 
-def test_pairing_gain_of_arms_that_do_not_vary_or_differ_by_a_constant() -> None:
+def test_the_pairing_gain_of_constant_or_shifted_arms_is_defined() -> None:
     assert pairing_gain([1.0, 1, 1, 1], [1.0, 2, 3, 4]) is None
     assert pairing_gain([1.0, 2], [2.0, 4]) is None
     constant = pairing_gain([1.0, 2, 4, 3], [2.0, 3, 5, 4])

@@ -74,7 +74,7 @@ def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
         (0, 30, "inconclusive"),
     ],
 )
-def test_rows_where_no_gain_was_ever_reported(lower, upper, kind):
+def test_rows_without_a_reported_gain(lower, upper, kind):
     verdict = decide(lower, upper, 1.0, 8, DELTA, NEVER_REPORTED)
     assert verdict.kind == kind
     assert verdict.text == kind
@@ -101,16 +101,16 @@ def test_a_false_verdict_without_a_report_is_as_rare_as_with_one(true, false_kin
     )
 
 
-def test_larger_than_reported_is_said():
+def test_a_gain_larger_than_reported_is_stated():
     assert decide(5, 6, 1.0, 8, DELTA, R).text == "holds, larger than reported"
     assert decide(4.9, 6, 1.0, 8, DELTA, R).text == "holds"
 
 
-def test_the_rejected_size_is_said():
+def test_a_rejected_size_is_stated():
     assert decide(0.5, 2, 1.0, 8, DELTA, R).text.endswith("the reported size is rejected")
 
 
-def test_what_comes_before_the_table():
+def test_the_conditions_before_the_table_are_checked_first():
     assert decide(math.nan, math.nan, math.nan, 1, DELTA, R).kind == "screening only"
     assert decide(3, 9, 1.0, 4, DELTA, R).kind == "screening only"
     assert decide(2, 2, 0.0, 5, DELTA, R).kind == "identical"

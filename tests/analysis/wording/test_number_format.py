@@ -54,7 +54,7 @@ def test_significant_digits(value: float | None, digits: int, text: str) -> None
         ({"crop_scale": 1, "passes": 1}, "(passes=1)"),
     ],
 )
-def test_an_option_in_words_leaves_out_what_does_nothing(value: object, text: str) -> None:
+def test_an_option_in_words_omits_values_without_effect(value: object, text: str) -> None:
     assert number_format.option(value) == text
 
 

@@ -1,4 +1,4 @@
-"""A study of something else is reported in its own words, from the plan to the page; one of memory as ever."""
+"""A study of something else is reported in its own words, from the plan to the page; one of memory as before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def visible(page: str) -> str:
     return text.replace("aim-ablations", "")
 
 
-def test_no_file_of_a_report_on_something_else_speaks_of_memory(report: Path) -> None:
+def test_no_file_of_a_report_without_memory_mentions_memory(report: Path) -> None:
     files = [path for path in report.rglob("*") if path.suffix in (".html", ".md", ".tex")]
     assert len(files) > 5
     for path in files:
@@ -81,7 +81,7 @@ def test_a_closed_gate_stops_the_argument_at_its_control(make_study) -> None:
     assert "gated − fixed gate" in findings.causal
 
 
-def test_a_plan_without_words_of_its_own_is_one_of_memory(make_study) -> None:
+def test_a_plan_without_its_own_words_is_about_memory(make_study) -> None:
     findings = analysis.examine(analysis.load(make_study(seeds=6, images=2000)))
     assert findings.results.plan.what is None
     assert question(findings.results.plan, "frozen") == "Is it more than a memory that never learns?"
@@ -104,7 +104,7 @@ def test_a_study_that_was_frozen_without_words_keeps_the_verdict_of_its_table(ma
     assert analysis.examine(analysis.load(directory)).primary.verdict == before
 
 
-def test_a_control_without_a_question_is_asked_about_by_name(make_study) -> None:
+def test_the_question_about_a_control_without_one_names_it(make_study) -> None:
     plain, fixed, wider, gated = arms()
     study = make_study([plain, replace(fixed, question=None), wider, gated], seeds=6, **OWN)
     findings = analysis.examine(analysis.load(study))

@@ -22,7 +22,7 @@ _Answer = tuple[bool, Hashable]
 
 @dataclass(frozen=True)
 class Violation:
-    """What contradicts the model.
+    """The operations that contradict the model.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ class Outcome:
     Attributes
     ----------
     lines : the history as it was recorded.
-    problems : violations of the model, and exceptions that are no errors of the store, as text.
+    problems : violations of the model, and exceptions that are not errors of the store, as text.
     """
 
     seed: int

@@ -30,7 +30,7 @@ from .world import Process, World
 
 _TIMEOUT_S = 60.0
 LATE_S = 200.0
-"""Longest time that a request is under way."""
+"""Longest duration of a request."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class World:
             act(process)
 
     def go(self) -> None:
-        """Run until every task that is no daemon has ended; then end the rest."""
+        """Run until every task that is not a daemon has ended; then end the rest."""
         if self._tasks:
             self._pass_on(self._next())
             if not self._done.acquire(timeout=_LONGEST_S):

@@ -1,6 +1,6 @@
 """Loaded by every Python process that has this folder on its path: slow storage and a clock that is wrong.
 
-FAULT_SLOW : seconds that every synchronisation and link takes more.
+FAULT_SLOW : seconds that every synchronization and link takes more.
 FAULT_CLOCK : seconds by which the clock is ahead, from FAULT_AFTER seconds after the start of the process.
 """
 

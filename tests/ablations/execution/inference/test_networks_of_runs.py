@@ -58,7 +58,7 @@ def test_every_row_states_its_network_and_the_store_is_proven(directory: Path) -
 
 
 @pytest.mark.parametrize("which", ["baseline/0", "aim/1"])
-def test_the_stored_predictions_come_out_again(directory: Path, which: str) -> None:
+def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str) -> None:
     results = analysis.load(directory)
     found = ablations.predict(results, which)
     arm, seed = which.split("/")
@@ -73,7 +73,7 @@ def test_the_stored_predictions_come_out_again(directory: Path, which: str) -> N
     assert not network.training
 
 
-def test_a_network_with_other_values_is_found_to_predict_otherwise(directory: Path) -> None:
+def test_a_network_with_changed_values_is_found_to_predict_differently(directory: Path) -> None:
     kept = kept_run(directory, "aim/0")
     with torch.no_grad():
         for value in kept.stored.state.values():
@@ -112,7 +112,7 @@ def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, caps
     assert (code, f"1 trained network is missing: networks/{path.name}" in out) == (0, True)
 
 
-def test_files_that_no_row_names_are_removed_once_the_run_is_settled(directory: Path) -> None:
+def test_files_named_by_no_row_are_removed_once_the_run_is_settled(directory: Path) -> None:
     run_id = kept_run(directory, "aim/0").run.run_id
     path = file_of(directory, run_id)
     other = path.with_name(f"{run_id}.{'0' * 16}.safetensors")
@@ -264,7 +264,7 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
 
 
 def test_a_device_rounds_like_that_of_a_run_if_its_reference_step_does() -> None:
-    """The name alone does not tell: virtual machines give processors with other instructions the same name."""
+    """The name is not enough: virtual machines give processors with other instructions the same name."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
         digest = reference_step.digest_of(cpu, "float32")

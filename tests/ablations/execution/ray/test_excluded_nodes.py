@@ -13,7 +13,7 @@ FIRST, SECOND = "ab12cd34" + "0" * 48, "ff00ff00" + "1" * 48
 NODES = {FIRST: {"CPU": 4.0}, SECOND: {"CPU": 2.0}}
 
 
-def test_a_name_leads_to_its_node_alone() -> None:
+def test_a_name_belongs_to_one_node() -> None:
     name = name_of_cpus("node7", FIRST)
     assert name == "CPU of node7 (node ab12cd34)"
     assert excluded([name], NODES) == {FIRST}
@@ -21,7 +21,7 @@ def test_a_name_leads_to_its_node_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["GPU-1 (node ab12cd34)", "CPU of node7", "CPU of node7 (node 00000000)"])
-def test_other_names_lead_to_none(name: str) -> None:
+def test_unknown_names_belong_to_no_node(name: str) -> None:
     assert excluded([name], NODES) == frozenset()
 
 
@@ -40,7 +40,7 @@ def test_runs_fit_on_the_other_nodes() -> None:
     assert room.fit({"CPU": 4.0}, ()) == "now"
 
 
-def test_excluded_gpus_and_nodes_do_not_get_into_each_others_way() -> None:
+def test_excluded_gpus_and_nodes_do_not_conflict() -> None:
     nodes = {FIRST: {"CPU": 4.0, "GPU": 2.0}, SECOND: {"CPU": 2.0, "GPU": 1.0}}
     room = Room([Resources(gpus=1.0)], nodes)
     room.leave_out([Slot(FIRST, "0")], [SECOND])

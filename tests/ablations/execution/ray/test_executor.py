@@ -43,7 +43,7 @@ class Events(list[ExecutorEvent]):
             self.append(event)
 
 
-def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_killed_drivers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.store.files import host_name
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -124,7 +124,7 @@ def test_the_nodes_of_a_cluster_are_reported_when_they_change() -> None:
     ]
 
 
-def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:
+def test_a_session_asked_to_stop_waits_for_runs_that_save() -> None:
     events, halted = Events(), []
     callback, stop, stopper = callback_of(events, ("r1", "r2"), halted)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
@@ -137,7 +137,7 @@ def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:
     assert stopper.stop_all(), "r2 waits for a worker and has nothing to save"
 
 
-def test_after_the_grace_period_nobody_is_waited_for() -> None:
+def test_after_the_grace_period_no_run_is_waited_for() -> None:
     callback, stop, stopper = callback_of(Events(), ("r1",), [], grace=0.0)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("SIGTERM", 143, urgent=True)
@@ -251,7 +251,7 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
     assert session.stopper.stop_all()
 
 
-def test_a_run_that_waits_for_what_is_left_out_is_let_there_to_be_had_back() -> None:
+def test_a_run_that_waits_for_an_excluded_gpu_may_start_there_and_is_taken_back() -> None:
     """Tune never returns a run, and would wait forever for an occupied GPU."""
     session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare="one")
     assert [session.give(), session.give()] == ["r0", "r1"]
@@ -278,8 +278,8 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
     assert set(session.queue.devices.left_out) == {"GPU-0"}
 
 
-def test_a_run_that_a_spent_worker_was_given_does_not_count_its_death(tmp_path: Path) -> None:
-    """Tune gives a worker the next run before it hears that the worker is to end."""
+def test_a_run_given_to_an_unusable_worker_does_not_count_a_failure(tmp_path: Path) -> None:
+    """Tune gives a worker the next run before it learns that the worker will end."""
     report = tmp_path / "died.txt"
     report.write_text("ray.exceptions.ActorDiedError: x\n")
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
@@ -298,7 +298,7 @@ def end_of(event: ExecutorEvent) -> tuple[str, str]:
     return event.run_id, event.ending.end
 
 
-# Real sessions, in processes of their own
+# Real sessions, in their own processes
 
 
 def stat_of(process: int) -> tuple[int, str] | None:
@@ -399,7 +399,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_driver_goes_on(
         known |= descendants(driver.pid)
         os.kill(victim, signal.SIGKILL)
         until(lambda: settled(directory) >= 1, 120)
-        assert driver.poll() is None, "the session goes on without its worker"
+        assert driver.poll() is None, "the session continues without its worker"
         known |= descendants(driver.pid)
         driver.kill()
         assert driver.wait() == -signal.SIGKILL
@@ -465,7 +465,7 @@ def test_runs_have_processes_of_their_own_or_share_them(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_session_tells_its_coordinator_everything(tmp_path: Path) -> None:
+def test_a_session_reports_every_event_to_its_coordinator(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     process = subprocess.run(
         [sys.executable, str(HERE / "ray_session.py"), str(write(tmp_path, changed({}))), str(directory)],
@@ -490,7 +490,7 @@ def test_a_session_tells_its_coordinator_everything(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_ray_that_began_to_start_ends_when_the_data_are_found_to_be_missing(tmp_path: Path) -> None:
+def test_a_starting_ray_ends_if_the_data_is_missing(tmp_path: Path) -> None:
     import ray
 
     document = changed({"base.data": {"name": "image_folder", "root": str(tmp_path / "gone"), "classes": 2, "size": 8}})
@@ -523,7 +523,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing(tmp_path: Path, command: Callabl
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("override", ["resources.gpus=64", "resources.cpus=999"])
-def test_what_cannot_run_is_refused_at_once(
+def test_a_study_that_cannot_run_is_refused_at_once(
     override: str, study: Callable[..., Path], tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     began = time.monotonic()

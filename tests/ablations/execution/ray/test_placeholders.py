@@ -79,7 +79,7 @@ def after(placeholders: Placeholders, node: Node, clock: Clock, used: dict[Slot,
         placeholders.tick(used)
 
 
-def test_a_free_gpu_is_found_among_free_ones_which_are_let_go() -> None:
+def test_the_wanted_gpu_is_found_among_free_ones_and_the_others_are_released() -> None:
     node, clock = Node(4), Clock()
     placeholders = Placeholders(0.5, node.start, clock)
     placeholders.tick({})
@@ -94,7 +94,7 @@ def test_a_free_gpu_is_found_among_free_ones_which_are_let_go() -> None:
     assert node.free == dict.fromkeys("0123", 1.0), "it is used again"
 
 
-def test_what_a_run_has_of_it_is_taken_when_the_run_has_ended() -> None:
+def test_the_share_that_a_run_uses_is_taken_after_the_run() -> None:
     node, clock = Node(2), Clock()
     broken = Slot("n", "0")
     assert node.take(0.5) == "0"
@@ -112,7 +112,7 @@ def test_what_a_run_has_of_it_is_taken_when_the_run_has_ended() -> None:
     assert node.free == {"0": 0.0, "1": 1.0}
 
 
-def test_a_search_in_vain_is_given_up_for_a_while_and_begun_again() -> None:
+def test_an_unsuccessful_search_pauses_and_is_repeated() -> None:
     """Another session, unknown to this one, has the GPU."""
     node, clock = Node(2), Clock()
     broken = Slot("n", "1")
@@ -132,7 +132,7 @@ def test_a_search_in_vain_is_given_up_for_a_while_and_begun_again() -> None:
     assert node.free == {"0": 1.0, "1": 0.0}
 
 
-def test_on_a_node_that_is_gone_nothing_is_held() -> None:
+def test_nothing_is_held_on_a_lost_node() -> None:
     node, clock = Node(1), Clock()
     placeholders = Placeholders(1.0, node.start, clock)
     placeholders.occupy([Slot("n", "0")])
@@ -143,7 +143,7 @@ def test_on_a_node_that_is_gone_nothing_is_held() -> None:
     assert placeholders.held(Slot("n", "0")) == 0.0
 
 
-def test_all_is_let_go_at_the_end() -> None:
+def test_everything_is_released_at_the_end() -> None:
     node, clock = Node(3), Clock()
     placeholders = Placeholders(1.0, node.start, clock)
     placeholders.occupy([Slot("n", "1"), Slot("n", "2")])
@@ -162,7 +162,7 @@ def test_all_is_let_go_at_the_end() -> None:
     taken=st.lists(st.integers(0, 3), max_size=6),
     broken=st.sets(st.integers(0, 3), min_size=1, max_size=2),
 )
-def test_at_last_no_run_fits_on_what_is_left_out_and_all_else_is_free(
+def test_finally_no_run_fits_on_excluded_gpus_and_all_others_are_free(
     piece: float, gpus: int, taken: list[int], broken: set[int]
 ) -> None:
     node, clock = Node(gpus), Clock()

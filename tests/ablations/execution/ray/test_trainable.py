@@ -31,7 +31,7 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
-    """Return a function that makes a worker in this process, whose run is a function of its own."""
+    """Return a function that makes a worker in this process, whose run is its own function."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -54,7 +54,7 @@ def events(found: trainable.Worker) -> list[dict[str, Any]]:
     return said
 
 
-def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., trainable.Worker]) -> None:
+def test_a_run_reports_its_device_its_progress_and_its_ending(make: Callable[..., trainable.Worker]) -> None:
     def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any, on_outage: Any) -> Ending:
         on_notice("steps run eagerly")
         on_epoch({"epoch": 1})
@@ -102,7 +102,7 @@ def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., trainable
     assert (ended["end"], ended["reason"]) == ("failed", "SystemExit: a plugin that leaves")
 
 
-def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
+def test_a_run_that_hangs_is_ended_and_says_where_it_hung(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[tuple[int, int]] = []
@@ -130,7 +130,7 @@ def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
     go_on.set()
 
 
-def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhere(
+def test_a_run_on_a_departing_node_saves_its_state_and_continues_elsewhere(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -161,7 +161,7 @@ CUDA = replace(TASK, device="cuda", gpus=0.5)
 SLOT = Slot("f" * 56, "1")
 
 
-def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
+def test_a_run_given_an_excluded_gpu_does_not_begin(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -187,7 +187,7 @@ def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
     assert not computed
 
 
-def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
+def test_a_run_names_its_gpu_and_an_unusable_process_takes_no_other_run(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -198,13 +198,13 @@ def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
     found = make(lambda *_: endings.pop(0), task=CUDA)
     first = Ending(**events(found)[-1]["ended"])
     assert (first.device, first.host) == (trainable.device_names((SLOT,))[0], socket.gethostname())
-    assert not killed.wait(0.3), "a process whose run ended well goes on"
+    assert not killed.wait(0.3), "a process whose run ended well continues"
     assert found.reset_config(given(CUDA))
     assert Ending(**events(found)[-1]["ended"]).device == first.device
     assert killed.wait(60)
 
 
-def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
+def test_a_run_asked_to_stop_has_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
     deadlines: list[float | None] = []
     heard: list[float] = []
 
@@ -229,7 +229,7 @@ def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., tra
     assert began + 0.5 <= deadlines[1] <= heard[0] + 0.5
 
 
-def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_mps_is_reported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     assert trainable._place(CUDA) == f"{socket.gethostname()}, GPU 1"
@@ -238,7 +238,7 @@ def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     assert trainable._place(TASK) == socket.gethostname()
 
 
-def test_outside_a_cluster_no_node_is_about_to_go() -> None:
+def test_outside_a_cluster_no_node_is_departing() -> None:
     assert not draining.is_draining()
     assert not draining.DrainCheck(0.0).seen()
 
@@ -266,13 +266,13 @@ def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., trainable.Wo
     assert events(found)[-1]["ended"]["end"] == "paused"
 
 
-def test_what_a_task_needs_is_asked_for() -> None:
+def test_the_resources_of_a_task_are_requested() -> None:
     wanted = {"CPU": 2.0, "GPU": 0.5, "accelerator_type:A100": 0.001}
     request = trainable.Worker.default_resource_request({"resources": json.dumps(wanted)})
     assert request.required_resources == wanted
 
 
-def test_a_worker_is_there_before_torch_is() -> None:
+def test_a_worker_answers_before_it_has_imported_torch() -> None:
     """While a worker imports torch, another one may finish its run and get the run that waits for the first."""
     code = "import sys; from ablations.execution.ray.trainable import Worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -27,7 +27,7 @@ def test_a_machine_whose_gpus_torch_cannot_use_is_refused(monkeypatch: pytest.Mo
     assert "--num-gpus=0" in text
 
 
-def test_where_there_are_none_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gpus_no_machine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **_: started.append(arguments))
     refuse_unusable({"n": {"CPU": 8.0}, "m": {"CPU": 8.0, "GPU": 0.0}}, here=True)
@@ -47,7 +47,7 @@ def test_where_there_are_none_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -
         ("import time; time.sleep(60)", 1.0, (0, "torch did not answer within 1 s")),
     ],
 )
-def test_what_its_process_says_is_passed_on_however_it_ends(
+def test_the_message_of_the_probe_is_passed_on_however_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit: float, said: tuple[int, str]
 ) -> None:
     interpreter = tmp_path / "python"

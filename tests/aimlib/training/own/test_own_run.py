@@ -103,7 +103,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "given more than once, such as"),
     ("lengths", lambda run: run.predictions("test", [0, 1], [1]), "2 images, but 1 label"),
     ("scores", lambda run: run.predictions("test", None, np.zeros((500, 10))), "scores.argmax(1)"),
-    ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is no class; did you mean '1'?"),
+    ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is not a class; did you mean '1'?"),
     ("beyond", lambda run: run.predictions("test", None, [10] * 500), "classes are 0 to 9"),
     ("halves", lambda run: run.predictions("test", None, [0.5] * 500), "class numbers or names"),
     ("unknown image", lambda run: run.predictions("test", ["x"] * 500, [0] * 500), "no image 'x'"),
@@ -111,7 +111,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("far id", lambda run: run.predictions("test", range(1, 501), [0] * 500), "images are 0 to 499"),
     ("split", lambda run: run.predictions("train", None, [0]), "of 'test' or 'validation'"),
     ("no validation", lambda run: run.predictions("validation", None, [0]), "set training.validation_fraction"),
-    ("name of a split", lambda run: run.split("tets"), "'tets' is no split; did you mean 'test'?"),  # type: ignore[arg-type]
+    ("name of a split", lambda run: run.split("tets"), "'tets' is not a split; did you mean 'test'?"),  # type: ignore[arg-type]
     (
         "other accuracy",
         lambda run: (give(run), run.report(accuracy=0.9)),
@@ -129,7 +129,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
-def test_what_cannot_be_is_refused_where_it_is_reported(call: Callable[[OwnRun], object], message: str) -> None:
+def test_impossible_reports_are_refused_at_once(call: Callable[[OwnRun], object], message: str) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         call(run)
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused_where_it_is_reported(call: Callable[[OwnRun],
     assert message in str(error.value)
 
 
-def test_more_epochs_than_the_budget_are_refused_and_fewer_are_the_codes_decision() -> None:
+def test_more_epochs_than_the_budget_are_refused_and_fewer_are_allowed() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         for _ in range(2):
             give(run)
@@ -157,7 +157,7 @@ def test_code_that_reports_nothing_is_refused() -> None:
         outcome(silent)
 
 
-def test_other_numbers_are_scalars_of_the_epochs_also_after_a_pause(tmp_path: Path) -> None:
+def test_other_numbers_are_scalars_of_the_epochs_even_after_a_pause(tmp_path: Path) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         run.restore()
         for epoch in range(run.epochs_done + 1, 4):
@@ -290,7 +290,7 @@ def test_the_files_of_a_checkpoint_stay_in_its_folder(tmp_path: Path) -> None:
         run.report()
         run.checkpoint(tmp_path / "f")
 
-    with pytest.raises(UsageError, match="is no plain file"):
+    with pytest.raises(UsageError, match="is not a plain file"):
         outcome(code)
 
 
@@ -353,13 +353,13 @@ def test_a_network_of_the_study_has_the_initial_values_of_the_built_in_loop() ->
 def test_a_method_or_a_local_function_is_refused() -> None:
     def local(config: OwnRunConfig, run: OwnRun) -> None: ...
 
-    with pytest.raises(UsageError, match="is no function at the top level"):
+    with pytest.raises(UsageError, match="is not a function at the top level"):
         register_function(local)
-    with pytest.raises(UsageError, match="is no function at the top level"):
+    with pytest.raises(UsageError, match="is not a function at the top level"):
         register_function(lambda config, run: None)
 
 
-def test_an_attempt_counts_the_time_before() -> None:
+def test_an_attempt_includes_the_time_of_earlier_ones() -> None:
     attempt = replace(Attempt(), before=100.0)
     assert attempt.seconds >= 100
 

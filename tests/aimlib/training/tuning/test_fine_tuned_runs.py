@@ -38,7 +38,7 @@ def state(run: Run) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_what_is_frozen_stays_with_its_running_statistics_until_its_epoch(model: str, optimizer: str) -> None:
+def test_frozen_layers_keep_their_values_and_running_statistics_until_their_epoch(model: str, optimizer: str) -> None:
     run = run_of(FREEZE, model, training__optimizer={"name": optimizer, "weight_decay": 0.01})
     prefix = "network." if model == "memory" else ""
     start = state(run)
@@ -79,7 +79,7 @@ def test_rates_of_groups_follow_the_schedule() -> None:
     assert len({group["lr"] / group["lr_scale"] for group in run.optimizer.param_groups}) == 1
 
 
-def test_the_average_is_the_mean_that_its_definition_gives() -> None:
+def test_the_average_follows_its_definition() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     for warmup in (True, False):
         average = WeightAverage(network, AverageConfig(decay=0.3, warmup=warmup))
@@ -128,7 +128,7 @@ def test_without_options_a_run_has_the_bits_that_it_had() -> None:
     "tuning", [FREEZE, EMA, RATES, {**FREEZE, **EMA, **RATES}], ids=["freeze", "ema", "rates", "all"]
 )
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_that_is_interrupted_after_every_part_has_the_same_bits(
+def test_a_run_interrupted_after_every_part_has_the_same_bits(
     tmp_path: Path, model: str, tuning: dict[str, Any]
 ) -> None:
     config = run_config(
@@ -155,7 +155,7 @@ def test_a_run_that_is_interrupted_after_every_part_has_the_same_bits(
     assert one == other
 
 
-def test_a_checkpoint_has_an_average_only_where_a_run_has_one(tmp_path: Path) -> None:
+def test_a_checkpoint_has_an_average_only_if_the_run_has_one(tmp_path: Path) -> None:
     for name, tuning, wanted in (("ema", EMA, checkpointing.WITH_LATER_PARTS), ("rates", RATES, checkpointing.FORMAT)):
         config = run_config(training__fine_tuning=tuning)
         with pytest.raises(Paused):

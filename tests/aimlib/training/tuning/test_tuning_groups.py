@@ -28,7 +28,7 @@ def tuned(model: Any = None, shape: ImageShape = SHAPE, **options: Any) -> Tunin
     return tuning_of(controlled_skeleton(config, shape), FineTuningConfig.parse(options), config, shape)
 
 
-def test_a_name_stands_for_a_module_with_all_that_is_in_it() -> None:
+def test_a_name_includes_everything_in_the_module() -> None:
     found = tuned(freeze={"layers": ["conv1", "layer1"], "epochs": 2})
     assert set(found.frozen.values()) == {2}
     assert "conv1.weight" in found.frozen
@@ -38,7 +38,7 @@ def test_a_name_stands_for_a_module_with_all_that_is_in_it() -> None:
     assert len(found.still) == 6
 
 
-def test_patterns_and_later_entries_count() -> None:
+def test_later_patterns_override_earlier_ones() -> None:
     freeze = [{"layers": "*"}, {"layers": "layer2", "epochs": 1}, {"layers": "fc", "epochs": 2}]
     found = tuned(freeze=freeze)
     assert found.frozen["conv1.weight"] == FOREVER
@@ -48,7 +48,7 @@ def test_patterns_and_later_entries_count() -> None:
     assert found.untrained == 4 * found.untrained_bytes / 16
 
 
-def test_names_are_those_without_memory() -> None:
+def test_names_are_those_of_the_network_without_memory() -> None:
     found = tuned(AIM, freeze={"layers": "layer1"}, learning_rates={"layers": ["source", "*.read_weight"], "scale": 3})
     assert "network.layer1.0.conv1.weight" in found.frozen
     assert "network.layer1.0.conv1.read_weight" not in found.frozen, "the memory adds it"
@@ -64,7 +64,7 @@ def test_a_whole_network_can_be_frozen_around_its_memory() -> None:
     assert set(tuned(AIM, freeze={"layers": "updates"}).still) >= {"updates.layer1/0.refine.0"}
 
 
-def test_the_last_factor_counts() -> None:
+def test_the_last_matching_factor_counts() -> None:
     rates = [{"layers": "*", "scale": 0.1}, {"layers": "fc", "scale": 10.0}]
     found = tuned(learning_rates=rates).scales
     assert (found["fc.weight"], found["conv1.weight"]) == (10.0, 0.1)
@@ -80,7 +80,7 @@ def test_rates_decay_from_the_head_block_by_block() -> None:
     assert found["conv1.weight"] == found["bn1.bias"] == 0.0625
 
 
-def test_what_a_memory_adds_does_not_decay() -> None:
+def test_parameters_of_the_memory_do_not_decay() -> None:
     found = tuned(AIM, layer_decay=0.5).scales
     added = [name for name in found if not name.startswith("network.") or name.endswith("read_weight")]
     assert added == []
@@ -149,7 +149,7 @@ def test_options_without_effect_are_refused() -> None:
         run_config(training__fine_tuning={"freeze": {"layers": "fc"}}, training__step="graph")
 
 
-def test_an_id_has_what_is_set_and_nothing_where_it_is_not() -> None:
+def test_an_id_contains_fine_tuning_only_if_it_is_set() -> None:
     assert "fine_tuning" not in run_config().training.identity()
     found = run_config(training__fine_tuning={"freeze": {"layers": "fc"}, "ema": {"decay": 0.9}}).training
     assert found.identity()["fine_tuning"] == {"freeze": [{"layers": ["fc"]}], "ema": {"decay": 0.9}}
