@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from scipy import special
 
 
 def t_quantile(probability: npt.ArrayLike, df: npt.ArrayLike) -> Any:
     """Return the quantile of Student's t distribution with `df` degrees of freedom."""
-    return special.stdtrit(df, probability)
+    found, p = special.stdtrit(df, probability), np.asarray(probability)
+    return np.where((p == 0) | (p == 1), np.copysign(np.inf, p - 0.5), found)[()]  # scipy says NaN, or inf for 0
 
 
 def t_above(value: npt.ArrayLike, df: npt.ArrayLike) -> Any:

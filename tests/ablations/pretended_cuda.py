@@ -72,6 +72,8 @@ class PretendedCuda:
         }
         for name, function in own.items():
             patch.setattr(torch._C, name, function, raising=False)  # not every version has all of them
+        imported = "_cuda_isCurrentStreamCapturing"
+        patch.setattr(torch.cuda.graphs, imported, own[imported], raising=False)  # by a torch with CUDA, at its start
 
     @contextmanager
     def placing(self) -> Iterator[None]:

@@ -81,7 +81,7 @@ def export(
     shape = kept.stored.shape
     module = FromPixels(kept.stored.module(), kept.stored.input_scaling()).eval()
     x_BCHW = torch.rand(_BATCH, shape.channels, shape.height, shape.width) * 255
-    images = torch.export.Dim("images", min=1)
+    images = torch.export.Dim("images", min=1, max=2**31 - 1)  # without a limit torch 2.7 exports no memory
     try:
         with torch.no_grad():
             program = torch.export.export(module, (x_BCHW,), dynamic_shapes=({0: images},), strict=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,3 +39,9 @@ def test_arrays_are_taken_element_by_element_and_nan_stays_nan() -> None:
     assert abs(found[0] - stats.beta.ppf(0.01, 1, 2)) < 1e-12
     assert np.isnan(found[1])
     assert distributions.t_above(np.array([0.0, 1.0]), 3).tolist() == stats.t.sf([0.0, 1.0], 3).tolist()
+
+
+def test_the_ends_of_the_t_distribution_are_infinite() -> None:
+    """`scipy.special` of old versions gives NaN for both, and that of new ones infinity for 0."""
+    assert distributions.t_quantile(1.0, 4) == math.inf
+    assert distributions.t_quantile([0.0, 0.5, 1.0], 4).tolist() == [-math.inf, 0.0, math.inf]
