@@ -455,7 +455,7 @@ def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose
     [
         ((False, False), "test its memory and processors"),
         ((True, True), "these steps gave different bits in every repetition, which points to the code of their arm"),
-        ((True, False), "1 of these steps gave different bits in every repetition, which is"),
+        ((True, False), "1 of these steps gave different bits in every repetition, which points to"),
     ],
 )
 def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_errs(
