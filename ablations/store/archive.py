@@ -236,7 +236,13 @@ def _settle_ledger(study: Path) -> None:
     (study / "mark").unlink(missing_ok=True)
 
 
-_FOLDER = re.compile(r"(?<![\w.:/])/(?:home|Users|root|mnt|data|scratch|work|media|opt|srv|var|tmp)/[^\s\"'\\,;:]+")
+_ROOTS = (
+    *("home", "Users", "Volumes", "root", "mnt", "media", "opt", "srv", "var", "tmp", "private", "dev", "run", "net"),
+    *("data", "datasets", "scratch", "work", "workspace", "project", "projects", "users", "share", "shared", "storage"),
+    *("lustre", "gpfs", "beegfs", "nfs", "afs", "ceph", "cluster", "local", "ssd", "nvme", "export", "content"),
+)
+"""First folders of paths on the machines that people use."""
+_FOLDER = re.compile(rf"(?<![\w.:/])/(?:{'|'.join(_ROOTS)})\d*/[^\s\"'\\,;:]+")
 
 
 def _looking_private(study: Path, names: Names) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 
 BLOCK = 2**20
 """Bytes that are read at once of an object that is read by ranges."""
-CONNECT_S, READ_S = 10, 60
+CONNECT_S, READ_S = 10, 30
 """Timeouts of a request in seconds."""
 CONNECTIONS = 32
 

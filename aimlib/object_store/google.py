@@ -25,7 +25,7 @@ PACKAGE = "google-auth"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _HOST = "https://storage.googleapis.com"
 _REPEATED = 2
-"""Repetitions of a request: one that nobody answers fails after three minutes."""
+"""Repetitions of a request: one that nobody answers fails after a minute and a half."""
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _NEVER = "1"
 """A generation that no object has: generations are microseconds since 1970."""

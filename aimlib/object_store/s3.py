@@ -20,7 +20,7 @@ _SETTINGS = {
     "max_pool_connections": CONNECTIONS,
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
-"""With the client's own retries, a request that nobody answers fails after three minutes, not after 25."""
+"""With the client's own retries, a request that nobody answers fails after a minute and a half."""
 
 
 class _S3:

@@ -21,8 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from aimlib.records.files import SCHEMA_VERSION, WITH_CHECKSUMS
-
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -106,12 +104,16 @@ def document_is_intact(document: Mapping[str, Any]) -> bool | None:
 
 def plan_damage(plan: Mapping[str, Any]) -> str:
     """Return why a stored plan is not as it was written; empty if it is, or has no checksum as in earlier versions."""
-    version = plan.get("schema_version")
     if document_is_intact(plan) is False:
         return "its checksum does not match its content"
-    if DOCUMENT_KEY not in plan and isinstance(version, int) and WITH_CHECKSUMS <= version <= SCHEMA_VERSION:
-        return "its checksum is missing"
+    if DOCUMENT_KEY not in plan and (spoilt := next(filter(_is_almost_the_key, plan), None)) is not None:
+        return f"its checksum is called {spoilt!r}"
     return ""
+
+
+def _is_almost_the_key(name: str) -> bool:
+    """Return whether a key is that of the checksum with one wrong character, as a flipped bit leaves it."""
+    return len(name) == len(DOCUMENT_KEY) and sum(a != b for a, b in zip(name, DOCUMENT_KEY, strict=True)) == 1
 
 
 def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:

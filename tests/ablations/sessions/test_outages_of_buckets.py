@@ -140,7 +140,7 @@ OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_creden
     [
         ("killed", 8.0, "inline"),
         ("killed", 90.0, "inline"),  # longer than a lease is valid
-        ("frozen", 100.0, "inline"),
+        ("frozen", 150.0, "inline"),
         ("other credentials", 20.0, "inline"),
         ("filled", 45.0, "inline"),
         pytest.param("killed", 90.0, "ray", marks=pytest.mark.xdist_group("ray")),

@@ -267,7 +267,7 @@ EFFECTS = [
         "base.model.backbone",
         "vgg16_bn",
         "arms.baseline",
-        "VGG does not take images of 1 channels, 8 x 8",
+        "VGG does not take images of 1 channel, 8 x 8",
         "choose another size",
     ),
     bad("base.model.backbone", "mlp", "arms.aim", "update 'conv_sigmoid' works on feature maps", "choose update: none"),

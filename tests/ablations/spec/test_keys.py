@@ -55,7 +55,7 @@ def test_every_key_has_a_meaning_and_every_option_a_type(every: tuple[Key, ...])
 def test_a_key_has_the_type_default_and_meaning_of_its_field(every: tuple[Key, ...]) -> None:
     found = one(every, "training.validation_fraction")
     assert (found.type, found.default, found.in_run_id) == ("share from 0 to below 1", "0.1", True)
-    assert "also with last_epoch" in found.meaning
+    assert "even with last_epoch" in found.meaning
     assert one(every, "training.epochs").default == "required"
     assert one(every, "training.monitor").type == "one of: validation, test"
     assert one(every, "training.batch_size").type == "integer of at least 1"

@@ -172,11 +172,11 @@ def test_a_plan_whose_checksum_is_damaged_beyond_recognition_is_replaced(copy: P
     path = copy / STUDY_FILE
     path.write_bytes(path.read_bytes().replace(b'"checksum"', b'"chexksum"'))
     with pytest.raises(
-        StoreError, match=r"study\.json: is damaged: its checksum is missing; restore the newest of plans"
+        StoreError, match=r"study\.json: is damaged: its checksum is called 'chexksum'; restore the newest of plans"
     ):
         ResultStore(copy).read_plan()
     (line,) = repair(copy)
-    assert "study.json is damaged (its checksum is missing)" in line
+    assert "study.json is damaged (its checksum is called 'chexksum')" in line
     assert line.endswith("; replaced by plans/001.json")
     assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
 

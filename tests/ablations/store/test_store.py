@@ -147,7 +147,7 @@ def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: Resul
     path.write_text(text.replace("1.0", "4.0"))
     with pytest.raises(StoreError, match=r"study\.json: is damaged: its checksum .* restore the newest of plans"):
         store.read_plan()
-    earlier = {key: value for key, value in json.loads(text).items() if key != "checksum"} | {"schema_version": 2}
+    earlier = {key: value for key, value in json.loads(text).items() if key != "checksum"}
     for file in (path, store.directory / "plans" / "000.json"):
         file.write_text(json.dumps(earlier))
     assert store.read_plan() == {"arms": [], "delta_pp": 1.0}
