@@ -112,7 +112,7 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
     inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
     give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save only the state dict"
     raise UsageError(
-        f"{where}: {counted(len(others), 'entry is', 'entries are')} no tensors ({', '.join(others[:6])}); {give}"
+        f"{where}: {counted(len(others), 'entry is', 'entries are')} not tensors ({', '.join(others[:6])}); {give}"
     )
 
 

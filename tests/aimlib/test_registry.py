@@ -115,7 +115,7 @@ def test_search_space_must_name_options(shop: Registry) -> None:
                 "Bad",
                 "m",
                 Config=type("C", (ComponentConfig,), {"__module__": "m"}),
-                search_space={"sice": Integer(1, 4), "colour": Integer(1, 2)},
+                search_space={"sice": Integer(1, 4), "color": Integer(1, 2)},
             )
         )
 

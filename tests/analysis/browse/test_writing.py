@@ -74,7 +74,7 @@ def test_a_module_becomes_a_script_that_assigns_its_exports():
     script = as_classic_script("const a=1,b=2;\nexport{a as default,b};\n/*! license */", "X")
     assert "window.X = {default: a, b: b};" in script
     assert "export" not in script
-    assert "/*! licence */" in script
+    assert "/*! license */" in script
     with pytest.raises(UsageError, match="exports nothing"):
         as_classic_script("const a = 1;", "X")
 

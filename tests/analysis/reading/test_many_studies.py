@@ -47,7 +47,7 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
         replace(arm, of="aim", levels={"training.batch_size": size})
         for arm, size in zip(arms[2:], ("20", "50"), strict=True)
     ]
-    for name in ("demo", "other"):
+    for name in ("sweep", "other"):
         write_study(Path("results") / name, FakeStudy(arms, list(range(6))), np.random.default_rng(0))
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 10
