@@ -49,9 +49,17 @@ class _S3:
 
 
 def client() -> _S3:
-    """Return a client with the credentials of the AWS clients' standard chain; ImportError without the extra."""
-    from s3fs import S3FileSystem  # noqa: PLC0415 -- the extra
+    """Return a client with the credentials of the AWS clients' standard chain; ImportError without the extra.
 
-    files = S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=_SETTINGS)
+    By default the client asks before it sends content (``Expect: 100-continue``), and waits for the answer without any
+    timeout: a put to a server that hangs would never fail.
+    """
+    from aiobotocore.session import AioSession  # noqa: PLC0415 -- the extra
+    from botocore.handlers import add_expect_header  # noqa: PLC0415
+    from s3fs import S3FileSystem  # noqa: PLC0415
+
+    session = AioSession()
+    session.unregister("before-call.s3", add_expect_header)
+    files = S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=_SETTINGS, session=session)
     files.retries = 1  # s3fs repeats what the client has repeated
     return _S3(files)

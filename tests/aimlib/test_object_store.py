@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -288,6 +289,28 @@ def test_an_unreachable_server_is_an_outage(url: str, variable: str, value: str,
         object_store.renew_credentials()
     assert kind_of(refused.value) == "unreachable"
     assert azure_server.KEY not in str(refused.value)
+
+
+@pytest.mark.timeout(30)
+def test_a_put_to_a_server_that_hangs_fails_and_is_an_outage(monkeypatch) -> None:
+    from ablations.store.outages import kind_of
+    from aimlib.object_store import s3
+
+    pytest.importorskip("s3fs")
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # connects, and never answers
+        monkeypatch.setitem(s3._SETTINGS, "read_timeout", 0.2)
+        monkeypatch.setitem(s3._SETTINGS, "retries", {"mode": "standard", "total_max_attempts": 1})
+        monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        object_store.renew_credentials()
+        try:
+            with pytest.raises(StoreError, match="ReadTimeoutError") as refused:
+                object_store.put(place("s3://bucket/a"), b"content")
+        finally:
+            object_store.renew_credentials()
+    assert kind_of(refused.value) is not None
 
 
 def test_a_large_object_is_read_by_ranges(any_remote: str) -> None:
