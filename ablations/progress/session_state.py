@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from aimlib.paths import Place, read_file
 from aimlib.records import LIVE, RunState
@@ -95,15 +95,15 @@ class Use:
 class SessionState(BaseModel):
     """The document; the module's docstring explains every key."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     schema_version: Literal[2] = 2
     study: str
     session: str
     host: str = ""
     process: int = 0
-    began_at: datetime
-    at: datetime
+    began_at: AwareDatetime
+    at: AwareDatetime
     beat: int = 0
     every: float = 5.0
     state: Literal["running", "ended"] = "running"
@@ -145,7 +145,7 @@ def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunS
     for path in _documents(directory / LIVE):
         try:
             state = read(json.loads(read_file(path)))
-        except (OSError, ValueError):  # the session ended after the listing
+        except (OSError, ValueError, RecursionError):  # the session ended after the listing, or the file is damaged
             continue
         if state is not None and state.state == "running" and (now - state.at).total_seconds() < LOST_S:
             parked: dict[str, RunState] = {
@@ -159,6 +159,6 @@ def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunS
 def _documents(folder: Place) -> list[Place]:
     try:
         paths: list[Place] = sorted(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]

@@ -168,7 +168,7 @@ def is_active(directory: Place) -> bool:
         try:
             state = json.loads(read_file(path))
             recent = (now - datetime.fromisoformat(state["at"])).total_seconds() < _SILENT_S
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if recent and state.get("state") == "running":
             return True

@@ -76,7 +76,7 @@ def node_time(root: Place) -> dict[str, float]:
 def _seconds_in(path: Place) -> float:
     try:
         seconds = float(json.loads(path.read_bytes())["node_seconds"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0.0
     return seconds if 0 <= seconds < math.inf else 0.0
 

@@ -57,7 +57,7 @@ def _record(path: Place) -> Unblinding:
         found = json.loads(read_file(path).decode("utf-8"))
         record = Unblinding(str(found["at"]), str(found["by"]), int(found["settled"]), int(found["planned"]))
         datetime.fromisoformat(record.at)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as a record of unblinding ({error}); restore the file") from None
     return record
 
