@@ -70,7 +70,7 @@ class Journal:
     def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
         """Return the reported outcomes of a batch; None if there are none."""
         path = self._path(arm, number)
-        content = _read(path)
+        content = _read(path, _place(arm, number))
         if content is None:
             return None
         try:
@@ -89,12 +89,12 @@ class Journal:
             }
             for trial in trials
         ]
-        _create(self._path(arm, number), {"arm": arm, "trials": items})
+        _create(self._path(arm, number), {**_place(arm, number), "trials": items})
 
     def rung(self, arm: str, number: int, rung: int) -> Rung | None:
         """Return the decision of a rung of a batch; None if there is none."""
         path = self._path(arm, number, rung)
-        content = _read(path)
+        content = _read(path, _place(arm, number, rung))
         if content is None:
             return None
         try:
@@ -109,7 +109,7 @@ class Journal:
     def write_rung(self, arm: str, number: int, rung: int, decided: Rung) -> None:
         """Record a rung, unless that has been done."""
         content = {
-            "arm": arm,
+            **_place(arm, number, rung),
             "epochs": decided.epochs,
             "values": {str(key): value for key, value in sorted(decided.values.items())},
             "failed": {str(key): reason for key, reason in sorted(decided.failed.items())},
@@ -129,7 +129,7 @@ class Journal:
         StoreError: they were proposed in another search.
         """
         path = self._path(arm, number, "proposed")
-        content = _read(path)
+        content = _read(path, _place(arm, number))
         if content is None:
             return None
         try:
@@ -145,7 +145,7 @@ class Journal:
 
     def write_proposed(self, arm: str, number: int, search: str, drawn: Sequence[Mapping[str, Any]]) -> None:
         """Record the proposals for a batch, unless that has been done."""
-        content = {"arm": arm, "search": search, "drawn": [dict(each) for each in drawn]}
+        content = {**_place(arm, number), "search": search, "drawn": [dict(each) for each in drawn]}
         _create(self._path(arm, number, "proposed"), content)
 
     def _path(self, arm: str, number: int, rung: int | str | None = None) -> Path:
@@ -170,7 +170,13 @@ def _create(path: Path, content: Mapping[str, Any]) -> None:
     files.create(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _read(path: Path) -> Any:
+def _place(arm: str, number: int, rung: int | None = None) -> dict[str, Any]:
+    """Return the keys of a record that say where it belongs; records of earlier versions have only the arm."""
+    return {"arm": arm, "batch": number} | ({} if rung is None else {"rung": rung})
+
+
+def _read(path: Path, place: Mapping[str, Any]) -> Any:
+    """Return a record, or None if there is none; one of another place was copied or renamed, and is refused."""
     try:
         content = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
@@ -179,6 +185,10 @@ def _read(path: Path) -> Any:
         raise _broken(path, error) from None
     if isinstance(content, dict) and document_is_intact(content) is False:
         raise _broken(path, Damaged("its checksum does not match its content"))
+    if isinstance(content, dict):
+        for key, value in place.items():
+            if content.get(key, value) != value:
+                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, and not of {value!r}"))
     return content
 
 

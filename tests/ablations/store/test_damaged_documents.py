@@ -100,3 +100,33 @@ def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Pa
     assert [damage.name for damage in inspected(tmp_path).damages] == [f"rounds/{path.name}"]
     assert "completed runs are not repeated" in repair(tmp_path)[0]
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [("control.000.0", "arm 'control'"), ("aim.001.0", "batch 1"), ("aim.000.1", "rung 1")]
+)
+def test_the_record_of_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
+    """Its checksum is right, and its trials have the same numbers: it would stop others than were decided on."""
+    journal = Journal(tmp_path)
+    for arm, number, rung, values in (
+        ("aim", 0, 0, {0: 0.5, 1: 0.75}),
+        ("control", 0, 0, {0: 0.75, 1: 0.5}),
+        ("aim", 1, 0, {0: 0.75, 1: 0.5}),
+        ("aim", 0, 1, {0: 0.75, 1: 0.5}),
+    ):
+        journal.write_rung(arm, number, rung, Rung(3, values, {}))
+    right = journal.folder / "aim.000.0.json"
+    right.write_bytes((journal.folder / f"{wrong}.json").read_bytes())
+    with pytest.raises(StoreError, match=rf"aim\.000\.0\.json: no record of a search .*it is the record of {said}"):
+        journal.rung("aim", 0, 0)
+
+
+@pytest.mark.parametrize("key", ["batch", "rung"])
+def test_a_record_of_an_earlier_version_does_not_say_its_place(tmp_path: Path, key: str) -> None:
+    journal = Journal(tmp_path)
+    journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}))
+    (path,) = journal.folder.iterdir()
+    document = json.loads(path.read_bytes())
+    del document["checksum"], document[key]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert journal.rung("aim", 0, 0) == Rung(3, {0: 0.5}, {})
