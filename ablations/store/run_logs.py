@@ -218,6 +218,10 @@ def _files(folder: Place, suffix: str) -> list[Place]:
         paths: list[Place] = sorted(folder.iterdir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be listed ({error.strerror or error}); allow it, or move what is in its place elsewhere"
+        ) from None
     return [path for path in paths if path.suffix == suffix and not path.name.startswith(".")]
 
 

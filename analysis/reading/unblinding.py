@@ -46,9 +46,12 @@ def read(directory: Place) -> tuple[Unblinding, ...]:
     StoreError: a record is broken.
     """
     folder = directory / UNBLINDED
-    if not folder.exists():
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+    except FileNotFoundError:
         return ()
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be listed ({error.strerror or error}); restore the folder") from None
     return tuple(_record(folder / name) for name in names)
 
 

@@ -312,6 +312,17 @@ def test_a_state_with_numbers_that_are_none_is_left_out(store: WatchedStore, val
     assert "1 session stored a state that this version cannot read" in written.getvalue()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"parallel": 10**18}, {"parallel": -1}, {"messages": [{"at": 1e18, "text": "x"}]}, {"began_at": "2026-01-01"}],
+)
+def test_a_state_with_values_that_cannot_be_is_left_out(store: WatchedStore, changes: dict[str, Any]) -> None:
+    Driver(store, "a" * 12).leave(**changes)
+    console, written = shown(False)
+    watch(store.directory, console, store=store, once=True)
+    assert "1 session stored a state that this version cannot read" in written.getvalue()
+
+
 def test_node_hours_are_those_of_all_sessions(store: WatchedStore) -> None:
     store.write_node_time("a" * 12, 7200.0)  # ended, and its state was removed
     store.write_node_time("b" * 12, 60.0)
