@@ -255,7 +255,12 @@ def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
                 continue
         _refuse_run(row, path, index)
     taken = {key: [row[key] for row in rows] for key in ("run_id", "arm", "seed")}
-    return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+    try:
+        return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain and a column cannot
+        raise StoreError(
+            f"{path}: a run's id or arm is not text; restore the file, or run `ablate run` again to write it"
+        ) from None
 
 
 _LOWEST_SEED, _HIGHEST_SEED = -(2**63), 2**63 - 1
