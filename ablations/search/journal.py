@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ablations.search.trials import Outcome, Trial
+from ablations.search.trials import Outcome, State, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
 from aimlib.paths import make_folder, read_file
@@ -75,7 +76,7 @@ class Journal:
             return None
         try:
             return tuple(_told(item) for item in content["trials"])
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _broken(path, error) from None
 
     def write_round(self, arm: str, number: int, trials: Sequence[Trial]) -> None:
@@ -102,6 +103,7 @@ class Journal:
                 {int(key): value for key, value in content[name].items()} for name in ("values", "failed")
             )
             stopped = content.get("stopped")
+            _refuse_no_numbers(content["epochs"], *values.values(), *(stopped or ()))
             return Rung(content["epochs"], values, failed, None if stopped is None else tuple(stopped))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _broken(path, error) from None
@@ -162,7 +164,20 @@ def _stem(arm: str) -> str:
 def _told(item: Mapping[str, Any]) -> Told:
     outcome = item["outcome"]
     rungs = tuple((epochs, value) for epochs, value in outcome["rungs"])
-    return Told(item["number"], item["drawn"], tuple(item["run_ids"]), Outcome(**{**outcome, "rungs": rungs}))
+    found = Outcome(**{**outcome, "rungs": rungs})
+    _refuse_no_numbers(item["number"], found.epochs, found.seconds, *(part for rung in rungs for part in rung))
+    if found.state not in get_args(State):
+        raise ValueError(f"{found.state!r} is no state of a trial")
+    if found.state == "complete":
+        _refuse_no_numbers(found.value)
+    return Told(item["number"], dict(item["drawn"]), tuple(item["run_ids"]), found)
+
+
+def _refuse_no_numbers(*values: object) -> None:
+    """Raise TypeError for what is no finite number; trials are compared by them."""
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise TypeError(f"{value!r} is no number")
 
 
 def _create(path: Path, content: Mapping[str, Any]) -> None:

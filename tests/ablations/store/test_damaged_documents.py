@@ -130,3 +130,30 @@ def test_a_record_of_an_earlier_version_does_not_say_its_place(tmp_path: Path, k
     del document["checksum"], document[key]
     path.write_text(json.dumps(document), encoding="utf-8")
     assert journal.rung("aim", 0, 0) == Rung(3, {0: 0.5}, {})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": "3"}, {"values": {"0": "much"}}, {"values": {"0": None}}, {"stopped": ["0"]}, {"values": []}]
+)
+def test_a_record_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Edited by hand, with its checksum taken out."""
+    journal = Journal(tmp_path)
+    journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}, (0,)))
+    (path,) = journal.folder.iterdir()
+    document = json.loads(path.read_bytes()) | changes
+    del document["checksum"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"aim\.000\.0\.json: no record of a search .*restore it from a copy"):
+        journal.rung("aim", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"value": "much"}, {"value": None}, {"state": "won"}, {"seconds": "x"}, {"rungs": [[1, "x"]]}]
+)
+def test_an_outcome_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    outcome = {"state": "complete", "value": 0.5, "reason": "", "rungs": [], "epochs": 3, "seconds": 1.0}
+    trial = {"number": 0, "drawn": {}, "run_ids": ["a"], "outcome": outcome | changes}
+    journal = Journal(tmp_path)
+    (journal.folder / "aim.000.json").write_text(json.dumps({"arm": "aim", "trials": [trial]}), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"aim\.000\.json: no record of a search"):
+        journal.round("aim", 0)
