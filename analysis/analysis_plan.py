@@ -186,11 +186,38 @@ def read(directory: Place) -> Frozen | None:
         at, before, content = document["frozen_at"], document["runs_before"], document["content"]
         found = Frozen(pd.Timestamp(at), int(before), document["sha256"], content)
         intact = digest(at, before, content) == found.sha256
-    except (KeyError, TypeError, ValueError) as error:
+        if intact:
+            _refuse_other_types(found)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StoreError(f"{path}: not a frozen analysis plan ({error!r}); restore it from a copy") from None
     if not intact:
         raise StoreError(f"{path}: was changed after it was frozen: its content does not match its SHA-256; restore it")
     return found
+
+
+def _refuse_other_types(frozen: Frozen) -> None:
+    """Raise TypeError or KeyError if a plan has something else where its readers expect texts, numbers or lists.
+
+    Only somebody who changed the file and its hash can have written that.
+    """
+    content = frozen.content
+    texts = [content.get("name") or "", content.get("claim") or ""]
+    numbers = [*content["seeds"]]
+    for arm in content["arms"]:
+        texts += [arm["name"], arm["role"], arm["of"] or ""]
+    for run in content["runs"]:
+        texts += [run["arm"], run["run_id"]]
+        numbers.append(run["seed"])
+    for kind, treatment, control in content["comparisons"]:
+        texts += [kind, treatment, control]
+    for name in ("reported_gains_pp", "scope", "claim_scope", "questions", "rules"):
+        texts += (content.get(name) or {}).keys()
+    for accepted in (content.get("claim_scope") or {}).values():
+        texts += map(str, accepted)
+    if frozen.at.tzinfo is None or not content["seeds"]:
+        raise TypeError("it has no time with a zone, or no seeds")
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError("texts or numbers are of another type")
 
 
 def scope_lists(claim_scope: Mapping[str, Sequence[str | int]] | None) -> dict[str, list[str | int]]:

@@ -111,7 +111,7 @@ def _no_study(directory: Place) -> str:
         named = ", ".join(inside[:_NAMED]) + (", ..." if len(inside) > _NAMED else "")
         return f"{STUDY_FILE} is missing; {_WRITTEN}{f', such as one of the studies in it: {named}' if inside else ''}"
     if directory.exists():
-        return f"{STUDY_FILE} is missing, because this is no directory; {_WRITTEN}"
+        return f"{STUDY_FILE} is missing, because this is not a directory; {_WRITTEN}"
     near = did_you_mean(directory.name, (path.parent.name for path in directory.parent.glob(f"*/{STUDY_FILE}")))
     return f"{STUDY_FILE} is missing, because there is no such directory; {near}{_WRITTEN}"
 
@@ -275,7 +275,12 @@ def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
                 continue
         _refuse_run(row, path, index)
     taken = {key: [row[key] for row in rows] for key in ("run_id", "arm", "seed")}
-    return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+    try:
+        return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain and a column cannot
+        raise StoreError(
+            f"{path}: a run's id or arm is not text; restore the file, or run `ablate run` again to write it"
+        ) from None
 
 
 _LOWEST_SEED, _HIGHEST_SEED = -(2**63), 2**63 - 1

@@ -69,6 +69,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
     """
     import analysis
     from ablations.commands.verify import verify
+    from ablations.store.archive import MANIFEST
     from ablations.store.archive_reading import unpack
     from aimlib.errors import StoreError
 
@@ -79,7 +80,10 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             verified = verify(found.study)
             damages = map(str, verified.inspection.damages)
             problems += [*damages, *verified.ledger.contradictions, *verified.contradictions]
-            verdict = analysis.examine(analysis.load(found.study)).headline  # reads predictions: while they are there
+            findings = analysis.examine(analysis.load(found.study))  # reads predictions: while they are there
+            verdict, name = findings.headline, findings.results.plan.name
+            if name != found.manifest["study"]:
+                problems.append(f"{MANIFEST} names another study than the plan, which is that of {name}")
             page = analysis.report(found.study, report) if report is not None else None
         except StoreError as error:
             cause = str(error).replace(f"{scratch}/", "")

@@ -6,7 +6,7 @@ Every settled row is read only once, because it never changes.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,15 +56,29 @@ class Outline:
         StoreError: the document is incomplete.
         """
         try:
-            return cls(
-                str(document["name"]),
-                {str(arm["name"]): int(arm["config"]["training"]["epochs"]) for arm in document["arms"]},
-                tuple((str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in document["runs"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            epochs = {str(arm["name"]): _count(arm["config"]["training"]["epochs"]) for arm in document["arms"]}
+            runs = tuple((str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in document["runs"])
+            _refuse_unlisted({arm for _, arm, _ in runs} - epochs.keys())
+            return cls(str(document["name"]), epochs, runs)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(
                 f"{STUDY_FILE}: not a valid plan of a study ({error!r}); restore it from the newest of {PLANS}/*.json"
             ) from error
+
+
+_MOST_EPOCHS = 2**31
+
+
+def _count(epochs: object) -> int:
+    """Return a number of epochs; ValueError if it is none."""
+    if type(epochs) is not int or not 0 < epochs < _MOST_EPOCHS:
+        raise ValueError(f"{epochs!r} is not a number of epochs")
+    return epochs
+
+
+def _refuse_unlisted(arms: Collection[str]) -> None:
+    if arms:
+        raise ValueError(f"runs of arms that are not listed: {', '.join(sorted(arms))}")
 
 
 class Store(Protocol):

@@ -27,9 +27,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from aimlib.paths import Place, read_file
 from aimlib.records import LIVE, RunState
@@ -37,6 +37,12 @@ from aimlib.records import LIVE, RunState
 LOST_S = 180.0
 """A driver that has stored no new state for this long may have exited."""
 MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
+
+
+Time = Annotated[float, Field(ge=0, le=2.5e11)]
+"""Seconds since the epoch, up to the year 9892: what a calendar can show."""
+Count = Annotated[int, Field(ge=0, le=10**6)]
+"""A number of things that are counted one by one; more is not a state that a session stored."""
 
 
 @dataclass(slots=True)
@@ -63,7 +69,7 @@ class RunProgress:
     seed: int
     epochs: int
     state: RunState = "waiting"
-    epochs_done: int = 0
+    epochs_done: Annotated[int, Field(ge=0)] = 0
     accuracy: float | None = None
     attempts: int = 0
     where: str = ""
@@ -71,7 +77,7 @@ class RunProgress:
     heard: float = 0.0
     measured: bool = False
     reason: str = ""
-    failed_at: float = 0.0
+    failed_at: Time = 0.0
     curve: list[float | None] = field(default_factory=list)
     seen: int = 0
 
@@ -80,7 +86,7 @@ class RunProgress:
 class Message:
     """A message for people, with its time in seconds since the epoch."""
 
-    at: float
+    at: Time
     text: str
 
 
@@ -95,21 +101,21 @@ class Use:
 class SessionState(BaseModel):
     """The document; the module's docstring explains every key."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     schema_version: Literal[2] = 2
     study: str
     session: str
     host: str = ""
     process: int = 0
-    began_at: datetime
-    at: datetime
+    began_at: AwareDatetime
+    at: AwareDatetime
     beat: int = 0
     every: float = 5.0
     state: Literal["running", "ended"] = "running"
     elapsed: float = 0.0
     left: float | None = None
-    parallel: int = 1
+    parallel: Count = 1
     repeated: int = 0
     nodes: int = 0
     node_seconds: float = 0.0
@@ -145,7 +151,7 @@ def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunS
     for path in _documents(directory / LIVE):
         try:
             state = read(json.loads(read_file(path)))
-        except (OSError, ValueError):  # the session ended after the listing
+        except (OSError, ValueError, RecursionError):  # the session ended after the listing, or the file is damaged
             continue
         if state is not None and state.state == "running" and (now - state.at).total_seconds() < LOST_S:
             parked: dict[str, RunState] = {
@@ -159,6 +165,6 @@ def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunS
 def _documents(folder: Place) -> list[Place]:
     try:
         paths: list[Place] = sorted(folder.iterdir())
-    except FileNotFoundError:
+    except OSError:  # there is none, or it cannot be read: no result depends on it
         return []
     return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]

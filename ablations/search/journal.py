@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ablations.search.trials import Outcome, Trial
+from ablations.search.trials import Outcome, State, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
 from aimlib.paths import make_folder, read_file
@@ -70,12 +71,12 @@ class Journal:
     def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
         """Return the reported outcomes of a batch; None if there are none."""
         path = self._path(arm, number)
-        content = _read(path)
+        content = _read(path, _place(arm, number))
         if content is None:
             return None
         try:
             return tuple(_told(item) for item in content["trials"])
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _broken(path, error) from None
 
     def write_round(self, arm: str, number: int, trials: Sequence[Trial]) -> None:
@@ -89,12 +90,12 @@ class Journal:
             }
             for trial in trials
         ]
-        _create(self._path(arm, number), {"arm": arm, "trials": items})
+        _create(self._path(arm, number), {**_place(arm, number), "trials": items})
 
     def rung(self, arm: str, number: int, rung: int) -> Rung | None:
         """Return the decision of a rung of a batch; None if there is none."""
         path = self._path(arm, number, rung)
-        content = _read(path)
+        content = _read(path, _place(arm, number, rung))
         if content is None:
             return None
         try:
@@ -102,6 +103,7 @@ class Journal:
                 {int(key): value for key, value in content[name].items()} for name in ("values", "failed")
             )
             stopped = content.get("stopped")
+            _refuse_no_numbers(content["epochs"], *values.values(), *(stopped or ()))
             return Rung(content["epochs"], values, failed, None if stopped is None else tuple(stopped))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _broken(path, error) from None
@@ -109,7 +111,7 @@ class Journal:
     def write_rung(self, arm: str, number: int, rung: int, decided: Rung) -> None:
         """Record a rung, unless that has been done."""
         content = {
-            "arm": arm,
+            **_place(arm, number, rung),
             "epochs": decided.epochs,
             "values": {str(key): value for key, value in sorted(decided.values.items())},
             "failed": {str(key): reason for key, reason in sorted(decided.failed.items())},
@@ -129,7 +131,7 @@ class Journal:
         StoreError: they were proposed in another search.
         """
         path = self._path(arm, number, "proposed")
-        content = _read(path)
+        content = _read(path, _place(arm, number))
         if content is None:
             return None
         try:
@@ -145,7 +147,7 @@ class Journal:
 
     def write_proposed(self, arm: str, number: int, search: str, drawn: Sequence[Mapping[str, Any]]) -> None:
         """Record the proposals for a batch, unless that has been done."""
-        content = {"arm": arm, "search": search, "drawn": [dict(each) for each in drawn]}
+        content = {**_place(arm, number), "search": search, "drawn": [dict(each) for each in drawn]}
         _create(self._path(arm, number, "proposed"), content)
 
     def _path(self, arm: str, number: int, rung: int | str | None = None) -> Path:
@@ -162,7 +164,20 @@ def _stem(arm: str) -> str:
 def _told(item: Mapping[str, Any]) -> Told:
     outcome = item["outcome"]
     rungs = tuple((epochs, value) for epochs, value in outcome["rungs"])
-    return Told(item["number"], item["drawn"], tuple(item["run_ids"]), Outcome(**{**outcome, "rungs": rungs}))
+    found = Outcome(**{**outcome, "rungs": rungs})
+    _refuse_no_numbers(item["number"], found.epochs, found.seconds, *(part for rung in rungs for part in rung))
+    if found.state not in get_args(State):
+        raise ValueError(f"{found.state!r} is not a state of a trial")
+    if found.state == "complete":
+        _refuse_no_numbers(found.value)
+    return Told(item["number"], dict(item["drawn"]), tuple(item["run_ids"]), found)
+
+
+def _refuse_no_numbers(*values: object) -> None:
+    """Raise TypeError for what is not a finite number; trials are compared by them."""
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise TypeError(f"{value!r} is not a number")
 
 
 def _create(path: Path, content: Mapping[str, Any]) -> None:
@@ -170,7 +185,13 @@ def _create(path: Path, content: Mapping[str, Any]) -> None:
     files.create(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _read(path: Path) -> Any:
+def _place(arm: str, number: int, rung: int | None = None) -> dict[str, Any]:
+    """Return the keys of a record that say where it belongs; records of earlier versions have only the arm."""
+    return {"arm": arm, "batch": number} | ({} if rung is None else {"rung": rung})
+
+
+def _read(path: Path, place: Mapping[str, Any]) -> Any:
+    """Return a record, or None if there is none; one of another place was copied or renamed, and is refused."""
     try:
         content = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
@@ -179,6 +200,10 @@ def _read(path: Path) -> Any:
         raise _broken(path, error) from None
     if isinstance(content, dict) and document_is_intact(content) is False:
         raise _broken(path, Damaged("its checksum does not match its content"))
+    if isinstance(content, dict):
+        for key, value in place.items():
+            if content.get(key, value) != value:
+                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, and not of {value!r}"))
     return content
 
 

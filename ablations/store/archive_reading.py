@@ -46,8 +46,8 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     try:
         (root,) = roots
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        files, number = dict(manifest["files"]), manifest["format"]
-        manifest["verdict"], manifest["study"]
+        files, number = {**manifest["files"]}, manifest["format"]
+        "".join((*files, manifest["verdict"], manifest["study"]))  # raises a TypeError unless all are texts
     except (ValueError, OSError, KeyError, TypeError, RecursionError):
         raise StoreError(f"{path}: contains no readable {MANIFEST}; give a file that `ablate archive` wrote") from None
     if number != FORMAT:

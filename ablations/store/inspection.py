@@ -245,6 +245,8 @@ def _document(folder: Folder, name: str) -> _Intact:
     intact = document_is_intact(document)
     if intact is False:
         raise Damaged("its checksum does not match its content")
+    if intact is None and name == CLAIM_FILE:  # no version wrote it without one
+        raise Damaged("its checksum is missing")
     return _Intact(bool(intact) or name.startswith(LIVE))
 
 

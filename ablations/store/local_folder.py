@@ -54,18 +54,24 @@ class LocalFolder:
         """Create the directory; refuse a file, and a file system without hard links or locks."""
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
-        with files.explained(self.root, "created"):
-            for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
-                make_folder(self.root / name)
-                if (self.root / name).is_symlink():
-                    raise StoreError(
-                        f"{self.root / name}: is a link to another folder, in which files would be written and "
-                        f"removed; replace it by a folder (the study directory itself may be a link)"
-                    )
+        for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
+            self._make(self.root / name)
         files.check_usable(self.root)
         with self.committing():
             pass
         self._is_prepared = True
+
+    def _make(self, path: Path) -> None:
+        """Create a folder of the study; refuse what stands in its place."""
+        if path.is_symlink():
+            raise StoreError(
+                f"{path}: is a link to another folder, in which files would be written and removed; replace it by a "
+                f"folder (the study directory itself may be a link)"
+            )
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"{path}: is a file in the place of a folder of the study; move it elsewhere")
+        with files.explained(path, "created"):
+            make_folder(path)
 
     def refuse_absence(self) -> None:
         """Check the folder of the locks, which no process removes."""

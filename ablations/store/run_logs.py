@@ -168,7 +168,7 @@ def is_active(directory: Place) -> bool:
         try:
             state = json.loads(read_file(path))
             recent = (now - datetime.fromisoformat(state["at"])).total_seconds() < _SILENT_S
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if recent and state.get("state") == "running":
             return True
@@ -218,6 +218,10 @@ def _files(folder: Place, suffix: str) -> list[Place]:
         paths: list[Place] = sorted(folder.iterdir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be listed ({error.strerror or error}); allow it, or move what is in its place elsewhere"
+        ) from None
     return [path for path in paths if path.suffix == suffix and not path.name.startswith(".")]
 
 

@@ -65,10 +65,10 @@ def write_node_time(folder: Folder, session: str, seconds: float) -> None:
 
 
 def node_time(root: Place) -> dict[str, float]:
-    """Return the seconds of all nodes by session; a damaged file, on which no result depends, counts as 0."""
+    """Return the seconds of all nodes by session; a damaged file or folder, on which no result depends, counts as 0."""
     try:
         paths: list[Place] = sorted((root / LIVE).iterdir())
-    except FileNotFoundError:
+    except OSError:
         return {}
     return {path.name.partition(".")[0]: _seconds_in(path) for path in paths if _NODES_FILE.fullmatch(path.name)}
 
@@ -76,7 +76,7 @@ def node_time(root: Place) -> dict[str, float]:
 def _seconds_in(path: Place) -> float:
     try:
         seconds = float(json.loads(path.read_bytes())["node_seconds"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0.0
     return seconds if 0 <= seconds < math.inf else 0.0
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from ablations.store.result_store import read_mark
 from aimlib.errors import StoreError
 from aimlib.paths import Place
-from aimlib.records import SEGMENTS, STUDY_FILE, run_schema
+from aimlib.records import PLANS, SEGMENTS, STUDY_FILE, run_schema
 from aimlib.records.ledger import LEDGER, Ledger, kept_a_ledger
 from aimlib.records.row_digests import row_digests
-from analysis.plan import read_plan
+from analysis.plan import plan_differs, read_plan
 from analysis.reading import ledger
 from analysis.reading.files import collect, read_batches
 
@@ -48,8 +48,12 @@ class OtherStudy:
         if not self.ledger.chains:
             return f"{LEDGER}/ of its study is missing" if kept_a_ledger(row) else ""
         expected = self.ledger.standing.get(row.column("run_id")[0].as_py())
-        if expected is None or row_digests(row)[0] in expected:
+        if expected is None:
             return ""
+        if row_digests(row)[0] in expected:
+            if len(expected) == 1 or self.ledger.gaps:
+                return ""
+            return f"the ledger of its study contains {len(expected)} different rows of it, as if copies were merged"
         return "it is not the row that the ledger of its study contains: it was replaced or changed"
 
 
@@ -58,8 +62,14 @@ def other_study(where: Place) -> OtherStudy:
 
     Raises
     ------
-    StoreError: its plan is missing or not readable, or pages of its ledger are damaged or missing.
+    StoreError: its plan is missing, not readable or none that a session has stored, or pages of its ledger are damaged
+        or missing.
     """
+    if plan_differs(where):
+        raise StoreError(
+            f"{where / STUDY_FILE}: it is none of the plans in {PLANS}/: it was changed or is that of another study; "
+            f"restore the newest of {PLANS}/*.json under this name"
+        )
     name, mark = read_plan(where).name, read_mark(where)[:_MARK_DIGITS]
     return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name, ledger.whole(where))
 

@@ -163,7 +163,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
     ------
     DataError: photos are missing.
     """
-    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.first_stamp)
+    return _open(pack_folder(listing, recipe, cache), recipe, listing.content(), listing.first_stamp)
 
 
 @contextmanager
@@ -188,12 +188,12 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
 def _made(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
     """Return the store, built unless another process has built it meanwhile; the caller holds its lock."""
     content, stamp = listing.content(), listing.stamp()
-    found = _open(folder, content, stamp) or _restamped(folder, listing, content, stamp)
+    found = _open(folder, recipe, content, stamp) or _restamped(folder, listing, recipe, stamp)
     if found is not None:
         return found
     log.info("packing %d photos of %s into %s", len(listing.paths()), listing.name, folder)
     build(folder, listing, recipe, stamp, progress)
-    built = _open(folder, content, stamp)
+    built = _open(folder, recipe, content, stamp)
     if built is None:
         raise DataError(f"{folder}: changed by something else right after it was built; try again")
     return built
@@ -230,12 +230,14 @@ def open_known(folder: Path, known: str) -> Pack | None:
     return _open_if(folder, lambda manifest: manifest.fingerprint == known)
 
 
-def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
-    """Return the store in `folder` if it is complete and was made from these photos.
+def _open(folder: Path, recipe: Recipe, content: str, stamp: str | None) -> Pack | None:
+    """Return the store in `folder` if it is complete and was made from these photos with this recipe.
 
-    If `stamp` is None, modification times are not compared.
+    The name of the folder proves neither: it may be a copy of another store. If `stamp` is None, modification times
+    are not compared.
     """
-    return _open_if(folder, lambda manifest: manifest.listing == content and stamp in (None, manifest.stamp))
+    made_from = (recipe.key(), content)
+    return _open_if(folder, lambda it: (it.recipe, it.listing) == made_from and stamp in (None, it.stamp))
 
 
 def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
@@ -267,13 +269,14 @@ def _describes_itself(manifest: Manifest) -> bool:
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 
 
-def _restamped(folder: Path, listing: PhotoListing, content: str, stamp: str) -> Pack | None:
+def _restamped(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> Pack | None:
     """Return the store in `folder` if the photos were touched or copied but have the same bytes as before."""
-    found = _open(folder, content, None)
+    content = listing.content()
+    found = _open(folder, recipe, content, None)
     if found is None or found.manifest.content != content_digest(listing):
         return None
     write_manifest(folder, found.manifest.model_copy(update={"stamp": stamp}))
-    return _open(folder, content, stamp)
+    return _open(folder, recipe, content, stamp)
 
 
 def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:

@@ -137,6 +137,15 @@ def intact_document(content: bytes | None) -> dict[str, Any] | None:
     return document
 
 
+def sealed_document(content: bytes | None) -> dict[str, Any] | None:
+    """Return the same, but None also without a checksum: for documents that have always had one."""
+    try:
+        document = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None
+    return intact_document(content) if isinstance(document, dict) and document.get(DOCUMENT_KEY) is not None else None
+
+
 class Damaged(Exception):  # noqa: N818 -- a finding; readers turn it into an error with a remedy
     """The values that were read are not those that were written."""
 

@@ -137,7 +137,8 @@ def _write(state: dict[str, Any], file: SealedWriter) -> None:
 def _remove_remains(directory: Path) -> None:
     """Remove the temporary files of killed writers."""
     for remains in directory.glob(f"{_TEMPORARY}*"):
-        remains.unlink(missing_ok=True)
+        if not remains.is_dir():  # a folder is no writer's
+            remains.unlink(missing_ok=True)
 
 
 class _Damaged(Exception):
@@ -176,6 +177,8 @@ def _read(path: Path, run_id: str) -> Checkpoint:
 
     A file without a checksum was written by an earlier version of this package, or cut off.
     """
+    if not path.is_file():  # reading a pipe would never end
+        raise StoreError(f"{path}: is not a file; remove it, and run again")
     try:
         intact = is_intact(path)
         state = torch.load(path, map_location="cpu", weights_only=True) if intact is not False else None

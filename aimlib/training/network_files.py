@@ -142,10 +142,25 @@ def read(content: bytes, where: object) -> StoredNetwork:
         description = json.loads(metadata)
         tensors = safetensors.torch.load(content)
         version = description["format"]
-    except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise StoreError(f"{where}: is not a network that a run kept ({type(error).__name__})") from error
-    if version != FORMAT:
-        raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
+        if version == FORMAT:
+            return _stored(description, tensors)
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,  # among them RecursionError, and tensors that cannot have their layout
+        struct.error,
+    ) as error:
+        raise StoreError(
+            f"{where}: is not a network that a run kept ({type(error).__name__}); restore it from a copy"
+        ) from error
+    raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
+
+
+def _stored(description: dict[str, Any], tensors: dict[str, Tensor]) -> StoredNetwork:
+    """Return the network of a description and tensors, as `content_of` stored them."""
     scaling = tensors.pop(SCALING)
     for name in description["channels_last"]:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)

@@ -95,7 +95,7 @@ class Transforms:
 
         Raises
         ------
-        UsageError: what it returns is no image of the same shape and type.
+        UsageError: what it returns is not an image of the same shape and type.
         """
         of_inputs = image_CHW.to(torch.float32)
         tried = [(each, image_CHW) for _, each in self._of_pixels] + [(each, of_inputs) for _, each in self._of_inputs]

@@ -72,14 +72,19 @@ def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is not a mapping
-        kept = json.loads(metadata[KEPT]) if KEPT in metadata else None
-    except (safetensors.SafetensorError, ValueError) as error:
+        if KEPT not in metadata:
+            return tensors, False
+        kept = json.loads(metadata[KEPT])
+        tensors.pop(SCALING, None)
+        tensors |= {name: tensors[owner] for name, owner in kept["same"].items()}
+        return tensors, kept["config"]["model"]["memory"] is not None
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
-    if kept is None:
-        return tensors, False
-    tensors.pop(SCALING, None)
-    tensors |= {name: tensors[owner] for name, owner in kept["same"].items()}
-    return tensors, kept["config"]["model"]["memory"] is not None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{where}: what it says about the run that kept it is not readable ({error!r}); copy the file again from "
+            f"the networks/ of its study"
+        ) from error
 
 
 def _saved_by_torch(path: Path, where: str) -> Any:

@@ -372,7 +372,7 @@ def _state(path: Place) -> dict[str, Any] | None:
         state = json.loads(path.read_bytes())
         _span(state)
         return state if isinstance(state["host"], str) and state["host"] else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

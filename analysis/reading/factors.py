@@ -17,6 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from aimlib import records
+from aimlib.records.escaping import storable
 from analysis.plan import Arm, Plan
 from analysis.reading import frames
 
@@ -109,7 +110,8 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
         if value is None or isinstance(value, (str, int, float)):  # the most frequent ones first: there are thousands
             found[path] = value
         elif isinstance(value, Mapping):
-            found[path] = value.get("name", _PART)
+            name = value.get("name", _PART)
+            found[path] = name if name is _PART or isinstance(name, str) else json.dumps(name)  # changed by hand
             _walk(value, path + ".", found)
         elif isinstance(value, (list, tuple)):
             found[path] = json.dumps(value, separators=(",", ":"))
@@ -169,14 +171,21 @@ def _kind(values: Collection[Any]) -> Kind:
     if types == {bool}:
         return "boolean"
     if types == {int}:
-        return "integer" if all(-(2**63) <= value < 2**63 for value in values if value is not None) else "text"
-    return "number" if types in ({float}, {int, float}) else "text"
+        return "integer" if _within(values, 2**63) else "text"
+    return "number" if types in ({float}, {int, float}) and _within(values, 2**1023) else "text"
+
+
+def _within(values: Iterable[Any], bound: int) -> bool:
+    """Return whether every integer can be stored in a column of numbers."""
+    return all(-bound <= value < bound for value in values if type(value) is int)
 
 
 def _as(kind: Kind, value: Any) -> Any:
     if kind == "number":
         return float(value)
-    return value if kind != "text" or isinstance(value, str) else json.dumps(value)
+    if kind != "text":
+        return value
+    return storable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _labelled(arms: Mapping[Any, Arm], options: Sequence[Factor], paths: set[str]) -> list[Factor]:

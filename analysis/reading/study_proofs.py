@@ -143,5 +143,12 @@ def _problems(
         if proof.unproven == NO_IMAGES and known.chains:  # studies without a ledger may never have stored them
             yield proof.run_id, f"{NO_IMAGES}: restore {IMAGES}/ from a copy, or run `ablate run` to write them again"
     for run_id, digest in zip(rows.column("run_id").to_pylist(), digests, strict=True):
-        if digest not in expected.get(run_id, {digest}):
+        entered = expected.get(run_id, {digest})
+        if digest not in entered:
             yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"
+        elif len(entered) > 1 and not known.gaps:  # a page that is gone may have said which one was lost
+            yield (
+                run_id,
+                f"the ledger contains {len(entered)} different rows of it, as if copies of a study that were continued "
+                f"separately had been merged; delete its file, and run `ablate run` to compute the run again",
+            )

@@ -46,9 +46,12 @@ def read(directory: Place) -> tuple[Unblinding, ...]:
     StoreError: a record is broken.
     """
     folder = directory / UNBLINDED
-    if not folder.exists():
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+    except FileNotFoundError:
         return ()
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be listed ({error.strerror or error}); restore the folder") from None
     return tuple(_record(folder / name) for name in names)
 
 
@@ -57,7 +60,7 @@ def _record(path: Place) -> Unblinding:
         found = json.loads(read_file(path).decode("utf-8"))
         record = Unblinding(str(found["at"]), str(found["by"]), int(found["settled"]), int(found["planned"]))
         datetime.fromisoformat(record.at)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as a record of unblinding ({error}); restore the file") from None
     return record
 

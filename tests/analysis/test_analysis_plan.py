@@ -107,6 +107,31 @@ def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, sai
         examine(directory)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["content"].update(comparisons=[""]),
+        lambda d: d["content"].update(claim_scope=5),
+        lambda d: d["content"].update(scope=[["dataset", 1]]),
+        lambda d: d["content"].update(seeds=[]),
+        lambda d: d["content"].update(seeds=["0"]),
+        lambda d: d["content"]["arms"].append({"name": "x"}),
+        lambda d: d["content"]["runs"].append({"arm": ["x"], "seed": 0, "run_id": "f" * 20}),
+        lambda d: d.update(content=[]),
+        lambda d: d.update(frozen_at="2024-01-01T00:00:00"),
+    ],
+)
+def test_a_frozen_plan_with_values_of_other_types_is_refused_even_if_its_hash_is_right(make_study, change):
+    directory = make_study()
+    path = directory / analysis_plan.ANALYSIS_PLAN
+    document = json.loads(path.read_text())
+    change(document)
+    document["sha256"] = analysis_plan.digest(document["frozen_at"], document["runs_before"], document["content"])
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"analysis_plan\.json: not a frozen analysis plan"):
+        examine(directory)
+
+
 def test_reordering_arms_does_not_change_the_primary_comparison(make_study):
     arms = [ARMS[0], FakeArm("first", "aim", 0.15), FakeArm("second", "aim", 0.2)]
     directory = make_study(arms)

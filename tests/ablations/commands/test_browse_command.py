@@ -60,6 +60,9 @@ def test_states_of_active_sessions_are_read_and_those_of_silent_ones_are_not(stu
         }
         (study / LIVE / f"{session}.json").write_text(json.dumps(document))
     (study / LIVE / "broken.json").write_text("{")
+    (study / LIVE / "endless.json").write_text("[" * 100_000)
+    without_zone = {"study": "x", "session": "c" * 12, "began_at": "2026-01-01", "at": "2026-01-01T11:59:00"}
+    (study / LIVE / "zoneless.json").write_text(json.dumps(without_zone | {"runs": {ids[1]: run}}))
     assert active_runs(study, now) == {ids[0]: "running", ids[2]: "paused"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import time
 from datetime import datetime
@@ -298,6 +299,28 @@ def test_a_broken_plan_is_reported(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
     with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
+def test_a_state_with_numbers_that_are_none_is_left_out(store: WatchedStore, value: str) -> None:
+    Driver(store, "a" * 12).leave(seconds_per_epoch={"aim": 12345})
+    (path,) = (store.directory / "live").glob("*.json")
+    state = json.loads(path.read_bytes())
+    path.write_text(json.dumps(state).replace("12345", value))
+    console, written = shown(False)
+    watch(store.directory, console, store=store, once=True)
+    assert "1 session stored a state that this version cannot read" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"parallel": 10**18}, {"parallel": -1}, {"messages": [{"at": 1e18, "text": "x"}]}, {"began_at": "2026-01-01"}],
+)
+def test_a_state_with_values_that_cannot_be_is_left_out(store: WatchedStore, changes: dict[str, Any]) -> None:
+    Driver(store, "a" * 12).leave(**changes)
+    console, written = shown(False)
+    watch(store.directory, console, store=store, once=True)
+    assert "1 session stored a state that this version cannot read" in written.getvalue()
 
 
 def test_node_hours_are_summed_over_all_sessions(store: WatchedStore) -> None:

@@ -38,6 +38,12 @@ def test_the_outline_of_a_plan_and_of_its_document_are_the_same() -> None:
     assert of.weights == {"a": 1000.0}
     with pytest.raises(StoreError, match=r"study\.json: not a valid plan of a study .*plans"):
         Outline.read({"name": "tiny", "arms": [{}]})
+    for epochs in (0, 7.5, 1e308, float("inf"), 10**40):
+        arm = {"name": "a", "config": {"training": {"epochs": epochs}}}
+        with pytest.raises(StoreError, match="is not a number of epochs"):
+            Outline.read(document | {"arms": [arm]})
+    with pytest.raises(StoreError, match="runs of arms that are not listed: b"):
+        Outline.read(document | {"runs": [{"run_id": run_id(0), "arm": "b", "seed": 3}]})
 
 
 def test_counts_follow_the_events() -> None:

@@ -229,6 +229,15 @@ def test_a_restated_verdict_is_found(packed: Path, tmp_path: Path) -> None:
     assert found.verdict != found.stated == "aim scores 9.00 pp higher than baseline: holds."
 
 
+def test_another_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> None:
+    def rename(files: dict[str, bytes]) -> None:
+        files["dogs/archive.json"] = json.dumps(json.loads(files["dogs/archive.json"]) | {"study": "cats"}).encode()
+
+    found = ablations.recompute(repacked(packed, rename, tmp_path / "changed.tar.gz"))
+    assert not found.confirmed
+    assert found.problems[-1] == "archive.json names another study than the plan, which is that of dogs"
+
+
 def _link(target: Path) -> Path:
     with tarfile.open(target, "w:gz") as archive:
         entry = tarfile.TarInfo("dogs/study")
@@ -260,6 +269,17 @@ def _newer(target: Path) -> Path:
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
     return target
+
+
+@pytest.mark.parametrize(
+    "changed", [{"files": [[1, "x"], ["a", "y"]]}, {"files": {"a": "y"}, "verdict": None}, {"files": {}, "study": [1]}]
+)
+def test_a_manifest_with_other_values_is_refused(packed: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        files["dogs/archive.json"] = json.dumps(json.loads(files["dogs/archive.json"]) | changed).encode()
+
+    with pytest.raises(StoreError, match="contains no readable archive"):
+        ablations.recompute(repacked(packed, change, tmp_path / "changed.tar.gz"))
 
 
 @pytest.mark.parametrize(

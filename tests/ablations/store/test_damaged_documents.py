@@ -100,3 +100,60 @@ def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Pa
     assert [damage.name for damage in inspected(tmp_path).damages] == [f"rounds/{path.name}"]
     assert "completed runs are not repeated" in repair(tmp_path)[0]
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [("control.000.0", "arm 'control'"), ("aim.001.0", "batch 1"), ("aim.000.1", "rung 1")]
+)
+def test_the_record_of_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
+    """Its checksum is right, and its trials have the same numbers: it would stop others than were decided on."""
+    journal = Journal(tmp_path)
+    for arm, number, rung, values in (
+        ("aim", 0, 0, {0: 0.5, 1: 0.75}),
+        ("control", 0, 0, {0: 0.75, 1: 0.5}),
+        ("aim", 1, 0, {0: 0.75, 1: 0.5}),
+        ("aim", 0, 1, {0: 0.75, 1: 0.5}),
+    ):
+        journal.write_rung(arm, number, rung, Rung(3, values, {}))
+    right = journal.folder / "aim.000.0.json"
+    right.write_bytes((journal.folder / f"{wrong}.json").read_bytes())
+    with pytest.raises(StoreError, match=rf"aim\.000\.0\.json: no record of a search .*it is the record of {said}"):
+        journal.rung("aim", 0, 0)
+
+
+@pytest.mark.parametrize("key", ["batch", "rung"])
+def test_a_record_of_an_earlier_version_does_not_say_its_place(tmp_path: Path, key: str) -> None:
+    journal = Journal(tmp_path)
+    journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}))
+    (path,) = journal.folder.iterdir()
+    document = json.loads(path.read_bytes())
+    del document["checksum"], document[key]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert journal.rung("aim", 0, 0) == Rung(3, {0: 0.5}, {})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": "3"}, {"values": {"0": "much"}}, {"values": {"0": None}}, {"stopped": ["0"]}, {"values": []}]
+)
+def test_a_record_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Edited by hand, with its checksum taken out."""
+    journal = Journal(tmp_path)
+    journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}, (0,)))
+    (path,) = journal.folder.iterdir()
+    document = json.loads(path.read_bytes()) | changes
+    del document["checksum"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"aim\.000\.0\.json: no record of a search .*restore it from a copy"):
+        journal.rung("aim", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"value": "much"}, {"value": None}, {"state": "won"}, {"seconds": "x"}, {"rungs": [[1, "x"]]}]
+)
+def test_an_outcome_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    outcome = {"state": "complete", "value": 0.5, "reason": "", "rungs": [], "epochs": 3, "seconds": 1.0}
+    trial = {"number": 0, "drawn": {}, "run_ids": ["a"], "outcome": outcome | changes}
+    journal = Journal(tmp_path)
+    (journal.folder / "aim.000.json").write_text(json.dumps({"arm": "aim", "trials": [trial]}), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"aim\.000\.json: no record of a search"):
+        journal.round("aim", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ablations.execution.run_output import as_lines, entry
@@ -35,6 +37,12 @@ def test_every_attempt_has_its_own_file_and_all_are_read_in_order(anywhere: str)
     ]
     assert (log.settled, log.state) == (False, "not settled yet")
     assert not is_active(store.place)
+
+
+def test_a_damaged_state_is_no_active_session(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / f"{'a' * 12}.json").write_text("[" * 100_000)
+    assert not is_active(tmp_path)
 
 
 @pytest.mark.parametrize("hostile", ["../../etc", "", "x" * 20, "0" * 20 + "/x"])

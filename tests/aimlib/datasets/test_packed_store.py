@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,20 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
     ]
     assert len({plugin.load().fingerprint for plugin in plugins}) == 5
     assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
+
+
+def test_a_store_under_the_name_of_another_recipe_is_packed_anew(dogs: Any) -> None:
+    """Copied folders of a cache, or two that were exchanged, have intact files of the wrong pixels."""
+    expected = dogs.plugin(antialias=False).load()
+    wanted, other = (dogs.plugin(antialias=antialias) for antialias in (False, True))
+    folder = pack_folder(wanted.listing(), wanted.recipe())
+    other.load()
+    shutil.rmtree(folder)
+    shutil.copytree(pack_folder(other.listing(), other.recipe()), folder)
+    assert find_pack(wanted.listing(), wanted.recipe()) is None
+    found = dogs.plugin(antialias=False).load()
+    assert found.fingerprint == expected.fingerprint
+    assert np.array_equal(found.train.pixels, expected.train.pixels)
 
 
 def test_two_lists_of_one_tree_have_separate_stores(dogs: Any) -> None:

@@ -273,6 +273,21 @@ def test_a_file_that_is_not_a_checkpoint_is_set_aside(saved: Path, damage: Any) 
     assert (saved / checkpointing.DAMAGED_FILE).exists()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_instead_of_waited_for(saved: Path, make: Any) -> None:
+    path = saved / checkpointing.FILE
+    path.unlink()
+    make(path)
+    with pytest.raises(StoreError, match=r"checkpoint.pt: is not a file; remove it"):
+        checkpointing.load(saved, "run")
+
+
+def test_a_folder_with_the_name_of_a_temporary_file_is_left_alone(saved: Path) -> None:
+    (saved / f".{checkpointing.FILE}.123").mkdir()
+    assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
+
+
 def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
     refused(saved, "not a checkpoint of run other", run_id="other")
     state = torch.load(saved / checkpointing.FILE, weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,19 @@ def test_a_file_that_is_not_a_network_is_refused(damage: Any) -> None:
     whole = content(config, kept_by(config, "last"))
     with pytest.raises(StoreError, match=r"^here: is not a network that a run kept"):
         network_files.read(damage(whole), "here")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"same": [1]}, {"same": {"a": "nothing"}}, {"config": KeyError}, {"shape": {"a": 1}}, {"classes": 5}],
+)
+def test_a_description_with_other_values_is_no_network(changes: dict[str, Any]) -> None:
+    config = run_config(training__epochs=1)
+    whole = content(config, kept_by(config, "last"))
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    described = json.loads(header["__metadata__"]["aim_ablations"]) | changes
+    header["__metadata__"]["aim_ablations"] = json.dumps({k: v for k, v in described.items() if v is not KeyError})
+    text = json.dumps(header).encode()
+    with pytest.raises(StoreError, match=r"^here: is not a network that a run kept .*; restore it from a copy"):
+        network_files.read(len(text).to_bytes(8, "little") + text + whole[8 + length :], "here")

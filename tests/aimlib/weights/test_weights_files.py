@@ -100,6 +100,14 @@ def test_a_file_that_contains_no_tensors_is_refused(tmp_path: Path, content: byt
         reading.read(WeightsConfig.parse(str(path)))
 
 
+@pytest.mark.parametrize("kept", ["[]", '"x"', "null", "{}", '{"same": [1]}', '{"same": {"a": "b"}}', "[" * 100_000])
+def test_a_kept_network_whose_description_was_changed_is_refused(tmp_path: Path, kept: str) -> None:
+    path = tmp_path / "kept.safetensors"
+    safetensors.torch.save_file(network().state_dict(), path, {reading.KEPT: kept})
+    with pytest.raises(UsageError, match=r"kept.safetensors: (what it says about the run|cannot be read)"):
+        reading.read(WeightsConfig.parse(str(path)))
+
+
 def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}

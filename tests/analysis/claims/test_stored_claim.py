@@ -94,6 +94,12 @@ def test_a_damaged_or_missing_copy_is_named_and_written_again(copy: Path, comput
     with pytest.raises(StoreError, match=r"claim\.json: is damaged"):
         headline(copy)
     assert [damage.name for damage in inspect(LocalFolder(copy)).damages] == ["claim.json"]
+    document = json.loads(path.read_text("utf-8"))
+    del document["checksum"]
+    path.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(StoreError, match=r"claim\.json: is damaged"):
+        headline(copy)
+    assert [damage.problem for damage in inspect(LocalFolder(copy)).damages] == ["its checksum is missing"]
     path.unlink()
     with pytest.raises(StoreError, match=r"claim\.json: is missing.*ablate run"):
         headline(copy)

@@ -116,6 +116,8 @@ def test_one_and_true_are_different_values():
         (([1, 2], [1]), "text", ("[1,2]", "[1]")),
         ((2**70, 1), "text", (str(2**70), "1")),
         ((None, 3), "integer", (None, 3)),
+        ((10**400, 0.5), "text", (str(10**400), "0.5")),
+        (("\ud800", "a"), "text", ("\ufffd", "a")),
     ],
 )
 def test_types_follow_the_values(values, kind, typed):
@@ -123,6 +125,11 @@ def test_types_follow_the_values(values, kind, typed):
     assert factor.type == kind
     assert tuple(factor.values.values()) == typed
     assert [type(value) for value in factor.values.values()] == [type(value) for value in typed]
+
+
+def test_a_component_whose_name_was_changed_to_something_else_has_it_as_text():
+    found = among(config(schedule={"name": {"a": 1}}), config(schedule={"name": None}))
+    assert dict(found["schedule"].values) == {"arm0": '{"a": 1}', "arm1": "null"}
 
 
 def test_an_option_unknown_to_older_studies_is_not_a_factor():

@@ -265,7 +265,9 @@ def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study):
         StoreError, match=rf"there is no such directory; did you mean '{study.name}'\? give the directory"
     ):
         analysis.load(study.with_name(f"{study.name}s"))
-    with pytest.raises(StoreError, match=r"study\.json is missing, because this is no directory; give the directory"):
+    with pytest.raises(
+        StoreError, match=r"study\.json is missing, because this is not a directory; give the directory"
+    ):
         analysis.load(study / "study.json")
 
 

@@ -31,7 +31,16 @@ def test_a_record_in_object_storage_is_stored_once_under_each_number(remote):
     assert [each.settled for each in unblinding.read(directory)] == [1, 2]
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"at": "soon", "by": "x", "settled": 1, "planned": 2}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"at": "soon", "by": "x", "settled": 1, "planned": 2}',
+        '{"at": "2026-03-04T05:06:07+00:00", "by": "x", "settled": 1e999, "planned": 2}',
+    ],
+)
 def test_a_broken_record_is_named(tmp_path, content):
     (tmp_path / "unblinded").mkdir()
     (tmp_path / "unblinded" / "000.json").write_text(content)
