@@ -117,7 +117,7 @@ def test_the_record_of_another_place_in_a_search_is_refused(tmp_path: Path, wron
         journal.write_rung(arm, number, rung, Rung(3, values, {}))
     right = journal.folder / "aim.000.0.json"
     right.write_bytes((journal.folder / f"{wrong}.json").read_bytes())
-    with pytest.raises(StoreError, match=rf"aim\.000\.0\.json: no record of a search .*it is the record of {said}"):
+    with pytest.raises(StoreError, match=rf"aim\.000\.0\.json: not a record of a search .*it is the record of {said}"):
         journal.rung("aim", 0, 0)
 
 
@@ -143,7 +143,7 @@ def test_a_record_with_other_values_than_numbers_is_refused(tmp_path: Path, chan
     document = json.loads(path.read_bytes()) | changes
     del document["checksum"]
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"aim\.000\.0\.json: no record of a search .*restore it from a copy"):
+    with pytest.raises(StoreError, match=r"aim\.000\.0\.json: not a record of a search .*restore it from a copy"):
         journal.rung("aim", 0, 0)
 
 
@@ -155,5 +155,5 @@ def test_an_outcome_with_other_values_than_numbers_is_refused(tmp_path: Path, ch
     trial = {"number": 0, "drawn": {}, "run_ids": ["a"], "outcome": outcome | changes}
     journal = Journal(tmp_path)
     (journal.folder / "aim.000.json").write_text(json.dumps({"arm": "aim", "trials": [trial]}), encoding="utf-8")
-    with pytest.raises(StoreError, match=r"aim\.000\.json: no record of a search"):
+    with pytest.raises(StoreError, match=r"aim\.000\.json: not a record of a search"):
         journal.round("aim", 0)
