@@ -7,7 +7,7 @@ BENCH  := .venv-bench
 OLDEST := .venv-oldest
 LOCK   := .venv-lock
 ON_OLDEST := tests/aimlib tests/analysis tests/ablations tests/reference tests/test_surface.py tests/test_documentation.py
-ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check integrity driver_memory reports calibration
+ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check large_results integrity own_code driver_memory reports calibration
 # What belongs to torch, whose files differ between machines; see requirements.lock.
 UNLOCKED := torch torchvision triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 ON_GPU := training_step step_memory training_loop input_pipeline

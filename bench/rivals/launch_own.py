@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -112,16 +113,16 @@ def schedule(count: int) -> None:
 
 def run(count: int, folder: Path, executor: Any) -> None:
     """What `ablate run` calls, on the four arms of the demo, with everything that it keeps."""
-    from ablations.sessions import launch
+    from ablations.sessions import launch, session
 
     if executor == "inline":
         from ablations.execution import run_task
 
         run_task.train = nothing
-    launch.RayExecutor = WithLedger
-    session = launch.run("demo", folder / "study", [f"seeds={count // 4}"], executor=executor)
-    if session.computed != count:
-        raise RuntimeError(f"{session.computed} of {count} runs settled: {session}")
+    with mock.patch.object(session, "RayExecutor", WithLedger):
+        told = launch.run("demo", folder / "study", [f"seeds={count // 4}"], executor=executor)
+    if told.computed != count:
+        raise RuntimeError(f"{told.computed} of {count} runs settled: {told}")
 
 
 if __name__ == "__main__":
