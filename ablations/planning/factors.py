@@ -61,7 +61,7 @@ def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
 
 
 def draws_nothing(name: str, config: RunConfig, spec: StudySpec) -> Source | None:
-    """Return the source that an arm of design variance varies without effect; None if it has one, or is no such arm."""
+    """Return the source that an arm of design variance varies without effect; None if there is none."""
     arms = [spec.vary] if spec.vary else list(spec.arms)
     if spec.design != "variance" or name in spec.arms:
         return None

@@ -24,7 +24,8 @@ def refuse_wrong_memory(network: AimNetwork, input_shape: tuple[int, int, int]) 
 
     Raises
     ------
-    PluginError: a source or an update returns no memory of the configured size, or `degrees_of_freedom` is no integer.
+    PluginError: a source or an update returns no memory of the configured size, or `degrees_of_freedom` is not an
+        integer.
     """
     size = network.source.config
     parts: list[tuple[Registry, nn.Module, str]] = [(memories, each, each.config.name) for each in network.sources()]

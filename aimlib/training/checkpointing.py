@@ -137,7 +137,7 @@ def _write(state: dict[str, Any], file: SealedWriter) -> None:
 def _remove_remains(directory: Path) -> None:
     """Remove the temporary files of killed writers."""
     for remains in directory.glob(f"{_TEMPORARY}*"):
-        if not remains.is_dir():  # a folder is no writer's
+        if not remains.is_dir():  # no writer makes a folder
             remains.unlink(missing_ok=True)
 
 

@@ -28,7 +28,7 @@ method only assesses parameters that every trial has; trials: complete trials th
 of them in which the parameter was drawn; sampler: that proposed them.
 
 An importance describes how the accuracies of these trials, on the seeds of the search, vary with a parameter. The
-sampler chose where to look, so it is observational; it is no effect, and has no interval."""
+sampler chose where to look, so it is observational; it is not an effect, and has no interval."""
 
 
 def read_importances(directory: Place) -> pd.DataFrame:

@@ -298,7 +298,7 @@ def test_identities_depend_on_neither_names_nor_order_nor_resources(tmp_path: Pa
     other["arms"] = {"b": document["arms"]["aim"], "a": {"role": "other"}}
     assert ids(write(tmp_path, other)) == expected
     written_out = changed({"base.training.shuffle": True, "arms.aim.model.read_init": REMOVED_DEFAULT})
-    assert ids(write(tmp_path, written_out)) == expected, "a default that is written out is no other experiment"
+    assert ids(write(tmp_path, written_out)) == expected, "a default that is written out is not another experiment"
     assert not ids(write(tmp_path, changed({"base.training.epochs": 3}))) & expected
     assert len(ids(write(tmp_path, changed({"arms.aim.model.memory.rows": 1}))) & expected) == 2
 
