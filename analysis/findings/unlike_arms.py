@@ -236,8 +236,10 @@ def _short(value: Any) -> str:
 def _by_arm(arms: pd.Series, values: pd.Series) -> dict[str, str]:
     """Return the different values of every arm as one text; arms without a known value are left out."""
     known = values.notna()
-    found = values[known].groupby(arms[known], sort=False).unique()
-    return {str(arm): number_format.listing(sorted(map(str, each))) for arm, each in found.items()}
+    found: dict[str, set[str]] = defaultdict(set)
+    for arm, value in zip(arms[known], values[known], strict=True):
+        found[str(arm)].add(str(value))
+    return {arm: number_format.listing(sorted(each)) for arm, each in found.items()}
 
 
 def _declared(by_arm: Mapping[str, str], paths: Iterable[str], plan: Plan) -> bool:
