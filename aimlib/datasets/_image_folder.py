@@ -44,6 +44,8 @@ class ImageFolder(PhotoPlugin):
     The names of images are their paths below the root.
     """
 
+    source = "the user's own"
+
     class Config(PhotoConfig):
         """Options of a folder of photos."""
 

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from aimlib.testing.backbones import BackboneConformance
     from aimlib.testing.callbacks import CallbackConformance
     from aimlib.testing.controls import ControlConformance
+    from aimlib.testing.datasets import DatasetConformance
     from aimlib.testing.losses import LossConformance
     from aimlib.testing.memories import MemorySourceConformance
     from aimlib.testing.optimizers import OptimizerConformance
     from aimlib.testing.placements import PlacementConformance
     from aimlib.testing.schedules import ScheduleConformance
+    from aimlib.testing.selections import SelectionConformance
+    from aimlib.testing.trainers import TrainerConformance
     from aimlib.testing.updates import UpdateConformance
 
 __all__ = [
@@ -30,11 +33,14 @@ __all__ = [
     "BackboneConformance",
     "CallbackConformance",
     "ControlConformance",
+    "DatasetConformance",
     "LossConformance",
     "MemorySourceConformance",
     "OptimizerConformance",
     "PlacementConformance",
     "ScheduleConformance",
+    "SelectionConformance",
+    "TrainerConformance",
     "UpdateConformance",
 ]
 
@@ -43,11 +49,14 @@ _HOMES = {
     "BackboneConformance": "backbones",
     "CallbackConformance": "callbacks",
     "ControlConformance": "controls",
+    "DatasetConformance": "datasets",
     "LossConformance": "losses",
     "MemorySourceConformance": "memories",
     "OptimizerConformance": "optimizers",
     "PlacementConformance": "placements",
     "ScheduleConformance": "schedules",
+    "SelectionConformance": "selections",
+    "TrainerConformance": "trainers",
     "UpdateConformance": "updates",
 }
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from tiny_runs import restored_registries
@@ -22,6 +28,8 @@ from aimlib.registry import (
     optimizers,
     placements,
     schedules,
+    selections,
+    trainers,
     updates,
 )
 from aimlib.testing import (
@@ -34,6 +42,8 @@ from aimlib.testing import (
     OptimizerConformance,
     PlacementConformance,
     ScheduleConformance,
+    SelectionConformance,
+    TrainerConformance,
     UpdateConformance,
 )
 from aimlib.testing.conformance import Conformance
@@ -42,7 +52,11 @@ from aimlib.training.augmentations import Augmentation
 from aimlib.training.callbacks import Callback, RunView
 from aimlib.training.losses.base import Loss
 from aimlib.training.optimizers._sgd import Sgd
+from aimlib.training.own.base import TrainingCode
+from aimlib.training.own.config import OwnRunConfig
+from aimlib.training.own.run import OwnRun
 from aimlib.training.schedules.base import Schedule
+from aimlib.training.selections.base import Selection
 from aimlib.updates.base import MemoryUpdate
 
 FAMILIES_WITH_TESTS = (
@@ -55,6 +69,7 @@ FAMILIES_WITH_TESTS = (
     optimizers,
     placements,
     schedules,
+    selections,
     updates,
 )
 
@@ -395,6 +410,18 @@ class TestStopAtAccuracy(CallbackConformance):
     options = {"accuracy": 0.3, "monitor": "train"}
 
 
+class TestLastEpoch(SelectionConformance):
+    name = "last_epoch"
+
+
+class TestBestValidation(SelectionConformance):
+    name = "best_validation"
+
+
+class TestBestTest(SelectionConformance):
+    name = "best_test"
+
+
 def covered(family: Registry) -> set[str]:
     """Return the names of a family's plugins that a test class of this module covers."""
     found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]
@@ -654,3 +681,79 @@ def test_conformance_finds_a_bad_callback() -> None:
             "test_runs_have_the_same_bits_when_they_are_interrupted",
             "test_source_says_where_the_idea_is_from",
         }
+
+
+def test_a_selection_rule_that_hides_its_use_of_test_data_is_found() -> None:
+    with restored_registries():
+
+        @selections.register("peeking")
+        class Peeking(Selection):
+            """The epoch with the best product of test and validation accuracy, sorted in place."""
+
+            source = "a test"
+
+            def select(self, epochs: Any) -> int:
+                epochs.sort(key=lambda row: -row["test_accuracy"] * row["validation_accuracy"])
+                return int(epochs[0]["epoch"])
+
+        case = type("Case", (SelectionConformance,), {"name": "peeking"})()
+        assert failures(case) == {
+            "test_it_depends_on_the_run_alone",
+            "test_test_measures_decide_only_where_it_is_an_oracle",
+            "test_it_needs_validation_images_only_where_it_says_so",
+        }
+
+
+class Nearest(TrainingCode):
+    """Predicts the class of the nearest of some training images, more of them in each epoch, and saves after each."""
+
+    source = "a test"
+
+    def train(self, config: OwnRunConfig, run: OwnRun) -> None:
+        """Report one epoch after the other."""
+        folder = run.restore()
+        done = 0 if folder is None else int((folder / "done").read_text())
+        train, test = run.split("train"), run.split("test")
+        order = run.generator("order").permutation(len(train.labels))
+        for epoch in range(done + 1, config.training.epochs + 1):
+            chosen = order[: 5 * epoch]
+            known, asked = (images.reshape(len(images), -1).astype(float) for images in (train.pixels, test.pixels))
+            distances = ((asked[:, None] - known[None, chosen]) ** 2).sum(axis=2)
+            found = train.labels[chosen][distances.argmin(axis=1)]
+            run.predictions("test", test.names, found)
+            run.report(epoch=epoch)
+            with tempfile.TemporaryDirectory() as folder_of_state:
+                (Path(folder_of_state) / "done").write_text(str(epoch))
+                run.checkpoint(folder_of_state)
+
+
+@pytest.fixture
+def nearest() -> Iterator[type[TrainerConformance]]:
+    with restored_registries():
+        trainers.register("nearest")(type("Nearest", (Nearest,), {"__doc__": Nearest.__doc__}))
+        yield type("Case", (TrainerConformance,), {"name": "nearest", "epochs": 3})
+
+
+def test_training_code_passes_its_conformance_tests(nearest: type[TrainerConformance]) -> None:
+    assert failures(nearest()) == set()
+
+
+def test_training_code_that_draws_from_no_stream_of_its_seed_is_found() -> None:
+    with restored_registries():
+
+        @trainers.register("guessing")
+        class Guessing(TrainingCode):
+            """Guesses, and reports more epochs than are planned if it is asked for three."""
+
+            source = "a test"
+
+            def train(self, config: OwnRunConfig, run: OwnRun) -> None:
+                test = run.split("test")
+                guess = np.random.default_rng().integers(0, 3, len(test.labels))
+                run.predictions("test", test.names, guess)
+                run.report(epoch=1)
+
+        case = type("Case", (TrainerConformance,), {"name": "guessing"})()
+        assert failures(case) == {"test_the_seed_decides_the_run", "test_it_continues_after_every_interruption"}
+        allowed = type("Case", (TrainerConformance,), {"name": "guessing", "repeats": False})()
+        assert failures(allowed) == set()

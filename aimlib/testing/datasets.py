@@ -1,0 +1,162 @@
+"""Conformance tests of data sets."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, ClassVar
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DatasetPlugin, Images
+from aimlib.registry import datasets
+from aimlib.testing.conformance import Conformance
+from aimlib.testing.tiny_training import result_of
+from aimlib.training.loop import train
+
+_FINGERPRINT = 20
+"""Hexadecimal digits."""
+
+
+class DatasetConformance(Conformance):
+    """Tests of a data set: it is as its shape says, the same each time, and independent of the place of its files.
+
+    Give options that name a small copy of the data, because every test loads it.
+
+    Attributes
+    ----------
+    compared : images of every split whose pixels are compared.
+    trained_on : images of every split on which a network is trained.
+    """
+
+    registry = datasets
+    compared: ClassVar[int] = 64
+    trained_on: ClassVar[int] = 16
+
+    def dataset(self) -> DatasetPlugin:
+        """Return the plugin."""
+        plugin: DatasetPlugin = datasets.create(self.config())
+        return plugin
+
+    def test_the_shape_needs_no_file(self) -> None:
+        """A study is planned on machines without the data."""
+        with _files_closed():
+            shape = self.dataset().shape()
+        assert min(shape.channels, shape.height, shape.width) >= 1
+        assert shape.classes >= 2
+
+    def test_splits_match_the_shape(self) -> None:
+        """Pixels are [images, height, width, channels] in uint8 or uint16, with one label and one name per image."""
+        plugin = self.dataset()
+        shape, data = plugin.shape(), plugin.load()
+        for name, images in data.splits().items():
+            count = len(images.labels)
+            assert count >= 1, f"{name} has no images"
+            assert tuple(images.pixels.shape) == (count, shape.height, shape.width, shape.channels), name
+            assert images.pixels.dtype in (np.uint8, np.uint16), name
+            assert images.labels.dtype == np.int64, name
+            assert images.labels.min() >= 0, name
+            assert images.labels.max() < shape.classes, name
+            assert len(images.names) == count, name
+            assert all(images.names), f"{name} has an image without a name"
+            assert set(map(type, images.names)) == {str}, name
+            assert len(set(images.names)) == count, f"{name} has two images of one name"
+
+    def test_splits_have_the_same_type(self) -> None:
+        """The network sees training and test images on one scale."""
+        types = {images.pixels.dtype for images in self.dataset().load().splits().values()}
+        assert len(types) == 1
+
+    def test_classes_are_named(self) -> None:
+        """Each has its own name, and training images."""
+        plugin = self.dataset()
+        data = plugin.load()
+        assert len(set(data.classes)) == len(data.classes) == plugin.shape().classes
+        missing = sorted(set(range(len(data.classes))) - set(data.train.labels.tolist()))
+        assert not missing, f"no training images of {', '.join(data.classes[each] for each in missing)}"
+
+    def test_it_is_the_same_each_time(self) -> None:
+        """Another process loads the same images in the same order, and finds the same fingerprint."""
+        first = self.dataset().load()
+        assert len(first.fingerprint) == _FINGERPRINT
+        assert set(first.fingerprint) <= set("0123456789abcdef")
+        for again in (self.dataset().load(), self.dataset().load_known(first.fingerprint)):
+            assert again.fingerprint == first.fingerprint
+            assert again.classes == first.classes
+            assert again.splits().keys() == first.splits().keys()
+            for name, images in first.splits().items():
+                other = again.splits()[name]
+                assert images.names == other.names, name
+                assert np.array_equal(images.labels, other.labels), name
+                assert np.array_equal(images.pixels[: self.compared], other.pixels[: self.compared]), name
+
+    def test_the_place_of_its_files_is_not_part_of_the_run_id(self) -> None:
+        """An option for an absolute path is declared with `aimlib.component.local`: data may move."""
+        identity = json.dumps(self.config().identity(), ensure_ascii=False)
+        named = [name for name, value in self.options.items() if _is_absolute(value) and str(value) in identity]
+        assert not named, f"declare with `local`: {', '.join(named)}"
+
+    def test_another_photo_is_read_like_its_own(self) -> None:
+        """`ablate predict` reads images of any size."""
+        plugin = self.dataset()
+        if not plugin.has_pixels:
+            return
+        own, shape, content = plugin.load().train.pixels, plugin.shape(), io.BytesIO()
+        Image.new("RGB", (40, 30), (255, 0, 0)).save(content, "PNG")
+        pixels = plugin.pixels(content.getvalue())
+        assert tuple(pixels.shape) == (shape.height, shape.width, shape.channels)
+        assert pixels.dtype == own.dtype
+
+    def test_a_network_trains_on_it(self) -> None:
+        """One epoch on its first images, with predictions for the first test images."""
+        plugin = self.dataset()
+        if not plugin.has_pixels:
+            return
+        data = plugin.load()
+        few = replace(
+            data, train=self._first(data.train), test=self._first(data.test), validation=None, fingerprint="0" * 20
+        )
+        found = result_of(train(self._run(), few))
+        assert found["status"] == "finished", found["reason"]
+        assert len(found["predictions"][0]) == len(few.test.labels)
+
+    def _first(self, images: Images) -> Images:
+        count = self.trained_on
+        return Images(np.asarray(images.pixels[:count]), images.labels[:count], images.names[:count])
+
+    def _run(self) -> RunConfig:
+        return RunConfig.parse(
+            {
+                "model": {"backbone": {"name": "mlp", "widths": [4]}},
+                "data": self.config().model_dump(mode="json"),
+                "training": {
+                    "epochs": 1,
+                    "batch_size": 8,
+                    "optimizer": {"name": "sgd", "learning_rate": 0.01},
+                    "selection": "last_epoch",
+                    "validation_fraction": 0.0,
+                },
+                "seed": 0,
+            }
+        )
+
+
+def _is_absolute(value: Any) -> bool:
+    return isinstance(value, (str, PurePath)) and PurePath(value).is_absolute()
+
+
+@contextlib.contextmanager
+def _files_closed() -> Iterator[None]:
+    """Let nothing open a file or list a folder. Modules are imported as before."""
+    closed = AssertionError("it reads a file or lists a folder; answer from the configuration alone")
+    with contextlib.ExitStack() as stack:
+        for name in ("builtins.open", "io.open", "os.scandir", "os.listdir"):
+            stack.enter_context(mock.patch(name, side_effect=closed))
+        yield

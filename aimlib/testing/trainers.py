@@ -1,0 +1,105 @@
+"""Conformance tests of registered training code."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from aimlib.datasets.base import DataSet
+from aimlib.registry import trainers
+from aimlib.testing.conformance import Conformance
+from aimlib.testing.tiny_training import result_of, tiny_data
+from aimlib.training.checkpoint_manager import Paused
+from aimlib.training.outcomes import Outcome
+from aimlib.training.own.config import OwnRunConfig
+from aimlib.training.own.loop import SAME, Attempt, train
+
+
+class TrainerConformance(Conformance):
+    """Tests of training code: its seed decides the run, and it continues from its own checkpoint.
+
+    Attributes
+    ----------
+    arm_options : what an arm gives the code under `options`.
+    model : the network that it asks for with ``run.network()``, as a document; None if it makes its own.
+    epochs : most epochs that it may report.
+    repeats : whether the same seed gives the same predictions on a CPU; False for code that cannot promise it.
+    """
+
+    registry = trainers
+    arm_options: ClassVar[Mapping[str, Any]] = {}
+    model: ClassVar[Mapping[str, Any] | None] = None
+    epochs: ClassVar[int] = 2
+    repeats: ClassVar[bool] = True
+
+    def data(self) -> DataSet:
+        """Return the data of the tests: 30 training and 12 test images of 8 × 8 pixels in three classes."""
+        return tiny_data()
+
+    def run(self, attempt: Attempt | None = None, *, repeat: bool = False) -> Outcome:
+        """Return the outcome of a run on one thread."""
+        attempt = attempt or Attempt()
+        attempt.threads = 1
+        return train(self._run_config(), self.data(), attempt, torch.device("cpu"), repeat=repeat)
+
+    def test_it_reports_what_a_run_needs(self) -> None:
+        """At least one epoch, at most the planned number, each with a prediction for every test image."""
+        found = self.run()
+        assert found.status == "finished", found.reason
+        assert 1 <= len(found.epochs) <= self.epochs
+        assert found.predictions.shape == (len(found.epochs), len(self.data().test.labels))
+
+    def test_the_seed_decides_the_run(self) -> None:
+        """A second run gives the same predictions; code that cannot promise this sets `repeats = False`."""
+        found = self.run(repeat=True)
+        if self.repeats:
+            assert found.repeated == SAME
+        else:
+            assert found.repeated is not None
+            assert not found.repeated.startswith("failed"), found.repeated
+
+    def test_it_continues_after_every_interruption(self) -> None:
+        """Interrupted earlier or later, again and again, it ends as a whole run does."""
+        whole = self.run()
+        with tempfile.TemporaryDirectory() as folder:
+            pieces = self._in_pieces(Path(folder))
+        assert len(pieces.epochs) == len(whole.epochs)
+        if self.repeats:
+            assert result_of(pieces) == result_of(whole)
+
+    def _in_pieces(self, folder: Path) -> Outcome:
+        """Return the outcome of a run that is interrupted: at once, then after the first question whether, and so on.
+
+        Code that saves only after its reports is interrupted before that in its first attempts, and gets on later.
+        """
+        patience = 0
+        while True:
+            try:
+                return self.run(Attempt(run_id="conformance", directory=folder, pause=_after(patience)))
+            except Paused:
+                patience = max(patience + 1, 2 * patience)
+
+    def _run_config(self) -> OwnRunConfig:
+        found = OwnRunConfig.parse(
+            {
+                "train": self.config().model_dump(mode="json"),
+                "data": {"name": "digits", "size": 8},
+                "training": {"epochs": self.epochs},
+                "options": dict(self.arm_options),
+                "seed": 0,
+                **({} if self.model is None else {"model": dict(self.model)}),
+            }
+        )
+        assert isinstance(found, OwnRunConfig)
+        return found
+
+
+def _after(questions: int) -> Callable[[], bool]:
+    """Return a function that asks for a pause, but not the first times that it is called."""
+    asked = itertools.count()
+    return lambda: next(asked) >= questions
