@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
+from analysis.figures import legends
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
@@ -67,6 +68,10 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, measure: PrimaryMeasur
     whole_numbers(axes)
     name_line(axes, "δ", delta)
     rule(axes, "y")
+    entries = {"mean of the pairs": legends.line(1.6, colour=mark.colour, marker=mark.marker)}
+    if summary["n"].max() > 2:
+        entries["t interval of each epoch"] = legends.band(mark.colour)
+    legends.below(figure, {**entries, legends.DELTA: legends.dashed()})
     return figure
 
 

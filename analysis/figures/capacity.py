@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import counted
 from analysis.figures.arm_names import arm_labels
-from analysis.figures.canvas import new_figure, rule, styled
+from analysis.figures.canvas import SMALL, new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
@@ -76,6 +76,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         for arm in summary["arm"]
     ]
     figure.legend(handles, [short[arm] for arm in summary["arm"]], loc="outside lower center", ncols=columns)
+    panels[0].set_title("Vertical lines: intervals of the means", fontsize=SMALL)
     return figure
 
 

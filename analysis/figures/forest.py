@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from analysis.figures import legends
 from analysis.figures.arm_names import arm_labels, names_note
 from analysis.figures.canvas import SMALL, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
@@ -85,7 +87,18 @@ def draw(
     _name_rows(axes, summary, list(marks), measure)
     _draw_references(axes, references)
     axes.set_xlabel(_label(measure) + _common(summary, measure) + names_note(list(marks)))
+    legends.below(figure, _legend(summary, references))
     return figure
+
+
+def _legend(summary: pd.DataFrame, references: Mapping[str, float]) -> dict[str, Line2D]:
+    entries = {}
+    if summary["lower"].notna().any():
+        entries["interval of the mean"] = legends.line(3.0)
+    if summary["prediction_lower"].notna().any():
+        entries["prediction for one further pair"] = legends.line(0.9)
+    entries[legends.DELTA] = legends.dashed()
+    return entries | ({legends.REPORTED: legends.dashed()} if "r" in references else {})
 
 
 def _label(measure: PrimaryMeasure) -> str:

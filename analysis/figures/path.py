@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import legends
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
@@ -58,7 +59,7 @@ def draw(
     reported: float | None = None,
     measure: PrimaryMeasure = ACCURACY,
 ) -> Figure:
-    """Return the figure of a summary that has rows; intervals of planned looks are thick."""
+    """Return the figure of a summary that has rows: thick intervals at planned looks, arrowheads where one is cut."""
     figure = new_figure(2.9)
     axes = figure.subplots()
     lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
@@ -79,12 +80,23 @@ def draw(
     for row in summary.to_dict("records"):
         bounded = math.isfinite(row["lower"])  # an unbounded interval crosses the figure
         low, high = (row["lower"], row["upper"]) if bounded else (lowest, highest)
-        axes.vlines(row["pairs"], low, high, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
+        ends = max(low, lowest), min(high, highest)
+        axes.vlines(row["pairs"], *ends, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
+        for end, edge, arrow in ((row["lower"], lowest, "v"), (row["upper"], highest, "^")):
+            if end < edge if arrow == "v" else end > edge:
+                axes.plot([row["pairs"]], [edge], marker=arrow, color=mark.colour, markersize=4, clip_on=False)
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))
     whole_numbers(axes)
     rule(axes, "y")
+    entries = {}
+    if len(looks):
+        entries["interval that is read"] = legends.line(3.0, colour=mark.colour, marker=mark.marker)
+    if len(others):
+        entries["interval between looks"] = legends.line(0.9, colour=mark.colour, marker=mark.marker)
+    entries[legends.DELTA] = legends.dashed()
+    legends.below(figure, entries | ({} if reported is None else {legends.REPORTED: legends.dashed()}))
     return figure
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
+from analysis.figures import legends
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
 from analysis.looks import FEWEST_PAIRS
@@ -44,7 +45,7 @@ def draw_by_spread(curves: pd.DataFrame, planned: int, measure: PrimaryMeasure =
     """Return the figure of several summaries with a column `seed_sd` (pp): a panel each, on one scale."""
     spreads = curves["seed_sd"].unique().tolist()
     rows = -(-len(spreads) // 2)
-    figure = new_figure(0.5 + 2.2 * rows)
+    figure = new_figure(0.7 + 2.2 * rows)
     styles = _styles(curves)
     panels = figure.subplots(rows, min(2, len(spreads)), sharex=True, sharey=True, squeeze=False)
     for number, axes in enumerate(panels.ravel()):
@@ -54,7 +55,7 @@ def draw_by_spread(curves: pd.DataFrame, planned: int, measure: PrimaryMeasure =
         _draw_panel(axes, curves[curves["seed_sd"] == spreads[number]], planned, styles)
         axes.set_title(f"Seed SD {measure.in_unit(f'{spreads[number]:.2g}')}")
         axes.label_outer()
-    figure.legend(*_legend(styles, measure), loc="outside lower center", ncols=4)
+    figure.legend(*_legend(styles, measure), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -82,7 +83,8 @@ def _legend(styles: Mapping[float, Mark], measure: PrimaryMeasure) -> tuple[list
         Line2D([], [], color=m.colour, marker=m.marker, markersize=4, linewidth=1.6, dashes=m.dashes or (1, 0))
         for m in styles.values()
     ]
-    return handles, [f"Δ = {measure.in_unit(f'{effect:.3g}')}" for effect in styles]
+    names = [f"Δ = {measure.in_unit(f'{effect:.3g}')}" for effect in styles]
+    return [*handles, legends.line(0.9), legends.dashed()], [*names, "planned pairs", "power of 0.8"]
 
 
 def caption(sd: float, effects: Sequence[float], level: float, planned: int, measure: PrimaryMeasure = ACCURACY) -> str:

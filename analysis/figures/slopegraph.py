@@ -11,9 +11,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from aimlib.errors import counted
+from analysis.figures import legends
 from analysis.figures.arm_names import arm_labels
 from analysis.figures.canvas import new_figure, rule, styled
-from analysis.figures.palette import INK, PAPER, Mark
+from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.paired import OUTCOMES
 
@@ -53,6 +54,9 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         _mean(axes, rows, across)
     width, lines = (60 // max(len(arms), 3), 3) if across else (40, 1) if many else (30, 2)
     _name_axes(axes, arms, arm_labels(list(marks), width, lines), across, measure)
+    seed = {} if many or summary["arm"].nunique() < 2 else {"runs of one seed": legends.line(0.8, colour=MUTED)}
+    ill = {"diverged": legends.hollow()} if (summary["status"] != "finished").any() else {}
+    legends.below(figure, {"mean": legends.level() if across else legends.upright(), **seed, **ill})
     return figure
 
 

@@ -150,6 +150,35 @@ def test_classes_explains_its_two_marks(drawn):
     assert {"before shrinkage", "after shrinkage"} <= written
 
 
+EXPLAINED = {
+    "forest": {"interval of the mean", "prediction for one further pair", "δ: smallest effect of interest"},
+    "slopegraph": {"mean", "runs of one seed"},
+    "path": {"interval that is read", "interval between looks", "δ: smallest effect of interest"},
+    "by_epoch": {"mean of the pairs", "t interval of each epoch", "δ: smallest effect of interest"},
+    "power": {"planned pairs", "power of 0.8"},
+}
+
+
+@pytest.mark.parametrize("drawing", EXPLAINED)
+def test_a_figure_explains_its_lines_without_its_caption(drawn, drawing):
+    written = {text.strip() for text, _ in texts(drawn["two"][1][drawing].figure)}
+    assert written >= EXPLAINED[drawing]
+
+
+def test_an_interval_that_leaves_the_path_ends_in_an_arrowhead():
+    rows = [(2, 0.0, -80.0, 90.0, False, ""), (3, 1.0, 0.1, 1.9, False, ""), (5, 1.0, 0.5, 1.5, True, "gain")]
+    summary = pd.DataFrame(rows, columns=["pairs", "mean", "lower", "upper", "look", "verdict"])
+    axes = path.draw(summary, marks(["aim"])["aim"], 1.0).axes[0]
+    low, high = axes.get_ylim()
+    arrows = {
+        line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0])
+        for line in axes.lines
+        if line.get_marker() in ("v", "^") and len(line.get_xdata()) == 1 and not line.get_clip_on()
+    }
+    assert arrows == {"v": (2, low), "^": (2, high)}
+    assert high < 90
+
+
 def test_the_slopegraph_contains_every_accuracy(drawn):
     findings, drawings = drawn["four"]
     runs = findings.results.runs
