@@ -195,7 +195,7 @@ def test_an_unchanged_study_is_intact(study: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_verify_finds_a_change_and_no_verdict_is_stated(name: str, study: Path) -> None:
+def test_verify_finds_a_change_and_states_no_verdict(name: str, study: Path) -> None:
     edit, expected = EDITS[name]
     edit(study)
     found = verify(study)
@@ -208,7 +208,7 @@ def test_verify_finds_a_change_and_no_verdict_is_stated(name: str, study: Path) 
         analysis.report(study)
 
 
-def test_verify_reports_removed_images_and_no_verdict_is_stated(study: Path) -> None:
+def test_verify_reports_removed_images_and_states_no_verdict(study: Path) -> None:
     shutil.rmtree(study / "images")
     assert verify(study).unproven == {"its test images are not stored": 6}
     with pytest.raises(StoreError, match="its test images are not stored: restore images/ from a copy, or run"):
@@ -222,7 +222,7 @@ def test_verify_finds_a_changed_model_size(study: Path) -> None:
     assert "parameters or trainable_parameters of arm baseline are not those of its runs" in text
 
 
-def test_another_smallest_effect_in_all_copies_of_the_plan_is_a_deviation_from_the_frozen_one(study: Path) -> None:
+def test_another_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
     change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=True)
     assert verify(study).deviations == ("delta_pp is 9.0 and was frozen as 1.0",)
     assert "Exploratory: delta_pp is 9.0 and was frozen as 1.0" in analysis.examine(analysis.load(study)).headline

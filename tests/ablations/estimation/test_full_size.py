@@ -25,7 +25,7 @@ def replication() -> FullSize:
         return full_size(timing=False)
 
 
-def test_hours_follow_from_the_multiply_adds(replication: FullSize) -> None:
+def test_hours_follow_from_the_multiply_adds_of_training(replication: FullSize) -> None:
     (part,) = replication.parts
     images = 50 * (6 * 12_000 + 2 * 8_580)
     multiply_adds = {arm.name: part.plan.summaries[arm.name].multiply_adds for arm in part.plan.arms}
@@ -53,7 +53,7 @@ def test_only_measured_hours_are_called_measured(replication: FullSize) -> None:
     assert "`ablate run replication --out results/replication` (10 runs)" in text
 
 
-def test_an_unknown_claim_names_the_others() -> None:
+def test_the_message_about_an_unknown_claim_names_the_others() -> None:
     with pytest.raises(ConfigError, match=r"--claim stanford_dog_aim: unknown claim .*'stanford_dogs_aim'"):
         full_size("stanford_dog_aim")
 
@@ -66,7 +66,7 @@ def test_an_unknown_claim_names_the_others() -> None:
         (("check",), "give a study file or the name of a shipped study, or --claim"),
     ],
 )
-def test_a_command_that_asks_for_both_or_neither_is_refused(
+def test_a_request_for_both_or_neither_is_refused(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ablate(capsys, *arguments)

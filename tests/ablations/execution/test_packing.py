@@ -95,7 +95,7 @@ def test_an_excluded_gpu_keeps_its_runs_and_gets_no_more() -> None:
     assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the others"
 
 
-def test_a_run_that_fits_only_on_excluded_gpus_never_fits() -> None:
+def test_a_run_that_fits_only_on_excluded_gpus_fits_nowhere() -> None:
     room = Room([Resources(gpus=1, cpus=4), Resources(gpus=1)], NODES)
     large, small = bundle(1.0, cpus=4.0), bundle(1.0)
     assert room.fit(large, []) == "now"
@@ -136,7 +136,7 @@ class Ray:
     gpus=st.integers(1, 4),
     order=st.randoms(use_true_random=False),
 )
-def test_runs_of_any_shares_start_only_where_ray_has_room_and_all_finish(
+def test_runs_of_any_shares_start_only_if_ray_has_room_and_all_finish(
     shares: list[float], gpus: int, order: Any
 ) -> None:
     tasks = [

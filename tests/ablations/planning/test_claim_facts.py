@@ -69,7 +69,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
     assert after.as_run == before.as_run
 
 
-def test_the_stated_readings_are_what_the_protocols_give() -> None:
+def test_the_stated_values_are_those_of_the_protocols() -> None:
     """A study of each protocol has the values of its column, so no column states what this program does not do."""
     found = beside(as_described())
     for line in found.values():
@@ -90,7 +90,7 @@ def as_described() -> dict[str, Any]:
     }
 
 
-def test_a_study_without_treatment_or_network_says_so() -> None:
+def test_a_study_without_treatment_or_network_reports_this() -> None:
     found = beside("replication", "arms.aim.role=other")
     assert found["memory of the treatment", "values"].this_study == "no treatment arm"
     assert found["memory of the treatment", "values"].differs is None

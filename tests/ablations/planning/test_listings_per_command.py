@@ -71,7 +71,7 @@ def listed(listings: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     "arms", [{}, {"arms.larger": {"data": {"size": 12}}, "arms.cropped": {"data": {"resize": "center_crop"}}}]
 )
-def test_check_and_run_list_a_tree_once_however_many_sizes_there_are(
+def test_check_and_run_list_a_tree_once_whatever_the_number_of_sizes(
     photos: Path, listings: list[str], arms: dict[str, Any]
 ) -> None:
     ablations.check(study(photos, **arms))
@@ -182,7 +182,7 @@ def archive(photos: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", [folder, table, archive])
-def test_no_worker_of_a_machine_lists_photos_and_without_the_pack_one_does(
+def test_workers_do_not_list_photos_and_without_the_pack_only_one_does(
     photos: Path, tmp_path: Path, layout: Callable[[Path], dict[str, Any]]
 ) -> None:
     options = {**layout(photos), "classes": 2, "size": 8}
