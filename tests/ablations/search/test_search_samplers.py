@@ -91,7 +91,7 @@ def same(one: screening.Screening, other: screening.Screening) -> None:
     ]
 
 
-def test_every_sampler_and_pruner_of_optuna_that_fits_has_its_name() -> None:
+def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> None:
     known = {"TPE", "Random", "GP", "CmaEs", "QMC", "NSGAII", "BruteForce", "Grid"}
     assert {f"{name}Sampler" for name in known} <= set(optuna.samplers.__all__)
     assert set(samplers.names()) == set(SAMPLERS)
@@ -101,7 +101,7 @@ def test_every_sampler_and_pruner_of_optuna_that_fits_has_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_options_and_defaults_are_those_of_optuna(name: str) -> None:
+def test_options_and_defaults_equal_those_of_optuna(name: str) -> None:
     """A default that Optuna changes would be documented wrongly here."""
     import inspect
 
@@ -116,7 +116,9 @@ def test_options_and_defaults_are_those_of_optuna(name: str) -> None:
 
 @pytest.mark.usefixtures("_without_networks")
 @pytest.mark.parametrize("name", _quick(SAMPLERS, "gp", "cmaes", "brute_force"))
-def test_a_killed_search_proposes_the_same_with_every_sampler(study: StudyMaker, tmp_path: Path, name: str) -> None:
+def test_a_killed_search_proposes_the_same_trials_with_every_sampler(
+    study: StudyMaker, tmp_path: Path, name: str
+) -> None:
     """Killed within the first round, at its end, and within the second one."""
     numbers = {} if name in ("grid", "brute_force") else NUMBERS
     trials = {"trials": 100, "over": [RATE, "model.placement"], "ranges": {**SEARCH["ranges"], RATE: [0.1, 0.2]}}
@@ -148,13 +150,13 @@ def test_a_killed_search_stops_the_same_trials_with_every_pruner(study: StudyMak
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_a_pruner_that_stops_every_trial_is_named(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_pruner_that_stops_every_trial_is_reported(study: StudyMaker, tmp_path: Path) -> None:
     search = {**SEARCH, **NUMBERS, "sampler": "random", "pruner": {"name": "threshold", "lower": 0.99}}
     with pytest.raises(UsageError, match=r"'aim' has no trial with a result; the pruner stopped all .* search\.pruner"):
         searched(study({"search": search}), tmp_path / "out", FakeLauncher(curve=crossing_curve))
 
 
-def test_a_patient_pruner_has_the_rungs_of_the_one_that_it_wraps() -> None:
+def test_a_patient_pruner_uses_the_rungs_of_the_pruner_that_it_wraps() -> None:
     patient = pruners.create(pruners.parse({"name": "patient", "wrapped": {"name": "hyperband", "min_resource": 2}}))
     assert patient.rungs(20) == (2, 6, 18, 20)
     assert isinstance(patient.build(20)._wrapped_pruner, optuna.pruners.HyperbandPruner)
@@ -163,7 +165,7 @@ def test_a_patient_pruner_has_the_rungs_of_the_one_that_it_wraps() -> None:
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_the_median_pruner_stops_what_is_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
     """Computed again from the curves: of the trials of later batches, those below the median at a rung."""
     pruner = {"name": "median", "n_startup_trials": 4, "rungs": 2}
     search = {**SEARCH, **NUMBERS, "trials": 12, "sampler": "random", "pruner": pruner}
@@ -266,12 +268,14 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ),
     ],
 )
-def test_an_impossible_sampler_or_pruner_is_refused(study: StudyMaker, changes: Any, message: str) -> None:
+def test_an_impossible_sampler_or_pruner_is_refused_with_the_reason(
+    study: StudyMaker, changes: Any, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         screening.check(read_study(study({"search": {**SEARCH, **changes}})))
 
 
-def test_a_missing_package_is_named_with_the_extra_that_installs_it(
+def test_a_missing_package_is_reported_with_the_extra_that_installs_it(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "cmaes" else sys.modules.get(name))
@@ -279,7 +283,7 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it(
         screening.check(read_study(study({"search": {**SEARCH, "sampler": "cmaes"}})))
 
 
-def test_check_says_what_a_sampler_draws_at_random_and_how_it_resumes(study: StudyMaker) -> None:
+def test_check_reports_what_a_sampler_draws_at_random_and_how_it_resumes(study: StudyMaker) -> None:
     said = list(check(study({"search": {**SEARCH, **NUMBERS, "sampler": "cmaes"}}), timing=False).notes)
     (note,) = [line for line in said if "independently and at random" in line]
     assert "model.placement, model.update" in note

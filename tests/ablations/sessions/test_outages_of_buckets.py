@@ -229,7 +229,7 @@ class HalfAnswers(threading.Thread):
 
 @pytest.mark.slow  # half a minute of waiting for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
-def test_partial_and_slow_answers_are_not_results(rig: Rig, pace: float) -> None:
+def test_partial_and_slow_answers_are_not_taken_as_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages
 

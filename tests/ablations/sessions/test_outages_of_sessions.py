@@ -137,7 +137,7 @@ def test_a_session_reports_when_an_outage_begins_and_ends_and_shows_it_in_its_st
     assert any("available again" in line for line in seen)
 
 
-def test_the_limit_ends_the_session_with_what_to_do(
+def test_the_limit_ends_the_session_and_states_the_remedy(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, changed({**SMALL, "resources": {"outage_hours": 0.5 / 3600, "grace_seconds": 0.5}}))
@@ -152,7 +152,7 @@ def test_the_limit_ends_the_session_with_what_to_do(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_a_session_that_waits(
+def test_signals_end_a_waiting_session(
     number: int, tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, calm: dict[str, str]
 ) -> None:
     path = write(tmp_path, changed({**SMALL, "resources": {"grace_seconds": 0.5}}))

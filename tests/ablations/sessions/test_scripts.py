@@ -94,7 +94,7 @@ def test_a_forked_process_does_not_import_the_script_again(tmp_path: Path) -> No
     assert "ended with 0" in done.stdout
 
 
-def test_a_session_within_a_session_is_refused_and_a_later_one_is_not() -> None:
+def test_a_nested_session_is_refused_and_a_later_one_is_not() -> None:
     with only_session(), pytest.raises(UsageError, match="called while this process already runs a study"):
         ablations.run(TINY, executor="inline")
     with only_session():

@@ -367,7 +367,7 @@ def test_a_process_ends_with_code_2_and_no_traceback(case: Bad, study: Callable[
     assert f"error: {study(case.changes)}: {case.where}" in err
 
 
-def test_all_mistakes_are_reported_at_once(study: Callable[..., Path]) -> None:
+def test_all_mistakes_are_reported_together(study: Callable[..., Path]) -> None:
     path = study({"base.training.epochs": "ten", "arms.aim.model.placement": "blok", "base.data.size": 1000})
     with pytest.raises(ConfigError) as refusal:
         check(path, timing=False)

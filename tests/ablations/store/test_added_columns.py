@@ -40,7 +40,7 @@ def test_the_added_columns_are_exactly_the_listed_ones() -> None:
     assert (records.OLDEST_VERSION, records.SCHEMA_VERSION) == (2, 3)
 
 
-def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
+def test_old_and_new_rows_are_read_together(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     for _ in ("as files", "in a segment"):
@@ -54,7 +54,7 @@ def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
     assert not files_in(tmp_path, RUNS)
 
 
-def test_segments_with_only_old_rows_read_as_null(tmp_path: Path) -> None:
+def test_segments_with_only_old_rows_have_null_in_new_columns(tmp_path: Path) -> None:
     """A segment that an old version wrote has none of the columns."""
     run_id = identity(1)
     (tmp_path / SEGMENTS).mkdir(parents=True)

@@ -137,7 +137,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
     assert list(place(remote).iterdir()) == [], "the trial is removed"
 
 
-def test_opening_leaves_nothing_behind(remote: str) -> None:
+def test_opening_a_study_leaves_nothing_behind(remote: str) -> None:
     ResultStore(remote)
     assert list(place(remote).iterdir()) == []
     with pytest.raises(StoreError, match="is not a directory of this machine"):

@@ -28,7 +28,7 @@ def test_a_holder_that_tries_again_still_holds_the_lock(lock: FileLock) -> None:
     assert lock.holds(TOKEN)
 
 
-def test_a_lost_lock_is_acquired_again_if_nobody_else_had_it(lock: FileLock) -> None:
+def test_a_lost_lock_is_acquired_again_if_nobody_else_has_held_it(lock: FileLock) -> None:
     lock.unlock()  # as a server that restarts does
     assert lock.reacquire(TOKEN)
     other = FileLock(lock.path)
@@ -36,7 +36,7 @@ def test_a_lost_lock_is_acquired_again_if_nobody_else_had_it(lock: FileLock) -> 
     other.close()
 
 
-def test_a_lost_lock_that_another_had_is_not_acquired_again(lock: FileLock) -> None:
+def test_a_lost_lock_that_another_process_has_held_is_not_acquired_again(lock: FileLock) -> None:
     lock.unlock()
     other = FileLock(lock.path)
     assert other.acquire()
@@ -57,7 +57,7 @@ def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -
     assert not lock.holds(TOKEN)
 
 
-def test_a_replaced_lock_file_is_another_lock(lock: FileLock) -> None:
+def test_a_replaced_lock_file_is_a_different_lock(lock: FileLock) -> None:
     lock.path.rename(lock.path.with_name("moved"))
     lock.path.write_text(f"the same text {TOKEN}")
     assert not lock.is_signed(TOKEN)

@@ -64,7 +64,7 @@ def runs_after_kills(
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_killed_writers_lose_and_duplicate_nothing(tmp_path: Path, start: Start, mode: str, kills: int) -> None:
+def test_killed_writers_neither_lose_nor_duplicate_rows(tmp_path: Path, start: Start, mode: str, kills: int) -> None:
     directory, log = tmp_path / "study", tmp_path / "log"
     store = ResultStore(directory)
     runs = runs_after_kills(start, directory, log, mode, kills, more=60, rest=0.4)
@@ -83,7 +83,7 @@ def test_killed_writers_lose_and_duplicate_nothing(tmp_path: Path, start: Start,
     assert store.failures() == {}
 
 
-def test_clean_spares_running_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
+def test_clean_spares_active_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
     store = ResultStore(tmp_path / "study")
     process = start("lock_holder.py", tmp_path / "study", "alone")
     from ablations.store.files import host_name

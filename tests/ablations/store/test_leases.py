@@ -77,7 +77,7 @@ def document(remote: str) -> dict:
     return json.loads((place(remote) / "leases" / RUN).read_bytes())
 
 
-def test_a_lease_says_who_holds_it(remote: str) -> None:
+def test_a_lease_names_its_holder(remote: str) -> None:
     store = ResultStore(remote)
     with store.lock_run(RUN) as lock:
         found = document(remote)
@@ -118,7 +118,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
     assert not first.lost
 
 
-def test_the_term_of_the_holder_counts(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_term_of_the_holder_applies(store_of, clock: Clock, old, remote: str) -> None:
     first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).lock_run(RUN)
     assert document(remote)["term"] == 300
     second = store_of(clock).lock_run(RUN)
@@ -127,7 +127,7 @@ def test_the_term_of_the_holder_counts(store_of, clock: Clock, old, remote: str)
     assert not second.lost
 
 
-def test_a_recent_lease_is_not_watched(store_of, clock: Clock) -> None:
+def test_a_recent_lease_is_not_observed(store_of, clock: Clock) -> None:
     first = store_of(clock).lock_run(RUN)
     assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
@@ -145,7 +145,7 @@ def test_wall_clocks_do_not_matter(store_of, clock: Clock, monkeypatch) -> None:
     first.confirm()
 
 
-def test_a_lock_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clock: Clock, old) -> None:
+def test_an_overdue_lock_is_lost_before_another_process_may_take_it(store_of, clock: Clock, old) -> None:
     first = store_of(clock).lock_run(RUN)
     watcher = store_of(clock)
     assert watcher.holder(RUN)
@@ -200,7 +200,7 @@ def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, r
     assert rows_in(remote) == {RUN: "successor"}
 
 
-def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
+def test_a_zombie_that_wakes_during_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
     """It confirmed its lock, was stopped, and continues after another process took over the run."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
@@ -220,7 +220,7 @@ def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of,
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_between(
+def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_in_between(
     store_of, clock: Clock, old
 ) -> None:
     """Its own copy is older: the run would lose what the other process had computed."""
@@ -244,7 +244,7 @@ def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_h
         assert list(store.checkpoint_directory(RUN).iterdir()) == [], "it was discarded"
 
 
-def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, old, remote: str) -> None:
+def test_a_successor_replaces_a_late_write_of_a_zombie(store_of, clock: Clock, old, remote: str) -> None:
     store = store_of(clock)
     lock = store.lock_run(RUN)
     folder = store.checkpoint_directory(RUN)
@@ -254,7 +254,9 @@ def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, o
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_one_of_many_processes_gets_an_abandoned_lease(store_of, clock: Clock, remote: str, monkeypatch) -> None:
+def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
+    store_of, clock: Clock, remote: str, monkeypatch
+) -> None:
     """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
     first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
@@ -350,7 +352,7 @@ def test_a_lease_with_a_changed_term_is_not_waited_for(
     assert 60 <= clock.now - begun <= 90
 
 
-def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> None:
+def test_old_leases_of_settled_runs_are_removed(remote: str, monkeypatch) -> None:
     store = ResultStore(remote)
     for number in (1, 2):
         store.lock_run(identity(number)).release()
@@ -380,7 +382,7 @@ def held(store: ResultStore, patience: float = 30.0) -> object:
     return lock
 
 
-def test_a_killed_holder_is_succeeded(remote_of_processes: str, start: Start) -> None:
+def test_a_killed_holder_is_replaced(remote_of_processes: str, start: Start) -> None:
     store = ResultStore(remote_of_processes, Terms(TERM))
     holder = start("lessee.py", remote_of_processes, RUN, TERM)
     assert store.lock_run(RUN) is None
@@ -393,7 +395,7 @@ def test_a_killed_holder_is_succeeded(remote_of_processes: str, start: Start) ->
         assert store.commit(make_record(RUN, host="successor"), lock)
 
 
-def test_a_holder_that_hung_finds_itself_fenced(remote_of_processes: str, start: Start) -> None:
+def test_a_holder_that_hung_notices_that_it_is_fenced(remote_of_processes: str, start: Start) -> None:
     store = ResultStore(remote_of_processes, Terms(TERM))
     zombie = start("lessee.py", remote_of_processes, RUN, TERM)
     assert tell(zombie, "before") == "False kept kept"

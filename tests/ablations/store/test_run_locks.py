@@ -51,7 +51,7 @@ def test_a_lock_survives_partial_reads_and_writes_of_its_file(
         assert store.commit(make_record(RUN), lock)
 
 
-def test_holder_names_the_process(store: ResultStore) -> None:
+def test_holder_names_the_process_that_holds_the_lock(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):
         assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
@@ -93,7 +93,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path, start: Start) -> None:
         assert f"process {os.getpid()} " in store.holder(RUN)
 
 
-def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, start: Start) -> None:
+def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path, start: Start) -> None:
     """A data loader's workers outlive a killed parent for a while."""
     store = ResultStore(tmp_path)
     process = start("lock_holder.py", tmp_path, "fork", RUN)
@@ -160,7 +160,7 @@ def test_tokens_are_not_shown(store: ResultStore) -> None:
         assert store.commit(make_record(RUN), lock)
 
 
-def test_the_error_fenced_can_be_sent_between_processes() -> None:
+def test_the_fenced_error_can_be_sent_between_processes() -> None:
     error = pickle.loads(pickle.dumps(Fenced(RUN)))
     assert isinstance(error, Fenced)
     assert str(error) == str(Fenced(RUN))

@@ -76,7 +76,7 @@ def new(run_id: str) -> float:
 
 
 @pytest.mark.parametrize(("anywhere", "runs"), [("directory", RUNS), ("bucket", RUNS[:3])], indirect=["anywhere"])
-def test_few_runs_save_at_once_and_the_most_advanced_first(
+def test_few_runs_save_at_once_and_the_most_advanced_save_first(
     anywhere: str, runs: list[str], saved: Callable[..., Saved]
 ) -> None:
     found = saved(anywhere, runs)
@@ -103,7 +103,7 @@ def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Cal
         assert kept(anywhere, run_id) == (new(run_id) if run_id in granted else 1.0)
 
 
-def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_intact(
+def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_is_intact(
     tmp_path: Path, saved: Callable[..., Saved]
 ) -> None:
     first = most_advanced_first(RUNS)[0]
@@ -153,7 +153,7 @@ def test_a_killed_waiter_delays_no_other(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.ticket")), "the ticket of the dead goes after a while"
 
 
-def test_a_deadline_set_while_a_run_waits_counts(tmp_path: Path) -> None:
+def test_a_deadline_that_is_set_while_a_run_waits_applies(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path, slots=1)
     order: list[Any] = []
     deadline: list[float] = []

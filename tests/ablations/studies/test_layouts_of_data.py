@@ -135,13 +135,13 @@ LAYOUTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
 }
 
 
-def test_every_layout_of_the_page_is_tried() -> None:
+def test_every_layout_on_the_page_is_tried() -> None:
     assert set(BLOCKS) == set(LAYOUTS)
 
 
 @pytest.mark.photos
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_trains_an_epoch(
+def test_a_layout_can_be_trained_for_an_epoch(
     layout: str, photos: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, options = LAYOUTS[layout]

@@ -90,7 +90,7 @@ def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, part: slice
     assert {name: reasons for name, reasons in found.items() if reasons} == {}
 
 
-def test_quick_and_slow_cases_are_all_arms() -> None:
+def test_quick_and_slow_cases_together_cover_all_arms() -> None:
     parts = {
         study: [case.values[1] for case in quick_and_slow(STUDIES) if case.values[0] == study] for study in STUDIES
     }
@@ -108,7 +108,7 @@ def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
     assert waits(arm, optimizer=fused) == []
 
 
-def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_given_as_a_list_is_detected(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Like the former augmentation, select shifts from the draws with a list."""
     real = augmentation._resampled
 
@@ -120,7 +120,9 @@ def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pyt
     assert any("comes from the host" in reason for reason in waits(arms_of("replication_small")["aim"]))
 
 
-def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_of_steps_that_is_read_from_the_device_is_detected(
+    without_values: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Like the former optimizer, read the step count before each step."""
     real = Adam.build
 
@@ -139,7 +141,7 @@ def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, mon
 
 
 @pytest.mark.parametrize(("study", "part"), quick_and_slow(SMALL))
-def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str, part: slice) -> None:
+def test_a_captured_step_of_a_shipped_study_has_the_bits_of_an_eager_step(study: str, part: slice) -> None:
     for name in own_arms(study, SMALL, part):
         config, data = small_run(arms_of(study)[name], 4)
         with cuda_graphs_on_cpu():

@@ -219,7 +219,7 @@ def both_sessions(directory: Path, name: str) -> None:
         assert session(directory, *events, name=name) == []
 
 
-def test_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_receives_the_runs(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
     from tensorboardX.proto.event_pb2 import Event
 
@@ -260,7 +260,7 @@ def test_a_study_is_tracked(tmp_path: Path, study: Callable[..., Path]) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_mlflow(tmp_path: Path) -> None:
+def test_mlflow_receives_the_runs(tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="needs the extra `mlflow`")
     from mlflow.tracking import MlflowClient
 
@@ -281,7 +281,7 @@ def test_mlflow(tmp_path: Path) -> None:
     assert sorted((point.step, point.value) for point in history) == STEPS
 
 
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_receives_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="needs the extra `wandb`")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     from wandb.proto.wandb_internal_pb2 import Record
