@@ -27,7 +27,7 @@ def test_families_without_a_conformance_class_are_named() -> None:
     assert set(re.findall(r"`(\w+)`", sentence)) == {family.family for family in FAMILIES} - set(ROWS)
 
 
-def test_a_plugin_without_source_can_be_registered_but_fails_its_conformance_test() -> None:
+def test_a_plugin_without_a_source_can_be_registered_but_fails_its_conformance_test() -> None:
     placements = Registry("places", "place", "aimlib.placements", ("reads",))
 
     @placements.register("sourceless")

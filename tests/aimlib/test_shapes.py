@@ -50,7 +50,7 @@ def test_shapes_and_kept_bytes_equal_those_of_a_normal_pass() -> None:
     assert kept(network, x, quick=True) == kept(network, x, quick=False)
 
 
-def test_the_numbers_and_the_network_are_unchanged() -> None:
+def test_random_numbers_and_the_network_are_unchanged() -> None:
     torch.manual_seed(0)
     network, x = convolutions(), torch.randn(2, 3, 16, 16)
     with quick_batch_norm(network):

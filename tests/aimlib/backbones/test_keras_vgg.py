@@ -103,7 +103,7 @@ def head(**options: Any) -> tuple[nn.Module, nn.BatchNorm1d]:
     return network, norm
 
 
-def test_the_running_variance_is_that_of_keras() -> None:
+def test_the_running_variance_equals_that_of_keras() -> None:
     """Keras 3.15.1 with TensorFlow 2.21 gave these numbers: `BatchNormalization()` trained on two batches."""
     batches = [[[1.0, -2.0], [3.0, 0.5], [4.0, 2.0]], [[0.0, 1.0], [5.0, 1.0], [1.0, 7.0]]]
     _, norm = head(widths=[4, 4, 4, 4, 2], bn_variance="population")

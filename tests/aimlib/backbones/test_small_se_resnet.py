@@ -36,7 +36,7 @@ def test_the_layers_that_arms_share_start_alike(gate: str) -> None:
     assert own.keys() - plain.keys()
 
 
-def test_the_gate_is_that_of_the_paper() -> None:
+def test_the_gate_follows_the_paper() -> None:
     gate = network().get_submodule("layer2.0.gate")
     x = torch.randn(3, 32, 4, 4, generator=torch.Generator().manual_seed(2))
     squeezed = x.mean(dim=(2, 3))

@@ -107,7 +107,7 @@ def test_unknown_content_is_never_unpickled(name: str, root: Path, tmp_path: Pat
     plugin(name, root).load()
 
 
-def test_missing_files_are_named_with_their_source(name: str, root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_their_source(name: str, root: Path, tmp_path: Path) -> None:
     kind = getattr(torchvision.datasets, name.upper())
     (root / kind.base_folder / kind.test_list[0][0]).unlink()
     with pytest.raises(

@@ -66,7 +66,7 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
         datasets.parse({"name": "digits", **options})
 
 
-def test_no_data_set_imports_torch() -> None:
+def test_data_sets_do_not_import_torch() -> None:
     code = (
         "import importlib, pkgutil, sys, aimlib.datasets as d\n"
         "for m in pkgutil.iter_modules(d.__path__): importlib.import_module(f'aimlib.datasets.{m.name}')\n"

@@ -437,7 +437,7 @@ def failures(case: Conformance) -> set[str]:
     return failed
 
 
-def test_conformance_finds_a_bad_placement() -> None:
+def test_conformance_tests_find_a_bad_placement() -> None:
     with restored_registries():
 
         @placements.register("twice")
@@ -455,7 +455,7 @@ def test_conformance_finds_a_bad_placement() -> None:
         }
 
 
-def test_conformance_finds_a_bad_memory_source() -> None:
+def test_conformance_tests_find_a_bad_memory_source() -> None:
     with restored_registries():
 
         @memories.register("bad")
@@ -488,7 +488,7 @@ def test_conformance_finds_a_bad_memory_source() -> None:
         }
 
 
-def test_conformance_finds_a_bad_update() -> None:
+def test_conformance_tests_find_a_bad_update() -> None:
     with restored_registries():
 
         @updates.register("bad")
@@ -548,12 +548,12 @@ def test_every_layer_includes_shortcuts() -> None:
     assert len(chosen) == 54  # 53 convolutions and one dense layer
 
 
-def test_unknown_attribute_of_the_package() -> None:
+def test_an_unknown_attribute_of_the_package_is_an_error() -> None:
     with pytest.raises(AttributeError, match="NoSuchConformance"):
         aimlib.testing.NoSuchConformance  # noqa: B018
 
 
-def test_conformance_finds_a_bad_loss() -> None:
+def test_conformance_tests_find_a_bad_loss() -> None:
     with restored_registries():
 
         @losses.register("drifting")
@@ -575,7 +575,7 @@ def test_conformance_finds_a_bad_loss() -> None:
         }
 
 
-def test_conformance_finds_a_bad_augmentation() -> None:
+def test_conformance_tests_find_a_bad_augmentation() -> None:
     with restored_registries():
 
         @augmentations.register("counting")
@@ -599,7 +599,7 @@ def test_conformance_finds_a_bad_augmentation() -> None:
         }
 
 
-def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
+def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
     with restored_registries():
 
         @optimizers.register("stubborn")
@@ -636,7 +636,7 @@ def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
         }
 
 
-def test_conformance_finds_a_bad_callback() -> None:
+def test_conformance_tests_find_a_bad_callback() -> None:
     with restored_registries():
 
         @callbacks.register("absent_minded")

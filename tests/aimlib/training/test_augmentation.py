@@ -50,7 +50,7 @@ def test_neutral_draws_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "dims"), [("MIRROR_X", "horizontal_flip", (3,)), ("MIRROR_Y", "vertical_flip", (2,))]
 )
-def test_flips(name: str, option: str, dims: tuple[int, ...]) -> None:
+def test_flips_mirror_the_pixels(name: str, option: str, dims: tuple[int, ...]) -> None:
     x, config = photos(), AugmentationConfig(**{option: 0.5})
     assert_pixels(augment(x, chosen(**{name: 0.499}), config), x.flip(dims))
     assert_pixels(augment(x, chosen(**{name: 0.501}), config), x)

@@ -159,7 +159,7 @@ def test_a_run_paused_several_times_within_epochs_has_the_same_bits(
     assert outcome.attempts == pauses + 1
 
 
-def test_the_paused_run_stops_early_and_its_rate_falls() -> None:
+def test_the_tested_run_stops_early_and_its_learning_rate_falls() -> None:
     """The first kind of run above does what its name says."""
     outcome = train(*kind("adam, plateau, carry, early stopping"))
     assert len(outcome.epochs) == 3
@@ -237,7 +237,7 @@ def test_every_save_is_reported_and_a_pause_saves_once(tmp_path: Path) -> None:
     assert len(saved) == 3
 
 
-def test_the_error_of_a_failing_upload_ends_the_attempt(tmp_path: Path) -> None:
+def test_an_error_during_an_upload_ends_the_attempt(tmp_path: Path) -> None:
     def upload(file: Path) -> None:
         raise ConnectionError(f"no way to store {file.name}")
 
@@ -245,7 +245,7 @@ def test_the_error_of_a_failing_upload_ends_the_attempt(tmp_path: Path) -> None:
         train(run_config(model=MLP), data_set(), checkpoint_directory=tmp_path, on_checkpoint=upload)
 
 
-def test_the_exception_paused_can_be_sent_between_processes() -> None:
+def test_the_paused_exception_can_be_sent_between_processes() -> None:
     paused = pickle.loads(pickle.dumps(Paused(3, 7)))
     assert (paused.epochs, paused.step, str(paused)) == (3, 7, "paused after 3 epochs and 7 steps")
 
@@ -270,7 +270,7 @@ def careless() -> Iterator[None]:
         yield
 
 
-def test_generators_of_numpy_and_python_continue_too(careless: None, tmp_path: Path) -> None:
+def test_generators_of_numpy_and_python_also_continue(careless: None, tmp_path: Path) -> None:
     config, data = run_config(model={"backbone": {"name": "careless", "widths": [8]}}), data_set()
     whole = without_clock(train(config, data))
     disturb()

@@ -50,7 +50,7 @@ def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
 # The share
 
 
-def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
+def test_a_run_on_a_share_of_a_gpu_is_limited_to_it(cuda: PretendedCuda) -> None:
     """The device as `pick_device` once gave it has no index."""
     outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
     assert of_memory(cuda) == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
@@ -77,7 +77,7 @@ def test_the_share_refers_to_the_whole_device(cuda: PretendedCuda) -> None:
     assert cuda.named("setMemoryFraction") == of_second * 2
 
 
-def test_a_run_without_a_share_touches_no_limit(cuda: PretendedCuda) -> None:
+def test_a_run_without_a_share_changes_no_limit(cuda: PretendedCuda) -> None:
     torch.cuda._lazy_init()
     train(run_config(), data_set(), device=GPU)
     assert of_memory(cuda) == GIVEN_BACK
@@ -239,7 +239,7 @@ def test_a_network_that_holds_itself_is_collected(cuda: PretendedCuda, monkeypat
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_nothing_of_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the step nor, with it, the memory of its graph: nobody collects garbage before."""
     witness, steps = Witness(monkeypatch), []
 
@@ -339,7 +339,7 @@ def test_a_fault_after_the_end_of_a_run_does_not_affect_it(cuda: PretendedCuda) 
     assert train(run_config(), data_set(), device=GPU, memory_share=0.5).status == "finished"
 
 
-def test_memory_held_by_others_is_reported(cuda: PretendedCuda) -> None:
+def test_memory_that_others_use_is_reported(cuda: PretendedCuda) -> None:
     cuda.free, cuda.reserved = GIB, 10 * GIB
     with pytest.raises(torch.OutOfMemoryError) as caught:
         train(run_config(), data_set(), device=GPU, pause=fail_with(torch.OutOfMemoryError("CUDA out of memory")))

@@ -53,9 +53,7 @@ def test_a_gpu_has_an_index(cuda: PretendedCuda) -> None:
     assert indexed(CPU) == pick_device("cpu") == CPU
 
 
-def test_a_gpu_has_an_index_where_there_is_no_driver_or_no_context(
-    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_has_an_index_without_a_driver_or_context(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.cuda._lazy_init()
     cuda.error = accelerator_error(700, "an illegal memory access was encountered")
     assert pick_device("cuda") == torch.device("cuda", 0)
@@ -64,7 +62,7 @@ def test_a_gpu_has_an_index_where_there_is_no_driver_or_no_context(
     assert pick_device("auto") == (pick_device("cuda") if torch.cuda.is_available() else CPU)
 
 
-def test_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_have_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_name(SECOND) == "Pretended H100"
 
     def lost(_: int) -> None:
@@ -80,7 +78,7 @@ def test_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
 # UUIDs
 
 
-def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
+def test_the_uuid_of_a_gpu_is_known_before_cuda_is_used(driver: PretendedNvml) -> None:
     assert [device_uuid(torch.device("cuda", index)) for index in range(4)] == [*UUIDS, ""]
     assert device_uuid(GPU) == UUIDS[0]
     assert device_uuid(CPU) == ""
@@ -104,7 +102,7 @@ def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
         ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
     ],
 )
-def test_visible_devices_of_a_process_are_known(
+def test_the_visible_devices_of_a_process_are_known(
     listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
@@ -112,7 +110,9 @@ def test_visible_devices_of_a_process_are_known(
     assert tuple(uuid for uuid in found if uuid) == seen
 
 
-def test_numbers_do_not_name_gpus_of_different_models(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_do_not_identify_gpus_of_different_models(
+    driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """CUDA puts the fastest first, NVML goes by the bus: a healthy GPU would be left out for a broken one."""
     driver.names[0] = "NVIDIA T4"
     assert device_uuid(GPU) == ""
@@ -143,7 +143,7 @@ def missing_library() -> None:
     pynvml._nvmlCheckReturn(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
 
-def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_gpu_is_reported(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have lost its number for CUDA, too, so that all that follow are numbered again."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
@@ -182,7 +182,9 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
         (None, True),
     ],
 )
-def test_kernels(capability: tuple[int, int] | None, runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kernels_are_recognized(
+    capability: tuple[int, int] | None, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_80 sm_90 sm_103a compute_120")
     assert has_kernels(capability) == runs
 
@@ -192,7 +194,7 @@ def test_all_gpus_are_usable(cuda: PretendedCuda, driver: PretendedNvml) -> None
     assert (usable_gpus(), shortfall(), why_unusable()) == (2, None, "")
 
 
-def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> None:
+def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids, driver.capabilities, driver.names = UUIDS[:2], [(9, 0), (7, 0)], ["NVIDIA H100", "Tesla V100"]
     assert usable_gpus() == 1
     found = Shortfall(
@@ -205,7 +207,7 @@ def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> No
     assert why_unusable() == found.reason
 
 
-def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own count is NVML's, which knows none of it."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
@@ -234,11 +236,11 @@ def test_a_cuda_that_cannot_start_is_reported(driver: PretendedNvml, monkeypatch
     )
 
 
-def test_a_gpu_that_cuda_does_not_show(cuda: PretendedCuda) -> None:
+def test_a_gpu_that_cuda_does_not_show_is_reported(cuda: PretendedCuda) -> None:
     assert shortfall() == Shortfall(3, 2, "CUDA shows 2 of them", "check the others with nvidia-smi and dmesg")
 
 
-def test_gpus_that_are_hidden_from_a_process_are_not_missed(
+def test_gpus_that_are_hidden_from_a_process_are_not_reported_as_missing(
     cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
@@ -248,7 +250,7 @@ def test_gpus_that_are_hidden_from_a_process_are_not_missed(
     assert shortfall() is None
 
 
-def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
     assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install one with CUDA")

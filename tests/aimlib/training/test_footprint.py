@@ -50,7 +50,7 @@ def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float
     assert found == on_cpu([step], network, optimizer), "accounting, not sampling: the same every time"
 
 
-def test_the_peak_is_that_of_the_largest_call_and_does_not_add_up() -> None:
+def test_the_peak_is_that_of_the_largest_call_and_is_not_a_sum() -> None:
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
@@ -69,7 +69,7 @@ def footprint(**changes: Any) -> Footprint:
     return found
 
 
-def test_memory_of_configurations() -> None:
+def test_the_memory_of_configurations_is_known() -> None:
     small, large = footprint(training__batch_size=8), footprint(training__batch_size=24)
     assert large.allocated > 1.5 * small.allocated
     assert footprint(model=AIM).allocated > footprint().allocated, "memory takes memory"
@@ -132,13 +132,13 @@ GIB = 2**30
         (GIB, 0, 0.1, 0),
     ],
 )
-def test_runs_per_device(peak: int, total: int, headroom: float, runs: int) -> None:
+def test_the_number_of_runs_per_device_is_computed(peak: int, total: int, headroom: float, runs: int) -> None:
     assert runs_per_device(peak, total, headroom) == runs
 
 
 @quick
 @given(st.integers(1, 2**45), st.integers(0, 2**45), st.floats(0, 0.99))
-def test_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
+def test_the_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
     runs = runs_per_device(peak, total, headroom)
     assert runs * peak <= total
     if runs > 1:

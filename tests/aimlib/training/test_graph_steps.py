@@ -145,7 +145,7 @@ def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_auto_uses_the_graph_and_has_the_bits_and_id_of_eager_steps(name: str) -> None:
+def test_auto_uses_the_graph_and_has_the_bits_and_the_id_of_eager_steps(name: str) -> None:
     notices: list[str] = []
     config, data = kind(name)
     auto = train(config, data, on_notice=notices.append)
@@ -169,7 +169,7 @@ def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, t
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_run_continues_with_the_kind_of_step_that_it_began_with(tmp_path: Path) -> None:
+def test_a_run_continues_with_the_kind_of_step_with_which_it_began(tmp_path: Path) -> None:
     """A checkpoint says how steps were taken; one from before there were ways says eager."""
     name = "momentum, cosine with warm-up, carry, augmentation"
     config, data = kind(name)
@@ -278,7 +278,7 @@ def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Modul
     assert not under_way.holds_generators
 
 
-def test_a_step_is_captured_on_no_stream_of_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_not_captured_on_a_stream_of_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch gives out its streams of one priority over and over again; a copy on that of a capture is captured."""
     used: list[Any] = []
     real = torch.cuda.stream
@@ -298,7 +298,7 @@ def test_a_captured_learning_rate_is_detected(monkeypatch: pytest.MonkeyPatch) -
     assert "different bits than eager steps in losses, parameter." in notices[0]
 
 
-def test_an_optimizer_that_takes_numbers_of_python_is_never_captured() -> None:
+def test_an_optimizer_that_takes_python_numbers_is_never_captured() -> None:
     with restored_registries():
 
         @optimizers.register("plain")
@@ -325,7 +325,7 @@ def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return proofs
 
 
-def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proof_applies_to_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proofs = proven(monkeypatch)
     name = "as-run adam, plateau drops, its own rate for the source, as-run augmentation"
     first = train(*kind(name))
@@ -340,7 +340,7 @@ def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatc
     assert not list((tmp_path / "cache" / "steps").glob(".*"))
 
 
-def test_a_damaged_record_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_record_counts_as_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = kind("fused adam as run, plateau", training__epochs=1)
     train(config, data)
     (file,) = (tmp_path / "cache" / "steps").iterdir()

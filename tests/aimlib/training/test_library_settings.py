@@ -62,7 +62,7 @@ def test_every_setting_of_torch_is_known() -> None:
     assert len(found) > 20
 
 
-def test_a_torch_that_imports_less_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_imports_fewer_modules_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """`import torch` of version 2.7 leaves `torch.backends.opt_einsum` out."""
     for module in (torch.backends, getattr(torch.backends, "m", None)):  # torch puts an object before the module
         monkeypatch.delattr(module, "opt_einsum", raising=False)

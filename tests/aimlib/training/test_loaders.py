@@ -48,7 +48,7 @@ def test_every_loader_gives_the_same_batch(kind: type[Any], monkeypatch: pytest.
         assert (x_BCHW.dtype, x_BCHW.stride()) == (torch.uint8, expected[0].stride())
 
 
-def test_the_next_batch_is_gathered_ahead_and_another_one_is_not_mistaken_for_it(
+def test_the_next_batch_is_gathered_ahead_and_no_other_batch_is_mistaken_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, gathered = data_set().train, []
@@ -113,7 +113,7 @@ class _Streams:
         patch.setattr(torch.cuda, "current_stream", lambda _: Main())
 
 
-def test_copies_run_on_their_own_stream_and_the_training_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_run_on_their_own_stream_and_the_training_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     streams = _Streams(log)
     streams.install(monkeypatch)
@@ -134,7 +134,7 @@ def test_copies_run_on_their_own_stream_and_the_training_waits_for_it(monkeypatc
     assert log[8:] == used, "it was there already"
 
 
-def test_a_fault_while_gathering_ahead_is_raised_where_the_batch_is_asked_for() -> None:
+def test_an_error_while_gathering_ahead_is_raised_when_the_batch_is_requested() -> None:
     loader = PrefetchingLoader(data_set().train, CPU)
     loader.batch(np.array([0]), np.array([99]))
     with pytest.raises(IndexError):
@@ -302,7 +302,7 @@ def test_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert not cache.exists()
 
 
-def test_a_process_keeps_a_bounded_number_of_statistics(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_keeps_a_limited_number_of_statistics(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standardization, "_KEPT", 2)
     data: DataSet = data_set()
     for count in (10, 11, 12):

@@ -218,7 +218,7 @@ def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
     assert filling == plain
 
 
-def test_a_run_that_raises_does_not_change_the_process_either() -> None:
+def test_a_run_that_raises_an_error_does_not_change_the_process_either() -> None:
     before = state()
     torch.manual_seed(5)
     with pytest.raises(Paused):
@@ -257,7 +257,7 @@ def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeyp
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(6, marks=pytest.mark.slow)])
-def test_products_of_matrices_do_not_depend_on_the_process(processes: int) -> None:
+def test_matrix_products_do_not_depend_on_the_process(processes: int) -> None:
     """By default, rounding in MKL depends on the addresses of matrices, as in the gradient of a convolution."""
     with contextlib.redirect_stdout(io.StringIO()) as ours:
         exec(_PRODUCT, {})
