@@ -75,7 +75,7 @@ def test_a_failed_check_fails_only_its_step(step):
     assert [row["case"] for row in found.rows] == ["after"]
 
 
-def test_a_goal_that_is_not_met_fails_nothing(step):
+def test_a_goal_that_is_not_met_does_not_fail_a_step(step):
     found = runner.run(step("from bench.harness import Goal\ntold.goal(Goal('fast', 1.0, 2.0, 'least'))"), "cpu")
     assert found.status == "PASS"
     assert [(goal["text"], goal["met"]) for goal in found.goals] == [("fast", False)]
@@ -98,7 +98,7 @@ def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
     assert "probe_module.py" in found.log, "the dump of its threads"
 
 
-def test_a_last_part_that_takes_too_long_fails_nothing(step, hanging):
+def test_a_last_part_that_takes_too_long_does_not_fail_a_step(step, hanging):
     found, _ = hanging("told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')")
     assert (found.status, found.reason) == ("PASS", "")
     assert found.notes == ["not measured: the compiled step: not done when the time was over"]
@@ -158,7 +158,7 @@ def test_without_a_gpu_no_step_runs_as_if_on_one(step, monkeypatch):
     assert found.rows == []
 
 
-def test_a_line_that_was_cut_off_is_not_read(tmp_path):
+def test_a_truncated_line_is_not_read(tmp_path):
     path = tmp_path / "said"
     Report(path, "cpu", 10.0, tmp_path).note("whole")
     with path.open("a") as file:
@@ -189,7 +189,7 @@ def test_an_invalid_list_of_steps_is_refused(text, capsys):
     assert "STEPS=" in capsys.readouterr().err
 
 
-def test_the_steps_are_numbered_in_order_and_have_modules_that_fit_the_time():
+def test_the_steps_are_numbered_in_order_and_their_modules_fit_the_time():
     assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))
     assert len({step.name for step in STEPS}) == len(STEPS)
     for step in STEPS:
@@ -291,11 +291,11 @@ def test_the_page_matches_the_results():
     )
 
 
-def test_covered_counts_what_overlaps_once():
+def test_coverage_counts_overlapping_intervals_once():
     assert covered([(0, 10), (5, 12), (6, 7), (20, 21)]) == 13
 
 
-def test_goals_and_steps_have_texts():
+def test_goals_and_steps_have_descriptions():
     assert Goal("x", 1.0, 1.0, "least").met
     assert all(step.title and step.proves for step in catalogue.STEPS)
 

@@ -177,7 +177,7 @@ def test_a_planted_violation_is_found_and_named(name: str) -> None:
     assert kinds(*operations) == [kind]
 
 
-def test_a_run_that_no_process_settled_is_lost() -> None:
+def test_a_run_that_no_process_settled_counts_as_lost() -> None:
     assert kinds(read(0, 1), end=(RUN,)) == ["lost"]
     assert kinds(settle("a", 0, 1), read(2, 3, r="a"), end=(RUN,)) == []
 

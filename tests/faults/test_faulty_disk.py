@@ -66,7 +66,7 @@ def assert_sound(history: History, runs: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests have all kinds
-def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+def test_a_failing_disk_causes_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
     for seed in range(1, 5):  # which calls fail depends on how the two processes alternate
         folder = tmp_path / str(seed)
         history = on_a_faulty_disk(library, folder, kind, ("worker", "driver"), RUNS // 2, seed)
@@ -80,7 +80,7 @@ def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kin
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_many_failing_disks_give_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+def test_many_failing_disks_cause_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
     roles = ("worker", "worker", "driver", "reader")
     faults = runs = 0
     for seed in range(2):

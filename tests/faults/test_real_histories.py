@@ -125,7 +125,7 @@ def assert_linearizable(history: History, runs: int) -> None:
     assert not found, "\n".join(map(str, found))
 
 
-def test_histories_of_killed_processes_are_possible(tmp_path: Path) -> None:
+def test_histories_of_killed_processes_are_linearizable(tmp_path: Path) -> None:
     history = disturbed(str(tmp_path / "study"), tmp_path / "history", 25, faults=4, seed=3, stops=(0.3,))
     assert_linearizable(history, 25)
     assert sum(operation.name == "settle" for operation in history.operations) >= 25
@@ -135,7 +135,7 @@ def test_histories_of_killed_processes_are_possible(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("storage", ["directory", "bucket"])
-def test_many_histories_of_killed_processes_are_possible(
+def test_many_histories_of_killed_processes_are_linearizable(
     tmp_path: Path, request: pytest.FixtureRequest, storage: str, seed: int
 ) -> None:
     where = str(tmp_path / "study") if storage == "directory" else request.getfixturevalue("remote")

@@ -15,7 +15,7 @@ SmallDisk = Callable[[str], Path]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 
 
-def test_a_full_disk_is_waited_for(
+def test_a_session_waits_for_space_on_a_full_disk(
     calm: tuple[Path, dict[str, str]], small_disk: SmallDisk, tmp_path: Path, mark: str
 ) -> None:
     path, expected = calm
@@ -48,7 +48,7 @@ def test_a_full_disk_is_waited_for(
         ("clock wrong", "a day back", {"FAULT_CLOCK": "-86400", "FAULT_AFTER": "12"}),
     ],
 )
-def test_slow_storage_and_wrong_clocks(
+def test_slow_storage_and_wrong_clocks_change_no_result(
     alone: Scene, monkeypatch: pytest.MonkeyPatch, kind: str, variant: str, environment: dict[str, str]
 ) -> None:
     with monkeypatch.context() as patch:

@@ -50,7 +50,7 @@ def test_the_mode_of_the_token_file_is_checked(home: Path, mode: int, state: str
     assert path.stat().st_mode & 0o777 == mode, "a doctor changes nothing"
 
 
-def test_the_token_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
     missing = only(cluster.token())
@@ -66,7 +66,7 @@ def test_the_token_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch)
 # Who listens
 
 
-def test_no_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
+def test_a_stopped_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
     assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "no Ray is running here"
     found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
@@ -154,7 +154,7 @@ def test_clocks_that_disagree_are_reported(
     assert "chrony" in clock.remedy
 
 
-def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_memory_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(total=64 * 2**20, free=60 * 2**20)
     monkeypatch.setattr(cluster.shutil, "disk_usage", lambda _: usage)
     small = only(cluster.shared_memory(tmp_path))

@@ -94,7 +94,7 @@ def test_an_untouched_study_raises_no_suspicion(study: Path, before: tuple[str, 
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_is_found_as_the_table_states(name: str, study: Path, before: tuple[str, str]) -> None:
+def test_a_forgery_is_found_as_stated_in_the_table(name: str, study: Path, before: tuple[str, str]) -> None:
     forgery = FORGERIES[name]
     forgery.edit(study)
     found, said = outcome(study, before[0])
@@ -109,7 +109,7 @@ def test_a_forgery_is_found_as_the_table_states(name: str, study: Path, before: 
         assert before[1] in said
 
 
-def test_contradictions_of_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
+def test_contradictions_between_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
     FORGERIES["a seed copied from another one; ledger too"].edit(study)
     page = analysis.report(study, tmp_path / "report").read_text(encoding="utf-8")
     said, withheld = page.index("Stored rows contradict themselves"), page.index("withheld (stored rows contradict")

@@ -59,7 +59,7 @@ def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[...
         (RuntimeError("a\x00b"), "RuntimeError: a\x00b"),
     ],
 )
-def test_an_error_without_valid_text_is_stored(
+def test_an_error_without_valid_text_can_be_stored(
     victim: Victim, monkeypatch: pytest.MonkeyPatch, error: Exception, stored: str
 ) -> None:
     assert failing(victim, monkeypatch, Fails(error))["reason"] == stored
@@ -76,7 +76,9 @@ def test_a_message_of_megabytes_is_shortened(victim: Victim, monkeypatch: pytest
     assert sum(path.stat().st_size for path in victim.directory.rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_escapes_in_an_error_reach_no_terminal_and_no_page(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escape_sequences_in_an_error_reach_no_terminal_and_no_page(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = failing(victim, monkeypatch, Fails(RuntimeError(ESCAPES)))
     shown = victim.printed + victim.ablate("status", victim.directory)
     shown += victim.ablate("results", victim.directory, "--columns", "all")

@@ -311,7 +311,7 @@ _TAGS = (
 
 @pytest.mark.parametrize("text", _TAGS)
 @pytest.mark.parametrize("where", ["study", "claim", "set"])
-def test_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
+def test_yaml_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
     import analysis.claims
 
     text = text.replace("SENTINEL", str(victim.sentinel))
@@ -329,7 +329,7 @@ def test_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
         assert "hostile.yaml" in str(error.value)
 
 
-def test_aliases_that_multiply_are_refused_at_once(victim: Victim) -> None:
+def test_aliases_that_multiply_are_refused_immediately(victim: Victim) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     victim.study.write_text("\n".join(lines))

@@ -132,7 +132,7 @@ class Leaking:
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
-def test_secrets_in_errors_and_output_are_not_kept(
+def test_secrets_in_errors_and_output_are_not_stored(
     victim: Victim, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     from ablations.trackers.base import TRACKERS
@@ -165,7 +165,7 @@ def test_secrets_in_errors_and_output_are_not_kept(
     assert leaks(victim.directory) == []
 
 
-def test_a_path_is_not_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_not_treated_as_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every shell sets PWD, which is not a password; and a path is where a secret is."""
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setenv("OLDPWD", "/some/where/else")

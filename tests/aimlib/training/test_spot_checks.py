@@ -70,7 +70,7 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def test_the_networks_of_these_tests_have_every_shipped_backbone_memory_and_update() -> None:
+def test_these_tests_cover_every_shipped_backbone_memory_and_update() -> None:
     names = {name.rpartition(" ")[2] for name in NETWORKS}
     wider = {"matched_parameters", "matched_multiply_adds"}  # controls that change widths alone
     shipped = {name for family in (backbones, memories, updates, controls) for name in family.names()}
@@ -190,7 +190,7 @@ def test_third_party_optimizers_and_layers_are_unchanged() -> None:
     assert repr(plain) == repr(checked)
 
 
-def test_exchanging_twice_restores_everything() -> None:
+def test_exchanging_the_state_twice_restores_everything() -> None:
     config, data = kind("momentum, cosine with warm-up, carry, augmentation")
     run = Run(config, data, torch.device("cpu"))
     batch = run.training[:4]
@@ -262,7 +262,7 @@ def test_an_error_that_is_not_checked_becomes_a_wrong_number() -> None:
     assert numbers(wrong) != undisturbed(1)
 
 
-def test_a_wrongly_read_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_read_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from aimlib.training import loaders
 
     read, calls = loaders.load_batch, [0]
@@ -379,7 +379,7 @@ def test_a_check_is_skipped_while_its_copy_does_not_fit(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("failing", [5, 6], ids=["first computation", "second computation"])
-def test_a_step_out_of_memory_because_of_the_copy_runs_without_it(
+def test_a_step_that_is_out_of_memory_because_of_the_copy_runs_without_it(
     failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of memory in the backward pass, after which buffers have changed."""

@@ -33,14 +33,14 @@ def saved(tmp_path: Path, shape: ImageShape = COLOUR, **changes: Tensor | None) 
     return path
 
 
-def test_a_network_starts_from_its_file_whatever_the_seed(tmp_path: Path) -> None:
+def test_a_network_starts_from_its_file_with_any_seed(tmp_path: Path) -> None:
     path, wanted = saved(tmp_path), build(model(), COLOUR, 7).state_dict()
     for seed in (0, 1):
         found = build(model(path), COLOUR, seed).state_dict()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_a_network_with_memory_starts_from_the_file_of_one_without(tmp_path: Path) -> None:
+def test_a_network_with_memory_starts_from_the_file_of_a_network_without_memory(tmp_path: Path) -> None:
     path, wanted = saved(tmp_path), build(model(), COLOUR, 7).state_dict()
     found = build(model(path, **MEMORY), COLOUR, 0).state_dict()
     alone = build(model(**MEMORY), COLOUR, 0).state_dict()
@@ -70,7 +70,7 @@ def test_gray_images_give_the_output_of_gray_images_in_three_colors(tmp_path: Pa
     torch.testing.assert_close(grey(x_BCHW), colour(x_BCHW.expand(-1, 3, -1, -1)))
 
 
-def test_missing_unexpected_and_other_shapes_are_listed_together(tmp_path: Path) -> None:
+def test_missing_unexpected_and_differently_shaped_parameters_are_listed_together(tmp_path: Path) -> None:
     path = saved(
         tmp_path,
         **{"layer1.0.conv2.weight": None, "extra.weight": torch.zeros(1), "layer2.0.bn1.bias": torch.zeros(3)},
@@ -89,7 +89,7 @@ def test_long_lists_are_shortened(tmp_path: Path) -> None:
         build(model(path), COLOUR, 0)
 
 
-def test_a_prefix_is_proposed(tmp_path: Path) -> None:
+def test_a_prefix_is_suggested(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({f"module.{name}": value for name, value in build(model(), COLOUR, 7).state_dict().items()}, path)
     with pytest.raises(UsageError, match=r"its names begin with 'module.': give model.weights.prefix"):
@@ -128,7 +128,7 @@ def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121"])
-def test_networks_of_torchvision_load_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
+def test_torchvision_networks_load_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
     import torchvision
 
     given = torchvision.models.get_model(architecture, num_classes=7)

@@ -34,7 +34,7 @@ def tables():
     return calibrate(4000)
 
 
-def test_every_rate_is_in_its_band(tables):
+def test_every_rate_is_within_its_band(tables):
     assert [rate for table in tables for rate in table.rates if not rate.holds] == []
     assert sum(len(table.rates) for table in tables) > 40
 
@@ -45,7 +45,7 @@ def test_a_wrong_constant_is_detected(levels):
     assert "any look rejects a true null hypothesis" in faults
 
 
-def test_the_page_shows_faults_and_the_command_fails(monkeypatch, tmp_path, capsys):
+def test_the_page_shows_failures_and_the_command_fails(monkeypatch, tmp_path, capsys):
     from analysis import calibration
 
     fault = calibration.Table("A", "note", ("x",), (("1",),), (Rate("off", 0.2, 10_000, 0.05, 0.05),))
@@ -69,7 +69,7 @@ def test_verdicts_occur_as_often_as_in_an_independent_simulation(scenario, expec
     assert found.pairs.mean() == pytest.approx(expected[-1], abs=0.12)
 
 
-def test_procedure_1_has_no_margin_of_harm():
+def test_procedure_1_has_no_margin_for_harm():
     drawn = normal_studies(np.random.default_rng(7), 10_000, LOOKS, -2, np.sqrt(2))
     found = simulate(drawn, LOOKS, DELTA, REPORTED, procedure=1)
     assert found.rate("harmful") == pytest.approx(0.528, abs=0.02)

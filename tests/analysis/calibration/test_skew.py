@@ -39,7 +39,7 @@ def test_a_wrong_constant_is_detected(rng, monkeypatch):
     assert {"runs marked: normal", "runs marked: ceiling", "runs marked: tied"} <= faults(rng)
 
 
-def test_bad_rates_are_shown_unchanged(rng):
+def test_poor_rates_are_shown_unchanged(rng):
     table = skew.not_normal(rng, STUDIES)
     found = {row[0]: dict(zip(table.columns[1:], row[1:], strict=True)) for row in table.rows}
     assert table.rates == ()

@@ -135,7 +135,7 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_t
     assert {"baseline", "aim"} <= set(labelled)
 
 
-def test_a_search_with_nothing_but_failures_has_no_expected_best():
+def test_a_search_with_only_failures_has_no_expected_best():
     nothing = pd.DataFrame({"arm": ["a"], "status": ["failed"], "validation_accuracy": [np.nan]})
     assert budget.summarise(nothing).empty
     assert budget.caption(budget.summarise(nothing)) == "The screening has no trial with a result."
@@ -176,7 +176,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert "pruned" in str(document.tables["outcomes"])
 
 
-def test_an_arm_looks_in_the_search_as_it_looks_everywhere():
+def test_an_arm_looks_the_same_in_the_search_as_everywhere_else():
     from analysis.figures import budget
     from analysis.figures.palette import marks
 

@@ -89,7 +89,7 @@ def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[P
         ({"backbone": "vgg16"}, ("resnet50", "vgg16"), False),
     ],
 )
-def test_studies_are_named_by_what_differs(
+def test_studies_are_named_by_their_differences(
     make_study: Any, scope: dict[str, Any], names: tuple[str, str], noted: bool
 ) -> None:
     found = analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1, **scope)))
@@ -110,13 +110,13 @@ def test_sizes_of_the_treatment_may_follow_the_setting_and_are_named(make_study:
         ({**MEMORY, "update": "none"}, "model.memory.update = none"),
     ],
 )
-def test_other_treatments_are_refused(make_study: Any, memory: dict[str, Any], said: str) -> None:
+def test_different_treatments_are_refused(make_study: Any, memory: dict[str, Any], said: str) -> None:
     other = study(make_study, 0.02, 1, memory=memory, backbone="vgg16")
     with pytest.raises(UsageError, match=f"in different options: {said}; give studies that ask the same question"):
         analysis.across(*examined(study(make_study, 0.02, 0), other))
 
 
-def test_one_setting_is_refused(make_study: Any) -> None:
+def test_studies_with_the_same_setting_are_refused(make_study: Any) -> None:
     with pytest.raises(UsageError, match="that is one setting; give studies of different settings"):
         analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1)))
 
@@ -129,12 +129,12 @@ def test_shared_runs_are_refused(make_study: Any) -> None:
         analysis.across(*examined(one, other))
 
 
-def test_one_study_is_too_few(make_study: Any) -> None:
+def test_one_study_is_not_enough(make_study: Any) -> None:
     with pytest.raises(UsageError, match="1 study given; give at least two studies"):
         analysis.across(*examined(study(make_study, 0.02, 0)))
 
 
-def test_the_figure_shows_every_study_and_what_they_say_together(three: list[Path], tmp_path: Path) -> None:
+def test_the_figure_shows_every_study_and_the_combined_result(three: list[Path], tmp_path: Path) -> None:
     found = ablations.across(*three, csv=tmp_path / "effects.csv", figure=tmp_path / "effects.png")
     summary = summarise(found)
     assert summary["kind"].tolist() == ["study"] * 3 + ["partially pooled"] * 3 + ["together"] * 3
@@ -216,7 +216,7 @@ def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: An
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_with_one_verdict_left_there_is_nothing_to_pool(make_study: Any, three: list[Path], why: str) -> None:
+def test_with_only_one_verdict_nothing_is_pooled(make_study: Any, three: list[Path], why: str) -> None:
     with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has its own verdict.*vgg13.*{why}"):
         analysis.across(*examined(three[0], undecided(make_study, why, 5)))
 

@@ -81,7 +81,7 @@ def test_similar_arms_raise_no_caution(alike):
     assert analysis.examine(replace(alike), unproven=True).cautions == ()
 
 
-def test_a_seed_among_the_options_of_an_arm_is_an_option_like_any_other(alike):
+def test_a_seed_among_the_options_of_an_arm_is_treated_like_any_other_option(alike):
     seeded = {"name": "my_schedule", "seed": 3}
     runs = changed(alike.runs, config=option("training.schedule", seeded))
     runs["config"] = [
@@ -192,7 +192,7 @@ def test_a_difference_that_chance_explains_is_not_named(alike):
     assert unlike_arms(runs.assign(attempts=[2] + [1] * (len(runs) - 1)), alike.plan) == []
 
 
-def test_the_time_of_day_is_named_where_arms_alternate_over_days(alike):
+def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
     runs = alike.runs[alike.runs["arm"].isin(["baseline", "aim"])]
     runs = pd.concat([runs, runs.assign(seed=runs["seed"] + SEEDS)], ignore_index=True)
     hours = runs["seed"] * 24 + runs["arm"].map({"baseline": 0, "aim": 12})
@@ -261,7 +261,7 @@ def test_200_honest_studies_raise_no_alarm_for_time_and_machine():
 
 
 @pytest.mark.slow
-def test_honest_studies_raise_an_alarm_more_rarely_than_the_level():
+def test_honest_studies_raise_an_alarm_less_often_than_the_level_allows():
     assert sum(bool(alarms(seed)) for seed in range(1000)) <= 1000 * separation.LEVEL
 
 
@@ -285,7 +285,7 @@ def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     assert (raised / 1000 < separation.LEVEL).all()
 
 
-def test_unlike_arms_come_first_in_report_console_and_findings(make_study, tmp_path, undrawn):
+def test_unlike_arms_come_first_in_the_report_the_console_and_the_findings(make_study, tmp_path, undrawn):
     pair = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)]
     directory = make_study(pair, claim=None)
     import pyarrow as pa

@@ -75,7 +75,7 @@ def test_few_pairs_have_the_error_in_an_independent_simulation(spending, looks):
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_pocock", "lan_demets_obrien_fleming"])
-def test_what_is_spent_by_each_look_is_the_spending_function(spending):
+def test_the_error_spent_by_each_look_follows_the_spending_function(spending):
     looks, alpha = (6, 9, 14, 20), 0.05
     found = levels(looks, alpha, spending)
     for count in range(1, 5):
@@ -99,7 +99,7 @@ def test_obrien_and_fleming_spend_little_early_and_nearly_all_at_the_end():
     st.floats(0.001, 0.2),
     st.sampled_from(SPENDINGS[1:]),
 )
-def test_levels_use_up_the_error_and_are_inverted(looks, alpha, spending):
+def test_levels_use_up_the_error_and_can_be_inverted(looks, alpha, spending):
     found = levels(looks, alpha, spending)
     assert error_of(looks, found) == pytest.approx(alpha, rel=1e-3)
     assert all(0 <= level <= alpha + 1e-12 for level in found)
@@ -139,14 +139,14 @@ def test_a_further_block_takes_half_of_alpha_beforehand(spending):
     assert looks.levels_of([0.01, 0.05]) == {alpha: looks.levels_at(alpha) for alpha in (0.01, 0.05)}
 
 
-def test_one_look_has_the_whole_error_whatever_the_design():
+def test_a_single_look_has_the_whole_error_with_every_design():
     for spending in SPENDINGS:
         looks = Looks((7,), spending=spending)
         assert looks.levels == (0.05,)
         assert looks.p_value([0.03]) == pytest.approx(0.03)
 
 
-def test_designs_are_found_by_their_names():
+def test_designs_are_found_by_name():
     assert spending_of("pocock") == "constant"
     assert Looks((5, 8), spending="pocock") == Looks((5, 8))
     for wrong in ("obrien_flemming", "", None, 3):
@@ -156,7 +156,7 @@ def test_designs_are_found_by_their_names():
         spending_of("obrien_flemming")
 
 
-def test_only_another_design_is_stored_and_older_versions_refuse_it():
+def test_only_a_different_design_is_stored_and_older_versions_refuse_it():
     assert Looks((5, 8)).stored == [5, 8]
     looks = Looks((5, 8), spending="obrien_fleming")
     assert looks.stored == {"pairs": [5, 8], "spending": "obrien_fleming"}
@@ -175,7 +175,7 @@ def test_only_another_design_is_stored_and_older_versions_refuse_it():
             looks_from(wrong)
 
 
-def test_levels_must_be_as_many_as_looks():
+def test_there_must_be_as_many_levels_as_looks():
     with pytest.raises(ValueError, match="a level for each of the 2 looks"):
         error_of((5, 8), (0.01,))
 
@@ -205,7 +205,7 @@ def test_every_look_is_read_at_its_own_level(make_study, undrawn, tmp_path):
     assert document["levels"] == list(levels((5, 8), 0.05, "obrien_fleming"))
 
 
-def test_another_design_after_the_freeze_makes_a_study_exploratory(make_study):
+def test_a_different_design_after_the_freeze_makes_a_study_exploratory(make_study):
     directory = make_study(differing([5.0] * 4 + [5.1] * 4), seeds=8, images=2000, looks=[5, 8])
     path = directory / "study.json"
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ def test_metrics_equal_those_of_scikit_learn(make_study) -> None:
         assert 0 < row["calibration_error"] < 1
 
 
-def test_without_scores_only_metrics_of_the_predictions_exist(make_study) -> None:
+def test_without_scores_only_metrics_of_the_predictions_are_available(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, status={("gated", 1): "failed"}))
     found = results.metrics(top=(3,))
     assert found[["top3_accuracy", "calibration_error"]].isna().all(axis=None)
@@ -104,6 +104,6 @@ def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     assert np.isnan(calibration_error(np.array([]), np.array([], dtype=bool)))
 
 
-def test_a_tie_with_the_last_of_the_k_counts() -> None:
+def test_a_tie_with_the_last_of_the_k_classes_counts_as_a_hit() -> None:
     scores = np.array([[0.4, 0.3, 0.3], [0.4, 0.3, 0.3], [0.5, 0.3, 0.2]])
     assert top_accuracy(scores, np.array([1, 2, 2]), 2) == pytest.approx(2 / 3)

@@ -103,7 +103,7 @@ def test_two_collapses_do_not_hide_each_other():
     assert marked(treated, control)[0] == [False, True, True] + [False] * 5
 
 
-def test_differences_show_a_collapse_where_seeds_vary_more_than_it():
+def test_differences_show_a_collapse_if_seeds_vary_more_than_the_collapse():
     control = np.array([10.0, 16.0, 22.0, 28.0, 34.0, 40.0, 46.0, 52.0])
     treated = control + np.array([3.1, 2.9, 3.0, 3.2, 2.8, 3.0, 3.1, 2.9])
     treated[1] -= 14
@@ -158,7 +158,7 @@ def test_predictions_of_almost_one_class_are_recognized():
     assert not predicts_one_class(1.0, 1.0), "there is one class only"
 
 
-def test_input_that_cannot_be_judged_is_refused():
+def test_impossible_input_is_refused():
     good = np.arange(5.0)
     with pytest.raises(ValueError, match=r"two runs a pair are required; got \(5,\) and \(4,\)"):
         collapsed(good, good[:4], 1)

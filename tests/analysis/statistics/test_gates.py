@@ -71,7 +71,7 @@ def test_only_the_permuted_arm_may_be_missing() -> None:
     assert gates(tuple(passed), plan(*ROLES), "baseline", None) == ()
 
 
-def test_the_conclusion_names_the_first_step_that_is_not_passed() -> None:
+def test_the_conclusion_names_the_first_failed_step() -> None:
     def of(*found: Comparison) -> str:
         return conclusion(gates(found, plan(*ROLES), "baseline", "aim"))
 
