@@ -248,7 +248,7 @@ def test_the_rayjob_ends_without_help_and_restarts() -> None:
 
 
 _TO_THE_END = 10
-"""Seconds that a driver takes after the last run has saved its state, and then some."""
+"""Seconds that a driver takes after the last run has saved its state, with a margin."""
 
 
 def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
@@ -297,7 +297,7 @@ def test_every_pod_of_the_rayjob_is_confined() -> None:
 
 
 def test_the_rayjob_matches_the_definition_of_kuberay() -> None:
-    """Not shipped: 1.4 MB. `AIM_KUBERAY_CRD` names ray.io_rayjobs.yaml of a release of KubeRay."""
+    """The definition has 1.4 MB and is not shipped. `AIM_KUBERAY_CRD` is the path of KubeRay's ray.io_rayjobs.yaml."""
     named = os.environ.get("AIM_KUBERAY_CRD")
     if not named:
         pytest.skip("AIM_KUBERAY_CRD does not name KubeRay's ray.io_rayjobs.yaml (helm-chart/kuberay-operator/crds)")
@@ -311,7 +311,7 @@ def test_the_rayjob_matches_the_definition_of_kuberay() -> None:
 
 
 def _closed(node: Any) -> None:
-    """Refuse unknown fields, as the server prunes them, and translate what is Kubernetes' own."""
+    """Refuse unknown fields, because the server prunes them, and translate the extensions of Kubernetes."""
     if isinstance(node, dict):
         if node.pop("x-kubernetes-int-or-string", None):
             node.pop("anyOf", None)

@@ -1,4 +1,4 @@
-"""Studies that somebody changed, with matching checksums: `ablate verify` and everything that says a verdict notice.
+"""Studies that somebody changed, with matching checksums: `ablate verify` and everything that states a verdict notice.
 
 Changes that only a hash kept elsewhere reveals are in `tests/ablations/store/test_ledger.py`.
 """
@@ -39,7 +39,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is next to it."""
+    """Return a copy of the first study; the second study is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -68,7 +68,7 @@ def change_plan(study: Path, change: Callable[[dict[str, Any]], object], *, copi
 
 
 def exchange(document: dict[str, Any], key: str, one: Any, other: Any) -> None:
-    """Exchange two arms or, of the treatment, two seeds in the list of runs."""
+    """Exchange two arms, or two seeds of the treatment, in the list of runs."""
     for each in document["runs"]:
         if key == "arm" or each["arm"] == "aim":
             each[key] = {one: other, other: one}.get(each[key], each[key])
@@ -216,7 +216,7 @@ def test_verify_reports_removed_images_and_states_no_verdict(study: Path) -> Non
 
 
 def test_verify_finds_a_changed_model_size(study: Path) -> None:
-    """No verdict depends on it."""
+    """No verdict depends on model sizes."""
     change_rows(study / "models.parquet", lambda row: row.update(parameters=2 * row["parameters"]))
     (text,) = verify(study).contradictions
     assert "parameters or trainable_parameters of arm baseline are not those of its runs" in text

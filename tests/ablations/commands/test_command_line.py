@@ -1,4 +1,4 @@
-"""The command line: its exit codes, and that it answers without torch."""
+"""The command line has the right exit codes and answers without torch."""
 
 from __future__ import annotations
 

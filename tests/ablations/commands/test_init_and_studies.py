@@ -1,4 +1,4 @@
-"""A start for newcomers: studies to begin with, the list of shipped ones, and versions."""
+"""A start for newcomers: templates of studies, the list of shipped studies, and versions."""
 
 from __future__ import annotations
 

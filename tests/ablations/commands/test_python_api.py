@@ -25,9 +25,9 @@ from aimlib.errors import StoreError, UsageError
 COMMANDS = {str(command.name): command.callback for command in app.registered_commands}
 DATA = {str(command.name): command.callback for command in app.registered_groups[0].typer_instance.registered_commands}
 SHOWN = {"wide"}
-"""Options about the room that tables have on a terminal."""
+"""Options about the width of tables on a terminal."""
 ELSEWHERE = {"cluster": "ablations.cluster.template(name).render(settings)"}
-"""Commands without a function: the name is that of a package, which renders files."""
+"""Commands without a function: a package that renders files has this name."""
 ONLY_IN_PYTHON = {
     "run": {"until", "prune", "console"},  # by run id, and where progress is shown
     "watch": {"console"},
@@ -36,9 +36,9 @@ ONLY_IN_PYTHON = {
     "prepare": {"progress"},
 }
 ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}, "keys": {"form"}}
-"""What the result does: `predict(...).frame()` is a data frame, and keys are records."""
+"""Options that methods of the result replace: `predict(...).frame()` is a data frame, and keys are records."""
 RENAMED = {"source": "directory"}
-"""Of functions that also take `Results`."""
+"""Arguments of functions that also accept `Results`."""
 NO_COMMANDS = {"Study", "SessionResult", "data", "features", "memory", "network"}
 HEAVY = {"export", "features", "memory", "network", "predict", "Study"}
 """Names whose modules import torch or pandas."""

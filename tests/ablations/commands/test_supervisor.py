@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Return a port at which somebody answers."""
+    """Return a port on which a server answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

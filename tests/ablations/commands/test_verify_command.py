@@ -146,7 +146,7 @@ def other_class(row: dict[str, Any]) -> None:
 
 
 def higher_accuracy(row: dict[str, Any]) -> None:
-    """Raise the accuracy of the selected epoch everywhere but in the predictions."""
+    """Increase the accuracy of the selected epoch everywhere except in the predictions."""
     row["epochs.test_accuracy"][row["selected_epoch"] - 1] = row["test_accuracy"] = 0.987
 
 
@@ -193,7 +193,7 @@ def another_option(row: dict[str, Any]) -> None:
 
 
 def another_epoch(row: dict[str, Any]) -> None:
-    """Report the other epoch, consistently."""
+    """Report the other epoch consistently."""
     chosen = row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss"):
         row[name] = row[f"epochs.{name}"][chosen - 1]

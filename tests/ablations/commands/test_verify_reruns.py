@@ -1,4 +1,4 @@
-"""`ablate verify --rerun`: runs are computed again, drawn by the ledger, and compared with what is stored."""
+"""`ablate verify --rerun`: runs that the ledger selects are computed again and compared with the stored ones."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
 
 
 def test_a_processor_of_the_same_name_that_rounds_differently_counts_as_another_device(study: Path) -> None:
-    """Virtual machines give processors with other instructions the same name."""
+    """Virtual machines give processors with different instructions the same name."""
 
     def elsewhere(row: dict[str, Any]) -> None:
         assert row["reference"], "or the reference step was not computed"

@@ -1,4 +1,4 @@
-"""What `ablate check` says of a design before any run."""
+"""What `ablate check` says about a design before any run."""
 
 from __future__ import annotations
 

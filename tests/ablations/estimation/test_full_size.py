@@ -1,4 +1,4 @@
-"""`ablate check --claim`: numbers that can be computed before there is a card, and the page that shows them."""
+"""`ablate check --claim`: numbers that can be computed without a GPU, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
 
 @pytest.fixture(scope="module")
 def replication() -> FullSize:
-    """Return only the first study, because every other one has as many networks."""
+    """Return only the first study, because every other study has as many networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STUDIES", {"stanford_dogs_aim": ("replication",)})
         return full_size(timing=False)
@@ -85,5 +85,5 @@ def test_the_page_matches_the_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the words of each paragraph and table: the page is wrapped, and what the command prints is not."""
+    """Return the words of each paragraph and table: the page is wrapped, and the output of the command is not."""
     return [part.split() for part in text.strip().split("\n\n")]

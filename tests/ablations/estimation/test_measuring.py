@@ -39,7 +39,7 @@ GB = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep a cluster that happens to run on this machine out of the tests."""
+    """Ignore a cluster that happens to run on this machine."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
 
@@ -88,7 +88,7 @@ def test_cpu_hours_are_not_called_device_hours(
     real, found_before = Meter.measure, dict[str, Measurement]()
 
     def once(meter: Meter, config: RunConfig, *how: Any) -> Measurement:
-        """Measure an arm the first time; three commands take seconds each."""
+        """Measure an arm only the first time; three commands take seconds each."""
         key = config.model_dump_json(exclude={"seed"})
         if key not in found_before:
             found_before[key] = real(meter, config, *how)
@@ -266,7 +266,7 @@ def test_kinds_of_gpu_are_listed_with_their_nodes() -> None:
     assert cluster.kinds([{"CPU": 4.0}]) == []
 
 
-# What is measured
+# Measurements
 
 
 def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> None:
@@ -346,7 +346,7 @@ def test_images_count_if_they_are_stored_on_the_gpu(study: StudyMaker) -> None:
 
 
 class Worker:
-    """A stand-in for the cluster: it answers like `cluster.measure` and records the requests."""
+    """A fake cluster that answers like `cluster.measure` and records the requests."""
 
     def __init__(self, **peaks: int) -> None:
         self.peaks, self.asked = peaks, list[tuple[str, tuple[str, ...]]]()
@@ -482,7 +482,7 @@ def test_check_warns_if_saving_takes_longer_than_the_grace_period(
     plan = planning.plan(read_study(study()))
     found = disk.Disk({"baseline": GB // 4, "aim": 2 * GB}, 8, 10_000)
     assert found.at_once == 16 * GB
-    monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.1))  # a slow disk: 40 MB/s at most
+    monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.1))  # a slow disk of at most 40 MB/s
     (note,) = disk.saving_notes(found, 25.0, tmp_path / "not" / "there")
     assert "8 runs must save up to 16 GB within resources.grace_seconds=25, but" in note
     seconds = float(note.partition(" takes ")[2].partition(" s")[0])

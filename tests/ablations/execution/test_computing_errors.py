@@ -1,4 +1,4 @@
-"""Wrong bits in a study: nothing wrong settles, and a device that repeats its errors computes no more runs."""
+"""Wrong bits in a study: no wrong run settles, and a device that repeats its errors computes no more runs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Told:
 def test_a_transient_error_costs_a_retry_and_changes_no_number(
     where: str, tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """In the first computation of the fourth of the six steps of the first run."""
+    """The error is in the first computation of the fourth of six steps of the first run."""
     with errors(where, lambda number: number == 7 + 2) as planted:  # the reference step takes two as well
         told = Told(study(ONE_ARM), tmp_path)
     assert planted == [9]
@@ -99,7 +99,7 @@ def test_a_transient_error_costs_a_retry_and_changes_no_number(
 def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
     tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """In this process there is no other device; the same command continues once the errors are over."""
+    """This process has no other device; the same command continues when the errors have stopped."""
     path = study(ONE_ARM)
     with errors("gradient", lambda number: number > 2 and number % 2 == 0):
         told = Told(path, tmp_path)
@@ -139,7 +139,7 @@ def test_integrity_off_repeats_no_step_and_has_the_same_ids(
     assert list((tmp_path / "off" / "references").iterdir()) == []
 
 
-# What a study states
+# Settings of a study
 
 
 def integrities(path: Path, tmp_path: Path) -> dict[str, str]:
@@ -159,7 +159,7 @@ def test_an_arm_can_turn_repeated_steps_on(tmp_path: Path, study: Callable[..., 
 
 
 def test_kernels_that_are_not_deterministic_are_not_repeated(tmp_path: Path, study: Callable[..., Path]) -> None:
-    """CUDA has no deterministic backward pass of the pooling of a VGG at this size."""
+    """CUDA has no deterministic backward pass for the pooling of a VGG at this size."""
     vgg = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
     path = study(
         {
@@ -201,7 +201,7 @@ def test_an_unknown_value_is_refused_with_its_key(value: Any, study: Callable[..
 
 
 def test_false_means_off_in_integrity(study: Callable[..., Path]) -> None:
-    """Other readers of YAML turn off into false."""
+    """Other YAML readers convert off to false."""
     assert read_study(study({"integrity": False})).spec.integrity == "off"
 
 

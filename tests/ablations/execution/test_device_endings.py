@@ -1,4 +1,4 @@
-"""How runs on a GPU end, with the device that the product passes."""
+"""Endings of runs on a GPU, with the device that the package passes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 
 def test_a_study_runs_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """Earlier, each of its runs ended before it began."""
+    """In an earlier version, each run of such a study ended before it began."""
     session = run(
         study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
         tmp_path / "out",
@@ -185,7 +185,7 @@ def test_a_failure_of_an_unusable_process_can_be_recorded(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_driver_is_reported(attempt: Callable[..., Ending], tmp_path: Path) -> None:
-    """This uses torch itself, without a stand-in."""
+    """This uses torch itself, without a fake."""
     ending = attempt()
     assert (ending.end, ending.process_spent, ending.device) == ("device_error", True, "")
     assert failures(tmp_path / "out") == []
@@ -227,7 +227,7 @@ def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> No
     assert ablations.execution.run_task.execute is execute
 
 
-# What is said before
+# Messages before a run
 
 
 def test_gpus_that_a_run_does_not_use_are_not_mentioned() -> None:

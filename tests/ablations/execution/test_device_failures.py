@@ -1,4 +1,4 @@
-"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other's fault."""
+"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other."""
 
 from __future__ import annotations
 

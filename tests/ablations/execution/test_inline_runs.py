@@ -56,7 +56,7 @@ def copy_of(calm: Path, directory: Path) -> Path:
     return Path(shutil.copytree(calm, directory))
 
 
-# What is written
+# Stored rows
 
 
 def test_rows_are_complete(calm: Path) -> None:
@@ -204,7 +204,7 @@ def test_without_out_results_are_written_below_results(study: StudyMaker, tmp_pa
 
 
 class Brittle(MemoryUpdate):
-    """An update that can be made to fail."""
+    """An update that fails on request."""
 
     works: ClassVar[bool] = False
 

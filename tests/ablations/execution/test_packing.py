@@ -117,7 +117,7 @@ def test_one_more_run_is_requested_where_a_cluster_may_grow() -> None:
 
 
 class Ray:
-    """Assigns GPUs as Ray does: a fraction where it leaves the least, whole GPUs in their order."""
+    """Assigns GPUs as Ray does: a fraction goes where it leaves the least, and whole GPUs are assigned in order."""
 
     def __init__(self, gpus: int) -> None:
         self.free = dict.fromkeys(map(str, range(gpus)), 1.0)

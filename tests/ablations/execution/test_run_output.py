@@ -1,4 +1,4 @@
-"""The output of a run is stored, bounded, and separate from that of other runs."""
+"""The output of a run is stored, has a limit, and is separate from other runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aimlib.registry import placements
 
 
 class Noisy(Placement):
-    """A placement that reads in every layer, and prints."""
+    """A placement in which every layer reads, and which prints."""
 
     def reads(self, layers: Any) -> list[str]:
         print("first line\nlevel 1 %\rlevel 2 %\r\x1b[31mred\x1b[0m")

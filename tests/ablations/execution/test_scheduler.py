@@ -1,4 +1,4 @@
-"""Which run is next, and what each ending leads to: no run is lost or repeated."""
+"""The scheduler chooses the next run and handles each ending: no run is lost or repeated."""
 
 from __future__ import annotations
 

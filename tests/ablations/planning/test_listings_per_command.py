@@ -1,4 +1,4 @@
-"""A tree of photos is listed once per command, and by none of the workers if the pack is on their machine."""
+"""A tree of photos is listed once per command, and workers do not list it if the pack is on their machine."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ print(json.dumps({"fingerprint": data.fingerprint, "calls": len(calls)}))
 
 
 def workers(count: int, options: dict[str, Any], fingerprint: str, cache: Path) -> list[dict[str, Any]]:
-    """Let processes load the data at the same moment; return what each of them got, and how often it looked."""
+    """Let processes load the data at the same time; return what each of them got, and how often it listed photos."""
     import json
 
     command = [sys.executable, "-c", WORKER, json.dumps(options), fingerprint]

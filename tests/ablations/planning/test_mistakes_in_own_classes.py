@@ -1,4 +1,4 @@
-"""Mistakes in own classes and functions: what is wrong, in which file and class, and what to write."""
+"""Messages about own classes and functions say what is wrong, in which file and class, and what to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies of data with its own validation images, with a split that is made, and with folds."""
+"""Studies of data with their own validation images, with a generated split, and with folds."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_check_names_an_unused_folder_and_folds(root: Path) -> None:
 
 
 def test_the_ids_of_folders_are_the_same_as_in_version_0_1() -> None:
-    """An option that was added leaves the identity of earlier configurations as it was."""
+    """An added option does not change the identity of earlier configurations."""
     from aimlib.registry import datasets
 
     config = datasets.parse({"name": "image_folder", "classes": 3, "size": 64, "root": "anywhere", "test": "val"})

@@ -22,7 +22,7 @@ IDS = {
     "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
     "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
 }
-"""Ids of the runs with seed 0 before there was `as_run_exact`: a stored study resolves its protocol again."""
+"""Ids of the runs with seed 0 from before `as_run_exact` existed: a stored study resolves its protocol again."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:

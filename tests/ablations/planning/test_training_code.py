@@ -1,4 +1,4 @@
-"""Studies with own training code: which options arms have, their roles and ids, and what is refused with a remedy."""
+"""Studies with own training code: options, roles and ids of arms, and mistakes that are refused with a remedy."""
 
 from __future__ import annotations
 

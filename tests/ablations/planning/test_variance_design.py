@@ -1,4 +1,4 @@
-"""Design variance: an arm per source, in which only one random stream follows the seed."""
+"""The variance design has an arm per source, in which only one random stream follows the seed."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 class Settled(History):
-    """A history that is given."""
+    """A fixed history."""
 
     def __init__(self, arms: dict[str, str] | None = None) -> None:
         self.settled, self.failed, self._arms = {}, {}, arms or {}

@@ -1,4 +1,4 @@
-"""`ablate watch`: its view of a study from another machine, and that it does not change the study."""
+"""`ablate watch` shows a study from another machine and does not change it."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def ablate(*arguments: object) -> int:
 
 @pytest.fixture
 def opened(store: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
-    """Let the command open this store."""
+    """Make the command open this store."""
     monkeypatch.setattr("ablations.store.ResultStore", WatchedStore)
     return store
 

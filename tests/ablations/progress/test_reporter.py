@@ -21,7 +21,7 @@ from ablations.progress.views.log import HEARTBEAT_S, SPACING_S, LineView
 
 
 class States:
-    """A store of a session's states that can be made to refuse."""
+    """A store of session states that refuses on request."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []

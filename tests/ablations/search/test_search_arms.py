@@ -38,7 +38,7 @@ def problem(study: StudyMaker, **changes: Any) -> str:
     return str(caught.value)
 
 
-# What each arm gets
+# Allocation to arms
 
 
 def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
@@ -120,7 +120,7 @@ def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
 
 
 def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
-    """Permuting a memory that no image changes does nothing; such a trial could not be judged by its control."""
+    """Permuting a memory that no image changes has no effect, so such a trial could not be judged by its control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
     assert any(note.startswith("search: corner model.update=none cannot be built") for note in said)
@@ -182,7 +182,7 @@ def test_an_impossible_grid_is_refused(study: StudyMaker, changes: dict[str, Any
 
 
 def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
-    """Every point is one that Optuna's distributions take, and comes back from it unchanged."""
+    """Optuna's distributions accept every point and return it unchanged."""
     import optuna
 
     arm = {"model": {"memory": "conv_ones", "placement": "every_layer", "update": "none"}}

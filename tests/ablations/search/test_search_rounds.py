@@ -64,7 +64,7 @@ def states(found: screening.Screening, arm: str) -> list[str]:
     return [trial.outcome.state for trial in found.trials if trial.arm == arm]
 
 
-# Every arm alike
+# Equal treatment of arms
 
 
 def test_every_arm_has_as_many_trials_seeds_and_epochs(study: StudyMaker, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_best_trials_replace_their_arms_and_controls_follow(study: StudyMake
 
 
 def test_the_confirmation_keeps_every_key_of_the_study(study: StudyMaker, tmp_path: Path) -> None:
-    """The looks, the further block and whatever else a study may say once more."""
+    """The confirmation has the looks, the further block and every other key."""
     said = {
         "description": "what for",
         "claim": "stanford_dogs_aim",
@@ -153,7 +153,7 @@ def test_confirm_beside_leaves_the_arms_unchanged(study: StudyMaker, tmp_path: P
 
 
 def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_path: Path) -> None:
-    """It would be the same runs twice, which a study refuses."""
+    """The same runs would appear twice, which a study refuses."""
     grid = {"over": {"aim": ["model.placement"]}, "levels": {"model.placement": ["every_layer", "block_entry"]}}
     search = {**BOTH, **grid, "sampler": "grid", "trials": 2, "top": 0}
     del search["vary"]
@@ -343,7 +343,7 @@ def test_halving_without_a_launcher_that_pauses_is_refused(study: StudyMaker, tm
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the study's file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
+    """Return the study file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "refuse_unbuildable", lambda *_: None)
         made = {}

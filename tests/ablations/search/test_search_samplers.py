@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search repeatedly after this many computed epochs, then let it end."""
+    """Kill the search repeatedly after this many computed epochs, then let it finish."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))
@@ -75,12 +75,12 @@ def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) 
 
 
 def _quick(names: Iterable[str], *quick: str) -> list[Any]:
-    """Return the names as parameters of a test; all but a few are slow, because each searches five times."""
+    """Return the names as parameters of a test; most are marked slow, because each searches five times."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def falling_curve(run_id: str, epoch: int, epochs: int) -> float:
-    """Fall from epoch to epoch for about a third of the runs, and rise for the others."""
+    """Return curves that fall from epoch to epoch for about a third of the runs, and rise for the others."""
     slope = -0.05 if share(run_id, "falls") < 1 / 3 else 0.05
     return round(0.4 + 0.2 * share(run_id, "level") + slope * epoch, 3)
 
@@ -102,7 +102,7 @@ def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> N
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_options_and_defaults_equal_those_of_optuna(name: str) -> None:
-    """A default that Optuna changes would be documented wrongly here."""
+    """If Optuna changed a default, the documentation here would be wrong."""
     import inspect
 
     config = samplers.parse(name)
@@ -119,7 +119,7 @@ def test_options_and_defaults_equal_those_of_optuna(name: str) -> None:
 def test_a_killed_search_proposes_the_same_trials_with_every_sampler(
     study: StudyMaker, tmp_path: Path, name: str
 ) -> None:
-    """Killed within the first round, at its end, and within the second one."""
+    """The search is killed within the first round, at its end, and within the second round."""
     numbers = {} if name in ("grid", "brute_force") else NUMBERS
     trials = {"trials": 100, "over": [RATE, "model.placement"], "ranges": {**SEARCH["ranges"], RATE: [0.1, 0.2]}}
     changes = {**trials, "batch": 3} if name in ("grid", "brute_force") else numbers
@@ -166,7 +166,7 @@ def test_a_patient_pruner_uses_the_rungs_of_the_pruner_that_it_wraps() -> None:
 
 @pytest.mark.usefixtures("_without_networks")
 def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
-    """Computed again from the curves: of the trials of later batches, those below the median at a rung."""
+    """The expectation is computed from the curves: the trials of later batches that are below the median at a rung."""
     pruner = {"name": "median", "n_startup_trials": 4, "rungs": 2}
     search = {**SEARCH, **NUMBERS, "trials": 12, "sampler": "random", "pruner": pruner}
     found = searched(study({"search": search}), tmp_path / "out", FakeLauncher()).trials
@@ -180,10 +180,10 @@ def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(stud
 
 @pytest.mark.usefixtures("_without_networks")
 def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: StudyMaker, tmp_path: Path) -> None:
-    """Batches that have begun keep their proposals, whatever another machine would propose."""
+    """Batches that have begun keep their proposals, even if another machine would propose others."""
 
     class Erratic(Sampler):
-        """Draws with the operating system's randomness."""
+        """Draws random numbers from the operating system."""
 
         replays: ClassVar[bool] = False
 

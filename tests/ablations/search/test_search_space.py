@@ -1,4 +1,4 @@
-"""The search space follows from the plugins' own dimensions; screening and confirmation end to end."""
+"""The search space follows from the dimensions of plugins; screening and confirmation work from end to end."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_every_dimension_names_an_option_and_stays_within_its_range() -> None:
 
 def test_a_third_partys_plugin_and_its_dimensions_appear_automatically() -> None:
     class Few(Placement):
-        """Reads in few layers."""
+        """A placement with few reading layers."""
 
         search_space: ClassVar[dict[str, Any]] = {"count": Integer(1, 5)}
 
         class Config(placements.get("every_layer").Config):  # type: ignore[misc, name-defined]
-            """How many."""
+            """The number of layers."""
 
             count: int = 2
 
@@ -282,7 +282,7 @@ def test_options_of_the_launcher_are_passed_on(
 def test_a_screening_continues_after_an_interruption(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted in the middle of a real run, in the search and in the confirmation."""
+    """The study is interrupted in the middle of a real run, in the search and in the confirmation."""
     path = study({"search": {**SEARCH, "trials": 2, "training": {"epochs": 2}, "top": 0}, "seeds": [0]})
     screening.run(path, tmp_path / "whole", executor="inline")
     real, left = Run.epoch, [0]
@@ -310,7 +310,7 @@ def test_a_screening_continues_after_an_interruption(
 def test_a_repeatedly_killed_search_gives_the_same_result(
     study: StudyMaker, tmp_path: Path, farm: Farm, sampler: Any
 ) -> None:
-    """Drivers are killed with -9 at any point. Screening, freezing and confirmation still follow each other."""
+    """Drivers are killed with -9 at any point. Screening, freezing and confirmation keep their order."""
     search = {**BOTH, "trials": 3, "training": {"epochs": 8}, "top": 0, "sampler": sampler}
     path = study({"search": search, "seeds": [0, 1]})
     assert farm.wait(farm.run(path, tmp_path / "whole")) == 0

@@ -1,4 +1,4 @@
-"""The storage for optuna-dashboard: a copy of the search's results, which may be lost at any time."""
+"""The storage for optuna-dashboard is a copy of the search's results and may be lost at any time."""
 
 from __future__ import annotations
 

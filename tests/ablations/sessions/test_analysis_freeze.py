@@ -30,7 +30,7 @@ def computed(tmp_path_factory):
 
 @pytest.fixture
 def out(computed, tmp_path):
-    """Return a copy of it."""
+    """Return a copy of the directory."""
     return Path(shutil.copytree(computed, tmp_path / "out"))
 
 

@@ -29,7 +29,7 @@ SMALL = {"base/training/epochs": 1}
 
 @pytest.fixture
 def an_hour_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every stored run have taken an hour of each of its CPUs."""
+    """Change every stored run to an hour on each of its CPUs."""
     stored = budget._rows
     monkeypatch.setattr(budget, "_rows", lambda store: stored(store).assign(seconds=3600.0))
 

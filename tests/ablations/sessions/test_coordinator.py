@@ -1,4 +1,4 @@
-"""The effect of an ending on the store and the subscribers: full storage, failing arms, errors shown at once."""
+"""Effects of endings on the store and the subscribers: full storage, failing arms, errors that are shown at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server that is killed, frozen, restarted with other credentials, or cut off, while a session uses it."""
+"""A real server is killed, frozen, restarted with other credentials, or cut off while a session uses it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def other_credentials(rig: Rig, seconds: float) -> None:
 
 
 def filled(rig: Rig, seconds: float) -> None:
-    """The disk of the server is full: it refuses to store anything, or does not answer whoever tries."""
+    """The disk of the server is full: it refuses to store anything, or does not answer requests to store."""
     rig.server.kill()
     rig.server.start(full=True)
     time.sleep(seconds)
@@ -191,7 +191,7 @@ def test_a_driver_that_waits_for_a_server_ends_on_a_signal_and_resumes(rig: Rig,
 
 
 class HalfAnswers(threading.Thread):
-    """A server that cuts every answer off in the middle, or sends it byte by byte, at the address of another."""
+    """A server at the address of another one that cuts every answer off in the middle, or sends it byte by byte."""
 
     def __init__(self, port: int, *, seconds_per_byte: float = 0.0) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""Sessions whose storage is away while they compute: they wait with a notice, and end as if nothing had happened."""
+"""Sessions whose storage is unavailable while they compute wait with a notice, and end as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 3, "seeds"
 
 
 class Disk:
-    """A disk that fails while it is away: every creation, replacement, removal and checkpoint, of any process part."""
+    """A disk that fails during an outage: every creation, replacement, removal and checkpoint, in any part of a
+    process.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number: int | None = None
@@ -77,7 +79,7 @@ def calm(tmp_path: Path) -> dict[str, str]:
 
 
 def at_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Callable[[], object]) -> None:
-    """Do something when the first run has completed an epoch."""
+    """Call a function when the first run has completed an epoch."""
     original, done = run_task._Supervisor.epoch, []
 
     def called(self: Any, row: Any) -> None:

@@ -107,7 +107,7 @@ def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
 
 
 def test_stored_code_is_never_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
-    """Reports, results and verification run in a process that has no own code, and say what they cannot check."""
+    """Reports, results and verification run in a process without the own code, and state what they cannot check."""
     directory = tmp_path / "out"
     ran = tmp_path / "ran"
     plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")
@@ -199,7 +199,7 @@ def test_a_script_without_a_main_guard_runs_once_and_gives_the_ids_of_the_file(t
 
 @pytest.mark.xdist_group("ray")
 def test_ray_gives_the_same_results_as_this_process(tmp_path: Path) -> None:
-    """From a script without a main guard, whose class no worker could import by its name."""
+    """The study is in a script without a main guard, so no worker could import its class by name."""
     path = own_study(tmp_path / "file")
     session, _ = compute(path, tmp_path / "inline")
     assert session.failed == {}

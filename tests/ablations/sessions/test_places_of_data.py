@@ -1,4 +1,4 @@
-"""Where a study says that its data is, workers find it, whatever their current folder."""
+"""Workers find the data at the path that a study states, whatever their current folder."""
 
 from __future__ import annotations
 

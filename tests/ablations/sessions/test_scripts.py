@@ -1,4 +1,4 @@
-"""Scripts that call `ablations.run`, with and without a guard: one session each, whatever starts processes."""
+"""Scripts that call `ablations.run`, with and without a guard, have one session each, whatever starts processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look after look until nothing is open: seeds are added according to the frozen plan, without reading results."""
+"""Look after look until no question is open: seeds are added according to the frozen plan, without reading results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Two users of a group share a study directory and a cache. Another user has no access. Needs root to be both."""
+"""Two users of a group share a study directory and a cache. Other users have no access. The tests need root to act as
+both users.
+"""
 
 from __future__ import annotations
 

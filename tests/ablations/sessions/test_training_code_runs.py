@@ -1,4 +1,4 @@
-"""Runs of own training code: the same rows from a file and a script, inline, on Ray and after kills."""
+"""Runs of own training code have the same rows from a file and a script, inline, on Ray and after kills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss, transforms and callbacks in a study: the same bits inline, on Ray, and after a worker is killed."""
+"""A study with a loss, transforms and callbacks has the same bits inline, on Ray, and after a worker is killed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ WEIGHTS = {"base.model.weights": "net.pt"}
 
 
 def save(path: Path, seed: int = 7, classes: int = 10) -> Path:
-    """Write the start of a seed."""
+    """Write the initial values of a seed."""
     network = build(ModelConfig.parse({"backbone": BACKBONE}), ImageShape(1, 8, 8, classes), seed)
     torch.save(network.state_dict(), path)
     return path

@@ -1,4 +1,4 @@
-"""The reference of keys says what the classes that read a study say, and has a meaning for every key."""
+"""The reference of keys agrees with the classes that read a study, and has a meaning for every key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one(keys: tuple[Key, ...], address: str) -> Key:
 
 
 def shipped(keys: tuple[Key, ...]) -> list[Key]:
-    """Return the keys without those of components that other tests register in this process."""
+    """Return the keys, except those of components that other tests register in this process."""
     own = {
         (info.family, info.name)
         for family in FAMILIES
@@ -185,7 +185,7 @@ def test_an_unknown_prefix_is_refused_with_the_nearest_keys(prefix: str, said: s
 
 
 def test_the_page_of_keys_matches_the_code() -> None:
-    # Its own process: other tests register components.
+    # This needs a separate process, because other tests register components.
     code = "from ablations.commands.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "keys", "--format", "markdown"], capture_output=True, text=True, cwd=ROOT

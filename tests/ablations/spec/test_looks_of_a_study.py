@@ -1,4 +1,4 @@
-"""How a study says when its verdict is read: planned looks, spending, or any number of pairs; and what is refused."""
+"""A study states when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
 
 from __future__ import annotations
 

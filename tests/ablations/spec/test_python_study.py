@@ -1,4 +1,4 @@
-"""A study written in Python is the study of the file: keys, defaults, messages and run ids."""
+"""A study written in Python equals the study of the file in keys, defaults, messages and run ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes whose first message said too little: each says what to write instead."""
+"""Mistakes whose first message was too short: each message says what to write instead."""
 
 from __future__ import annotations
 

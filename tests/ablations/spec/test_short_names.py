@@ -1,4 +1,4 @@
-"""Shortened names: they fit, they stay different, and their distinguishing parts stay."""
+"""Shortened names fit, stay different, and keep their distinguishing parts."""
 
 from __future__ import annotations
 

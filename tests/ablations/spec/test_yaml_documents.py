@@ -1,4 +1,4 @@
-"""Study files: strict YAML 1.2, merged and overridden without surprises."""
+"""Study files are strict YAML 1.2, and are merged and overridden predictably."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives: a reviewer elsewhere obtains the same verdict, nothing private is in them, and every change is found."""
+"""Archives: a reviewer elsewhere obtains the same verdict, they contain nothing private, and every change is found."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def packed(study: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Return the headline of a study that was really computed, and its archive; the study is gone."""
+    """Return the headline of a study that was really computed, and its archive; the study is removed."""
     folder = tmp_path_factory.mktemp("computed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,4 +1,4 @@
-"""What the store guarantees, wherever a study is stored: in a directory, or in a bucket (see `storages`)."""
+"""The guarantees of the store for a study in a directory or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writers are killed with -9 at random moments: no run is lost or settled twice, every row can be read."""
+"""Writers are killed with -9 at random moments: no run is lost or settled twice, and every row can be read."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def runs_after_kills(
     rest: float,
     term: tuple[float, ...] = (),
 ) -> int:
-    """Kill writers until this many were killed at work, let two finish, and return how many runs there are then.
+    """Kill this many active writers, let two finish, and return the number of runs.
 
     Parameters
     ----------
-    more : runs that every pair of writers has more than the pair before it.
-    rest : seconds that a pair is left alone at the most.
+    more : runs that every pair of writers has in addition to those of the previous pair.
+    rest : maximum seconds for which a pair is left alone.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0
 

@@ -1,4 +1,4 @@
-"""Leases: which process holds a run in object storage, and how one learns that it no longer does."""
+"""Leases: which process holds a run in object storage, and how a process learns that it has lost the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remote(any_remote: str) -> str:
 
 
 class Clock:
-    """Advances only when somebody sleeps by it."""
+    """A clock that advances only during its own sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -103,7 +103,7 @@ def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: 
 
 
 def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
-    """However old it looks: what counts is that it changes."""
+    """However old the lease looks, only its changes count."""
     first, watching = store_of(clock).lock_run(RUN), Clock()
 
     def sleep(seconds: float) -> None:
@@ -174,7 +174,7 @@ def test_a_lock_is_lost_after_a_term_without_an_answer_of_the_storage(store_of, 
         assert not lock.lost
         clock.sleep(1)
         assert lock.lost
-        lock.release()  # says nothing: it expires by itself
+        lock.release()  # prints nothing: it expires without help
 
 
 def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
@@ -223,7 +223,7 @@ def test_a_zombie_that_wakes_during_an_upload_is_fenced_by_the_storage(store_of,
 def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_in_between(
     store_of, clock: Clock, old
 ) -> None:
-    """Its own copy is older: the run would lose what the other process had computed."""
+    """Its own copy is older, so the run would lose the work of the other process."""
     store, other = store_of(clock), store_of(clock)
     lock = store.lock_run(RUN)
     (store.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 1")
@@ -257,7 +257,7 @@ def test_a_successor_replaces_a_late_write_of_a_zombie(store_of, clock: Clock, o
 def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
     store_of, clock: Clock, remote: str, monkeypatch
 ) -> None:
-    """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
+    """No thread sleeps, so no clock advances: the lease of the winner is recent and refuses late processes."""
     first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
     look_old(monkeypatch, lambda tag: tag == forsaken)
@@ -284,7 +284,7 @@ def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
 
 
 def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) -> None:
-    """A clock of another machine says nothing about this one's."""
+    """The clock of another machine says nothing about the clock of this machine."""
     store_of(clock).lock_run(RUN)
     store = store_of(clock)
     store.holder(RUN)
@@ -374,7 +374,7 @@ def tell(process: subprocess.Popen, mark: str) -> str:
 
 
 def held(store: ResultStore, patience: float = 30.0) -> object:
-    """RunLock the run as soon as that is possible."""
+    """Lock the run as soon as possible."""
     deadline = time.monotonic() + patience
     while (lock := store.lock_run(RUN)) is None and time.monotonic() < deadline:
         time.sleep(0.05)

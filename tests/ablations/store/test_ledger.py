@@ -1,4 +1,4 @@
-"""The ledger: what it reveals without a head that was kept elsewhere, and what only that head reveals."""
+"""The ledger: what it reveals without a head that was kept elsewhere, and what only such a head reveals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SESSIONS = ["a" * 12, "b" * 12, "c" * 12]
 
 
 def make_record(run_id: str, **values: Any) -> RunRecord:
-    """Return a record whose values are those of its selected epoch, so that it proves itself."""
+    """Return a record whose values agree with its selected epoch."""
     made = any_record(run_id, **values)
     if made.epochs:
         made.run.update({name: made.epochs[0][name] for name in OF_SELECTED})
@@ -314,7 +314,7 @@ def test_a_damaged_page_is_named_set_aside_and_its_rows_are_entered_again(
         name = rng.choice(sorted(contents))
         damaged = damaging(contents[name], rng)
         found = Ledger.of({**contents, name: damaged})
-        if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is one as it once was
+        if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is an earlier state
             assert found.damaged or found.problems
         for run_id, digests in found.rows.items():
             assert digests == whole.rows[run_id], "no wrong entry is ever read"

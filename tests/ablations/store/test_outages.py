@@ -1,4 +1,4 @@
-"""Outages are waited for; errors that waiting does not cure are raised at once."""
+"""The store waits during outages, and raises errors that waiting cannot resolve at once."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_disk_errors_count_everywhere() -> None:
 
 
 class Faulty:
-    """Makes the system calls of a directory fail, while the clock says so, before or after they have taken effect."""
+    """Makes the system calls of a directory fail before or after they take effect, during an outage on the clock."""
 
     def __init__(self, clock: Clock, fault: Fault, length: float, *, late: bool) -> None:
         self.clock, self.fault, self.end, self.late = clock, fault, clock.now + length, late
@@ -421,7 +421,7 @@ def test_a_lock_that_another_process_has_held_meanwhile_is_not_acquired_again(tm
 
 
 class Answer(Exception):
-    """What a client of object storage raises for an answer with this status."""
+    """Return the error that a client of object storage raises for an answer with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")

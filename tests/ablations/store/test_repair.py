@@ -56,7 +56,7 @@ def values(directory: Path) -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two segments, two run files, a failure, images and two plans."""
+    """A study with two segments, two run files, a failure, images and two plans."""
     store = ResultStore(tmp_path_factory.mktemp("study"))
     store.write_plan({"name": "first", "seeds": [0]})
     store.write_plan({"name": "first", "seeds": [0, 1]})
@@ -216,7 +216,7 @@ def test_a_disk_that_does_not_answer_is_not_damage(copy: Path, monkeypatch: pyte
     "tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )  # minutes
 def test_no_random_damage_changes_a_number(study: Path, tmp_path: Path, kind: str, tries: int) -> None:
-    """Every damage is set aside, or it changed no value that is read (slow: some minutes for each kind)."""
+    """Every damaged file is set aside, or no value that is read has changed (slow: some minutes for each kind)."""
     whole = values(study)
     rng = random.Random(f"{kind} {tries}")
     found = 0

@@ -1,4 +1,4 @@
-"""Runs that all save at once take turns: the most advanced first, each whole or not at all."""
+"""Runs that all save at once take turns: the most advanced saves first, and each save is complete or not begun."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def savers() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
-    """Return a function that lets runs save at once and returns what each reports, in the order in which they began."""
+    """Return a function that lets runs save at once and returns the report of each, in the order in which saves began."""
 
     def save(where: str, runs: list[str], **changes: Any) -> Saved:
         listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
@@ -62,8 +62,8 @@ def most_advanced_first(runs: list[str]) -> list[str]:
 
 
 def kept(where: str, run_id: str) -> float:
-    """Return the number that a whole checkpoint of a run is filled with: 1, or the epochs of the new one."""
-    store = ResultStore(where)  # whose copy of a bucket's checkpoint goes with it
+    """Return the number that fills a complete checkpoint of a run: 1, or the epochs of the new checkpoint."""
+    store = ResultStore(where)  # its copy of a bucket's checkpoint is removed with it
     found = checkpointing.load(store.checkpoint_directory(run_id), run_id)
     assert found is not None
     values = found.network["weights"].unique()
@@ -94,7 +94,7 @@ def test_few_runs_save_at_once_and_the_most_advanced_save_first(
     indirect=True,
 )
 def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:
-    """Each takes .4 s alone, and .8 s with another: in 2.2 s there is time for a few of eight."""
+    """Each takes .4 s alone and .8 s with another, so 2.2 s are enough for a few of eight."""
     found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
     granted = [each["run"] for each in found if each["granted"]]
     assert granted == most_advanced_first(RUNS)[: len(granted)]
@@ -167,7 +167,7 @@ def test_a_deadline_that_is_set_while_a_run_waits_applies(tmp_path: Path) -> Non
 
 
 class Clock:
-    """Advances only when somebody sleeps by it."""
+    """A clock that advances only during its own sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Every shipped study can be run unchanged, with the shape of the real data, and has a small version for a CPU."""
+"""Every shipped study runs unchanged with the shape of the real data, and has a small version for a CPU."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ from aimlib.training.steps import proof
 
 pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
 MIXED = "confounds_small"
-"""Its eleven arms mix what the two of replication_small have and have not: those two are tested first."""
+"""Its eleven arms combine the differences between the two arms of replication_small, which are tested first."""
 WHOLE = {"demo", "squeeze_excitation", "replication_small"}
-"""Studies whose every arm is quick enough; of the other small ones the first arm is tested, and the others are slow."""
+"""Studies in which every arm is quick. Of the other small studies, only the first arm is quick; the others are slow."""
 SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name in WHOLE), key=lambda name: name == MIXED)
 
 
@@ -42,9 +42,9 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
-    """Return what would wait for the device in an arm's training steps and in one batch of its evaluation.
+    """Return the operations in an arm's training steps and in one batch of its evaluation that would wait for the
 
-    Steps load their images from the host; the evaluation has them on the device.
+    device. Steps load their images from the host; in the evaluation, images are on the device.
     """
     config, data = small_run(arm, 4, **training)
     with optimizers_on("meta"):
@@ -65,7 +65,7 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return every study with its quick arms and with its slow arms. Each arm takes a second, all of them minutes."""
+    """Return every study with its quick arms and with its slow arms. Each arm takes a second, and all take minutes."""
     cases = []
     for study in studies:
         quick = slice(0) if study not in SMALL or study == MIXED else slice(None if study in WHOLE else 1)
@@ -77,7 +77,7 @@ def quick_and_slow(studies: list[str]) -> list[Any]:
 
 
 def own_arms(study: str, studies: list[str], part: slice) -> list[str]:
-    """Return a part of the arms that no earlier study has."""
+    """Return the part of the arms that no earlier study has."""
     return [name for home, name in distinct(studies) if home == study][part]
 
 

@@ -1,4 +1,4 @@
-"""Trackers: they get each run and epoch once, nothing that must not leave the machine, and never block a run."""
+"""Trackers receive each run and epoch once and nothing that must stay on the machine, and never block a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def row(epoch: int) -> dict[str, Any]:
 
 
 class Recorder(Tracker):
-    """A tracker that records its events, and may be slow or raise."""
+    """A tracker that records its events, and may be slow or raise errors."""
 
     told: list[tuple[Any, ...]]
     hold: threading.Event | None = None

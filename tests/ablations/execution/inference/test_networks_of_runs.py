@@ -1,4 +1,4 @@
-"""Networks that a study kept: stored with their rows, loaded, compared with what the runs predicted, exported."""
+"""Networks that a study kept are stored with rows, loaded, compared with predictions of runs, and exported."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_t
     reader = network.network.get_submodule(layer)
     outputs = ablations.features(directory, "aim/1", f"network.{layer}", images=40).astype(float)
     without = torch.zeros_like(reader.read_weight)
-    reader.read_weight.data.copy_(without)  # this layer is the first that reads, so nothing else changes its input
+    reader.read_weight.data.copy_(without)  # this layer is the first one that reads, so nothing else changes its input
     seen = []
     reader.register_forward_hook(lambda _m, _i, output: seen.append(output.double()))
     scaled = kept.stored.input_scaling()(torch.from_numpy(kept.test_images().pixels[:40].copy()).permute(0, 3, 1, 2))
@@ -264,7 +264,7 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
 
 
 def test_a_device_counts_as_rounding_like_that_of_a_run_if_its_reference_step_does() -> None:
-    """The name is not enough: virtual machines give processors with other instructions the same name."""
+    """The name is not enough: virtual machines give processors with different instructions the same name."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
         digest = reference_step.digest_of(cpu, "float32")

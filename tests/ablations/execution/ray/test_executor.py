@@ -96,7 +96,7 @@ def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_p
     callback.on_trial_error(3, [], trial_of("r2", died))
     callback.on_trial_error(3, [], trial_of("r3", raised))
     callback.on_trial_error(3, [], trial_of("r4"))
-    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended: nothing to tell
+    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended, so there is no event
     assert events == [
         RunStarted("r1", "here"),
         EpochEnded("r1", {"epoch": 1}),
@@ -178,7 +178,7 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 
 
 class Session:
-    """A scheduler with its searcher and callback on a cluster of one node with GPUs, as the executor joins them."""
+    """A scheduler with its searcher and callback on a cluster of one node with GPUs, connected as in the executor."""
 
     def __init__(self, gpus: int, *tasks: Task, spare: Spare = "none") -> None:
         self.now = 0.0
@@ -279,7 +279,7 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
 
 
 def test_a_run_given_to_an_unusable_worker_does_not_count_a_failure(tmp_path: Path) -> None:
-    """Tune gives a worker the next run before it learns that the worker will end."""
+    """Tune gives a worker the next run before Tune learns that the worker will end."""
     report = tmp_path / "died.txt"
     report.write_text("ray.exceptions.ActorDiedError: x\n")
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
@@ -302,7 +302,7 @@ def end_of(event: ExecutorEvent) -> tuple[str, str]:
 
 
 def stat_of(process: int) -> tuple[int, str] | None:
-    """Return parent and start time of a living process; a zombie is not living."""
+    """Return parent and start time of a live process; a zombie is not live."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -312,7 +312,7 @@ def stat_of(process: int) -> tuple[int, str] | None:
 
 
 def descendants(process: int) -> dict[int, str]:
-    """Return the living processes below one, with their start times."""
+    """Return the live descendants of a process with their start times."""
     living = {
         int(path.name): stat
         for path in Path("/proc").iterdir()

@@ -71,7 +71,7 @@ class Clock:
 
 
 def after(placeholders: Placeholders, node: Node, clock: Clock, used: dict[Slot, float], seconds: float) -> None:
-    """Proceed after some time has passed."""
+    """Advance after some time has passed."""
     until = clock.now + seconds
     while clock.now < until:
         clock.now += 0.25

@@ -1,4 +1,4 @@
-"""During a session, Tune's registry is read once. Afterwards, it is as before."""
+"""Tune's registry is read once during a session, and is restored afterwards."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
-    """Return a function that makes a worker in this process, whose run is its own function."""
+    """Return a function that makes a worker in this process; the argument is the function of its run."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -45,7 +45,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Wo
 
 
 def events(found: trainable.Worker) -> list[dict[str, Any]]:
-    """Return all its messages until it has ended."""
+    """Return all messages of the worker until it has ended."""
     said: list[dict[str, Any]] = []
     while not said or "ended" not in said[-1]:
         result = found.step()
