@@ -32,7 +32,7 @@ def test_a_plugin_without_a_source_can_be_registered_but_fails_its_conformance_t
 
     @placements.register("sourceless")
     class Sourceless(Placement):
-        """Reads nowhere."""
+        """A placement in which no layer reads."""
 
         def reads(self, layers: object) -> list[str]:
             return []

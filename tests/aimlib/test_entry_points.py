@@ -1,4 +1,4 @@
-"""Plugins of other distributions: found through entry points, loaded on first use, harmless when broken."""
+"""Plugins of other distributions are found through entry points, loaded on first use, and harmless when broken."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_entry_point_is_listed_without_import_and_loaded_on_first_use(
     cls = placements.get("head_only")
     assert issubclass(cls, Placement)
     assert placements.parse("head_only").name == "head_only"
-    assert placements.get("bare").__name__ == "Bare"  # registered by its entry point alone
+    assert placements.get("bare").__name__ == "Bare"  # registered only by its entry point
     assert placements.parse("bare").identity() == {"name": "bare", "version": 1}
 
 

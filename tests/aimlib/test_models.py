@@ -132,7 +132,7 @@ def test_activations_do_not_include_parameters() -> None:
 
 
 class _Operators(TorchDispatchMode):
-    """Remembers what is computed."""
+    """A network that stores its computed values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def test_a_class_that_is_defined_again_is_traced_again() -> None:
                     return nn.Sequential(nn.Flatten(), *dense, nn.Linear(width, shape.classes))
 
                 def layout(self, network: nn.Module) -> None:
-                    """Let it be inferred."""
+                    """Leave the layout to inference."""
 
             config = {**AIM, "backbone": "edited", "memory": "dense_ones", "update": None}
             return {reading.layer for reading in skeleton(model(**config), SHAPE).attachment.readers}  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Moved modules: imports by the names of earlier versions still work, with a warning."""
+"""Imports of moved modules by their earlier names still work, with a warning."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, conditio
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the second is refused, as the first succeeded."""
+    """The client repeats a request without a response; the second is refused, because the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
@@ -221,7 +221,7 @@ for url, variables in {cases!r}:
 
 
 def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[str]:
-    """Return the message for a put at each URL, each with more changes of the environment."""
+    """Return the message for a put at each URL, each with additional changes of the environment."""
     environment = os.environ | {"NO_GCE_CHECK": "true", "HOME": "/nowhere"}
     code = SAID.format(cases=cases)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

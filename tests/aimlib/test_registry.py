@@ -1,4 +1,4 @@
-"""Plugins: names without imports, loud conflicts, third parties through entry points."""
+"""Plugins are named without imports, conflicts raise errors, and third parties use entry points."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def with_placement(version: int, options: dict[str, Any] | None = None, **fields
 
 
 def test_ids_never_change() -> None:
-    # Pinned: a changed id orphans every stored result. Raise a version or the schema where it must change.
+    # Pinned: a changed id orphans every stored result. If it must change, increase a version or the schema.
     assert run_config().run_id(FINGERPRINT) == GOLDEN[0]
     assert run_config(model=AIM, training__schedule="plateau", seed=7).run_id(FINGERPRINT) == GOLDEN[1]
 

@@ -1,4 +1,4 @@
-"""Named random streams: stable forever, independent of one another."""
+"""Named random streams are stable forever and independent of each other."""
 
 from __future__ import annotations
 

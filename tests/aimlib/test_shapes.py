@@ -25,7 +25,9 @@ def convolutions() -> nn.Module:
 
 
 def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int, ...]], int]:
-    """Return the shapes that leave the modules, and the bytes that autograd keeps beside parameters and buffers."""
+    """Return the shapes that leave the modules, and the bytes that autograd keeps in addition to parameters and
+    buffers.
+    """
     shapes: list[tuple[int, ...]] = []
     own = {t.untyped_storage()._cdata for t in (*network.parameters(), *network.buffers())}
     stored: dict[int, Tensor] = {}

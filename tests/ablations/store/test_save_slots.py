@@ -41,7 +41,7 @@ def savers() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
-    """Return a function that lets runs save at once and returns the report of each, in the order in which saves began."""
+    """Return a function that lets runs save at once and returns their reports in the order in which saves began."""
 
     def save(where: str, runs: list[str], **changes: Any) -> Saved:
         listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]

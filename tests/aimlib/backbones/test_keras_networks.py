@@ -34,7 +34,7 @@ def aim(**changes: Any) -> AimNetwork:
 
 
 def counted_by_keras(network: nn.Module) -> int:
-    """Return parameters and running statistics: Keras counts both."""
+    """Return the number of parameters and running statistics, because Keras counts both."""
     return count_parameters(network) + sum(b.numel() for n, b in network.named_buffers() if "running_" in n)
 
 
@@ -126,7 +126,7 @@ def test_the_reads_of_the_second_stage_start_at_the_scale_of_the_author(
 
 
 def test_glorot_and_he_initializations_share_their_draws() -> None:
-    """Arms that differ in the initialiser differ only in the quantile function."""
+    """Arms with different initializers differ only in the quantile function."""
     small = {"name": KERAS, "widths": [8, 8], "blocks": [1, 1]}
     shape = ImageShape(3, 32, 32, 5)
     he, glorot = (

@@ -24,7 +24,7 @@ MEMORY = (2, 2, 32)
 class VggReference(Reference):
     """The notebook's VGG16, channels last; with memory, every layer reads it as described in the post.
 
-    Nothing here uses the library.
+    No code here uses the library.
     """
 
     def __init__(self, memory: bool, updates: bool = False, weights: Weights | None = None) -> None:
@@ -66,7 +66,9 @@ def config(memory: bool = False, updates: bool = False, **options: Any) -> Model
 
 
 def photos() -> Tensor:
-    """Return a bright and a dark image [2, SIDE, SIDE, 3]: thirteen convolutions leave little of other differences."""
+    """Return a bright and a dark image [2, SIDE, SIDE, 3]; after thirteen convolutions, other differences nearly
+    vanish.
+    """
     drawn = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     return drawn * torch.tensor([255.0, 25.0]).view(2, 1, 1, 1)
 

@@ -19,7 +19,7 @@ from aimlib.models import build, skeleton
 
 SMALL = Model(widths=(4, 8, 8, 8), blocks=(2, 2, 3, 2), classes=5, memory=(2, 2, 128))
 LAST_UPDATE = ("mem_*5a_branch*", "Memory5a_branch")
-"""The update after the first block of the last stage: built by the author, read by nothing."""
+"""The update after the first block of the last stage: the author built it, and no layer reads it."""
 
 
 def config(model: Model) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: the network of the paper's formula, whose controls share its start."""
+"""Squeeze-and-excitation follows the formula of the paper, and its controls share its initial values."""
 
 from __future__ import annotations
 

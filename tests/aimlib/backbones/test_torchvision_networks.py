@@ -1,4 +1,4 @@
-"""Memory in any unchanged classification network of torchvision."""
+"""Memory in any unchanged classification network from torchvision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ARCHITECTURES = {
         f"trunk_output.block{stage}.block{stage}-{last}" for stage, last in enumerate((0, 2, 5, 5), start=1)
     ),
 }
-"""By architecture, where its stages end."""
+"""The ends of stages by architecture."""
 
 MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 AIM: dict[str, Any] = {"memory": MEMORY, "placement": "every_layer", "update": "conv_sigmoid"}
@@ -78,7 +78,9 @@ def test_memory_in_a_torchvision_network_is_trained(architecture: str) -> None:
 
 
 def test_a_network_is_used_unchanged() -> None:
-    """Any network object, without the library's backbones: names, parameters and, without memory, outputs stay."""
+    """Any network object, without the library's backbones: names, parameters and, without memory, outputs do not
+    change.
+    """
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     source = memories.create(memories.parse(MEMORY))

@@ -1,4 +1,4 @@
-"""Folders of photos that are broken, each in one way: each gets a message that a person can act on."""
+"""Folders of photos that are each broken in one way get a message that says what to do."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def a_file_as_root(root: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A way to break a folder, and the finding that it must give: its kind, whether it is an error, and its words."""
+    """A way to break a folder, and the expected finding: its kind, whether it is an error, and its words."""
 
     broken: Callable[[Path], None]
     kind: str

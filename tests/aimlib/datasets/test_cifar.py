@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 by torchvision's classes: what has another MD5 is never unpickled."""
+"""CIFAR-10 and CIFAR-100 by torchvision's classes: a file with another MD5 is never unpickled."""
 
 from __future__ import annotations
 

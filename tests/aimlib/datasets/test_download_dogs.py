@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
 
     files: dict[str, bytes]
     cuts: list[int]
-    """One per answer: close the connection after this many bytes."""
+    """For each answer, the number of bytes after which the connection closes."""
     ranges = True
     status: dict[str, int]
     asked: list[tuple[str, str | None]]
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

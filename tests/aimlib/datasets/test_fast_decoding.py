@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def damaged() -> bytes:
-    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and continues."""
+    """Return a JPEG file with a wrong marker in its data; libjpeg warns and continues."""
     content = encoded(1)
     start = content.find(b"\xff\xda")
     return content[: start + 200] + b"\xff\xd3" + content[start + 202 :]
@@ -122,7 +122,7 @@ def test_fine_pixels_require_no_antialiasing() -> None:
 
 
 def photos(dogs: Any) -> Any:
-    """Return the tree with JPEG files, but for one photo."""
+    """Return the tree with JPEG files, except for one photo."""
     for split in dogs.splits.values():
         for number, (path, label) in enumerate(split):
             dogs.write(path, encoded(10 * label + number, height=30, width=26, quality=90))

@@ -1,4 +1,4 @@
-"""Photos that a table lists: CSV and Parquet, groups, and a message with the line for every fault."""
+"""Photos that a table lists: CSV and Parquet, groups, and a message with the line of every mistake."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_split_keeps_groups_together(root: Path, photo: Callable[..., bytes]) 
 
 
 def replaced(line: int, text: str) -> Callable[[Path], None]:
-    """Return a fault: another text in a line of the table."""
+    """Return a mistake: a changed text in a line of the table."""
 
     def change(root: Path) -> None:
         lines = (root / "index.csv").read_text().split("\n")

@@ -64,7 +64,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def killed(dogs: Any, cache: Path, moment: str | int, size: int = 8, decoder: str = "accurate") -> Path:
-    """Let a process pack until it is killed; return the folder that it leaves."""
+    """Let a process pack until it is killed; return the folder that it leaves behind."""
     command = [sys.executable, "-c", KILLED, str(dogs.root), str(cache), str(size), str(moment), decoder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr

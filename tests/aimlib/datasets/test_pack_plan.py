@@ -1,4 +1,4 @@
-"""`ablate data prepare --plan`: what packing will take, with nothing written."""
+"""`ablate data prepare --plan` shows what packing takes and writes nothing."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
 
 
 def test_a_store_under_the_name_of_another_recipe_is_packed_anew(dogs: Any) -> None:
-    """Copied folders of a cache, or two that were exchanged, have intact files of the wrong pixels."""
+    """Copied or exchanged folders of a cache have intact files with the wrong pixels."""
     expected = dogs.plugin(antialias=False).load()
     wanted, other = (dogs.plugin(antialias=antialias) for antialias in (False, True))
     folder = pack_folder(wanted.listing(), wanted.recipe())
@@ -187,7 +187,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 @pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
-    """It is packed again, or the damage changed nothing that is read."""
+    """The store is packed again, or the damage changed nothing that is read."""
     whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}

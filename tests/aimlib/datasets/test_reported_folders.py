@@ -1,6 +1,6 @@
-"""Data as people report it in bug trackers: nothing hangs, nothing is wrong in silence, and messages say what is there.
+"""Data as people report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
 
-Pipes stand for whatever waits forever; a test that opens one would never end.
+represent files that block forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def messages(found: PhotoPlugin) -> str:
     return "\n".join(f"{each.severity} {each.kind} {each.file}: {each.message}" for each in verify(found))
 
 
-# --- what is in a file ---------------------------------------------------------------------------------------------
+# --- contents of files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- what is not a file, or may not be read ---------------------------------------------------------------------------
+# --- other than files, and unreadable files ---------------------------------------------------------------------------
 
 
 def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:

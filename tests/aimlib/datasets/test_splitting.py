@@ -1,4 +1,4 @@
-"""Splits that are made of names: stratified, the same on every machine, and never dividing a group."""
+"""Splits by name are stratified, equal on every machine, and never divide a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of examples: read as CSV and Parquet with one fingerprint, and refused with the row and the remedy."""
+"""A table of examples is read as CSV and Parquet with one fingerprint, and refused with the row and the remedy."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_a_rule_for_a_missing_parameter_is_refused() -> None:
 
 @pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
 def test_a_whole_start_equals_that_of_the_concatenated_layer(rule: str) -> None:
-    """Own and reading weights are drawn at the scale of one tensor over all channels, from the shared draws."""
+    """A layer's own weights and its reading weights are drawn at the scale of one tensor, from the shared draws."""
     options = {**AIM, "placement": "block_entry", "conv_init": rule}
     shared, whole = state(options), state({**options, "read_init": "whole"})
     name = "layer2.0.conv1"

@@ -30,7 +30,7 @@ MEMORY = {"memory": {"name": "conv_ones", "channels": 4, "rows": 4, "columns": 4
 
 
 class Net(nn.Module):
-    """Draws in every usual way, with an optional layer before the others."""
+    """A network that draws in every usual way, with an optional layer before the others."""
 
     def __init__(self, deep: bool, classes: int) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ def test_memories_and_updates_keep_their_own_values() -> None:
     assert starts.unpaired(config, plain, SHAPE, 0)[0] == []
 
 
-# What a check says
+# Output of check
 
 
 def test_the_origin_of_each_value_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""The layout of a memory on a map: every value once, zeros elsewhere, and the claim's table of channels."""
+"""The layout of a memory on a map has every value once and zeros elsewhere, and follows the claim's channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The positions of updates, each of which has a reader."""
+"""Every update has a position and a reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory that is read with weights of zero changes no output at the start, and is learned nevertheless."""
+"""A memory that is read with zero weights changes no output at the start, but is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes of scripts and notebooks: the same ids as from a file, and refused where workers would compute else."""
+"""Classes of scripts and notebooks have the ids of a file, and are refused if workers would compute something else."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_script_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
 
 
 def test_a_call_of_an_imported_module_reaches_the_same_function(tmp_path: Path) -> None:
-    """Python compiles it differently where it sees the import."""
+    """Python compiles the call differently if it sees the import."""
     plugin = PLUGIN.replace("return last_ones([layer", "return last_ones([math.floor(1.5) and layer")
     expected = code_of(tmp_path / "file", f"import math\n{plugin}", helper=HELPER)
     assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
@@ -179,7 +179,7 @@ def test_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
 
 
 def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
-    """The constant that the body needs at once was run again after the class."""
+    """The constant that the class body needs was executed again after the class."""
     own = PLUGIN.replace('source = "own idea"', "width = TWICE").replace("from helper import FIRST, last_ones", "")
     helper = f"{HELPER}\ndef twice(): return 2 * FIRST"
     found = notebook(tmp_path, helper, "TWICE = twice()", own, helper, "TWICE = twice()", "shown()")

@@ -460,7 +460,9 @@ def test_conformance_tests_find_a_bad_memory_source() -> None:
 
         @memories.register("bad")
         class Bad(MemorySource):
-            """Rows and columns exchanged, an undeclared start, a detached parameter, too many degrees of freedom."""
+            """A source with exchanged rows and columns, undeclared values, a detached parameter, and too many degrees
+            of freedom.
+            """
 
             source, initial_values = "a test", "rules"
 
@@ -493,7 +495,7 @@ def test_conformance_tests_find_a_bad_update() -> None:
 
         @updates.register("bad")
         class Bad(MemoryUpdate):
-            """Takes the features apart from the gradient, draws, and is wide instead of high."""
+            """An update that detaches the features, draws random numbers, and is wide instead of high."""
 
             source = "a test"
 
@@ -558,7 +560,7 @@ def test_conformance_tests_find_a_bad_loss() -> None:
 
         @losses.register("drifting")
         class Drifting(Loss):
-            """A loss with the sign reversed, that counts its calls."""
+            """A loss with the wrong sign that counts its calls."""
 
             def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
                 self.class_counts += 1
@@ -580,7 +582,7 @@ def test_conformance_tests_find_a_bad_augmentation() -> None:
 
         @augmentations.register("counting")
         class Counting(Augmentation):
-            """An augmentation that draws from its own generator, which nothing restores."""
+            """An augmentation that draws from its own generator, which is never restored."""
 
             def __init__(self, config: object, shape: object) -> None:
                 super().__init__(config, shape)  # type: ignore[arg-type]
@@ -604,7 +606,7 @@ def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
 
         @optimizers.register("stubborn")
         class Stubborn(Sgd):
-            """Keeps its first learning rate."""
+            """An optimizer that keeps its first learning rate."""
 
             def build(self, parameters: object) -> torch.optim.Optimizer:
                 optimizer = super().build(parameters)  # type: ignore[arg-type]
@@ -619,7 +621,7 @@ def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
 
         @schedules.register("forgetful")
         class Forgetful(Schedule):
-            """Falls with every question."""
+            """A schedule that falls with every call."""
 
             def rate(self, time: float) -> float:
                 self.learning_rate *= 0.9
@@ -641,7 +643,7 @@ def test_conformance_tests_find_a_bad_callback() -> None:
 
         @callbacks.register("absent_minded")
         class AbsentMinded(Callback):
-            """Counts steps, and forgets the count when the run is interrupted."""
+            """A callback that counts steps and loses the count when the run is interrupted."""
 
             steps = 0
 

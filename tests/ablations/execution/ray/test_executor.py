@@ -359,7 +359,7 @@ def workers(process: int) -> list[int]:
 
 @pytest.fixture
 def calm(tmp_path: Path) -> dict[str, str]:
-    """Return the results of the long study without interruption."""
+    """Return the results of the long study without an interruption."""
     run(write(tmp_path, changed(LONG), "calm.yaml"), tmp_path / "calm", executor="inline")
     return numbers(tmp_path / "calm")
 
