@@ -1,4 +1,4 @@
-"""Reports without drawing, for tests that read only their text and tables."""
+"""Blank figures for tests that read only the text and tables of reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 def blank_figures(*drawn: str) -> Iterator[None]:
     """Replace every figure of a report by a blank sheet, except the named ones. Titles, captions and data stay.
 
-    A module that a block within another one finds blank stays unchanged, so blocks may end in any order.
+    A nested block leaves modules unchanged that are already blank, so blocks may end in any order.
     """
     from analysis import figures
 

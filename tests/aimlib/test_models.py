@@ -132,7 +132,7 @@ def test_activations_do_not_include_parameters() -> None:
 
 
 class _Operators(TorchDispatchMode):
-    """A network that stores its computed values."""
+    """A dispatch mode that records the operators that are called."""
 
     def __init__(self) -> None:
         super().__init__()

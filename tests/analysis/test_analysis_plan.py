@@ -1,4 +1,4 @@
-"""The frozen analysis plan: decisions made beforehand, and changes that make a study exploratory."""
+"""The frozen analysis plan: advance decisions, and changes that make a study exploratory."""
 
 from __future__ import annotations
 

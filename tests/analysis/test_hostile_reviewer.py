@@ -1,4 +1,4 @@
-"""Studies that invite a false or misleading sentence, and the sentences of the report instead."""
+"""Studies that invite a false or misleading sentence, and the correct sentences of the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other measures than accuracy decide on their own scale and in their own units; accuracy is as ever."""
+"""Measures other than accuracy decide on their own scale and in their own units; accuracy is unchanged."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_plan_with_an_unknown_measure_is_refused(make_study, stored) -> None:
 
 
 def test_an_earlier_version_refuses_a_plan_of_another_measure(make_study) -> None:
-    """It would read the accuracy: the key that it needs is not there."""
+    """Otherwise, it would use the accuracy; the key that it requires is missing."""
     document = json.loads((make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json").read_text(encoding="utf-8"))
     assert "delta_pp" not in document
 

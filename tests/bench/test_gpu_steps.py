@@ -1,4 +1,6 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU stay apart."""
+"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU are kept
+separate.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ HOW = {"when": "2026-11-26", "command": "make gpu", "commit": "abc", "machine": 
 
 @pytest.fixture
 def step(tmp_path, monkeypatch):
-    """A function that makes a step from source code, in which `told` is the report."""
+    """A function that makes a step from source code; `told` is the report in that code."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def make(code, name="probe", number=1, **options):
@@ -41,7 +43,7 @@ def step(tmp_path, monkeypatch):
 def hanging(step, tmp_path):
     """A function that runs a step that hangs after the given code. It returns the outcome and the limit in seconds.
 
-    On a busy machine, a process starts slowly, so that a step that did not get that far gets more time.
+    On a busy machine, a process starts slowly, so a step that did not get that far is given more time.
     """
 
     def run(code):

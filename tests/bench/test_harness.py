@@ -100,7 +100,7 @@ def test_cpu_seconds_include_all_processes_and_no_sleep():
 
 
 def test_peak_resident_memory_includes_what_was_allocated_and_freed():
-    """The test runs in a separate process, so that memory released by other tests has no effect.
+    """The test runs in a separate process, so memory released by other tests has no effect.
 
     Memory held for less than the watcher's interval, or longer on a busy machine, may be missed.
     """

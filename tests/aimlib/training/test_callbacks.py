@@ -1,4 +1,4 @@
-"""Callbacks: the events in order, what is logged, how a run ends, and what a checkpoint keeps of it."""
+"""Callbacks: the order of events, logged values, the end of a run, and the state in checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own_registries() -> Iterator[None]:
 
 
 def own(name: str, **members: Any) -> dict[str, Any]:
-    """Register a callback with these methods; return the option that names it."""
+    """Register a callback with these methods; return the option that selects it."""
     callbacks.register(name)(type("Own", (Callback,), {"__module__": "elsewhere", "__qualname__": "Own", **members}))
     return {"training__callbacks": [name]}
 

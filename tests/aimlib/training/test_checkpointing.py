@@ -134,7 +134,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def content(found: checkpointing.Checkpoint | None) -> Any:
-    """Return a checkpoint as values that compare bit for bit."""
+    """Return a checkpoint as values that can be compared bit for bit."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -243,7 +243,7 @@ def test_the_damaged_file_does_not_replace_the_earlier_one(twice: Path) -> None:
 
 
 def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
-    """Earlier versions wrote none, but can read files with one."""
+    """Earlier versions wrote no checksum, but can read files with one."""
     path = twice / checkpointing.FILE
     torch.save(torch.load(path, weights_only=True), path)
     found = checkpointing.load(twice, "run", pytest.fail)
@@ -345,7 +345,7 @@ def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.M
 
 @contextmanager
 def full_disk(free: int) -> Iterator[None]:
-    """Let no file grow beyond `free` bytes: writing fails half-way, as on a full disk."""
+    """Limit every file to `free` bytes, so that writing fails half-way as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
     try:

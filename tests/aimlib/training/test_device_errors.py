@@ -1,4 +1,4 @@
-"""Which error is a device's, which the user's, and which only looks like a lack of memory."""
+"""Errors are classified: of the device, of the user's code, and errors that only look like a lack of memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> PretendedCuda:
-    """Two GPUs in use, with much memory left."""
+    """Two GPUs in use, with a lot of free memory."""
     pretended = PretendedCuda()
     pretended.install(monkeypatch)
     torch.cuda._lazy_init()
@@ -136,7 +136,7 @@ def test_the_limit_of_little_memory_is_as_documented(
 
 
 def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after the other: those that got no memory are not listed, only counted."""
+    """Torch tries one engine after another. Engines without memory are not listed, only counted."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -149,9 +149,9 @@ def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda)
 @pytest.mark.parametrize(
     ("free", "reserved", "share", "held"),
     [
-        (1, 78, None, False),  # it has it all; the rest is its context
+        (1, 78, None, False),  # it has all of its share; the rest is its context
         (1, 40, None, True),
-        (1, 76, None, False),  # 3 GiB: no more than contexts take
+        (1, 76, None, False),  # 3 GiB are no more than contexts use
         (1, 10, 0.25, True),  # of its 20 GiB it had only half
         (1, 19.5, 0.25, False),  # it had its share
         (40, 19.5, 0.25, False),
@@ -249,7 +249,7 @@ def test_a_lost_context_takes_precedence_over_a_lack_of_memory(cuda: PretendedCu
 def test_errors_of_kernels_that_appear_late_are_recognized(
     error: BaseException, code: int, text: str, expected: str, cuda: PretendedCuda
 ) -> None:
-    """Whatever Python stumbled over: the context is lost. Asking for it raises nothing."""
+    """Whatever error Python raised, the context is lost. Querying it raises nothing."""
     cuda.error = accelerator_error(code, text)
     assert kind(error) == expected
     assert error.__context__ is None
@@ -297,7 +297,7 @@ def test_the_error_of_torch_without_a_driver_is_recognized(ask: object) -> None:
 
 
 def test_an_error_that_is_kept_forever_outlives_the_interpreter() -> None:
-    """Not even when Python ends are its tensors freed."""
+    """Its tensors are not freed even when Python ends."""
     code = (
         "from aimlib.training.device_errors import keep_for_ever\n"
         "class Tensor:\n"

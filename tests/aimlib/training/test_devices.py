@@ -1,4 +1,4 @@
-"""Which device a run gets, what it is called, and how many GPUs torch can use."""
+"""The device of a run, its name, and the number of GPUs that torch can use."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def test_the_visible_devices_of_a_process_are_known(
 def test_numbers_do_not_identify_gpus_of_different_models(
     driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA puts the fastest first, NVML goes by the bus: a healthy GPU would be left out for a broken one."""
+    """CUDA lists the fastest GPU first and NVML follows the bus, so a healthy GPU would be excluded instead of a broken
+    one.
+    """
     driver.names[0] = "NVIDIA T4"
     assert device_uuid(GPU) == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[2])
@@ -144,7 +146,7 @@ def missing_library() -> None:
 
 
 def test_a_lost_gpu_is_reported(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have lost its number for CUDA, too, so that all that follow are numbered again."""
+    """It may also have lost its number in CUDA, so that all later GPUs have new numbers."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
@@ -165,7 +167,7 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
     assert (device_uuid(GPU), shortfall()) == ("", None)
 
 
-# How many torch can use
+# Number of GPUs that torch can use
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: Pretende
 
 
 def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count is NVML's, which knows none of it."""
+    """Torch's own count comes from NVML, which does not know this."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"

@@ -23,14 +23,16 @@ FLOAT = 4
 
 
 def chain() -> nn.Sequential:
-    """Return dense layers whose activations are known: nothing is cast, padded or transposed."""
+    """Return dense layers with known activations: no tensor is cast, padded or transposed."""
     layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)]
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.Sigmoid())))
 
 
 @pytest.mark.parametrize(("momentum", "states"), [(0.0, 0), (0.9, 1)])
 def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float, states: int) -> None:
-    """At its peak, at the end of the backward pass: weights, optimizer state, all gradients, one activation's."""
+    """The peak is at the end of the backward pass: weights, optimizer state, and gradients of all weights and one
+    activation.
+    """
     network = chain()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
     x = torch.ones(BATCH, WIDTH)
@@ -93,7 +95,7 @@ def test_measuring_memory_affects_neither_times_nor_streams() -> None:
 
 
 def test_measuring_prints_nothing() -> None:
-    """The profiler's own reports do not end up on the user's screen."""
+    """The profiler's own reports do not appear on the user's screen."""
     code = (
         f"import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}\n"
         "import test_footprint as t; print(t.footprint().allocated > 0)"

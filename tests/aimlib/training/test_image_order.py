@@ -114,7 +114,7 @@ DROPPED = {
     "n02092002-Scottish_deerhound/n02092002_3314.jpg",
     "n02107142-Doberman/n02107142_16917.jpg",
 }
-"""The test images that are left out where the incomplete last batch of 16 is."""
+"""The test images that are left out with the incomplete last batch of 16."""
 
 
 def ordered(names: list[str], split: str, data: str = "stanford_dogs") -> list[str]:

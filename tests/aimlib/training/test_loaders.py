@@ -1,4 +1,4 @@
-"""The same batches, wherever the images are; and statistics of images that are computed once."""
+"""Batches are the same wherever the images are, and statistics of images are computed once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Copied:
 
 
 class _Streams:
-    """A stand-in for CUDA's streams that logs every call."""
+    """A simulation of CUDA streams that logs every call."""
 
     def __init__(self, log: list[str]) -> None:
         self.log, self.current = log, threading.local()
@@ -160,7 +160,7 @@ def test_a_run_has_the_same_bits_wherever_its_images_are(
 
 
 def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
-    """A memory map that all processes share: its pages are not copied into each of them."""
+    """All processes share a memory map, so its pages are not copied into each of them."""
     for place in ("device", "host"):
         assert isinstance(loaders.loader(data_set().train, CPU, place), HostLoader)  # type: ignore[arg-type]
     run = train(run_config(training__data_on="device"), data_set())

@@ -1,4 +1,4 @@
-"""Losses: torch's numbers, the run's ids, what evaluation reports, and what is refused before anything starts."""
+"""Losses: torch's numbers, run ids, reported values, and mistakes that are refused before anything starts."""
 
 from __future__ import annotations
 

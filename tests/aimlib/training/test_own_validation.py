@@ -1,4 +1,4 @@
-"""Data with its own validation images: all of them are validated on, and all training images are trained on."""
+"""Data with its own validation images: all of them are used for validation, and all training images for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selection rules of plugins: what they may answer, and that an answer is used or refused, never misread."""
+"""Answers of selection rules of plugins are used or refused, and never misread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are trained on, in which order."""
+"""The images for training, and their order."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ ADAM = {"training__optimizer": {"name": "adam", "learning_rate": 1e-3}}
 
 
 def everywhere() -> SpotBudget:
-    """Return a budget with which every step is repeated."""
+    """Return a budget for which every step is repeated."""
     return SpotBudget(math.inf)
 
 
@@ -39,7 +39,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     return {key: value for key, value in without_clock(outcome).items() if key not in ("step", "spot_checks")}
 
 
-# What a check leaves behind
+# Effects of a check
 
 DEEP = {"widths": [4, 4, 4, 4]}
 VGG = {"widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
@@ -205,7 +205,7 @@ def test_exchanging_the_state_twice_restores_everything() -> None:
     assert after.differences() == []
 
 
-# What a check finds
+# Errors that a check finds
 
 
 @functools.cache
@@ -287,7 +287,7 @@ def test_a_loss_that_is_not_finite_is_an_outcome_and_not_a_computing_error() -> 
 
 
 def test_a_step_that_draws_without_a_generator_is_found() -> None:
-    """A generator of a layer's own is part of no checkpoint either."""
+    """A layer's own generator is not part of any checkpoint either."""
     own = torch.Generator().manual_seed(0)
 
     def noise(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -303,7 +303,7 @@ def test_a_step_that_draws_without_a_generator_is_found() -> None:
     assert raised.value.never_repeats
 
 
-# What it costs
+# Cost of checks
 
 
 class Clock:
@@ -314,7 +314,7 @@ class Clock:
 
 
 def simulated(budget: SpotBudget, steps: int, seconds: float, cost: float, clock: Clock) -> tuple[int, float]:
-    """Take steps of a duration, of which some are checked at a cost; return the number and the time of checks."""
+    """Take steps of a given duration, of which some are checked at a cost; return the number and the time of checks."""
     checks = SpotChecks(budget, torch.device("cpu"), None, lambda _: None, clock)
     spent = 0.0
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Which ways of taking steps there are, what they are in a run's id, and what a machine cannot do."""
+"""The modes of training steps, their part in the run id, and modes that a machine does not support."""
 
 from __future__ import annotations
 

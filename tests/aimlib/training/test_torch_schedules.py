@@ -1,4 +1,4 @@
-"""Schedules by torch's names have torch's rates, step by step, also after a warm-up."""
+"""Schedules with torch's names have torch's rates step by step, even after a warm-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Theirs = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 
 
 def theirs(build: Theirs, steps: int) -> list[float]:
-    """Return the rates of torch's scheduler, stepped as often as that."""
+    """Return the rates of torch's scheduler after each of this many steps."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, rates = build(optimizer), []
     for _ in range(steps):

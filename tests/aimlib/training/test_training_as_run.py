@@ -1,4 +1,4 @@
-"""What only the author's recipe does: Keras's Adam, his augmentation, what he monitored, evaluated and left out."""
+"""Features of the author's recipe only: Keras's Adam, his augmentation, monitoring, evaluation and omitted images."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_the_incomplete_last_batch_of_an_evaluation_does_not_count() -> None:
 def test_the_order_of_tensorflow_datasets_decides_the_first_training_images_and_the_omitted_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A part of the training images is held out; what is left has the order of the whole split."""
+    """A part of the training images is held out; the rest has the order of the whole split."""
     data, taken = data_set(train=70, test=20), []
     step = Run.step
     monkeypatch.setattr(Run, "step", lambda run, batch, *rest: taken.append(batch) or step(run, batch, *rest))

@@ -1,4 +1,4 @@
-"""Augmentations by torchvision's names: its own numbers from named streams, in order, and mixed labels in the loss."""
+"""Augmentations with torchvision's names use its numbers from named streams, in order, and mixed labels in the loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RAW = {"training__input_scaling": "raw"}
 def inputs(
     *transforms: Any, batch: tuple[int, ...] = (3, 1, 4), epoch: int = 2, data: Any = None, **more: Any
 ) -> Inputs:
-    """Return a batch of a run with these transforms, as its steps get it."""
+    """Return a batch of a run with these transforms, as its steps receive it."""
     run = Run(run_config(training__transforms=list(transforms), **{**RAW, **more}), data or data_set(channels=3), CPU)
     return run.inputs(np.array(batch), epoch)
 
@@ -128,7 +128,7 @@ def test_transforms_follow_the_augmentation_whose_result_is_rounded_to_pixels() 
 
         @augmentations.register("own_watching")
         class Watching(Augmentation):
-            """Changes nothing, and remembers what it got."""
+            """A transform that changes nothing and records its inputs."""
 
             def augment(self, image_CHW: Tensor) -> Tensor:
                 seen.append(image_CHW.clone())

@@ -1,4 +1,4 @@
-"""What updates compute, and what they cost."""
+"""The results of updates, and their cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of weights: found, hashed, read, refused."""
+"""Files of weights are found, hashed and read, or refused."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         reading.read(WeightsConfig.parse(str(path)))
 
 
-# Weights of torchvision's
+# Weights from torchvision
 
 
 def test_default_is_the_exact_name_that_torchvision_recommends(tmp_path: Path) -> None:

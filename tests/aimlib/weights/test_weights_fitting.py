@@ -1,4 +1,4 @@
-"""Weights in networks: what is loaded, what is not, and what is refused."""
+"""Weights of files are loaded into networks, left out, or refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model(path: Path | None = None, **changes: Any) -> ModelConfig:
 
 
 def saved(tmp_path: Path, shape: ImageShape = COLOUR, **changes: Tensor | None) -> Path:
-    """Return a file with the start of seed 7, without the parameters that `changes` gives as None."""
+    """Return a file with the initial values of seed 7, without the parameters that `changes` sets to None."""
     state = {**build(model(), shape, 7).state_dict(), **changes}
     path = tmp_path / "net.pt"
     torch.save({name: value for name, value in state.items() if value is not None}, path)

@@ -1,4 +1,4 @@
-"""What the page contains, and above all what it does not contain."""
+"""The contents of the page, and above all what must not be in it."""
 
 from __future__ import annotations
 

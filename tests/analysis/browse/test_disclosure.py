@@ -1,4 +1,4 @@
-"""What the page shows of configurations and messages."""
+"""The parts of configurations and messages that the page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in a browser: filter, sort, open, with mouse and keyboard; nothing that a study contains runs."""
+"""The page in a browser filters, sorts and opens with mouse and keyboard; no content of a study is executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.browse.server import Feed, Server
 
 SLOW = (
     pytest.mark.slow
-)  # Chromium takes a minute of CPU time for all of them: `make test` filters, sorts and opens a run
+)  # Chromium needs a minute of CPU time for all of them: `make test` only filters, sorts and opens a run
 BUTTONS = "[...document.querySelectorAll('.dt-button-collection button')]"
 ROWS = "[...document.querySelectorAll('#{}-table tbody tr')].map((row) => row.cells[0].textContent)"
 
@@ -71,7 +71,7 @@ def opened(browser, address):
 
 @pytest.fixture
 def page(opened, address):
-    """Return the page without a filter; a test fails if anything is reported on the console or asked from elsewhere."""
+    """Return the page without a filter; a test fails after a message on the console or a request to another place."""
     if not opened.value(f"location.href.startsWith({json.dumps(address)})"):
         opened.open(address, "window.ready")
     if opened.value("document.getElementById('details').open"):

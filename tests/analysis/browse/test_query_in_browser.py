@@ -1,4 +1,4 @@
-"""Filters of the page mean what `results.where` means: the same rows, and mistakes where there are mistakes."""
+"""Filters of the page equal those of `results.where`: they give the same rows and the same mistakes."""
 
 from __future__ import annotations
 

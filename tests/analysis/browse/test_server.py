@@ -1,4 +1,4 @@
-"""The served page: who gets an answer, and to what."""
+"""The served page: which requests are answered."""
 
 from __future__ import annotations
 

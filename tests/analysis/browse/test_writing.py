@@ -1,4 +1,4 @@
-"""Writing the page: where, from which packages, and what is recorded."""
+"""Writing the page: its location, the required packages, and the record of unblinding."""
 
 from __future__ import annotations
 

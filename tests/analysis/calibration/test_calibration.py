@@ -1,4 +1,4 @@
-"""Calibration, reduced: every rate in its band, and a wrong constant found out."""
+"""A reduced calibration: every rate is within its band, and a wrong constant is detected."""
 
 from __future__ import annotations
 

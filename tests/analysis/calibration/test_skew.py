@@ -1,4 +1,4 @@
-"""Calibration of collapses and of seeds that are not normal: what is held, what is found out, and what is said."""
+"""Calibration of collapses and of seeds that are not normal: limits hold, and wrong constants are detected."""
 
 from __future__ import annotations
 

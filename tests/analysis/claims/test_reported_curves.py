@@ -1,4 +1,4 @@
-"""The figure of the reported runs: what it shows is what the logs say."""
+"""The figure of the reported runs shows the values of the logs."""
 
 from __future__ import annotations
 

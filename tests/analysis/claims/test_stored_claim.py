@@ -1,4 +1,4 @@
-"""A study with a claim of the user's own keeps it, wherever the study or the claim's file goes."""
+"""A study with a custom claim keeps it when the study or the claim file is moved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHIPPED = Path(analysis.__file__).parent / "claims"
 
 
 def own_claim(folder: Path, delta_pp: float = 1.0) -> Path:
-    """Write a claim with a table of reported runs beside it, for the studies of `study`."""
+    """Write a claim with a table of reported runs next to it, for the studies of `study`."""
     folder.mkdir(parents=True)
     text = (SHIPPED / "stanford_dogs_aim.yaml").read_text("utf-8").replace("name: stanford_dogs_aim", "name: mine")
     text = re.sub(r"^delta_pp: .*$", f"delta_pp: {delta_pp}", text, flags=re.M)

@@ -1,4 +1,4 @@
-"""Names of arms that factors make: figures show the levels in which they differ."""
+"""Figures name arms from factors by the levels in which they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a network's memory: legible with few and with many layers, true to its frames."""
+"""The figure of a network's memory is legible with few and many layers, and agrees with its frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures call a null level as the study does, and the power figure offers no verdict below the fewest pairs."""
+"""Figures name a null level as the study does, and the power figure shows no verdict below the fewest pairs."""
 
 from __future__ import annotations
 

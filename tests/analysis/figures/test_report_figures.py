@@ -1,4 +1,4 @@
-"""Figures: data before ink, labels that do not collide, the same bytes every time, no trace in pyplot."""
+"""Figures of a report: summaries, labels that do not overlap, reproducible bytes, and no effect on pyplot."""
 
 from __future__ import annotations
 

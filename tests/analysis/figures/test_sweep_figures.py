@@ -1,4 +1,4 @@
-"""Figures of sweeps and searches: correct numbers, readable with 4 to 400 arms, on a sheet or the caller's axes."""
+"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a sheet or the caller's axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that hardly differ, or differ in the same way, where independent runs would not."""
+"""Pairs that hardly differ, or differ in the same way, although independent runs would not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair(base, treated):
 
 
 def rewritten(directory, change):
-    """Write all rows again, each as `change` returns it; the others are known to it by arm and seed."""
+    """Write all rows again as `change` returns them; it can look up the other rows by arm and seed."""
     (path,) = (directory / records.SEGMENTS).iterdir()
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     known = {(row["arm"], row["seed"]): row for row in rows}
@@ -82,7 +82,7 @@ def test_pairs_whose_settings_changed_together_are_not_reported(make_study):
 
 @pytest.mark.parametrize(("odd", "warned"), [(1, True), (3, True), (0, False)])
 def test_differences_that_vary_by_less_than_one_image_are_reported(make_study, odd, warned):
-    """With no odd one all differences are equal, which is its own verdict."""
+    """If no pair is different, all differences are equal, which has its own verdict."""
     base = accuracies(0.2, 12, 1)
     steps = np.r_[np.full(odd, 0.0005), np.zeros(12 - odd)]
     directory = make_study(pair(base, base + 0.05 + steps), seeds=12, images=2000, procedure=2, looks=[12])

@@ -1,4 +1,4 @@
-"""A collapse is named where the verdict is read; without one, the headline says what the pairs do not exclude."""
+"""A collapse is named with the verdict; without one, the headline says which rate the pairs do not exclude."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAIN = [0.052, 0.047, 0.050, 0.053, 0.049, 0.051, 0.048, 0.050]
 
 
 def arms(pairs=5, fallen=None, to=0.045, gain=GAIN):
-    """Return a baseline and a treatment, of which the run of one seed falls to an accuracy above chance."""
+    """Return a baseline and a treatment; one run of the treatment falls to a low accuracy above chance."""
     treated = [base + more for base, more in zip(BASE, gain, strict=True)][:pairs]
     if fallen is not None:
         treated[fallen] = to
@@ -124,7 +124,7 @@ def test_a_pair_with_an_untrained_run_counts_as_a_failure(make_study):
 
 
 def test_a_run_that_predicts_only_one_class_has_collapsed_whatever_its_accuracy(make_study, monkeypatch):
-    """It answers 97 % of the images with one class, and the others right: above chance, and close to its arm."""
+    """It predicts one class for 97 % of the images and the others correctly: above chance, and close to its arm."""
     written = synthetic_study.record
 
     def record(study, rng, arm, seed, status):
@@ -171,7 +171,7 @@ def test_the_robust_reading_is_reported_and_never_decides(make_study):
 
 
 def test_a_robust_reading_that_contradicts_t_about_0_is_reported(make_study):
-    """One large difference makes the t interval reach 0, and no sign-based one."""
+    """One large difference makes only the t interval reach 0, and no sign-based interval."""
     gain = [0.010, 0.012, 0.011, 0.013, 0.009, 0.012, 0.011, 0.110]
     findings = examine(make_study(arms(8, gain=gain), seeds=8, images=2000, procedure=2))
     primary, reading = findings.primary, findings.robust["aim − baseline"]

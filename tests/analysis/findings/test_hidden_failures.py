@@ -1,4 +1,4 @@
-"""Failures that hide: several in one arm, beyond the look that decides, or among runs that vary much."""
+"""Hidden failures: several in one arm, after the deciding look, or among runs that vary a lot."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_three_or_more_failures_of_an_arm_are_reported(make_study, arm, seeds, p
 
 
 def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
-    """Half of the runs of the control fail, and the others reach what the treatment does."""
+    """Half of the runs of the control fail, and the others are as accurate as the treatment."""
     pairs, seeds = 24, range(0, 24, 2)
     arms = [
         FakeArm("baseline", "baseline", accuracies=accuracies(0.2, pairs, 1)),

@@ -1,4 +1,4 @@
-"""Procedure 2 reads a verdict at its look with everything that belongs to it; procedure 1 stays unchanged."""
+"""Procedure 2 uses only the data of a look for its verdict; procedure 1 is unchanged."""
 
 from __future__ import annotations
 

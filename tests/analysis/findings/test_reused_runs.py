@@ -18,7 +18,7 @@ FROZEN = pd.Timestamp("2024-05-01T11:59:30+00:00")
 
 
 def copied(directory: Path, arms: set[str], started_at: pd.Timestamp | None, seeds: set[int] | None = None) -> Path:
-    """Mark the rows of arms as copied from another study that began them at the given time (None: their own)."""
+    """Mark the rows of arms as copied from another study that began them at the given time (None: the stored time)."""
     (path,) = (directory / "segments").iterdir()
     table = pq.ParquetFile(path).read()
     rows: list[dict[str, Any]] = table.to_pylist()

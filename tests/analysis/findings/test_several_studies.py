@@ -1,4 +1,4 @@
-"""Studies on several backbones, data sets and sizes: what is said together, and what is refused."""
+"""Studies on several backbones, data sets and sizes: combined results, and combinations that are refused."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_level_is_that_of_the_strictest_study(make_study: Any) -> None:
 
 
 def undecided(make_study: Any, why: str, number: int) -> Path:
-    """Return a study of another backbone whose own verdict is none, and why."""
+    """Return a study of another backbone without its own verdict, and the reason."""
     scope = {**SCOPE, "backbone": "vgg13"}
     options: dict[str, Any] = {"draw": number, "scope": scope, "first_seed": 10 * number, "procedure": 2}
     planned, seeds = arms(0.03, backbone="vgg13"), [10 * number + place for place in range(6)]

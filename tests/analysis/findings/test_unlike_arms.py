@@ -1,4 +1,4 @@
-"""Arms that were computed unlike are named before the verdict, in every study; arms that are alike raise nothing."""
+"""Arms that were computed differently are named before the verdict in every study; similar arms raise no caution."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def alike(make_study):
 
 
 def changed(runs, arm="aim", **columns):
-    """Return runs with other values in the rows of one arm."""
+    """Return runs with changed values in the rows of one arm."""
     runs = runs.copy()
     of = runs["arm"] == arm
     for name, value in columns.items():
@@ -266,7 +266,7 @@ def test_honest_studies_raise_an_alarm_less_often_than_the_level_allows():
 
 
 def test_arms_that_alternated_between_two_machines_are_named():
-    """Nobody meant it, and yet every run of an arm was on its own machine."""
+    """This was not intended, but every run of an arm was on its own machine."""
     runs = pd.DataFrame({"arm": ["a", "b"] * 5, "host": ["x", "y"] * 5})
     found = separation.on_machines(runs)
     assert (found.first, found.second, round(found.p, 4)) == (("a",), ("b",), 0.0079)

@@ -1,4 +1,4 @@
-"""Variance by source in the findings and the report of a study, and what pairing saved in any study."""
+"""Variance by source in the findings and the report of a study, and the gain of pairing in any study."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_study_states_what_pairing_saved_and_keeps_its_verdict(make_study:
 
 
 def first_seeds(number: int) -> list[FakeArm]:
-    """The arms with fewer seeds, drawn from other random numbers."""
+    """These arms have fewer seeds and other random numbers."""
     rng, found = np.random.default_rng(15), arms()
     for arm in found:
         spread = next((SPREADS[source] for source in SOURCES if f"[{source}]" in arm.name), 0.01)

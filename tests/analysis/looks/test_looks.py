@@ -1,4 +1,4 @@
-"""Looks: constants of repeated t tests, the verdict of a sequence of looks, and Holm over it."""
+"""Looks: constants of repeated t tests, the verdict of a sequence of looks, and its Holm correction."""
 
 from __future__ import annotations
 

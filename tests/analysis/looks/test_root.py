@@ -1,4 +1,4 @@
-"""The root of a function: the same bits as scipy's, without its import."""
+"""Roots of functions have the same bits as scipy's, without its import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the error is spent on looks: published critical values, simulation with few pairs, p-values, and storing."""
+"""Spending of the error on looks: published critical values, simulations with few pairs, p-values, and storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.looks.spending import levels
 from analysis.plan import read_plan
 
 MANY = 400
-"""Pairs of the first of equally distant looks, with which t statistics are nearly normal."""
+"""Pairs of the first of equally spaced looks, for which t statistics are nearly normal."""
 PUBLISHED = {  # Jennison and Turnbull (2000), tables 2.1 and 2.3; Lan and DeMets (1983); two-sided .05
     ("constant", 2): (2.178, 2.178),
     ("constant", 3): (2.289, 2.289, 2.289),

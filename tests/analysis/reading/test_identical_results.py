@@ -1,4 +1,4 @@
-"""Two runs with identical results and different seeds: a copied seed, unless their deciding streams have one seed."""
+"""Two runs with identical results and different seeds show a copied seed, unless their streams have the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a study directory: one row per run for any division into files, and errors that name the file."""
+"""A study directory is loaded with one row per run for any division into files, and errors name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics on request: from stored predictions always, from scores where they were kept; scikit-learn gives the same."""
+"""Metrics on request, from stored predictions and, if they were kept, from scores, equal those of scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of test measures that were shown before the verdict."""
+"""Records of unblinding: test measures that were shown before the verdict."""
 
 from __future__ import annotations
 

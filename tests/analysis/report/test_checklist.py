@@ -1,4 +1,4 @@
-"""The reviewer's checklist and the methods section: what happened in this study, and nothing else."""
+"""The reviewer's checklist and the methods section describe what happened in this study, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of many arms: decisive results stay visible, the rest is ranked, cut or folded, and nothing is lost."""
+"""In reports of many arms, decisive results stay visible, and the rest is ranked, shortened or folded."""
 
 from __future__ import annotations
 

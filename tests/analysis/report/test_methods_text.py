@@ -1,4 +1,4 @@
-"""The methods section: what a store knows of the training, and no false sentence."""
+"""The methods section states what a store knows about the training, and no false sentence."""
 
 from __future__ import annotations
 

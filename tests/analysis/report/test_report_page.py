@@ -1,4 +1,4 @@
-"""The report: complete, escaped, deterministic, and plain about what is missing."""
+"""The report is complete, escaped and deterministic, and states what is missing."""
 
 from __future__ import annotations
 

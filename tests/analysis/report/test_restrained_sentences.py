@@ -1,4 +1,4 @@
-"""Sentences that state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
+"""Sentences state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
 
 from __future__ import annotations
 

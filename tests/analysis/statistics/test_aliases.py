@@ -1,4 +1,4 @@
-"""Aliases of fractional and unbalanced designs: named, and estimated as sums."""
+"""Aliases of fractional and unbalanced designs are named and estimated as sums."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def half(number: int) -> Layout:
 
 
 def values(layout: Layout, gains: dict[str, float]) -> pd.DataFrame:
-    """Two seeds without noise; an effect is given by the letters of its factors, in the units of `effects`."""
+    """Two seeds without noise; effects are given by the letters of their factors, in the units of `effects`."""
 
     def truth(setting: tuple[str, ...]) -> float:
         sign = {name: 1 if level == "high" else -1 for name, level in zip(layout.factors, setting, strict=True)}
@@ -180,7 +180,7 @@ def test_planted_effects_of_a_half_fraction_lie_in_their_intervals_at_the_stated
 
 
 def factorial(directory: Path, *, whole: bool) -> analysis.Results:
-    """A study of three factors of which only a × b acts; unless whole, c is high where one of a and b is."""
+    """Three factors of which only a × b has an effect; unless whole, c is high if exactly one of a and b is."""
     rng, arms = np.random.default_rng(14), []
     for a, b, c in product((0, 1), repeat=3):
         if whole or c == a ^ b:

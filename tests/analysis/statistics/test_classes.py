@@ -1,4 +1,4 @@
-"""Differences of classes: the shrunken mean against its definition, class by class."""
+"""Differences of classes: the shrunken mean is compared with its definition, class by class."""
 
 from __future__ import annotations
 

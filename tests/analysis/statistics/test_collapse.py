@@ -1,4 +1,4 @@
-"""The rule for collapsed runs: brute force, its constants, and what must not change it."""
+"""The rule for collapsed runs: comparison with brute force, its constants, and its invariances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def marked(treated, control, delta=1.0):
 
 
 def by_hand(treated, control, delta):
-    """The rule of the module's docstring, run by run."""
+    """Apply the rule of the module's docstring, run by run."""
     n, found = len(treated), [set(), set()]
 
     def examined(values, pooled_with, rank, kind):

@@ -109,7 +109,7 @@ def test_with_one_seed_there_is_an_effect_but_no_interval() -> None:
     [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies: a narrower band
 )
 def test_planted_effects_are_in_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
-    """A 3 × 3 × 2 × 2 study with only two seeds; and a single contrast, whose rate is exact."""
+    """A 3 × 3 × 2 × 2 study with only two seeds, and a single contrast, whose rate is exact."""
     rng = np.random.default_rng(5)
     layout = factorial(("1", "2", "3"), ("x", "y", "z"), ("p", "q"), ("u", "v"))
     gains = {"2": 1.0, "3": -2.0, "y": 0.5, "z": 0.0, "q": 3.0, "v": -1.0}

@@ -1,4 +1,4 @@
-"""Planning: what is known of a spread, pairs for a half-width, power over a pilot, and studies read at any time."""
+"""Planning: the uncertainty of a spread, pairs for a half-width, power over a pilot, and studies read at any time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_power_equals_that_of_scipy_to_a_millionth(effect, sd, n, alpha):
     one_sided = stats.nct.sf(critical, n - 1, shift)
     assert one_sided - 1e-6 <= power_of(effect, sd, n, alpha) <= one_sided + alpha / 2 + 1e-6
 
-    def rejected(root: float) -> float:  # given the standard deviation, from the normal distribution of the mean
+    def rejected(root: float) -> float:  # given the standard deviation, drawn from the normal distribution of the mean
         cut = critical * root / np.sqrt(n - 1)
         return (stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift)) * stats.chi.pdf(root, n - 1)
 

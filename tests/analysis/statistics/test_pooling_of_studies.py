@@ -1,4 +1,4 @@
-"""Several studies together: against scipy, statsmodels, closed forms, brute force and simulation."""
+"""Pooling of studies compared with scipy, statsmodels, closed forms, brute force and simulation."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_differences_without_spread_have_an_interval_of_width_zero() -> None:
 
 
 def normal_effect(mean: float, error: float) -> Interval:
-    """Return an effect whose seed SD is as good as known."""
+    """Return an effect whose seed SD is practically known."""
     n = 100_000
     return Interval(n, mean, error * n**0.5, mean, mean, 0.05, 1.96)
 

@@ -1,4 +1,4 @@
-"""Arms in order of their means, and those that the pairs do not separate from the first."""
+"""Arms in order of their means, and arms that the pairs do not distinguish from the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The robust reading: scipy, brute force and closed forms, and what must not change it."""
+"""The robust reading: comparison with scipy, brute force and closed forms, and its invariances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study of something else is reported in its own words, from the plan to the page; one of memory as before."""
+"""A study of something other than memory is reported in its own words, and a study of memory as before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(make_study, tmp_path) -> Path:
 
 
 def visible(page: str) -> str:
-    """Return what a reader sees of a page, without scripts, styles and the name of this package."""
+    """Return the visible text of a page, without scripts, styles and the name of this package."""
     text = re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|<[^>]*>", " ", page)
     return text.replace("aim-ablations", "")
 

@@ -1,4 +1,4 @@
-"""What own training code reports is checked at once, counted from predictions, and saved and restored by epochs."""
+"""Reports of own training code are checked at once, computed from predictions, and saved and restored by epochs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def outcome(code: Code, attempt: Attempt | None = None, *, repeat: bool = False,
 
 
 def predicted(run: OwnRun, right: int, split: Any = "test") -> np.ndarray[Any, Any]:
-    """Return predictions of which exactly `right` are right."""
+    """Return predictions of which exactly `right` are correct."""
     labels = run.split(split).labels.copy()
     labels[right:] = (labels[right:] + 1) % 10
     return labels
@@ -215,7 +215,7 @@ def test_arms_share_streams_by_name_and_seeds_do_not() -> None:
 
 
 def counting(folder: Path, *, saves: bool = True) -> Code:
-    """Return code whose predictions depend on all that it has drawn, and that saves this."""
+    """Return code whose predictions depend on all of its random draws, and that saves the draws."""
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         drawn = 0.0

@@ -1,4 +1,4 @@
-"""Runs that fine-tune: what is frozen stays, rates reach the optimizer, the average is evaluated, and runs resume."""
+"""Runs with fine-tuning: frozen layers stay, rates reach the optimizer, the average is evaluated, and runs resume."""
 
 from __future__ import annotations
 

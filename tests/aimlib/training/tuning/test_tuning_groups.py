@@ -1,4 +1,4 @@
-"""Which parameters fine-tuning freezes, and the learning rate of each."""
+"""The parameters that fine-tuning freezes, and the learning rate of each parameter."""
 
 from __future__ import annotations
 
