@@ -17,7 +17,7 @@ def blank_figures(*drawn: str) -> Iterator[None]:
     """
     from analysis import figures
 
-    importlib.import_module("analysis.report.sweep_figures")  # it imports functions, which must not be blank ones
+    importlib.import_module("analysis.report.sweep_figures")  # it imports functions that must not be blank
     replaced: list[tuple[Any, Any]] = []
     for name, module in list(sys.modules.items()):  # some functions of the package hide modules of the same name
         of_figures = name.startswith(f"{figures.__name__}.") and hasattr(module, "summarise")

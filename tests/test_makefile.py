@@ -1,4 +1,4 @@
-"""What `make test` would do, as make prints it."""
+"""The commands that `make test` would run, as make prints them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def told(*arguments: str, **environment: str) -> list[str]:
-    """Return the commands that make would run, without what one make says to another."""
+    """Return the commands that make would run, without messages between nested calls of make."""
     done = subprocess.run(
         ["make", "-n", *arguments],
         cwd=ROOT,

@@ -16,7 +16,7 @@ def test_the_command_line_matches_the_record() -> None:
 
 
 def test_the_python_names_match_the_record() -> None:
-    """A process of its own: what other tests register must not show."""
+    """This needs a separate process, because registrations of other tests must not appear."""
     code = "import sys; sys.path.append('tests'); import surface; print(surface.python(), end='')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=surface.ROOT)
     assert found.returncode == 0, found.stderr

@@ -71,7 +71,7 @@ class PretendedCuda:
             },
         }
         for name, function in own.items():
-            patch.setattr(torch._C, name, function, raising=False)  # not every version has all of them
+            patch.setattr(torch._C, name, function, raising=False)  # some versions lack some of them
         imported = "_cuda_isCurrentStreamCapturing"
         patch.setattr(torch.cuda.graphs, imported, own[imported], raising=False)  # by a torch with CUDA, at its start
 

@@ -297,7 +297,7 @@ def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
     from aimlib.object_store import s3
 
     pytest.importorskip("s3fs")
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # connects, and never answers
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections, and never answers
         monkeypatch.setitem(s3._SETTINGS, "read_timeout", 0.2)
         monkeypatch.setitem(s3._SETTINGS, "retries", {"mode": "standard", "total_max_attempts": 1})
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)

@@ -46,7 +46,9 @@ def mark(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def ground() -> Iterator[Ground]:
     """Return a cluster of three nodes."""
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # sockets have short names
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as folder:  # names of sockets must be short
         ground = Ground(Path(folder))
         yield ground
         if ground.process.poll() is None:

@@ -88,7 +88,7 @@ class Scene:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
-        self.before = set(self.computing())  # workers of a driver that was killed live on for a while
+        self.before = set(self.computing())  # workers of a killed driver continue for a while
         cluster = ["--address", self.ground.ask("address")] if self.ground else []
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -108,7 +108,7 @@ class Scene:
         return [int(path.name.split(".")[3]) for path in (self.directory / "runs").glob(".*.tmp")]
 
     def computing(self) -> list[int]:
-        """Return the processes that hold the claim on a run at this moment, in any session."""
+        """Return the processes that hold the lock of a run at this moment, in any session."""
         held = []
         for lock in (self.directory / "locks").glob("*.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
@@ -139,7 +139,7 @@ class Scene:
 
     def finish(self) -> None:
         """Run the study to its end and check the conditions."""
-        for _ in range(2):  # a run that another session's dying worker still holds is waited for
+        for _ in range(2):  # the session waits for a run that a dying worker of another session still holds
             driver = self.start()
             code = driver.wait(600)
             if code == 0:

@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md is what the tests recorded, of the kinds that were stated beforehand."""
+"""The table in docs/reliability.md agrees with the records of the tests, for the kinds that were stated beforehand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults at random moments, on a cluster of three nodes: every run once, bit for bit, and nothing left behind."""
+"""With faults at random moments on a cluster of three nodes, every run exists once, bit for bit, without leftovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory; what is counted continues."""
+    """Return the same study in another directory; the counts continue."""
     following = Scene(
         scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
     )
@@ -79,7 +79,7 @@ def test_a_study_survives_lost_nodes(scene: Scene, ground: Ground) -> None:
 
 
 def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> None:
-    """As from `ray stop`: their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
+    """As with `ray stop`, their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
     chance, terms, studies = random.Random(5), 0, 0
     while terms < NODES:
         driver = scene.start()
@@ -104,7 +104,7 @@ def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> No
 
 
 def test_a_study_survives_sigterm_to_nodes(scene: Scene, ground: Ground) -> None:
-    """As when Kubernetes ends a pod: Ray drains the node, runs save their state and continue elsewhere."""
+    """As when Kubernetes ends a pod, Ray drains the node, and runs save their state and continue elsewhere."""
     chance, terms, saved, studies = random.Random(6), 0, 0, 0
     seconds: list[float] = []
     while terms < NODES:
@@ -137,7 +137,7 @@ def test_a_study_survives_sigterm_to_nodes(scene: Scene, ground: Ground) -> None
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every synchronization and link take longer, so that commits can be met."""
+    """Make every synchronization and link take longer, so that faults can hit commits."""
     monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
     monkeypatch.setenv("FAULT_SLOW", "0.3")
 
@@ -239,7 +239,7 @@ def test_a_study_survives_a_driver_that_is_stopped_for_a_while(scene: Scene) -> 
 
 
 def test_a_study_survives_a_machine_that_sleeps(alone: Scene) -> None:
-    """Driver, Ray and workers, all stopped for a while, as when a laptop is closed."""
+    """Driver, Ray and workers are all stopped for a while, as when a laptop is closed."""
     driver = alone.start()
     assert alone.wait(alone.at_work, driver)
     sleeping = list(processes.marked(alone.mark))

@@ -1,4 +1,4 @@
-"""Thousands of runs in one session: each once, at a cost per run and in a memory that do not grow with their number."""
+"""Thousands of runs in one session: each runs once, and neither the cost per run nor the memory grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny_study import rows
 
 
 def long_session(folder: Path, runs: int) -> dict[str, Any]:
-    """Return what a session of many runs occupied, which computes them in its own process."""
+    """Return the memory and files that a session of many runs used; it computes them in its own process."""
     done = subprocess.run(
         [sys.executable, str(HERE / "long_session.py"), str(runs), str(folder)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Storage that is full or slow, and clocks that are wrong: waited out, and every number as ever."""
+"""With full or slow storage and wrong clocks, sessions wait and every number is unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_session_waits_for_space_on_a_full_disk(
             except OSError:
                 break
     assert scene.wait(lambda: "no run is begun until there is room" in scene.log.read_text(), driver)
-    time.sleep(20.0)  # whatever is running meets the full disk
+    time.sleep(20.0)  # all active runs meet the full disk
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]

@@ -1,4 +1,4 @@
-"""Kinds of mistakes in the file of a study: in its YAML, and in its values."""
+"""Kinds of mistakes in a study file: in its YAML, and in its values."""
 
 from __future__ import annotations
 

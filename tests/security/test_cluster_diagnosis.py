@@ -1,4 +1,4 @@
-"""The doctor on who may connect, and on what nodes share; with fakes for what a machine has or lacks."""
+"""The doctor reports who may connect and what nodes share; the properties of machines are simulated."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_dashboard_open_to_the_network_is_reported() -> None:
 def test_a_head_without_a_token_is_reported(said: str | None, state: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_MODE"}
     environment |= {"RAY_AUTH_MODE": said} if said else {}
-    ready = "print(flush=True); input()"  # its environment can be read once it runs
+    ready = "print(flush=True); input()"  # its environment can be read once it is running
     head = subprocess.Popen(
         [sys.executable, "-c", ready], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
@@ -146,7 +146,7 @@ def test_clocks_that_disagree_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
 ) -> None:
     now = cluster.time.time
-    # The server's stamps are right, so this machine's clock is moved the other way.
+    # The server's time stamps are right, so the clock of this machine is moved the other way.
     monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))
     _, clock = cluster.storage(tmp_path, mounts(tmp_path, "nfs4"))
     assert clock.state == "problem"

@@ -1,4 +1,4 @@
-"""A file or a link where a folder of a study should be: what is in the way is named, by every command that needs it."""
+"""Every command that needs a folder of a study names a file or a link that is in its place."""
 
 from __future__ import annotations
 

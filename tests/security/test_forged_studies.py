@@ -1,4 +1,4 @@
-"""Every forgery is found where the table in docs/reliability.md says, and honest studies are not accused."""
+"""Every forgery is found as the table in docs/reliability.md states, and honest studies raise no suspicion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(studies: Path) -> tuple[str, str]:
-    """Return the head of the first one's ledger, which somebody kept elsewhere, and its verdict."""
+    """Return the head of the first study's ledger, as kept elsewhere, and its verdict."""
     head = verify(studies / "out").ledger.head
     assert head is not None
     return head, analysis.examine(analysis.load(studies / "out")).headline
@@ -44,7 +44,7 @@ def before(studies: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is next to it."""
+    """Return a copy of the first study; the second study is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -54,7 +54,7 @@ def messages(found: Verified) -> str:
 
 
 def loaded(study: Path) -> tuple[bool, str]:
-    """Return whether the study is refused, and why."""
+    """Return whether the study is refused, and the reason."""
     try:
         analysis.load(study)
     except StoreError as error:
@@ -63,7 +63,7 @@ def loaded(study: Path) -> tuple[bool, str]:
 
 
 def judged(study: Path) -> tuple[str, str]:
-    """Return what becomes of the verdict, and what is said of it."""
+    """Return the state of the verdict, and the messages about it."""
     try:
         findings = analysis.examine(analysis.load(study))
     except StoreError as error:
@@ -79,7 +79,7 @@ def judged(study: Path) -> tuple[str, str]:
 
 
 def outcome(study: Path, head: str) -> tuple[Forgery, str]:
-    """Return what detects the change, and all messages."""
+    """Return the checks that detect the change, and all messages."""
     is_refused, why = loaded(study)
     verdict, said = judged(study)
     found, with_head = verify(study), verify(study, head=head)

@@ -1,4 +1,4 @@
-"""Errors, names and data that are hostile are stored and shown harmlessly, and end no session."""
+"""Hostile errors, names and data are stored and shown harmlessly, and do not end a session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unspeakable(Exception):
 
 
 class Fails:
-    """A training that prints something and raises."""
+    """A training function that prints a text and raises an error."""
 
     def __init__(self, error: Exception, printed: str = "") -> None:
         self.error, self.printed = error, printed
@@ -42,7 +42,7 @@ class Fails:
 
 
 def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[..., object]) -> dict[str, str]:
-    """Let a run of the study fail, and return its row; the session must go on to its end."""
+    """Make a run of the study fail, and return its row; the session must continue to its end."""
     victim.runs[0].unlink()
     monkeypatch.setattr("ablations.execution.run_task.train", train)
     assert victim.run() == {"run": "ok"}

@@ -21,7 +21,7 @@ def merge(copy: Path, study: Path, *names: str) -> None:
 
 
 def continued(victim: Victim) -> Path:
-    """Return a copy of the study that computed its first run again, and had never heard of the first row."""
+    """Return a copy of the study that computed its first run again without knowing the first row."""
     copy = victim.folder / "copy"
     ablations.run(victim.study, copy, executor="inline")
     return copy

@@ -42,7 +42,7 @@ def test_an_unpickled_payload_is_detected(tmp_path: Path) -> None:
     assert (tmp_path / "sentinel").is_dir()
 
 
-# Files that nobody asked for
+# Files that do not belong to a study
 
 _NAMES = (
     "tuner.pkl",
@@ -191,7 +191,7 @@ def rewritten(path: Path, table: pa.Table) -> None:
 
 
 class Foreign(pa.ExtensionType):  # type: ignore[misc]
-    """An extension type whose metadata is a pickle, as old versions of pyarrow wrote them."""
+    """An extension type whose metadata is a pickle, as in old versions of pyarrow."""
 
     def __init__(self, serialized: bytes) -> None:
         self.serialized = serialized

@@ -107,7 +107,7 @@ def test_an_unknown_function_name_raises_an_attribute_error() -> None:
         ablations.chek  # noqa: B018
 
 
-# What the functions return is what the commands print
+# Functions return what the commands print
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_across_names_what_is_missing_in_two_studies(directory: Path) -> None:
         ablations.across(directory, directory)
 
 
-# How a call shows its progress, and what it returns
+# Progress and result of a call
 
 
 def test_a_session_is_shown_on_standard_error_unless_a_console_is_given(

@@ -122,7 +122,7 @@ def test_on_a_terminal_a_study_asks_for_approval_once(
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:
             assert asked != after_edit
-        answer = "" if approved else answer  # it is asked once
+        answer = "" if approved else answer  # the question is asked once
 
 
 def test_approvals_are_private_and_approvals_that_others_can_write_do_not_count(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_time_left_agrees_with_its_closed_form() -> None:
     shown.handle(RunStarted(run_id(1)))
     clock.now += 1.5
     shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # half a second of start-up
-    # 1 run of `quick` has 3 epochs left; 2 have 4, and 2 of `slow`, of which nothing else is known, with their start.
+    # 1 run of `quick` has 3 epochs left, 2 have 4; 2 runs of `slow`, about which nothing is known, have not started.
     assert shown.seconds_left() == pytest.approx(3 * 1.0 + 4 * (4 * 1.0 + 0.5))
     clock.now += 0.4
     assert shown.seconds_left() == pytest.approx(3 + 4 * 4.5), "an estimate stands for two seconds"

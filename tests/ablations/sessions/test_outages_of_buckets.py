@@ -134,7 +134,7 @@ def filled(rig: Rig, seconds: float) -> None:
 OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_credentials, "filled": filled}
 
 
-@pytest.mark.slow  # half a minute of waiting; with its own clock: test_outages_of_sessions.py
+@pytest.mark.slow  # waits for half a minute; test_outages_of_sessions.py does the same with a simulated clock
 @pytest.mark.parametrize(
     ("name", "seconds", "executor"),
     [
@@ -227,7 +227,7 @@ class HalfAnswers(threading.Thread):
         self._socket.close()
 
 
-@pytest.mark.slow  # half a minute of waiting for the client's own retries
+@pytest.mark.slow  # waits for half a minute for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
 def test_partial_and_slow_answers_are_not_taken_as_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore

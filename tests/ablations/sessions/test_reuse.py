@@ -103,7 +103,7 @@ def test_the_key_is_relative_to_the_study_file_and_changes_no_id(
 
 
 def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, second: Study, tmp_path: Path) -> None:
-    shutil.rmtree(first / "ledger")  # they kept none
+    shutil.rmtree(first / "ledger")  # they kept no checksums
     for old in run_files(first):
         table = pq.ParquetFile(old).read()
         old.unlink()

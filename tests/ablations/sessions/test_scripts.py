@@ -71,7 +71,7 @@ def test_a_process_that_imports_the_script_again_is_refused_with_the_reason(
 ) -> None:
     done = script(tmp_path, RUN + starts, EXECUTOR="inline", METHOD=method)
     assert done.stdout.count("4 runs: 4 completed") == 1, done.stdout + done.stderr
-    assert done.stdout.count("this script runs") <= 4  # one for each process; none of them starts others
+    assert done.stdout.count("this script runs") <= 4  # one for each process; none of them starts other processes
     assert "in the process" not in done.stdout
     assert "a worker process imports this script again" in done.stderr
     assert "put the call below `if __name__ == '__main__':`" in done.stderr

@@ -52,7 +52,7 @@ def test_the_first_row_is_kept(anywhere: str) -> None:
 def test_failures_are_numbered(anywhere: str, monkeypatch) -> None:
     store, failed = ResultStore(anywhere), make_record(RUN, status="failed")
     names = [store.record_failure(failed).name for _ in range(2)]
-    with monkeypatch.context() as patch:  # another process took the number after this one had looked
+    with monkeypatch.context() as patch:  # another process took the number after this process had checked
         patch.setattr(ResultStore, "_failure_names", lambda self: [])
         names.append(store.record_failure(failed).name)
     assert names == [f"{RUN}.{number:03d}.parquet" for number in range(3)]

@@ -154,7 +154,7 @@ def test_an_overdue_lock_is_lost_before_another_process_may_take_it(store_of, cl
     assert watcher.holder(RUN), "a watcher waits a little longer than a term"
     clock.sleep(7)
     assert watcher.holder(RUN) is None
-    first.confirm()  # nobody took it
+    first.confirm()  # no other process took it
     assert not first.lost
     assert watcher.holder(RUN)
 
@@ -399,7 +399,7 @@ def test_a_holder_that_hung_notices_that_it_is_fenced(remote_of_processes: str, 
     store = ResultStore(remote_of_processes, Terms(TERM))
     zombie = start("lessee.py", remote_of_processes, RUN, TERM)
     assert tell(zombie, "before") == "False kept kept"
-    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only kept a checkpoint
+    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only saved a checkpoint
     os.kill(zombie.pid, signal.SIGSTOP)
     with held(store) as lock:
         assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "before"

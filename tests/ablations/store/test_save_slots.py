@@ -90,7 +90,7 @@ def test_few_runs_save_at_once_and_the_most_advanced_save_first(
 
 @pytest.mark.parametrize(
     "anywhere",
-    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are in a local folder, too
+    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are also in a local folder
     indirect=True,
 )
 def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:

@@ -157,7 +157,7 @@ def test_the_demo_needs_no_download() -> None:
         "mlp_small",
         *(pytest.param(f"{name}_small", marks=pytest.mark.slow) for name in ("update", "memory_size", "screening")),
     ],
-)  # the slow ones expand their arms again, which takes seconds each
+)  # the slow cases expand their arms again, which takes seconds each
 def test_twins_on_digits_need_no_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5
@@ -172,7 +172,7 @@ def test_without_photos_a_study_says_where_to_get_them() -> None:
 @pytest.mark.parametrize(
     "name",
     ["controlled_small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("placement_small", "vgg16_small"))],
-)  # the slow ones have the same data
+)  # the slow cases have the same data
 def test_twins_run_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
     result = check(name, [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
     data = result.plan.data["baseline"]

@@ -193,7 +193,7 @@ def test_an_unsatisfiable_range_starts_the_download_again(server: Server, dogs: 
     root.mkdir()
     (root / "lists.tar.part").write_bytes(b"x" * 3000)
     whole = server.files["lists.tar"]
-    server.files["lists.tar"] = b""  # 416 for any range, then nothing at all
+    server.files["lists.tar"] = b""  # 416 for any range, then no answer
     with pytest.raises(DataError, match="0 bytes instead of"):
         get(root, archives)
     server.files["lists.tar"] = whole

@@ -194,7 +194,7 @@ def test_the_inner_network_does_not_run_on_its_own() -> None:
         network.network(images())
     network(images())
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
-        network.network(images())  # nothing is left of the pass before
+        network.network(images())  # nothing is left of the previous pass
 
 
 def test_memory_is_cleared_after_an_exception() -> None:
@@ -220,7 +220,7 @@ def test_odd_sizes_and_batches_of_one_image_work(shape: ImageShape) -> None:
 def test_the_gradient_reaches_source_readers_and_every_update() -> None:
     network = build(model(**{**AIM, "update_after": "block"}), SHAPE, 0)
     nn.functional.cross_entropy(network(images(6)), torch.arange(6) % 3).backward()
-    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm cancels
+    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm has no effect
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         if name.startswith("updates.") and name.split(".", 2)[2] in without_effect:

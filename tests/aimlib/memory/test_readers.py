@@ -279,7 +279,7 @@ print(f"the same {passes} times")
 
 @pytest.mark.parametrize("passes", [8, pytest.param(60, marks=pytest.mark.slow)])  # more chances for a rare fault
 def test_a_strided_reader_of_few_channels_survives_many_backward_passes(passes: int) -> None:
-    # In a separate process: the fault that it guards against writes past a workspace and may crash the process.
+    # This runs in a separate process, because the fault writes past a workspace and may crash the process.
     done = subprocess.run(
         [sys.executable, "-c", FEW_CHANNELS, str(passes)],
         capture_output=True,

@@ -121,7 +121,7 @@ def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) ->
     change, message = CHANGED[name]
     plugin = PLUGIN.replace("FIRST)", "FIRST + WIDTH)") if "injected" in name else PLUGIN
     found = script(tmp_path, f"{HEAD}{plugin}\n{change}", helper=HELPER)
-    if name == "a constant of the script":  # it hides the imported one, and is a definition like any other
+    if name == "a constant of the script":  # it hides the imported name and is treated like any other definition
         assert found[0].startswith(f"{KEY} ")
         return
     assert found[0].startswith(f"refused {KEY} ")

@@ -69,7 +69,7 @@ def test_an_epoch_has_the_mean_of_its_logged_values() -> None:
     outcome = train(run_config(**own("own_logging", on_step_end=step_end)), data_set())
     assert outcome.scalars is not None
     assert outcome.scalars["steps"] == [2.5, 2.5]
-    assert outcome.scalars["late"] == [None, None]  # not logged, and not finite
+    assert outcome.scalars["late"] == [None, None]  # not logged, because it is not finite
     means = [row["train_loss"] for row in outcome.epochs]
     assert outcome.scalars["losses"] == pytest.approx(means, rel=0.1)  # means over steps, not over images
 

@@ -325,7 +325,7 @@ def test_a_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> N
     torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpointing.FILE)
     go(run_config(), data_set(), saved)
     assert not target.exists()
-    torch.load(saved / checkpointing.DAMAGED_FILE, weights_only=False)  # it is hostile indeed
+    torch.load(saved / checkpointing.DAMAGED_FILE, weights_only=False)  # the file is really hostile
     assert target.exists()
 
 

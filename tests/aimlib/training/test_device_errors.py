@@ -79,7 +79,7 @@ def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> 
     return error
 
 
-# A lack of memory
+# Lack of memory
 
 
 @pytest.mark.parametrize("name", LACKING)
@@ -152,7 +152,7 @@ def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda)
         (1, 78, None, False),  # it has all of its share; the rest is its context
         (1, 40, None, True),
         (1, 76, None, False),  # 3 GiB are no more than contexts use
-        (1, 10, 0.25, True),  # of its 20 GiB it had only half
+        (1, 10, 0.25, True),  # it had only half of its 20 GiB
         (1, 19.5, 0.25, False),  # it had its share
         (40, 19.5, 0.25, False),
     ],

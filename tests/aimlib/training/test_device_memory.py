@@ -267,7 +267,7 @@ def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
     assert any(isinstance(variables.get("run"), Run) for variables in frames)
 
 
-# A context that is lost
+# Lost contexts
 
 
 class LosesTheContext:

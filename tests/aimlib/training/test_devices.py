@@ -178,9 +178,9 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
         ((8, 9), True),  # a later one of the same major number
         ((9, 0), True),
         ((10, 0), False),
-        ((12, 0), True),  # compiled from what is kept for 12.0
+        ((12, 0), True),  # compiled from the code that is kept for 12.0
         ((12, 1), True),
-        ((10, 3), True),  # for this alone
+        ((10, 3), True),  # only for this capability
         (None, True),
     ],
 )

@@ -314,7 +314,7 @@ def test_an_optimizer_that_takes_python_numbers_is_never_captured() -> None:
             train(run_config(model=AIM, training__optimizer="plain", training__step="graph"), data_set())
 
 
-# The proof and its record
+# Proofs and their records
 
 
 def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

@@ -114,7 +114,7 @@ def test_a_checkpoint_without_a_kept_network_is_readable_by_earlier_versions(tmp
         state = torch.load(tmp_path / keep / checkpointing.FILE, weights_only=True)
         assert state["format"] == version
         assert ("kept" in state) == (keep == "best")
-    go(config, data_set(), tmp_path / "best")  # keep is no longer set: the run continues all the same
+    go(config, data_set(), tmp_path / "best")  # keep is no longer set, but the run continues
 
 
 def test_a_selected_network_that_was_not_kept_is_reported(tmp_path: Path) -> None:

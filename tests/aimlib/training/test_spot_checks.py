@@ -72,7 +72,7 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
 
 def test_these_tests_cover_every_shipped_backbone_memory_and_update() -> None:
     names = {name.rpartition(" ")[2] for name in NETWORKS}
-    wider = {"matched_parameters", "matched_multiply_adds"}  # controls that change widths alone
+    wider = {"matched_parameters", "matched_multiply_adds"}  # controls that change only widths
     shipped = {name for family in (backbones, memories, updates, controls) for name in family.names()}
     assert shipped - wider - names == set()
 

@@ -45,7 +45,7 @@ def test_the_numerical_settings_of_a_run_are_applied() -> None:
 
 
 def test_a_graph_is_refused_when_a_run_begins_on_a_cpu() -> None:
-    config = run_config(training__step="graph")  # valid: a head node without a GPU reads it, too
+    config = run_config(training__step="graph")  # valid, because a head node without a GPU also reads it
     with pytest.raises(
         UsageError, match=r"training.step: graph: a cpu device cannot capture CUDA graphs; set training.st"
     ):

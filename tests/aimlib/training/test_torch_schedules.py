@@ -89,7 +89,7 @@ def test_warm_restarts_with_fractional_epochs_equal_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pct_start", "strategy", "three"),  # with three phases and no rise torch divides by zero
+    ("pct_start", "strategy", "three"),  # with three phases and no rise, torch divides by zero
     [*itertools.product([0.25, 0.3, 0.5], ["cos", "linear"], [False, True]), (0.0, "cos", False)],
 )
 def test_one_cycle_equals_the_schedule_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
@@ -134,7 +134,7 @@ def test_plateau_after_a_warm_up_needs_validation_images_and_counts_epochs_from_
         run_config(training__schedule=options, training__validation_fraction=0.0)
     schedule = ours(**options)
     for _ in range(4):
-        schedule.after_epoch(0.5)  # two of the warm-up, the first best one, and one without a rise
+        schedule.after_epoch(0.5)  # two epochs of warm-up, the first best epoch, and one without a rise
     assert schedule.rate(4) == pytest.approx(RATE * 0.1)
 
 

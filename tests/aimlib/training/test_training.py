@@ -83,7 +83,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothing_on_scaled_pixels(smoothing
         return nn.functional.cross_entropy(network(x), labels, label_smoothing=smoothing).item()
 
     assert row["train_loss"] == pytest.approx(loss(data.train, smoothing), rel=1e-4)
-    assert row["test_loss"] == pytest.approx(loss(data.test, 0.0), rel=1e-4)  # smoothed in training alone
+    assert row["test_loss"] == pytest.approx(loss(data.test, 0.0), rel=1e-4)  # smoothed only in training
 
 
 def test_top5_counts_the_true_class_among_the_five_best() -> None:

@@ -269,7 +269,7 @@ def test_many_numbers_are_divided_into_quarters():
     assert all(" to " in level for level in levels[:-1])
 
 
-# All of them
+# All sweep figures
 
 
 def _drawings(arms: int, ax=None) -> dict[str, Figure]:
@@ -313,7 +313,7 @@ def test_figures_can_share_the_figure_of_the_caller():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)
-    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # an axes outside of any grid
+    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes outside of any grid
     free.remove()
     before = figure.get_size_inches().tolist()
     drawn = _drawings(40, dict(zip(("pareto", "parallel", "slices", "curves"), grid.flat, strict=True)))

@@ -236,7 +236,7 @@ def honest(rng: np.random.Generator) -> pd.DataFrame:
     free = dict.fromkeys(hosts, 0.0)
     rows = []
     for seed in range(seeds):
-        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody continues
+        pause = rng.choice([0, 0, 0, 14, 60])  # hours until a user continues
         free = {host: max(free.values()) + pause for host in hosts} if pause else free
         for arm in arms:
             host = rng.choice(hosts)

@@ -257,7 +257,7 @@ def test_several_studies_have_each_run_once_and_the_factors_of_all(study, tmp_pa
     shared = studies.runs[studies.runs["also_in"].notna()]
     assert set(shared["directory"]) == {str(study)}
     assert set(shared["also_in"]) == {str(second)}
-    assert "early_stopping.patience" in studies.runs  # differs between the studies, not within the first
+    assert "early_stopping.patience" in studies.runs  # differs between the studies, but not within the first
     assert len(studies.where("batch_size == 100")) == 1  # three of its four run ids are those of arm 1 of the first
     pd.testing.assert_frame_equal(
         analysis.load([study]).runs.drop(columns=["directory", "also_in"]), analysis.load(study).runs

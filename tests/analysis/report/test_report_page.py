@@ -130,7 +130,7 @@ def test_a_full_report_has_every_part(make_study):
     path = analysis.report(directory)
     assert path == directory / "report" / "report.html"
     page = Page(read(directory))
-    text = page.text[page.text.index("aim scores") :]  # below the contents, which name the same
+    text = page.text[page.text.index("aim scores") :]  # below the contents, which contain the same names
     order = [text.index(words) for words in ORDER]
     assert order == sorted(order)
     for words in ("CUDA out of memory", "loss is not finite", "Missing runs", "torch 2.7.0", "50 176"):

@@ -40,7 +40,7 @@ def states(*found: Comparison, roles: tuple[str, ...] = ROLES) -> list[str]:
     ("kind", "lower", "state"),
     [
         ("holds", 1.2, "passed"),
-        ("positive, size open", 0.4, "passed"),  # a gate asks for a gain, not for a material one
+        ("positive, size open", 0.4, "passed"),  # a gate requires a gain, not a material gain
         ("trivial gain", 0.01, "passed"),
         ("inconclusive", 0.0, "open"),
         ("no material gain", 0.0, "not passed"),

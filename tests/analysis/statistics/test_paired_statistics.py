@@ -130,7 +130,7 @@ def test_the_procedure_of_holm_counts_a_test_without_a_p_value():
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
 def test_the_sign_flip_test_equals_that_of_scipy(values):
-    x = np.asarray(values, dtype=float)  # integers: their sums are exact, so that ties are ties in both
+    x = np.asarray(values, dtype=float)  # sums of integers are exact, so ties are ties in both
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
         test = stats.permutation_test((x,), np.sum, permutation_type="samples", n_resamples=np.inf)

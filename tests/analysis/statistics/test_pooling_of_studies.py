@@ -57,7 +57,7 @@ def test_the_mean_of_all_settings_equals_that_of_statsmodels(sizes: list[int], s
     weights = 1 / (variances + between)
     off = (weights * (means - np.average(means, weights=weights)) ** 2).sum()
     assert off == pytest.approx(len(sizes) - 1) or (between == 0 and off < len(sizes) - 1)
-    # Their own Paule-Mandel iteration ends at 0 for some data where the equation has a positive root.
+    # Their own Paule-Mandel iteration ends at 0 for some data for which the equation has a positive root.
     theirs = combine_effects(means, variances + between, method_re="pm", use_t=True)
     assert found is not None
     assert found.mean == pytest.approx(theirs.mean_effect_fe)

@@ -102,7 +102,7 @@ class Network:
         def arrive() -> None:
             try:
                 answers.append(apply())
-            except Exception as error:  # the storage's own answer
+            except Exception as error:  # an answer of the storage
                 answers.append(error)
 
         self._world.start(self._carrier, arrive, daemon=True, after=self._world.chance.uniform(0.0, LATE_S))
