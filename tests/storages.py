@@ -61,7 +61,7 @@ def any_remote(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=[STORAGES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STORAGES[1:])])
 def remote_of_processes(request: pytest.FixtureRequest) -> str:
-    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 seconds: only S3 is quick."""
+    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 s: only S3 is quick."""
     return folder_of(request, request.param)
 
 
