@@ -23,7 +23,7 @@ def test_the_table_lists_every_conformance_class_with_its_family() -> None:
 
 
 def test_families_without_a_conformance_class_are_named() -> None:
-    (sentence,) = re.findall(r"^There is none for (.*), nor for", PAGE, re.M)
+    (sentence,) = re.findall(r"^There is no such class for (.*), nor for", PAGE, re.M)
     assert set(re.findall(r"`(\w+)`", sentence)) == {family.family for family in FAMILIES} - set(ROWS)
 
 

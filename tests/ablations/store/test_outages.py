@@ -322,8 +322,8 @@ def test_a_commit_counts_once_for_any_answer_of_the_storage(
 def test_the_page_has_the_numbers_of_these_tests() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     lasting = "lasting 1 s, 1 min, 10 min and 1 h"
-    assert f"Outages: {len(FAULTS)} kinds of errors {lasting} on a clock of the test" in text
-    assert f"one of an hour at each of {len(OPERATIONS)} operations of the store" in text
+    assert f"The tests cover {len(FAULTS)} kinds of errors {lasting} on a simulated clock" in text
+    assert f"an outage of an hour at each of {len(OPERATIONS)} operations of the store" in text
     assert f"for {len(COMMITTED)} kinds, commits in both ways" in text
     assert LENGTHS == (1.0, 60.0, 600.0, 3600.0)
 
