@@ -1,4 +1,4 @@
-"""The kernel of a notebook, in its own process, and what a cell shows."""
+"""The kernel of a notebook in its own process, and the output of a cell."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def interrupt(self) -> None:
-        """Do what the stop button of a notebook does."""
+        """Interrupt the kernel like the stop button of a notebook."""
         self._manager.interrupt_kernel()
 
     def run(self, code: str, watch: Callable[[Shown], None] | None = None) -> Shown:
-        """Execute a cell, and return what it shows; `watch` is called after each change."""
+        """Execute a cell, and return its output; `watch` is called after each change."""
         request, shown, deadline = self._client.execute(code), Shown(), time.monotonic() + _LONGEST_S
         while True:
             try:

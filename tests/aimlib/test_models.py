@@ -34,7 +34,7 @@ def test_update_blocks_have_the_parameters_of_the_claim(channels: int, side: int
     assert update.read.in_channels == 50_176 // side**2
 
 
-def test_resnet50_equals_that_of_torchvision() -> None:
+def test_resnet50_matches_torchvision() -> None:
     summary = summarize(model(backbone="resnet50"), DOGS, batch_size=2)
     with torch.device("meta"):
         original = torchvision.models.resnet50(num_classes=120)
@@ -44,7 +44,7 @@ def test_resnet50_equals_that_of_torchvision() -> None:
     assert summary.multiply_adds == pytest.approx(4.09e9, rel=0.01)
 
 
-def test_vgg16_bn_equals_that_of_torchvision() -> None:
+def test_vgg16_bn_matches_torchvision() -> None:
     with torch.device("meta"):
         original = torchvision.models.vgg16_bn(num_classes=120)
     ours = skeleton(model(backbone="vgg16_bn"), DOGS)
@@ -56,7 +56,7 @@ def test_vgg16_bn_equals_that_of_torchvision() -> None:
 
 
 @pytest.mark.parametrize(("entering", "stride"), [(16, 1), (16, 2), (12, 1)])
-def test_the_bottleneck_equals_that_of_torchvision_layer_by_layer(entering: int, stride: int) -> None:
+def test_the_bottleneck_matches_torchvision_layer_by_layer(entering: int, stride: int) -> None:
     ours = Bottleneck(entering, 4, stride)
     shortcut = None
     if ours.downsample is not None:

@@ -219,7 +219,7 @@ def test_seeds_without_an_effect_are_noticed(make_study):
     )
 
 
-def test_a_smallest_effect_that_differs_from_that_of_the_claim_is_named(make_study):
+def test_a_smallest_effect_that_differs_from_the_claim_is_named(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
     assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
 
@@ -390,7 +390,7 @@ def test_the_caption_of_a_single_interval_says_where_the_interval_lies(make_stud
     assert "The interval does not lie above 0." in said(-0.02)
 
 
-def test_folds_are_named_and_an_option_called_split_of_own_data_is_not_one_of_them():
+def test_folds_are_named_and_an_option_of_own_data_called_split_is_not_a_fold():
     from analysis.findings.folds import sentence
 
     fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}

@@ -59,7 +59,7 @@ def test_a_higher_loss_is_harmful(make_study) -> None:
 
 
 @pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy"])
-def test_metrics_of_the_predictions_equal_those_of_scikit_learn(make_study, name: str) -> None:
+def test_metrics_of_the_predictions_match_scikit_learn(make_study, name: str) -> None:
     findings = examine(make_study(arms(), seeds=5, **{**OWN, "images": 300}, measure=name, delta=1.0))
     predicted = analysis.load(findings.results.directory).predictions
     score = {

@@ -242,7 +242,7 @@ def outcome(**changes):
     return replace(made, **changes)
 
 
-def test_figures_of_a_cpu_are_not_stored_as_those_of_a_gpu(tmp_path):
+def test_figures_of_a_cpu_are_not_stored_as_figures_of_a_gpu(tmp_path):
     with pytest.raises(results.NoCard):
         results.keep(outcome(card={}), HOW, tmp_path)
     assert list(tmp_path.iterdir()) == []

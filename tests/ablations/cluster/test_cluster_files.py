@@ -374,7 +374,7 @@ def test_the_image_is_pinned_and_runs_without_privileges() -> None:
 
 
 def sections(text: str) -> dict[str, str]:
-    """Return the sections of a definition file by name; what precedes the first is the header."""
+    """Return the sections of a definition file by name; the part before the first section is the header."""
     found = {"header": ""}
     name = "header"
     for line in text.splitlines():

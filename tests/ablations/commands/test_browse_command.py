@@ -1,4 +1,4 @@
-"""`ablate browse` as a command: what it prints, and how a served page ends."""
+"""`ablate browse` as a command: its output, and the end of a served page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost of a study before it runs, and whether this machine can run it."""
+"""`check` shows the cost of a study before it runs, and `doctor` whether this machine can run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ablate results` as a command: what it filters, groups, sorts, prints and writes."""
+"""`ablate results` filters, groups, sorts, prints and writes results."""
 
 from __future__ import annotations
 

@@ -454,7 +454,7 @@ def test_more_gpus_than_a_run_uses_are_reported(study: StudyMaker) -> None:
 # Disk
 
 
-def test_the_bytes_of_a_checkpoint_are_those_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_size_of_a_checkpoint_equals_the_size_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
     for optimizer, moments in (
         (None, 2.0),
         ({"name": "sgd", "momentum": 0.9}, 1.0),

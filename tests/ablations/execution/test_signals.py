@@ -45,7 +45,7 @@ def test_the_first_signal_asks_sessions_to_save_and_the_second_interrupts() -> N
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_outside_the_main_thread_handlers_are_left_alone() -> None:
+def test_outside_the_main_thread_handlers_are_unchanged() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen: list[Any] = []
 

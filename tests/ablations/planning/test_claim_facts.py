@@ -69,7 +69,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
     assert after.as_run == before.as_run
 
 
-def test_the_stated_values_are_those_of_the_protocols() -> None:
+def test_the_stated_values_match_the_protocols() -> None:
     """A study of each protocol has the values of its column, so no column states what this program does not do."""
     found = beside(as_described())
     for line in found.values():

@@ -71,7 +71,7 @@ def listed(listings: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     "arms", [{}, {"arms.larger": {"data": {"size": 12}}, "arms.cropped": {"data": {"resize": "center_crop"}}}]
 )
-def test_check_and_run_list_a_tree_once_whatever_the_number_of_sizes(
+def test_check_and_run_list_a_tree_once_for_any_number_of_sizes(
     photos: Path, listings: list[str], arms: dict[str, Any]
 ) -> None:
     ablations.check(study(photos, **arms))

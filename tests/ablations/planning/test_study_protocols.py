@@ -40,7 +40,7 @@ def test_the_base_overrides_its_protocol(study: StudyMaker) -> None:
     assert (arm.training.schedule.name, arm.training.schedule.warmup_epochs) == ("cosine", 1)
 
 
-def test_a_component_with_another_name_replaces_the_one_of_the_protocol(study: StudyMaker) -> None:
+def test_a_component_with_another_name_replaces_the_component_of_the_protocol(study: StudyMaker) -> None:
     training = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
     arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
     assert arm.training.optimizer.model_dump(exclude_defaults=True) == {"name": "sgd"}
@@ -100,7 +100,7 @@ def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> 
         "arms.aim.model.memory.channels=512",
     ],
 )
-def test_a_recipe_other_than_that_of_the_author_is_custom(override: str) -> None:
+def test_a_recipe_that_differs_from_the_recipe_of_the_author_is_custom(override: str) -> None:
     assert protocol(arms_of("replication", override)) == "custom"
 
 

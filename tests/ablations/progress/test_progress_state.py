@@ -20,7 +20,7 @@ from aimlib.errors import StoreError
 from aimlib.records import RUN_STATES
 
 
-def test_the_outline_of_a_plan_equals_that_of_its_document() -> None:
+def test_a_plan_and_its_document_have_the_same_outline() -> None:
     training = SimpleNamespace(training=SimpleNamespace(epochs=7))
     plan = SimpleNamespace(
         study=SimpleNamespace(spec=SimpleNamespace(name="tiny")),
@@ -118,7 +118,7 @@ def test_runs_of_earlier_sessions_count_with_their_states() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(RUN_STATES), st.integers(1, 4)), max_size=60))
-def test_the_counts_equal_those_of_the_runs_after_any_events(events: list[tuple[int, str, int]]) -> None:
+def test_the_counts_agree_with_the_runs_after_any_events(events: list[tuple[int, str, int]]) -> None:
     shown = Progress(outline(["a", "b"], seeds=4), {run_id(5)}, clock=Clock())
     for number, state, epoch in events:
         each = run_id(number)
@@ -142,7 +142,7 @@ def test_the_counts_equal_those_of_the_runs_after_any_events(events: list[tuple[
     assert left is None or left >= 0
 
 
-def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> None:
+def test_the_cost_of_an_event_does_not_grow_with_the_number_of_runs() -> None:
     def cost(runs: int) -> float:
         shown = Progress(outline([f"arm {i}" for i in range(4)], runs // 4, 1000), ())
         draw = random.Random(0)

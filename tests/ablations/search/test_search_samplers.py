@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by name, and those of plugins: their options, and that every search resumes."""
+"""Samplers and pruners of Optuna and of plugins are available by name with their options, and every search resumes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> N
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_options_and_defaults_equal_those_of_optuna(name: str) -> None:
+def test_options_and_defaults_match_optuna(name: str) -> None:
     """If Optuna changed a default, the documentation here would be wrong."""
     import inspect
 

@@ -34,7 +34,7 @@ class Events(list[Event]):
 
 
 class Session:
-    """A coordinator with its scheduler, the events that it published and what it printed."""
+    """A coordinator with its scheduler, its published events and its output."""
 
     def __init__(self, folder: Path, seeds: int = 3) -> None:
         plan = planning.plan(read_study(write(folder, changed({"seeds": seeds}))))

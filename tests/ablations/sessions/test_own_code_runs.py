@@ -261,7 +261,7 @@ def test_commands_load_a_network_of_own_code_with_the_file_that_registers_it(
     assert program.stat().st_size > 0
 
 
-def test_commands_refuse_a_file_whose_code_is_not_that_of_the_run(
+def test_commands_refuse_a_file_whose_code_differs_from_the_code_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "out"

@@ -35,7 +35,7 @@ def one(keys: tuple[Key, ...], address: str) -> Key:
 
 
 def shipped(keys: tuple[Key, ...]) -> list[Key]:
-    """Return the keys, except those of components that other tests register in this process."""
+    """Return the keys, except keys of components that other tests register in this process."""
     own = {
         (info.family, info.name)
         for family in FAMILIES

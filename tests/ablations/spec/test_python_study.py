@@ -54,7 +54,7 @@ def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) ->
     assert Study(**study.to_document()) == study
 
 
-def test_the_run_ids_equal_those_of_the_file(tmp_path: Path) -> None:
+def test_a_study_in_python_has_the_run_ids_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, TINY)
     ways: dict[str, Any] = {
         "file": path,
@@ -133,7 +133,9 @@ def test_a_copy_with_other_values_is_validated_and_complete() -> None:
     ],
     ids=str,
 )
-def test_the_messages_equal_those_of_a_file_without_the_file_name(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_the_messages_match_the_messages_of_a_file_without_the_file_name(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
     document = changed(changes)
     path = write(tmp_path, document)
     with pytest.raises(ConfigError) as of_file:

@@ -163,7 +163,7 @@ def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     lock.release()
 
 
-def test_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
+def test_exactly_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
     store, barrier, got = ResultStore(anywhere), threading.Barrier(8), []
 
     def attempt() -> None:
@@ -182,7 +182,7 @@ def test_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
+def test_exactly_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
     """`test_races` does the same in a directory."""
     ResultStore(remote_of_processes)
     racers = [start("racer.py", remote_of_processes, RUN, f"racer-{number}", wait=False) for number in range(3)]

@@ -1,4 +1,4 @@
-"""Files of trained networks: the file of a settled run stays, and those of other attempts are removed."""
+"""Files of trained networks: the file of a settled run stays, and the files of other attempts are removed."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def runs_after_kills(
 
     Parameters
     ----------
-    more : runs that every pair of writers has in addition to those of the previous pair.
+    more : runs that every pair of writers has in addition to the runs of the previous pair.
     rest : maximum seconds for which a pair is left alone.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0

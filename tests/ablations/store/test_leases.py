@@ -63,7 +63,7 @@ def old(monkeypatch) -> None:
 
 
 def look_old(monkeypatch: pytest.MonkeyPatch, chosen: Callable[[str], bool]) -> None:
-    """Make the objects whose ETags are chosen look old; the storage tells the true age of the others."""
+    """Make the objects with selected ETags look old; the storage reports the true age of the others."""
     head = object_store.head
 
     def aged(address: object_store.Address) -> object_store.Version | None:

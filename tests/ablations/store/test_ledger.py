@@ -1,4 +1,4 @@
-"""The ledger: what it reveals without a head that was kept elsewhere, and what only such a head reveals."""
+"""The ledger: changes that it reveals without a separately kept head, and changes that only such a head reveals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store against a model: a mapping from run id to the first row, and a count of failures."""
+"""The store is compared with a model: a mapping from run id to the first row, and a count of failures."""
 
 from __future__ import annotations
 

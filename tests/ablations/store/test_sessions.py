@@ -125,6 +125,6 @@ def test_a_bucket_always_has_space(remote: str) -> None:
     assert ResultStore(remote).room() is None
 
 
-def test_the_free_space_is_that_of_the_disk(store: ResultStore) -> None:
+def test_the_free_space_is_the_free_space_of_the_disk(store: ResultStore) -> None:
     status = os.statvfs(store.directory)
     assert store.room() == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)

@@ -1,4 +1,4 @@
-"""VGG16 as the author ran it: his weights give his outputs, and the head's running variance is Keras's."""
+"""VGG16 as the author ran it: his weights give his outputs, and the head has the running variance of Keras."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def head(**options: Any) -> tuple[nn.Module, nn.BatchNorm1d]:
     return network, norm
 
 
-def test_the_running_variance_equals_that_of_keras() -> None:
+def test_the_running_variance_matches_keras() -> None:
     """Keras 3.15.1 with TensorFlow 2.21 gave these numbers: `BatchNormalization()` trained on two batches."""
     batches = [[[1.0, -2.0], [3.0, 0.5], [4.0, 2.0]], [[0.0, 1.0], [5.0, 1.0], [1.0, 7.0]]]
     _, norm = head(widths=[4, 4, 4, 4, 2], bn_variance="population")

@@ -291,7 +291,7 @@ def test_a_sheet_shows_the_findings(root: Path, tmp_path: Path) -> None:
     assert "<b>.png" not in text
 
 
-def test_photos_that_look_alike_are_found(root: Path, tmp_path: Path) -> None:
+def test_similar_photos_are_found(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagehash")
     rng = np.random.default_rng(5)
     scene = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(

@@ -56,7 +56,7 @@ def plugin(name: str, root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": name, "root": str(root), **options}))
 
 
-def test_images_equal_those_of_torchvision(name: str, root: Path) -> None:
+def test_images_match_torchvision(name: str, root: Path) -> None:
     of_torchvision = getattr(torchvision.datasets, name.upper())(root, train=True, download=False)
     data = plugin(name, root).load()
     assert len(data.classes) == plugin(name, root).shape().classes == int(name.removeprefix("cifar"))

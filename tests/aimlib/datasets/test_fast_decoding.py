@@ -1,4 +1,4 @@
-"""JPEG files decoded and resized as TensorFlow does, against its own values; see `tensorflow_reference`."""
+"""JPEG files are decoded and resized to the same values as in TensorFlow; see `tensorflow_reference`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tensorflow() -> Any:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_decoded_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
+def test_decoded_values_match_tensorflow(tensorflow: Any, name: str) -> None:
     content, right = tensorflow[f"{name}/file"].tobytes(), tensorflow[f"{name}/decoded"]
     pixels, reason = decode_fast(content)
     assert reason == ""
@@ -44,7 +44,7 @@ def test_decoded_values_equal_those_of_tensorflow(tensorflow: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_resized_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
+def test_resized_values_match_tensorflow(tensorflow: Any, name: str) -> None:
     decoded, right = tensorflow[f"{name}/decoded"], tensorflow[f"{name}/resized"]
     assert np.array_equal(bilinear(decoded, *SIZE), right), "to the last bit"
 

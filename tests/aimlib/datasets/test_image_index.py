@@ -219,7 +219,7 @@ def test_class_names_may_contain_separators(root: Path) -> None:
     assert plugin(root).load().classes == ("cat, domestic", "dog, bobtail|old")
 
 
-def test_the_split_equals_that_of_the_literature(dogs: Any, tmp_path: Path) -> None:
+def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
     """Nine in ten of a breed's 100 training photos, one in ten for validation, and the official test photos."""
     out = tmp_path / "split.csv"
     counts = write_index(dogs.plugin(), out, validation_fraction=0.25)
@@ -246,9 +246,7 @@ def test_the_split_equals_that_of_the_literature(dogs: Any, tmp_path: Path) -> N
         write_index(datasets.create(datasets.parse("digits")), tmp_path / "no.csv")
 
 
-def test_the_numbers_of_photos_equal_those_of_the_literature(
-    stanford_dogs_root: Path, dogs: Any, tmp_path: Path
-) -> None:
+def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
     """The official lists by name, without photos: 10,800 to train on, 1,200 to choose on, 8,580 to test on."""
     names = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not names.is_file():

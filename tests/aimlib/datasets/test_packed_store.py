@@ -75,7 +75,7 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
     assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
 
 
-def test_a_store_under_the_name_of_another_recipe_is_packed_anew(dogs: Any) -> None:
+def test_a_store_under_the_name_of_another_recipe_is_packed_again(dogs: Any) -> None:
     """Copied or exchanged folders of a cache have intact files with the wrong pixels."""
     expected = dogs.plugin(antialias=False).load()
     wanted, other = (dogs.plugin(antialias=antialias) for antialias in (False, True))

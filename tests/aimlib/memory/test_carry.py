@@ -1,4 +1,4 @@
-"""The memory that each batch passes to the next one."""
+"""A carried memory is passed from each batch to the next."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_a_rule_for_a_missing_parameter_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
-def test_a_whole_start_equals_that_of_the_concatenated_layer(rule: str) -> None:
+def test_a_whole_start_equals_the_start_of_the_concatenated_layer(rule: str) -> None:
     """A layer's own weights and its reading weights are drawn at the scale of one tensor, from the shared draws."""
     options = {**AIM, "placement": "block_entry", "conv_init": rule}
     shared, whole = state(options), state({**options, "read_init": "whole"})

@@ -1,4 +1,4 @@
-"""A reader equals the layer over the concatenation that the post describes: outputs and all gradients."""
+"""A reader has the outputs and all gradients of the layer over the concatenation that the post describes."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_the_static_memory_has_its_own_source() -> None:
 
 
 def test_updates_do_not_affect_static_readers() -> None:
-    """After the last update, all readers are static: their input is that of a network without updates."""
+    """After the last update, all readers are static: their input is the same as in a network without updates."""
     network = network_of(AS_RUN)
     seen: dict[str, torch.Tensor] = {}
     for reading, reader in zip(network.attachment.readers, network.readers(), strict=True):

@@ -44,7 +44,7 @@ def same_as_python(text: str) -> list[str]:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="from 3.12 on, tokenize splits f-strings")
-def test_the_tokens_of_all_modules_equal_those_of_python() -> None:
+def test_the_tokens_of_all_modules_match_python() -> None:
     files = [path for name in ("aimlib", "ablations", "analysis", "tests") for path in (ROOT / name).rglob("*.py")]
     chosen = random.Random(0).sample(sorted(files), 150)
     assert len(files) > 300
@@ -76,7 +76,7 @@ def test_the_tokens_of_all_modules_equal_those_of_python() -> None:
         "while x: pass",
     ],
 )
-def test_the_tokens_of_rare_syntax_equal_those_of_python(text: str) -> None:
+def test_the_tokens_of_rare_syntax_match_python(text: str) -> None:
     ast.parse(text)
     assert tokens(text) == same_as_python(text)
 

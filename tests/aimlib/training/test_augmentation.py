@@ -156,7 +156,7 @@ cropped = configs.map(lambda config: config.model_copy(update={"crop_scale": 0.2
     images=st.integers(0, 10**6),
     scaled=st.booleans(),
 )
-def test_pixels_equal_those_of_a_plain_implementation(
+def test_pixels_match_a_plain_implementation(
     config: AugmentationConfig, shape: tuple[int, int, int, int], images: int, scaled: bool
 ) -> None:
     x = photos(*shape)  # in channels-last memory, as batches are

@@ -218,7 +218,7 @@ def test_a_run_whose_gradients_are_read_is_not_captured_and_others_are() -> None
             train(run_config(training__step="graph", **NORM), data_set())
 
 
-def test_logged_losses_of_captured_steps_equal_those_of_eager_steps() -> None:
+def test_captured_and_eager_steps_log_the_same_losses() -> None:
     options = own("own_losses", on_step_end=lambda self, run: run.log("loss_of_steps", run.loss))
     with cuda_graphs_on_cpu():
         eager = train(run_config(training__step="eager", **options), data_set())

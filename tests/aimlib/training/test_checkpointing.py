@@ -283,7 +283,7 @@ def test_a_pipe_is_refused_without_waiting(saved: Path, make: Any) -> None:
         checkpointing.load(saved, "run")
 
 
-def test_a_folder_with_the_name_of_a_temporary_file_is_left_alone(saved: Path) -> None:
+def test_a_folder_with_the_name_of_a_temporary_file_is_not_removed(saved: Path) -> None:
     (saved / f".{checkpointing.FILE}.123").mkdir()
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
 

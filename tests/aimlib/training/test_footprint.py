@@ -52,7 +52,7 @@ def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float
     assert found == on_cpu([step], network, optimizer), "accounting, not sampling: the same every time"
 
 
-def test_the_peak_is_that_of_the_largest_call_and_is_not_a_sum() -> None:
+def test_the_peak_belongs_to_the_largest_call_and_is_not_a_sum() -> None:
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 

@@ -183,7 +183,7 @@ def test_a_setting_does_not_affect_a_run_and_is_restored(
     assert get() == before
 
 
-def test_a_workspace_of_cublas_is_that_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cublas_has_the_workspace_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(C, "_cuda_resetCublasWorkspaceSize"):
         pytest.skip("this torch takes it from the environment alone")
     said: list[str] = []

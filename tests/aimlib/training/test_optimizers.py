@@ -46,7 +46,7 @@ def _sgd(parameters):
         ({"name": "adamax", "eps": 1e-3}, lambda given: torch.optim.Adamax(given, eps=1e-3)),
     ],
 )
-def test_steps_equal_those_of_torch(options, reference):
+def test_steps_match_torch(options, reference):
     ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
     pairs = [(ours, optimizers.create(optimizers.parse(options)).build([ours])), (theirs, reference([theirs]))]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Schedules, early stopping and selection: closed forms, and the two logs of the claim."""
+"""Schedules, early stopping and selection are compared with closed forms and with the two logs of the claim."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_plateau_reproduces_every_learning_rate_of_the_logs(arm: str, changes: l
 
 
 @pytest.mark.parametrize(("arm", "stop", "best"), [("resnet50", 40, 33), ("aim_resnet50", None, 50)])
-def test_early_stopping_and_the_best_epoch_equal_those_of_the_logs(arm: str, stop: int | None, best: int) -> None:
+def test_early_stopping_and_the_best_epoch_match_the_logs(arm: str, stop: int | None, best: int) -> None:
     epochs = reported(arm)
     accuracies = [row["val_accuracy"] for row in epochs]
     config = EarlyStoppingConfig(patience=7, min_delta=1e-3)

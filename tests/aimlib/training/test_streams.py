@@ -30,7 +30,7 @@ def config(seed: int, streams: dict[str, int] | None = None) -> RunConfig:
 
 
 def draws(of: RunConfig) -> dict[str, Any]:
-    """Return what a run draws from each of its streams, from the objects that training uses."""
+    """Return the random draws of a run from each of its streams, from the objects that training uses."""
     run = Run(of, data_set(), DEVICE)
     parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
     batch = np.arange(4, dtype=np.int64)

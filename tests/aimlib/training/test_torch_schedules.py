@@ -59,7 +59,7 @@ BY_EPOCH: list[tuple[dict[str, Any], Theirs]] = [
 
 
 @pytest.mark.parametrize(("options", "build"), BY_EPOCH)
-def test_rates_at_the_start_of_epochs_equal_those_of_torch(options: dict[str, Any], build: Theirs) -> None:
+def test_rates_at_the_start_of_epochs_match_torch(options: dict[str, Any], build: Theirs) -> None:
     schedule = ours(**options)
     assert [schedule.rate(epoch) for epoch in range(EPOCHS)] == pytest.approx(
         theirs(build, EPOCHS), rel=1e-9, abs=1e-15
@@ -67,7 +67,7 @@ def test_rates_at_the_start_of_epochs_equal_those_of_torch(options: dict[str, An
 
 
 @pytest.mark.parametrize("name", ["linear", "polynomial"])
-def test_rates_between_epochs_equal_those_of_torch_stepped_after_every_batch(name: str) -> None:
+def test_rates_between_epochs_match_torch_with_a_step_after_every_batch(name: str) -> None:
     count = EPOCHS * STEPS
     build: Theirs = {
         "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, count),
@@ -77,7 +77,7 @@ def test_rates_between_epochs_equal_those_of_torch_stepped_after_every_batch(nam
     assert rates == pytest.approx(theirs(build, count), rel=1e-9, abs=1e-12)
 
 
-def test_warm_restarts_with_fractional_epochs_equal_those_of_torch() -> None:
+def test_warm_restarts_with_fractional_epochs_match_torch() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, schedule = (
         lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 2),

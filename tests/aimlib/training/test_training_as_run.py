@@ -232,7 +232,7 @@ def test_images_are_evaluated_in_one_order_that_mixes_classes(monkeypatch: pytes
     assert np.array_equal(test.predictions, expected.argmax(dim=1).numpy())
 
 
-def test_the_learning_rate_of_the_source_is_scaled_and_that_of_the_network_is_not() -> None:
+def test_only_the_learning_rate_of_the_source_is_scaled() -> None:
     """With plain SGD one step moves the source `source_lr_scale` times as far, everything else as before."""
     states = {}
     for scale in (1.0, 8.0):

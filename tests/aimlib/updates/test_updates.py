@@ -31,7 +31,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("f", "height", "hidden"), [(5, 8, 7), (3, 4, 16)])
-def test_the_numbers_of_weights_equal_those_of_the_documented_formulas(f: int, height: int, hidden: int) -> None:
+def test_the_numbers_of_weights_follow_the_documented_formulas(f: int, height: int, hidden: int) -> None:
     c, s = SIZE.channels, SIZE.rows * SIZE.columns
     features = (f, height, 6)
     assert count_parameters(update("residual", features, hidden=hidden)) == (f + c + 3) * hidden + (hidden + 1) * c
@@ -146,7 +146,7 @@ def test_heads_that_do_not_divide_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated", "residual", "attention"])
-def test_multiply_adds_equal_those_of_the_documented_formulas(name: str) -> None:
+def test_multiply_adds_follow_the_documented_formulas(name: str) -> None:
     f, h, c, slots, positions = 5, 8, SIZE.channels, SIZE.rows * SIZE.columns, 4 * 6
     made = update(name, (f, 4, 6), hidden=h)
     with FlopCounterMode(display=False) as counter:

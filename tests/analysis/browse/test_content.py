@@ -41,7 +41,7 @@ def test_every_planned_run_is_a_row_with_its_factors_and_state(make_sweep):
     )
 
 
-def test_states_of_active_sessions_replace_those_of_runs_without_a_result(make_sweep):
+def test_states_of_active_sessions_replace_the_states_of_runs_without_a_result(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "missing", ("aim", 1): "failed"})
     ids = analysis.load(directory).plan.runs["run_id"]
     page = shown(directory, states={ids[2]: "running", ids[3]: "retrying", ids[0]: "running"})
@@ -125,7 +125,7 @@ def test_an_arm_has_its_differences_from_the_baseline(make_sweep):
     assert entry["network"]["readers"] == ["layer1.0.conv1"]
 
 
-def test_curves_equal_those_of_the_epochs_and_end_where_a_run_ended(make_sweep):
+def test_curves_show_the_epochs_and_end_where_a_run_ended(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "diverged", ("aim", 1): "missing"})
     page, epochs = shown(directory), analysis.load(directory).epochs
     found = page["curves"]["values"]["validation_accuracy"]

@@ -99,7 +99,7 @@ def test_simulated_studies_stop_where_the_analysis_would():
         assert (verdict.kind, number) == (kind, pairs)
 
 
-def test_power_equals_that_of_statsmodels():
+def test_power_matches_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     for effect, sd, n, alpha in ((1.0, 1.4, 8, 0.05), (2.46, 2.1, 5, 0.0214), (0.2, 1.0, 30, 0.05)):
         assert power_of(effect, sd, n, alpha) == pytest.approx(power.power(effect / sd, n, alpha), rel=1e-6)

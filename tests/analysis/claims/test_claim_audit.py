@@ -1,4 +1,4 @@
-"""The audit of a claim: every statement gets a verdict and its evidence, or the reason why not."""
+"""The audit of a claim gives every statement a verdict with evidence, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_statement_has_a_line_in_its_order(make_study):
     assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
 
 
-def test_the_accuracy_in_the_post_is_not_that_of_its_log(make_study):
+def test_the_accuracy_in_the_post_differs_from_its_log(make_study):
     row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
     assert row["evidence"] == "best epoch of the log, number 33 of 40"
@@ -76,7 +76,7 @@ def test_an_accuracy_is_compared_with_one_further_run(make_study, protocol):
 
 
 def test_a_clean_study_says_nothing_about_how_the_author_trained(make_study):
-    """Arms that are alike by design, and a baseline that trains well, neither confirm nor contradict the post."""
+    """Arms with equal training by design, and a baseline that trains well, neither confirm nor contradict the post."""
     found = audit(make_study([FakeArm("baseline", "baseline", 0.42), FakeArm("aim", "aim", 0.43)], images=4000))
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]

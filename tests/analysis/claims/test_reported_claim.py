@@ -12,7 +12,7 @@ from analysis.plan import Scope
 SCOPE = Scope("stanford_dogs", 120, 224, "resnet50_keras", "as_run", "whatever")
 
 
-def test_the_reported_figures_are_those_of_the_post():
+def test_the_reported_figures_match_the_post():
     claim = claims.read_claim("stanford_dogs_aim")
     assert claim.gains_pp == {"post": 4.92, "logs": 4.80}
     assert next(iter(claim.gains_pp)) == "post"

@@ -1,4 +1,4 @@
-"""Ranking, marginal means, interaction plots and heat maps: their numbers, what they leave out, and bad input."""
+"""Rankings, marginal means, interaction plots and heat maps: their numbers, their omissions, and bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A confirmation and its screening: the results of the search, and those of its winners on new seeds."""
+"""A confirmation and its screening: the results of the search, and the results of its winners on new seeds."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_an_option_that_an_arm_lacks_is_not_a_level_called_none():
     assert level_text(pd.NA) == level_text(None) == level_text(np.nan) == "none"
 
 
-def test_levels_that_look_alike_stay_separate():
+def test_levels_with_similar_text_stay_separate():
     rates = pd.Series([0.12341, 0.12342, 0.12341])
     assert [text for _, text in scale_of(rates).ticks] == ["0.12341", "0.12342"]
     assert [text for _, text in scale_of(pd.Series([0.00012179548, 0.1])).ticks] == ["0.000122", "0.1"]

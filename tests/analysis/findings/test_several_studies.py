@@ -157,7 +157,7 @@ def test_wrong_file_types_and_missing_paths_are_refused(three: list[Path], tmp_p
         ablations.across(*three, csv=tmp_path / "nowhere" / "effects.csv")
 
 
-def test_the_level_is_that_of_the_strictest_study(make_study: Any) -> None:
+def test_the_level_comes_from_the_strictest_study(make_study: Any) -> None:
     one = make_study(arms(0.02), draw=0, scope=SCOPE, looks=[5, 8, 12], seeds=12)
     other = make_study(arms(0.02, backbone="vgg16"), draw=1, scope={**SCOPE, "backbone": "vgg16"}, first_seed=50)
     found = analysis.across(*examined(one, other))

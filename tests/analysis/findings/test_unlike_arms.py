@@ -203,7 +203,7 @@ def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
 
 @pytest.mark.parametrize("ways", [[5, 5], [5, 5, 5], [8, 8, 8, 8], [12, 12]])
 def test_the_probability_of_a_separation_is_exact(ways):
-    """Compare the uncorrected probability with that of all, or many, random assignments of the runs."""
+    """Compare the uncorrected probability with all, or many, random assignments of the runs."""
     runs = pd.DataFrame({"arm": np.repeat([f"arm{i}" for i in range(len(ways))], ways)})
     first = runs["arm"] == "arm0"
     late = pd.Timestamp(START) + pd.to_timedelta(np.where(first, 0, 10), unit="h")

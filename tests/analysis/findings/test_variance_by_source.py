@@ -57,7 +57,7 @@ def study(make_study: Any) -> Any:
     return make_study(arms(), len(SEEDS), claim=None, images=4000)
 
 
-def test_the_variance_of_every_series_equals_that_of_its_runs(study: Any) -> None:
+def test_every_series_has_the_variance_of_its_runs(study: Any) -> None:
     found = examine(load(study), unproven=True)
     runs = found.results.runs.set_index(["arm", "seed"])["test_accuracy"] * 100
     assert [each.of for each in found.variance_sources] == ["baseline", "aim", "aim − baseline"]

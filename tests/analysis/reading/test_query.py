@@ -1,4 +1,4 @@
-"""Filtering, grouping and pairing of runs against plain pandas."""
+"""Filtering, grouping and pairing of runs are compared with plain pandas."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_where_selects_runs_and_does_not_change_the_frame(results):
 
 
 @pytest.mark.parametrize("statistic", ["mean", "n", "median", "max"])
-def test_a_pivot_equals_that_of_pandas(results, statistic):
+def test_a_pivot_matches_pandas(results, statistic):
     table = results.pivot("seed", "arm", statistic=statistic)
     function = {"n": "count"}.get(statistic, statistic)
     expected = results.runs.pivot_table(

@@ -1,4 +1,4 @@
-"""Metrics on request, from stored predictions and, if they were kept, from scores, equal those of scikit-learn."""
+"""Metrics on request, from stored predictions and, if they were kept, from scores, match scikit-learn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_scores_are_read_run_by_run_and_agree_with_the_predictions(make_study, c
         assert (scores.argmax(axis=1) == of_run(results, run_id)[1]).all()
 
 
-def test_metrics_equal_those_of_scikit_learn(make_study) -> None:
+def test_metrics_match_scikit_learn(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, scores=True))
     found = results.metrics(top=(1, 3)).set_index("run_id")
     assert list(found) == [

@@ -83,7 +83,7 @@ def test_a_seed_determines_no_augmentation_if_there_is_none(make_study: Any) -> 
     assert "share and the order of the images." in said(make_study(two()))
 
 
-def test_layers_of_own_code_are_not_said_to_start_alike(make_study: Any) -> None:
+def test_layers_of_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text

@@ -93,7 +93,7 @@ def test_two_factors_that_always_change_together_are_aliases() -> None:
     assert found["aliased"].tolist() == ["b", "a"]
 
 
-def test_the_half_width_equals_that_of_simulated_intervals() -> None:
+def test_the_half_width_matches_simulated_intervals() -> None:
     layout = half(4)
     known = estimable(layout)
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ VALUES = st.floats(-50, 50)
 
 
 @given(SHARES, DEGREES, VALUES)
-def test_t_and_normal_equal_those_of_scipy_stats_bit_for_bit(share: float, df: float, value: float) -> None:
+def test_t_and_normal_match_scipy_stats_bit_for_bit(share: float, df: float, value: float) -> None:
     assert distributions.t_quantile(share, df) == stats.t.ppf(share, df)
     assert distributions.t_above(value, df) == stats.t.sf(value, df)
     assert distributions.normal_quantile(share) == stats.norm.ppf(share)
@@ -25,7 +25,7 @@ def test_t_and_normal_equal_those_of_scipy_stats_bit_for_bit(share: float, df: f
 
 
 @given(SHARES, st.integers(1, 5000))
-def test_chi2_equals_that_of_scipy_stats_bit_for_bit(share: float, df: int) -> None:
+def test_chi2_matches_scipy_stats_bit_for_bit(share: float, df: int) -> None:
     assert distributions.chi2_quantile(share, df) == stats.chi2.ppf(share, df)
 
 

@@ -1,4 +1,4 @@
-"""Main effects and interactions against closed forms, scipy and planted effects."""
+"""Main effects and interactions are compared with closed forms, scipy and planted effects."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_the_trials_of_a_search_are_never_shown_by_their_test_accuracy(tmp_path)
 
 
 @pytest.mark.parametrize(("seeds", "number"), [(2, 1), (2, 6), (5, 3)])
-def test_the_expected_half_width_equals_that_of_a_simultaneous_t_interval(seeds: int, number: int) -> None:
+def test_the_expected_half_width_matches_a_simultaneous_t_interval(seeds: int, number: int) -> None:
     quantile = stats.t.ppf(1 - 0.05 / (2 * number), seeds - 1)
     assert half_width(0.5, 2.0, seeds, number) == pytest.approx(quantile * 0.5 * 2.0 / seeds**0.5)
     assert half_width(0.5, 2.0, seeds, 0) == half_width(0.5, 2.0, seeds, 1)

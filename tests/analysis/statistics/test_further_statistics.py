@@ -1,4 +1,4 @@
-"""Seeds × images, replayed patience, searches, two backbones, bootstrap: against closed forms and other libraries."""
+"""Seeds × images, replayed patience, searches and bootstraps are compared with closed forms and other libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from analysis.statistics.searches import expected_best, winners
 from analysis.statistics.sensitivity import readings
 
 
-def test_crossed_components_equal_those_of_the_analysis_of_variance():
+def test_crossed_components_match_the_analysis_of_variance():
     rng = np.random.default_rng(0)
     x = 3 + rng.normal(0, 2, (6, 1)) + rng.normal(0, 5, (1, 400)) + rng.normal(0, 10, (6, 400))
     found = crossed(x)
@@ -46,7 +46,7 @@ def test_crossed_components_equal_those_of_the_analysis_of_variance():
     assert found.interval.mean == pytest.approx(grand)
 
 
-def test_if_images_add_nothing_the_interval_equals_that_of_the_seeds():
+def test_if_images_add_nothing_the_interval_is_the_interval_of_the_seeds():
     x = np.tile([[1.0], [2.0], [4.0], [3.0]], (1, 50)) + np.tile([[1.0, -1.0]], (4, 25)) * [[1], [-1], [1], [-1]]
     found, seeds = crossed(x), t_interval(x.mean(axis=1))
     assert (found.interval.lower, found.interval.upper) == pytest.approx((seeds.lower, seeds.upper))
@@ -67,7 +67,7 @@ def test_too_few_values_for_a_crossed_design_are_refused(x):
         crossed(x)
 
 
-def test_the_mcnemar_test_equals_that_of_statsmodels():
+def test_the_mcnemar_test_matches_statsmodels():
     rng = np.random.default_rng(2)
     a, b = rng.random(300) < 0.4, rng.random(300) < 0.3
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
@@ -167,7 +167,7 @@ def test_winners_shrink_on_new_seeds():
     assert found["shrinkage"].tolist() == pytest.approx([10.0, 0.0])
 
 
-def test_bootstrap_intervals_equal_those_of_scipy():
+def test_bootstrap_intervals_match_scipy():
     x = np.array([0.3, 1.2, -0.4, 2.2, 0.9, 1.4, 0.1, 3.0])
     weights = resampling_weights(len(x), 40_000, np.random.default_rng(5))
     for method, ours in (("percentile", percentile_interval), ("BCa", bca_interval)):

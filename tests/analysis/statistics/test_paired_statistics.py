@@ -1,4 +1,4 @@
-"""Paired differences, intervals, p-values and corrections against closed forms and scipy."""
+"""Paired differences, intervals, p-values and corrections are compared with closed forms and scipy."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_two_runs_of_one_seed_are_refused():
 
 
 @given(VALUES, st.sampled_from([0.05, 0.0212, 0.01]))
-def test_the_t_interval_equals_that_of_scipy(values, alpha):
+def test_the_t_interval_matches_scipy(values, alpha):
     found = t_interval(values, alpha)
     if found.sd > 1e-6:
         theirs = stats.ttest_1samp(values, 0).confidence_interval(1 - alpha)
@@ -129,7 +129,7 @@ def test_the_procedure_of_holm_counts_a_test_without_a_p_value():
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
-def test_the_sign_flip_test_equals_that_of_scipy(values):
+def test_the_sign_flip_test_matches_scipy(values):
     x = np.asarray(values, dtype=float)  # sums of integers are exact, so ties are ties in both
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
@@ -147,7 +147,7 @@ def test_sign_flips_of_many_values_are_drawn_at_random():
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 100), (1, 100), (50, 8580), (100, 100)])
-def test_the_lower_bound_equals_that_of_clopper_and_pearson(right, images):
+def test_the_lower_bound_matches_clopper_and_pearson(right, images):
     bound = accuracy_lower_bound([right / images], [images])[0]
     theirs = stats.binomtest(right, images, alternative="greater").proportion_ci(0.99, method="exact").low
     np.testing.assert_allclose(bound, theirs, atol=1e-12)

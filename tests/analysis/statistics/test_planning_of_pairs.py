@@ -58,7 +58,7 @@ def test_draws_and_mean_follow_the_posterior(freedom):
 
 @settings(deadline=None, max_examples=60)
 @given(st.floats(0.05, 6), st.floats(0.2, 5), st.integers(3, 200), st.floats(0.001, 0.2))
-def test_power_equals_that_of_scipy_to_a_millionth(effect, sd, n, alpha):
+def test_power_matches_scipy_to_a_millionth(effect, sd, n, alpha):
     shift, critical = effect * np.sqrt(n) / sd, stats.t.isf(alpha / 2, n - 1)
     if shift > 30:
         return

@@ -49,7 +49,7 @@ def test_two_studies_have_the_difference_of_welch_and_a_mean_half_as_wide(
 
 
 @given(sizes=SIZES, seed=st.integers(0, 10_000))
-def test_the_mean_of_all_settings_equals_that_of_statsmodels(sizes: list[int], seed: int) -> None:
+def test_the_mean_of_all_settings_matches_statsmodels(sizes: list[int], seed: int) -> None:
     values = drawn(seed, sizes)
     effects = [t_interval(each) for each in values]
     means, variances = np.array([e.mean for e in effects]), np.array([e.sd**2 / e.n for e in effects])
@@ -109,7 +109,7 @@ def test_with_a_spread_close_to_0_all_effects_are_their_weighted_mean() -> None:
     assert found.further_above_zero == pytest.approx(stats.norm.sf(-found.mean / sd), abs=2e-3)
 
 
-def test_the_posterior_equals_that_of_normal_effects_integrated_in_closed_form() -> None:
+def test_the_posterior_matches_a_closed_form_for_normal_effects() -> None:
     means, errors, scale = np.array([0.2, 1.4, -0.5, 3.0]), np.array([0.5, 0.4, 1.0, 0.7]), 1.5
     found = partial_pooling([normal_effect(*each) for each in zip(means, errors, strict=True)], 1.0, scale)
 

@@ -26,7 +26,7 @@ samples = st.lists(halves, min_size=5, max_size=14)
 
 
 @pytest.mark.parametrize("n", [7, 8, 12])
-def test_the_p_value_equals_that_of_scipy_without_ties(n):
+def test_without_ties_the_p_value_matches_scipy(n):
     for x in np.random.default_rng(n).normal(0.5, 1, size=(20, n)):
         assert robust_reading(x, ALPHA).p == pytest.approx(stats.wilcoxon(x, method="exact").pvalue)
 

@@ -193,7 +193,7 @@ def test_the_rules_shown_without_a_reported_gain_are_those_that_apply():
     assert not kinds & {"holds (L > r: larger than reported)", "real, smaller than reported"}
 
 
-def test_the_seeds_needed_equal_those_of_a_search_by_hand():
+def test_the_seeds_needed_match_a_search_by_hand():
     import numpy as np
     from scipy import stats
 

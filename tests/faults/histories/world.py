@@ -91,7 +91,7 @@ class World:
         self._switches = 0
 
     def process(self, name: str) -> Process:
-        """Return a new process; its clocks run a little differently from those of others."""
+        """Return a new process; its clocks run a little differently from other clocks."""
         found = Process(name, 2**22 + 1 + len(self._processes), self.chance.uniform(0.99, 1.01))
         self._processes.append(found)
         return found

@@ -263,7 +263,7 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
     assert len(list((out / "networks").iterdir())) == 4
 
 
-def test_a_device_counts_as_rounding_like_that_of_a_run_if_its_reference_step_does() -> None:
+def test_a_device_rounds_like_the_device_of_a_run_if_its_reference_step_does() -> None:
     """The name is not enough: virtual machines give processors with different instructions the same name."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
