@@ -186,7 +186,7 @@ def in_another_process(code: str, **environment: str) -> str:
     return ended.stderr.splitlines()[-1]
 
 
-def test_errors_state_the_remedy_and_no_secrets(remote: str) -> None:
+def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
     put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
@@ -229,7 +229,7 @@ def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[s
     return done.stdout.splitlines()
 
 
-def test_errors_of_google_state_the_remedy_and_no_secrets(google_bucket: str, tmp_path: Path) -> None:
+def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text('{"type": "service_account", "private_key": "a-secret-key"}')
     bucket, nobody, damaged = said_in_another_process(
@@ -246,7 +246,7 @@ def test_errors_of_google_state_the_remedy_and_no_secrets(google_bucket: str, tm
     assert str(key) in damaged
 
 
-def test_errors_of_azure_state_the_remedy_and_no_secrets(azure_container: str) -> None:
+def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container: str) -> None:
     variable = "AZURE_STORAGE_CONNECTION_STRING"
     there = os.environ[variable]
     container, wrong, malformed, none = said_in_another_process(

@@ -94,7 +94,7 @@ FILES = [
 
 
 def key(name: str, override: str, place: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of wrong value, by an override; the same check reads the file."""
+    """Return a kind of wrong value in an override; the check of a study file is the same."""
     overrides = " ".join(f"--set {each}" for each in override.split(" "))
     return Kind(name, f"{CHECK} {overrides}", place, cause, remedy)
 

@@ -35,7 +35,7 @@ _OWN = ("run_id", "identity", "config", "arm", "seed", "data_fingerprint")
 
 @dataclass(frozen=True)
 class Forgery:
-    """A forgery, or an accident, and what finds it.
+    """A forgery or an accident, and the check that finds it.
 
     Attributes
     ----------

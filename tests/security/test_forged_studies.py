@@ -119,7 +119,7 @@ def test_contradictions_between_rows_come_first_in_the_report(study: Path, tmp_p
     assert "`ablate verify` lists all; restore their files from a copy" in document["cautions"][0]
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_page_contains_the_table() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert page(text) == text, "run `python tests/security/forgeries.py`"
     assert len(FORGERIES) >= 30

@@ -1,4 +1,4 @@
-"""The parent of a session on a cluster: passes everything on, and replaces a session that Ray has ended."""
+"""The parent of a session on a cluster passes everything on, and replaces a session that Ray has ended."""
 
 from __future__ import annotations
 

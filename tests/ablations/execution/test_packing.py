@@ -27,7 +27,7 @@ def bundle(gpus: float, cpus: float = 1.0, **others: float) -> dict[str, float]:
     return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **others}
 
 
-def test_a_fraction_never_spans_two_gpus() -> None:
+def test_a_fraction_of_a_gpu_never_spans_two_gpus() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.6))
     assert packing.place(bundle(0.6))

@@ -198,7 +198,7 @@ def test_two_different_errors_stop_nothing() -> None:
     assert names(queue) == ["a2", "a3"]
 
 
-def test_a_halted_queue_ends_with_the_current_runs() -> None:
+def test_a_halted_queue_ends_when_the_current_runs_have_ended() -> None:
     queue, _ = queue_of(task("a"), task("b"))
     queue.next()
     queue.halt()

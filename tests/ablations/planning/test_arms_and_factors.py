@@ -342,7 +342,7 @@ def test_values_of_single_arms_are_replaced_too(study: StudyMaker) -> None:
     assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}
 
 
-def test_options_of_a_component_that_is_given_by_name_can_be_set(study: StudyMaker, tmp_path: Path) -> None:
+def test_options_can_be_set_for_a_component_that_is_given_by_name(study: StudyMaker, tmp_path: Path) -> None:
     path = study(
         {
             "base.training.optimizer": "adam",

@@ -1,4 +1,4 @@
-"""Arms from factors: as many as the design defines, each with a unique and correct name."""
+"""Factors give as many arms as the design defines, each with a unique and correct name."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_lengths_of_runs_that_end_early_are_estimated() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 4, 8, 20])
-def test_the_estimate_is_right_after_every_arm_has_run(slots: int) -> None:
+def test_the_estimate_is_accurate_after_every_arm_has_run(slots: int) -> None:
     """The error is below 3 % of the total time. A plain division is up to 25 % too low."""
     schedule = Schedule(outline(ARMS, 5, 50), ARMS, slots, overhead=20.0, noise=0.1)
     found = errors(schedule, (0.25, 0.5, 0.75, 0.9))
@@ -108,7 +108,7 @@ def test_the_estimate_is_right_after_every_arm_has_run(slots: int) -> None:
         assert found[0.5][1] < -0.2
 
 
-def test_the_estimate_is_right_for_random_schedules() -> None:
+def test_the_estimate_is_accurate_for_random_schedules() -> None:
     """Over 60 schedules, the mean error was below 1 % of the total, the SD 1.7 % after a quarter and 0.8 % after three
     quarters.
     """

@@ -141,7 +141,7 @@ def test_a_silent_driver_is_reported_as_possibly_gone(store: WatchedStore) -> No
     assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
 
 
-def test_a_driver_with_a_wrong_clock_is_alive_while_its_state_changes(store: WatchedStore) -> None:
+def test_a_driver_with_a_wrong_clock_counts_as_alive_while_its_state_changes(store: WatchedStore) -> None:
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")

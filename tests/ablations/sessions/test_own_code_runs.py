@@ -212,7 +212,7 @@ def test_ray_gives_the_same_results_as_this_process(tmp_path: Path) -> None:
     assert numbers(folder / "out") == numbers(tmp_path / "inline")
 
 
-def test_a_killed_driver_continues(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_driver_can_be_resumed(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
     path = own_study(tmp_path, {"base.training.epochs": 3})
     directory = tmp_path / "out"
     arguments = ("run", path, "--out", directory, "--executor", "inline", "--trust", _code(path))

@@ -60,7 +60,7 @@ def test_one_message_states_the_intended_notation(tmp_path: Path, changes: dict[
     assert not any("measure: measure" in each for each in problems)
 
 
-def test_a_tuple_is_reported_as_one_mistake(tmp_path: Path) -> None:
+def test_a_tuple_is_reported_as_a_single_mistake(tmp_path: Path) -> None:
     for text in ("base: {model: {widths: (4, 8, 16), stem: 1}}", "base: {model: {widths: (4, 8, 16)}}"):
         with pytest.raises(ConfigError) as caught:
             yaml_documents.parse(text, "study.yaml")

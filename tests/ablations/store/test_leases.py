@@ -134,7 +134,7 @@ def test_a_recent_lease_is_not_observed(store_of, clock: Clock) -> None:
     assert not first.lost
 
 
-def test_wall_clocks_do_not_matter(store_of, clock: Clock, monkeypatch) -> None:
+def test_wall_clocks_have_no_effect_on_leases(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 0.0)

@@ -38,14 +38,14 @@ ARMS = {
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_shared_layers_start_identical_in_every_arm(arm: str) -> None:
+def test_shared_layers_start_identically_in_every_arm(arm: str) -> None:
     baseline, other = state({}), state(ARMS[arm])
     assert len(other) > len(baseline)
     assert all(torch.equal(other[name], value) for name, value in baseline.items())
     assert not torch.equal(state({}, seed=1)["conv1.weight"], baseline["conv1.weight"])
 
 
-def test_common_parts_of_memories_start_identical() -> None:
+def test_common_parts_of_memories_start_identically() -> None:
     every, entry = state(ARMS["update"]), state({**AIM, "placement": "block_entry"})
     common = set(every) & set(entry)
     assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.layer1/0.see.weight"} <= common

@@ -164,6 +164,6 @@ def written(normal: list[str], draw: random.Random) -> str:
 
 
 @pytest.mark.parametrize("text", ["x = 'a", "x = (1", "x = f'{a'", "x = '''a", "x = f'{a:b'"])
-def test_source_with_an_open_string_is_unreadable(text: str) -> None:
+def test_source_with_an_open_string_is_refused_as_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
         tokens(text)

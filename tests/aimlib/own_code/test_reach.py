@@ -1,4 +1,4 @@
-"""The hash of a class covers exactly the code that it reaches; unresolvable code is refused."""
+"""The hash of a class covers exactly the code that the class reaches; unresolvable code is refused."""
 
 from __future__ import annotations
 

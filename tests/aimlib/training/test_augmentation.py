@@ -237,7 +237,7 @@ def test_draws_belong_to_seed_epoch_and_image() -> None:
     assert table.max() < 1
 
 
-def test_largest_changes_follow_the_options() -> None:
+def test_the_largest_changes_follow_the_options() -> None:
     x = torch.zeros(1, 1, 20, 20)
     x[0, 0, 10, 10] = 1
     config = AugmentationConfig(translation=0.1)

@@ -30,7 +30,7 @@ def resident() -> float:
 
 
 @on_glibc
-def test_large_memory_is_touched_page_by_page_once() -> None:
+def test_large_allocations_are_touched_page_by_page_once() -> None:
     pages = 16 * MIB // resource.getpagesize()
     with kept_heap(CPU):
         assert min(faults(16) for _ in range(20)) < pages / 10

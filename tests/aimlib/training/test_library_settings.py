@@ -235,5 +235,5 @@ def test_no_precision_setting_affects_the_next_run(
 
 
 def contradicting(found: dict[str, Any]) -> set[str]:
-    """Return the older switches that torch refused to read; the newer ones, which decide, are restored."""
+    """Return the older switches that torch refused to read; the newer switches, which take precedence, are restored."""
     return {name for name, value in found.items() if value == _CONTRADICTS}

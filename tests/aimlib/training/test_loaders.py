@@ -296,7 +296,7 @@ def test_damaged_statistics_are_computed_again(change: dict[str, Any], cache: Pa
     assert len(counted) == 3, "it was mended"
 
 
-def test_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_of_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standardization, "_LEAST_BYTES", 2**26)
     standardization.standardization_of(data_set(), np.arange(30))
     assert not cache.exists()

@@ -85,7 +85,7 @@ def test_with_class_weights_soft_targets_of_one_class_equal_that_class() -> None
     torch.testing.assert_close(loss(LOGITS, HOT), loss(LOGITS, LABELS))
 
 
-def test_cross_entropy_without_options_is_the_default_run() -> None:
+def test_cross_entropy_without_options_equals_the_default() -> None:
     usual, stated = run_config(), run_config(training__loss="cross_entropy")
     assert stated == usual
     assert stated == run_config(training__loss={"name": "cross_entropy", "label_smoothing": 0.0})
@@ -204,7 +204,7 @@ def test_a_loss_that_reads_values_back_runs_eagerly_although_others_are_captured
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["focal", "own_reading"])
-def test_compiled_steps_take_any_loss(name: str) -> None:
+def test_compiled_steps_accept_any_loss(name: str) -> None:
     with restored_registries():
         own("own_reading", capturable=False, forward=reads_back)
         options: dict[str, Any] = {"training__loss": name, "training__optimizer": "adamw"}

@@ -62,7 +62,7 @@ def test_a_head_of_another_size_is_initialized_by_the_rules(tmp_path: Path) -> N
     assert not torch.equal(found["conv1.weight"], fresh["conv1.weight"])
 
 
-def test_gray_images_give_the_output_of_gray_images_in_three_colors(tmp_path: Path) -> None:
+def test_a_gray_image_gives_the_output_of_the_same_gray_in_three_colors(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert weights_fit(model(path), GREY).summed == ("conv1.weight",)
     x_BCHW = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -116,7 +116,7 @@ def test_a_state_dict_of_an_old_torch_has_no_counters(tmp_path: Path) -> None:
     assert len(weights_fit(model(tmp_path / "old.pt"), COLOUR).loaded) == len(state)
 
 
-def test_half_precision_weights_become_single_precision(tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_to_single_precision(tmp_path: Path) -> None:
     path = saved(tmp_path, **{"fc.weight": build(model(), COLOUR, 7).state_dict()["fc.weight"].half()})
     assert build(model(path), COLOUR, 0).state_dict()["fc.weight"].dtype == torch.float32
 

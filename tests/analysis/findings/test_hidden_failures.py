@@ -91,7 +91,7 @@ def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
     assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
 
 
-def test_a_run_that_fails_in_one_gate_is_named_with_all_gates(make_study):
+def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
     """Seeds affect both arms equally, so only the differences from a control show the failure."""
     seeds = np.array([0.30, 0.42, 0.34, 0.46, 0.38, 0.50, 0.33, 0.44])
     draw = np.random.default_rng(4)

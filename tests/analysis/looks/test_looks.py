@@ -45,7 +45,7 @@ def test_the_error_of_all_looks_is_alpha_in_an_independent_simulation():
     assert rejected.mean() == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / len(draws)))
 
 
-def test_many_looks_approach_their_limits():
+def test_the_levels_of_many_looks_approach_their_limits():
     assert overall_error((5, 8, 12), 1e-7) == pytest.approx(3e-7, rel=0.05)
     assert overall_error((5, 8, 12), 1.0) == pytest.approx(1.0)
 

@@ -43,27 +43,27 @@ def critical(looks: tuple[int, ...], spending: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("spending", "count"), FAST)
-def test_many_pairs_have_the_published_critical_values(spending, count):
+def test_for_many_pairs_the_critical_values_are_the_published_ones(spending, count):
     found = critical(equal_looks(count, 250), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spending", "count"), [key for key in PUBLISHED if key not in FAST])
-def test_many_pairs_and_many_looks_have_the_published_critical_values(spending, count):
+def test_for_many_pairs_and_looks_the_critical_values_are_the_published_ones(spending, count):
     found = critical(equal_looks(count), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_obrien_fleming", "lan_demets_pocock"])
-def test_five_looks_of_sixty_pairs_are_close_to_the_published_critical_values(spending):
+def test_for_five_looks_of_sixty_pairs_the_critical_values_are_close_to_the_published_ones(spending):
     found = critical(equal_looks(5, 60), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, 5], atol=4e-3)
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
 @pytest.mark.parametrize("looks", [(5, 8, 12), (5, 6, 7, 20), (3, 4, 9)])
-def test_few_pairs_have_the_error_in_an_independent_simulation(spending, looks):
+def test_for_few_pairs_an_independent_simulation_confirms_the_error(spending, looks):
     rng, studies = np.random.default_rng(2), 200_000
     draws = rng.standard_normal((studies, looks[-1]))
     rejected = np.zeros(studies, dtype=bool)

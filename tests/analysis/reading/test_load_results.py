@@ -132,7 +132,7 @@ def test_dtypes_do_not_depend_on_the_rows(make_study):
     assert len(empty.missing) == 8
 
 
-def test_epochs_are_long_and_agree_with_the_runs(make_study):
+def test_epochs_are_in_long_format_and_agree_with_the_runs(make_study):
     results = analysis.load(make_study(seeds=2, status={("aim", 1): "diverged"}, epochs=6))
     counts = results.epochs.groupby("run_id").size()
     expected = results.runs.set_index("run_id")["epochs_run"]

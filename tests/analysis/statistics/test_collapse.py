@@ -77,7 +77,7 @@ def test_marked_runs_follow_the_rule(both, places, loss, delta):
 
 @given(arms(), eighths, st.sampled_from([0.5, 2.0, 8.0]), st.randoms(), st.sampled_from([0.0, 60.0]))
 @settings(max_examples=200, deadline=None)
-def test_shift_scale_and_order_do_not_matter(both, shift, scale, random, loss):
+def test_shift_scale_and_order_do_not_change_the_marked_runs(both, shift, scale, random, loss):
     treated, control = both
     treated[0] -= loss
     found = marked(treated, control)

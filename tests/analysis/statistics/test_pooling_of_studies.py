@@ -72,7 +72,7 @@ def test_the_test_that_all_effects_are_equal_is_the_test_of_welch(sizes: list[in
     assert found == pytest.approx(anova_oneway(values, use_var="unequal").pvalue, abs=1e-9)
 
 
-def test_below_three_studies_there_is_no_mean_of_all_settings() -> None:
+def test_with_fewer_than_three_studies_there_is_no_mean_of_all_settings() -> None:
     assert random_effects_mean([t_interval([1.0, 2.0]), t_interval([1.0, 3.0])]) is None
 
 
