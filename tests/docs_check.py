@@ -39,7 +39,7 @@ class Block:
 
     Attributes
     ----------
-    line : of the page, where it begins.
+    line : line of the page on which the block begins.
     kind : sh, python, yaml, toml, or text.
     mark : ``parse``, ``save NAME`` or empty.
     """

@@ -22,7 +22,7 @@ class Shown:
     displays : pages of HTML by the id of their display, in the order in which they replaced each other.
     result : the value of the cell, by MIME type.
     streams : text of standard output and error.
-    error : what is shown of an exception.
+    error : text that is shown for an exception.
     """
 
     displays: dict[str, list[str]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The Slurm and the job script, executed with fakes in place of srun, scontrol, ray, ablate and pip."""
+"""The Slurm script and the job script are executed with fake versions of srun, scontrol, ray, ablate and pip."""
 
 from __future__ import annotations
 

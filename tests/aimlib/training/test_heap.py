@@ -18,14 +18,14 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another
 
 
 def faults(mib: int) -> int:
-    """Return how often memory had to be asked for to write so much of it."""
+    """Return the number of page faults while this much memory is written."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(mib * MIB, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def resident() -> float:
-    """Return the MiB of this process."""
+    """Return the memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MIB
 
 
