@@ -1,6 +1,6 @@
 """Azurite on the loopback interface: Microsoft's emulator of Azure Storage, installed by npm.
 
-`make azurite` installs it beside this file, from a lock file with hashes. `AIM_AZURITE` is another folder in which
+`make azurite` installs it next to this file, from a lock file with hashes. `AIM_AZURITE` is another folder in which
 ``npm install azurite`` was called; otherwise it is looked for on the path.
 """
 
@@ -24,7 +24,7 @@ _START = 60.0  # seconds; 2 on an idle machine
 
 
 def missing() -> str | None:
-    """Return why there can be no server; None if there can."""
+    """Return the reason why no server can run; None if one can."""
     try:
         import azure.identity
         import azure.storage.blob  # noqa: F401

@@ -1,4 +1,4 @@
-"""Reports without drawing, for tests that read only their text and tables."""
+"""Blank figures for tests that read only the text and tables of reports."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 def blank_figures(*drawn: str) -> Iterator[None]:
     """Replace every figure of a report by a blank sheet, except the named ones. Titles, captions and data stay.
 
-    A module that a block within another one finds blank stays unchanged, so blocks may end in any order.
+    A nested block leaves modules unchanged that are already blank, so blocks may end in any order.
     """
     from analysis import figures
 
-    importlib.import_module("analysis.report.sweep_figures")  # it imports functions, which must not be blank ones
+    importlib.import_module("analysis.report.sweep_figures")  # it imports functions that must not be blank
     replaced: list[tuple[Any, Any]] = []
     for name, module in list(sys.modules.items()):  # some functions of the package hide modules of the same name
         of_figures = name.startswith(f"{figures.__name__}.") and hasattr(module, "summarise")

@@ -40,7 +40,7 @@ _SPOT = """async (selector) => {
   }
   return null;
 }"""
-"""Return the middle of an element as soon as it is the same twice and a click there meets the element."""
+"""Return the middle of an element once it is the same twice and a click there hits the element."""
 
 
 def program() -> str | None:
@@ -70,7 +70,7 @@ class Page:
     def open(self, url: str, ready: str = "document.readyState === 'complete'") -> None:
         """Open an address and wait until an expression is true on its page."""
         self._call("Page.navigate", {"url": "about:blank"})
-        self.wait("location.href === 'about:blank'")  # what the page before it reports late is not of this one
+        self.wait("location.href === 'about:blank'")  # late reports of the previous page do not belong to this one
         self.problems.clear()
         self.requests.clear()
         self._call("Page.navigate", {"url": url})
@@ -180,7 +180,7 @@ class Page:
 
 @contextmanager
 def page() -> Iterator[Page]:
-    """Start Chromium and yield a blank page; the process is gone afterwards."""
+    """Start Chromium and yield a blank page; the process is ended afterwards."""
     found = program()
     assert found is not None, "no Chromium"
     to_browser, write = _pipe()

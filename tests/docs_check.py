@@ -1,6 +1,6 @@
-"""The blocks of code in README and docs: how they are found, checked without running, and run.
+"""Finds the blocks of code in README and docs, checks them without running, and runs them. A block runs unless a hidden
 
-A block runs unless the line before it says otherwise, in a comment that no reader of the page sees::
+comment on the line before it says otherwise::
 
     <!-- docs-check: parse -->            needs a network, a cluster or hours: it is only parsed
     <!-- docs-check: save study.yaml -->  a file that later blocks of the page use
@@ -27,7 +27,7 @@ STUDY_FIRST = {
     "docs/browse.md": "results/my_study",
     "docs/watching.md": "results/my_study",
 }
-"""Pages whose blocks read a study that the reader has run before, and its directory."""
+"""Pages whose blocks read a study that the reader has already run, and its directory."""
 _BLOCK = re.compile(r"(?:^<!-- docs-check: (?P<mark>.+?) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _INLINE = re.compile(r"`((?:ablate|make) [^`\n]+)`")
 _SHIM = "from ablations.commands.app import command; import sys; sys.argv[0] = 'ablate'; command()"
@@ -39,7 +39,7 @@ class Block:
 
     Attributes
     ----------
-    line : of the page, where it begins.
+    line : line of the page on which the block begins.
     kind : sh, python, yaml, toml, or text.
     mark : ``parse``, ``save NAME`` or empty.
     """
@@ -52,7 +52,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Return whether it is run, and not only parsed."""
+        """Return whether the block is run, and not only parsed."""
         return not self.mark and self.kind in ("sh", "python")
 
 
@@ -65,12 +65,12 @@ def blocks(page: str, text: str | None = None) -> Iterator[Block]:
 
 
 def inline_commands(page: str) -> list[str]:
-    """Return what a page's sentences and tables quote of commands."""
+    """Return the commands that a page quotes in sentences and tables."""
     return _INLINE.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def problems(block: Block) -> Iterator[str]:
-    """Yield what is wrong with a block, without running it."""
+    """Yield the mistakes in a block, without running it."""
     parse = {"sh": _shell, "python": _python, "yaml": _yaml, "toml": _toml}.get(block.kind)
     if parse is not None:
         yield from parse(block.text)
@@ -86,7 +86,7 @@ def _shell(text: str) -> Iterator[str]:
 
 
 def _split(words: list[str]) -> Iterator[list[str]]:
-    """Yield the commands of a line, without what it does with their output."""
+    """Yield the commands of a line, without redirections of their output."""
     command: list[str] = []
     for word in [*words, ";"]:
         if word in {"&&", "|", ";", ">"} or word.startswith(">"):
@@ -97,7 +97,7 @@ def _split(words: list[str]) -> Iterator[list[str]]:
 
 
 def command_problems(words: list[str]) -> Iterator[str]:
-    """Yield what is wrong with an `ablate` command; other commands are ignored."""
+    """Yield the mistakes in an `ablate` command; other commands are ignored."""
     if words[:1] == ["ablate"]:
         yield from _ablate_problems(words[1:])
     elif words[:1] == ["make"]:

@@ -24,7 +24,7 @@ _START = 30.0  # seconds; .1 on an idle machine
 
 
 def missing() -> str | None:
-    """Return why there can be no server; None if there can."""
+    """Return the reason why no server can run; None if one can."""
     try:
         import google.auth  # noqa: F401
     except ImportError:

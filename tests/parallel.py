@@ -2,7 +2,7 @@
 
 `make test` starts two. A file's tests share a process, and with it their fixtures. Tests that start Ray are marked with
 ``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at a time are too much for two CPUs.
-The longest files run first, so that no process is still busy with one when the other is done.
+The longest files run first, so that all processes finish at about the same time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LONGEST_FOLDER = 24
 """Characters: the paths of Ray's sockets have 83 more, and the system allows 107."""
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 4 * 2**30
-"""What must be free there: a session leaves less than half a gigabyte."""
+"""Required free space: a session leaves less than half a gigabyte."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # Recorded bits are those of one thread, and several processes share the CPUs. It must be set before torch is imported.
@@ -117,10 +117,10 @@ def no_old_objects() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give this process its own folder for temporary files, without the Ray sessions of other processes."""
-    tmp_path_factory.getbasetemp()  # stays where pytest puts it, for inspection
+    tmp_path_factory.getbasetemp()  # stays in pytest's folder for inspection
     common = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="t-", dir=common if len(common) + 11 <= _LONGEST_FOLDER else "/tmp")
-    Path(folder).chmod(0o711)  # tests that are other users pass through
+    Path(folder).chmod(0o711)  # tests that act as other users need access
     with pytest.MonkeyPatch.context() as patch:
         for name in ("TMPDIR", "RAY_TMPDIR"):
             patch.setenv(name, folder)
@@ -132,9 +132,9 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Return from `os.fsync` at once: a suite writes tens of thousands of files, and no test cuts the power.
+    """Return from `os.fsync` at once: a suite writes tens of thousands of files, and no test cuts the power. Tests of
 
-    Tests of what is synchronized, and in what order, replace `os.fsync` themselves. Child processes do synchronize.
+    synchronization and its order replace `os.fsync` themselves. Child processes do synchronize.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # a closed file is still an error

@@ -18,7 +18,7 @@ STORAGES = ("bucket", "google_bucket", "azure_container")
 
 
 def served(server: ModuleType, scheme: str, variables: str) -> Iterator[str]:
-    """Run a server, with its environment instead of the one that this process was started in; yield a bucket's URL."""
+    """Run a server, with its environment in place of this process's environment; yield the URL of a bucket."""
     if (reason := server.missing()) is not None:
         pytest.skip(reason)
     with server.running() as environment, pytest.MonkeyPatch.context() as patch:
@@ -31,7 +31,7 @@ def served(server: ModuleType, scheme: str, variables: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
-    """Return the URL of a bucket on a server of this machine, which this process and its children are set up for."""
+    """Return the URL of a bucket on a server of this machine; this process and its children can use it."""
     yield from served(s3_server, "s3", "AWS_")
 
 
@@ -49,19 +49,19 @@ def azure_container() -> Iterator[str]:
 
 @pytest.fixture
 def remote(request: pytest.FixtureRequest) -> str:
-    """Return the URL of a folder in which nothing is; copies of its checkpoints stay in the test's own folder."""
+    """Return the URL of an empty folder; copies of its checkpoints stay in the test's own folder."""
     return folder_of(request, "bucket")
 
 
 @pytest.fixture(params=STORAGES)
 def any_remote(request: pytest.FixtureRequest) -> str:
-    """Return what `remote` does, for each kind of object storage."""
+    """Return the value of `remote` for each kind of object storage."""
     return folder_of(request, request.param)
 
 
 @pytest.fixture(params=[STORAGES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STORAGES[1:])])
 def remote_of_processes(request: pytest.FixtureRequest) -> str:
-    """Return what `any_remote` does, for a test that starts processes: 5 to 10 seconds each, so quick only for S3."""
+    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 s: only S3 is quick."""
     return folder_of(request, request.param)
 
 

@@ -1,6 +1,6 @@
 """The surface that users reach, as text: every command with its options, and every documented Python name.
 
-Renew the two recorded files after a change that was meant: `python tests/surface.py`, then read the diff.
+Update the two recorded files after an intended change: `python tests/surface.py`, then read the diff.
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ MODULES = (
     "ablations.store",
     "ablations.trackers",
 )
-"""What the documentation tells users and plugin authors to import."""
-_PASSING = re.compile(r" at 0x[0-9a-f]+|, ascii_only=None")  # addresses, and what only new versions of pydantic write
+"""Modules that the documentation tells users and plugin authors to import."""
+_PASSING = re.compile(
+    r" at 0x[0-9a-f]+|, ascii_only=None"
+)  # addresses, and parts that only new versions of pydantic write
 
 
 def command_line() -> str:
@@ -169,7 +171,7 @@ def _signature(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))  # the folders of the tests bear the names of the packages
+    sys.path.insert(0, str(ROOT))  # the folders of the tests have the names of the packages
     FOLDER.mkdir(exist_ok=True)
     COMMAND_LINE.write_text(command_line(), encoding="utf-8")
     PYTHON.write_text(python(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Commands and code in README and docs work: everything is parsed, and what needs no cluster is run."""
+"""Commands and code in README and docs work: all blocks are parsed, and those that need no cluster are run."""
 
 from __future__ import annotations
 

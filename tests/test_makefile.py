@@ -1,4 +1,4 @@
-"""What `make test` would do, as make prints it."""
+"""The commands that `make test` would run, as make prints them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def told(*arguments: str, **environment: str) -> list[str]:
-    """Return the commands that make would run, without what one make says to another."""
+    """Return the commands that make would run, without messages between nested calls of make."""
     done = subprocess.run(
         ["make", "-n", *arguments],
         cwd=ROOT,
@@ -39,7 +39,7 @@ def checks(venv: Path) -> list[str]:
     ]
 
 
-def test_a_fresh_clone_gets_an_environment_and_then_every_check(tmp_path: Path) -> None:
+def test_a_fresh_clone_gets_an_environment_and_then_runs_every_check(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     commands = told("test", f"VENV={venv}")
     assert commands[-5:] == checks(venv)
@@ -52,7 +52,7 @@ def test_a_fresh_clone_gets_an_environment_and_then_every_check(tmp_path: Path) 
     [{}, {"MAKEFLAGS": "w", "MAKELEVEL": "1"}, {"MAKEFLAGS": " -j4 --jobserver-auth=3,4", "MAKELEVEL": "2"}],
     ids=["alone", "below another make", "below another make with jobs"],
 )
-def test_an_existing_environment_is_checked_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_existing_environment_is_checked_immediately(tmp_path: Path, environment: dict[str, str]) -> None:
     venv = tmp_path / "venv"
     venv.mkdir()
     stamp = venv / ".installed"
@@ -102,7 +102,7 @@ def test_the_lock_has_a_hash_for_every_file_and_the_versions_of_the_constraints(
     assert {name: locked[name] for name in names if name in locked} == {n: v for n, v in names.items() if n in locked}
 
 
-def test_the_hooks_of_a_commit_are_the_checks_and_fetch_nothing() -> None:
+def test_commit_hooks_run_the_checks_and_download_nothing() -> None:
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert [each["repo"] for each in repositories] == ["local"]
     hooks = repositories[0]["hooks"]

@@ -11,12 +11,12 @@ import surface
 RENEW = "where the change was meant: python tests/surface.py, and a line in CHANGELOG.md"
 
 
-def test_the_command_line_is_as_recorded() -> None:
+def test_the_command_line_matches_the_record() -> None:
     assert surface.command_line() == surface.COMMAND_LINE.read_text(encoding="utf-8"), RENEW
 
 
-def test_the_python_names_are_as_recorded() -> None:
-    """A process of its own: what other tests register must not show."""
+def test_the_python_names_match_the_record() -> None:
+    """This needs a separate process, because registrations of other tests must not appear."""
     code = "import sys; sys.path.append('tests'); import surface; print(surface.python(), end='')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=surface.ROOT)
     assert found.returncode == 0, found.stderr

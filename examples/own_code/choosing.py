@@ -1,4 +1,4 @@
-"""A helper: the placement reaches it, so an edit of it gives new run ids."""
+"""A helper that the placement uses, so editing it gives new run ids."""
 
 
 def every_nth(names, n):

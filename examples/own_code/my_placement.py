@@ -1,4 +1,4 @@
-"""A placement of one's own, beside its study: no package, no installation."""
+"""Your own placement, next to its study: it needs no package and no installation."""
 
 from choosing import every_nth
 

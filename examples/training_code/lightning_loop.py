@@ -1,4 +1,4 @@
-"""Training code that exists already: a LightningModule and its Trainer, with three calls of `run` added."""
+"""Existing training code: a LightningModule and its Trainer, with three added calls of `run`."""
 
 import tempfile
 
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Classifier(lightning.LightningModule):
-    """A small network, as one would write it without this package."""
+    """A small network, as you would write it without this package."""
 
     def __init__(self, classes, dropout, learning_rate):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Training code with a network, an optimizer and a schedule of timm, and a plain loop of torch."""
+"""Training code with a network, an optimizer and a schedule from timm, and a plain torch loop."""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ def tensors(images):
 
 
 def train(config, run):
-    """Train a network of timm by its name."""
+    """Train a timm network by its name."""
     options = config.options
     torch.manual_seed(run.seed("init"))
     model = timm.create_model(options.architecture, num_classes=len(run.classes), drop_path_rate=options.drop_path)

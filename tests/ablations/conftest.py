@@ -25,7 +25,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes the tiny study, with changes by key path, and returns its file."""
+    """Return a function that writes the tiny study with changes by key path and returns its file."""
 
     def make(changes: dict[str, Any] | None = None, name: str = "study.yaml") -> Path:
         return write(tmp_path, changed(changes or {}), name)

@@ -2,7 +2,7 @@
 
 Requests, one JSON list per line of standard input, and their answers:
 
-["run", study, directory]  process number of a driver that computes the study inline, its search first
+["run", study, directory]  process number of a driver that computes the study inline, beginning with its search
 ["wait", process]          its exit code: 0 done, 1 failed or open runs, 2 an exception, -9 killed
 """
 

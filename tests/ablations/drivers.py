@@ -45,7 +45,7 @@ class Farm:
         return int(self._ask("wait", driver))
 
     def kill(self, driver: int) -> bool:
-        """Kill a driver with -9; return whether it was still at work."""
+        """Kill a driver with -9; return whether it was still running."""
         os.kill(driver, signal.SIGKILL)  # its exit status was not collected, so the number is not reused
         return self.wait(driver) == -signal.SIGKILL
 
@@ -56,7 +56,7 @@ class Farm:
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait until something is true; fail after `seconds`."""
+    """Wait until a condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -23,11 +23,11 @@ from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 from aimlib.registry import datasets
 
 Curve = Callable[[str, int, int], float]
-"""Validation accuracy of a run (its id) after an epoch, of this many."""
+"""Validation accuracy of a run (given by its id) after an epoch, and the number of epochs."""
 
 
 class Killed(BaseException):
-    """The process was killed."""
+    """Raised when the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def share(*names: object) -> float:
 
 
 def crossing_curve(run_id: str, epoch: int, epochs: int) -> float:
-    """Rise to the run's own level at its own rate, so that curves cross. With 40 images, ties are common."""
+    """Return a curve that rises to the run's own level at its own rate, so that curves cross. With 40 images, ties are
+    common.
+    """
     level, pace = 0.3 + 0.6 * share(run_id, "level"), 1 + 5 * share(run_id, "pace")
     return round(40 * level * (1 - math.exp(-pace * epoch / epochs))) / 40
 
@@ -55,7 +57,7 @@ class FakeLauncher:
 
     Attributes
     ----------
-    life : epochs that are computed before the process is killed; None lives on.
+    life : epochs that are computed before the process is killed; None: it is never killed.
     failing : runs that fail, by seed and arm, with a probability of one.
     diverging : runs that diverge after an epoch, by run id.
     stopping : runs that stop early after an epoch, by arm.
@@ -102,7 +104,7 @@ class FakeLauncher:
                 continue
             if self._train(store, run_id, arm, run, until.get(run_id)):
                 paused[run_id] = self.curve(run_id, self._epochs(store, run_id), run.training.epochs)
-        store.compact(at_least=8)  # as a session does of many: each file that is left is read in every round
+        store.compact(at_least=8)  # as a session does with many files: each remaining file is read in every round
         done = store.settled() & set(named)
         left = tuple(run_id for run_id in named if run_id not in done and run_id not in failed and run_id not in paused)
         return PausingSession(
@@ -110,7 +112,7 @@ class FakeLauncher:
         )
 
     def _train(self, store: ResultStore, run_id: str, arm: str, run: RunConfig, until: int | None) -> bool:
-        """Train on; return whether the run has paused."""
+        """Continue training; return whether the run has paused."""
         budget = run.training.epochs
         diverges, stops = self.diverging(arm, run.seed), self.stopping(arm)
         while (epochs := self._epochs(store, run_id)) < budget:

@@ -1,4 +1,4 @@
-"""The command line in the process of the test, without a second import."""
+"""Runs the command line in the process of the test, without a second import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blank_figures import blank_figures
 
 @functools.cache
 def _put_together() -> Any:
-    """Return the commands, whose assembly takes as long as running many of them."""
+    """Return the commands; building them takes as long as running many of them."""
     from typer.main import get_command
 
     from ablations.commands.app import app

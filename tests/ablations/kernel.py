@@ -1,4 +1,4 @@
-"""The kernel of a notebook, in its own process, and what a cell shows."""
+"""The kernel of a notebook in its own process, and the output of a cell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Shown:
     displays : pages of HTML by the id of their display, in the order in which they replaced each other.
     result : the value of the cell, by MIME type.
     streams : text of standard output and error.
-    error : what is shown of an exception.
+    error : text that is shown for an exception.
     """
 
     displays: dict[str, list[str]] = field(default_factory=dict)
@@ -51,11 +51,11 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def interrupt(self) -> None:
-        """Do what the stop button of a notebook does."""
+        """Interrupt the kernel like the stop button of a notebook."""
         self._manager.interrupt_kernel()
 
     def run(self, code: str, watch: Callable[[Shown], None] | None = None) -> Shown:
-        """Execute a cell, and return what it shows; `watch` is called after each change."""
+        """Execute a cell, and return its output; `watch` is called after each change."""
         request, shown, deadline = self._client.execute(code), Shown(), time.monotonic() + _LONGEST_S
         while True:
             try:

@@ -19,15 +19,15 @@ UUID = "11111111-2222-3333-4444-555555555555"
 
 
 class PretendedCuda:
-    """What torch's C functions would say of two GPUs, and what they were asked: 1 of 80 GiB is the context's.
+    """What torch's C functions would report about two GPUs, and their calls; the context uses 1 of 80 GiB.
 
     Attributes
     ----------
-    calls : name and arguments of what was asked of the device, in order.
-    free, total, reserved : bytes; reserved is what torch's allocator of this process holds.
+    calls : name and arguments of every call to the device, in order.
+    free, total, reserved : bytes; reserved is the memory that torch's allocator holds in this process.
     refusals : how often that allocator has refused memory.
-    error : what every function that needs the context raises; None while the context is intact.
-    on_empty : called when the allocator is told to release what it keeps.
+    error : the error that every function that needs the context raises; None while the context is intact.
+    on_empty : called when the allocator is told to release cached memory.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class PretendedCuda:
             },
         }
         for name, function in own.items():
-            patch.setattr(torch._C, name, function, raising=False)  # not every version has all of them
+            patch.setattr(torch._C, name, function, raising=False)  # some versions lack some of them
         imported = "_cuda_isCurrentStreamCapturing"
         patch.setattr(torch.cuda.graphs, imported, own[imported], raising=False)  # by a torch with CUDA, at its start
 
@@ -130,7 +130,7 @@ def _on_cpu(value: Any) -> Any:
 
 def accelerator_error(code: int, text: str) -> BaseException:
     """Return the error that torch raises for a value of ``cudaError_t``."""
-    kind = getattr(torch, "AcceleratorError", RuntimeError)  # before torch 2.8 there is only the text
+    kind = getattr(torch, "AcceleratorError", RuntimeError)  # before torch 2.8, only the text is available
     error: BaseException = kind(f"CUDA error: {text}\nCUDA kernel errors might be asynchronously reported ...")
     if kind is not RuntimeError:
         error.error_code = code  # type: ignore[attr-defined]

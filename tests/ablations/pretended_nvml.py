@@ -16,10 +16,10 @@ class PretendedNvml:
 
     Attributes
     ----------
-    uuids, names, capabilities : of the GPUs.
+    uuids, names, capabilities : properties of the GPUs.
     lost : indices of GPUs that no longer answer.
-    cuda : the newest CUDA that the driver serves, as NVML writes it: 13.0 is 13000.
-    opened : how often the library is open.
+    cuda : the newest CUDA version that the driver supports, as NVML writes it: 13.0 is 13000.
+    opened : number of times that the library is open.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, uuids: tuple[str, ...] = UUIDS) -> None:

@@ -46,7 +46,7 @@ def row(epoch: int, seconds: float = 1.0, accuracy: float | None = 0.5) -> dict[
 
 
 def large(runs: int = 4000, arms: int = 80, running: int = 64, epochs: int = 50) -> tuple[Progress, Clock]:
-    """Return a study in the middle: some settled, a few failed, `running` under way."""
+    """Return a study in the middle: some runs are settled, a few have failed, and `running` runs are active."""
     draw = random.Random(0)
     names = [f"aim, model.placement=every_layer, model.update=gated, variant {i:03d}" for i in range(arms)]
     clock = Clock()
@@ -129,7 +129,7 @@ def errors(
     *,
     longest_first: bool = False,
 ) -> dict[float, tuple[float, float]]:
-    """Return, at shares of the whole time, the error of the estimate and of a plain division, relative to the whole."""
+    """Return the relative errors of the estimate and of a plain division at fractions of the total time."""
     told = list(schedule.events())
     whole = told[-1][0]
     clock = Clock(0.0)
@@ -170,7 +170,7 @@ def _division(shown: Progress) -> float:
 class WatchedStore(ResultStore):
     """A study directory with a plan, and with the states of sessions next to it.
 
-    They are stored as by `ResultStore.write_live`, whatever store the package has.
+    The states are stored as by `ResultStore.write_live`, with any store of the package.
     """
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:

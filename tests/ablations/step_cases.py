@@ -22,7 +22,7 @@ def arms_of(study: str, *overrides: str) -> dict[str, Arm]:
 
 
 def distinct(studies: list[str]) -> list[tuple[str, str]]:
-    """Return study and name of every arm, and of equal arms only the first."""
+    """Return study and name of every arm; of equal arms, only the first is returned."""
     found: dict[str, tuple[str, str]] = {}
     for study in studies:
         for name, arm in arms_of(study).items():
@@ -38,7 +38,7 @@ def images(shape: ImageShape, count: int) -> Images:
 
 
 def small_run(arm: Arm, batch_size: int, **training: object) -> tuple[RunConfig, DataSet]:
-    """Return the arm's run on two batches, without images held out, and the data."""
+    """Return the arm's run on two batches, without held out images, and the data."""
     shape = shape_of(arm.config)
     changes = {"batch_size": batch_size, "validation_fraction": 0.0, "early_stopping": None, **training}
     config = arm.config.model_copy(update={"training": arm.config.training.model_copy(update=changes)})

@@ -1,4 +1,4 @@
-"""A study that trains in a second, and how its results are compared."""
+"""A study that trains in a second, and the comparison of its results."""
 
 from __future__ import annotations
 

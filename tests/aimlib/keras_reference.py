@@ -1,6 +1,6 @@
 """The author's models, reimplemented plainly: channels last, the memory reshaped and concatenated as in the notebooks.
 
-Nothing here uses the library. Weights: arrays by the name of the Keras layer, kernels [rows, columns, in, out].
+No code here uses the library. Weights: arrays by the name of the Keras layer, kernels [rows, columns, in, out].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Weights = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class Model:
-    """Sizes of a model; the defaults are those of AiM as run."""
+    """Sizes of a model; the defaults are for AiM as run."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (3, 4, 6, 3)
@@ -27,7 +27,7 @@ class Model:
     epsilon: float = 1e-3
     classes: int = 120
     memory: tuple[int, int, int] | None = (7, 7, 1024)
-    """Rows, columns, channels; None is the control."""
+    """Rows, columns, channels; None for the control."""
 
 
 class Reference:

@@ -12,12 +12,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 When = Callable[[int], bool]
-"""Tells whether the step with this number, from 1 and with repeated ones counted, is computed wrongly."""
+"""Tells whether the step with this number is computed wrongly; numbers start at 1 and include repeated steps."""
 WHERE = ("activation", "gradient", "parameter", "optimizer")
 
 
 def flip(tensor: Tensor, bit: int = 12) -> None:
-    """Flip a bit of the largest element in place: one that is 0, or that a ReLU makes 0, would have no effect."""
+    """Flip a bit of the largest element in place: a 0, or a value that a ReLU sets to 0, would have no effect."""
     dense = tensor.detach() if tensor.is_contiguous() else tensor.detach().permute(0, 2, 3, 1)
     flat = dense.view(-1)
     at = int(flat.argmax())
@@ -25,9 +25,7 @@ def flip(tensor: Tensor, bit: int = 12) -> None:
 
 
 class Errors:
-    """Computes some steps wrongly.
-
-    Attributes
+    """Computes some steps wrongly. Attributes
     ----------
     planted : the numbers of these steps.
     """
@@ -44,7 +42,7 @@ class Errors:
         return True
 
     def forward(self, module: nn.Module, _: Any, output: Any) -> None:
-        """Flip a bit of an activation, or have one of its gradient flipped."""
+        """Flip a bit of an activation or of its gradient."""
         if not module.training or not isinstance(module, nn.BatchNorm2d):
             return
         if self._now("activation"):

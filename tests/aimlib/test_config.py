@@ -36,7 +36,7 @@ def problems(**changes: Any) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("changes", [{}, FULL], ids=["short", "full"])
-def test_round_trip_through_json(changes: dict[str, Any]) -> None:
+def test_a_configuration_survives_a_round_trip_through_json(changes: dict[str, Any]) -> None:
     config = run_config(**changes)
     text = json.dumps(config.model_dump(mode="json"))
     again = RunConfig.parse(json.loads(text))
@@ -92,7 +92,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     ]
 
 
-def test_missing_key() -> None:
+def test_a_missing_key_is_reported() -> None:
     wanting = document()
     del wanting["training"]["epochs"]
     with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so give it a value$"):
@@ -195,16 +195,16 @@ def test_validation_fraction_may_be_zero_if_no_option_needs_validation() -> None
 
 
 @pytest.mark.parametrize("value", [None, "none", {"name": "none"}])
-def test_none_means_no_component(value: Any) -> None:
+def test_none_means_that_there_is_no_component(value: Any) -> None:
     assert run_config(model__memory=value, training__schedule=value) == run_config()
 
 
-def test_required_component_cannot_be_none() -> None:
+def test_a_required_component_cannot_be_none() -> None:
     assert problems(model__backbone="none")[0].startswith("model.backbone.name: unknown backbone 'none'")
     assert problems(training__optimizer=None)[0].startswith("training.optimizer.name: missing")
 
 
-def test_component_of_another_family_is_refused() -> None:
+def test_a_component_of_another_family_is_refused() -> None:
     assert "adam" in problems(model__backbone="adam")[0]
     other = run_config().training.optimizer
     assert problems(model__backbone=other)[0].startswith("model.backbone")
@@ -231,7 +231,7 @@ def test_placement_none_gives_the_baseline() -> None:
         run_config(model={"backbone": "mlp", "memory": "conv_ones"})
 
 
-def test_size_in_floats_is_the_size_in_channels() -> None:
+def test_a_size_in_floats_equals_the_size_in_channels() -> None:
     channels, floats = (
         run_config(model={"backbone": "mlp", "placement": "every_layer", "memory": {"name": "conv_ones", **size}})
         for size in ({"channels": 8, "rows": 2, "columns": 3}, {"floats": 48, "rows": 2, "columns": 3})
@@ -252,6 +252,6 @@ def test_size_in_floats_is_the_size_in_channels() -> None:
         ({"floats": "many"}, "floats: give the number of values"),
     ],
 )
-def test_size_in_floats_that_makes_no_memory_is_refused(options: dict[str, Any], message: str) -> None:
+def test_a_size_in_floats_that_gives_no_memory_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         memories.parse({"name": "conv_ones", **options})

@@ -26,12 +26,12 @@ def test_every_family_has_a_conformance_class() -> None:
     assert set(ROWS) == {family.family for family in FAMILIES}
 
 
-def test_a_plugin_without_source_can_be_registered_but_fails_its_conformance_test() -> None:
+def test_a_plugin_without_a_source_can_be_registered_but_fails_its_conformance_test() -> None:
     placements = Registry("places", "place", "aimlib.placements", ("reads",))
 
     @placements.register("sourceless")
     class Sourceless(Placement):
-        """Reads nowhere."""
+        """A placement in which no layer reads."""
 
         def reads(self, layers: object) -> list[str]:
             return []

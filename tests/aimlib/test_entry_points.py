@@ -1,4 +1,4 @@
-"""Plugins of other distributions: found through entry points, loaded on first use, harmless when broken."""
+"""Plugins of other distributions are found through entry points, loaded on first use, and harmless when broken."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def placement_code(name: str, *, register: str | None) -> str:
     )
 
 
-def test_entry_point_is_listed_without_import_and_loaded_on_first_use(
+def test_an_entry_point_is_listed_without_import_and_loaded_on_first_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -58,11 +58,11 @@ def test_entry_point_is_listed_without_import_and_loaded_on_first_use(
     cls = placements.get("head_only")
     assert issubclass(cls, Placement)
     assert placements.parse("head_only").name == "head_only"
-    assert placements.get("bare").__name__ == "Bare"  # registered by its entry point alone
+    assert placements.get("bare").__name__ == "Bare"  # registered only by its entry point
     assert placements.parse("bare").identity() == {"name": "bare", "version": 1}
 
 
-def test_broken_entry_point_names_distribution_and_cause_and_breaks_nothing_else(
+def test_a_broken_entry_point_names_distribution_and_cause_and_breaks_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -106,7 +106,7 @@ def test_looking_up_plugins_reads_the_installed_distributions_once(monkeypatch: 
     assert len(asked) == 1
 
 
-def test_name_claimed_by_two_distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_two_distributions_claim_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     distribution(tmp_path, "aim-one", {"same": "aim_same_one:A"}, aim_same_one=placement_code("A", register="same"))
     distribution(tmp_path, "aim-two", {"same": "aim_same_two:B"}, aim_same_two=placement_code("B", register="same"))
@@ -118,7 +118,9 @@ def test_name_claimed_by_two_distributions(tmp_path: Path, monkeypatch: pytest.M
     assert "aim_same_one" not in sys.modules
 
 
-def test_name_of_a_built_in_claimed_by_a_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_distribution_cannot_claim_the_name_of_a_built_in_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     distribution(tmp_path, "aim-thief", {"every_layer": "aim_thief:A"}, aim_thief=placement_code("A", register=None))
     with pytest.raises(PluginError, match=r"claimed by aim-ablations .* and aim-thief 1\.2"):
@@ -126,7 +128,7 @@ def test_name_of_a_built_in_claimed_by_a_distribution(tmp_path: Path, monkeypatc
     assert placements.get("stage_only")
 
 
-def test_entry_point_under_another_name_than_the_class_registers(
+def test_an_entry_point_must_have_the_name_that_the_class_registers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

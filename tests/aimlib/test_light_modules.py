@@ -42,7 +42,7 @@ def test_light_modules_import_no_torch() -> None:
 
 
 def test_the_check_of_light_modules_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch is a stand-in here, as loading the real one takes seconds."""
+    """Torch is replaced here, because loading the real one takes seconds."""
     (tmp_path / "torch.py").touch()
     (tmp_path / "heavy.py").write_text("import torch\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

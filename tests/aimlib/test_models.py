@@ -34,7 +34,7 @@ def test_update_blocks_have_the_parameters_of_the_claim(channels: int, side: int
     assert update.read.in_channels == 50_176 // side**2
 
 
-def test_resnet50_equals_torchvisions() -> None:
+def test_resnet50_matches_torchvision() -> None:
     summary = summarize(model(backbone="resnet50"), DOGS, batch_size=2)
     with torch.device("meta"):
         original = torchvision.models.resnet50(num_classes=120)
@@ -44,7 +44,7 @@ def test_resnet50_equals_torchvisions() -> None:
     assert summary.multiply_adds == pytest.approx(4.09e9, rel=0.01)
 
 
-def test_vgg16_bn_equals_torchvisions() -> None:
+def test_vgg16_bn_matches_torchvision() -> None:
     with torch.device("meta"):
         original = torchvision.models.vgg16_bn(num_classes=120)
     ours = skeleton(model(backbone="vgg16_bn"), DOGS)
@@ -56,7 +56,7 @@ def test_vgg16_bn_equals_torchvisions() -> None:
 
 
 @pytest.mark.parametrize(("entering", "stride"), [(16, 1), (16, 2), (12, 1)])
-def test_the_bottleneck_equals_torchvisions_layer_by_layer(entering: int, stride: int) -> None:
+def test_the_bottleneck_matches_torchvision_layer_by_layer(entering: int, stride: int) -> None:
     ours = Bottleneck(entering, 4, stride)
     shortcut = None
     if ours.downsample is not None:
@@ -74,7 +74,7 @@ def test_the_bottleneck_equals_torchvisions_layer_by_layer(entering: int, stride
     assert order(ours) == order(theirs)
 
 
-def test_multiply_adds_by_hand() -> None:
+def test_multiply_adds_equal_a_count_by_hand() -> None:
     shape = ImageShape(2, 4, 4, 3)
     plain = summarize(model(backbone={"name": "mlp", "widths": [5]}), shape, batch_size=4)
     assert plain.multiply_adds == 32 * 5 + 5 * 3
@@ -88,7 +88,7 @@ def test_multiply_adds_by_hand() -> None:
     assert read.parameters == plain.parameters + (2 * 2 + 2) + 6 * 5 + 6 * 3
 
 
-def test_multiply_adds_of_a_small_resnet_by_hand() -> None:
+def test_multiply_adds_of_a_small_resnet_equal_a_count_by_hand() -> None:
     one = summarize(model(backbone={"name": "small_resnet", "widths": [4], "blocks": [1]}), SHAPE, batch_size=1)
     stem, block, head = 64 * 9 * 1 * 16, 64 * (16 * 4 + 9 * 4 * 4 + 4 * 16), 16 * 3
     assert one.multiply_adds == stem + block + head
@@ -104,7 +104,7 @@ def test_memory_of_the_claim_has_few_degrees_of_freedom() -> None:
     assert summarize(model(), SHAPE, 1).memory_values == 0
 
 
-def test_as_run_reads_cost_the_weights_of_the_claim_with_the_stride_2_stem() -> None:
+def test_reads_as_run_need_the_weights_of_the_claim_with_the_stride_2_stem() -> None:
     # CLAIM: with maps of 56, 28, 14, 7 the reads cost 1,553,408 weights. The map that enters a block decides, and
     # the first convolution of a block is 64, 128, 256 or 512 wide.
     as_run = {"memory": "conv_ones", "placement": "block_entry"}
@@ -132,7 +132,7 @@ def test_activations_do_not_include_parameters() -> None:
 
 
 class _Operators(TorchDispatchMode):
-    """Remembers what is computed."""
+    """A dispatch mode that records the operators that are called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ def test_a_skeleton_draws_only_the_initial_values_that_are_read() -> None:
     assert operators.seen
 
 
-def test_a_class_that_is_defined_anew_is_traced_anew() -> None:
+def test_a_class_that_is_defined_again_is_traced_again() -> None:
     def layers_of(width: int) -> set[str]:
         with restored_registries():
 
@@ -177,7 +177,7 @@ def test_a_class_that_is_defined_anew_is_traced_anew() -> None:
                     return nn.Sequential(nn.Flatten(), *dense, nn.Linear(width, shape.classes))
 
                 def layout(self, network: nn.Module) -> None:
-                    """Let it be inferred."""
+                    """Leave the layout to inference."""
 
             config = {**AIM, "backbone": "edited", "memory": "dense_ones", "update": None}
             return {reading.layer for reading in skeleton(model(**config), SHAPE).attachment.readers}  # type: ignore[union-attr]
@@ -185,7 +185,7 @@ def test_a_class_that_is_defined_anew_is_traced_anew() -> None:
     assert layers_of(1) < layers_of(3)
 
 
-def test_parts_that_do_not_fit_are_refused_on_the_meta_device() -> None:
+def test_components_that_do_not_fit_are_refused_on_the_meta_device() -> None:
     assert set(backbones.names()) >= {"resnet50", "small_resnet", "vgg16_bn", "mlp"}
     with pytest.raises(ValueError, match="update has no effect"):
         summarize(model(**{**AIM, "placement": "input_only"}), SHAPE, 1)

@@ -1,4 +1,4 @@
-"""Moved modules: imports by the names of earlier versions still work, with a warning."""
+"""Imports of moved modules by their earlier names still work, with a warning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def python(code: str, *options: str, path: Path | None = None) -> subprocess.Com
     )
 
 
-def test_only_an_old_name_warns_and_it_gives_the_module_itself() -> None:
+def test_only_an_old_name_gives_a_warning_and_it_returns_the_module_itself() -> None:
     """New names cause no warning, not even in modules that an import loads."""
     code = """
 import importlib, json, sys, warnings
@@ -113,7 +113,7 @@ class OldSmoothing(MemoryUpdate):
 '''
 
 
-def test_a_plugin_package_of_the_earlier_layout_is_found_searched_and_trained(tmp_path: Path) -> None:
+def test_a_plugin_package_with_the_earlier_layout_is_found_searched_and_trained(tmp_path: Path) -> None:
     info = tmp_path / "aim_old-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aim-old\nVersion: 1.0\n")
@@ -147,7 +147,7 @@ print(train(config, datasets.create(config.data).load()).status)
     assert f"{tmp_path / 'aim_old.py'}:9: DeprecationWarning: aimlib.dimensions is now aimlib.component" in done.stderr
 
 
-def test_a_class_with_a_new_name_is_found_under_its_old_one_with_a_warning() -> None:
+def test_a_class_with_a_new_name_is_found_under_its_old_name_with_a_warning() -> None:
     from aimlib.training import checkpoint_manager
 
     with pytest.warns(DeprecationWarning, match="Keeper is now CheckpointManager"):

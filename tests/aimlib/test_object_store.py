@@ -19,7 +19,7 @@ from aimlib.object_store import Address
 from aimlib.paths import ObjectPath, for_arrow, place
 
 
-def test_places_are_paths_or_urls(tmp_path: Path) -> None:
+def test_locations_are_paths_or_urls(tmp_path: Path) -> None:
     assert place("results/demo") == Path("results/demo")
     assert place(tmp_path) == tmp_path
     there = place("s3://bucket/a/b.parquet/")
@@ -115,7 +115,7 @@ def test_long_listings_are_complete(any_remote: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("condition", ["create", "match"])
-def test_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
+def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
     """This test uses threads, `test_contract` processes. Contents differ, because an ETag depends on the content."""
     there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
@@ -144,8 +144,8 @@ def test_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) 
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_counts_although_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the second is refused, as the first succeeded."""
+def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
+    """The client repeats a request without a response; the second is refused, because the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
@@ -186,7 +186,7 @@ def in_another_process(code: str, **environment: str) -> str:
     return ended.stderr.splitlines()[-1]
 
 
-def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
+def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
     put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
@@ -221,7 +221,7 @@ for url, variables in {cases!r}:
 
 
 def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[str]:
-    """Return the message for a put at each URL, each with more changes of the environment."""
+    """Return the message for a put at each URL, each with additional changes of the environment."""
     environment = os.environ | {"NO_GCE_CHECK": "true", "HOME": "/nowhere"}
     code = SAID.format(cases=cases)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -229,7 +229,7 @@ def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[s
     return done.stdout.splitlines()
 
 
-def test_errors_of_google_say_what_to_do_and_no_secrets(google_bucket: str, tmp_path: Path) -> None:
+def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text('{"type": "service_account", "private_key": "a-secret-key"}')
     bucket, nobody, damaged = said_in_another_process(
@@ -246,7 +246,7 @@ def test_errors_of_google_say_what_to_do_and_no_secrets(google_bucket: str, tmp_
     assert str(key) in damaged
 
 
-def test_errors_of_azure_say_what_to_do_and_no_secrets(azure_container: str) -> None:
+def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container: str) -> None:
     variable = "AZURE_STORAGE_CONNECTION_STRING"
     there = os.environ[variable]
     container, wrong, malformed, none = said_in_another_process(
@@ -276,7 +276,7 @@ def test_errors_of_azure_say_what_to_do_and_no_secrets(azure_container: str) -> 
         ),
     ],
 )
-def test_an_unreachable_server_is_an_outage(url: str, variable: str, value: str, monkeypatch) -> None:
+def test_an_unreachable_server_counts_as_an_outage(url: str, variable: str, value: str, monkeypatch) -> None:
     from ablations.store.outages import kind_of
 
     pytest.importorskip("google.auth" if url.startswith("gs") else "azure.storage.blob")
@@ -292,12 +292,12 @@ def test_an_unreachable_server_is_an_outage(url: str, variable: str, value: str,
 
 
 @pytest.mark.timeout(30)
-def test_a_put_to_a_server_that_hangs_fails_and_is_an_outage(monkeypatch) -> None:
+def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
     from ablations.store.outages import kind_of
     from aimlib.object_store import s3
 
     pytest.importorskip("s3fs")
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # connects, and never answers
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections, and never answers
         monkeypatch.setitem(s3._SETTINGS, "read_timeout", 0.2)
         monkeypatch.setitem(s3._SETTINGS, "retries", {"mode": "standard", "total_max_attempts": 1})
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
@@ -331,7 +331,7 @@ def test_a_large_object_is_read_by_ranges(any_remote: str) -> None:
     ("scheme", "module", "package"),
     [("s3", "s3fs", "s3fs"), ("gs", "google.auth", "google-auth"), ("az", "azure.storage.blob", "azure-storage-blob")],
 )
-def test_a_missing_extra_is_named(scheme: str, module: str, package: str) -> None:
+def test_a_missing_extra_is_reported(scheme: str, module: str, package: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None\npaths.place('{scheme}://bucket/a').exists()"
     message = in_another_process(code)
     assert f"{scheme}://: object storage needs the package {package}" in message
@@ -351,6 +351,6 @@ def test_a_forked_child_has_its_own_client(any_remote: str) -> None:
     assert there.read_bytes() == b"two"
 
 
-def test_places_import_nothing_heavy() -> None:
+def test_importing_locations_imports_nothing_heavy() -> None:
     code = "import sys, aimlib.paths; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -1,4 +1,4 @@
-"""The example of a third-party package, installed: listed, conforming, searchable and used in a run."""
+"""The example of a third-party package is installed, listed, tested for conformance, searched and used in a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_plugins_are_listed_with_their_distribution(installed: dict[str, str]) -
 
 
 @pytest.mark.slow  # a separate pytest session of `aimlib.testing`, which is also tested on every built-in component
-def test_plugins_conform(installed: dict[str, str]) -> None:
+def test_plugins_pass_the_conformance_tests(installed: dict[str, str]) -> None:
     report = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PACKAGE / "tests"), "-c", os.devnull)
     assert "passed" in report
     assert "failed" not in report
@@ -77,7 +77,7 @@ print(json.dumps({"status": outcome.status, "ids": ids, "epochs": len(outcome.ep
 """
 
 
-def test_a_run_uses_them_and_their_options_are_part_of_its_identity(installed: dict[str, str]) -> None:
+def test_a_run_uses_the_plugins_and_their_options_are_part_of_its_identity(installed: dict[str, str]) -> None:
     found = json.loads(run(installed, "-c", CODE).splitlines()[-1])
     assert (found["status"], found["epochs"]) == ("finished", 1)
     assert len(set(found["ids"])) == 2

@@ -1,4 +1,4 @@
-"""Plugins: names without imports, loud conflicts, third parties through entry points."""
+"""Plugins are named without imports, conflicts raise errors, and third parties use entry points."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def named(name: str, module: str, **members: Any) -> type:
     return type(name, (Shop,), {"__module__": module, **members})
 
 
-def test_duplicate_names_both_modules(shop: Registry) -> None:
+def test_a_duplicate_names_both_modules(shop: Registry) -> None:
     shop.register("corner")(named("One", "first.module"))
     with pytest.raises(
         PluginError, match=r"'corner' is registered twice: by first\.module\.One and by second\.module\.Two"
@@ -49,7 +49,7 @@ def test_reloading_the_same_class_is_not_a_conflict(shop: Registry) -> None:
     assert shop.register("corner")(again) is shop.get("corner") is again
 
 
-def test_unknown_name_lists_the_choices_and_the_nearest(shop: Registry) -> None:
+def test_an_unknown_name_lists_the_choices_and_the_nearest(shop: Registry) -> None:
     with pytest.raises(PluginError) as caught:
         placements.get("evry_layer")
     message = str(caught.value)
@@ -83,7 +83,7 @@ def test_listing_imports_neither_torch_nor_a_plugin() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_name_of_a_built_in_is_taken_before_it_is_imported() -> None:
+def test_the_name_of_a_built_in_plugin_is_reserved_before_it_is_imported() -> None:
     code = (
         "from aimlib.registry import placements\n"
         "class Mine:\n    def reads(self, layers): return []\n"
@@ -103,7 +103,7 @@ def test_a_class_without_a_required_method_is_refused(shop: Registry) -> None:
     assert shop.names() == []
 
 
-def test_search_space_must_name_options(shop: Registry) -> None:
+def test_a_search_space_must_name_options(shop: Registry) -> None:
     class Config(ComponentConfig):
         size: int = 1
 
@@ -120,7 +120,7 @@ def test_search_space_must_name_options(shop: Registry) -> None:
         )
 
 
-def test_config_must_be_a_component_config(shop: Registry) -> None:
+def test_a_config_must_be_a_component_config(shop: Registry) -> None:
     with pytest.raises(PluginError, match="Config must be a subclass"):
         shop.register("odd")(named("Odd", "m", Config=dict))
 
@@ -156,7 +156,7 @@ def test_a_subclass_of_a_plugin_is_a_separate_plugin(shop: Registry) -> None:
     assert shop.parse("parent").name == "parent"
 
 
-def test_parse_takes_names_mappings_and_configurations(shop: Registry) -> None:
+def test_parse_accepts_names_mappings_and_configurations(shop: Registry) -> None:
     cls = shop.register("corner")(named("One", "m"))
     config = shop.parse("corner")
     assert config == shop.parse({"name": "corner"}) == shop.parse(config)
@@ -183,7 +183,7 @@ def test_empty_search_dimensions_are_refused(make: Any, message: str) -> None:
         make()
 
 
-def test_search_spaces_of_the_built_ins_are_within_their_options() -> None:
+def test_search_spaces_of_the_built_in_plugins_are_within_their_options() -> None:
     checked = 0
     for family in FAMILIES:
         for info in family.plugins():

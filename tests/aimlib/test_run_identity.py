@@ -36,7 +36,7 @@ def with_placement(version: int, options: dict[str, Any] | None = None, **fields
 
 
 def test_ids_never_change() -> None:
-    # Pinned: a changed id orphans every stored result. Raise a version or the schema where it must change.
+    # Pinned: a changed id orphans every stored result. If it must change, increase a version or the schema.
     assert run_config().run_id(FINGERPRINT) == GOLDEN[0]
     assert run_config(model=AIM, training__schedule="plateau", seed=7).run_id(FINGERPRINT) == GOLDEN[1]
 
@@ -83,7 +83,7 @@ def reversed_keys(value: Any) -> Any:
     return value
 
 
-def test_order_of_keys_and_written_defaults_do_not_change_the_id() -> None:
+def test_the_order_of_keys_and_written_defaults_do_not_change_the_id() -> None:
     config = run_config(model=AIM, training__augmentation={"rotation": 0.1, "contrast": 0.2})
     turned = RunConfig.parse(
         reversed_keys(document(model=AIM, training__augmentation={"rotation": 0.1, "contrast": 0.2}))
@@ -125,7 +125,7 @@ changes = st.fixed_dictionaries(
 
 @quick
 @given(changes, changes)
-def test_ids_are_equal_exactly_if_configurations_are(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_ids_are_equal_exactly_if_configurations_are_equal(one: dict[str, Any], two: dict[str, Any]) -> None:
     first, second = run_config(**one), run_config(**two)
     assert (first.run_id(FINGERPRINT) == second.run_id(FINGERPRINT)) == (first == second)
     again = RunConfig.parse(json.loads(json.dumps(first.model_dump(mode="json"))))
@@ -133,7 +133,7 @@ def test_ids_are_equal_exactly_if_configurations_are(one: dict[str, Any], two: d
 
 
 @pytest.mark.parametrize("path", ["training__label_smoothing", "training__validation_fraction"])
-def test_minus_zero_is_zero(path: str) -> None:
+def test_minus_zero_equals_zero_in_an_id(path: str) -> None:
     plus, minus = run_config(**{path: 0.0}), run_config(**{path: -0.0})
     assert plus == minus
     assert plus.run_id(FINGERPRINT) == minus.run_id(FINGERPRINT)

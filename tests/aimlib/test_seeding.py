@@ -1,4 +1,4 @@
-"""Named random streams: stable forever, independent of one another."""
+"""Named random streams are stable forever and independent of each other."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_other_types_are_refused(part: object) -> None:
 
 @quick
 @given(names, names)
-def test_streams_differ_exactly_if_names_differ(one: list[str | int], two: list[str | int]) -> None:
+def test_streams_differ_exactly_if_their_names_differ(one: list[str | int], two: list[str | int]) -> None:
     separator = "\x1f"
     if any(isinstance(part, str) and separator in part for part in one + two):
         return
     assert (seed_for(5, *one) == seed_for(5, *two)) == (one == two)
 
 
-def test_text_and_number_are_different_names_and_numpy_integers_are_numbers() -> None:
+def test_text_and_numbers_are_different_names_and_numpy_integers_are_numbers() -> None:
     assert seed_for(0, "1") != seed_for(0, 1)
     assert seed_for(0, "a", "b") != seed_for(0, "ab")
     assert seed_for(0, 12) != seed_for(0, 1, 2)
@@ -72,7 +72,7 @@ def test_a_row_depends_only_on_its_own_seed(seeds: list[int], draws: int, random
     assert (together < 1).all()
 
 
-def test_draws_are_about_uniform_and_uncorrelated() -> None:
+def test_draws_are_nearly_uniform_and_uncorrelated() -> None:
     seeds = np.array([seed_for(0, "augment", 1, image) for image in range(20_000)], dtype=np.uint64)
     drawn = uniforms(seeds, 6)
     counts = np.stack([np.histogram(column, bins=20, range=(0, 1))[0] for column in drawn.T])
@@ -87,7 +87,7 @@ def test_the_separator_of_names_is_refused_in_a_name() -> None:
         seed_for(0, "a\x1fb")
 
 
-def test_seeds_of_many_numbers_are_those_of_each() -> None:
+def test_the_seeds_of_many_numbers_equal_the_single_ones() -> None:
     numbers = np.array([0, 7, -3, 12_000, 2**40, 7])
     seeds = seeds_for(5, "augment", 2, numbers=numbers)
     assert seeds.dtype == np.uint64

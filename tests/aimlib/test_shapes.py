@@ -25,7 +25,9 @@ def convolutions() -> nn.Module:
 
 
 def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int, ...]], int]:
-    """Return the shapes that leave the modules, and the bytes that autograd keeps beside parameters and buffers."""
+    """Return the shapes that leave the modules, and the bytes that autograd keeps in addition to parameters and
+    buffers.
+    """
     shapes: list[tuple[int, ...]] = []
     own = {t.untyped_storage()._cdata for t in (*network.parameters(), *network.buffers())}
     stored: dict[int, Tensor] = {}
@@ -44,13 +46,13 @@ def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int,
     return shapes, sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
 
 
-def test_shapes_and_kept_bytes_equal_those_of_a_normal_pass() -> None:
+def test_shapes_and_kept_bytes_match_a_normal_pass() -> None:
     network = convolutions().to("meta")
     x = torch.zeros(2, 3, 16, 16, device="meta")
     assert kept(network, x, quick=True) == kept(network, x, quick=False)
 
 
-def test_the_numbers_and_the_network_are_unchanged() -> None:
+def test_random_numbers_and_the_network_are_unchanged() -> None:
     torch.manual_seed(0)
     network, x = convolutions(), torch.randn(2, 3, 16, 16)
     with quick_batch_norm(network):

@@ -31,7 +31,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "multi_step": {"milestones": [1]},
     "step": {"step_size": 2},
 }
-"""Options that have no default, of plugins that have others as well."""
+"""Required options of plugins that also have optional ones."""
 SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 

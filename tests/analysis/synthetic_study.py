@@ -43,7 +43,7 @@ class FakeArm:
 
 @dataclass
 class FakeStudy:
-    """What to write; `status` maps (arm, seed) to failed, diverged, pruned, chance or missing."""
+    """The study to write; `status` maps (arm, seed) to failed, diverged, pruned, chance or missing."""
 
     arms: list[FakeArm]
     seeds: list[int]
@@ -61,12 +61,12 @@ class FakeStudy:
     looks: Any = None  # as a plan stores them; None: one look at all seeds
     further_block: int = 0
     failure: str = "CUDA out of memory"  # why failed runs failed
-    frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
+    frozen: str = "2024-05-01T11:59:30+00:00"  # the time; empty: never
     reused_from: str | None = None
-    what: str | None = None  # of a study of something else than memory
+    what: str | None = None  # of a study of something other than memory
     measure: Any = None  # other than accuracy
     delta: float | None = None  # of that measure
-    scores: bool = False  # whether they are kept
+    scores: bool = False  # whether scores are kept
     procedure: int = 1  # how the verdict is reached
 
 
@@ -145,7 +145,7 @@ def epoch_rows(rng: np.random.Generator, epochs: int, accuracy: float) -> list[d
 
 
 def record(study: FakeStudy, rng: np.random.Generator, arm: int, seed: int, status: str) -> records.RunRecord:
-    """Return a run whose predictions, epochs and trial agree with each other."""
+    """Return a run whose predictions, epochs and row agree with each other."""
     planned = study.arms[arm]
     draws = planned.accuracies
     accuracy = draws[study.seeds.index(seed)] if draws else float(rng.normal(planned.mean, study.spread))

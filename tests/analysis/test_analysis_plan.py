@@ -1,4 +1,4 @@
-"""The frozen analysis plan: decisions made beforehand, and changes that make a study exploratory."""
+"""The frozen analysis plan: advance decisions, and changes that make a study exploratory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_runs_before_the_freeze_are_exploratory(make_study):
         ("seeds", [1, 2, 3, 4, 5], "the seeds do not begin with the frozen ones"),
     ],
 )
-def test_deciding_parts_of_the_plan_must_not_change(make_study, key, value, said):
+def test_the_deciding_parts_of_the_plan_must_not_change(make_study, key, value, said):
     directory = make_study()
     rewrite(directory, lambda document: document.update({key: value}))
     assert any(said in caution for caution in compose(examine(directory)).cautions if caution.startswith("Exploratory"))

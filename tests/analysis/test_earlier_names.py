@@ -54,7 +54,7 @@ def test_both_names_of_a_parameter_at_once_are_refused(results):
         outcomes(runs=results.runs, trials=results.runs)
 
 
-def test_the_family_has_its_treatment_by_the_earlier_name(results):
+def test_the_treatment_of_a_family_is_available_under_its_earlier_name(results):
     family = analysis.examine(results).family
     with pytest.warns(FutureWarning, match=r"family\.aim is now family\.treatment"):
         assert family.aim == family.treatment == "aim"
@@ -74,7 +74,7 @@ def test_a_condition_may_name_the_role_by_either_word(results, word):
     assert set(analysis.select(results.runs, [f"arm={word}"])["arm"]) == ({"aim"} if word == "aim" else set())
 
 
-def test_an_arm_created_with_the_earlier_role_has_the_present_one():
+def test_an_arm_created_with_the_earlier_role_has_the_current_role():
     assert analysis.Arm("x", "aim", None, {}) == analysis.Arm("x", "treatment", None, {})
 
 

@@ -1,4 +1,4 @@
-"""Studies that invite a false or misleading sentence, and the sentences of the report instead."""
+"""Studies that invite a false or misleading sentence, and the correct sentences of the report."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def edit_plan(directory, **changes):
     # By brute force with 200 million studies each, standard error 0.000007 for the first.
     [((5, 8, 12), 0.05, 0.02131), ((5, 10, 15), 0.05, 0.02061), ((5, 8), 0.05, 0.02937), ((5, 200), 0.05, 0.0254)],
 )
-def test_the_constant_is_right_to_the_fourth_digit(looks, alpha, expected):
+def test_the_constant_is_correct_to_the_fourth_digit(looks, alpha, expected):
     assert constant(looks, alpha) == pytest.approx(expected, abs=2e-5)
 
 
@@ -160,7 +160,7 @@ def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_one(make_stu
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "controlled"])
-def test_a_plan_frozen_before_the_exact_protocol_was_in_the_claims_scope_is_still_confirmatory(make_study, protocol):
+def test_a_plan_frozen_before_the_exact_protocol_was_in_scope_of_the_claim_is_still_confirmatory(make_study, protocol):
     directory = make_study(WIN, scope={**SCOPE, "protocol": protocol})
     path = directory / records.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -202,7 +202,7 @@ def test_arms_that_are_treated_differently_are_named(make_study):
     assert any("in the commit that computed them, so in more than their configuration" in c for c in said)
 
 
-def test_seeds_without_effect_are_noticed(make_study):
+def test_seeds_without_an_effect_are_noticed(make_study):
     directory = make_study(WIN)
 
     def change(row):
@@ -219,7 +219,7 @@ def test_seeds_without_effect_are_noticed(make_study):
     )
 
 
-def test_a_smallest_effect_other_than_the_claims_is_named(make_study):
+def test_a_smallest_effect_that_differs_from_the_claim_is_named(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
     assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
 
@@ -257,7 +257,7 @@ def test_names_in_a_script_that_the_font_lacks_stay_distinct():
     assert found["плюс β"] == "плюс β"
 
 
-def test_probabilities_under_a_flat_prior_are_areas_of_the_same_t(make_study):
+def test_probabilities_under_a_flat_prior_are_areas_of_the_same_t_distribution(make_study):
     findings = examine(make_study(WIN, seeds=8))
     row = report_frames.table_frames(findings)["comparisons"].iloc[1]
     draws = np.random.default_rng(0).standard_t(row["n"] - 1, 400_000) * row["sd"] / np.sqrt(row["n"]) + row["mean"]
@@ -265,7 +265,7 @@ def test_probabilities_under_a_flat_prior_are_areas_of_the_same_t(make_study):
     assert row["p_negligible"] == pytest.approx((np.abs(draws) < 1).mean(), abs=0.003)
 
 
-def test_an_arm_named_like_another_role_keeps_its_own(make_study):
+def test_an_arm_named_like_another_role_keeps_its_own_role(make_study):
     twisted = [replace(WIN[3], name="baseline"), replace(WIN[0], name="aim")]
     findings = examine(make_study([replace(arm, of=None) for arm in twisted]))
     assert findings.primary.name == "baseline − aim"
@@ -315,7 +315,7 @@ def test_every_look_is_given_its_own_level(make_study):
     assert said in methods(findings)[0][1]
 
 
-def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(make_study):
+def test_training_that_is_unstable_in_almost_every_pair_says_how_many_pairs_are_left(make_study):
     status = {("aim", seed): "chance" for seed in range(7)}
     losing = [FakeArm("baseline", "baseline", mean=0.3), FakeArm("aim", "aim", mean=0.31)]
     one = examine(make_study(losing, seeds=8, status=status)).headline
@@ -328,12 +328,12 @@ def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(m
     ("epochs", "name"),
     [(6, "mean of the last 5 epochs"), (3, "mean of the last 3 epochs"), (1, "mean of the last epoch")],
 )
-def test_the_check_on_late_epochs_says_how_many_it_averages(make_study, epochs, name):
+def test_the_check_on_late_epochs_says_how_many_epochs_it_averages(make_study, epochs, name):
     findings = examine(make_study(WIN, seeds=5, epochs=epochs))
     assert findings.primary.checks["check"][3] == name
 
 
-def test_runs_of_different_length_average_different_numbers_of_epochs(make_study):
+def test_runs_of_different_lengths_average_different_numbers_of_epochs(make_study):
     findings = examine(make_study(WIN, seeds=5, epochs=6, status={("aim", 0): "diverged"}))
     assert findings.primary.checks["check"][3] == "mean of the last 5 epochs, 3 where a run has fewer"
 
@@ -376,7 +376,7 @@ def test_methods_say_which_photos_are_left_out(make_study):
             said(wrong)
 
 
-def test_the_caption_of_a_single_interval_says_where_it_lies(make_study):
+def test_the_caption_of_a_single_interval_says_where_the_interval_lies(make_study):
     from analysis.figures import forest
 
     def said(difference):
@@ -390,7 +390,7 @@ def test_the_caption_of_a_single_interval_says_where_it_lies(make_study):
     assert "The interval does not lie above 0." in said(-0.02)
 
 
-def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
+def test_folds_are_named_and_an_option_of_own_data_called_split_is_not_a_fold():
     from analysis.findings.folds import sentence
 
     fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}

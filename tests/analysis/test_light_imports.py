@@ -18,7 +18,7 @@ def loaded(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_import_is_light():
+def test_importing_the_package_loads_nothing_heavy():
     assert loaded("import analysis; analysis.columns(); analysis.load; analysis.report").isdisjoint(HEAVY)
 
 
@@ -50,7 +50,7 @@ def test_queries_of_runs_need_no_scipy(tmp_path):
     assert loaded(code).isdisjoint(set(HEAVY) - {"ablations"})
 
 
-def test_import_costs_about_as_much_as_pandas():
+def test_the_import_takes_about_as_long_as_importing_pandas():
     script = (
         "import time; a = time.process_time(); import pandas; b = time.process_time(); import analysis;"
         "c = time.process_time(); print((c - a) / (b - a))"
@@ -68,7 +68,7 @@ def test_functions_stay_functions_after_their_modules_are_imported():
     assert "analysis" in loaded(code)
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_an_unknown_name_raises_an_attribute_error():
     import analysis
 
     assert "select" in dir(analysis)

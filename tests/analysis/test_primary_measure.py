@@ -1,4 +1,4 @@
-"""Other measures than accuracy decide on their own scale and in their own units; accuracy is as ever."""
+"""Measures other than accuracy decide on their own scale and in their own units; accuracy is unchanged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_higher_loss_is_harmful(make_study) -> None:
 
 
 @pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy"])
-def test_metrics_of_the_predictions_equal_those_of_scikit_learn(make_study, name: str) -> None:
+def test_metrics_of_the_predictions_match_scikit_learn(make_study, name: str) -> None:
     findings = examine(make_study(arms(), seeds=5, **{**OWN, "images": 300}, measure=name, delta=1.0))
     predicted = analysis.load(findings.results.directory).predictions
     score = {
@@ -98,7 +98,7 @@ def reported(results: analysis.Results, values: Any) -> analysis.Results:
     return replace(results, runs=results.runs.assign(**{SCALARS: results.runs["run_id"].map(told)}))
 
 
-def test_a_scalar_that_runs_report_can_decide(make_study) -> None:
+def test_a_scalar_that_runs_report_can_decide_the_verdict(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1))
     findings = analysis.examine(reported(results, lambda row: {"perplexity": 9 - 5 * row["test_accuracy"], "other": 1}))
     perplexity = by_hand(findings, "scalar:perplexity")
@@ -139,7 +139,7 @@ def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, undrawn, tmp
     assert (written["measure"], written["delta"]) == (measure, delta)
 
 
-def test_a_sweep_ranks_from_the_lowest_loss(make_study, tmp_path) -> None:
+def test_a_sweep_is_ranked_from_the_lowest_loss(make_study, tmp_path) -> None:
     many = [FakeArm(f"arm {i}", "other", 0.40 + 0.01 * i) for i in range(13)]
     page = analysis.report(make_study([*arms(), *many], seeds=5, **OWN, **LOSS), out=tmp_path / "report")
     ranking = pd.read_csv(page.parent / "tables" / "ranking.csv")
@@ -187,7 +187,7 @@ def test_a_plan_with_an_unknown_measure_is_refused(make_study, stored) -> None:
 
 
 def test_an_earlier_version_refuses_a_plan_of_another_measure(make_study) -> None:
-    """It would read the accuracy: the key that it needs is not there."""
+    """Otherwise, it would use the accuracy; the key that it requires is missing."""
     document = json.loads((make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json").read_text(encoding="utf-8"))
     assert "delta_pp" not in document
 
@@ -198,7 +198,7 @@ def test_differences_have_the_decimals_that_their_smallest_effect_needs() -> Non
     assert primary_measure("macro_f1", 0.05).points(1.234) == "+1.23"
 
 
-def test_diverged_runs_count_with_their_loss_and_missing_pairs_withhold(make_study) -> None:
+def test_diverged_runs_count_with_their_loss_and_missing_pairs_withhold_the_verdict(make_study) -> None:
     findings = examine(make_study(arms(), seeds=6, status={("gated", 2): "diverged"}, **OWN, **LOSS))
     assert findings.primary.interval.n == 6
     lost = examine(make_study(arms(), seeds=6, status={("gated", 2): "failed"}, **OWN, **LOSS))

@@ -12,7 +12,7 @@ from bench import calibration, harness, large_study
 
 
 def quick(name):
-    """Return the output of a module in a small round."""
+    """Return the output of a module for a small round."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--quick"], capture_output=True, text=True, cwd=harness.ROOT
     )

@@ -56,7 +56,7 @@ def install(folders, target, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=target.parent)
 
 
-def test_folders_respect_the_limit_and_pieces_join_to_the_same_bytes(packed):
+def test_folders_respect_the_limit_and_the_pieces_join_to_the_same_bytes(packed):
     files, folders = packed
     assert len(folders) > 2
     manifest = json.loads((folders[0] / "manifest.json").read_text())
@@ -88,7 +88,7 @@ def test_a_bundle_installs_without_an_index(packed, tmp_path):
     assert f"make gpu PYTHON={sys.executable}" in done.stdout
 
 
-def test_a_piece_that_is_missing_is_named_with_its_folder(packed, tmp_path):
+def test_a_missing_piece_is_reported_with_its_folder(packed, tmp_path):
     _, folders = packed
     lost = next(folders[1].glob("parcel*"))
     lost.unlink()
@@ -101,7 +101,7 @@ def test_a_piece_that_is_missing_is_named_with_its_folder(packed, tmp_path):
     assert "in folder 3 of the bundle" in fewer.stderr
 
 
-def test_a_damaged_piece_is_named(packed, tmp_path):
+def test_a_damaged_piece_is_reported(packed, tmp_path):
     _, folders = packed
     hurt = next(folders[0].glob("parcel*"))
     hurt.write_bytes(hurt.read_bytes()[:-1] + b"?")
@@ -131,7 +131,7 @@ def test_a_limit_below_a_piece_is_refused(tmp_path):
         bundle.pack([], tmp_path, limit=100_000, python=PYTHON, piece=100_000)
 
 
-def test_a_wheel_loses_what_no_python_program_reads_and_still_installs(tmp_path):
+def test_a_wheel_without_files_that_no_python_program_reads_can_still_be_installed(tmp_path):
     path = wheel(tmp_path, extra={"ray/jars/java.jar": b"x" * 50_000, "ray/core.py": b"pass\n"})
     before = path.stat().st_size
     assert bundle.slim(path) == path
@@ -160,7 +160,7 @@ def test_requirements_are_evaluated_for_the_node(tmp_path):
     assert [each.name for each in bundle._needs(path, "tune", "3.12")] == ["always", "tuner"]
 
 
-def test_names_are_compared_like_in_package_indexes():
+def test_names_are_compared_as_in_package_indexes():
     text = "# a comment\nPyYAML==6.0\ntyping_extensions\nruamel.yaml >= 1  # why\n\nray[tune]\n"
     versions = {"pyyaml": "6.0", "typing-extensions": "", "ruamel-yaml": "", "ray": ""}
     assert bundle.packages(text) == versions

@@ -1,4 +1,6 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU stay apart."""
+"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU are kept
+separate.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ HOW = {"when": "2026-11-26", "command": "make gpu", "commit": "abc", "machine": 
 
 @pytest.fixture
 def step(tmp_path, monkeypatch):
-    """A function that makes a step from source code, in which `told` is the report."""
+    """A function that makes a step from source code; `told` is the report in that code."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def make(code, name="probe", number=1, **options):
@@ -41,7 +43,7 @@ def step(tmp_path, monkeypatch):
 def hanging(step, tmp_path):
     """A function that runs a step that hangs after the given code. It returns the outcome and the limit in seconds.
 
-    On a busy machine, a process starts slowly, so that a step that did not get that far gets more time.
+    On a busy machine, a process starts slowly, so a step that did not get that far is given more time.
     """
 
     def run(code):
@@ -75,7 +77,7 @@ def test_a_failed_check_fails_only_its_step(step):
     assert [row["case"] for row in found.rows] == ["after"]
 
 
-def test_a_goal_that_is_not_met_fails_nothing(step):
+def test_a_goal_that_is_not_met_does_not_fail_a_step(step):
     found = runner.run(step("from bench.harness import Goal\ntold.goal(Goal('fast', 1.0, 2.0, 'least'))"), "cpu")
     assert found.status == "PASS"
     assert [(goal["text"], goal["met"]) for goal in found.goals] == [("fast", False)]
@@ -98,7 +100,7 @@ def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
     assert "probe_module.py" in found.log, "the dump of its threads"
 
 
-def test_a_last_part_that_takes_too_long_fails_nothing(step, hanging):
+def test_a_last_part_that_takes_too_long_does_not_fail_a_step(step, hanging):
     found, _ = hanging("told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')")
     assert (found.status, found.reason) == ("PASS", "")
     assert found.notes == ["not measured: the compiled step: not done when the time was over"]
@@ -158,7 +160,7 @@ def test_without_a_gpu_no_step_runs_as_if_on_one(step, monkeypatch):
     assert found.rows == []
 
 
-def test_a_line_that_was_cut_off_is_not_read(tmp_path):
+def test_a_truncated_line_is_not_read(tmp_path):
     path = tmp_path / "said"
     Report(path, "cpu", 10.0, tmp_path).note("whole")
     with path.open("a") as file:
@@ -189,7 +191,7 @@ def test_an_invalid_list_of_steps_is_refused(text, capsys):
     assert "STEPS=" in capsys.readouterr().err
 
 
-def test_the_steps_are_numbered_in_order_and_have_modules_that_fit_the_time():
+def test_the_steps_are_numbered_in_order_and_their_modules_fit_the_time():
     assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))
     assert len({step.name for step in STEPS}) == len(STEPS)
     for step in STEPS:
@@ -240,7 +242,7 @@ def outcome(**changes):
     return replace(made, **changes)
 
 
-def test_figures_of_a_cpu_are_not_stored_as_those_of_a_gpu(tmp_path):
+def test_figures_of_a_cpu_are_not_stored_as_figures_of_a_gpu(tmp_path):
     with pytest.raises(results.NoCard):
         results.keep(outcome(card={}), HOW, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -291,11 +293,11 @@ def test_the_page_matches_the_results():
     )
 
 
-def test_covered_counts_what_overlaps_once():
+def test_coverage_counts_overlapping_intervals_once():
     assert covered([(0, 10), (5, 12), (6, 7), (20, 21)]) == 13
 
 
-def test_goals_and_steps_have_texts():
+def test_goals_and_steps_have_descriptions():
     assert Goal("x", 1.0, 1.0, "least").met
     assert all(step.title and step.proves for step in catalogue.STEPS)
 

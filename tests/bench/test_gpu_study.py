@@ -51,7 +51,7 @@ def test_photos_are_a_tree_or_an_archive_of_one(tree, tmp_path):
         study.tree(tree / "lists", tmp_path)
 
 
-def test_a_gpu_gets_the_full_studies_and_a_rehearsal_small_ones(tree):
+def test_a_gpu_runs_the_full_studies_and_a_rehearsal_runs_small_ones(tree):
     small, large = study.studies(tree, tree, "cuda", "0.25")
     assert (small.file, large.file) == ("controlled_small", "controlled")
     assert {"data.classes=3", "resources.gpus=0.25"} <= set(small.overrides)
@@ -82,7 +82,7 @@ def test_a_study_whose_driver_is_killed_half_way_loses_nothing(tree, tmp_path):
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
-def test_a_study_with_too_little_time_is_partial_and_can_continue(tree, tmp_path, monkeypatch):
+def test_a_study_with_too_little_time_is_partial_and_can_be_continued(tree, tmp_path, monkeypatch):
     (wanted,) = study.studies(tree, None, "cpu", "0.25")
     long = tuple(each.replace("training.epochs=1", "training.epochs=400") for each in wanted.overrides)
     wanted = replace(wanted, overrides=long, killed=False)

@@ -52,12 +52,12 @@ def test_ratios_are_taken_round_by_round():
         harness.ratios([1.0, 2.0], [1.0])
 
 
-def test_a_row_is_the_median_with_its_ends():
+def test_a_row_is_the_median_with_the_extremes():
     found = harness.row("case", "who", [3.0, 1.0, 8.0], "s")
     assert (found.figure, found.low, found.high, found.rounds) == (3.0, 1.0, 8.0, 3)
 
 
-def test_timed_repeats_calls_and_gives_the_seconds_of_one():
+def test_timed_repeats_calls_and_returns_the_seconds_of_one_call():
     called = []
     assert harness.timed(lambda: called.append(1), times=5)() < 1
     assert len(called) == 5
@@ -92,15 +92,15 @@ def test_a_process_is_timed_and_its_memory_is_its_own():
     assert 60 < large.peak - small.peak < 80
 
 
-def test_seconds_of_the_cpu_are_those_of_all_processes_and_not_of_sleep():
+def test_cpu_seconds_include_all_processes_and_no_sleep():
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     parent = f"import subprocess, sys, time; time.sleep(0.5); subprocess.run([sys.executable, '-S', '-c', {busy!r}])"
     spent = harness.process([sys.executable, "-S", "-c", parent])
     assert 0.3 <= spent.cpu < spent.wall
 
 
-def test_peak_resident_sees_what_was_allocated_and_freed():
-    """The test runs in a separate process, so that memory released by other tests has no effect.
+def test_peak_resident_memory_includes_what_was_allocated_and_freed():
+    """The test runs in a separate process, so memory released by other tests has no effect.
 
     Memory held for less than the watcher's interval, or longer on a busy machine, may be missed.
     """
@@ -116,7 +116,7 @@ def test_peak_resident_sees_what_was_allocated_and_freed():
     assert nothing < 5
 
 
-def test_goals_are_met_at_their_limit_and_not_beyond():
+def test_goals_are_met_at_their_limit_and_not_beyond_it():
     for sense, reached, met in (
         ("most", 1.0, True),
         ("most", 1.01, False),

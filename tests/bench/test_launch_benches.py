@@ -63,7 +63,7 @@ def test_resuming_studies_is_measured() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_check_in_units_of_torch() -> None:
+def test_a_check_is_measured_in_units_of_torch() -> None:
     lines = quick("check")
     for subject in ("import torch", "ablate check", "ablate status", "ablate results", "ablate plugins"):
         assert has(lines, "whole process", subject), (subject, lines)
@@ -85,7 +85,7 @@ def test_the_memory_of_a_driver_is_read_from_outside() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_questions_about_many_stored_runs() -> None:
+def test_questions_about_many_stored_runs_are_measured() -> None:
     lines = quick("large_results")
     for subject in ("analysis.load, epochs", "where + groupby", "pandas, two ready files", "load / pandas"):
         assert has(lines, "80 runs, in one process", subject), (subject, lines)

@@ -46,7 +46,7 @@ def goals(lines: list[str], case: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "of_a_case"), [("training_step", 4), ("step_memory", 2)])
-def test_steps(module: str, of_a_case: int) -> None:
+def test_steps_are_measured(module: str, of_a_case: int) -> None:
     lines = answer(module)
     for case in CASES:
         assert all(len(rows(lines, case, subject)) == 1 for subject in STEPS)
@@ -74,7 +74,7 @@ def test_recomputed_updates_change_no_bit() -> None:
     any(importlib.util.find_spec(name) is None for name in ("timm", "lightning")),
     reason="rivals are not installed here",
 )
-def test_loops() -> None:
+def test_loops_are_measured() -> None:
     lines = answer("training_loop")
     for case in CASES:
         for subject in ("aim", "timm", "torchvision reference", "Lightning"):

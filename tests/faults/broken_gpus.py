@@ -1,4 +1,4 @@
-"""Runs on declared GPUs of which some fail. Prints a line of JSON for every scenario named in the arguments.
+"""Runs on declared GPUs, some of which fail. Prints a line of JSON for every scenario named in the arguments.
 
 The cluster has a node with two GPUs and eight processors, and one with one GPU and two processors.
 """
@@ -37,7 +37,7 @@ FAULT = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
 
 
 class Driver:
-    """Does what the queue decides, and keeps what it was told."""
+    """A coordinator that applies the decisions of the queue and records its events."""
 
     def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
@@ -75,12 +75,12 @@ def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float
 
     Parameters
     ----------
-    once : a folder; every run fails at its first attempt, all at one moment.
+    once : a folder; if given, all runs fail in their first attempt, at the same moment.
     """
 
     class Executor(RayExecutor):
         def refuse_unusable_gpus(self) -> None:
-            """Declared GPUs are not there."""
+            """Declared GPUs do not exist."""
 
         def worker(self) -> type:
             from ablations.execution.ray.trainable import Worker, execute
@@ -117,7 +117,7 @@ held: dict[Slot, float] = {}
 
 
 class Watched(placeholders.Placeholders):
-    """Keeps the largest share that was held of every GPU."""
+    """Records the largest share in use of every GPU."""
 
     def tick(self, used: Any) -> None:
         super().tick(used)
@@ -156,15 +156,15 @@ def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["acto
 
 
 def whole() -> dict[str, Any]:
-    """One of two GPUs of a node fails, and there is one on another node.
+    """One of two GPUs of a node fails, and another node has a third GPU.
 
-    Every run starts a process: on a busy machine that takes so long that workers which are there would take all runs.
+    Every run starts a process: on a busy machine this takes so long that existing workers would take all runs.
     """
     return session([task(number, 1.0) for number in range(9)], executor([(first, "0")], "", 8.0), "process")
 
 
 def halves() -> dict[str, Any]:
-    """The GPU of the other node fails, which two runs share."""
+    """The GPU of the other node, which two runs share, fails."""
     return session([task(number, 0.5) for number in range(12)], executor([(second, "0")], "", 8.0), "process")
 
 
@@ -175,19 +175,19 @@ def together() -> dict[str, Any]:
 
 
 def narrow() -> dict[str, Any]:
-    """The GPUs fail that have enough processors next to them for one of two arms."""
+    """All GPUs on the node with enough processors for one of two arms fail."""
     tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
     return session(tasks, executor([(first, "0"), (first, "1")]))
 
 
 def shares() -> dict[str, Any]:
-    """Runs of three different shares side by side."""
+    """Runs with three different shares run at the same time."""
     sizes = [1.0, 0.5, 0.25, 0.5, 1.0, 0.25, 1.0, 0.5, 0.25, 1.0]
     return session([task(number, share, f"arm{share:g}") for number, share in enumerate(sizes)], executor([], "", 0.5))
 
 
 def study() -> dict[str, Any]:
-    """Every GPU fails under a real study."""
+    """Every GPU fails during a real study."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), changed({"resources": {"gpus": 1.0, "max_retries": 0}}))
         ablations.sessions.session.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
@@ -202,7 +202,7 @@ def study() -> dict[str, Any]:
 
 
 def unusable() -> dict[str, Any]:
-    """Ray counts GPUs that torch cannot use: they are declared."""
+    """Ray counts declared GPUs that torch cannot use."""
     try:
         with RayExecutor([Resources(gpus=1.0)], cluster.address) as hands:
             hands.check()

@@ -1,4 +1,4 @@
-"""Studies, what they compute undisturbed, and a cluster."""
+"""Studies, their results without faults, and a cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Return the study file and what its runs compute when nothing happens."""
+    """Return the study file and the results of its runs without faults."""
     folder = tmp_path_factory.mktemp("calm")
     path = write(folder, changed(LONG))
     session = run(path, folder / "out", executor="inline")
@@ -37,7 +37,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """Return what marks the processes of a test; those that a failing test leaves behind are ended."""
+    """Return the mark of the processes of a test; processes that a failing test leaves behind are ended."""
     mark = str(tmp_path / "marked")
     yield mark
     processes.end_all(mark)
@@ -46,7 +46,9 @@ def mark(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def ground() -> Iterator[Ground]:
     """Return a cluster of three nodes."""
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # sockets have short names
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as folder:  # names of sockets must be short
         ground = Ground(Path(folder))
         yield ground
         if ground.process.poll() is None:

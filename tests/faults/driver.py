@@ -1,4 +1,4 @@
-"""The command line, on a cluster that stays on the loopback interface."""
+"""Runs the command line on a cluster that uses only the loopback interface."""
 
 from __future__ import annotations
 

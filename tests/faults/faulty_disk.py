@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
 _EACH, _RARELY, _OFTEN = 4, 50, 100
-"""Of a thousand calls. A row is written and read in about a hundred, of which a few synchronize, link or rename."""
+"""Faults per thousand calls. A row takes about a hundred calls, of which a few synchronize, link or rename."""
 
 
 def _both(call: str, number: int, per_mille: int) -> str:
@@ -30,7 +30,7 @@ FAULTS = {
     "disk: open error": f"open={errno.EIO}:{_EACH},open={errno.ESTALE}:{_EACH}",
     "disk: slow": f"write=slow-50:{_EACH},read=slow-50:{_EACH},fsync=slow-50:{_OFTEN}",
 }
-"""Calls that fail, by the kind of fault: see faulty_disk.c."""
+"""Failing calls by kind of fault (see faulty_disk.c)."""
 
 
 def compiler() -> str | None:

@@ -1,4 +1,4 @@
-"""Runs on four GPUs that are declared but not there: who sees which, and how many at a time. Prints JSON lines."""
+"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many at a time. Prints JSON lines."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Driver:
 
 class Executor(RayExecutor):
     def refuse_unusable_gpus(self) -> None:
-        """Declared GPUs are not there."""
+        """Declared GPUs do not exist."""
 
     def worker(self) -> type:
         from ablations.execution.ray.trainable import Worker
 
         class Looking(Worker):
-            """Looks for GPUs for a second; the first of the arm `half` is out of memory once."""
+            """Records its visible GPUs for a second; the first run of the arm `half` is out of memory once."""
 
             def _run(self) -> None:
                 began = time.time()

@@ -4,9 +4,9 @@
 ["lose", number]      end a node as a power cut would, and give the cluster a new one
 ["replace", raylet]   give the cluster a new node for one whose raylet has ended
 ["block"]             add a node by `ray start --block`, as KubeRay does; the number of that process
-["restart"]           end the head and everything that hangs on it, and start a new cluster at the same address
-["behead"]            end the head alone, as a power cut would
-["address"]           where the driver connects to
+["restart"] end the head and everything that depends on it, and start a new cluster at the same address
+["behead"] end only the head, as a power cut would
+["address"] address to which the driver connects
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_s
 
 
 class Commands:
-    """What can be asked for, by name."""
+    """Functions of the requests, by name."""
 
     def __init__(self) -> None:
         self.cluster = build()

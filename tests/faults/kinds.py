@@ -16,11 +16,11 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "faults.json"
 TO_FILE = "AIM_FAULTS_RESULTS"
-"""Environment variable: the file to record in. Without it, nothing is recorded."""
+"""Environment variable with the file for the records. Without it, nothing is recorded."""
 
 COUNTS = ("injected", "runs", "lost", "doubled", "wrong")
-"""The number of faults, of runs in the studies into which they were injected, and of those runs that were lost, that
-have two rows, or that have different numbers than without the fault."""
+"""The number of faults, the number of runs in the studies with faults, and how many of these runs were lost, have two
+rows, or have different numbers than without the fault."""
 
 KINDS: dict[str, str] = {
     # processes
@@ -64,11 +64,11 @@ KINDS: dict[str, str] = {
     "history: real process killed": "histories of real processes: killed with -9",
     "history: real process stopped": "histories of real processes: stopped, for longer than a lease lasts or shorter",
 }
-"""Text of the table by kind. Variants of a kind count once."""
+"""Text in the table by kind. Variants of a kind count once."""
 
 
 def record(kind: str, variant: str = "", *, injected: int, runs: int, lost: int, doubled: int, wrong: int) -> None:
-    """Record the counts of a kind of fault, or of a variant of it, in place of earlier ones."""
+    """Record the counts of a kind of fault, or of one of its variants, in place of earlier ones."""
     assert kind in KINDS, f"{kind!r} is not in the list of kinds"
     if not (path := os.environ.get(TO_FILE)):
         return
@@ -80,7 +80,7 @@ def record(kind: str, variant: str = "", *, injected: int, runs: int, lost: int,
 
 
 def read(path: Path = RESULTS) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what was recorded, by kind and variant."""
+    """Return the records by kind and variant."""
     content: dict[str, dict[str, dict[str, Any]]] = (
         json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     )

@@ -1,7 +1,6 @@
-"""A session of many runs that train nothing: `long_session.py RUNS FOLDER`. Prints what it occupies as a line of JSON.
-
-The session computes its runs in this process, so that everything that grows with their number grows here. The first run
-of every arm is trained, and the others of the arm get the same outcome.
+"""A session of many runs that train nothing: `long_session.py RUNS FOLDER`. Prints its memory and files as a line of
+JSON. The session computes its runs in this process, so everything that grows with their number grows here. The first
+run of every arm is trained, and the others of the arm get the same outcome.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SAMPLES = 20
 
 
 def occupied(study: Path) -> dict[str, Any]:
-    """Return what this process and the study occupy now."""
+    """Return the memory and files that this process and the study use now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     folders = Counter(path.relative_to(study).parts[0] for path in study.rglob("*") if path.is_file())
     return {

@@ -1,6 +1,6 @@
 """Plays random schedules over the real code of the store, and checks their histories.
 
-    python tests/faults/play_schedules.py bucket 17               the history of one seed, and what is wrong with it
+    python tests/faults/play_schedules.py bucket 17               the history of one seed, and its contradictions
     python tests/faults/play_schedules.py directory 0:500         a line of JSON for each of many seeds
     python tests/faults/play_schedules.py bucket 17 --break NAME  the same with a store that is broken on purpose
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def summary(storage: str, found: Outcome, broken: str | None) -> dict[str, object]:
-    """Return what the tests compare, and the command that repeats the schedule."""
+    """Return the values that the tests compare, and the command that repeats the schedule."""
     command = f"python tests/faults/play_schedules.py {storage} {found.seed}" + (f" --break {broken}" if broken else "")
     names: dict[str, int] = {}
     for operation in found.history.operations:
@@ -62,7 +62,7 @@ def summary(storage: str, found: Outcome, broken: str | None) -> dict[str, objec
 
 
 def whole(found: Outcome) -> str:
-    """Return a history and what is wrong with it, for people."""
+    """Return a history and its contradictions as readable text."""
     lines = [f"{number:6d} {line}" for number, line in enumerate(found.lines)]
     return "\n".join([*lines, "", *(found.problems or ["linearizable"])])
 

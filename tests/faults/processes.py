@@ -1,4 +1,4 @@
-"""Processes that belong to a test, whatever their parent is: recognized by what they inherited, never by their name."""
+"""Processes that belong to a test, whatever their parent: recognized by what they inherited, never by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NO_JOB = b"RAY_JOB_ID=ffffffff"
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Return what belongs to a mark and lives: command lines by process number.
+    """Return the command lines of live processes with a mark, by process number.
 
-    The mark is in the environment that a process was started with, or the process has a file open under the folder of
+    The mark is in the environment with which a process was started, or the process has a file open under the folder of
     that name (Ray writes its processes' titles over the environment of some), or its parent is one of these.
     """
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -29,7 +29,7 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def of_jobs(mark: str) -> dict[int, str]:
-    """Return those of a cluster's processes that were started for a driver: Ray's workers, and what these started."""
+    """Return the processes of a cluster that were started for a driver: Ray's workers and their children."""
     return {
         process: text
         for process, text in marked(mark).items()
@@ -39,7 +39,7 @@ def of_jobs(mark: str) -> dict[int, str]:
 
 
 def wait_for_none(processes: Callable[[], dict[int, str]], seconds: float) -> dict[int, str]:
-    """Return what is left when there is nothing any more, or after some seconds."""
+    """Return the remaining processes once none is left, or after some seconds."""
     deadline = time.monotonic() + seconds
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -47,7 +47,7 @@ def wait_for_none(processes: Callable[[], dict[int, str]], seconds: float) -> di
 
 
 def end_all(mark: str) -> dict[int, str]:
-    """Kill whatever belongs to a mark; return it."""
+    """Kill all processes with a mark; return them."""
     killed: dict[int, str] = {}
     while left := marked(mark):
         killed |= left
@@ -59,19 +59,19 @@ def end_all(mark: str) -> dict[int, str]:
 
 
 def parent(process: int) -> int | None:
-    """Return the parent's number; None if the process is gone, or dead and waits for its parent to notice."""
+    """Return the parent's number; None if the process has ended, or is a zombie."""
     state, _, rest = _read(process, "stat").rpartition(b")")[2].strip().partition(b" ")
     return None if state in (b"", b"Z", b"X") else int(rest.split()[0])
 
 
 def children(process: int) -> list[int]:
-    """Return the numbers of a process' children that live."""
+    """Return the numbers of the live children of a process."""
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [other for other in everyone if parent(other) == process]
 
 
 def title(process: int) -> str:
-    """Return the command line as it is now."""
+    """Return the current command line."""
     return _read(process, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()[:200]
 
 

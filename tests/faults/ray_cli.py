@@ -1,4 +1,4 @@
-"""Ray's command line, on the loopback interface."""
+"""Runs Ray's command line on the loopback interface."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A process of a real history: `real_process.py ROLE NAME PLACE HISTORY RUNS SEED [TERM]`.
 
-ROLE is worker, driver or reader, which end when all runs are settled, or last, which computes what is open and reads
+ROLE is worker, driver or reader, which end when all runs are settled, or last, which computes the open runs and reads
 everything. Its calls of the store and their answers are appended to HISTORY, which all processes share.
 """
 

@@ -1,4 +1,4 @@
-"""What every fault is injected into: a study, a cluster, drivers; and what must be true afterwards."""
+"""The targets of faults: a study, a cluster and drivers; and the conditions that must hold afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _A_FEW_SECONDS = 15.0
 
 
 class Ground:
-    """A running cluster, whose processes bear the folder's name as their mark."""
+    """A running cluster, whose processes have the folder's name as their mark."""
 
     def __init__(self, temporary: Path) -> None:
         self.mark = str(temporary)
@@ -47,11 +47,11 @@ class Ground:
         return json.loads(self.process.stdout.readline())
 
     def workers(self) -> dict[int, str]:
-        """Return the processes that were started for a driver, whether it is still there or not."""
+        """Return the processes that were started for a driver, even if the driver has ended."""
         return processes.of_jobs(self.mark)
 
     def end(self) -> None:
-        """Shut the cluster down; none of it is left, or it is killed and shown."""
+        """Shut the cluster down; remaining processes are killed and shown."""
         assert self.process.stdin
         self.process.stdin.close()
         try:
@@ -67,8 +67,8 @@ class Scene:
 
     Parameters
     ----------
-    expected : what its runs compute when nothing happens, by run id.
-    mark : which its drivers and what these start bear; see `processes`.
+    expected : the results of its runs without faults, by run id.
+    mark : the mark of its drivers and their children; see `processes`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Scene:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
-        self.before = set(self.computing())  # workers of a driver that was killed live on for a while
+        self.before = set(self.computing())  # workers of a killed driver continue for a while
         cluster = ["--address", self.ground.ask("address")] if self.ground else []
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -108,7 +108,7 @@ class Scene:
         return [int(path.name.split(".")[3]) for path in (self.directory / "runs").glob(".*.tmp")]
 
     def computing(self) -> list[int]:
-        """Return the processes that hold the claim on a run at this moment, in any session."""
+        """Return the processes that hold the lock of a run at this moment, in any session."""
         held = []
         for lock in (self.directory / "locks").glob("*.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
@@ -124,11 +124,11 @@ class Scene:
         return {int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")}
 
     def at_work(self) -> bool:
-        """Return whether workers of the driver that was started last compute."""
+        """Return whether workers of the driver that was started last are computing."""
         return bool(set(self.computing()) - self.before)
 
     def wait(self, condition: Callable[[], Any], driver: subprocess.Popen[str], seconds: float = 180.0) -> bool:
-        """Wait until something is true; return False if the driver ends before."""
+        """Wait until a condition is true; return False if the driver ends first."""
         deadline = time.monotonic() + seconds
         while not condition():
             if driver.poll() is not None:
@@ -138,8 +138,8 @@ class Scene:
         return True
 
     def finish(self) -> None:
-        """Run the study to its end and hold it to what must be true."""
-        for _ in range(2):  # a run that another session's dying worker still holds is waited for
+        """Run the study to its end and check the conditions."""
+        for _ in range(2):  # the session waits for a run that a dying worker of another session still holds
             driver = self.start()
             code = driver.wait(600)
             if code == 0:
@@ -148,7 +148,7 @@ class Scene:
         self.check()
 
     def check(self) -> None:
-        """Every run exactly once, bit for bit, and and nothing is left behind."""
+        """Check that every run exists exactly once, bit for bit, and that nothing is left behind."""
         ids = [row["run_id"] for row in rows(self.directory)]
         self.counts["runs"] += len(set(ids))
         self.counts["lost"] += len(set(self.expected) - set(ids))
@@ -163,7 +163,7 @@ class Scene:
         self.check_that_nothing_runs()
 
     def check_that_nothing_runs(self) -> None:
-        """No driver, nothing that one started, and no worker of one on the cluster, once that had a few seconds."""
+        """Check that after a few seconds no driver, no child of a driver and no worker of a driver is left."""
 
         def left() -> dict[int, str]:
             return processes.marked(self.mark) | (self.ground.workers() if self.ground else {})
@@ -173,7 +173,7 @@ class Scene:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill a driver that is still there."""
+    """Kill a driver that is still running."""
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
         process.wait(30)

@@ -1,4 +1,4 @@
-"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who continues where, and what is said."""
+"""GPUs that fail in a session on a real cluster with declared GPUs: where runs continue, and the messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.time
 
 @pytest.fixture
 def scenario(mark: str) -> Any:
-    """Return a function that carries out a scenario of `broken_gpus` and returns what it says."""
+    """Return a function that runs a scenario of `broken_gpus` and returns its output."""
 
     def carry_out(name: str) -> dict[str, Any]:
         paths = [str(HERE.parents[1]), str(Path(__file__).parents[1] / "ablations")]

@@ -177,7 +177,7 @@ def test_a_planted_violation_is_found_and_named(name: str) -> None:
     assert kinds(*operations) == [kind]
 
 
-def test_a_run_that_no_process_settled_is_lost() -> None:
+def test_a_run_that_no_process_settled_counts_as_lost() -> None:
     assert kinds(read(0, 1), end=(RUN,)) == ["lost"]
     assert kinds(settle("a", 0, 1), read(2, 3, r="a"), end=(RUN,)) == []
 
@@ -195,7 +195,7 @@ def test_a_violation_shows_the_operations_that_contradict_each_other() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Operation]:
-    """Operations of up to three writers and some readers at random times, with answers that may be impossible."""
+    """Operations of up to three writers and some readers at random times, with possibly impossible answers."""
     times = iter(draw(st.permutations(range(12))))
     found = []
     for number in range(draw(st.integers(1, 6))):
@@ -214,7 +214,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
 
 
 def possible(operations: list[Operation]) -> bool:
-    """Try every order of every choice of the operations with an unknown outcome: the definition, literally."""
+    """Try every order of every choice of the operations with an unknown outcome: this is the literal definition."""
     effective = [each for each in operations if each.outcome != "fenced"]
     unknown = [each for each in effective if each.outcome == "unknown"]
     for number in range(len(unknown) + 1):

@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md is what the tests recorded, of the kinds that were stated beforehand."""
+"""The table in docs/reliability.md agrees with the records of the tests, for the kinds that were stated beforehand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import table
 from kinds import COUNTS, KINDS, RESULTS, TO_FILE, read, record
 
 
-def test_the_page_has_the_table_that_the_records_give() -> None:
+def test_the_page_has_the_table_of_the_records() -> None:
     page = table.PAGE.read_text(encoding="utf-8")
     assert table.page(page, read()) == page, "run `python tests/faults/table.py`"
 
@@ -53,7 +53,7 @@ def test_an_undeclared_kind_is_refused() -> None:
         record("meteorite", injected=1, runs=1, lost=0, doubled=0, wrong=0)
 
 
-def test_nothing_is_recorded_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_recorded_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TO_FILE, raising=False)
     before = RESULTS.read_bytes()
     record("disk: slow", injected=99, runs=1, lost=0, doubled=0, wrong=0)

@@ -1,4 +1,4 @@
-"""A disk that is full, slow, or fails now and then: no wrong number, nothing lost, no traceback."""
+"""A disk that is full, slow, or fails now and then causes no wrong number, no loss and no traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ablations.sessions.launch import run
 
 RUNS = 30
 MORE_IN_A_SESSION = {"disk: link error": 4, "disk: open error": 4}
-"""How many times as often calls fail of which a session makes few."""
+"""Factor by which calls that are rare in a session fail more often."""
 SHORT: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds": 3}
 
 
@@ -34,7 +34,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Return a study file and what its runs compute on a sound disk."""
+    """Return a study file and the results of its runs on a sound disk."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = write(folder, changed(SHORT))
     assert run(path, folder / "out", executor="inline").open == ()
@@ -42,7 +42,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 
 
 def on_a_faulty_disk(library: Path, folder: Path, kind: str, roles: tuple[str, ...], runs: int, seed: int) -> History:
-    """Compute a study on a disk that fails, then to its end on a sound one; return what the processes saw."""
+    """Compute a study on a failing disk, then to its end on a sound one; return the errors that the processes saw."""
     folder.mkdir(exist_ok=True)
     chance = random.Random(seed)
     faulty = environment(library, folder / "study", kind, folder / "faults", seed)
@@ -66,7 +66,7 @@ def assert_sound(history: History, runs: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests have all kinds
-def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+def test_a_failing_disk_causes_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
     for seed in range(1, 5):  # which calls fail depends on how the two processes alternate
         folder = tmp_path / str(seed)
         history = on_a_faulty_disk(library, folder, kind, ("worker", "driver"), RUNS // 2, seed)
@@ -80,7 +80,7 @@ def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kin
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_many_failing_disks_give_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+def test_many_failing_disks_cause_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
     roles = ("worker", "worker", "driver", "reader")
     faults = runs = 0
     for seed in range(2):

@@ -1,4 +1,4 @@
-"""Faults at random moments, on a cluster of three nodes: every run once, bit for bit, and nothing left behind."""
+"""With faults at random moments on a cluster of three nodes, every run exists once, bit for bit, without leftovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory; what is counted continues."""
+    """Return the same study in another directory; the counts continue."""
     following = Scene(
         scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
     )
@@ -26,7 +26,7 @@ def fresh(scene: Scene, number: int) -> Scene:
     return following
 
 
-def test_drivers_are_killed(scene: Scene) -> None:
+def test_a_study_survives_killed_drivers(scene: Scene) -> None:
     chance, kills, studies = random.Random(1), 0, 0
     while kills < KILLS:
         driver = scene.start()
@@ -42,7 +42,7 @@ def test_drivers_are_killed(scene: Scene) -> None:
     record("driver killed", injected=kills, **scene.counts)
 
 
-def test_workers_are_killed(scene: Scene) -> None:
+def test_a_study_survives_killed_workers(scene: Scene) -> None:
     chance, kills, studies = random.Random(2), 0, 0
     while kills < KILLS:
         driver = scene.start()
@@ -61,7 +61,7 @@ def test_workers_are_killed(scene: Scene) -> None:
     record("worker killed", injected=kills, **scene.counts)
 
 
-def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
+def test_a_study_survives_lost_nodes(scene: Scene, ground: Ground) -> None:
     chance, losses, studies = random.Random(3), 0, 0
     while losses < LOSSES:
         driver = scene.start()
@@ -78,8 +78,8 @@ def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
     record("node lost", injected=losses, **scene.counts)
 
 
-def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
-    """As from `ray stop`: their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
+def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> None:
+    """As with `ray stop`, their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
     chance, terms, studies = random.Random(5), 0, 0
     while terms < NODES:
         driver = scene.start()
@@ -103,8 +103,8 @@ def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
     record("raylet terminated", injected=terms, **scene.counts)
 
 
-def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
-    """As when Kubernetes ends a pod: Ray drains the node, runs save their state and continue elsewhere."""
+def test_a_study_survives_sigterm_to_nodes(scene: Scene, ground: Ground) -> None:
+    """As when Kubernetes ends a pod, Ray drains the node, and runs save their state and continue elsewhere."""
     chance, terms, saved, studies = random.Random(6), 0, 0, 0
     seconds: list[float] = []
     while terms < NODES:
@@ -137,12 +137,14 @@ def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every synchronization and link take longer, so that commits can be met."""
+    """Make every synchronization and link take longer, so that faults can hit commits."""
     monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
     monkeypatch.setenv("FAULT_SLOW", "0.3")
 
 
-def test_nodes_are_killed_while_a_run_commits(slow_storage: None, scene: Scene, ground: Ground) -> None:
+def test_a_study_survives_nodes_that_are_killed_while_a_run_commits(
+    slow_storage: None, scene: Scene, ground: Ground
+) -> None:
     kills, studies = 0, 0
     while kills < NODES:
         driver = scene.start()
@@ -166,7 +168,7 @@ def test_nodes_are_killed_while_a_run_commits(slow_storage: None, scene: Scene, 
     record("node killed at a commit", injected=kills, **scene.counts)
 
 
-def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
+def test_a_study_survives_a_restart_of_the_head(scene: Scene, ground: Ground) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("restart")
@@ -175,7 +177,9 @@ def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     record("head restarted", injected=1, **scene.counts)
 
 
-def test_a_head_is_away_for_longer_than_ray_keeps_a_driver_alive(scene: Scene, ground: Ground) -> None:
+def test_a_study_survives_a_head_that_is_away_for_longer_than_ray_keeps_a_driver_alive(
+    scene: Scene, ground: Ground
+) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("behead")
@@ -189,7 +193,7 @@ def test_a_head_is_away_for_longer_than_ray_keeps_a_driver_alive(scene: Scene, g
     record("head away", injected=1, **scene.counts)
 
 
-def test_drivers_get_sigterm(scene: Scene) -> None:
+def test_a_study_survives_sigterm_to_drivers(scene: Scene) -> None:
     chance, terms, studies = random.Random(4), 0, 0
     seconds: list[float] = []
     while terms < TERMS:
@@ -213,14 +217,14 @@ def test_drivers_get_sigterm(scene: Scene) -> None:
     record("driver terminated", injected=terms, **scene.counts)
 
 
-def test_two_drivers_run_at_the_same_time(alone: Scene) -> None:
+def test_two_drivers_can_run_at_the_same_time(alone: Scene) -> None:
     drivers = [alone.start("--executor", "inline"), alone.start("--executor", "inline"), alone.start()]
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()
     record("two more drivers", injected=2, **alone.counts)
 
 
-def test_a_driver_is_stopped_for_a_while(scene: Scene) -> None:
+def test_a_study_survives_a_driver_that_is_stopped_for_a_while(scene: Scene) -> None:
     driver, naps = scene.start(), 0
     while naps < SLEEPS and scene.wait(scene.at_work, driver):
         driver.send_signal(signal.SIGSTOP)
@@ -234,8 +238,8 @@ def test_a_driver_is_stopped_for_a_while(scene: Scene) -> None:
     record("driver stopped", injected=naps, **scene.counts)
 
 
-def test_a_machine_sleeps(alone: Scene) -> None:
-    """Driver, Ray and workers, all stopped for a while, as when a laptop is closed."""
+def test_a_study_survives_a_machine_that_sleeps(alone: Scene) -> None:
+    """Driver, Ray and workers are all stopped for a while, as when a laptop is closed."""
     driver = alone.start()
     assert alone.wait(alone.at_work, driver)
     sleeping = list(processes.marked(alone.mark))

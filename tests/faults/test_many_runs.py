@@ -1,4 +1,4 @@
-"""Thousands of runs in one session: each once, at a cost per run and in a memory that do not grow with their number."""
+"""Thousands of runs in one session: each runs once, and neither the cost per run nor the memory grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny_study import rows
 
 
 def long_session(folder: Path, runs: int) -> dict[str, Any]:
-    """Return what a session of many runs occupied, which computes them in its own process."""
+    """Return the memory and files that a session of many runs used; it computes them in its own process."""
     done = subprocess.run(
         [sys.executable, str(HERE / "long_session.py"), str(runs), str(folder)],
         capture_output=True,
@@ -59,7 +59,7 @@ def test_ten_thousand_runs_take_no_more_memory_than_a_few(tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
-def test_ten_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
+def test_the_cost_per_run_does_not_grow_up_to_ten_thousand_runs(mark: str) -> None:
     done = subprocess.run(
         [sys.executable, str(HERE / "many.py"), "10000"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""That nothing is left running is a check that can fail."""
+"""The check that no process is left running can fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAVES_ONE = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_
 
 
 def leave(mark: str, **more: str) -> int:
-    """Leave a process behind whose parent is gone; return its number."""
+    """Leave a process without its parent behind; return its number."""
     environment = os.environ | {processes.MARK: mark} | more
     before = set(processes.marked(mark))
     subprocess.run([sys.executable, "-c", _LEAVES_ONE, *SLEEP], env=environment, stdout=subprocess.DEVNULL, check=True)

@@ -1,4 +1,4 @@
-"""Real processes that are killed and stopped: what they saw is linearizable, in a directory and in a bucket."""
+"""Histories of real processes that are killed and stopped are linearizable, in a directory and in a bucket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Processes:
 
     Parameters
     ----------
-    environment : what they are started with in addition to this process's environment.
+    environment : variables that are added to the environment of this process.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Processes:
         self._started = 0
 
     def start(self, role: str, **environment: str) -> None:
-        """Start a process, which makes itself known when it is ready."""
+        """Start a process, which reports when it is ready."""
         self._started += 1
         name = f"{role} {self._started}"
         arguments = [role, name, self.where, self.history, self.runs, self._chance.getrandbits(30), TERM_S]
@@ -53,14 +53,14 @@ class Processes:
         self.living[name] = (role, process)
 
     def kill(self, name: str) -> None:
-        """Kill a process, and start another in its place."""
+        """Kill a process, and start another one in its place."""
         role, process = self.living.pop(name)
         process.kill()
         process.communicate()
         self.start(role)
 
     def gather(self) -> None:
-        """Note which processes have ended by themselves."""
+        """Record which processes have ended without being killed."""
         for name, (_, process) in list(self.living.items()):
             if process.poll() is not None:
                 self.ended.append((name, process.returncode))
@@ -78,7 +78,7 @@ class Processes:
             time.sleep(0.02)
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill all running processes."""
         for _, process in self.living.values():
             process.kill()
             process.communicate()
@@ -89,7 +89,7 @@ class Processes:
 
 
 def disturbed(where: str, history: Path, runs: int, faults: int, seed: int, stops: tuple[float, ...]) -> History:
-    """Kill and stop random processes that compute a study, then compute it to its end; return what they saw."""
+    """Kill and stop random processes that compute a study, then compute it to its end; return their history."""
     chance = random.Random(seed)
     processes, injected = Processes(where, history, runs, chance), 0
     try:
@@ -125,7 +125,7 @@ def assert_linearizable(history: History, runs: int) -> None:
     assert not found, "\n".join(map(str, found))
 
 
-def test_histories_of_killed_processes_are_possible(tmp_path: Path) -> None:
+def test_histories_of_killed_processes_are_linearizable(tmp_path: Path) -> None:
     history = disturbed(str(tmp_path / "study"), tmp_path / "history", 25, faults=4, seed=3, stops=(0.3,))
     assert_linearizable(history, 25)
     assert sum(operation.name == "settle" for operation in history.operations) >= 25
@@ -135,7 +135,7 @@ def test_histories_of_killed_processes_are_possible(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("storage", ["directory", "bucket"])
-def test_many_histories_of_killed_processes_are_possible(
+def test_many_histories_of_killed_processes_are_linearizable(
     tmp_path: Path, request: pytest.FixtureRequest, storage: str, seed: int
 ) -> None:
     where = str(tmp_path / "study") if storage == "directory" else request.getfixturevalue("remote")

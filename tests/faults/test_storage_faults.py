@@ -1,4 +1,4 @@
-"""Storage that is full or slow, and clocks that are wrong: waited out, and every number as ever."""
+"""With full or slow storage and wrong clocks, sessions wait and every number is unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SmallDisk = Callable[[str], Path]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 
 
-def test_a_full_disk_is_waited_for(
+def test_a_session_waits_for_space_on_a_full_disk(
     calm: tuple[Path, dict[str, str]], small_disk: SmallDisk, tmp_path: Path, mark: str
 ) -> None:
     path, expected = calm
@@ -31,7 +31,7 @@ def test_a_full_disk_is_waited_for(
             except OSError:
                 break
     assert scene.wait(lambda: "no run is begun until there is room" in scene.log.read_text(), driver)
-    time.sleep(20.0)  # whatever is running meets the full disk
+    time.sleep(20.0)  # all active runs meet the full disk
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
@@ -48,7 +48,7 @@ def test_a_full_disk_is_waited_for(
         ("clock wrong", "a day back", {"FAULT_CLOCK": "-86400", "FAULT_AFTER": "12"}),
     ],
 )
-def test_slow_storage_and_wrong_clocks(
+def test_slow_storage_and_wrong_clocks_change_no_result(
     alone: Scene, monkeypatch: pytest.MonkeyPatch, kind: str, variant: str, environment: dict[str, str]
 ) -> None:
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Random schedules over the real code of the store: every history is linearizable, and broken stores are found out."""
+"""Random schedules over the real code of the store: every history is linearizable, and broken stores are detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kinds import record
 
 SCRIPT = Path(__file__).with_name("play_schedules.py")
 QUICK, OFTEN, PARTS = 3, 500, 5
-"""Schedules for each storage, schedules in the slow tests, and in how many parts each storage has them."""
+"""Schedules for each storage, schedules in the slow tests, and the number of parts into which these are divided."""
 
 KINDS = {
     "process killed",
@@ -35,9 +35,9 @@ SHOWN_BY = {
     "segments-first": ("directory", "vanished", "stale"),
     "one-listing": ("directory", "vanished", "stale"),
 }
-"""Storage on which a planted fault is found, and the kinds of violations that it may show first."""
+"""Storage on which a planted fault is found, and the kinds of violations that may appear first."""
 AT_ONCE = ("overwriting-directory",)
-"""Faults that the first schedule shows."""
+"""Faults that the first schedule reveals."""
 
 
 def played(*arguments: str) -> list[dict[str, Any]]:

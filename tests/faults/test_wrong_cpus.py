@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.time
 
 @pytest.fixture
 def scenario(mark: str) -> Any:
-    """Return a function that carries out a scenario of `wrong_cpus` and returns what it says."""
+    """Return a function that runs a scenario of `wrong_cpus` and returns its output."""
 
     def carry_out(name: str) -> dict[str, Any]:
         paths = [str(HERE.parents[1]), str(Path(__file__).parents[1] / "ablations")]

@@ -1,4 +1,4 @@
-"""Runs on a cluster of which some nodes compute wrong bits. Prints a line of JSON for every scenario in the arguments.
+"""Runs on a cluster in which some nodes compute wrong bits. Prints a line of JSON for every scenario in the arguments.
 
 The cluster has a node with two CPUs and one with four.
 """
@@ -28,7 +28,7 @@ ERROR = "computing error: step 3 of epoch 1 was computed twice from the same sta
 
 
 class Driver:
-    """Does what the queue decides, and keeps what it was told."""
+    """A coordinator that applies the decisions of the queue and records its events."""
 
     def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
@@ -96,7 +96,7 @@ def one() -> dict[str, Any]:
 
 
 def all_of_them() -> dict[str, Any]:
-    """No node computes right bits."""
+    """No node computes the right bits."""
     return session([first, second], 4)
 
 

@@ -82,7 +82,7 @@ def contents(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_the_earlier_version_is_the_one_that_runs(earlier: Path) -> None:
+def test_the_tests_run_the_earlier_version(earlier: Path) -> None:
     code = "import aimlib, aimlib.records as r; print(aimlib.__file__, aimlib.__version__, r.SCHEMA_VERSION)"
     ended = subprocess.run(
         [sys.executable, "-c", code], env=environment(earlier), cwd=earlier, capture_output=True, text=True, check=True

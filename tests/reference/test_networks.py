@@ -53,12 +53,12 @@ def samples() -> dict[str, npt.NDArray[np.float64]]:
         return dict(arrays)
 
 
-def test_the_images_are_those_of_the_recording() -> None:
+def test_the_images_equal_those_of_the_recording() -> None:
     assert data_set(30, 8).fingerprint == NETWORKS["fingerprint"]
 
 
 @pytest.mark.parametrize("name", NETWORKS["networks"])
-def test_initial_values_keep_names_and_bits(name: str) -> None:
+def test_initial_values_keep_their_names_and_bits(name: str) -> None:
     """They are drawn and scaled on the CPU by torch's generator: the same wherever torch is."""
     recorded = NETWORKS["networks"][name]
     config = RunConfig.parse(recorded["config"])
@@ -185,7 +185,7 @@ def test_streams_of_random_numbers_keep_their_names_and_numbers() -> None:
     assert splits.fixed_order(images, tuple(map(str, range(40)))).tolist() == STREAMS["fixed_order"]
 
 
-def test_the_global_generators_start_where_they_did() -> None:
+def test_the_global_generators_start_in_the_recorded_state() -> None:
     with torch.random.fork_rng(devices=[]):
         before = np.random.get_state()
         rng_state.seed(7, 3)

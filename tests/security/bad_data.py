@@ -1,4 +1,4 @@
-"""Kinds of bad data: photos, their folders, other files of images, and archives."""
+"""Kinds of bad data: photos, their folders, other image files, and archives."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def special(kind: bytes) -> tarfile.TarInfo:
 
 
 def archive(name: str, cause: str, *members: tarfile.TarInfo, keep: int | None = None) -> Kind:
-    """Return a kind of archive, by its members, of which at most `keep` bytes are left."""
+    """Return a kind of archive with these members, cut to at most `keep` bytes."""
 
     def unpacked(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         from aimlib.datasets.extraction import Limits, unpack

@@ -1,4 +1,4 @@
-"""What a kind of bad input is, and how a message about it is checked.
+"""Kinds of bad input, and the check of their messages.
 
 A kind is its own mistake. Variants of one kind, such as the same unknown column in two options, have the same name
 and count once.
@@ -25,7 +25,7 @@ class Kind:
 
     Alternatives in a part are separated by ``|``.
 
-    ``DONE`` in an argument stands for a finished study, ``STUDY`` for its file, ``EMPTY``, ``TEXT`` and ``NOWHERE`` for
+    ``DONE`` in an argument represents a finished study, ``STUDY`` for its file, ``EMPTY``, ``TEXT`` and ``NOWHERE`` for
     a folder, a file and a path that does not exist.
     """
 
@@ -40,7 +40,7 @@ class Kind:
         return self.name
 
     def missing_from(self, text: str) -> list[str]:
-        """Return the parts that a message lacks."""
+        """Return the required parts that a message lacks."""
         return [part for part in (self.place, self.cause, self.remedy) if not _contains(text, part)]
 
 

@@ -1,4 +1,4 @@
-"""Kinds of damage and malice in the files of a study, which are read by `ablate status` if not stated otherwise."""
+"""Kinds of damage and malice in the files of a study, which are read by `ablate status` unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RUN = "run STUDY --out DONE --executor inline"
 
 
 def special(name: str, make: Callable[[Path], object]) -> Arrange:
-    """Put what a function makes in the place of a file."""
+    """Replace a file by the result of a function."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         path = victim.directory / name

@@ -1,4 +1,4 @@
-"""Kinds of mistakes in the file of a study: in its YAML, and in its values."""
+"""Kinds of mistakes in a study file: in its YAML, and in its values."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ FILES = [
 
 
 def key(name: str, override: str, place: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of wrong value, by an override; the same check reads the file."""
+    """Return a kind of wrong value in an override; the check of a study file is the same."""
     overrides = " ".join(f"--set {each}" for each in override.split(" "))
     return Kind(name, f"{CHECK} {overrides}", place, cause, remedy)
 

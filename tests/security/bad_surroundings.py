@@ -1,4 +1,4 @@
-"""Kinds of bad surroundings: the environment, plugins, and a terminal that is none."""
+"""Kinds of bad surroundings: the environment, plugins, and a missing terminal."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ BASE = 'from aimlib.placements import Placement\nclass Evil(Placement):\n    """
 
 
 def plugin(name: str, code: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of plugin, by the code of its module, which is installed as a placement."""
+    """Return a kind of plugin with this code; its module is installed as a placement."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         site = victim.folder / "site"

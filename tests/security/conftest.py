@@ -1,4 +1,4 @@
-"""A finished study, and copies of it to plant things into."""
+"""A finished study, and copies of it into which files are planted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Forgeries of a finished study, and accidents: what changes it, and by what it is found.
+"""Forgeries and accidents of a finished study: each has a change and the check that finds it. All forgeries have
 
-Whoever forges here writes matching checksums. `LEDGER_TOO` also writes the ledger again, for the rows as they are then.
+matching checksums. `LEDGER_TOO` also writes the ledger again, for the rows as they are then.
 ``python tests/security/forgeries.py`` writes the table in docs/reliability.md.
 """
 
@@ -35,13 +35,13 @@ _OWN = ("run_id", "identity", "config", "arm", "seed", "data_fingerprint")
 
 @dataclass(frozen=True)
 class Forgery:
-    """A forgery, or an accident, and what finds it.
+    """A forgery or an accident, and the check that finds it.
 
     Attributes
     ----------
     edit : is given the study directory; another study is next to it, as ``other``.
     load : whether `analysis.load` refuses it.
-    verdict : ``refused``, ``withheld`` or ``exploratory``; empty: the verdict is said as if nothing were.
+    verdict : ``refused``, ``withheld`` or ``exploratory``; empty: the verdict is stated as usual.
     verify : whether `ablate verify` finds it without a head; a deviation from the frozen plan counts.
     says : part of the message that finds it first.
     head : whether `ablate verify --head` finds it.
@@ -81,7 +81,7 @@ def row(change: Callable[[Row], object], arm: str = ARM, seed: int = SEED) -> Ed
 
 
 def ledger_too(*edits: Edit) -> Edit:
-    """Return edits, after which the ledger is written for the rows as they are."""
+    """Return edits after which the ledger is written again for the changed rows."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -93,7 +93,7 @@ def ledger_too(*edits: Edit) -> Edit:
 
 
 def without_ledger(*edits: Edit) -> Edit:
-    """Return edits, after which the study is one that never kept a ledger."""
+    """Return edits after which the study looks as if it never had a ledger."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -163,7 +163,7 @@ def predictions_alone(row: Row) -> None:
 
 
 def better(study: Path) -> None:
-    """Raise an accuracy in predictions, curve and row alike."""
+    """Increase an accuracy equally in predictions, curve and row."""
     (images,) = (study / "images").iterdir()
     labels = np.array(pq.read_table(images).column("label").to_pylist())
 
@@ -178,7 +178,7 @@ def better(study: Path) -> None:
 
 
 def exchange_results(study: Path) -> None:
-    """Give two runs each other's results, under their own ids."""
+    """Exchange the results of two runs, under their own ids."""
     paths = row_file(study, "aim"), row_file(study, "baseline")
     rows, schema = [read_row(path) for path in paths], pq.read_schema(paths[0])
     for path, mine, theirs in zip(paths, rows, reversed(rows), strict=True):
@@ -215,14 +215,14 @@ def copy_seed_with_other_predictions(study: Path) -> None:
 
 
 def second_row(study: Path) -> None:
-    """Store another row of a run in a segment, which counts instead of the run file."""
+    """Store another row of a run in a segment, which takes precedence over the run file."""
     path = row_file(study)
     new = {**read_row(path), "seconds": 99.0}
     write_table(pa.Table.from_pylist([new], schema=pq.read_schema(path)), study / "segments" / f"{0:020x}.parquet")
 
 
 def other_epoch(row: Row) -> None:
-    """Report the other epoch, with all its values."""
+    """Report the other epoch with all of its values."""
     row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in _SELECTED:
         row[name] = row[f"epochs.{name}"][row["selected_epoch"] - 1]
@@ -242,7 +242,7 @@ def numbers_of_epochs_reversed(row: Row) -> None:
 
 
 def epochs_reversed(row: Row) -> None:
-    """Reverse everything but the numbers of the epochs."""
+    """Reverse everything except the numbers of the epochs."""
     for name in [name for name in row if name.startswith("epochs.") and name != "epochs.epoch"]:
         row[name] = row[name][::-1]
     row["predictions"] = predictions(row)[::-1].tobytes()
@@ -302,7 +302,7 @@ def without_seed(document: Row) -> None:
 
 
 def exchange(key: str, one: Any, other: Any) -> Callable[[Row], None]:
-    """Return an exchange of two arms or, of the treatment, two seeds in the list of runs."""
+    """Return an edit that exchanges two arms, or two seeds of the treatment, in the list of runs."""
 
     def change(document: Row) -> None:
         for each in document["runs"]:
@@ -343,7 +343,7 @@ def frozen_again(study: Path) -> None:
 
 
 def overlapping(study: Path) -> None:
-    """Let the first two runs have taken the same half hour, of a session that computes one at a time."""
+    """Give the first two runs of a session that computes one at a time the same half hour."""
     (path,) = (study / "live").iterdir()
     state = json.loads(path.read_text())
     begin = datetime.now(UTC) - timedelta(hours=1)
@@ -361,7 +361,7 @@ def cut_off(study: Path) -> None:
 
 
 def entry_declared_lost(study: Path) -> None:
-    """Change a row, and enter that the old one was lost and this one computed instead."""
+    """Change a row, and enter that the old row was lost and this row was computed instead."""
     better(study)
     ledger = ResultStore(study).ledger("e" * 12)
     ledger.join()

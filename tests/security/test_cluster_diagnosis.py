@@ -1,4 +1,4 @@
-"""The doctor on who may connect, and on what nodes share; with fakes for what a machine has or lacks."""
+"""The doctor reports who may connect and what nodes share; the properties of machines are simulated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_mode_of_the_token_file_is_checked(home: Path, mode: int, state: str
     assert path.stat().st_mode & 0o777 == mode, "a doctor changes nothing"
 
 
-def test_the_token_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
     missing = only(cluster.token())
@@ -66,7 +66,7 @@ def test_the_token_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch)
 # Who listens
 
 
-def test_no_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
+def test_a_stopped_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
     assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "no Ray is running here"
     found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
@@ -87,7 +87,7 @@ def test_a_dashboard_open_to_the_network_is_reported() -> None:
 def test_a_head_without_a_token_is_reported(said: str | None, state: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_MODE"}
     environment |= {"RAY_AUTH_MODE": said} if said else {}
-    ready = "print(flush=True); input()"  # its environment can be read once it runs
+    ready = "print(flush=True); input()"  # its environment can be read once it is running
     head = subprocess.Popen(
         [sys.executable, "-c", ready], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
@@ -146,7 +146,7 @@ def test_clocks_that_disagree_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
 ) -> None:
     now = cluster.time.time
-    # The server's stamps are right, so this machine's clock is moved the other way.
+    # The server's time stamps are right, so the clock of this machine is moved the other way.
     monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))
     _, clock = cluster.storage(tmp_path, mounts(tmp_path, "nfs4"))
     assert clock.state == "problem"
@@ -154,7 +154,7 @@ def test_clocks_that_disagree_are_reported(
     assert "chrony" in clock.remedy
 
 
-def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_memory_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(total=64 * 2**20, free=60 * 2**20)
     monkeypatch.setattr(cluster.shutil, "disk_usage", lambda _: usage)
     small = only(cluster.shared_memory(tmp_path))

@@ -1,4 +1,4 @@
-"""Every forgery is found where the table in docs/reliability.md says, and honest studies are not accused."""
+"""Every forgery is found as the table in docs/reliability.md states, and honest studies raise no suspicion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(studies: Path) -> tuple[str, str]:
-    """Return the head of the first one's ledger, which somebody kept elsewhere, and its verdict."""
+    """Return the head of the first study's ledger, as kept elsewhere, and its verdict."""
     head = verify(studies / "out").ledger.head
     assert head is not None
     return head, analysis.examine(analysis.load(studies / "out")).headline
@@ -44,7 +44,7 @@ def before(studies: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is next to it."""
+    """Return a copy of the first study; the second study is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -54,7 +54,7 @@ def messages(found: Verified) -> str:
 
 
 def loaded(study: Path) -> tuple[bool, str]:
-    """Return whether the study is refused, and why."""
+    """Return whether the study is refused, and the reason."""
     try:
         analysis.load(study)
     except StoreError as error:
@@ -63,7 +63,7 @@ def loaded(study: Path) -> tuple[bool, str]:
 
 
 def judged(study: Path) -> tuple[str, str]:
-    """Return what becomes of the verdict, and what is said of it."""
+    """Return the state of the verdict, and the messages about it."""
     try:
         findings = analysis.examine(analysis.load(study))
     except StoreError as error:
@@ -79,7 +79,7 @@ def judged(study: Path) -> tuple[str, str]:
 
 
 def outcome(study: Path, head: str) -> tuple[Forgery, str]:
-    """Return what detects the change, and all messages."""
+    """Return the checks that detect the change, and all messages."""
     is_refused, why = loaded(study)
     verdict, said = judged(study)
     found, with_head = verify(study), verify(study, head=head)
@@ -94,7 +94,7 @@ def test_an_untouched_study_raises_no_suspicion(study: Path, before: tuple[str, 
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_is_found_as_the_table_states(name: str, study: Path, before: tuple[str, str]) -> None:
+def test_a_forgery_is_found_as_stated_in_the_table(name: str, study: Path, before: tuple[str, str]) -> None:
     forgery = FORGERIES[name]
     forgery.edit(study)
     found, said = outcome(study, before[0])
@@ -109,7 +109,7 @@ def test_a_forgery_is_found_as_the_table_states(name: str, study: Path, before: 
         assert before[1] in said
 
 
-def test_contradictions_of_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
+def test_contradictions_between_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
     FORGERIES["a seed copied from another one; ledger too"].edit(study)
     page = analysis.report(study, tmp_path / "report").read_text(encoding="utf-8")
     said, withheld = page.index("Stored rows contradict themselves"), page.index("withheld (stored rows contradict")
@@ -119,7 +119,7 @@ def test_contradictions_of_rows_come_first_in_the_report(study: Path, tmp_path: 
     assert "`ablate verify` lists all; restore their files from a copy" in document["cautions"][0]
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_page_contains_the_table() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert page(text) == text, "run `python tests/security/forgeries.py`"
     assert len(FORGERIES) >= 30

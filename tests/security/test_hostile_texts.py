@@ -1,4 +1,4 @@
-"""Errors, names and data that are hostile are stored and shown harmlessly, and end no session."""
+"""Hostile errors, names and data are stored and shown harmlessly, and do not end a session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unspeakable(Exception):
 
 
 class Fails:
-    """A training that prints something and raises."""
+    """A training function that prints a text and raises an error."""
 
     def __init__(self, error: Exception, printed: str = "") -> None:
         self.error, self.printed = error, printed
@@ -42,7 +42,7 @@ class Fails:
 
 
 def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[..., object]) -> dict[str, str]:
-    """Let a run of the study fail, and return its row; the session must go on to its end."""
+    """Make a run of the study fail, and return its row; the session must continue to its end."""
     victim.runs[0].unlink()
     monkeypatch.setattr("ablations.execution.run_task.train", train)
     assert victim.run() == {"run": "ok"}
@@ -59,7 +59,7 @@ def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[...
         (RuntimeError("a\x00b"), "RuntimeError: a\x00b"),
     ],
 )
-def test_an_error_without_valid_text_is_stored(
+def test_an_error_without_valid_text_can_be_stored(
     victim: Victim, monkeypatch: pytest.MonkeyPatch, error: Exception, stored: str
 ) -> None:
     assert failing(victim, monkeypatch, Fails(error))["reason"] == stored
@@ -76,7 +76,9 @@ def test_a_message_of_megabytes_is_shortened(victim: Victim, monkeypatch: pytest
     assert sum(path.stat().st_size for path in victim.directory.rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_escapes_in_an_error_reach_no_terminal_and_no_page(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escape_sequences_in_an_error_reach_no_terminal_and_no_page(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = failing(victim, monkeypatch, Fails(RuntimeError(ESCAPES)))
     shown = victim.printed + victim.ablate("status", victim.directory)
     shown += victim.ablate("results", victim.directory, "--columns", "all")

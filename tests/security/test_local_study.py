@@ -1,4 +1,4 @@
-"""A local `ablate run` is reached by nobody but this machine, and its token by nobody but its owner."""
+"""A local `ablate run` can only be reached from this machine, and only its owner can read its token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablations.execution.ray.loopback import Listener, listeners
 
 
 def below(process: int) -> set[int]:
-    """Return a process and everything that was started below it."""
+    """Return a process and all of its descendants."""
     parents = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

@@ -21,13 +21,13 @@ def merge(copy: Path, study: Path, *names: str) -> None:
 
 
 def continued(victim: Victim) -> Path:
-    """Return a copy of the study that computed its first run again, and had never heard of the first row."""
+    """Return a copy of the study that computed its first run again without knowing the first row."""
     copy = victim.folder / "copy"
     ablations.run(victim.study, copy, executor="inline")
     return copy
 
 
-def test_a_run_of_which_both_copies_entered_a_row_has_no_verdict(victim: Victim) -> None:
+def test_a_run_that_is_entered_by_both_copies_has_no_verdict(victim: Victim) -> None:
     copy = continued(victim)
     shutil.copy(copy / "analysis_plan.json", victim.directory / "analysis_plan.json")
     merge(copy, victim.directory, "runs", "ledger")
@@ -43,7 +43,7 @@ def test_a_run_of_which_both_copies_entered_a_row_has_no_verdict(victim: Victim)
     assert {said[entry] for entry in VERDICTS} == {"ok"}, said
 
 
-def test_reuse_takes_no_row_of_a_study_whose_ledger_has_two(victim: Victim) -> None:
+def test_reuse_copies_no_row_of_a_study_whose_ledger_has_two(victim: Victim) -> None:
     merge(continued(victim), victim.directory, "runs", "ledger")
     victim.ablate(
         "run", victim.study, "--out", victim.folder / "new", "--executor", "inline", "--reuse", victim.directory
@@ -52,7 +52,7 @@ def test_reuse_takes_no_row_of_a_study_whose_ledger_has_two(victim: Victim) -> N
     assert "2 runs: 2 computed now" in victim.printed
 
 
-def test_reuse_refuses_a_study_with_the_plan_of_another(victim: Victim) -> None:
+def test_reuse_refuses_a_study_with_the_plan_of_another_study(victim: Victim) -> None:
     victim.plant("study.json", (victim.directory / "study.json").read_text().replace('"planted"', '"another"'))
     with pytest.raises(StoreError, match=r"study\.json"):
         ablations.run(victim.study, victim.folder / "new", executor="inline", reuse=victim.directory)

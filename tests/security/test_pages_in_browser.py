@@ -36,13 +36,13 @@ pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium 
 
 @pytest.fixture(autouse=True, params=["blank", pytest.param("drawn", marks=pytest.mark.slow)])
 def without_drawing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Write reports with blank figures, and in the slow tests with all figures: names are in them, too."""
+    """Write reports with blank figures, and in the slow tests with all figures, which also contain names."""
     with blank_figures() if request.param == "blank" else nullcontext():
         yield
 
 
 def spoil(path: Path) -> None:
-    """Put the payloads into every text of a row that is not an identity."""
+    """Insert the payloads into every text of a row, except identities."""
     table = pq.ParquetFile(path).read()
     text = " ".join(PAYLOADS)
     for column in ("reason", "traceback", "host", "device_name", "placement", "memory_source", "optimizer"):
@@ -56,7 +56,7 @@ def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytes
     renamed(victim, "aim", NAME)
     for path in victim.runs:
         spoil(path)
-    # The rows contradict the ledger now, for which a verdict is refused; here pages are meant, whatever gets into them.
+    # The rows now contradict the ledger, so a verdict would be refused. These tests need the pages in any case.
     monkeypatch.setattr("analysis.findings.study.prove", lambda *_: ())
     victim.ablate("report", victim.directory)
     victim.ablate("watch", victim.directory, "--once", "--html")

@@ -42,7 +42,7 @@ def test_an_unpickled_payload_is_detected(tmp_path: Path) -> None:
     assert (tmp_path / "sentinel").is_dir()
 
 
-# Files that nobody asked for
+# Files that do not belong to a study
 
 _NAMES = (
     "tuner.pkl",
@@ -191,7 +191,7 @@ def rewritten(path: Path, table: pa.Table) -> None:
 
 
 class Foreign(pa.ExtensionType):  # type: ignore[misc]
-    """An extension type whose metadata is a pickle, as old versions of pyarrow wrote them."""
+    """An extension type whose metadata is a pickle, as in old versions of pyarrow."""
 
     def __init__(self, serialized: bytes) -> None:
         self.serialized = serialized
@@ -311,7 +311,7 @@ _TAGS = (
 
 @pytest.mark.parametrize("text", _TAGS)
 @pytest.mark.parametrize("where", ["study", "claim", "set"])
-def test_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
+def test_yaml_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
     import analysis.claims
 
     text = text.replace("SENTINEL", str(victim.sentinel))
@@ -329,7 +329,7 @@ def test_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
         assert "hostile.yaml" in str(error.value)
 
 
-def test_aliases_that_multiply_are_refused_at_once(victim: Victim) -> None:
+def test_aliases_that_multiply_are_refused_immediately(victim: Victim) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     victim.study.write_text("\n".join(lines))

@@ -48,7 +48,7 @@ def renamed(victim: Victim, old: str, new: str) -> None:
     SessionLedger(folder_at(victim.directory, Terms()), "0" * 12).end()
 
 
-def test_printable_names_stay_text(victim: Victim) -> None:
+def test_printable_names_are_unchanged(victim: Victim) -> None:
     name = " ".join(_HARMLESS)[:100]
     renamed(victim, "aim", name)
     said = victim.read()
@@ -146,7 +146,7 @@ def test_a_report_is_not_written_through_a_link(victim: Victim, link: str) -> No
 
 
 @pytest.mark.parametrize("name", ["study.json", "analysis_plan.json", "models.parquet", "run"])
-def test_a_link_to_a_secret_does_not_reveal_it(victim: Victim, name: str) -> None:
+def test_a_link_to_a_secret_does_not_reveal_the_secret(victim: Victim, name: str) -> None:
     secret = victim.outside / "key"
     secret.write_text("SECRET-OF-ANOTHER-FILE\n" * 100)
     path = victim.runs[0] if name == "run" else victim.directory / name
@@ -161,7 +161,7 @@ def test_a_link_to_a_secret_does_not_reveal_it(victim: Victim, name: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_hard_link_outside_is_replaced_and_not_written_into(victim: Victim) -> None:
+def test_a_hard_link_to_a_file_outside_is_replaced_and_not_written_into(victim: Victim) -> None:
     other = victim.outside / "study.json"
     for name in ("study.json", "models.parquet"):
         os.link(victim.directory / name, victim.outside / name)

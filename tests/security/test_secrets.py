@@ -46,7 +46,7 @@ WORDS = (
 
 
 def leaks(*places: Path) -> list[str]:
-    """Return the files that hold a secret, compressed pages of Parquet written out."""
+    """Return the files that contain a secret; compressed Parquet pages are decompressed first."""
     import pyarrow.parquet as pq
 
     found = []
@@ -109,7 +109,7 @@ FORMS = (
 
 
 def in_a_message() -> str:
-    """Return a message that quotes secrets of every form, as errors of clients do."""
+    """Return a message that quotes secrets of every form, like errors of clients."""
     aws, hub, query, login, bearer, github, fine, google, oauth, account, sas, key, wandb = FORMS
     quoted = ", ".join(f"{name}: {value}" for name, value in os.environ.items() if name in SECRETS)
     return (
@@ -123,7 +123,7 @@ def in_a_message() -> str:
 
 
 class Leaking:
-    """A training that prints secrets and raises an error that quotes them, with its cause."""
+    """A training function that prints secrets and raises an error that quotes them, with its cause."""
 
     def __call__(self, *_: object, **__: object) -> None:
         print(in_a_message())
@@ -132,7 +132,7 @@ class Leaking:
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
-def test_secrets_in_errors_and_output_are_not_kept(
+def test_secrets_in_errors_and_output_are_not_stored(
     victim: Victim, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     from ablations.trackers.base import TRACKERS
@@ -165,8 +165,8 @@ def test_secrets_in_errors_and_output_are_not_kept(
     assert leaks(victim.directory) == []
 
 
-def test_a_path_is_not_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every shell sets PWD, which is not a password; and a path is where a secret is."""
+def test_a_path_is_not_treated_as_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shell sets PWD, which is not a password, and paths state where a secret is."""
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setenv("OLDPWD", "/some/where/else")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
@@ -274,7 +274,7 @@ def test_a_remote_with_a_token_is_not_part_of_provenance(tmp_path: Path) -> None
     ],
 )
 def test_a_password_that_was_typed_into_a_study_reaches_no_file(victim: Victim, override: str) -> None:
-    """The message may repeat what the user typed; it is written nowhere."""
+    """The message may repeat what the user typed, but no file may contain it."""
     with pytest.raises(UsageError):
         victim.ablate("run", victim.study, "--out", victim.directory, "--executor", "inline", "--set", override)
     assert leaks(victim.directory) == []

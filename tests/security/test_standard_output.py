@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-m", "ablations.commands.app", "cluster", "slurm"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_device_is_explained() -> None:
+def test_a_full_output_device_is_explained() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2

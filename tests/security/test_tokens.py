@@ -19,7 +19,7 @@ from aimlib.errors import UsageError
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        # Set first, so that what the function under test sets goes afterwards.
+        # These are set first, so that values from the tested function are removed afterwards.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -96,7 +96,7 @@ def test_settings_of_the_user_are_kept(home: Path, monkeypatch: pytest.MonkeyPat
     assert os.environ[variable[0]] == variable[1]
 
 
-def test_without_a_writable_home_the_token_is_elsewhere(
+def test_without_a_writable_home_the_token_is_in_another_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / ".ray").write_text("no folder")

@@ -1,4 +1,4 @@
-"""A finished study to plant things into, and what must not happen when it is read."""
+"""A finished study into which files are planted, and effects that must not occur when it is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STUDY: dict[str, Any] = {
 
 
 class Bomb:
-    """An object that makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, sentinel: Path) -> None:
         self.sentinel = sentinel
@@ -48,7 +48,7 @@ class Bomb:
 
 @functools.cache
 def _command() -> Any:
-    """Return the command line, which takes as long to put together as many a command takes to run."""
+    """Return the command line; building it takes as long as running many of the commands."""
     from typer.main import get_command
 
     from ablations.commands.app import app
@@ -57,7 +57,7 @@ def _command() -> Any:
 
 
 class Victim:
-    """A copy of a finished study, things next to it, and a sentinel that only a payload makes."""
+    """A copy of a finished study, files next to it, and a sentinel that only a payload creates."""
 
     def __init__(self, folder: Path, finished: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Victim:
         return sorted((self.directory / "runs").iterdir())
 
     def plant(self, name: str, content: bytes | str | None = None) -> Path:
-        """Write a file of the study directory again; a pickle that executes, where nothing else is said."""
+        """Replace a file of the study directory, by default with a pickle that executes code."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ class Victim:
         return self.plant(name, json.dumps(with_checksum(document)))
 
     def state(self) -> dict[str, bytes | str | None]:
-        """Return everything below the folder but the study directory."""
+        """Return everything below the folder except the study directory."""
         found: dict[str, bytes | str | None] = {}
         for path in sorted(self.folder.rglob("*")):
             if path.is_relative_to(self.directory) or "cache" in path.relative_to(self.folder).parts:
@@ -105,9 +105,9 @@ class Victim:
         return found
 
     def read(self, *, report: bool = True) -> dict[str, str]:
-        """Use every public entry that reads a study; return what each said: ``ok``, or its message.
+        """Use every public entry that reads a study; return ``ok`` or the message of each. Errors other than UsageError
 
-        Whatever is not a UsageError is raised.
+        are raised.
         """
         import analysis
 
@@ -129,7 +129,7 @@ class Victim:
         return self._said(entries)
 
     def run(self, *arguments: object) -> dict[str, str]:
-        """Run the study again in this process; return what it said."""
+        """Run the study again in this process; return its output."""
         call = ("run", self.study, "--out", self.directory, "--executor", "inline", *arguments)
         return self._said({"run": lambda: self.ablate(*call)})
 
@@ -149,7 +149,7 @@ class Victim:
         return said
 
     def ablate(self, *arguments: object) -> str:
-        """Run the command line in this process, `UsageError` passed on; return what it printed."""
+        """Run the command line in this process; return its output. A `UsageError` is passed on."""
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):
             _command().main([str(argument) for argument in arguments], prog_name="ablate")

@@ -59,7 +59,7 @@ def test_every_setting_is_used_and_every_placeholder_has_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_file_holds_a_secret_or_opens_a_dashboard(name: str) -> None:
+def test_no_file_contains_a_secret_or_opens_a_dashboard(name: str) -> None:
     text = rendered(name)
     assert not re.search(r"AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY|password\s*[:=]|--dashboard-host=0\.0\.0\.0", text)
     assert "RAY_AUTH_MODE=disabled" not in text
@@ -92,18 +92,20 @@ def test_a_setting_appears_in_its_place_and_is_recorded() -> None:
         ("study={{out}}", "would need quotes"),
     ],
 )
-def test_what_a_shell_would_execute_is_refused(override: str, message: str) -> None:
+def test_text_that_a_shell_would_execute_is_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         rendered("slurm", override)
     assert message in str(error.value)
 
 
-def test_an_unknown_file_names_the_others() -> None:
+def test_the_message_about_an_unknown_file_names_the_others() -> None:
     with pytest.raises(ConfigError, match="unknown file 'slrum'; did you mean 'slurm'"):
         cluster.template("slrum")
 
 
-def test_the_command_prints_and_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_and_lists_the_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ablations.commands.app import main
 
     monkeypatch.setattr(sys, "argv", ["ablate", "cluster", "slurm", "--set", "nodes=3"])
@@ -136,7 +138,7 @@ def test_files_run_only_shipped_studies(name: str) -> None:
 # Ray's cluster launcher
 
 
-def test_the_schema_is_that_of_the_installed_ray_and_refuses_mistakes() -> None:
+def test_the_schema_belongs_to_the_installed_ray_and_refuses_mistakes() -> None:
     schema = ray_schema()
     document = yaml.safe_load(rendered("ray"))
     jsonschema.validate(document, schema)
@@ -160,7 +162,7 @@ for text in json.loads(sys.stdin.read()):
 """
 
 
-def test_rays_launcher_accepts_both_files() -> None:
+def test_the_launcher_of_ray_accepts_both_files() -> None:
     texts = [rendered("ray", "workers=5"), rendered("onpremise", "workers=10.0.0.2,10.0.0.3")]
     done = subprocess.run(
         [sys.executable, "-c", _PREPARE], input=json.dumps(texts), capture_output=True, text=True, timeout=120
@@ -199,7 +201,7 @@ def schema_of_rayjob() -> dict[str, Any]:
     return json.loads((HERE / "rayjob.schema.json").read_text(encoding="utf-8"))
 
 
-def test_the_rayjob_fits_the_fields_of_kuberay() -> None:
+def test_the_rayjob_matches_the_fields_of_kuberay() -> None:
     job, _ = rayjob()
     assert not list(jsonschema.Draft7Validator(schema_of_rayjob()).iter_errors(job))
 
@@ -246,7 +248,7 @@ def test_the_rayjob_ends_without_help_and_restarts() -> None:
 
 
 _TO_THE_END = 10
-"""Seconds that a driver takes after the last run has saved its state, and then some."""
+"""Seconds that a driver takes after the last run has saved its state, with a margin."""
 
 
 def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
@@ -260,7 +262,7 @@ def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
         assert grace < float(given["RAY_JOB_STOP_WAIT_TIME_S"]) < pod["terminationGracePeriodSeconds"]
 
 
-def test_slurm_and_a_stopped_job_give_runs_that_time_too() -> None:
+def test_slurm_and_a_stopped_job_give_runs_time_to_save_their_state() -> None:
     slurm, job = rendered("slurm"), rendered("job")
     grace = Resources().grace_seconds + _TO_THE_END
     lead, guard = re.search(r"--signal=B:TERM@(\d+)", slurm), re.search(r"^  sleep (\d+) &$", slurm, re.MULTILINE)
@@ -294,8 +296,8 @@ def test_every_pod_of_the_rayjob_is_confined() -> None:
     assert all("podSelector" in source for rule in policy["spec"]["ingress"] for source in rule["from"])
 
 
-def test_the_rayjob_against_kuberays_own_definition() -> None:
-    """Not shipped: 1.4 MB. `AIM_KUBERAY_CRD` names ray.io_rayjobs.yaml of a release of KubeRay."""
+def test_the_rayjob_matches_the_definition_of_kuberay() -> None:
+    """The definition has 1.4 MB and is not shipped. `AIM_KUBERAY_CRD` is the path of KubeRay's ray.io_rayjobs.yaml."""
     named = os.environ.get("AIM_KUBERAY_CRD")
     if not named:
         pytest.skip("AIM_KUBERAY_CRD does not name KubeRay's ray.io_rayjobs.yaml (helm-chart/kuberay-operator/crds)")
@@ -309,7 +311,7 @@ def test_the_rayjob_against_kuberays_own_definition() -> None:
 
 
 def _closed(node: Any) -> None:
-    """Refuse unknown fields, as the server prunes them, and translate what is Kubernetes' own."""
+    """Refuse unknown fields, because the server prunes them, and translate the extensions of Kubernetes."""
     if isinstance(node, dict):
         if node.pop("x-kubernetes-int-or-string", None):
             node.pop("anyOf", None)
@@ -328,7 +330,7 @@ def _closed(node: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["slurm", "job"])
-def test_scripts_are_sound(name: str, tmp_path: Path) -> None:
+def test_the_scripts_have_no_findings(name: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(rendered(name), encoding="utf-8")
     subprocess.run(["bash", "-n", str(script)], check=True)
@@ -347,7 +349,7 @@ def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
 # The image
 
 
-def test_the_dockerfile_is_sound(tmp_path: Path) -> None:
+def test_the_dockerfile_has_no_findings(tmp_path: Path) -> None:
     path = tmp_path / "Dockerfile"
     path.write_text(rendered("docker"), encoding="utf-8")
     done = subprocess.run([program("hadolint"), str(path)], capture_output=True, text=True)
@@ -372,7 +374,7 @@ def test_the_image_is_pinned_and_runs_without_privileges() -> None:
 
 
 def sections(text: str) -> dict[str, str]:
-    """Return the sections of a definition file by name; what precedes the first is the header."""
+    """Return the sections of a definition file by name; the part before the first section is the header."""
     found = {"header": ""}
     name = "header"
     for line in text.splitlines():
@@ -406,7 +408,7 @@ def test_both_images_have_the_same_content() -> None:
 
 
 @pytest.mark.parametrize("section", ["post", "environment", "runscript", "test"])
-def test_the_scripts_of_the_recipe_are_sound(section: str, tmp_path: Path) -> None:
+def test_the_scripts_of_the_recipe_have_no_findings(section: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text("#!/bin/sh\n" + sections(rendered("apptainer"))[section], encoding="utf-8")
     done = subprocess.run([program("shellcheck"), "--shell=sh", str(script)], capture_output=True, text=True)

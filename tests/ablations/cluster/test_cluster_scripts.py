@@ -1,4 +1,4 @@
-"""The Slurm and the job script, executed with fakes in place of srun, scontrol, ray, ablate and pip."""
+"""The Slurm script and the job script are executed with fake versions of srun, scontrol, ray, ablate and pip."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_when_the_time_is_up_the_driver_is_signaled_and_the_job_is_queued_again(
 ) -> None:
     job = Job(programs, tmp_path, nodes, _UNTIL_TOLD)
     job.until_called("ablate is ready")
-    job.process.send_signal(signal.SIGTERM)  # to the batch shell alone, as --signal=B:TERM does
+    job.process.send_signal(signal.SIGTERM)  # only to the batch shell, as with --signal=B:TERM
     code, err = job.end()
     assert code == 130, err
     calls = programs.calls

@@ -1,4 +1,4 @@
-"""`ablate browse` as a command: what it prints, and how a served page ends."""
+"""`ablate browse` as a command: its output, and the end of a served page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study(tmp_path: Path) -> Path:
     return write_study(tmp_path / "study", FakeStudy([*ARMS], [0, 1], status), np.random.default_rng(0))
 
 
-def test_the_command_writes_the_page_and_prints_where(study, tmp_path):
+def test_the_command_writes_the_page_and_prints_its_path(study, tmp_path):
     done = CliRunner().invoke(app, ["browse", str(study), "--out", str(tmp_path / "x.html")])
     assert done.exit_code == 0, done.output
     assert done.output.replace("\n", "") == f"page: {tmp_path / 'x.html'}"
@@ -43,7 +43,7 @@ def test_help_explains_unblinding():
     )
 
 
-def test_states_of_active_sessions_are_read_and_those_of_silent_ones_are_not(study):
+def test_states_of_active_sessions_are_read_and_states_of_silent_ones_are_not(study):
     ids = [run["run_id"] for run in json.loads((study / "study.json").read_text())["runs"]]
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     run = {"arm": "aim", "seed": 1, "epochs": 3, "state": "running"}
@@ -97,7 +97,7 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
         (["--out", "no/such/folder/x.html"], "the page cannot be written"),
     ],
 )
-def test_a_mistake_ends_with_two_and_a_message_without_traceback(study, tmp_path, options, message):
+def test_a_mistake_ends_with_code_2_and_a_message_without_a_traceback(study, tmp_path, options, message):
     directory = [] if options == ["nowhere"] else [str(study)]
     program = [sys.executable, "-m", "ablations.commands.app", "browse", *directory, *options]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)

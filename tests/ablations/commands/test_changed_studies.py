@@ -1,4 +1,4 @@
-"""Studies that somebody changed, with matching checksums: `ablate verify` and everything that says a verdict notice.
+"""Studies that somebody changed, with matching checksums: `ablate verify` and everything that states a verdict notice.
 
 Changes that only a hash kept elsewhere reveals are in `tests/ablations/store/test_ledger.py`.
 """
@@ -39,7 +39,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(studies: Path, tmp_path: Path) -> Path:
-    """Return a copy of the first one; the second one is next to it."""
+    """Return a copy of the first study; the second study is next to it."""
     return Path(shutil.copytree(studies, tmp_path / "studies")) / "out"
 
 
@@ -68,7 +68,7 @@ def change_plan(study: Path, change: Callable[[dict[str, Any]], object], *, copi
 
 
 def exchange(document: dict[str, Any], key: str, one: Any, other: Any) -> None:
-    """Exchange two arms or, of the treatment, two seeds in the list of runs."""
+    """Exchange two arms, or two seeds of the treatment, in the list of runs."""
     for each in document["runs"]:
         if key == "arm" or each["arm"] == "aim":
             each[key] = {one: other, other: one}.get(each[key], each[key])
@@ -195,7 +195,7 @@ def test_an_unchanged_study_is_intact(study: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_verify_finds_a_change_and_no_verdict_is_stated(name: str, study: Path) -> None:
+def test_verify_finds_a_change_and_states_no_verdict(name: str, study: Path) -> None:
     edit, expected = EDITS[name]
     edit(study)
     found = verify(study)
@@ -208,7 +208,7 @@ def test_verify_finds_a_change_and_no_verdict_is_stated(name: str, study: Path) 
         analysis.report(study)
 
 
-def test_verify_reports_removed_images_and_no_verdict_is_stated(study: Path) -> None:
+def test_verify_reports_removed_images_and_states_no_verdict(study: Path) -> None:
     shutil.rmtree(study / "images")
     assert verify(study).unproven == {"its test images are not stored": 6}
     with pytest.raises(StoreError, match="its test images are not stored: restore images/ from a copy, or run"):
@@ -216,13 +216,13 @@ def test_verify_reports_removed_images_and_no_verdict_is_stated(study: Path) -> 
 
 
 def test_verify_finds_a_changed_model_size(study: Path) -> None:
-    """No verdict depends on it."""
+    """No verdict depends on model sizes."""
     change_rows(study / "models.parquet", lambda row: row.update(parameters=2 * row["parameters"]))
     (text,) = verify(study).contradictions
     assert "parameters or trainable_parameters of arm baseline are not those of its runs" in text
 
 
-def test_another_smallest_effect_in_all_copies_of_the_plan_is_a_deviation_from_the_frozen_one(study: Path) -> None:
+def test_another_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
     change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=True)
     assert verify(study).deviations == ("delta_pp is 9.0 and was frozen as 1.0",)
     assert "Exploratory: delta_pp is 9.0 and was frozen as 1.0" in analysis.examine(analysis.load(study)).headline

@@ -1,4 +1,4 @@
-"""The cost of a study before it runs, and whether this machine can run it."""
+"""`check` shows the cost of a study before it runs, and `doctor` whether this machine can run it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from aimlib.errors import ConfigError
 StudyMaker = Callable[..., Path]
 
 
-def test_the_cost_is_that_of_all_runs(study: StudyMaker) -> None:
+def test_the_cost_covers_all_runs(study: StudyMaker) -> None:
     result = check(study({"seeds": 3}))
     cost = result.cost
     assert cost is not None
@@ -45,7 +45,7 @@ def test_the_cost_is_that_of_all_runs(study: StudyMaker) -> None:
     assert (cost.device, cost.unit, cost.parallel) == ("cpu", "CPU-hours", os.cpu_count())
 
 
-def test_cpu_hours_count_every_cpu_of_a_run_and_are_not_called_device_hours(study: StudyMaker) -> None:
+def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study: StudyMaker) -> None:
     arm = ArmCost(1.0, 1800.0, 2, cpus=4)
     assert Cost({"aim": arm}, "cpu", 2).hours == pytest.approx(4)
     assert Cost({"aim": arm}, "cpu", 2).wall_seconds == pytest.approx(1800)
@@ -95,7 +95,7 @@ def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: S
     ]
 
 
-def test_placements_that_choose_the_same_layers_are_said_to_give_the_same_network(study: StudyMaker) -> None:
+def test_placements_that_choose_the_same_layers_are_reported_as_the_same_network(study: StudyMaker) -> None:
     path = study(
         {"arms.stage": {"of": "aim", "model": {"placement": "stage_only"}}, "base.model.backbone.blocks": [1, 1, 1]}
     )
@@ -108,7 +108,7 @@ def test_placements_that_choose_the_same_layers_are_said_to_give_the_same_networ
     assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
 
 
-def test_notes_of_many_arms_are_one(study: StudyMaker) -> None:
+def test_the_same_note_about_many_arms_is_one_note(study: StudyMaker) -> None:
     arms = ["baseline", "a", "b", "c", "d", "e", "f"]
     notes = [f"arms.{name}: no update after layer3.0" for name in arms[1:]] + ["seeds: two", "arms.a: alone"]
     assert aggregated(notes, arms) == [
@@ -120,7 +120,7 @@ def test_notes_of_many_arms_are_one(study: StudyMaker) -> None:
     assert aggregated(notes[:4], arms, whole=True)[0] == "a, b, c, d: no update after layer3.0"
 
 
-def test_differences_are_written_for_people(study: StudyMaker) -> None:
+def test_differences_are_written_in_words(study: StudyMaker) -> None:
     found = differing(check(study({"arms.longer": {"training": {"epochs": 3}}}), timing=False).plan)
     assert found["baseline"] == []
     assert found["longer"] == ["training.epochs: 2 -> 3"]
@@ -146,7 +146,7 @@ def test_the_command_prints_arms_costs_and_notes(
 
 
 @pytest.mark.slow
-def test_the_estimate_of_the_demo_is_near_the_truth(tmp_path: Path) -> None:
+def test_the_estimate_for_the_demo_is_close_to_the_measured_time(tmp_path: Path) -> None:
     cost = check("demo", ["seeds=1"]).cost
     assert cost is not None
     expected = sum(arm.run_seconds for arm in cost.arms.values())
@@ -160,7 +160,7 @@ def test_the_estimate_of_the_demo_is_near_the_truth(tmp_path: Path) -> None:
 # The doctor
 
 
-def test_the_doctor_finds_something_on_every_subject(tmp_path: Path) -> None:
+def test_the_doctor_reports_on_every_subject(tmp_path: Path) -> None:
     found = doctor(tmp_path / "results", ray=False)
     by_subject = {finding.subject: finding for finding in found}
     for subject in (
@@ -186,14 +186,14 @@ def test_the_doctor_finds_something_on_every_subject(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's token for Ray out of the findings."""
+    """Keep the user's Ray token out of the findings."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("ablations.execution.ray.loopback.listeners", list)
 
 
-def test_a_broken_examination_is_reported_and_the_others_go_on(
+def test_a_broken_examination_is_reported_and_the_others_continue(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def _devices() -> Iterable[Finding]:
@@ -260,7 +260,7 @@ def test_widened_arms_are_reported(study: StudyMaker, control: str, widened: boo
     assert any(note.startswith("arms.control: widened") for note in notes) == widened
 
 
-def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
+def test_packing_is_proposed_from_the_measured_memory() -> None:
     def cost(device: Literal["cpu", "cuda"], parallel: int, **found: tuple[int | None, int]) -> Cost:
         arms = {arm: ArmCost(1, 1, 1, peak, fitting=fitting) for arm, (peak, fitting) in found.items()}
         return Cost(arms, device, parallel, 16_000_000_000, "T4")
@@ -284,7 +284,7 @@ def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
     assert note.startswith("arms.large: 4 runs at once would take 20.0 GB, but this machine has 16.0 GB;")
 
 
-def test_host_memory_is_proposed_from_what_was_measured() -> None:
+def test_host_memory_is_proposed_from_the_measurement() -> None:
     measured = {"small": ArmCost(1, 1, 1, host_bytes=2**29), "large": ArmCost(1, 1, 1, host_bytes=3 * 2**30)}
     cost = Cost(measured, "cuda", 4, 16_000_000_000, "T4")
     nothing = dict.fromkeys(measured, Resources(gpus=1))

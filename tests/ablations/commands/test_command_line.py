@@ -1,4 +1,4 @@
-"""The command line: its exit codes, and that it answers without torch."""
+"""The command line has the right exit codes and answers without torch."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_commands_stay_functions_of_the_package_and_planning_loads_torch() -> No
         (("data", "info", "digit"), "did you mean 'digits'?"),
     ],
 )
-def test_unusable_input_ends_with_2(
+def test_unusable_input_ends_with_code_2(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     code, out, err = ablate(capsys, *arguments)
@@ -122,14 +122,14 @@ def test_unusable_input_ends_with_2(
 @pytest.mark.parametrize(
     "arguments", [("chek",), ("run",), ("run", "demo", "--executor", "threads"), ("check", "demo", "--executor", "ray")]
 )
-def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_ends_with_code_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = ablate(capsys, *arguments)
     assert (code, out) == (2, "")
     assert "Error" in err
     assert "Traceback" not in err
 
 
-def test_a_fault_of_the_package_keeps_its_traceback(
+def test_an_error_in_the_package_keeps_its_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -144,7 +144,7 @@ def test_a_fault_of_the_package_keeps_its_traceback(
 # From study file to report
 
 
-def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_status_results_and_report_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "out"
     document = changed({"seeds": 1})
     document["arms"]["[red]aim[/red]"] = {"of": "aim", "model": {"update": "none"}}
@@ -181,7 +181,7 @@ def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture
     assert list((tmp_path / "page").iterdir())
 
 
-def test_status_counts_what_is_missing(
+def test_status_counts_missing_runs(
     study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ablations.sessions.launch import run
@@ -246,7 +246,7 @@ def test_a_process_waits_for_running_threads() -> None:
         (("results", ".", "--table", "nonsense"), "'nonsense' is not one of 'runs', 'epochs'"),
     ],
 )
-def test_messages_on_options_begin_with_what_is_wrong(
+def test_messages_about_options_begin_with_the_mistake(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
     code, _, err = ablate(capsys, *arguments)

@@ -61,19 +61,19 @@ def test_lines_fit_and_numbers_are_not_cut(names: list[str], width: int, columns
         assert line.split()[len(line.split()) - kept :] == list(row[1 : 1 + kept])
 
 
-def test_a_pipe_gets_every_row_and_full_name_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_every_row_and_every_full_name_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     names = [f"aim[{'placement=every_layer,' * 5}channels={number}]" for number in range(100)]
     lines = printed(arms(names), 80, terminal=False, most=10)
     assert [line.split()[0] for line in lines[1:]] == names
 
 
-def test_a_pipe_respects_the_variable_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_respects_the_columns_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     assert all(len(line) <= 50 for line in printed(arms(), 50, terminal=False))
 
 
-def test_sentences_are_broken_on_a_terminal_alone(
+def test_sentences_are_wrapped_only_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentence = "a verdict of many words " * 20
@@ -86,7 +86,7 @@ def test_sentences_are_broken_on_a_terminal_alone(
         assert len(capsys.readouterr().out.splitlines()) == lines
 
 
-def test_wide_prints_all_on_a_terminal() -> None:
+def test_wide_prints_everything_on_a_terminal() -> None:
     lines = printed(arms([*ARMS] * 20), 40, wide=True, most=10)
     assert len(lines) == 1 + 20 * len(ARMS)
     assert lines[0].split()[-1] == "4"
@@ -107,7 +107,7 @@ def test_sentences_are_wrapped_between_words() -> None:
     assert " ".join(" ".join(line[9:] for line in lines[1:]).split()) == reason
 
 
-def test_a_frame_keeps_arm_seed_and_accuracy_longest() -> None:
+def test_a_frame_keeps_arm_seed_and_accuracy_to_the_end() -> None:
     data = pd.DataFrame(
         {
             "arm": ARMS[:2],

@@ -87,7 +87,7 @@ def test_the_command_prints_the_facts(
     assert "their paper" in ablations.check(path, timing=False)._repr_html_()
 
 
-def test_a_study_without_a_claim_or_of_one_without_facts_prints_nothing(
+def test_a_study_without_a_claim_and_one_whose_claim_has_no_facts_print_nothing(
     study: StudyMaker, own_claim: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for changes in ({}, {"claim": own_claim(facts={})}):
@@ -96,7 +96,7 @@ def test_a_study_without_a_claim_or_of_one_without_facts_prints_nothing(
         assert "as run" not in ablate(capsys, "check", path, "--no-timing")[1]
 
 
-def test_on_another_data_set_a_terminal_shows_how_many_differ_and_a_pipe_shows_all(
+def test_on_other_data_a_terminal_shows_the_number_of_differences_and_a_pipe_shows_all_of_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, study: StudyMaker
 ) -> None:
     path = study({"claim": "stanford_dogs_aim"})

@@ -1,4 +1,4 @@
-"""A start for newcomers: studies to begin with, the list of shipped ones, and versions."""
+"""A start for newcomers: templates of studies, the list of shipped studies, and versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATES = get_args(Template)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_passes_check_and_says_what_to_do_next(
+def test_a_template_passes_check_and_states_the_next_step(
     template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = ablate(capsys, "init", "mine", "--template", template)
@@ -44,7 +44,7 @@ def test_a_template_passes_check_and_says_what_to_do_next(
     assert not [note for note in checked.notes if "no verdict" in note]
 
 
-def test_the_weights_of_fine_tuning_are_those_that_its_own_study_keeps(tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_the_weights_that_its_own_study_keeps(tmp_path: Path) -> None:
     study = ablations.init(tmp_path / "mine", template="finetune")
     stored = network_files.read((study.parent / "pretrained.safetensors").read_bytes(), "pretrained")
     (run,) = ablations.check(study.parent / "pretrain.yaml", timing=False).plan.runs
@@ -54,7 +54,7 @@ def test_the_weights_of_fine_tuning_are_those_that_its_own_study_keeps(tmp_path:
     assert any("frozen in the first 2 epochs: 12 parameters" in note for note in checked.notes)
 
 
-def test_the_part_to_write_fits_in_15_lines_of_yaml(tmp_path: Path) -> None:
+def test_the_part_to_write_has_at_most_15_lines_of_yaml(tmp_path: Path) -> None:
     ablations.init(tmp_path / "mine", template="claim")
     study = (tmp_path / "mine" / "study.yaml").read_text(encoding="utf-8")
     written = [line for line in study.splitlines() if line.partition("#")[0].strip()]
@@ -73,7 +73,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ablations.init("empty")
 
 
-def test_a_nested_folder_is_created_and_its_last_part_is_the_name(tmp_path: Path) -> None:
+def test_a_nested_folder_is_created_and_its_last_part_becomes_the_name(tmp_path: Path) -> None:
     study = ablations.init(tmp_path / "work" / "mine", template="sweep")
     assert read_study(study).spec.name == "mine"
     assert f"ablate run {tmp_path}/work/mine/study.yaml" in study.read_text()
@@ -159,7 +159,7 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-def test_other_yaml_readers_read_templates_alike() -> None:
+def test_other_yaml_readers_read_templates_in_the_same_way() -> None:
     folder = Path(ablations.__file__).parent / "studies" / "templates"
     for path in folder.glob("*/*.yaml"):
         assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"].startswith("NAME"), path

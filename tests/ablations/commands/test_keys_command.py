@@ -10,7 +10,7 @@ from in_process import ablate
 import ablations
 
 
-def test_the_command_prints_what_the_function_returns_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_in_80_columns_what_the_function_returns(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ablate(capsys, "keys", "training.schedule")
     assert code == 0
     assert out == f"{ablations.keys('training.schedule')!r}\n"
@@ -19,7 +19,7 @@ def test_the_command_prints_what_the_function_returns_in_80_columns(capsys: pyte
     assert "Source: Loshchilov and Hutter, 2017" in out
 
 
-def test_options_of_components_are_shown_only_where_the_prefix_leads_to_them(
+def test_options_of_components_are_shown_only_if_the_prefix_leads_to_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _, out, _ = ablate(capsys, "keys", "training")
@@ -36,7 +36,7 @@ def test_an_unknown_prefix_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
     assert err.startswith("error: keys: there is no key 'training.epoch'; nearest: training.epochs")
 
 
-def test_the_schema_is_that_of_a_whole_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_schema_describes_a_whole_study(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ablate(capsys, "keys", "--format", "json-schema")
     assert code == 0
     assert json.loads(out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

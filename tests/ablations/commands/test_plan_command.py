@@ -46,7 +46,7 @@ def test_a_number_of_seeds_that_wastes_runs_gets_a_warning(study, seeds, said):
     assert any(said in warning for warning in found.warnings)
 
 
-def test_the_cost_is_for_the_mean_number_of_pairs(study):
+def test_the_cost_refers_to_the_mean_number_of_pairs(study):
     found = plan(study({"seeds": 5}), price=2.0)
     assert np.allclose(found.table["price"], 2 * found.table["device_hours"])
     hours = found.table["device_hours"] / found.table["pairs"]
@@ -63,7 +63,7 @@ def test_the_spread_is_taken_from_results(study, tmp_path):
     assert found.table["seed_sd"].unique() == pytest.approx([found.seen / np.sqrt(2)])
 
 
-def test_results_that_cannot_be_planned_with_are_refused(study, tmp_path):
+def test_results_that_are_unsuitable_for_planning_are_refused(study, tmp_path):
     with pytest.raises(UsageError, match="cannot be negative"):
         plan(study(), price=-1.0)
     out = tmp_path / "out"
@@ -73,7 +73,7 @@ def test_results_that_cannot_be_planned_with_are_refused(study, tmp_path):
         plan(path, results=out, timing=False)
 
 
-def test_power_curves_have_a_panel_per_spread(study, tmp_path):
+def test_power_curves_have_one_panel_per_spread(study, tmp_path):
     found = plan(study({"seeds": 5}), timing=False)
     path = tmp_path / "power.svg"
     plan_tables.power_curves(found, path)
@@ -87,7 +87,7 @@ def test_power_curves_have_a_panel_per_spread(study, tmp_path):
         plan_tables.power_curves(found, tmp_path / "no" / "power.png")
 
 
-def test_the_chance_by_each_look_and_the_price_of_reading_at_any_time(study):
+def test_the_plan_shows_the_chance_by_each_look_and_the_cost_of_reading_at_any_time(study):
     found = plan(study({"seeds": 5}), seed_sd=1.0, timing=False)
     assert found.table["seed_sd"].unique().tolist() == [1.0]
     assert sorted(found.by_look["pairs"].unique()) == [5, 8, 12]
@@ -101,7 +101,7 @@ def test_the_chance_by_each_look_and_the_price_of_reading_at_any_time(study):
     assert found.half_widths is None
 
 
-def test_pairs_for_a_half_width(study):
+def test_the_plan_shows_the_pairs_for_a_half_width(study):
     found = plan(study({"seeds": 5}), half_width=1.0, timing=False)
     rows = found.half_widths.set_index("seed_sd")
     assert set(rows.index) == set(SEED_SDS)
@@ -110,7 +110,7 @@ def test_pairs_for_a_half_width(study):
     assert rows.loc[1.0, ["expected", "assured_80", "assured_90"]].tolist() == [14, 17, 19]
 
 
-def test_the_uncertainty_of_a_pilot_counts(study, tmp_path):
+def test_the_uncertainty_of_a_pilot_is_included(study, tmp_path):
     out, path = tmp_path / "out", study({"seeds": 5})
     launch.run(path, out, executor="inline")
     found = plan(path, results=out, half_width=1.0, timing=False)
@@ -149,7 +149,7 @@ def test_a_width_must_be_a_positive_number(study, option):
             plan(study(), timing=False, **{option: value})
 
 
-def test_a_spread_that_no_share_has_is_refused_and_one_that_may_be_a_fraction_is_doubted(study):
+def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_gets_a_warning(study):
     with pytest.raises(UsageError, match=r"--seed-sd 80: test accuracy lies between 0 and 100 %.* at most 50 pp"):
         plan(study(), timing=False, seed_sd=80.0)
     (doubt,) = [each for each in plan(study(), timing=False, seed_sd=0.008).warnings if "--seed-sd" in each]
@@ -158,7 +158,7 @@ def test_a_spread_that_no_share_has_is_refused_and_one_that_may_be_a_fraction_is
     plan(study({"measure": "loss", "delta": 0.1}), timing=False, seed_sd=80.0)
 
 
-def test_a_spread_is_given_or_taken_from_results_not_both(study, tmp_path):
+def test_a_spread_is_either_given_or_taken_from_results(study, tmp_path):
     with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
         plan(study(), timing=False, seed_sd=1.0, results=tmp_path)
 
@@ -180,7 +180,7 @@ def test_a_pilot_without_any_spread_is_refused(study, tmp_path):
         plan(study({"seeds": 5}), results=constant, timing=False)
 
 
-def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_is_doubted(study, tmp_path):
+def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_gets_a_warning(study, tmp_path):
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
@@ -191,7 +191,7 @@ def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_is_doubted(study
     assert not any("to doubt" in warning for warning in sound.warnings)
 
 
-def test_a_tiny_spread_has_no_missing_chances_and_is_printed(study):
+def test_a_tiny_spread_has_a_chance_in_every_row_and_is_printed(study):
     found = plan(study({"seeds": 5}), seed_sd=1e-9, timing=False)
     assert (found.table["pairs_80"][found.table["effect"] > 0] <= 3).all()
     assert found.by_look["shown"].notna().all()

@@ -25,9 +25,9 @@ from aimlib.errors import StoreError, UsageError
 COMMANDS = {str(command.name): command.callback for command in app.registered_commands}
 DATA = {str(command.name): command.callback for command in app.registered_groups[0].typer_instance.registered_commands}
 SHOWN = {"wide"}
-"""Options about the room that tables have on a terminal."""
+"""Options about the width of tables on a terminal."""
 ELSEWHERE = {"cluster": "ablations.cluster.template(name).render(settings)"}
-"""Commands without a function: the name is that of a package, which renders files."""
+"""Commands without a function: a package that renders files has this name."""
 ONLY_IN_PYTHON = {
     "run": {"until", "prune", "console"},  # by run id, and where progress is shown
     "watch": {"console"},
@@ -36,9 +36,9 @@ ONLY_IN_PYTHON = {
     "prepare": {"progress"},
 }
 ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}, "keys": {"form"}}
-"""What the result does: `predict(...).frame()` is a data frame, and keys are records."""
+"""Options that methods of the result replace: `predict(...).frame()` is a data frame, and keys are records."""
 RENAMED = {"source": "directory"}
-"""Of functions that also take `Results`."""
+"""Arguments of functions that also accept `Results`."""
 NO_COMMANDS = {"Study", "SessionResult", "data", "features", "memory", "network"}
 HEAVY = {"export", "features", "memory", "network", "predict", "Study"}
 """Names whose modules import torch or pandas."""
@@ -69,7 +69,7 @@ def test_every_function_is_a_command() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ELSEWHERE])
-def test_what_can_be_left_out_of_a_command_can_be_left_out_of_its_function(name: str) -> None:
+def test_an_optional_argument_of_a_command_is_optional_in_its_function(name: str) -> None:
     of_command = inspect.signature(COMMANDS[name]).parameters  # type: ignore[arg-type]
     for each, parameter in inspect.signature(getattr(ablations, name)).parameters.items():
         if each in of_command:
@@ -92,7 +92,7 @@ def test_the_page_of_commands_lists_every_command_with_its_function() -> None:
         assert f"ablations.{name}" in python, name
 
 
-def test_importing_the_package_and_naming_its_functions_imports_no_torch_and_no_ray() -> None:
+def test_importing_the_package_and_accessing_its_functions_imports_no_torch_and_no_ray() -> None:
     code = (
         "import sys, ablations\n"
         f"[getattr(ablations, name) for name in set(ablations.__all__) - {HEAVY!r}]\n"
@@ -102,12 +102,12 @@ def test_importing_the_package_and_naming_its_functions_imports_no_torch_and_no_
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_a_name_that_is_no_function_is_an_attribute_error() -> None:
+def test_an_unknown_function_name_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         ablations.chek  # noqa: B018
 
 
-# What the functions return is what the commands print
+# Functions return what the commands print
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(str(session.directory)).absolute() if session.directory.is_absolute() else folder / session.directory
 
 
-def test_status(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_returns_the_counts_and_the_verdict(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = ablations.status(directory)
     code, out, _ = ablate(capsys, "status", str(directory))
     assert (code, found.sentence in " ".join(out.split())) == (0, True)
@@ -130,7 +130,9 @@ def test_status(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "<table>" in found._repr_html_()
 
 
-def test_results(directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_results_returns_the_table_of_the_command(
+    directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     found = ablations.results(directory, "arm=aim", by="arm,seed", stat=["n", "mean"], sort="-mean")
     assert list(found.columns) == ["arm", "seed", "n", "mean"]
     assert found["mean"].is_monotonic_decreasing
@@ -145,7 +147,9 @@ def test_results(directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: 
         ablations.results(directory, table="run")  # type: ignore[arg-type]
 
 
-def test_logs_report_verify_browse_and_plugins(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_report_verify_browse_and_plugins_return_their_results(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "finished" in str(ablations.logs(directory, "aim/0"))
     capsys.readouterr()
     followed = ablations.logs(str(directory), "aim/0", follow=True, interval=0.5)
@@ -167,7 +171,7 @@ def test_watch_shows_the_state_and_returns_it(directory: Path, capsys: pytest.Ca
         ablations.watch(directory, "page.html")
 
 
-def test_check_and_plan_take_a_study_of_python_and_show_what_the_commands_print(tmp_path: Path) -> None:
+def test_check_and_plan_take_a_study_in_python_and_return_what_the_commands_print(tmp_path: Path) -> None:
     checked = ablations.check(ablations.Study(**changed({"arms.<b>": {"training": {"batch_size": 8}}})), timing=False)
     assert "study tiny: 3 arms x 2 seeds = 6 runs" in str(checked)
     printer = io.StringIO()
@@ -191,7 +195,7 @@ def test_across_names_what_is_missing_in_two_studies(directory: Path) -> None:
         ablations.across(directory, directory)
 
 
-# How a call shows its progress, and what it returns
+# Progress and result of a call
 
 
 def test_a_session_is_shown_on_standard_error_unless_a_console_is_given(
@@ -217,7 +221,7 @@ def test_a_session_result_has_results_and_findings_on_demand(directory: Path) ->
     assert repr(session.findings) == f"<Findings: {session.findings.headline}>"
 
 
-def test_a_failed_run_is_in_the_result_and_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_is_in_the_result_and_raises_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ablations.execution.run_task as run_task
 
     def broken(*_: object, **__: object) -> None:
@@ -233,12 +237,12 @@ def test_a_failed_run_is_in_the_result_and_raises_nothing(tmp_path: Path, monkey
     assert "Run the same study again to continue" in shown
 
 
-def test_one_text_is_one_override_and_one_tracker(tmp_path: Path) -> None:
+def test_a_single_string_is_one_override_and_one_tracker(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown tracker 'tensorbord'"):
         ablations.run(TINY, tmp_path, "seeds=2", track="tensorbord")
 
 
-def test_a_choice_that_does_not_exist_is_refused_as_on_the_command_line(tmp_path: Path) -> None:
+def test_an_unknown_choice_is_refused_as_on_the_command_line(tmp_path: Path) -> None:
     document = changed({})
     for searched in ({}, {"search": {"vary": "aim", "over": ["training.optimizer.learning_rate"], "trials": 2}}):
         with pytest.raises(UsageError, match=r"^--executor unknown executor 'local'; known: inline, ray$"):

@@ -1,4 +1,4 @@
-"""`ablate results` as a command: what it filters, groups, sorts, prints and writes."""
+"""`ablate results` filters, groups, sorts, prints and writes results."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def test_groups_are_summarised_sorted_and_explained(study: Path, command: Ablate
     )
 
 
-def test_without_intervals_the_explanation_has_none(study: Path, command: Ablate) -> None:
+def test_without_intervals_the_explanation_mentions_none(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--by", "arm", "--stat", "n,max", "--value", "seconds", "--wide")
     assert out.endswith("\nseconds over the runs of each group\n")
 
 
-def test_conditions_and_columns(study: Path, command: Ablate) -> None:
+def test_conditions_and_columns_select_rows_and_columns(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--where", "seed >= 1 and arm in ('aim', 'wide')", "--columns", "arm,seed")
     rows = [line.split() for line in out.splitlines()]
     assert sorted(rows[1:]) == [["aim", "1"], ["aim", "2"], ["wide", "1"], ["wide", "2"]]
 
 
-def test_csv_and_parquet_contain_only_the_rows(study: Path, tmp_path: Path, command: Ablate) -> None:
+def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: Path, command: Ablate) -> None:
     _, out, _ = command(study, "--by", "arm", "--csv", "-", "--parquet", str(tmp_path / "x.parquet"))
     frame = pd.read_csv(io.StringIO(out))
     assert list(frame["arm"]) == ["baseline", "aim", "wide"]

@@ -22,7 +22,7 @@ def studies(study: Study, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "first", study({"name": "second", "base.training.epochs": 1}, "second.yaml")
 
 
-def test_the_commands_state_what_would_be_taken_over_and_what_was(
+def test_the_commands_state_what_would_be_copied_and_what_was_copied(
     studies: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "240")
@@ -59,7 +59,7 @@ def test_a_check_states_the_hours_that_are_saved(studies: tuple[Path, Path]) -> 
     assert any(warning.startswith("reuse: 2 of 4 missing runs") for warning in warnings)
 
 
-def test_a_directory_that_is_no_study_is_refused_before_anything_is_written(
+def test_a_directory_without_a_study_is_refused_before_anything_is_written(
     studies: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _, file = studies

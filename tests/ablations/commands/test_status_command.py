@@ -29,7 +29,7 @@ def test_before_the_first_look_there_is_no_verdict_and_no_difference(tmp_path: P
     assert said == ("12 of 32 runs have a result. No verdict yet: 3 of the 5 pairs of the first look are settled.")
 
 
-def test_between_two_looks_the_verdict_of_the_last_look_holds(tmp_path: Path) -> None:
+def test_between_two_looks_the_verdict_of_the_last_look_applies(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     said = standing(made(tmp_path / "half", [("aim", 6), ("aim", 7), ("frozen", 7)]))
     (tmp_path / "five").mkdir()
@@ -49,7 +49,7 @@ def test_a_complete_study_has_its_headline(tmp_path: Path) -> None:
     assert standing(results) == analysis.examine(results).headline
 
 
-def test_with_fewer_seeds_than_a_look_needs_it_says_how_many_runs_are_done(tmp_path: Path) -> None:
+def test_with_fewer_seeds_than_a_look_needs_status_says_how_many_runs_are_done(tmp_path: Path) -> None:
     said = standing(made(tmp_path, [("aim", 1)], seeds=2))
     assert said == "7 of 8 runs have a result. No verdict yet."
 
@@ -65,7 +65,7 @@ def test_further_arms_do_not_change_the_gates(tmp_path: Path, missing: list[tupl
     assert [c.interval for c in gates.family.comparisons] == [c.interval for c in kept]
 
 
-def test_the_hours_of_the_nodes_of_a_cluster_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_node_hours_of_a_cluster_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, [])
     command(str(tmp_path))
     assert "node-hours" not in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_the_hours_of_the_nodes_of_a_cluster_are_shown(tmp_path: Path, capsys: p
     assert "1.5 node-hours so far, in 2 sessions" in capsys.readouterr().out
 
 
-def test_it_says_that_rows_are_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_that_rows_are_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, [])
     command(str(tmp_path))
     said = "A quick reading: rows are not proven here. `ablate verify` proves them."

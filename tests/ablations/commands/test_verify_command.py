@@ -98,7 +98,7 @@ def test_a_damaged_row_is_computed_again_with_the_same_numbers(study: tuple[Path
     assert verify(directory).is_intact
 
 
-def test_repair_sets_aside_what_is_damaged(study: tuple[Path, Path]) -> None:
+def test_repair_sets_damaged_files_aside(study: tuple[Path, Path]) -> None:
     _, directory = study
     path = min((directory / "runs").iterdir())
     path.write_bytes(b"")
@@ -131,7 +131,7 @@ def test_a_row_of_another_experiment_is_found_without_its_plugins(
         analysis.load(directory)
 
 
-def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["verify", str(tmp_path / "nothing")])
     assert isinstance(ended.exception, StoreError)
     assert "contains no file of a study" in str(ended.exception)
@@ -146,7 +146,7 @@ def other_class(row: dict[str, Any]) -> None:
 
 
 def higher_accuracy(row: dict[str, Any]) -> None:
-    """Raise the accuracy of the selected epoch everywhere but in the predictions."""
+    """Increase the accuracy of the selected epoch everywhere except in the predictions."""
     row["epochs.test_accuracy"][row["selected_epoch"] - 1] = row["test_accuracy"] = 0.987
 
 
@@ -159,7 +159,7 @@ def higher_accuracy(row: dict[str, Any]) -> None:
         (lambda row: row.update(epochs_run=1), "epochs_run is 1"),
     ],
 )
-def test_an_accuracy_that_predictions_contradict_is_refused_by_verify_and_report(
+def test_an_accuracy_that_contradicts_the_predictions_is_refused_by_verify_and_report(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -193,7 +193,7 @@ def another_option(row: dict[str, Any]) -> None:
 
 
 def another_epoch(row: dict[str, Any]) -> None:
-    """Report the other epoch, consistently."""
+    """Report the other epoch consistently."""
     chosen = row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss"):
         row[name] = row[f"epochs.{name}"][chosen - 1]
@@ -251,7 +251,7 @@ def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tup
     assert "The study contains everything that the given head covers, unchanged." in ended.output
 
 
-def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) -> None:
+def test_a_session_prints_the_head_when_the_plan_is_frozen_and_at_its_end(tmp_path: Path) -> None:
     file = write(tmp_path, changed({"seeds": 1}))
     console = Console(record=True, width=200)
     session = run(file, tmp_path / "out", executor="inline", console=console)
@@ -270,7 +270,7 @@ def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) 
     assert not verify(tmp_path / "out", head=session.ledger_head).is_intact
 
 
-def test_scores_that_name_other_classes_than_the_predictions_are_refused(tmp_path: Path) -> None:
+def test_scores_that_contradict_the_predicted_classes_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, changed({"seeds": 1, "keep_scores": "float16"}))
     run(path, tmp_path / "out", executor="inline")
     assert verify(tmp_path / "out").is_intact

@@ -1,4 +1,4 @@
-"""`ablate verify --rerun`: runs are computed again, drawn by the ledger, and compared with what is stored."""
+"""`ablate verify --rerun`: runs that the ledger selects are computed again and compared with the stored ones."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
     ]
 
 
-def test_a_processor_of_the_same_name_that_rounds_differently_is_another_device(study: Path) -> None:
-    """Virtual machines give processors with other instructions the same name."""
+def test_a_processor_of_the_same_name_that_rounds_differently_counts_as_another_device(study: Path) -> None:
+    """Virtual machines give processors with different instructions the same name."""
 
     def elsewhere(row: dict[str, Any]) -> None:
         assert row["reference"], "or the reference step was not computed"
@@ -138,7 +138,7 @@ def test_a_processor_of_the_same_name_that_rounds_differently_is_another_device(
     assert all(each.same_kind for each in found.values() if each.run_id != run_id)
 
 
-def test_on_another_device_a_run_may_differ_by_as_much_as_seeds_do(tmp_path: Path) -> None:
+def test_on_another_device_a_run_may_differ_by_as_much_as_seeds_differ(tmp_path: Path) -> None:
     accuracies = [0.80, 0.84, 0.78, 0.86, 0.81, 0.83, 0.79, 0.85]
     arms = [FakeArm("baseline", "baseline", accuracies=accuracies), FakeArm("aim", "aim", accuracies=[0.9] * 8)]
     few = {("aim", seed): "failed" for seed in range(4)}
@@ -162,7 +162,7 @@ def test_nobody_can_choose_which_runs_are_drawn() -> None:
     assert len(set(first)) == 100, "every run can be the first"
 
 
-def test_a_run_that_cannot_be_computed_here_is_stated(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_computed_here_is_reported(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     run(path, tmp_path / "out", executor="inline", trust=True)
     from aimlib.registry import FAMILIES

@@ -1,4 +1,4 @@
-"""What `ablate check` says of a design before any run."""
+"""What `ablate check` says about a design before any run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sentences(*overrides: str) -> list[str]:
     return list(design.sentences(planning.plan(file)))
 
 
-def test_the_note_on_variance_says_what_is_varied_and_how_well_the_seeds_determine_it() -> None:
+def test_the_note_on_variance_names_what_varies_and_how_well_the_seeds_determine_it() -> None:
     what, how_well = sentences("seeds=10")
     assert "baseline and aim each have a further arm for split, init, order and augmentation" in what
     assert "seed 1000000 fixes the others" in what

@@ -1,4 +1,4 @@
-"""`ablate check --claim`: numbers that can be computed before there is a card, and the page that shows them."""
+"""`ablate check --claim`: numbers that can be computed without a GPU, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
 
 @pytest.fixture(scope="module")
 def replication() -> FullSize:
-    """Return only the first study, because every other one has as many networks."""
+    """Return only the first study, because every other study has as many networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STUDIES", {"stanford_dogs_aim": ("replication",)})
         return full_size(timing=False)
 
 
-def test_hours_follow_from_the_multiply_adds(replication: FullSize) -> None:
+def test_hours_follow_from_the_multiply_adds_of_training(replication: FullSize) -> None:
     (part,) = replication.parts
     images = 50 * (6 * 12_000 + 2 * 8_580)
     multiply_adds = {arm.name: part.plan.summaries[arm.name].multiply_adds for arm in part.plan.arms}
@@ -53,7 +53,7 @@ def test_only_measured_hours_are_called_measured(replication: FullSize) -> None:
     assert "`ablate run replication --out results/replication` (10 runs)" in text
 
 
-def test_an_unknown_claim_names_the_others() -> None:
+def test_the_message_about_an_unknown_claim_names_the_others() -> None:
     with pytest.raises(ConfigError, match=r"--claim stanford_dog_aim: unknown claim .*'stanford_dogs_aim'"):
         full_size("stanford_dog_aim")
 
@@ -66,7 +66,7 @@ def test_an_unknown_claim_names_the_others() -> None:
         (("check",), "give a study file or the name of a shipped study, or --claim"),
     ],
 )
-def test_a_command_that_asks_for_both_or_neither_is_refused(
+def test_a_request_for_both_or_neither_is_refused(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ablate(capsys, *arguments)
@@ -85,5 +85,5 @@ def test_the_page_matches_the_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the words of each paragraph and table: the page is wrapped, and what the command prints is not."""
+    """Return the words of each paragraph and table: the page is wrapped, and the output of the command is not."""
     return [part.split() for part in text.strip().split("\n\n")]

@@ -14,7 +14,7 @@ from analysis.statistics.verdict import STOPPING
 FIXED, ANY = Looks((5, 8, 12)), Looks.at_any_time()
 
 
-def test_the_chance_by_each_look_only_rises_and_starts_with_exact_power():
+def test_the_chance_by_each_look_never_falls_and_starts_with_the_exact_power():
     rng, effect, spread = np.random.default_rng(4), 1.5, Spread(1.4)
     drawn = looks_power.drawn(rng, spread, effect, 12, 20_000)
     shares = shown_by_look(drawn, FIXED)
@@ -22,7 +22,7 @@ def test_the_chance_by_each_look_only_rises_and_starts_with_exact_power():
     assert shares[0] == pytest.approx(power_of(effect, 1.4, 5, FIXED.levels[0]), abs=0.02)
 
 
-def test_reading_at_any_time_costs_pairs_where_planned_looks_suffice():
+def test_reading_at_any_time_costs_pairs_if_planned_looks_suffice():
     spreads = [(1.0, Spread(np.sqrt(2)))]
     found = looks_power.price_of_any(FIXED, 12, spreads, (0.0,), 1.0, 4.92).iloc[0]
     assert found["most"] == 12
@@ -31,7 +31,7 @@ def test_reading_at_any_time_costs_pairs_where_planned_looks_suffice():
     assert found["any_pairs_at_equal_chance"] > found["pairs"]
 
 
-def test_where_no_reported_gain_applies_an_interval_above_0_ends_a_study():
+def test_without_an_applicable_reported_gain_an_interval_above_0_ends_a_study():
     assert "positive, size open" in looks_power.ends(None)
     assert looks_power.ends(4.92) == STOPPING
     found = looks_power.by_look(FIXED, 12, [(0.5, Spread(0.7))], (5.0,), 1.0, None)
@@ -39,7 +39,7 @@ def test_where_no_reported_gain_applies_an_interval_above_0_ends_a_study():
     assert found["shown"].iloc[0] == pytest.approx(power_of(5.0, 0.7, 5, FIXED.levels[0]))
 
 
-def test_planned_looks_are_compared_with_a_study_that_has_none():
+def test_planned_looks_are_compared_with_a_study_without_planned_looks():
     found = looks_power.price_of_any(ANY, 20, [(1.0, Spread(1.4))], (0.0,), 1.0, 4.92)
     assert found["most"].tolist() == [20]
     assert (found["any_settled"] <= found["settled"] + 0.1).all()

@@ -39,7 +39,7 @@ GB = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep a cluster that happens to run on this machine out of the tests."""
+    """Ignore a cluster that happens to run on this machine."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
 
@@ -88,7 +88,7 @@ def test_cpu_hours_are_not_called_device_hours(
     real, found_before = Meter.measure, dict[str, Measurement]()
 
     def once(meter: Meter, config: RunConfig, *how: Any) -> Measurement:
-        """Measure an arm the first time; three commands take seconds each."""
+        """Measure an arm only the first time; three commands take seconds each."""
         key = config.model_dump_json(exclude={"seed"})
         if key not in found_before:
             found_before[key] = real(meter, config, *how)
@@ -126,13 +126,13 @@ def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
     assert found.untimed == ("aim: CUDA out of memory; lower training.batch_size",)
 
 
-def test_an_address_where_nobody_listens_is_refused(study: StudyMaker) -> None:
+def test_an_address_where_nothing_listens_is_refused(study: StudyMaker) -> None:
     with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there"):
         check(study({"resources": {"gpus": 1}}), address="127.0.0.1:1")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_the_address_file_of_a_cluster_that_is_gone_stops_nothing(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_address_file_of_a_stopped_cluster_does_no_harm(study: StudyMaker, tmp_path: Path) -> None:
     noted = tmp_path / "ray" / "ray" / "ray_current_cluster"
     noted.parent.mkdir(parents=True)
     noted.write_text("127.0.0.1:1")
@@ -225,7 +225,7 @@ with remote.connected(cluster.address) as nodes:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_task_that_finds_no_room_or_dies_is_explained(study: StudyMaker) -> None:
+def test_a_task_that_finds_no_capacity_or_dies_is_explained(study: StudyMaker) -> None:
     script = """
 import os, ray
 from ablations.planning import plan as planning
@@ -257,7 +257,7 @@ with remote.connected(cluster.address) as nodes:
     assert "the worker could not measure" in dead
 
 
-def test_kinds_of_gpu_and_their_nodes() -> None:
+def test_kinds_of_gpu_are_listed_with_their_nodes() -> None:
     a100, t4 = {"CPU": 8.0, "GPU": 8.0, "accelerator_type:A100": 1.0}, {"GPU": 1.0, "accelerator_type:T4": 1.0}
     nodes: list[Node] = [{"CPU": 4.0}, t4, a100, {"CPU": 2.0, "GPU": 2.0}]
     assert cluster.kinds(nodes) == ["A100", "", "T4"]
@@ -266,7 +266,7 @@ def test_kinds_of_gpu_and_their_nodes() -> None:
     assert cluster.kinds([{"CPU": 4.0}]) == []
 
 
-# What is measured
+# Measurements
 
 
 def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> None:
@@ -286,7 +286,7 @@ def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> N
 # Shares of a GPU
 
 
-def test_auto_means_a_whole_gpu_until_it_is_measured() -> None:
+def test_auto_means_a_whole_gpu_until_the_share_is_measured() -> None:
     auto = Resources.parse({"gpus": "auto", "cpus": 2})
     assert (auto.gpus, auto.gpus_auto, auto.trained_on) == (1.0, True, "cuda")
     stated = auto.with_changes(ArmResources.parse({"gpus": 0.5}))
@@ -315,7 +315,9 @@ def test_auto_means_a_whole_gpu_until_it_is_measured() -> None:
         (measured(None), 0, 1, 1),
     ],
 )
-def test_how_many_runs_share_a_gpu(found: Measurement, data_bytes: int, cpus: int, runs: int) -> None:
+def test_the_number_of_runs_that_share_a_gpu_is_limited(
+    found: Measurement, data_bytes: int, cpus: int, runs: int
+) -> None:
     nodes = [{"CPU": 64.0, "GPU": 4.0}]
     assert gpu_shares.runs_per_gpu(found, data_bytes, Resources(cpus=cpus, gpus=1), nodes) == runs
     together = gpu_shares.share(runs) * runs
@@ -326,7 +328,7 @@ def test_how_many_runs_share_a_gpu(found: Measurement, data_bytes: int, cpus: in
         )
 
 
-def test_images_count_if_they_are_on_the_gpu(study: StudyMaker) -> None:
+def test_images_count_if_they_are_stored_on_the_gpu(study: StudyMaker) -> None:
     nodes = [{"CPU": 64.0, "GPU": 4.0}]
 
     def packed(data_on: str, times: int) -> tuple[int, bool]:
@@ -344,7 +346,7 @@ def test_images_count_if_they_are_on_the_gpu(study: StudyMaker) -> None:
 
 
 class Worker:
-    """A stand-in for the cluster: it answers like `cluster.measure` and records the requests."""
+    """A fake cluster that answers like `cluster.measure` and records the requests."""
 
     def __init__(self, **peaks: int) -> None:
         self.peaks, self.asked = peaks, list[tuple[str, tuple[str, ...]]]()
@@ -395,7 +397,7 @@ def test_a_share_holds_on_every_kind_of_gpu(study: StudyMaker, tmp_path: Path, m
     assert {arm.resources.gpus for arm in packed.arms} == {0.333}
 
 
-def test_auto_without_a_gpu_or_an_answer_asks_for_a_stated_share(
+def test_auto_without_a_gpu_or_an_answer_requires_a_stated_share(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
@@ -452,7 +454,7 @@ def test_more_gpus_than_a_run_uses_are_reported(study: StudyMaker) -> None:
 # Disk
 
 
-def test_the_bytes_of_a_checkpoint_are_those_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_size_of_a_checkpoint_equals_the_size_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
     for optimizer, moments in (
         (None, 2.0),
         ({"name": "sgd", "momentum": 0.9}, 1.0),
@@ -474,13 +476,13 @@ def test_the_bytes_of_a_checkpoint_are_those_of_its_file(study: StudyMaker, tmp_
             assert disk.moments(arm.config.training.optimizer) == moments
 
 
-def test_a_check_warns_where_saving_takes_longer_than_the_grace_period(
+def test_check_warns_if_saving_takes_longer_than_the_grace_period(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planning.plan(read_study(study()))
     found = disk.Disk({"baseline": GB // 4, "aim": 2 * GB}, 8, 10_000)
     assert found.at_once == 16 * GB
-    monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.1))  # a slow disk: 40 MB/s at most
+    monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.1))  # a slow disk of at most 40 MB/s
     (note,) = disk.saving_notes(found, 25.0, tmp_path / "not" / "there")
     assert "8 runs must save up to 16 GB within resources.grace_seconds=25, but" in note
     seconds = float(note.partition(" takes ")[2].partition(" s")[0])
@@ -505,7 +507,9 @@ def test_the_write_rate_of_the_disk_is_measured(tmp_path: Path, monkeypatch: pyt
     assert disk.write_rate(tmp_path / "a" / "b") < 4 * 2**20 / 0.2
 
 
-def test_checkpoints_and_predictions_are_printed(study: StudyMaker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_of_checkpoints_and_predictions_are_printed(
+    study: StudyMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, _ = ablate(capsys, "check", study(), "--no-timing")
     assert code == 0
     assert "disk: checkpoints of " in out
@@ -515,7 +519,7 @@ def test_checkpoints_and_predictions_are_printed(study: StudyMaker, capsys: pyte
 # Precision and memory format
 
 
-def test_arms_that_round_differently_are_reported_unless_that_is_a_factor(study: StudyMaker) -> None:
+def test_arms_that_round_differently_are_reported_unless_a_factor_explains_it(study: StudyMaker) -> None:
     differing = {"arms.aim.training": {"precision": "bfloat16"}}
     notes = [note for note in check(study(differing), timing=False).notes if "training.precision" in note]
     assert notes
@@ -529,7 +533,7 @@ def test_arms_that_round_differently_are_reported_unless_that_is_a_factor(study:
         assert not any("training.precision" in note for note in check(study(changes), timing=False).notes)
 
 
-def test_precision_and_memory_format_are_measured_when_asked(
+def test_precision_and_memory_format_are_measured_on_request(
     study: StudyMaker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numerics, "_SECONDS", 0.1)

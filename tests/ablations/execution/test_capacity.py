@@ -36,7 +36,7 @@ Node = dict[str, float]
         ([{"CPU": 8, "accelerator_type:T4": 1}, {"CPU": 8}], {"accelerator_type": "T4"}, 8),
     ],
 )
-def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], parallel: int) -> None:
+def test_the_number_of_runs_that_fit_is_counted(nodes: list[Node], resources: dict[str, Any], parallel: int) -> None:
     assert fitting(Resources(**resources), nodes) == parallel
     refuse_unfit([Resources(**resources)], nodes)
 
@@ -82,7 +82,7 @@ def test_a_request_that_fits_nowhere_is_refused(nodes: list[Node], resources: di
         refuse_unfit([Resources(), Resources(**resources)], nodes)
 
 
-def test_a_request_that_an_autoscaler_can_meet_is_not_refused() -> None:
+def test_a_request_that_an_autoscaler_can_satisfy_is_not_refused() -> None:
     head, large = {"CPU": 2.0, "memory": 2.0**33}, {"CPU": 64.0, "memory": 2.0**38, "accelerator_type:A100": 1.0}
     wanted = Resources(cpus=32, memory=2**36, accelerator_type="A100")
     with pytest.raises(UsageError, match="no node has more than 2"):
@@ -105,7 +105,7 @@ def test_gpus_are_counted_by_type() -> None:
     assert not holds(nodes[2], {"CPU": 1.0, "accelerator_type:A100": 0.001})
 
 
-def test_one_type_of_gpu_leaves_nothing_to_choose() -> None:
+def test_one_type_of_gpu_leaves_no_choice() -> None:
     assert types_of_seeds([0, 1], {"A100": 4.0}) == {}
     assert types_of_seeds([0, 1], {}) == {}
 
@@ -115,7 +115,7 @@ def test_one_type_of_gpu_leaves_nothing_to_choose() -> None:
     counts=st.lists(st.integers(1, 16), min_size=2, max_size=4),
     known=st.data(),
 )
-def test_seeds_are_distributed_in_proportion_and_started_ones_stay(
+def test_seeds_are_distributed_in_proportion_and_started_seeds_stay(
     seeds: list[int], counts: list[int], known: st.DataObject
 ) -> None:
     types = {f"T{number}": float(count) for number, count in enumerate(counts)}

@@ -1,4 +1,4 @@
-"""Wrong bits in a study: nothing wrong settles, and a device that repeats its errors computes no more runs."""
+"""Wrong bits in a study: no wrong run settles, and a device that repeats its errors computes no more runs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Told:
 def test_a_transient_error_costs_a_retry_and_changes_no_number(
     where: str, tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """In the first computation of the fourth of the six steps of the first run."""
+    """The error is in the first computation of the fourth of six steps of the first run."""
     with errors(where, lambda number: number == 7 + 2) as planted:  # the reference step takes two as well
         told = Told(study(ONE_ARM), tmp_path)
     assert planted == [9]
@@ -99,7 +99,7 @@ def test_a_transient_error_costs_a_retry_and_changes_no_number(
 def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
     tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """In this process there is no other device; the same command continues once the errors are over."""
+    """This process has no other device; the same command continues when the errors have stopped."""
     path = study(ONE_ARM)
     with errors("gradient", lambda number: number > 2 and number % 2 == 0):
         told = Told(path, tmp_path)
@@ -126,7 +126,7 @@ def test_rows_state_how_many_steps_were_checked(tmp_path: Path, study: Callable[
     assert json.loads(file.read_text())["name"].startswith("CPU of ")
 
 
-def test_integrity_off_repeats_nothing_and_has_the_same_ids(
+def test_integrity_off_repeats_no_step_and_has_the_same_ids(
     tmp_path: Path, study: Callable[..., Path], everywhere: None
 ) -> None:
     on, off = study({"seeds": 1}), study({"seeds": 1, "integrity": "off"}, "off.yaml")
@@ -139,7 +139,7 @@ def test_integrity_off_repeats_nothing_and_has_the_same_ids(
     assert list((tmp_path / "off" / "references").iterdir()) == []
 
 
-# What a study states
+# Settings of a study
 
 
 def integrities(path: Path, tmp_path: Path) -> dict[str, str]:
@@ -147,19 +147,19 @@ def integrities(path: Path, tmp_path: Path) -> dict[str, str]:
     return {task.arm: task.integrity for task in tasks(plan, ResultStore(tmp_path / "out"), list(plan.runs))}
 
 
-def test_an_arm_can_state_that_its_steps_are_not_repeated(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_an_arm_can_turn_repeated_steps_off(tmp_path: Path, study: Callable[..., Path]) -> None:
     frozen = {"of": "aim", "control": "frozen_memory"}
     path = study({"arms.aim.integrity": "off", "arms.frozen": frozen, "seeds": 1})
     assert integrities(path, tmp_path) == {"baseline": "spot", "aim": "reference", "frozen": "reference"}
 
 
-def test_an_arm_can_state_the_opposite(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_an_arm_can_turn_repeated_steps_on(tmp_path: Path, study: Callable[..., Path]) -> None:
     path = study({"integrity": "off", "arms.aim.integrity": "spot", "seeds": 1})
     assert integrities(path, tmp_path) == {"baseline": "off", "aim": "spot"}
 
 
 def test_kernels_that_are_not_deterministic_are_not_repeated(tmp_path: Path, study: Callable[..., Path]) -> None:
-    """CUDA has no deterministic backward pass of the pooling of a VGG at this size."""
+    """CUDA has no deterministic backward pass for the pooling of a VGG at this size."""
     vgg = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
     path = study(
         {
@@ -187,7 +187,7 @@ def test_kernels_that_are_not_deterministic_are_not_repeated(tmp_path: Path, stu
         ({"integrity": "off"}, ["integrity: off: nothing looks for wrong numbers that a device computes"]),
     ],
 )
-def test_check_names_what_is_not_checked(
+def test_check_names_the_arms_that_are_not_checked(
     changes: dict[str, Any], expected: list[str], study: Callable[..., Path]
 ) -> None:
     found = notes(planning.plan(read_study(study(changes))))
@@ -200,8 +200,8 @@ def test_an_unknown_value_is_refused_with_its_key(value: Any, study: Callable[..
         read_study(study({"integrity": value}))
 
 
-def test_false_means_off(study: Callable[..., Path]) -> None:
-    """Other readers of YAML turn off into false."""
+def test_false_means_off_in_integrity(study: Callable[..., Path]) -> None:
+    """Other YAML readers convert off to false."""
     assert read_study(study({"integrity": False})).spec.integrity == "off"
 
 
@@ -294,7 +294,7 @@ def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
     assert list((tmp_path / "out" / "checkpoints").iterdir()) == [], "the whole run was computed by that device"
 
 
-def test_a_device_that_disagrees_with_two_others_that_disagree_goes_on(
+def test_a_device_that_disagrees_with_two_others_that_disagree_with_each_other_continues(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})
@@ -344,7 +344,7 @@ def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
     assert "gave wrong bits once on CPU of" in told.text
 
 
-def test_a_damaged_file_of_a_device_still_counts_by_its_name(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_damaged_file_of_a_device_still_counts_by_its_file_name(tmp_path: Path, study: Callable[..., Path]) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     add(tmp_path / "out", own.kind, 1, OTHER)
@@ -384,7 +384,7 @@ def cpu_task(run_id: str) -> Task:
     return Task("", "", "", "aim", run_id, "", {"seed": 0, "training": {"epochs": 1}}, {}, "cpu", 1)
 
 
-def test_runs_go_on_and_a_machine_is_excluded_after_two_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_continue_and_a_machine_is_excluded_after_two_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
     text = "step 3 of epoch 1 was computed twice from the same state, and the bits differ in 1 value: loss"

@@ -1,4 +1,4 @@
-"""How runs on a GPU end, with the device that the product passes."""
+"""Endings of runs on a GPU, with the device that the package passes."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 # A share of a GPU
 
 
-def test_a_study_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """Earlier, each of its runs ended before it began."""
+def test_a_study_runs_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
+    """In an earlier version, each run of such a study ended before it began."""
     session = run(
         study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
         tmp_path / "out",
@@ -92,7 +92,7 @@ def numbers_of(directory: Path) -> dict[str, list[float]]:
     return {row["run_id"]: [row["test_loss"], *row["epochs.train_loss"]] for row in rows(directory)}
 
 
-def test_a_run_states_its_device(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_run_states_its_device_in_its_row(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt()
     assert (ending.end, ending.device, ending.process_spent) == ("finished", f"GPU-{UUID}", False)
 
@@ -100,7 +100,7 @@ def test_a_run_states_its_device(attempt: Callable[..., Ending], cuda: Pretended
 # Endings
 
 
-def test_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path) -> None:
+def test_a_run_out_of_memory_ends_as_such(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path) -> None:
     ending = attempt(fail_with(torch.OutOfMemoryError("CUDA out of memory")))
     assert (ending.end, ending.held_by_others, ending.process_spent) == ("out_of_memory", False, False)
     assert (ending.device, ending.fault) == (f"GPU-{UUID}", "")
@@ -110,7 +110,7 @@ def test_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_
     assert attempt().end == "finished", "the process continues"
 
 
-def test_memory_that_others_hold(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_memory_used_by_others_is_recognized(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     def fill() -> None:
         cuda.free, cuda.reserved = 0, 2 * GIB
 
@@ -134,7 +134,7 @@ def test_errors_that_only_resemble_out_of_memory(attempt: Callable[..., Ending],
         (710, "device-side assert triggered", "failed"),
     ],
 )
-def test_an_error_of_the_device(
+def test_an_error_of_the_device_ends_as_a_device_error(
     code: int, text: str, end: str, attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
 ) -> None:
     """From then on, every call to the device fails, but the ending is still reported."""
@@ -153,7 +153,7 @@ def test_an_error_of_the_device(
     assert Ending(**json.loads(json.dumps(ending.as_json()))) == ending
 
 
-def test_a_gpu_that_even_nvml_has_lost(
+def test_a_gpu_that_even_nvml_has_lost_is_recognized(
     attempt: Callable[..., Ending], cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its UUID was read before the run began."""
@@ -184,30 +184,32 @@ def test_a_failure_of_an_unusable_process_can_be_recorded(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_no_driver(attempt: Callable[..., Ending], tmp_path: Path) -> None:
-    """This uses torch itself, without a stand-in."""
+def test_a_missing_driver_is_reported(attempt: Callable[..., Ending], tmp_path: Path) -> None:
+    """This uses torch itself, without a fake."""
     ending = attempt()
     assert (ending.end, ending.process_spent, ending.device) == ("device_error", True, "")
     assert failures(tmp_path / "out") == []
 
 
-def test_a_mistake_of_the_user_on_a_gpu(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_mistake_of_the_user_on_a_gpu_is_a_failure(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt(fail_with(KeyError("x")))
     assert (ending.end, ending.process_spent, ending.device) == ("failed", False, f"GPU-{UUID}")
     assert "test_device_endings.py" in ending.fault
 
 
-def test_lack_of_host_memory_is_blamed_on_the_machine(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_lack_of_host_memory_is_attributed_to_the_machine(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     assert attempt(fail_with(MemoryError())).end == "machine"
 
 
-def test_a_pause_stays_a_pause(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_pause_is_recorded_as_a_pause(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt(lambda: True)
     assert (ending.end, ending.process_spent) == ("paused", False)
     assert cuda.named("setMemoryFraction") == LIMIT
 
 
-def test_a_device_that_is_lost_when_a_run_is_paused(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_device_that_is_lost_when_a_run_is_paused_is_recognized(
+    attempt: Callable[..., Ending], cuda: PretendedCuda
+) -> None:
     """The state is saved, but the process cannot be used again."""
 
     def pause() -> bool:
@@ -225,10 +227,10 @@ def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> No
     assert ablations.execution.run_task.execute is execute
 
 
-# What is said before
+# Messages before a run
 
 
-def test_gpus_that_a_run_does_not_use() -> None:
+def test_gpus_that_a_run_does_not_use_are_not_mentioned() -> None:
     assert [idle_gpus(Resources(gpus=gpus)) for gpus in (0, 0.25, 1)] == [None] * 3
     assert idle_gpus(Resources(gpus=2)) == (
         "resources.gpus: 2: a run trains on one GPU, and the other stays idle; give gpus: 1, so that parallel "
@@ -253,7 +255,7 @@ def said(found: Any) -> list[tuple[str, str, str]]:
     return [(finding.subject, finding.state, finding.message) for finding in found]
 
 
-def test_the_doctor_on_a_machine_with_gpus(cuda: PretendedCuda, driver: PretendedNvml) -> None:
+def test_the_doctor_reports_on_a_machine_with_gpus(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     found = said(devices())[1:]
     assert found[0][:2] == ("GPU driver", "ok")
     assert found[0][2].startswith("580.65.06 supports CUDA 13.0; this torch is built for ")
@@ -261,7 +263,7 @@ def test_the_doctor_on_a_machine_with_gpus(cuda: PretendedCuda, driver: Pretende
     assert found[1:] == [("GPU 0", "ok", line), ("GPU 1", "ok", line)]
 
 
-def test_the_doctor_on_gpus_that_torch_cannot_use(
+def test_the_doctor_reports_gpus_that_torch_cannot_use(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_100")

@@ -1,4 +1,4 @@
-"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other's fault."""
+"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Ov
     return queue.ended(run_id, error(device))
 
 
-def test_a_run_continues_elsewhere_and_nothing_counts_against_it_or_its_arm() -> None:
+def test_a_run_continues_elsewhere_and_the_failure_counts_neither_against_it_nor_against_its_arm() -> None:
     queue, clock = queue_of("a", "b", "c", retries=0)
     first = lose(queue, clock, "a", "GPU-1")
     assert isinstance(first, Retry)
@@ -61,7 +61,7 @@ def test_a_run_continues_elsewhere_and_nothing_counts_against_it_or_its_arm() ->
     assert [given.run_id for given in iter(queue.next, None)] == ["a", "b", "c"], "the arm is not withheld"
 
 
-def test_workers_learn_what_is_excluded() -> None:
+def test_workers_are_told_which_devices_are_excluded() -> None:
     queue, clock = queue_of("a", "b")
     for _ in range(2):
         lose(queue, clock, "a", "GPU-1")
@@ -69,7 +69,7 @@ def test_workers_learn_what_is_excluded() -> None:
     assert [given.left_out for given in iter(queue.next, None)] == [("GPU-1",), ("GPU-1",)]
 
 
-def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
+def test_failures_at_one_moment_on_one_device_count_as_one() -> None:
     """With MPS, the fault of one client terminates all clients of the GPU."""
     queue, clock = queue_of(*"abcd")
     assert len(list(iter(queue.next, None))) == 4
@@ -85,7 +85,7 @@ def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
     assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "said once"
 
 
-def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_used_again() -> None:
+def test_a_run_that_loses_one_device_after_another_is_given_up_and_the_devices_are_used_again() -> None:
     queue, clock = queue_of("a", "b")
     for device in ("GPU-1", "GPU-1", "GPU-2", "GPU-2"):
         assert isinstance(lose(queue, clock, "a", device), Retry)
@@ -101,7 +101,7 @@ def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_us
 
 
 @pytest.mark.parametrize("others", ["fail there, too", "stand still"])
-def test_a_run_is_not_suspected_where_every_gpu_may_be_broken(others: str) -> None:
+def test_a_run_is_not_suspected_if_every_gpu_may_be_broken(others: str) -> None:
     queue, clock = queue_of("a", "b")
     for device in ("GPU-1", "GPU-2", "GPU-3", "GPU-4"):
         assert isinstance(lose(queue, clock, "a", device), Retry)
@@ -114,7 +114,7 @@ def test_a_run_is_not_suspected_where_every_gpu_may_be_broken(others: str) -> No
     assert len(queue.devices.left_out) == (4 if others == "fail there, too" else 0)
 
 
-def test_a_device_on_which_another_run_failed_too_stays_excluded() -> None:
+def test_a_device_on_which_another_run_also_failed_stays_excluded() -> None:
     failures = DeviceFailures()
     for run, now in (("a", 0.0), ("b", 100.0), ("c", 200.0)):
         failures.failed("GPU-1", "", run, ECC, now)
@@ -143,7 +143,7 @@ def test_a_worker_that_did_not_begin_is_not_counted() -> None:
     assert queue.next() is not None
 
 
-def test_a_device_side_assert_is_a_fault_of_the_users_code() -> None:
+def test_a_device_side_assert_is_an_error_in_the_code_of_the_user() -> None:
     queue, _ = queue_of("a", "b", "c")
     asserted = Ending(
         "failed", "device-side assert triggered", fault="AcceleratorError at plugin.py:3", process_spent=True
@@ -154,7 +154,7 @@ def test_a_device_side_assert_is_a_fault_of_the_users_code() -> None:
     assert queue.ended("b", asserted) == Over("failed", "device-side assert triggered", withheld=("c",))
 
 
-def test_a_device_without_a_name_is_one_of_its_host() -> None:
+def test_a_device_without_a_name_belongs_to_its_host() -> None:
     queue, clock = queue_of("a")
     lose(queue, clock, "a", "")
     lose(queue, clock, "a", "")
@@ -180,7 +180,7 @@ def test_a_session_ends_if_the_remaining_runs_fit_only_on_excluded_devices() -> 
     ("before", "after"),
     [(0.1, 0.25), (0.125, 0.25), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (1 / 3, 0.5), (0.4, 1.0), (0.5, 1.0), (0.6, 1.0)],
 )
-def test_shares_grow_to_those_that_pack(before: float, after: float) -> None:
+def test_shares_grow_to_sizes_that_pack(before: float, after: float) -> None:
     assert larger(before) == after
 
 
@@ -192,7 +192,7 @@ def test_a_share_never_grows_beyond_a_whole_gpu(share: float) -> None:
     assert after == 1.0 or after >= 1.49 * share
 
 
-def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() -> None:
+def test_a_run_out_of_memory_on_a_whole_gpu_is_retried_once_if_others_used_the_memory() -> None:
     queue, clock = queue_of("a", "b")
     queue.next()
     decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
@@ -208,7 +208,7 @@ def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() 
     assert isinstance(queue.ended("b", Ending("out_of_memory", "CUDA out of memory")), Over), "its own doing"
 
 
-def test_runs_of_one_kind_do_not_overtake_the_first_that_waits_for_room() -> None:
+def test_runs_of_one_kind_do_not_overtake_the_first_one_that_waits() -> None:
     tasks = [task("large"), task("small"), task("other type", accelerator="T4")]
     queue = Scheduler(tasks, 0, Clock())
     fits: dict[str, Fit] = {"large": "later", "small": "now", "other type": "now"}

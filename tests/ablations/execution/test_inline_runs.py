@@ -56,7 +56,7 @@ def copy_of(calm: Path, directory: Path) -> Path:
     return Path(shutil.copytree(calm, directory))
 
 
-# What is written
+# Stored rows
 
 
 def test_rows_are_complete(calm: Path) -> None:
@@ -81,7 +81,7 @@ def test_rows_are_complete(calm: Path) -> None:
     }
 
 
-def test_a_row_holds_the_configuration_that_has_its_id(calm: Path) -> None:
+def test_a_row_contains_the_configuration_that_has_its_id(calm: Path) -> None:
     for row in rows(calm):
         config = RunConfig.parse(json.loads(row["config"]))
         assert config.run_id(row["data_fingerprint"]) == row["run_id"]
@@ -166,7 +166,7 @@ def test_the_directory_of_another_study_is_refused(calm: Path, tmp_path: Path, s
     assert (directory / "study.json").read_bytes() == plan
 
 
-def test_the_directory_of_another_study_of_the_same_name_is_refused(calm: Path, tmp_path: Path) -> None:
+def test_the_directory_of_another_study_with_the_same_name_is_refused(calm: Path, tmp_path: Path) -> None:
     directory = copy_of(calm, tmp_path / "out")
     plan = (directory / "study.json").read_bytes()
     document = changed({"base.training.label_smoothing": 0.2})
@@ -204,7 +204,7 @@ def test_without_out_results_are_written_below_results(study: StudyMaker, tmp_pa
 
 
 class Brittle(MemoryUpdate):
-    """An update that can be made to fail."""
+    """An update that fails on request."""
 
     works: ClassVar[bool] = False
 
@@ -249,7 +249,7 @@ def test_a_failing_plugin_fails_only_its_own_runs(
     assert litter(directory) == []
 
 
-def test_the_command_line_ends_with_1_when_runs_failed(
+def test_the_command_line_ends_with_code_1_when_runs_failed(
     study: StudyMaker, tmp_path: Path, brittle: type[Brittle], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from in_process import ablate
@@ -290,7 +290,7 @@ def test_a_diverged_run_is_settled(study: StudyMaker, tmp_path: Path) -> None:
     assert numbers(tmp_path / "out") == before
 
 
-def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path) -> None:
+def test_data_other_than_the_planned_data_are_a_failure(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study()))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
@@ -305,7 +305,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
 # Other processes and interruptions
 
 
-def test_runs_of_another_process_are_waited_for(
+def test_a_session_waits_for_runs_of_another_process(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_POLL_INTERVAL_S", 0.05)
@@ -392,7 +392,7 @@ def test_an_interrupted_study_continues_bit_for_bit(
     assert litter(tmp_path / "out") == []
 
 
-def test_the_checkpoint_of_a_run_that_another_process_just_settled_is_removed(
+def test_the_checkpoint_of_a_run_that_another_process_just_finished_is_removed(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -416,7 +416,7 @@ def test_the_number_of_torch_threads_is_restored(study: StudyMaker, tmp_path: Pa
     assert torch.get_num_threads() == before
 
 
-def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: Path) -> None:
+def test_a_plugin_that_the_worker_lacks_gives_a_failed_row_with_its_name(tmp_path: Path) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({}))))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
@@ -466,7 +466,7 @@ def planned_ids(path: Path) -> list[str]:
     return [each.run_id for each in planning.plan(read_study(path)).runs]
 
 
-def test_storage_that_does_not_answer_for_a_moment_costs_nothing(
+def test_storage_that_does_not_answer_for_a_moment_has_no_effect(
     study: StudyMaker, tmp_path: Path, calm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> bool:
@@ -479,7 +479,7 @@ def test_storage_that_does_not_answer_for_a_moment_costs_nothing(
     assert numbers(tmp_path / "out") == numbers(calm)
 
 
-def test_an_arm_on_a_gpu_is_refused_where_there_is_none(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_arm_on_a_gpu_is_refused_without_a_gpu(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this process sees none"):
         compute(study({"arms.aim.resources": {"gpus": 1}}), tmp_path / "out")
     assert rows(tmp_path / "out") == []

@@ -27,7 +27,7 @@ def bundle(gpus: float, cpus: float = 1.0, **others: float) -> dict[str, float]:
     return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **others}
 
 
-def test_a_fraction_never_spans_two_gpus() -> None:
+def test_a_fraction_of_a_gpu_never_spans_two_gpus() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.6))
     assert packing.place(bundle(0.6))
@@ -95,7 +95,7 @@ def test_an_excluded_gpu_keeps_its_runs_and_gets_no_more() -> None:
     assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the others"
 
 
-def test_a_run_that_fits_only_on_excluded_gpus_never_fits() -> None:
+def test_a_run_that_fits_only_on_excluded_gpus_fits_nowhere() -> None:
     room = Room([Resources(gpus=1, cpus=4), Resources(gpus=1)], NODES)
     large, small = bundle(1.0, cpus=4.0), bundle(1.0)
     assert room.fit(large, []) == "now"
@@ -117,7 +117,7 @@ def test_one_more_run_is_requested_where_a_cluster_may_grow() -> None:
 
 
 class Ray:
-    """Assigns GPUs as Ray does: a fraction where it leaves the least, whole GPUs in their order."""
+    """Assigns GPUs as Ray does: a fraction goes where it leaves the least, and whole GPUs are assigned in order."""
 
     def __init__(self, gpus: int) -> None:
         self.free = dict.fromkeys(map(str, range(gpus)), 1.0)
@@ -136,7 +136,7 @@ class Ray:
     gpus=st.integers(1, 4),
     order=st.randoms(use_true_random=False),
 )
-def test_runs_of_any_shares_start_only_where_ray_has_room_and_all_finish(
+def test_runs_of_any_shares_start_only_if_ray_has_room_and_all_finish(
     shares: list[float], gpus: int, order: Any
 ) -> None:
     tasks = [

@@ -103,7 +103,7 @@ def test_the_row_of_a_run_is_valid(scenes: dict[str, Scene]) -> None:
         ({"status": "diverged", "reason": None}, "it diverged without a reason"),
     ],
 )
-def test_a_contradiction_is_named(changes: dict[str, Any], problem: str, plain: Scene) -> None:
+def test_a_contradiction_is_described(changes: dict[str, Any], problem: str, plain: Scene) -> None:
     assert problem in plain.verified(**changes).problem
 
 
@@ -138,7 +138,7 @@ def test_predictions_outside_full_batches_are_not_in_the_accuracy(scenes: dict[s
     assert scene.verified() == Verification()
 
 
-def test_a_run_that_ended_early_for_no_reason_is_not_complete(plain: Scene, scenes: dict[str, Scene]) -> None:
+def test_a_run_that_ended_early_without_a_reason_is_incomplete(plain: Scene, scenes: dict[str, Scene]) -> None:
     for scene in (plain, scenes["full_batches"]):
         kept = scene.row["epochs_run"] - 1
         shorter = {name: values[:kept] for name, values in scene.row.items() if name.startswith("epochs.")}
@@ -156,7 +156,7 @@ def test_the_configuration_of_another_run_is_refused(plain: Scene) -> None:
     assert "its configuration is that of run " in plain.verified(config=json.dumps(config)).problem
 
 
-def test_a_configuration_that_this_version_does_not_read_is_stated(plain: Scene) -> None:
+def test_a_configuration_that_this_version_cannot_read_is_reported(plain: Scene) -> None:
     config = json.loads(plain.row["config"]) | {"option_of_another_version": 1}
     found = plain.verified(config=json.dumps(config))
     assert not found.problem

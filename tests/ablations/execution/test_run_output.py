@@ -1,4 +1,4 @@
-"""The output of a run is stored, bounded, and separate from that of other runs."""
+"""The output of a run is stored, has a limit, and is separate from other runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aimlib.registry import placements
 
 
 class Noisy(Placement):
-    """A placement that reads in every layer, and prints."""
+    """A placement in which every layer reads, and which prints."""
 
     def reads(self, layers: Any) -> list[str]:
         print("first line\nlevel 1 %\rlevel 2 %\r\x1b[31mred\x1b[0m")
@@ -85,7 +85,7 @@ def test_lines_are_stored_as_a_terminal_shows_them_and_still_reach_their_destina
     assert shown.err.endswith("an error\n")
 
 
-def test_a_warning_that_an_earlier_run_has_shown_is_shown_again() -> None:
+def test_a_warning_that_an_earlier_run_has_shown_is_shown_in_the_next_run() -> None:
     for _ in range(2):
         written = Written()
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def test_a_warning_that_an_earlier_run_has_shown_is_shown_again() -> None:
 _REGISTRY: dict[Any, Any] = {}
 
 
-def test_threads_of_the_run_count_and_those_of_the_session_do_not() -> None:
+def test_threads_of_the_run_are_included_and_threads_of_the_session_are_not() -> None:
     written, begin, done = Written(), threading.Event(), threading.Event()
 
     def of_session() -> None:
@@ -121,7 +121,7 @@ def test_threads_of_the_run_count_and_those_of_the_session_do_not() -> None:
 
 
 @given(st.lists(st.integers(0, 30_000), min_size=1, max_size=60))
-def test_an_attempt_keeps_its_beginning_and_its_end_within_the_bound(lengths: list[int]) -> None:
+def test_an_attempt_keeps_its_beginning_and_its_end_within_the_limit(lengths: list[int]) -> None:
     written = Written()
     output = RunOutput(written, interval=0.0)
     for number, length in enumerate(lengths):
@@ -139,7 +139,7 @@ def test_an_attempt_keeps_its_beginning_and_its_end_within_the_bound(lengths: li
     assert not missing or int(left_out[0].split()[0]) == missing
 
 
-def test_storage_that_refuses_does_not_affect_the_run() -> None:
+def test_storage_that_refuses_writes_does_not_affect_the_run() -> None:
     def refuse(content: str) -> None:
         raise StoreError("the disk is full")
 
@@ -201,7 +201,7 @@ def test_a_name_that_matches_no_single_run_lists_the_choices(noisy: Path) -> Non
     assert find(noisy, run_id[:19]).run_id == run_id
 
 
-def test_a_log_that_is_damaged_is_shown_as_far_as_it_can_be_read(noisy: Path, tmp_path: Path) -> None:
+def test_a_damaged_log_is_shown_as_far_as_it_can_be_read(noisy: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(noisy, tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""Which run is next, and what each ending leads to: no run is lost or repeated."""
+"""The scheduler chooses the next run and handles each ending: no run is lost or repeated."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_progress_resets_the_count_of_deaths() -> None:
     assert isinstance(queue.ended("a", Ending("stalled", "no step")), Over)
 
 
-def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> None:
+def test_out_of_memory_on_a_gpu_requests_a_larger_share_for_the_whole_arm() -> None:
     options: dict[str, Any] = {"device": "cuda", "gpus": 0.25}
     queue, _ = queue_of(task("a", **options), task("b", **options), task("c", "baseline", **options))
     queue.next()
@@ -108,7 +108,7 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     assert "batch_size" in over.reason
 
 
-def test_out_of_memory_on_a_cpu_is_blamed_on_the_machine_and_retried() -> None:
+def test_out_of_memory_on_a_cpu_is_attributed_to_the_machine_and_retried() -> None:
     queue, _ = queue_of(task("a"), retries=0)
     queue.next()
     assert isinstance(queue.ended("a", Ending("out_of_memory", "x")), Over)
@@ -118,13 +118,13 @@ def test_out_of_memory_on_a_cpu_is_blamed_on_the_machine_and_retried() -> None:
         assert isinstance(queue.ended("a", Ending(end, "x")), Retry)  # type: ignore[arg-type]
 
 
-def test_host_memory_is_not_taken_for_gpu_memory() -> None:
+def test_host_memory_is_not_mistaken_for_gpu_memory() -> None:
     queue, _ = queue_of(task("a", device="cuda", gpus=1.0))
     queue.next()
     assert queue.ended("a", Ending("machine", "MemoryError")) == Retry(1.0, "MemoryError")
 
 
-def test_runs_out_of_memory_at_the_same_time_all_continue_with_more() -> None:
+def test_runs_that_are_out_of_memory_at_the_same_time_all_continue_with_more() -> None:
     tasks = [task(name, device="cuda", gpus=0.25) for name in "abcd"]
     queue, _ = queue_of(*tasks)
     assert names(queue) == ["a", "b", "c", "d"]
@@ -153,7 +153,7 @@ def test_deaths_are_remembered_while_another_process_holds_a_run() -> None:
     assert len(decisions) == 3
 
 
-def test_a_run_that_hung_is_not_taken_up_before_its_process_is_gone() -> None:
+def test_a_run_that_hung_is_not_retried_before_its_process_has_ended() -> None:
     queue, _ = queue_of(task("a"))
     queue.next()
     decision = queue.ended("a", Ending("stalled", "no step"))
@@ -161,7 +161,7 @@ def test_a_run_that_hung_is_not_taken_up_before_its_process_is_gone() -> None:
     assert decision.seconds >= 5
 
 
-def test_full_storage_is_waited_for_and_never_counts() -> None:
+def test_a_run_waits_for_full_storage_and_this_never_counts_as_a_retry() -> None:
     queue, clock = queue_of(task("a"), retries=0)
     for _ in range(10):
         assert queue.next() is not None
@@ -198,7 +198,7 @@ def test_two_different_errors_stop_nothing() -> None:
     assert names(queue) == ["a2", "a3"]
 
 
-def test_a_halted_queue_ends_with_what_is_running() -> None:
+def test_a_halted_queue_ends_when_the_current_runs_have_ended() -> None:
     queue, _ = queue_of(task("a"), task("b"))
     queue.next()
     queue.halt()
@@ -214,7 +214,7 @@ ENDS = st.sampled_from(
 
 
 @given(seeds=st.integers(1, 5), ends=st.lists(ENDS, max_size=200), workers=st.integers(1, 4), retries=st.integers(0, 3))
-def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
+def test_every_run_ends_exactly_once_and_none_runs_twice_at_a_time(
     seeds: int, ends: list[str], workers: int, retries: int
 ) -> None:
     tasks = [
@@ -253,7 +253,7 @@ def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
     assert len(said) == len(set(said)) or any(end == "progress" for end in ends), "said once, unless it was used again"
 
 
-def test_seeds_run_in_order_and_the_longest_run_of_a_seed_first() -> None:
+def test_seeds_run_in_order_and_the_longest_run_of_a_seed_comes_first() -> None:
     tasks = [
         task("b1", "b", 7, work=1),
         task("v1", "v", 7, work=9),
@@ -274,7 +274,7 @@ def test_seeds_run_in_order_and_the_longest_run_of_a_seed_first() -> None:
         ("ray.exceptions.RayTaskError(ModuleNotFoundError): ray::Worker.__init__()\nNo module named 'x'", "user"),
     ],
 )
-def test_a_death_is_blamed_on_the_right_cause(report: str, blame: str) -> None:
+def test_a_death_is_attributed_to_the_right_cause(report: str, blame: str) -> None:
     ending = ending_of_death(report)
     assert (ending.end, bool(ending.fault)) == ("died", blame == "user")
     assert ending.reason
@@ -286,7 +286,7 @@ def raised(error: BaseException) -> BaseException:
     return caught.value
 
 
-def test_two_errors_are_the_same_by_type_and_place_not_by_message() -> None:
+def test_two_errors_are_equal_if_type_and_place_are_equal() -> None:
     one, other = raised(KeyError("seed 1")), raised(KeyError("seed 2"))
     assert fault_of(one) == fault_of(other) != fault_of(raised(ValueError("seed 1")))
     with pytest.raises(KeyError) as elsewhere:
@@ -325,7 +325,7 @@ HOST: dict[str, BaseException] = {
 
 
 @pytest.mark.parametrize("kind", HOST)
-def test_a_lack_of_host_memory_is_blamed_on_the_machine(kind: str) -> None:
+def test_a_lack_of_host_memory_is_attributed_to_the_machine(kind: str) -> None:
     assert ending_of(raised(HOST[kind]), DeviceFailure("out_of_memory")).end == "machine"
 
 
@@ -339,7 +339,7 @@ def test_a_lack_of_host_memory_is_blamed_on_the_machine(kind: str) -> None:
         (DeviceFailure("device_assert"), "failed", True),
     ],
 )
-def test_an_error_of_the_device(failure: DeviceFailure | None, end: str, spent: bool) -> None:
+def test_an_error_of_the_device_has_its_own_ending(failure: DeviceFailure | None, end: str, spent: bool) -> None:
     """A device-side assert is an error of the user's code, but its process cannot be used again either."""
     ending = ending_of(raised(RuntimeError("CUDA error: x")), failure)
     assert (ending.end, ending.process_spent) == (end, spent)

@@ -28,7 +28,7 @@ from ablations.store import ResultStore
 from aimlib.training import checkpointing
 
 
-def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_interrupts() -> None:
+def test_the_first_signal_asks_sessions_to_save_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGTERM)
     stop = Stop()
     with stop.on_signals():
@@ -45,7 +45,7 @@ def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_i
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_outside_the_main_thread_handlers_are_left_alone() -> None:
+def test_outside_the_main_thread_handlers_are_unchanged() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen: list[Any] = []
 
@@ -105,7 +105,7 @@ def test_a_session_asked_to_stop_continues_bit_for_bit(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )  # each starts a process; the next tests send both signals within this process
-def test_the_command_line_saves_and_says_so(
+def test_the_command_line_saves_and_reports_it(
     study: Callable[..., Path], tmp_path: Path, command: Callable[..., Any], number: signal.Signals, code: int
 ) -> None:
     path = study({"base.training.epochs": 5000, "base.data.size": 8, "seeds": 1})
@@ -153,7 +153,7 @@ def test_a_run_that_cannot_save_in_time_continues_from_its_last_checkpoint_bit_f
 
 
 @pytest.mark.parametrize(("within", "saved"), [(0.0, False), (60.0, True), (None, True)])
-def test_runs_that_are_asked_to_stop_from_elsewhere_are_told_how_long_they_have(
+def test_runs_that_are_stopped_from_elsewhere_are_told_how_long_they_have(
     tmp_path: Path, within: float | None, saved: bool
 ) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({"base.data.size": 8}))))

@@ -41,7 +41,7 @@ LEVELS = st.dictionaries(
 
 
 @given(LEVELS)
-def test_a_full_factorial_has_every_combination_once(levels: dict[str, list[int]]) -> None:
+def test_a_full_factorial_has_every_combination_exactly_once(levels: dict[str, list[int]]) -> None:
     before = copy.deepcopy(levels)
     combinations = full_factorial(levels)
     expected = 1
@@ -53,7 +53,7 @@ def test_a_full_factorial_has_every_combination_once(levels: dict[str, list[int]
 
 
 @given(LEVELS)
-def test_one_at_a_time_has_every_level_once(levels: dict[str, list[int]]) -> None:
+def test_one_at_a_time_has_every_level_exactly_once(levels: dict[str, list[int]]) -> None:
     combinations = one_at_a_time(levels)
     assert [(path, level) for c in combinations for path, level in c.items()] == [
         (path, level) for path, choices in levels.items() for level in choices
@@ -72,7 +72,7 @@ def test_one_at_a_time_has_every_level_once(levels: dict[str, list[int]]) -> Non
         ({"training.optimizer.learning_rate": 1e-05}, "learning_rate=1e-05"),
     ],
 )
-def test_names_of_combinations(combination: dict[str, Any], name: str) -> None:
+def test_combinations_are_named_after_their_levels(combination: dict[str, Any], name: str) -> None:
     assert label(combination) == name
 
 
@@ -99,7 +99,7 @@ def test_a_full_factorial_leaves_out_existing_arms(study: StudyMaker) -> None:
     assert (varied.role, varied.of) == ("aim", "aim")
 
 
-def test_one_at_a_time_changes_one_thing(study: StudyMaker) -> None:
+def test_one_at_a_time_changes_one_option_per_arm(study: StudyMaker) -> None:
     factors = {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]}
     arms = laid(study, factors, design="one_at_a_time")
     assert list(arms) == ["baseline", "aim", "aim[channels=8]", "aim[channels=16]", "aim[placement=stage_only]"]
@@ -128,7 +128,7 @@ def test_a_component_and_its_option_vary_together_in_any_order(
             assert re.findall(r"channels=(\d+)", name) == [str(arm.config.model.memory.channels)]  # type: ignore[union-attr]
 
 
-def test_the_level_of_the_arm_that_is_varied_is_that_arm(study: StudyMaker) -> None:
+def test_the_level_of_the_varied_arm_is_its_own_level(study: StudyMaker) -> None:
     arms = laid(study, {"training.optimizer.learning_rate": [1, 0.002]})
     assert list(arms) == ["baseline", "aim", "aim[learning_rate=1]"], "0.002 is the arm that is varied"
 
@@ -140,9 +140,7 @@ def test_the_level_of_the_arm_that_is_varied_is_that_arm(study: StudyMaker) -> N
         ([0.1, 0.2, 0.10], r"levels \[0\] \(0.1\) and \[2\] \(0.1\) are equal"),
     ],
 )
-def test_levels_equal_by_value_are_refused_with_both_places(
-    study: StudyMaker, levels: list[float], places: str
-) -> None:
+def test_equal_levels_are_refused_with_both_places(study: StudyMaker, levels: list[float], places: str) -> None:
     with pytest.raises(ConfigError, match=r"factors.training.optimizer.learning_rate: " + places):
         laid(study, {"training.optimizer.learning_rate": levels})
 
@@ -176,12 +174,12 @@ def test_roles_follow_from_the_configuration(study: StudyMaker) -> None:
     assert arms["frozen"].config.model.memory == arms["aim"].config.model.memory
 
 
-def test_a_given_role_counts(study: StudyMaker) -> None:
+def test_a_given_role_is_used(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "baseline"}, "arms.aim.role": "other"}))
     assert {name: arm.role for name, arm in arms.items()} == {"baseline": "other", "aim": "other", "longer": "baseline"}
 
 
-def test_a_treatment_is_stored_under_the_word_that_plans_have_always_used(study: StudyMaker) -> None:
+def test_a_treatment_is_stored_with_the_word_that_plans_have_always_used(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "treatment"}}))
     assert arms["longer"].role == "aim"
 
@@ -213,7 +211,7 @@ def test_an_arm_at_levels_of_the_factors_keeps_its_question(study: StudyMaker) -
     assert (found["longer"].role, found["longer"].question) == ("control", "More than longer training?")
 
 
-def test_a_measure_is_part_of_the_plan_and_of_no_run_id(study: StudyMaker) -> None:
+def test_a_measure_is_part_of_the_plan_and_not_of_any_run_id(study: StudyMaker) -> None:
     of_accuracy = planning.plan(read_study(study()))
     of_loss = planning.plan(read_study(study({"measure": "loss", "delta": 0.1})))
     assert [run.run_id for run in of_loss.runs] == [run.run_id for run in of_accuracy.runs]
@@ -227,7 +225,9 @@ def test_a_measure_is_part_of_the_plan_and_of_no_run_id(study: StudyMaker) -> No
     assert "measure" in planning.document(of_loss, before), "the stored plan is not the present one"
 
 
-def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_says_nothing_new(study: StudyMaker) -> None:
+def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_stores_nothing_new(
+    study: StudyMaker,
+) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
     assert planning.document(plan)["what"] == "aim"
     of_memory = planning.document(planning.plan(read_study(study())))
@@ -235,7 +235,7 @@ def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_says_
     assert all("question" not in arm for arm in of_memory["arms"])
 
 
-def test_a_plan_stored_without_words_has_none_until_the_study_states_some(study: StudyMaker) -> None:
+def test_a_plan_stored_without_words_has_none_until_the_study_states_them(study: StudyMaker) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
     before = {key: value for key, value in planning.document(plan).items() if key != "what"}
     assert planning.document(plan, before) == before
@@ -245,7 +245,7 @@ def test_a_plan_stored_without_words_has_none_until_the_study_states_some(study:
     assert planning.document(plan, with_words)["what"] == "aim", "the study no longer says so"
 
 
-def test_a_control_is_of_the_arm_with_its_own_changes(study: StudyMaker) -> None:
+def test_a_control_is_derived_from_the_arm_with_its_own_changes(study: StudyMaker) -> None:
     arms = arms_of(
         study({"arms.frozen": {"of": "aim", "control": "frozen_memory", "model": {"memory": {"channels": 8}}}})
     )
@@ -342,7 +342,7 @@ def test_values_of_single_arms_are_replaced_too(study: StudyMaker) -> None:
     assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}
 
 
-def test_options_of_a_component_given_by_its_name_alone(study: StudyMaker, tmp_path: Path) -> None:
+def test_options_can_be_set_for_a_component_that_is_given_by_name(study: StudyMaker, tmp_path: Path) -> None:
     path = study(
         {
             "base.training.optimizer": "adam",
@@ -374,7 +374,7 @@ def test_later_overrides_win(study: StudyMaker) -> None:
     assert {arm.config.training.epochs for arm in arms.values()} == {4}
 
 
-def test_a_wrong_override_gets_the_message_of_a_wrong_file(study: StudyMaker) -> None:
+def test_a_wrong_override_gets_the_same_message_as_a_wrong_file(study: StudyMaker) -> None:
     path = study()
     with pytest.raises(ConfigError) as refusal:
         arms_of(path, "training.epoch=3")
@@ -384,7 +384,7 @@ def test_a_wrong_override_gets_the_message_of_a_wrong_file(study: StudyMaker) ->
             arms_of(path, broken, "training.epochs=3")
 
 
-def test_differences_name_a_file_of_weights_and_not_its_place(tmp_path: Path) -> None:
+def test_differences_name_the_file_of_weights_and_not_its_folder(tmp_path: Path) -> None:
     import torch
 
     import ablations
@@ -403,7 +403,7 @@ def test_differences_name_a_file_of_weights_and_not_its_place(tmp_path: Path) ->
     assert not [path for path in options(tuned.config.model_dump(mode="json")) if path.endswith("source")]
 
 
-def test_values_that_an_override_replaces_beyond_the_base_are_named(tmp_path: Path) -> None:
+def test_a_message_names_values_beyond_the_base_that_an_override_replaces(tmp_path: Path) -> None:
     import ablations
 
     arms = {
@@ -417,7 +417,7 @@ def test_values_that_an_override_replaces_beyond_the_base_are_named(tmp_path: Pa
     assert not [note for note in ablations.check(path, timing=False).notes if "single arms" in note]
 
 
-def test_an_override_of_what_a_factor_varies_is_said_to_have_no_effect_there(tmp_path: Path) -> None:
+def test_a_message_says_if_an_override_has_no_effect_on_a_factor(tmp_path: Path) -> None:
     import ablations
 
     path = write(tmp_path, changed({"factors": {"training.batch_size": [5, 10]}, "vary": "aim"}))

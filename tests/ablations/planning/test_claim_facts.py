@@ -1,4 +1,4 @@
-"""Facts of a claim next to a study: what is marked, what is computed, and that the shipped facts are true."""
+"""Facts of a claim next to a study: differences are marked, values are computed, and the shipped facts are true."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analysis.claims.facts import FactDocument, NetworkNumber, facts_of
 CLAIM = read_claim("stanford_dogs_aim")
 
 LOOSE = ("parameters as Keras counts", "values", "distinct values before an update", "passed on to the next batch")
-"""What the post says in its own words, or wrongly."""
+"""Facts that the post states in its own words, or wrongly."""
 
 
 def beside(study: Any, *overrides: str) -> dict[tuple[str, str], FactLine]:
@@ -69,7 +69,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
     assert after.as_run == before.as_run
 
 
-def test_the_stated_readings_are_what_the_protocols_give() -> None:
+def test_the_stated_values_match_the_protocols() -> None:
     """A study of each protocol has the values of its column, so no column states what this program does not do."""
     found = beside(as_described())
     for line in found.values():
@@ -90,7 +90,7 @@ def as_described() -> dict[str, Any]:
     }
 
 
-def test_a_study_without_treatment_or_network_says_so() -> None:
+def test_a_study_without_treatment_or_network_reports_this() -> None:
     found = beside("replication", "arms.aim.role=other")
     assert found["memory of the treatment", "values"].this_study == "no treatment arm"
     assert found["memory of the treatment", "values"].differs is None
@@ -102,7 +102,7 @@ def test_every_number_that_a_claim_may_ask_for_is_available() -> None:
 
 
 def test_data_facts_follow_the_names_of_the_images() -> None:
-    """On data that is here: digits, read in the order of TensorFlow Datasets, the last batch left out."""
+    """This uses available data: digits in the order of TensorFlow Datasets, without the last batch."""
     documents = {
         "data": [
             {"fact": key, "as_run": 0, "source": "a test", "study": {"data": key}}

@@ -1,4 +1,4 @@
-"""A tree of photos is listed once per command, and by none of the workers if the pack is on their machine."""
+"""A tree of photos is listed once per command, and workers do not list it if the pack is on their machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def listed(listings: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     "arms", [{}, {"arms.larger": {"data": {"size": 12}}, "arms.cropped": {"data": {"resize": "center_crop"}}}]
 )
-def test_check_and_run_list_a_tree_once_however_many_sizes_there_are(
+def test_check_and_run_list_a_tree_once_for_any_number_of_sizes(
     photos: Path, listings: list[str], arms: dict[str, Any]
 ) -> None:
     ablations.check(study(photos, **arms))
@@ -138,7 +138,7 @@ print(json.dumps({"fingerprint": data.fingerprint, "calls": len(calls)}))
 
 
 def workers(count: int, options: dict[str, Any], fingerprint: str, cache: Path) -> list[dict[str, Any]]:
-    """Let processes load the data at the same moment; return what each of them got, and how often it looked."""
+    """Let processes load the data at the same time; return what each of them got, and how often it listed photos."""
     import json
 
     command = [sys.executable, "-c", WORKER, json.dumps(options), fingerprint]
@@ -182,7 +182,7 @@ def archive(photos: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", [folder, table, archive])
-def test_no_worker_of_a_machine_lists_photos_and_without_the_pack_one_does(
+def test_workers_do_not_list_photos_and_without_the_pack_only_one_does(
     photos: Path, tmp_path: Path, layout: Callable[[Path], dict[str, Any]]
 ) -> None:
     options = {**layout(photos), "classes": 2, "size": 8}

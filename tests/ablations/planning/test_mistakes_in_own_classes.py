@@ -1,4 +1,4 @@
-"""Mistakes in own classes and functions: what is wrong, in which file and class, and what to write."""
+"""Messages about own classes and functions say what is wrong, in which file and class, and what to write."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ WRONG = {
 }
 
 
-def test_an_oracle_that_says_so_and_rules_that_need_none_are_accepted(tmp_path: Path) -> None:
+def test_a_declared_oracle_and_rules_that_need_none_are_accepted(tmp_path: Path) -> None:
     for body in (
         "    oracle = True\n    def select(self, epochs): return epochs[-1]['epoch'] if epochs[0]['test_loss'] else 1",
         "    def select(self, epochs): return torch.tensor([e['train_loss'] for e in epochs]).argmin() + 1",
@@ -272,13 +272,13 @@ def test_an_oracle_that_says_so_and_rules_that_need_none_are_accepted(tmp_path: 
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_mistake_in_a_class_of_the_user_is_named_with_place_and_remedy(tmp_path: Path, case: str) -> None:
+def test_a_mistake_in_a_class_of_the_user_is_reported_with_place_and_remedy(tmp_path: Path, case: str) -> None:
     code, changes, message = WRONG[case]
     said = refusal(tmp_path, code, changes)
     assert re.search(message, said), said
 
 
-def test_a_class_without_the_base_that_says_how_it_is_constructed_is_accepted(tmp_path: Path) -> None:
+def test_a_class_without_the_base_that_defines_its_construction_is_accepted(tmp_path: Path) -> None:
     body = (
         "    def __init__(self, config): self.config = config\n"
         "    def reads(self, layers): return [layer.name for layer in layers if not layer.obstacle]"
@@ -289,7 +289,7 @@ def test_a_class_without_the_base_that_says_how_it_is_constructed_is_accepted(tm
 
 
 @pytest.mark.parametrize("arguments", ["config", "", "config, run, more"])
-def test_training_code_with_other_arguments_is_refused_when_the_study_is_read(tmp_path: Path, arguments: str) -> None:
+def test_training_code_with_wrong_arguments_is_refused_when_the_study_is_read(tmp_path: Path, arguments: str) -> None:
     path = training_code_study(tmp_path)
     (tmp_path / "loop.py").write_text(f"def train({arguments}):\n    pass\n", encoding="utf-8")
     with pytest.raises(UsageError) as caught:

@@ -1,4 +1,4 @@
-"""Arms from factors: as many as the design defines, each with a unique and correct name."""
+"""Factors give as many arms as the design defines, each with a unique and correct name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def names(tmp_path: Path, rest: str) -> list[str]:
     return [arm.name for arm in expand(read_study(file(tmp_path, rest)))]
 
 
-def test_factors_whose_paths_end_alike_are_distinguished(tmp_path: Path) -> None:
+def test_factors_whose_paths_have_the_same_end_are_distinguished(tmp_path: Path) -> None:
     rest = "factors: {training.early_stopping.patience: [5, 10], training.schedule.patience: [5, 10]}\n"
     arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest + "design: one_at_a_time\n")))}
     assert list(arms) == [
@@ -60,7 +60,7 @@ def test_factors_whose_paths_end_alike_are_distinguished(tmp_path: Path) -> None
     assert len(names(tmp_path, rest)) == 2 + 4
 
 
-def test_only_the_factors_that_end_alike_have_longer_names(tmp_path: Path) -> None:
+def test_only_factors_with_the_same_end_have_longer_names(tmp_path: Path) -> None:
     rest = (
         "factors: {training.early_stopping.patience: [5], training.schedule.patience: [4], training.batch_size: [10]}\n"
     )
@@ -93,7 +93,7 @@ def test_only_the_factors_that_end_alike_have_longer_names(tmp_path: Path) -> No
         ),
     ],
 )
-def test_a_level_that_would_be_lost_is_refused_with_both_places(tmp_path: Path, factors: str, message: str) -> None:
+def test_a_level_that_would_be_lost_is_refused_with_both_keys(tmp_path: Path, factors: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         names(tmp_path, f"factors: {factors}\n")
 
@@ -106,7 +106,7 @@ def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> N
         expand(read_study(path))
 
 
-def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
+def test_two_combinations_may_not_have_the_same_name(tmp_path: Path) -> None:
     changes = {"a": "epochs: 21", "b": "batch_size: 10", "a+b": "label_smoothing: 0.1"}
     factors = [f"{name}: {{no: {{}}, yes: {{training: {{{change}}}}}}}" for name, change in changes.items()]
     rest = f"factors: {{{', '.join(factors)}}}\n"
@@ -136,7 +136,7 @@ def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
         (("yes", "on"), None),
     ],
 )
-def test_the_label_that_means_on_is_recognized(labels: tuple[str, str], on: str | None) -> None:
+def test_the_label_that_means_on_is_recognized_by_its_meaning(labels: tuple[str, str], on: str | None) -> None:
     assert switched_on(labels) == on
 
 
@@ -154,7 +154,7 @@ def test_an_arm_is_named_after_its_active_factors(tmp_path: Path) -> None:
     assert dict(arms["aim+norm"].levels) == {"augmentation": "off", "norm": "with"}
 
 
-def test_labels_are_written_out_if_none_means_on(tmp_path: Path) -> None:
+def test_labels_are_written_out_if_no_label_means_on(tmp_path: Path) -> None:
     rest = "factors: {augmentation: {on: {}, half: {training: {epochs: 21}}}}\n"
     assert names(tmp_path, rest)[2:] == ["aim[augmentation=half]"]
 
@@ -202,7 +202,7 @@ def stored(study: StudyFile, old_names: dict[str, str]) -> tuple[planning.Plan, 
 RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as earlier versions named them
 
 
-def test_runs_that_are_stored_under_an_earlier_name_keep_it(tmp_path: Path) -> None:
+def test_runs_that_are_stored_under_an_earlier_name_keep_that_name(tmp_path: Path) -> None:
     rest = (
         "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
         "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
@@ -223,7 +223,7 @@ def test_runs_that_are_stored_under_an_earlier_name_keep_it(tmp_path: Path) -> N
     assert len(notices) == 2
 
 
-def test_a_new_arm_does_not_take_a_name_that_is_kept(tmp_path: Path) -> None:
+def test_a_new_arm_does_not_take_a_stored_name(tmp_path: Path) -> None:
     rest = (
         "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
         "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
@@ -242,7 +242,7 @@ def ids(plan: planning.Plan, arm: str) -> set[str]:
     return {run.run_id for run in plan.runs if run.arm == arm}
 
 
-def test_without_a_stored_plan_or_with_the_same_names_nothing_is_said(tmp_path: Path) -> None:
+def test_without_a_stored_plan_or_with_the_same_names_there_is_no_notice(tmp_path: Path) -> None:
     plan, before = stored(read_study(file(tmp_path, "factors: {training.batch_size: [10]}\n")), {})
     assert with_stored_names(plan, None) == (plan, ())
     assert with_stored_names(plan, before) == (plan, ())

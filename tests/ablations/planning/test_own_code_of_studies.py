@@ -104,7 +104,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("answer", "approved", "after_edit"), [("y", True, False), ("a", True, True), ("", False, False)]
 )
-def test_on_a_terminal_approval_is_asked_for_once(
+def test_on_a_terminal_a_study_asks_for_approval_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, approved: bool, after_edit: bool
 ) -> None:
     path = own_study(tmp_path)
@@ -122,10 +122,10 @@ def test_on_a_terminal_approval_is_asked_for_once(
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:
             assert asked != after_edit
-        answer = "" if approved else answer  # it is asked once
+        answer = "" if approved else answer  # the question is asked once
 
 
-def test_approvals_are_private_and_those_that_others_can_write_do_not_count(tmp_path: Path) -> None:
+def test_approvals_are_private_and_approvals_that_others_can_write_do_not_count(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     ablations.check(path, timing=False, trust=code_of(path))
     remembered = tmp_path / "config" / "approved_code.json"
@@ -141,7 +141,7 @@ def test_approvals_are_private_and_those_that_others_can_write_do_not_count(tmp_
         ablations.check(path, timing=False)
 
 
-def test_a_file_that_others_can_write_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_file_that_others_can_write_needs_a_new_approval(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     approval.approve_file(tmp_path / "my_net.py")
     ablations.check(path, timing=False)
@@ -152,13 +152,13 @@ def test_a_file_that_others_can_write_is_asked_for_again(tmp_path: Path) -> None
         ablations.check(path, timing=False)
 
 
-def test_approval_that_cannot_be_stored_counts_for_one_call(tmp_path: Path) -> None:
+def test_approval_that_cannot_be_stored_applies_to_one_call(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     (tmp_path / "config").write_text("a file, and no folder")
     ablations.check(path, timing=False, trust=code_of(path))
 
 
-def test_without_plugins_the_arms_that_need_none_are_checked(
+def test_without_plugins_the_arms_that_use_no_plugin_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = own_study(
@@ -177,7 +177,7 @@ def test_without_plugins_the_arms_that_need_none_are_checked(
     assert "did you mean 'every_layer'?" in error
 
 
-def test_seeds_change_no_ids_and_an_edited_helper_changes_those_of_its_arm(tmp_path: Path) -> None:
+def test_seeds_change_no_ids_and_an_edited_helper_changes_the_ids_of_its_arm(tmp_path: Path) -> None:
     path = own_study(tmp_path, {"seeds": 1})
     baseline, aim = ids(path)
     assert ids(own_study(tmp_path, {"seeds": 2}))[:2] == [baseline, aim]

@@ -1,4 +1,4 @@
-"""Studies of data with its own validation images, with a split that is made, and with folds."""
+"""Studies of data with their own validation images, with a generated split, and with folds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def planned_of(document: dict[str, Any]) -> Plan:
     return planned(read_study(document))
 
 
-def test_batches_count_own_validation_images(root: Path) -> None:
+def test_the_number_of_batches_includes_own_validation_images(root: Path) -> None:
     held_out = planned_of(study({"root": str(root)}))
     own = planned_of(study({"root": str(root), "validation": "val"}))
     (arm,) = held_out.arms
@@ -80,15 +80,15 @@ def test_check_names_an_unused_folder_and_folds(root: Path) -> None:
     )
 
 
-def test_the_ids_of_folders_are_those_of_version_0_1() -> None:
-    """An option that was added leaves the identity of earlier configurations as it was."""
+def test_the_ids_of_folders_are_the_same_as_in_version_0_1() -> None:
+    """An added option does not change the identity of earlier configurations."""
     from aimlib.registry import datasets
 
     config = datasets.parse({"name": "image_folder", "classes": 3, "size": 64, "root": "anywhere", "test": "val"})
     assert config.identity() == {"name": "image_folder", "version": 1, "classes": 3, "size": 64, "test": "val"}
 
 
-def test_a_plan_states_which_arms_have_validation_images_of_their_data(root: Path) -> None:
+def test_a_plan_states_which_arms_have_their_own_validation_images(root: Path) -> None:
     def stored(data: dict[str, Any], training: dict[str, Any] | None = None) -> object:
         return document_of(planned_of(study({"root": str(root), **data}, training))).get("own_validation")
 
@@ -97,7 +97,7 @@ def test_a_plan_states_which_arms_have_validation_images_of_their_data(root: Pat
     assert stored({"validation": "val"}, {"validation_fraction": 0, "select_on": "last"}) is None
 
 
-def test_a_plan_states_what_is_left_out_of_the_data(root: Path, tmp_path: Path) -> None:
+def test_a_plan_states_which_data_are_left_out(root: Path, tmp_path: Path) -> None:
     def stored(data: dict[str, Any]) -> object:
         return document_of(planned_of(study({"root": str(root), **data}))).get("left_out")
 

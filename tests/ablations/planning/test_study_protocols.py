@@ -22,7 +22,7 @@ IDS = {
     "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
     "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
 }
-"""Ids of the runs with seed 0 before there was `as_run_exact`: a stored study resolves its protocol again."""
+"""Ids of the runs with seed 0 from before `as_run_exact` existed: a stored study resolves its protocol again."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
@@ -40,7 +40,7 @@ def test_the_base_overrides_its_protocol(study: StudyMaker) -> None:
     assert (arm.training.schedule.name, arm.training.schedule.warmup_epochs) == ("cosine", 1)
 
 
-def test_a_component_of_another_name_replaces_the_protocols(study: StudyMaker) -> None:
+def test_a_component_with_another_name_replaces_the_component_of_the_protocol(study: StudyMaker) -> None:
     training = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
     arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
     assert arm.training.optimizer.model_dump(exclude_defaults=True) == {"name": "sgd"}
@@ -60,12 +60,12 @@ def test_every_protocol_can_be_the_base_of_a_study(study: StudyMaker, name: str)
     assert len(arms_of(study(changes))) == 2
 
 
-def test_an_unknown_protocol_is_refused_with_the_nearest(study: StudyMaker) -> None:
+def test_an_unknown_protocol_is_refused_with_the_nearest_name(study: StudyMaker) -> None:
     with pytest.raises(ConfigError, match=r"protocol: unknown protocol 'as_ran'; did you mean 'as_run'\?"):
         read_study(study({"protocol": "as_ran"}))
 
 
-def test_a_study_without_a_protocol_states_its_whole_training(study: StudyMaker) -> None:
+def test_a_study_without_a_protocol_states_all_training_options(study: StudyMaker) -> None:
     with pytest.raises(ConfigError, match=r"training.*epochs: missing"):
         arms_of(study({"base.training.epochs": REMOVED}))
 
@@ -100,7 +100,7 @@ def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> 
         "arms.aim.model.memory.channels=512",
     ],
 )
-def test_a_recipe_other_than_the_authors_is_custom(override: str) -> None:
+def test_a_recipe_that_differs_from_the_recipe_of_the_author_is_custom(override: str) -> None:
     assert protocol(arms_of("replication", override)) == "custom"
 
 
@@ -141,13 +141,13 @@ def test_memory_options_contain_only_memory(study: StudyMaker) -> None:
     ("select_on", "selection", "monitor", "fraction"),
     [("test", "best_test", "test", 0.0), ("validation", "best_validation", "validation", 0.1)],
 )
-def test_select_on_is_one_switch(select_on: str, selection: str, monitor: str, fraction: float) -> None:
+def test_select_on_sets_one_option(select_on: str, selection: str, monitor: str, fraction: float) -> None:
     training = arms_of("replication", f"training.select_on={select_on}")[0].config.training
     assert training.selection.name == selection
     assert (training.monitor, training.validation_fraction) == (monitor, fraction)
 
 
-def test_select_on_accepts_last_and_refuses_nonsense() -> None:
+def test_select_on_accepts_last_and_refuses_unknown_values() -> None:
     assert arms_of("controlled_small", "training.select_on=last")[0].config.training.selection.name == "last_epoch"
     assert arms_of("controlled_small", "training.select_on=test")[0].config.training.monitor == "validation"
     with pytest.raises(ConfigError, match="select_on: must be 'test', 'validation' or 'last'; got 'best'"):

@@ -1,4 +1,4 @@
-"""Studies with own training code: which options arms have, their roles and ids, and what is refused with a remedy."""
+"""Studies with own training code: options, roles and ids of arms, and mistakes that are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids(path: Path, *overrides: str) -> set[str]:
     return {run.run_id for run in check(path, *overrides).plan.runs}
 
 
-def test_without_roles_the_first_arm_is_the_baseline_unless_one_has_that_name(tmp_path: Path) -> None:
+def test_without_roles_the_arm_called_baseline_or_else_the_first_arm_is_the_baseline(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     assert {arm.name: arm.role for arm in check(path).plan.arms} == {"slow": "baseline", "fast": "aim"}
     arms: dict[str, Any] = {"a": {}, "b": {"options": {"rate": 0.1}}, "baseline": {"options": {"rate": 0.2}}}
@@ -40,7 +40,7 @@ def test_without_roles_the_first_arm_is_the_baseline_unless_one_has_that_name(tm
     assert {arm.name: arm.role for arm in check(path).plan.arms} == {"a": "other", "b": "aim", "baseline": "baseline"}
 
 
-def test_factors_of_options_are_arms_and_columns(tmp_path: Path) -> None:
+def test_factors_of_options_become_arms_and_columns(tmp_path: Path) -> None:
     changes = {"arms": {"loop": {}}, "vary": "loop", "factors": {"options.rate": [0.5, 0.7], "training.epochs": [1, 2]}}
     plan = check(training_code_study(tmp_path, changes)).plan
     assert sorted((arm.config.options.rate, arm.config.training.epochs) for arm in plan.arms) == [  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_an_option_may_have_the_name_of_a_component(tmp_path: Path) -> None:
     assert fast.config.options.memory == {"name": "none", "size": 3}  # type: ignore[attr-defined]
 
 
-def test_an_edited_helper_gives_new_ids_and_a_comment_does_not(tmp_path: Path) -> None:
+def test_an_edited_helper_gives_new_ids_and_an_edited_comment_does_not(tmp_path: Path) -> None:
     before = ids(training_code_study(tmp_path))
     assert ids(training_code_study(tmp_path, helper=f"# nearest mean\n{HELPER}")) == before
     assert not ids(training_code_study(tmp_path, helper=HELPER.replace("float", "np.float32"))) & before
@@ -70,7 +70,7 @@ def test_an_edited_helper_gives_new_ids_and_a_comment_does_not(tmp_path: Path) -
     assert ids(training_code_study(tmp_path)) == before
 
 
-def test_options_are_in_the_ids(tmp_path: Path) -> None:
+def test_options_are_part_of_the_ids(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     before = ids(path)
     assert len(ids(path, "base.options.sleep=1.0") & before) == 0
@@ -160,7 +160,7 @@ def test_a_mistake_is_reported_with_its_place_and_remedy(mistake: str, tmp_path:
     assert message in str(error.value)
 
 
-def test_the_check_states_what_is_not_guaranteed_and_invents_no_sizes(tmp_path: Path) -> None:
+def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: Path) -> None:
     found = ablations.check(training_code_study(tmp_path), trust=True)
     assert found.costs == ()
     assert found.untimed == (

@@ -77,7 +77,7 @@ def ids(path: Path) -> dict[str, str]:
     return {run.arm: run.run_id for run in found.plan.runs}
 
 
-def test_an_edited_loss_gives_new_ids_to_the_arms_that_use_it(tmp_path: Path) -> None:
+def test_an_edited_loss_gives_new_ids_to_the_arms_that_use_the_loss(tmp_path: Path) -> None:
     before = ids(study(tmp_path / "one"))
     after = ids(study(tmp_path / "two", LOSS.replace("SHARPEST = 1.0", "SHARPEST = 1.5")))
     assert before["baseline"] == after["baseline"]
@@ -112,7 +112,9 @@ def test_a_loss_is_searched_with_its_options(tmp_path: Path) -> None:
         ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),
     ],
 )
-def test_a_mistake_in_the_training_is_found_by_check(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_training_component_is_found_by_check(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     path = write(tmp_path, changed({"arms.other": {"training": options}}))
     with pytest.raises(ConfigError) as caught:
         ablations.check(path, timing=False)
@@ -120,7 +122,7 @@ def test_a_mistake_in_the_training_is_found_by_check(options: dict[str, Any], me
     assert "other" in str(caught.value)
 
 
-def test_an_arm_replaces_the_loss_of_the_base_and_not_its_options(tmp_path: Path) -> None:
+def test_an_arm_replaces_the_loss_of_the_base_but_not_its_options(tmp_path: Path) -> None:
     losses = {"base.training.loss": {"name": "focal", "gamma": 3.0}}
     arms = {"arms": {"baseline": {}, "a": {"training": {"loss": "mse"}}, "b": {"training": {"loss": {"alpha": 0.5}}}}}
     found = ablations.check(write(tmp_path, changed({**losses, **arms})), timing=False)
@@ -129,7 +131,7 @@ def test_an_arm_replaces_the_loss_of_the_base_and_not_its_options(tmp_path: Path
     assert (stated["b"].alpha, stated["b"].gamma) == (0.5, 3.0)
 
 
-def test_own_augmentations_of_a_file_are_found_in_the_list(tmp_path: Path) -> None:
+def test_own_augmentations_in_a_file_are_found_in_the_list(tmp_path: Path) -> None:
     arms = {"baseline": {}, "own": {"training": {"transforms": ["random_crop", {"name": "own_dots"}]}}}
     path = study(tmp_path, AUGMENTATION, arms=arms)
     before = ids(path)
@@ -138,7 +140,7 @@ def test_own_augmentations_of_a_file_are_found_in_the_list(tmp_path: Path) -> No
     assert [arm.name for arm in checked.plan.arms] == ["baseline"], "the arm with own code is left out"
 
 
-def test_an_own_loss_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
+def test_an_own_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> None:
     broken = LOSS.replace("logits * SHARPEST / self.config.temperature", "logits / self.confg")
     with pytest.raises(ConfigError, match=r"a plugin failed: AttributeError.*line \d+"):
         ids(study(tmp_path, broken))
@@ -152,7 +154,9 @@ def test_an_own_loss_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
         ((None, None), ""),
     ],
 )
-def test_a_verdict_about_losses_needs_one_cross_entropy(losses: tuple[Any, Any], message: str, tmp_path: Path) -> None:
+def test_a_verdict_about_losses_requires_one_cross_entropy(
+    losses: tuple[Any, Any], message: str, tmp_path: Path
+) -> None:
     arms = {f"arms.{arm}.training.loss": loss for arm, loss in zip(("baseline", "aim"), losses, strict=True) if loss}
     path = write(tmp_path, changed({"measure": "loss", "delta": 0.1, **arms}))
     try:
@@ -198,12 +202,12 @@ def own_net(folder: Path, outputs: str) -> Path:
     return write(folder, changed({"plugins": ["net.py"], "base.model": {"backbone": "own_net"}, "arms": arms}))
 
 
-def test_a_list_is_read_for_an_option_that_is_a_tuple(tmp_path: Path) -> None:
+def test_a_list_is_accepted_for_an_option_that_is_a_tuple(tmp_path: Path) -> None:
     plan = ablations.check(own_net(tmp_path, "shape.classes"), timing=False, trust=True).plan
     assert plan.arms[1].config.model.backbone.widths == (8,)  # type: ignore[attr-defined]
 
 
-def test_a_network_with_other_outputs_than_classes_is_refused(tmp_path: Path) -> None:
+def test_a_network_whose_outputs_are_not_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the network gives \(16, 11\) for 16 images of 10 classes, but must give"):
         ablations.check(own_net(tmp_path, "11"), timing=False, trust=True)
 
@@ -218,7 +222,7 @@ def test_a_network_with_other_outputs_than_classes_is_refused(tmp_path: Path) ->
         (("logits * SHARPEST", "logits.detach() * SHARPEST"), "without a gradient: it does not depend on the logits"),
     ],
 )
-def test_a_loss_that_cannot_train_is_refused_with_what_it_lacks(
+def test_a_loss_that_cannot_train_is_refused_with_the_reason(
     change: tuple[str, str], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "my_loss.py").write_text(
@@ -240,7 +244,7 @@ def test_a_scalar_that_no_run_can_report_is_refused_before_anything_is_computed(
     assert ablations.check(write(tmp_path, changed(logging)), timing=False).plan.runs
 
 
-def test_a_fault_of_every_arm_is_reported_once(tmp_path: Path) -> None:
+def test_a_mistake_that_all_arms_share_is_reported_once(tmp_path: Path) -> None:
     broken = {"base.model.backbone": {"name": "torchvision", "architecture": "resnet-18"}}
     with pytest.raises(UsageError) as error:
         ablations.check(write(tmp_path, changed(broken)), timing=False)

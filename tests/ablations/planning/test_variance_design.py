@@ -1,4 +1,4 @@
-"""Design variance: an arm per source, in which only one random stream follows the seed."""
+"""The variance design has an arm per source, in which only one random stream follows the seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def study(**changes: Any) -> dict[str, Any]:
     return {"name": "s", "base": base, "arms": arms, "design": "variance", **changes}
 
 
-def test_every_arm_has_an_arm_per_source_with_all_other_streams_fixed() -> None:
+def test_every_arm_has_one_arm_per_source_with_all_other_streams_fixed() -> None:
     arms = {arm.name: arm for arm in expand(read_study(study()))}
     sources = ("split", "init", "order", "augmentation")
     assert set(arms) == {*study()["arms"], *(f"{name}[{source}]" for name in study()["arms"] for source in sources)}
@@ -45,21 +45,21 @@ def test_every_arm_has_an_arm_per_source_with_all_other_streams_fixed() -> None:
             assert arm.config.model == arms[name].config.model
 
 
-def test_the_arms_of_the_study_have_the_ids_that_they_have_without_the_design() -> None:
+def test_the_arms_of_the_study_have_the_same_ids_without_the_design() -> None:
     plain = {key: value for key, value in study().items() if key != "design"}
     with_design = {arm.name: arm.config.run_id("d") for arm in expand(read_study(study()))}
     for arm in expand(read_study(plain)):
         assert with_design[arm.name] == arm.config.run_id("d")
 
 
-def test_sources_vary_and_fixed_seed_narrow_the_design() -> None:
+def test_sources_vary_and_the_fixed_seed_narrows_the_design() -> None:
     given = study(sources=["init", "noise"], vary="aim", fixed_seed=77)
     arms = {arm.name: arm for arm in expand(read_study(given))}
     assert set(arms) == {"baseline", "aim", "frozen", "aim[init]", "aim[noise]"}
     assert {arms["aim[noise]"].run(3).seed_of(stream) for stream in STREAMS} == {77}
 
 
-def test_by_default_only_what_an_arm_draws_is_varied_and_naming_more_is_refused() -> None:
+def test_by_default_only_the_sources_that_an_arm_uses_are_varied_and_others_are_refused() -> None:
     given = study()
     given["base"]["training"] |= {"augmentation": None, "validation_fraction": 0.0}
     names = [arm.name for arm in expand(read_study(given)) if arm.of == "baseline"]

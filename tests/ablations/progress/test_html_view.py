@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 class Settled(History):
-    """A history that is given."""
+    """A fixed history."""
 
     def __init__(self, arms: dict[str, str] | None = None) -> None:
         self.settled, self.failed, self._arms = {}, {}, arms or {}
@@ -69,7 +69,7 @@ def hostile() -> Snapshot:
     return replace(seen, failures=failures, alerts=(HOSTILE,))
 
 
-def test_names_are_text() -> None:
+def test_names_are_shown_as_text() -> None:
     text, found = drawn(hostile())
     assert [tag for tag, _ in found.tags].count("script") == 1
     assert not found.all("img")
@@ -79,7 +79,7 @@ def test_names_are_text() -> None:
     assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown unchanged, wherever it is shown"
 
 
-def test_the_page_is_one_file() -> None:
+def test_the_page_is_a_single_file() -> None:
     text, found = drawn(hostile())
     for tag, attributes in found.tags:
         for name in ("src", "href", "action", "data"):
@@ -125,7 +125,7 @@ def test_the_page_reloads_until_the_study_is_complete() -> None:
     assert "All 2 runs are settled." in found.text
 
 
-def test_a_large_study_is_folded() -> None:
+def test_a_large_study_is_shown_folded() -> None:
     told, _ = large()
     seen = snapshot_of(told, arm_curves=True, run_curves=True)
     text, found = drawn(seen)

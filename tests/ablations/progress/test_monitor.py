@@ -1,4 +1,4 @@
-"""`ablate watch`: its view of a study from another machine, and that it does not change the study."""
+"""`ablate watch` shows a study from another machine and does not change it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def counts(seen: Any, *states: str) -> list[int]:
     return [seen.count(state) for state in states]
 
 
-def test_without_a_driver_the_store_shows_what_is_settled(store: WatchedStore) -> None:
+def test_without_a_driver_the_store_shows_the_settled_runs(store: WatchedStore) -> None:
     store.commit(record(run_id(0), curve=(0.1, 0.3)))
     store.commit(record(run_id(1), "diverged", curve=(0.2,)))
     store.record_failure(record(run_id(2), "failed"))
@@ -70,7 +70,7 @@ def test_without_a_driver_the_store_shows_what_is_settled(store: WatchedStore) -
     assert "0.98" not in repr(seen)
 
 
-def test_a_driver_shows_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
+def test_a_driver_shows_the_active_runs_and_the_store_shows_the_settled_ones(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12, parallel=2, resources={"CPU": 4.0}, totals={"CPU": 8.0})
     driver.progress.handle(RunStarted(run_id(0), "node-1, GPU 0.5"))
     driver.progress.handle(RunStarted(run_id(1)))
@@ -120,7 +120,7 @@ def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
     assert {message.text.split(":")[0] for message in seen.messages} == {"host-a", "host-b"}
 
 
-def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
+def test_a_silent_driver_is_reported_as_possibly_gone(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12)
     driver.progress.handle(RunStarted(run_id(0)))
     driver.leave(host="head", process=4242)
@@ -141,7 +141,7 @@ def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
 
 
-def test_a_driver_with_a_wrong_clock_is_alive_while_its_state_changes(store: WatchedStore) -> None:
+def test_a_driver_with_a_wrong_clock_counts_as_alive_while_its_state_changes(store: WatchedStore) -> None:
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")
@@ -173,7 +173,7 @@ def test_failures_of_earlier_sessions_are_shown_as_waiting_while_a_driver_works(
     assert counts(watched.poll(), "failed", "waiting") == [1, 5]
 
 
-def test_rows_that_are_compacted_meanwhile_stay_counted(store: WatchedStore) -> None:
+def test_rows_that_are_compacted_meanwhile_are_still_counted(store: WatchedStore) -> None:
     watched, _ = looking(store)
     for number in range(3):
         store.commit(record(run_id(number)))
@@ -259,12 +259,14 @@ def ablate(*arguments: object) -> int:
 
 @pytest.fixture
 def opened(store: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
-    """Let the command open this store."""
+    """Make the command open this store."""
     monkeypatch.setattr("ablations.store.ResultStore", WatchedStore)
     return store
 
 
-def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watching_returns_the_documented_exit_codes(
+    opened: WatchedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ablate("watch", opened.directory, "--once") == 0
     assert "0 of 6 runs settled" in capsys.readouterr().out
     opened.record_failure(record(run_id(0), "failed"))
@@ -302,7 +304,7 @@ def test_a_broken_plan_is_reported(store: WatchedStore) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_a_state_with_numbers_that_are_none_is_left_out(store: WatchedStore, value: str) -> None:
+def test_a_state_with_invalid_numbers_is_left_out(store: WatchedStore, value: str) -> None:
     Driver(store, "a" * 12).leave(seconds_per_epoch={"aim": 12345})
     (path,) = (store.directory / "live").glob("*.json")
     state = json.loads(path.read_bytes())
@@ -316,7 +318,7 @@ def test_a_state_with_numbers_that_are_none_is_left_out(store: WatchedStore, val
     "changes",
     [{"parallel": 10**18}, {"parallel": -1}, {"messages": [{"at": 1e18, "text": "x"}]}, {"began_at": "2026-01-01"}],
 )
-def test_a_state_with_values_that_cannot_be_is_left_out(store: WatchedStore, changes: dict[str, Any]) -> None:
+def test_a_state_with_impossible_values_is_left_out(store: WatchedStore, changes: dict[str, Any]) -> None:
     Driver(store, "a" * 12).leave(**changes)
     console, written = shown(False)
     watch(store.directory, console, store=store, once=True)

@@ -82,7 +82,7 @@ def test_a_mistake_is_reported_without_a_traceback(opened: tuple[Kernel, Path]) 
     assert "File" not in shown.error
 
 
-def test_watching_shows_the_state_in_place_too(opened: tuple[Kernel, Path]) -> None:
+def test_watching_also_shows_the_state_in_place(opened: tuple[Kernel, Path]) -> None:
     kernel, _ = opened
     kernel.run("ablations.run(TINY, executor='inline')")
     shown = kernel.run("shown = ablations.watch('results/tiny')")
@@ -104,7 +104,7 @@ def test_an_interrupted_kernel_drains_the_workers_of_ray(opened: tuple[Kernel, P
     assert "2 runs: 2 completed" in kernel.run(cell).result["text/plain"]
 
 
-def test_training_code_of_two_cells_has_the_ids_of_a_file(opened: tuple[Kernel, Path], tmp_path: Path) -> None:
+def test_training_code_from_two_cells_has_the_ids_of_a_file(opened: tuple[Kernel, Path], tmp_path: Path) -> None:
     kernel, folder = opened
     code = CODE.replace("from centroids import centroids, nearest\n", "")
     assert not kernel.run(HELPER).error

@@ -20,7 +20,7 @@ from aimlib.errors import StoreError
 from aimlib.records import RUN_STATES
 
 
-def test_the_outline_of_a_plan_and_of_its_document_are_the_same() -> None:
+def test_a_plan_and_its_document_have_the_same_outline() -> None:
     training = SimpleNamespace(training=SimpleNamespace(epochs=7))
     plan = SimpleNamespace(
         study=SimpleNamespace(spec=SimpleNamespace(name="tiny")),
@@ -93,7 +93,7 @@ def test_a_repeated_attempt_is_counted_reported_and_shown() -> None:
     assert shown.arms["a"].accuracy(2) == (0.5, 1), "an epoch that is computed twice counts once"
 
 
-def test_accuracies_are_compared_after_the_same_epoch_and_are_never_of_test_images() -> None:
+def test_accuracies_are_compared_after_the_same_epoch_and_never_come_from_test_images() -> None:
     shown = Progress(outline(["a", "b", "c"]), ())
     for epoch, accuracy in ((1, 0.1), (2, 0.4), (3, 0.9)):
         shown.handle(EpochEnded(run_id(0), row(epoch, accuracy=accuracy)))
@@ -107,7 +107,7 @@ def test_accuracies_are_compared_after_the_same_epoch_and_are_never_of_test_imag
     assert "0.98" not in repr(seen)
 
 
-def test_runs_of_earlier_sessions_count_in_their_states() -> None:
+def test_runs_of_earlier_sessions_count_with_their_states() -> None:
     shown = Progress(outline(["a", "b"], epochs=4), {run_id(0)})
     assert shown.seconds_left() is None
     shown.recall(run_id(0), "diverged", [0.2, 0.4], seconds=10.0, epochs_run=2)
@@ -118,7 +118,7 @@ def test_runs_of_earlier_sessions_count_in_their_states() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(RUN_STATES), st.integers(1, 4)), max_size=60))
-def test_counts_are_those_of_the_runs_whatever_happens(events: list[tuple[int, str, int]]) -> None:
+def test_the_counts_agree_with_the_runs_after_any_events(events: list[tuple[int, str, int]]) -> None:
     shown = Progress(outline(["a", "b"], seeds=4), {run_id(5)}, clock=Clock())
     for number, state, epoch in events:
         each = run_id(number)
@@ -142,7 +142,7 @@ def test_counts_are_those_of_the_runs_whatever_happens(events: list[tuple[int, s
     assert left is None or left >= 0
 
 
-def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> None:
+def test_the_cost_of_an_event_does_not_grow_with_the_number_of_runs() -> None:
     def cost(runs: int) -> float:
         shown = Progress(outline([f"arm {i}" for i in range(4)], runs // 4, 1000), ())
         draw = random.Random(0)
@@ -159,7 +159,7 @@ def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> Non
     assert cost(4000) < 5 * cost(40)
 
 
-def test_a_snapshot_of_4000_runs_is_cheap() -> None:
+def test_a_snapshot_of_4000_runs_takes_little_time() -> None:
     shown, clock = large()
     began = time.process_time()
     for _ in range(5):
@@ -168,7 +168,7 @@ def test_a_snapshot_of_4000_runs_is_cheap() -> None:
     assert (time.process_time() - began) / 5 < 0.1, "6 ms where it was measured"
 
 
-def test_the_time_of_all_nodes_is_added_up_as_they_come_and_go() -> None:
+def test_the_time_of_all_nodes_is_summed_as_they_come_and_go() -> None:
     clock = Clock()
     shown = Progress(outline(["a"], seeds=6), (), parallel=1, totals={"CPU": 4.0}, clock=clock)
     assert (shown.nodes, shown.node_seconds) == (0, 0.0)

@@ -21,7 +21,7 @@ from ablations.progress.views.log import HEARTBEAT_S, SPACING_S, LineView
 
 
 class States:
-    """A store of a session's states that can be made to refuse."""
+    """A store of session states that refuses on request."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_lines_are_few_and_include_every_failure() -> None:
+def test_few_lines_are_printed_and_they_include_every_failure() -> None:
     console, output = plain()
     clock = Clock()
     told = Progress(outline(["[red]a[/red]"], seeds=20), (), clock=clock)
@@ -81,7 +81,7 @@ def test_lines_are_few_and_include_every_failure() -> None:
     assert output.getvalue().splitlines()[-1].startswith("a, seed 13: diverged; ")
 
 
-def test_a_session_without_a_terminal_or_with_a_dumb_one_prints_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_without_a_terminal_or_with_a_simple_one_prints_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     for dumb in (False, True):
         monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
         console, output = plain(terminal=dumb)
@@ -94,7 +94,7 @@ def test_a_session_without_a_terminal_or_with_a_dumb_one_prints_lines(monkeypatc
         assert "0.98" not in output.getvalue()
 
 
-def test_a_retry_is_printed_where_there_is_no_terminal() -> None:
+def test_a_retry_is_printed_without_a_terminal() -> None:
     console, output = plain()
     with ProgressReporter(Progress(outline(["a"]), ()), console) as reporter:
         reporter.handle(RunStarted(run_id(0), "here"))
@@ -102,7 +102,7 @@ def test_a_retry_is_printed_where_there_is_no_terminal() -> None:
     assert output.getvalue().startswith("a, seed 0: retrying in 30 s: the node went away; 0 of 2 runs settled")
 
 
-def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
+def test_a_session_on_a_terminal_draws_and_leaves_the_last_view() -> None:
     console, output = plain(terminal=True)
     reporter = ProgressReporter(Progress(outline(["aim"]), ()), console)
     reporter.start()
@@ -117,7 +117,7 @@ def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
     assert "2/2" in last
 
 
-def test_stored_states_increase_their_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
+def test_stored_states_increase_their_counter_and_the_last_one_marks_the_end_of_the_session() -> None:
     store = States()
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
     with reporter:
@@ -160,7 +160,7 @@ def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.
             assert "the view cannot be drawn: division by zero" in reporter.progress.messages[-1].text
 
 
-def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
+def test_events_may_come_from_many_threads_while_the_view_is_drawn() -> None:
     console, _ = plain(terminal=True)
     store = States()
     reporter = ProgressReporter(
@@ -200,7 +200,7 @@ def test_the_state_of_4000_runs_is_small_and_contains_no_test_accuracy() -> None
 @pytest.mark.parametrize(
     "changes", [{"study": 3}, {"runs": "none"}, {"at": "yesterday"}, {"state": "lost"}, {"schema_version": 1}]
 )
-def test_a_state_that_cannot_be_understood_is_none(changes: dict[str, Any]) -> None:
+def test_a_state_that_cannot_be_understood_is_ignored(changes: dict[str, Any]) -> None:
     written = session_document(Progress(outline(["a"]), ()), session="0123456789ab")
     assert read(written) is not None
     assert read(written | changes) is None

@@ -91,7 +91,7 @@ def test_a_large_study_says_what_it_leaves_out() -> None:
         assert listed + int(more[1]) == total
 
 
-def test_the_most_informative_arms_come_first() -> None:
+def test_the_most_informative_arms_are_shown_first() -> None:
     told = Progress(outline([f"arm-{i:02d}" for i in range(40)]), (), clock=Clock())
     told.handle(RunEnded(run_id(38), "failed", "why"))
     text = "\n".join(shown(snapshot_of(told), 80, 16))
@@ -100,7 +100,7 @@ def test_the_most_informative_arms_come_first() -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_are_text(name: str, width: int) -> None:
+def test_names_are_shown_as_text(name: str, width: int) -> None:
     told = Progress(outline([name, f"{name}!"]), (), clock=Clock())
     told.handle(RunStarted(run_id(0), name))
     told.handle(EpochEnded(run_id(0), row(1)))
@@ -123,14 +123,14 @@ def test_states_differ_without_color_and_without_unicode() -> None:
     assert re.search(r"aim +=+-+", text)
 
 
-def test_the_variable_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_no_color_variable_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     output = io.StringIO()
     Console(file=output, width=80, height=24, force_terminal=True).print(View(snapshot_of(small())))
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", output.getvalue())
 
 
-def test_a_bar_is_full_only_when_all_is_done() -> None:
+def test_a_bar_is_full_only_when_everything_is_done() -> None:
     assert bar(10, 1000, [("done", 999)], Signs()).plain == "━" * 9 + "─"
     assert bar(10, 1000, [("done", 1000)], Signs()).plain == "━" * 10
     assert bar(10, 1000, [("done", 0), ("work", 1)], PLAIN).plain == "=---------"
@@ -158,7 +158,7 @@ def test_the_summary_is_one_line() -> None:
     assert summary(snapshot_of(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
 
 
-def test_every_one_of_many_notes_is_shown() -> None:
+def test_all_of_many_notes_are_shown() -> None:
     said = io.StringIO()
     now = [0.0]
     seen = snapshot_of(Progress(outline(["aim"]), ()))

@@ -38,10 +38,10 @@ def problem(study: StudyMaker, **changes: Any) -> str:
     return str(caught.value)
 
 
-# What each arm gets
+# Allocation to arms
 
 
-def test_check_says_what_each_arm_gets(study: StudyMaker) -> None:
+def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
     confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
@@ -101,14 +101,14 @@ def test_names_reserved_for_trials_are_refused(study: StudyMaker) -> None:
 # Unequal tuning
 
 
-def test_a_baseline_that_is_not_searched_is_a_warning(study: StudyMaker) -> None:
+def test_a_baseline_that_is_not_searched_gives_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "aim"}}))
     assert any(
         note.startswith("search: unequal tuning: 'aim' searched and the baseline 'baseline' is not") for note in said
     )
 
 
-def test_other_unequal_tuning_is_a_warning(study: StudyMaker) -> None:
+def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
     assert any("the baseline 'baseline' is searched, and no treatment is" in note for note in said)
     search = {key: value for key, value in SEARCH.items() if key != "training"}
@@ -120,7 +120,7 @@ def test_other_unequal_tuning_is_a_warning(study: StudyMaker) -> None:
 
 
 def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
-    """Permuting a memory that no image changes does nothing; such a trial could not be judged by its control."""
+    """Permuting a memory that no image changes has no effect, so such a trial could not be judged by its control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
     assert any(note.startswith("search: corner model.update=none cannot be built") for note in said)
@@ -129,7 +129,7 @@ def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) ->
 # Grids
 
 
-def test_a_grid_has_every_point_that_applies_once() -> None:
+def test_a_grid_has_every_applicable_point_once() -> None:
     parameters = [
         Parameter("a", ("a",), Categorical(("none", "x", "y"))),
         Parameter("a.x.n", ("n",), Integer(1, 3), ("a", "x")),
@@ -157,7 +157,7 @@ def test_a_grid_has_every_point_that_applies_once() -> None:
         (Categorical(("a", "b", "c")), ("c", "a"), ("c", "a")),
     ],
 )
-def test_levels_of_a_dimension(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
+def test_levels_of_a_dimension_can_be_given(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
     given = {} if levels is None else {"p": levels}
     assert tuple(point["p"] for point in grid([Parameter("p", ("p",), dimension)], given)) == expected
 
@@ -182,7 +182,7 @@ def test_an_impossible_grid_is_refused(study: StudyMaker, changes: dict[str, Any
 
 
 def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
-    """Every point is one that Optuna's distributions take, and comes back from it unchanged."""
+    """Optuna's distributions accept every point and return it unchanged."""
     import optuna
 
     arm = {"model": {"memory": "conv_ones", "placement": "every_layer", "update": "none"}}
@@ -206,7 +206,7 @@ def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
     assert epochs_of_bracket(4, 3, (1, 3)) == 4 * 1 + 2 * 2
 
 
-def test_check_says_what_halving_saves(study: StudyMaker) -> None:
+def test_check_shows_what_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
     spared = "of every 9 trials one of 3 continues after 1, 3 of 9 epochs: 21 epochs instead of 81"

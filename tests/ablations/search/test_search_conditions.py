@@ -68,7 +68,7 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 
 @pytest.mark.usefixtures("_without_networks")
 @pytest.mark.parametrize("sampler", ["random", "gp"])
-def test_a_parameter_is_drawn_exactly_when_its_conditions_hold(study: StudyMaker, tmp_path: Path, sampler: str) -> None:
+def test_a_parameter_is_drawn_exactly_if_its_conditions_hold(study: StudyMaker, tmp_path: Path, sampler: str) -> None:
     path = study({"search": {**SEARCH, "sampler": sampler}})
     found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher()).trials
     for trial in found:
@@ -96,7 +96,7 @@ def test_every_corner_of_a_conditional_space_is_reached(study: StudyMaker) -> No
     )
 
 
-def test_a_grid_counts_a_conditional_parameter_only_where_it_applies(study: StudyMaker) -> None:
+def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMaker) -> None:
     when = {"model.memory.channels": {"model.placement": "every_layer"}}
     over = ["model.placement", "model.memory.channels"]
     levels = {"model.memory.channels": 3}
@@ -190,7 +190,7 @@ def test_a_configuration_that_violates_a_constraint_is_reported_and_never_traine
     assert not again.computed
 
 
-def test_the_violation_is_that_of_the_built_network(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_violation_is_computed_from_the_built_network(study: StudyMaker, tmp_path: Path) -> None:
     from ablations.search.candidates import Candidates
     from aimlib.models import build
 
@@ -206,7 +206,7 @@ def test_the_violation_is_that_of_the_built_network(study: StudyMaker, tmp_path:
     assert candidate.violations["multiply_adds >= 1_000"] < 0
 
 
-def test_constraints_that_nothing_meets_are_reported_before_the_search_with_the_closest_value(
+def test_constraints_that_no_configuration_meets_are_reported_before_the_search_with_the_closest_value(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "_SAMPLED", 15)  # each is a network to count

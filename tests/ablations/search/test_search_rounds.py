@@ -64,7 +64,7 @@ def states(found: screening.Screening, arm: str) -> list[str]:
     return [trial.outcome.state for trial in found.trials if trial.arm == arm]
 
 
-# Every arm alike
+# Equal treatment of arms
 
 
 def test_every_arm_has_as_many_trials_seeds_and_epochs(study: StudyMaker, tmp_path: Path) -> None:
@@ -83,9 +83,7 @@ def test_every_arm_has_as_many_trials_seeds_and_epochs(study: StudyMaker, tmp_pa
     assert {"model.placement", "model.update", RATE} <= {n for t in found.trials if t.arm == "aim" for n in t.drawn}
 
 
-def test_the_confirmation_has_the_words_the_questions_and_the_measure_of_the_study(
-    study: StudyMaker, tmp_path: Path
-) -> None:
+def test_the_confirmation_keeps_the_words_questions_and_measure_of_the_study(study: StudyMaker, tmp_path: Path) -> None:
     own = {
         "what": "a gated update",
         "measure": "loss",
@@ -101,7 +99,7 @@ def test_the_confirmation_has_the_words_the_questions_and_the_measure_of_the_stu
     assert (plan["wider"].role, plan["wider"].question) == ("control", "More than its size?")
 
 
-def test_the_best_take_the_places_of_their_arms_and_controls_follow(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_best_trials_replace_their_arms_and_controls_follow(study: StudyMaker, tmp_path: Path) -> None:
     arms = {"arms.frozen": {"of": "aim", "control": "frozen_memory"}}
     found = searched(study({"search": BOTH, **arms}), tmp_path / "out", FakeLauncher())
     file = read_study(tmp_path / "out" / "confirmation" / "study.yaml")
@@ -122,7 +120,7 @@ def test_the_best_take_the_places_of_their_arms_and_controls_follow(study: Study
 
 
 def test_the_confirmation_keeps_every_key_of_the_study(study: StudyMaker, tmp_path: Path) -> None:
-    """The looks, the further block and whatever else a study may say once more."""
+    """The confirmation has the looks, the further block and every other key."""
     said = {
         "description": "what for",
         "claim": "stanford_dogs_aim",
@@ -155,7 +153,7 @@ def test_confirm_beside_leaves_the_arms_unchanged(study: StudyMaker, tmp_path: P
 
 
 def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_path: Path) -> None:
-    """It would be the same runs twice, which a study refuses."""
+    """The same runs would appear twice, which a study refuses."""
     grid = {"over": {"aim": ["model.placement"]}, "levels": {"model.placement": ["every_layer", "block_entry"]}}
     search = {**BOTH, **grid, "sampler": "grid", "trials": 2, "top": 0}
     del search["vary"]
@@ -183,7 +181,7 @@ def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_
     assert aim.model["placement"]["name"] == "block_entry"
 
 
-def test_base_options_that_a_trial_does_not_have_do_not_come_back(study: StudyMaker, tmp_path: Path) -> None:
+def test_base_options_that_a_trial_does_not_have_are_not_restored(study: StudyMaker, tmp_path: Path) -> None:
     """If the base states where updates run, trials without an update must still be buildable."""
     changes = {"arms.aim.model.update_after": "block", "arms.aim.model.update": "residual"}
     search = {**BOTH, "vary": "aim", "over": ["model.update"], "sampler": "grid", "trials": 2}
@@ -202,7 +200,7 @@ def test_optuna_gets_a_configuration_once_with_the_mean_over_its_seeds(study: St
         assert trial.value == math.fsum(by_id[run_id] for run_id in trial.run_ids) / 2
 
 
-def test_an_incomplete_group_fails_and_a_divergence_is_an_outcome(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_incomplete_group_fails_and_a_divergence_counts_as_an_outcome(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(
         failing=lambda arm, seed: (arm, seed) == ("aim_0001", 91),
         diverging=lambda arm, seed: {"aim_0002": 4, "baseline_0000": 0}.get(arm),
@@ -218,7 +216,7 @@ def test_an_incomplete_group_fails_and_a_divergence_is_an_outcome(study: StudyMa
     assert {trial.outcome.state for trial in found.values()} == {"complete", "failed"}
 
 
-def test_what_was_told_stays_told_though_a_failed_run_is_repaired_later(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_reported_outcome_stays_even_if_a_failed_run_is_repaired_later(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": {**BOTH, "sampler": "tpe", "trials": 12, "batch": 4, "seeds": [90]}})
     first = searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: arm == "aim_0002"))
     told = ledger(tmp_path / "out")
@@ -243,7 +241,7 @@ def test_optuna_gets_only_finite_accuracies(study: StudyMaker, tmp_path: Path, v
         assert [trial.reason for trial in failed] == ["a run has no finite validation accuracy"]
 
 
-def test_a_search_in_which_nothing_works_stops_and_can_be_repaired(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_search_in_which_every_trial_fails_stops_and_can_be_repeated(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
     with pytest.raises(UsageError, match="every trial of a batch failed, baseline_0000: a run failed: RuntimeError"):
         searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: True))
@@ -265,7 +263,7 @@ def test_an_arm_without_any_result_is_reported(study: StudyMaker, tmp_path: Path
     st.integers(2, 5),
     st.randoms(),
 )
-def test_halving_keeps_the_best_fraction_whatever_the_order(values: dict[int, float], factor: int, rng: Any) -> None:
+def test_halving_keeps_the_best_fraction_in_any_order(values: dict[int, float], factor: int, rng: Any) -> None:
     going = kept(values, factor)
     assert len(going) == math.ceil(len(values) / factor)
     for number in going:
@@ -276,7 +274,7 @@ def test_halving_keeps_the_best_fraction_whatever_the_order(values: dict[int, fl
     assert kept(dict(items), factor) == going
 
 
-def test_trials_are_stopped_at_fractions_of_their_own_budget(study: StudyMaker, tmp_path: Path) -> None:
+def test_trials_are_stopped_at_fractions_of_their_own_budgets(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher()
     found = searched(study({"search": HALVED}), tmp_path / "out", launcher)
     assert {budget for until, _ in launcher.calls for budget in until.values()} == {1, 3}
@@ -314,7 +312,7 @@ def test_trials_are_stopped_at_fractions_of_their_own_budget(study: StudyMaker, 
     assert launcher.calls[-1] == ({}, []), "nothing is stopped in the confirmation"
 
 
-def test_runs_that_end_early_count_with_what_they_reached(study: StudyMaker, tmp_path: Path) -> None:
+def test_runs_that_end_early_count_with_the_accuracy_that_they_reached(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(stopping=lambda arm: 2 if arm in ("aim_0001", "aim_0002", "baseline_0003") else None)
     found = {t.name: t for t in searched(study({"search": HALVED}), tmp_path / "out", launcher).trials}
     for name in ("aim_0001", "aim_0002", "baseline_0003"):
@@ -324,7 +322,7 @@ def test_runs_that_end_early_count_with_what_they_reached(study: StudyMaker, tmp
     assert all(trial.outcome.state in ("complete", "pruned", "unbuildable") for trial in found.values())
 
 
-def test_a_failed_trial_of_a_bracket_is_given_up_and_leaves_nothing(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_failed_trial_of_a_bracket_is_given_up_and_leaves_nothing_behind(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(failing=lambda arm, seed: (arm, seed) == ("aim_0000", 90))
     found = {t.name: t for t in searched(study({"search": HALVED}), tmp_path / "out", launcher).trials}
     assert found["aim_0000"].outcome.state == "failed"
@@ -345,7 +343,7 @@ def test_halving_without_a_launcher_that_pauses_is_refused(study: StudyMaker, tm
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the study's file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
+    """Return the study file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "refuse_unbuildable", lambda *_: None)
         made = {}
@@ -370,7 +368,7 @@ _INTERRUPTIONS: dict[str, Any] = {
 
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_a_search_killed_anywhere_asks_the_same_and_computes_each_run_once(
+def test_a_search_killed_anywhere_proposes_the_same_trials_and_computes_each_run_once(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
     """The process is killed after any epoch, or between a result and its record. Runs end in either order."""
@@ -381,7 +379,7 @@ def test_a_search_killed_anywhere_asks_the_same_and_computes_each_run_once(
 @pytest.mark.timeout(1800)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_a_search_killed_very_often_asks_the_same_and_computes_each_run_once(
+def test_a_search_killed_very_often_proposes_the_same_trials_and_computes_each_run_once(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
     """The same property with more examples."""
@@ -433,7 +431,7 @@ def _killed_and_resumed(
     assert sorted(epochs) == sorted(computed)
 
 
-def test_more_trials_continue_where_fewer_ended(study: StudyMaker, tmp_path: Path) -> None:
+def test_more_trials_continue_a_search_that_ended_with_fewer(study: StudyMaker, tmp_path: Path) -> None:
     fewer = searched(study({"search": {**BOTH, "trials": 4}}), tmp_path / "out", FakeLauncher())
     launcher = FakeLauncher()
     more = searched(study({"search": {**BOTH, "trials": 9}}), tmp_path / "out", launcher)
@@ -454,7 +452,7 @@ def test_another_search_in_the_same_directory_is_refused(study: StudyMaker, tmp_
             searched(study({"search": {**BOTH, **changes}}), tmp_path / "out", FakeLauncher())
 
 
-def test_a_broken_record_is_named(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_broken_record_is_reported_by_name(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
     searched(path, tmp_path / "out", FakeLauncher())
     (tmp_path / "out" / "screening" / "rounds" / "aim.001.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by name, and those of plugins: their options, and that every search resumes."""
+"""Samplers and pruners of Optuna and of plugins are available by name with their options, and every search resumes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search repeatedly after this many computed epochs, then let it end."""
+    """Kill the search repeatedly after this many computed epochs, then let it finish."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))
@@ -75,12 +75,12 @@ def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) 
 
 
 def _quick(names: Iterable[str], *quick: str) -> list[Any]:
-    """Return the names as parameters of a test; all but a few are slow, because each searches five times."""
+    """Return the names as parameters of a test; most are marked slow, because each searches five times."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def falling_curve(run_id: str, epoch: int, epochs: int) -> float:
-    """Fall from epoch to epoch for about a third of the runs, and rise for the others."""
+    """Return curves that fall from epoch to epoch for about a third of the runs, and rise for the others."""
     slope = -0.05 if share(run_id, "falls") < 1 / 3 else 0.05
     return round(0.4 + 0.2 * share(run_id, "level") + slope * epoch, 3)
 
@@ -91,7 +91,7 @@ def same(one: screening.Screening, other: screening.Screening) -> None:
     ]
 
 
-def test_every_sampler_and_pruner_of_optuna_that_fits_has_its_name() -> None:
+def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> None:
     known = {"TPE", "Random", "GP", "CmaEs", "QMC", "NSGAII", "BruteForce", "Grid"}
     assert {f"{name}Sampler" for name in known} <= set(optuna.samplers.__all__)
     assert set(samplers.names()) == set(SAMPLERS)
@@ -101,8 +101,8 @@ def test_every_sampler_and_pruner_of_optuna_that_fits_has_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_options_and_defaults_are_those_of_optuna(name: str) -> None:
-    """A default that Optuna changes would be documented wrongly here."""
+def test_options_and_defaults_match_optuna(name: str) -> None:
+    """If Optuna changed a default, the documentation here would be wrong."""
     import inspect
 
     config = samplers.parse(name)
@@ -116,8 +116,10 @@ def test_options_and_defaults_are_those_of_optuna(name: str) -> None:
 
 @pytest.mark.usefixtures("_without_networks")
 @pytest.mark.parametrize("name", _quick(SAMPLERS, "gp", "cmaes", "brute_force"))
-def test_a_killed_search_proposes_the_same_with_every_sampler(study: StudyMaker, tmp_path: Path, name: str) -> None:
-    """Killed within the first round, at its end, and within the second one."""
+def test_a_killed_search_proposes_the_same_trials_with_every_sampler(
+    study: StudyMaker, tmp_path: Path, name: str
+) -> None:
+    """The search is killed within the first round, at its end, and within the second round."""
     numbers = {} if name in ("grid", "brute_force") else NUMBERS
     trials = {"trials": 100, "over": [RATE, "model.placement"], "ranges": {**SEARCH["ranges"], RATE: [0.1, 0.2]}}
     changes = {**trials, "batch": 3} if name in ("grid", "brute_force") else numbers
@@ -148,13 +150,13 @@ def test_a_killed_search_stops_the_same_trials_with_every_pruner(study: StudyMak
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_a_pruner_that_stops_every_trial_is_named(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_pruner_that_stops_every_trial_is_reported(study: StudyMaker, tmp_path: Path) -> None:
     search = {**SEARCH, **NUMBERS, "sampler": "random", "pruner": {"name": "threshold", "lower": 0.99}}
     with pytest.raises(UsageError, match=r"'aim' has no trial with a result; the pruner stopped all .* search\.pruner"):
         searched(study({"search": search}), tmp_path / "out", FakeLauncher(curve=crossing_curve))
 
 
-def test_a_patient_pruner_has_the_rungs_of_the_one_that_it_wraps() -> None:
+def test_a_patient_pruner_uses_the_rungs_of_the_pruner_that_it_wraps() -> None:
     patient = pruners.create(pruners.parse({"name": "patient", "wrapped": {"name": "hyperband", "min_resource": 2}}))
     assert patient.rungs(20) == (2, 6, 18, 20)
     assert isinstance(patient.build(20)._wrapped_pruner, optuna.pruners.HyperbandPruner)
@@ -163,8 +165,8 @@ def test_a_patient_pruner_has_the_rungs_of_the_one_that_it_wraps() -> None:
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_the_median_pruner_stops_what_is_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
-    """Computed again from the curves: of the trials of later batches, those below the median at a rung."""
+def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
+    """The expectation is computed from the curves: the trials of later batches that are below the median at a rung."""
     pruner = {"name": "median", "n_startup_trials": 4, "rungs": 2}
     search = {**SEARCH, **NUMBERS, "trials": 12, "sampler": "random", "pruner": pruner}
     found = searched(study({"search": search}), tmp_path / "out", FakeLauncher()).trials
@@ -178,10 +180,10 @@ def test_the_median_pruner_stops_what_is_below_the_median_of_complete_trials(stu
 
 @pytest.mark.usefixtures("_without_networks")
 def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: StudyMaker, tmp_path: Path) -> None:
-    """Batches that have begun keep their proposals, whatever another machine would propose."""
+    """Batches that have begun keep their proposals, even if another machine would propose others."""
 
     class Erratic(Sampler):
-        """Draws with the operating system's randomness."""
+        """Draws random numbers from the operating system."""
 
         replays: ClassVar[bool] = False
 
@@ -266,12 +268,14 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ),
     ],
 )
-def test_an_impossible_sampler_or_pruner_is_refused(study: StudyMaker, changes: Any, message: str) -> None:
+def test_an_impossible_sampler_or_pruner_is_refused_with_the_reason(
+    study: StudyMaker, changes: Any, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         screening.check(read_study(study({"search": {**SEARCH, **changes}})))
 
 
-def test_a_missing_package_is_named_with_the_extra_that_installs_it(
+def test_a_missing_package_is_reported_with_the_extra_that_installs_it(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "cmaes" else sys.modules.get(name))
@@ -279,7 +283,7 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it(
         screening.check(read_study(study({"search": {**SEARCH, "sampler": "cmaes"}})))
 
 
-def test_check_says_what_a_sampler_draws_at_random_and_how_it_resumes(study: StudyMaker) -> None:
+def test_check_reports_what_a_sampler_draws_at_random_and_how_it_resumes(study: StudyMaker) -> None:
     said = list(check(study({"search": {**SEARCH, **NUMBERS, "sampler": "cmaes"}}), timing=False).notes)
     (note,) = [line for line in said if "independently and at random" in line]
     assert "model.placement, model.update" in note

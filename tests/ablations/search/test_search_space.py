@@ -1,4 +1,4 @@
-"""The search space follows from the plugins' own dimensions; screening and confirmation end to end."""
+"""The search space follows from the dimensions of plugins; screening and confirmation work from end to end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_dimension_of_every_plugin_is_in_the_space() -> None:
                 assert found.only_if == (path, name)
 
 
-def test_every_dimension_names_an_option_and_stays_within_what_it_takes() -> None:
+def test_every_dimension_names_an_option_and_stays_within_its_range() -> None:
     """In all families, a plugin accepts both ends of every range that it declares."""
     seen = 0
     for family in FAMILIES:
@@ -78,12 +78,12 @@ def test_every_dimension_names_an_option_and_stays_within_what_it_takes() -> Non
 
 def test_a_third_partys_plugin_and_its_dimensions_appear_automatically() -> None:
     class Few(Placement):
-        """Reads in few layers."""
+        """A placement with few reading layers."""
 
         search_space: ClassVar[dict[str, Any]] = {"count": Integer(1, 5)}
 
         class Config(placements.get("every_layer").Config):  # type: ignore[misc, name-defined]
-            """How many."""
+            """The number of layers."""
 
             count: int = 2
 
@@ -99,7 +99,7 @@ def test_a_third_partys_plugin_and_its_dimensions_appear_automatically() -> None
         del placements._classes["few"]
 
 
-def test_options_are_asked_for_only_where_their_plugin_was_chosen() -> None:
+def test_options_are_drawn_only_if_their_plugin_was_chosen() -> None:
     parameters = space(ALL, ARM)
     fixed = optuna.trial.FixedTrial(
         {
@@ -127,7 +127,7 @@ def test_options_are_asked_for_only_where_their_plugin_was_chosen() -> None:
     }
 
 
-def test_drawn_values_and_the_arm_together_make_a_model() -> None:
+def test_drawn_values_and_the_arm_together_give_a_valid_model() -> None:
     parameters, sampler = space(ALL, ARM), optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(sampler=sampler)
     seen: set[str] = set()
@@ -140,7 +140,7 @@ def test_drawn_values_and_the_arm_together_make_a_model() -> None:
     assert seen == {*memories.names(), *updates.names(), "none"}
 
 
-def test_a_single_option_belongs_to_the_arms_component() -> None:
+def test_a_single_option_belongs_to_the_component_of_the_arm() -> None:
     (rate,) = space(("training.optimizer.learning_rate",), ARM)
     assert rate.dimension == Real(1e-5, 1e-2, log=True)
     assert suggest(optuna.trial.FixedTrial({rate.name: 0.01}), [rate]) == {
@@ -161,7 +161,7 @@ def test_a_path_that_cannot_be_searched_is_refused(path: str, message: str) -> N
         space((path,), ARM)
 
 
-def test_corners_hold_every_choice_and_both_ends_of_every_range() -> None:
+def test_corners_contain_every_choice_and_both_ends_of_every_range() -> None:
     parameters = space(ALL, ARM)
     found = list(corners(parameters))
     documents = [document for _, document in found]
@@ -222,7 +222,7 @@ def test_check_shows_the_space_and_builds_its_corners(study: StudyMaker) -> None
     assert any(note.endswith("can be built") and "corners of the space checked" in note for note in notes)
 
 
-def test_the_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this study searches first; run it with ablations"):
         run(study({"search": SEARCH}), tmp_path / "out", executor="inline")
 
@@ -230,7 +230,7 @@ def test_the_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Pat
 BOTH: dict[str, Any] = {**SEARCH, "vary": ["baseline", "aim"], "trials": 2, "top": 1}
 
 
-def test_screening_then_confirmation_and_nothing_twice(
+def test_a_search_runs_the_screening_and_the_confirmation_and_computes_nothing_twice(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, out = study({"search": BOTH, "seeds": [0, 1]}), tmp_path / "out"
@@ -279,10 +279,10 @@ def test_options_of_the_launcher_are_passed_on(
     assert seen == [common, common, {**common, "until_verdict": True}], "only the confirmation has a verdict"
 
 
-def test_a_screening_continues_where_it_was_interrupted(
+def test_a_screening_continues_after_an_interruption(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted in the middle of a real run, in the search and in the confirmation."""
+    """The study is interrupted in the middle of a real run, in the search and in the confirmation."""
     path = study({"search": {**SEARCH, "trials": 2, "training": {"epochs": 2}, "top": 0}, "seeds": [0]})
     screening.run(path, tmp_path / "whole", executor="inline")
     real, left = Run.epoch, [0]
@@ -310,7 +310,7 @@ def test_a_screening_continues_where_it_was_interrupted(
 def test_a_repeatedly_killed_search_gives_the_same_result(
     study: StudyMaker, tmp_path: Path, farm: Farm, sampler: Any
 ) -> None:
-    """Drivers are killed with -9 at any point. Screening, freezing and confirmation still follow each other."""
+    """Drivers are killed with -9 at any point. Screening, freezing and confirmation keep their order."""
     search = {**BOTH, "trials": 3, "training": {"epochs": 8}, "top": 0, "sampler": sampler}
     path = study({"search": search, "seeds": [0, 1]})
     assert farm.wait(farm.run(path, tmp_path / "whole")) == 0

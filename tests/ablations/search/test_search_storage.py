@@ -1,4 +1,4 @@
-"""The storage for optuna-dashboard: a copy of the search's results, which may be lost at any time."""
+"""The storage for optuna-dashboard is a copy of the search's results and may be lost at any time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def summary(trials: list[optuna.trial.FrozenTrial]) -> list[Any]:
     return [(t.number, t.params, t.state, t.values, t.intermediate_values, t.user_attrs) for t in trials]
 
 
-def test_the_copy_has_values_states_rungs_and_attributes(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_copy_contains_values_states_rungs_and_attributes(study: StudyMaker, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = searched(study({"search": SEARCH}), out, failing=lambda arm, seed: (arm, seed) == ("aim_0004", 91))
     epochs = {row["arm"]: row["epochs_run"] for row in rows(out / "screening")}
@@ -124,7 +124,7 @@ def test_a_database_is_written_and_a_resumed_search_adds_nothing(study: StudyMak
         searched(path, tmp_path / "elsewhere")
 
 
-def test_no_copy_is_written_if_none_is_wanted(study: StudyMaker, tmp_path: Path) -> None:
+def test_no_copy_is_written_if_none_is_requested(study: StudyMaker, tmp_path: Path) -> None:
     assert searched(study({"search": {**SEARCH, "storage": "none"}}), tmp_path / "out").confirmed
     assert not list((tmp_path / "out" / "screening").glob("optuna*"))
 
@@ -157,7 +157,7 @@ def test_an_impossible_storage_is_refused(study: StudyMaker, storage: str, messa
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_may_be_named_by_the_environment(
+def test_a_database_may_be_given_in_an_environment_variable(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No file of the study contains a URL with a password."""

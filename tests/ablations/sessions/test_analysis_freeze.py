@@ -30,7 +30,7 @@ def computed(tmp_path_factory):
 
 @pytest.fixture
 def out(computed, tmp_path):
-    """Return a copy of it."""
+    """Return a copy of the directory."""
     return Path(shutil.copytree(computed, tmp_path / "out"))
 
 
@@ -49,7 +49,7 @@ def test_nothing_replaces_the_frozen_plan_and_a_changed_margin_is_reported(study
     assert "Exploratory: delta_pp is 0.5" in analysis.examine(analysis.load(out)).headline
 
 
-def test_more_seeds_are_no_deviation(study, out):
+def test_more_seeds_are_not_a_deviation(study, out):
     seeds = json.loads((out / "study.json").read_text())["seeds"]
     run(study(), out, f"seeds={[*seeds, max(seeds) + 1]}")
     assert analysis.examine(analysis.load(out)).deviations == ()

@@ -29,7 +29,7 @@ SMALL = {"base/training/epochs": 1}
 
 @pytest.fixture
 def an_hour_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every stored run have taken an hour of each of its CPUs."""
+    """Change every stored run to an hour on each of its CPUs."""
     stored = budget._rows
     monkeypatch.setattr(budget, "_rows", lambda store: stored(store).assign(seconds=3600.0))
 
@@ -55,7 +55,7 @@ def with_budget(study: StudyMaker, tmp_path: Path) -> Run:
         ("30 cpu minutes", 0.5, "cpu"),
     ],
 )
-def test_amounts(text: str, hours: float, device: str) -> None:
+def test_amounts_of_device_hours_are_read(text: str, hours: float, device: str) -> None:
     assert Budget.parse(text) == Budget(hours, device)  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def test_the_proposed_budget_is_just_enough(hours: float) -> None:
 
 
 @pytest.mark.usefixtures("an_hour_each")
-def test_whole_looks_are_computed_while_they_are_affordable(with_budget: Run, tmp_path: Path) -> None:
+def test_whole_looks_are_computed_as_long_as_the_budget_covers_them(with_budget: Run, tmp_path: Path) -> None:
     first = with_budget("12cpuh")
     assert (first.computed, len(first.open), first.cut_off) == (10, 6, False)
     assert first.budget is not None
@@ -93,7 +93,7 @@ def test_whole_looks_are_computed_while_they_are_affordable(with_budget: Run, tm
 
 
 @pytest.mark.usefixtures("an_hour_each")
-def test_before_anything_is_measured_one_seed_is_computed(with_budget: Run, tmp_path: Path) -> None:
+def test_before_any_measurement_one_seed_is_computed(with_budget: Run, tmp_path: Path) -> None:
     found = with_budget("3cpuh", {"resources": {"cpus": 2}})
     assert (found.computed, len(found.open)) == (2, 14)
     assert set(analysis.load(tmp_path / "out").runs["seed"]) == {0}
@@ -114,7 +114,7 @@ def test_seeds_below_the_first_look_are_begun_one_by_one(with_budget: Run) -> No
 
 
 @pytest.mark.usefixtures("an_hour_each")
-def test_a_study_until_its_verdict_adds_no_look_that_is_not_affordable(
+def test_a_study_until_its_verdict_adds_no_look_beyond_the_budget(
     with_budget: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = io.StringIO()
@@ -155,7 +155,7 @@ def test_an_arm_that_was_not_measured_is_scaled_by_its_work_and_copied_runs_cost
     assert found._seconds(frame) == pytest.approx({"a": 3600.0, "b": 9000.0})
 
 
-def test_hours_of_gpus_limit_no_study_without_gpus(with_budget: Run, tmp_path: Path) -> None:
+def test_hours_of_gpus_do_not_limit_a_study_without_gpus(with_budget: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run of this study takes a GPU; give CPU-hours"):
         with_budget("20gpuh")
     assert not (tmp_path / "out" / "study.json").exists()
@@ -169,7 +169,7 @@ def test_a_search_is_limited_by_its_number_of_trials(tmp_path: Path, capsys: pyt
     )
 
 
-def test_the_command_states_what_is_left_and_ends_with_1(
+def test_the_command_states_what_is_left_and_ends_with_code_1(
     study: StudyMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = study({"seeds": 2, **SMALL})

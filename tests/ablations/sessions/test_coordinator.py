@@ -1,4 +1,4 @@
-"""The effect of an ending on the store and the subscribers: full storage, failing arms, errors shown at once."""
+"""Effects of endings on the store and the subscribers: full storage, failing arms, errors that are shown at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Events(list[Event]):
 
 
 class Session:
-    """A coordinator with its scheduler, the events that it published and what it printed."""
+    """A coordinator with its scheduler, its published events and its output."""
 
     def __init__(self, folder: Path, seeds: int = 3) -> None:
         plan = planning.plan(read_study(write(folder, changed({"seeds": seeds}))))
@@ -64,7 +64,7 @@ def session(tmp_path: Path) -> Session:
     return Session(tmp_path)
 
 
-def test_a_notice_of_several_runs_of_an_arm_is_printed_once(session: Session) -> None:
+def test_a_notice_about_several_runs_of_an_arm_is_printed_once(session: Session) -> None:
     (first, second, _), (other, *_) = session.of("aim"), session.of("baseline")
     for run_id in (first, second, other, first):
         session.coordinator.handle(Notice("training steps run eagerly", run_id))
@@ -76,7 +76,9 @@ def test_a_notice_of_several_runs_of_an_arm_is_printed_once(session: Session) ->
     ]
 
 
-def test_an_arm_that_fails_twice_alike_is_not_started_again_and_its_error_is_shown(session: Session) -> None:
+def test_an_arm_that_fails_twice_with_the_same_error_is_not_started_again_and_its_error_is_shown(
+    session: Session,
+) -> None:
     failed = Ending("failed", "KeyError: 'x'", "KeyError at plugin.py:3", "  File plugin.py\n    x\nKeyError: 'x'")
     first, second, third = session.of("aim")
     while not {first, second} <= session.scheduler.running:
@@ -91,7 +93,7 @@ def test_an_arm_that_fails_twice_alike_is_not_started_again_and_its_error_is_sho
     assert "arm aim: the same error twice; its 1 other run is not begun" in session.said.getvalue()
 
 
-def test_a_death_is_reported_and_repeated_deaths_end_in_a_row(session: Session) -> None:
+def test_a_death_is_reported_and_repeated_deaths_give_a_failed_row(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("died", "node gone")))
@@ -135,7 +137,7 @@ def test_storage_without_a_limit_is_never_full(session: Session, monkeypatch: py
     assert session.scheduler.next() is not None
 
 
-def test_a_row_that_the_driver_does_not_see_is_a_failure(session: Session) -> None:
+def test_a_row_that_the_driver_does_not_see_counts_as_a_failure(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("finished")))
@@ -221,7 +223,7 @@ def test_a_share_that_was_too_small_is_remembered_for_the_next_session(tmp_path:
     assert remembered(ResultStore(tmp_path / "out"), [task]) == {"aim": 1.0}
 
 
-def test_a_device_error_says_what_it_means_for_the_session(session: Session) -> None:
+def test_a_device_error_states_its_meaning_for_the_session(session: Session) -> None:
     run_id = next(iter(session.tasks))
     for _ in range(2):
         session.scheduler.next()

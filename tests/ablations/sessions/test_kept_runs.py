@@ -50,7 +50,7 @@ def test_an_added_level_computes_only_its_own_runs(study: Callable[..., Path], o
     assert set(tiny_study.planned(out)) > set(before)
 
 
-def test_the_runs_of_a_removed_level_stay_and_count_again_when_it_returns(
+def test_the_runs_of_a_removed_level_stay_and_count_again_when_the_level_returns(
     study: Callable[..., Path], out: Path
 ) -> None:
     before = tiny_study.numbers(out)
@@ -67,7 +67,7 @@ def test_the_runs_of_a_removed_level_stay_and_count_again_when_it_returns(
 
 
 @pytest.mark.parametrize("segments", [False, True], ids=["files", "segments"])
-def test_a_directory_that_is_moved_and_renamed_keeps_its_runs(
+def test_a_directory_keeps_its_runs_when_it_is_moved_and_renamed(
     segments: bool, study: Callable[..., Path], out: Path, tmp_path: Path
 ) -> None:
     from ablations.store import ResultStore
@@ -86,7 +86,7 @@ def test_a_directory_that_is_moved_and_renamed_keeps_its_runs(
     assert not out.exists()
 
 
-def test_a_study_file_that_is_moved_and_renamed_has_the_same_runs(
+def test_a_study_file_has_the_same_runs_after_it_is_moved_and_renamed(
     study: Callable[..., Path], out: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "other"

@@ -35,7 +35,7 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
     ("most", "seed"),
     [(2, 7), pytest.param(12, 8, marks=pytest.mark.slow)],  # rounds of one driver and of two take turns in both
 )
-def test_killed_drivers_lose_and_duplicate_nothing(
+def test_killed_drivers_neither_lose_nor_duplicate_runs(
     farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path, most: int, seed: int
 ) -> None:
     path, expected, seconds = undisturbed

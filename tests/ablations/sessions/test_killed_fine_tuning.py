@@ -1,4 +1,4 @@
-"""A network of torchvision, fine-tuned with a memory through Ray, killed with -9 and resumed: the same bits."""
+"""A torchvision network that is fine-tuned with a memory on Ray, killed with -9 and resumed has the same bits."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_a_worker_on_another_disk_is_reported_from_the_first_run_on(
     assert not (tmp_path / "own disk").exists()
 
 
-def test_the_mark_of_a_directory_stays(tmp_path: Path) -> None:
+def test_the_mark_of_a_directory_does_not_change(tmp_path: Path) -> None:
     assert read_mark(tmp_path / "none") == ""
     mark = ResultStore(tmp_path / "one").mark()
     assert mark == ResultStore(tmp_path / "one").mark() == read_mark(tmp_path / "one")
@@ -68,7 +68,7 @@ def test_a_worker_with_another_mark_computes_nothing(tmp_path: Path) -> None:
     assert store.settled() == set()
 
 
-def test_a_refused_launch_leaves_the_plan_alone(tmp_path: Path) -> None:
+def test_a_refused_launch_leaves_the_plan_unchanged(tmp_path: Path) -> None:
     path = write(tmp_path, changed({}))
     run(path, tmp_path / "out", executor="inline")
     before = (tmp_path / "out" / "study.json").read_bytes()
@@ -79,7 +79,7 @@ def test_a_refused_launch_leaves_the_plan_alone(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "study.json").read_bytes() == before
 
 
-def test_controlled_means_that_memory_is_the_only_difference(tmp_path: Path) -> None:
+def test_in_a_controlled_study_memory_is_the_only_difference(tmp_path: Path) -> None:
     def protocol(changes: dict[str, Any]) -> str:
         return planning.protocol(tuple(expand(read_study(write(tmp_path, changed(changes))))))
 

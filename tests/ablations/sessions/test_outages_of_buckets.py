@@ -1,4 +1,4 @@
-"""A real server that is killed, frozen, restarted with other credentials, or cut off, while a session uses it."""
+"""A real server is killed, frozen, restarted with other credentials, or cut off while a session uses it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def other_credentials(rig: Rig, seconds: float) -> None:
 
 
 def filled(rig: Rig, seconds: float) -> None:
-    """The disk of the server is full: it refuses to store anything, or does not answer whoever tries."""
+    """The disk of the server is full: it refuses to store anything, or does not answer requests to store."""
     rig.server.kill()
     rig.server.start(full=True)
     time.sleep(seconds)
@@ -134,7 +134,7 @@ def filled(rig: Rig, seconds: float) -> None:
 OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_credentials, "filled": filled}
 
 
-@pytest.mark.slow  # half a minute of waiting; with its own clock: test_outages_of_sessions.py
+@pytest.mark.slow  # waits for half a minute; test_outages_of_sessions.py does the same with a simulated clock
 @pytest.mark.parametrize(
     ("name", "seconds", "executor"),
     [
@@ -191,7 +191,7 @@ def test_a_driver_that_waits_for_a_server_ends_on_a_signal_and_resumes(rig: Rig,
 
 
 class HalfAnswers(threading.Thread):
-    """A server that cuts every answer off in the middle, or sends it byte by byte, at the address of another."""
+    """A server at the address of another one that cuts every answer off in the middle, or sends it byte by byte."""
 
     def __init__(self, port: int, *, seconds_per_byte: float = 0.0) -> None:
         super().__init__(daemon=True)
@@ -227,9 +227,9 @@ class HalfAnswers(threading.Thread):
         self._socket.close()
 
 
-@pytest.mark.slow  # half a minute of waiting for the client's own retries
+@pytest.mark.slow  # waits for half a minute for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
-def test_partial_and_slow_answers_are_not_results(rig: Rig, pace: float) -> None:
+def test_partial_and_slow_answers_are_not_taken_as_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages
 

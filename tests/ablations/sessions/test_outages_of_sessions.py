@@ -1,4 +1,4 @@
-"""Sessions whose storage is away while they compute: they wait with a notice, and end as if nothing had happened."""
+"""Sessions whose storage is unavailable while they compute wait with a notice, and end as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 3, "seeds"
 
 
 class Disk:
-    """A disk that fails while it is away: every creation, replacement, removal and checkpoint, of any process part."""
+    """A disk that fails during an outage: every creation, replacement, removal and checkpoint, in any part of a
+    process.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number: int | None = None
@@ -77,7 +79,7 @@ def calm(tmp_path: Path) -> dict[str, str]:
 
 
 def at_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Callable[[], object]) -> None:
-    """Do something when the first run has completed an epoch."""
+    """Call a function when the first run has completed an epoch."""
     original, done = run_task._Supervisor.epoch, []
 
     def called(self: Any, row: Any) -> None:
@@ -137,7 +139,7 @@ def test_a_session_reports_when_an_outage_begins_and_ends_and_shows_it_in_its_st
     assert any("available again" in line for line in seen)
 
 
-def test_the_limit_ends_the_session_with_what_to_do(
+def test_the_limit_ends_the_session_and_states_the_remedy(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, changed({**SMALL, "resources": {"outage_hours": 0.5 / 3600, "grace_seconds": 0.5}}))
@@ -152,7 +154,7 @@ def test_the_limit_ends_the_session_with_what_to_do(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_a_session_that_waits(
+def test_signals_end_a_waiting_session(
     number: int, tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, calm: dict[str, str]
 ) -> None:
     path = write(tmp_path, changed({**SMALL, "resources": {"grace_seconds": 0.5}}))

@@ -70,7 +70,7 @@ def test_a_row_states_the_origin_of_its_code_and_a_record_is_stored(tmp_path: Pa
     assert "return names[-count:]" in record["modules"]["helper"]["pieces"][0][1]
 
 
-def test_an_edit_says_before_anything_starts_which_runs_it_makes_obsolete(tmp_path: Path) -> None:
+def test_before_anything_starts_a_session_says_which_runs_an_edit_makes_obsolete(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     compute(own_study(tmp_path), directory)
     before = numbers(directory)
@@ -106,8 +106,8 @@ def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
     assert ablations.network(directory, "baseline/0")
 
 
-def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
-    """Reports, results and verification run in a process that has no own code, and say what they cannot check."""
+def test_stored_code_is_never_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
+    """Reports, results and verification run in a process without the own code, and state what they cannot check."""
     directory = tmp_path / "out"
     ran = tmp_path / "ran"
     plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")
@@ -138,7 +138,7 @@ def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"code/{record.name} is damaged (its checksum does not match its content)" in " ".join(out.split())
 
 
-def test_a_worker_refuses_code_that_is_not_the_plan_s(tmp_path: Path) -> None:
+def test_a_worker_refuses_code_that_does_not_match_the_plan(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     own_code.enter(read_study(path), True)
     plan = planning.plan(read_study(path))
@@ -153,7 +153,7 @@ def test_a_worker_refuses_code_that_is_not_the_plan_s(tmp_path: Path) -> None:
     assert ending.end == "finished", "this process has it"
 
 
-def test_an_error_of_own_code_names_its_line_in_the_row(tmp_path: Path) -> None:
+def test_an_error_in_own_code_gives_its_line_in_the_row(tmp_path: Path) -> None:
     update = '''
 from aimlib.updates import MemoryUpdate
 from aimlib.registry import updates
@@ -198,8 +198,8 @@ def test_a_script_without_a_main_guard_runs_once_and_gives_the_ids_of_the_file(t
 
 
 @pytest.mark.xdist_group("ray")
-def test_ray_computes_what_this_process_computes(tmp_path: Path) -> None:
-    """From a script without a main guard, whose class no worker could import by its name."""
+def test_ray_gives_the_same_results_as_this_process(tmp_path: Path) -> None:
+    """The study is in a script without a main guard, so no worker could import its class by name."""
     path = own_study(tmp_path / "file")
     session, _ = compute(path, tmp_path / "inline")
     assert session.failed == {}
@@ -212,7 +212,7 @@ def test_ray_computes_what_this_process_computes(tmp_path: Path) -> None:
     assert numbers(folder / "out") == numbers(tmp_path / "inline")
 
 
-def test_a_killed_driver_continues(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_driver_can_be_resumed(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
     path = own_study(tmp_path, {"base.training.epochs": 3})
     directory = tmp_path / "out"
     arguments = ("run", path, "--out", directory, "--executor", "inline", "--trust", _code(path))
@@ -237,7 +237,7 @@ def test_the_example_runs_unchanged(tmp_path: Path) -> None:
     assert (session.computed, session.failed) == (3, {})
 
 
-def test_commands_read_a_network_of_own_code_from_the_file_that_registers_it(
+def test_commands_load_a_network_of_own_code_with_the_file_that_registers_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "out"
@@ -261,7 +261,7 @@ def test_commands_read_a_network_of_own_code_from_the_file_that_registers_it(
     assert program.stat().st_size > 0
 
 
-def test_commands_refuse_a_file_whose_code_is_not_that_of_the_run(
+def test_commands_refuse_a_file_whose_code_differs_from_the_code_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "out"

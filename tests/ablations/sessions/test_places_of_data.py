@@ -1,4 +1,4 @@
-"""Where a study says that its data is, workers find it, whatever their current folder."""
+"""Workers find the data at the path that a study states, whatever their current folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def placed(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", ["index.csv", "elsewhere/photos/index.csv"])
-def test_a_study_trains_on_a_table_below_its_root_with_another_delimiter(
+def test_a_study_can_use_a_table_below_its_root_with_another_delimiter(
     file: str, root: Path, study: StudyMaker, tmp_path: Path
 ) -> None:
     data = {"name": "image_index", "file": file, "root": "elsewhere/photos", "classes": 2, "size": 8, "delimiter": ";"}
@@ -47,13 +47,13 @@ def test_a_study_trains_on_a_table_below_its_root_with_another_delimiter(
     assert [row["status"] for row in rows(tmp_path / "out")] == ["finished"] * 2
 
 
-def test_paths_become_absolute_and_other_values_stay(root: Path, tmp_path: Path) -> None:
+def test_paths_become_absolute_and_other_values_do_not_change(root: Path, tmp_path: Path) -> None:
     found = placed(root="elsewhere/photos", delimiter=";", cache="packs", exclude="list.csv")
     assert (found["root"], found["file"], found["delimiter"]) == (str(root), "index.csv", ";")
     assert (found["cache"], found["exclude"]) == (str(tmp_path / "packs"), str(tmp_path / "list.csv"))
     assert placed(file="tables/index.csv")["file"] == str(tmp_path / "tables" / "index.csv")
 
 
-def test_the_url_of_a_bucket_stays_unchanged() -> None:
+def test_the_url_of_a_bucket_does_not_change() -> None:
     config = datasets.parse({"name": "image_folder", "root": "s3://lab/photos", "classes": 2})
     assert config.with_absolute_paths().model_dump()["root"] == "s3://lab/photos"

@@ -77,7 +77,7 @@ def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_ar
     assert digests(first) == before, "the other study is only read"
 
 
-def test_a_study_whose_runs_all_exist_computes_nothing_and_is_settled_afterwards(
+def test_a_study_whose_runs_all_exist_computes_nothing_and_is_then_settled(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     session, _ = run(second(), tmp_path / "out", reuse=[first])
@@ -103,7 +103,7 @@ def test_the_key_is_relative_to_the_study_file_and_changes_no_id(
 
 
 def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, second: Study, tmp_path: Path) -> None:
-    shutil.rmtree(first / "ledger")  # they kept none
+    shutil.rmtree(first / "ledger")  # they kept no checksums
     for old in run_files(first):
         table = pq.ParquetFile(old).read()
         old.unlink()
@@ -117,7 +117,7 @@ def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, secon
     assert row["reused_from"].startswith("first@")
 
 
-def test_a_folder_of_studies_stands_for_all_of_them_without_the_study_itself(
+def test_a_folder_of_studies_is_read_as_all_of_them_without_the_study_itself(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     own = tmp_path / "results" / "second"
@@ -139,7 +139,7 @@ def test_rows_are_copied_from_and_to_a_bucket(first: Path, second: Study, remote
     assert set(origins(tmp_path / "third").values()) == {f"second@{read_mark(place(remote))[:12]}"}
 
 
-def test_a_damaged_or_inconsistent_row_is_computed_instead_and_named(
+def test_a_damaged_or_inconsistent_row_is_named_and_computed_instead(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     broken, changed, pruned, _ = run_files(first)
@@ -154,7 +154,7 @@ def test_a_damaged_or_inconsistent_row_is_computed_instead_and_named(
     assert list(origins(tmp_path / "out")) == [run_files(first)[3].stem]
 
 
-def test_a_row_that_contradicts_the_ledger_of_its_study_is_computed_instead_and_named(
+def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_instead(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     """Its predictions agree with its accuracies, and the new study would enter it into its own ledger."""
@@ -183,7 +183,7 @@ def test_the_first_study_with_a_valid_row_counts(first: Path, second: Study, tmp
     }
 
 
-def test_only_runs_of_the_planned_seeds_are_taken_so_that_looks_count_them_in_seed_order(
+def test_only_runs_of_the_planned_seeds_are_copied_so_looks_count_them_in_seed_order(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     run(second({"seeds": [1]}), tmp_path / "out", reuse=first)
@@ -250,14 +250,12 @@ def test_a_search_does_not_take_over_runs(second: Study, first: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [3, [""], [["a"]], {"a": "b"}])
-def test_the_key_takes_directories(value: object, second: Study) -> None:
+def test_the_reuse_key_accepts_directories(value: object, second: Study) -> None:
     with pytest.raises(ConfigError, match=r"reuse: give study directories, e\.g\."):
         read_study(second({"reuse": value}))
 
 
-def test_the_time_left_does_not_follow_from_the_pace_of_other_machines(
-    first: Path, second: Study, tmp_path: Path
-) -> None:
+def test_the_time_left_does_not_use_the_pace_of_other_machines(first: Path, second: Study, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(second(), out, reuse=first)
     rows = History(out, ResultStore(out), {}).poll()

@@ -1,4 +1,4 @@
-"""Scripts that call `ablations.run`, with and without a guard: one session each, whatever starts processes."""
+"""Scripts that call `ablations.run`, with and without a guard, have one session each, whatever starts processes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_process_that_imports_the_script_again_is_refused_with_the_reason(
 ) -> None:
     done = script(tmp_path, RUN + starts, EXECUTOR="inline", METHOD=method)
     assert done.stdout.count("4 runs: 4 completed") == 1, done.stdout + done.stderr
-    assert done.stdout.count("this script runs") <= 4  # one for each process; none of them starts others
+    assert done.stdout.count("this script runs") <= 4  # one for each process; none of them starts other processes
     assert "in the process" not in done.stdout
     assert "a worker process imports this script again" in done.stderr
     assert "put the call below `if __name__ == '__main__':`" in done.stderr
@@ -94,7 +94,7 @@ def test_a_forked_process_does_not_import_the_script_again(tmp_path: Path) -> No
     assert "ended with 0" in done.stdout
 
 
-def test_a_session_within_a_session_is_refused_and_a_later_one_is_not() -> None:
+def test_a_nested_session_is_refused_and_a_later_one_is_not() -> None:
     with only_session(), pytest.raises(UsageError, match="called while this process already runs a study"):
         ablations.run(TINY, executor="inline")
     with only_session():

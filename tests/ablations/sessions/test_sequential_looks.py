@@ -1,4 +1,4 @@
-"""Look after look until nothing is open: seeds are added according to the frozen plan, without reading results."""
+"""Look after look until no question is open: seeds are added according to the frozen plan, without reading results."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def driven(
     return runs, last, said.getvalue()
 
 
-def test_seeds_are_added_from_look_to_look_until_nothing_is_open(
+def test_seeds_are_added_from_look_to_look_until_no_question_is_open(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, last, said = driven(monkeypatch, study({"seeds": 2}), [("aim − baseline",), ()])
@@ -114,7 +114,7 @@ def test_a_real_study_runs_to_its_end_and_its_plan_stays_frozen(study: StudyMake
     assert (again.settled_before, again.computed) == (found.planned, 0)
 
 
-def test_pairs_are_added_one_by_one_where_any_number_may_be_read(
+def test_pairs_are_added_one_by_one_if_any_number_may_be_read(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = study({"seeds": 2, "looks": "any"})

@@ -1,4 +1,6 @@
-"""Two users of a group share a study directory and a cache. Another user has no access. Needs root to be both."""
+"""Two users of a group share a study directory and a cache. Other users have no access. The tests need root to act as
+both users.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def test_files_created_in_a_folder_of_the_group_belong_to_the_group(tmp_path: Pa
 
 
 @pytest.mark.parametrize("given", [0o755, 0o775, 0o2755, 0o700])
-def test_outside_such_folders_no_permission_is_added(tmp_path: Path, given: int, strict: int) -> None:
+def test_outside_such_folders_no_permission_is_changed(tmp_path: Path, given: int, strict: int) -> None:
     top = tmp_path / "own"
     top.mkdir()
     top.chmod(given)

@@ -1,4 +1,4 @@
-"""The examples of own training code: each runs as it is, repeats its numbers, and continues where it paused."""
+"""Each example of own training code runs unchanged, repeats its numbers, and continues where it paused."""
 
 from __future__ import annotations
 

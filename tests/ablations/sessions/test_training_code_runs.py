@@ -1,4 +1,4 @@
-"""Runs of own training code: the same rows from a file and a script, inline, on Ray and after kills."""
+"""Runs of own training code have the same rows from a file and a script, inline, on Ray and after kills."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def script(folder: Path, executor: str) -> dict[str, str]:
     return numbers(folder / "out")
 
 
-def test_a_row_has_only_what_is_known_of_own_training_code(computed: Path) -> None:
+def test_a_row_of_own_training_code_has_only_the_known_values(computed: Path) -> None:
     for row in rows(computed):
         assert row["parameters"] is None
         assert row["step"] is None
@@ -87,7 +87,7 @@ def test_the_methods_section_says_who_trained_and_what_was_repeated(computed: Pa
     assert "the order of the images and the augmentation" not in text
 
 
-def test_an_edit_makes_runs_obsolete_and_says_so(computed: Path, tmp_path: Path) -> None:
+def test_an_edit_makes_runs_obsolete_and_a_notice_says_so(computed: Path, tmp_path: Path) -> None:
     edited = training_code_study(tmp_path, helper=HELPER.replace("mean(axis=0)", "mean(0)"))
     notes = " ".join(ablations.check(edited, timing=False, trust=True, out=computed).notes)
     assert (
@@ -95,14 +95,14 @@ def test_an_edit_makes_runs_obsolete_and_says_so(computed: Path, tmp_path: Path)
     )
 
 
-def test_a_study_with_more_seeds_takes_over_the_runs_of_another(computed: Path, tmp_path: Path) -> None:
+def test_a_study_with_more_seeds_copies_the_runs_of_another_study(computed: Path, tmp_path: Path) -> None:
     path = training_code_study(tmp_path, {"seeds": 3, "name": "more"})
     session = ablations.run(path, tmp_path / "out", executor="inline", trust=True, reuse=computed)
     assert (session.reused, session.computed, session.failed) == (4, 2, {})
     assert numbers(tmp_path / "out").items() >= numbers(computed).items()
 
 
-def test_a_run_that_its_code_ended_early_is_taken_over(tmp_path: Path) -> None:
+def test_a_run_that_its_code_ended_early_is_copied(tmp_path: Path) -> None:
     early = CODE.replace("        with tempfile", "        if epoch == 2:\n            return\n        with tempfile")
     path = training_code_study(tmp_path, code=early)
     ablations.run(path, tmp_path / "out", executor="inline", trust=True)
@@ -111,7 +111,7 @@ def test_a_run_that_its_code_ended_early_is_taken_over(tmp_path: Path) -> None:
     assert (again.reused, again.computed) == (4, 0)
 
 
-def test_code_that_does_not_repeat_is_a_caution(tmp_path: Path) -> None:
+def test_code_that_does_not_repeat_its_results_gives_a_caution(tmp_path: Path) -> None:
     drifting = CODE.replace(
         "centres = centroids", "import os; drift += int.from_bytes(os.urandom(1)) / 1000; centres = centroids"
     )
@@ -124,7 +124,7 @@ def test_code_that_does_not_repeat_is_a_caution(tmp_path: Path) -> None:
     assert "The own training code does not repeat its results: the run of slow with seed 0 was computed twice" in said
 
 
-def test_a_failure_of_the_code_is_a_row_with_its_line(tmp_path: Path) -> None:
+def test_a_failure_of_the_code_gives_a_row_with_its_line(tmp_path: Path) -> None:
     broken = CODE.replace("centres = centroids", "1 / 0; centres = centroids")
     session = ablations.run(training_code_study(tmp_path, code=broken), tmp_path / "out", executor="inline", trust=True)
     assert len(session.failed) == 4
@@ -139,7 +139,7 @@ def test_a_script_gives_the_ids_and_numbers_of_the_file(computed: Path, tmp_path
 
 @pytest.mark.slow  # workers get own code as in test_own_code_runs.py
 @pytest.mark.xdist_group("ray")
-def test_ray_computes_the_same(computed: Path, tmp_path: Path) -> None:
+def test_ray_gives_the_same_results(computed: Path, tmp_path: Path) -> None:
     assert script(tmp_path, "ray") == numbers(computed)
 
 

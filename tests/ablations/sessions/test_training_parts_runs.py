@@ -1,4 +1,4 @@
-"""A loss, transforms and callbacks in a study: the same bits inline, on Ray, and after a worker is killed."""
+"""A study with a loss, transforms and callbacks has the same bits inline, on Ray, and after a worker is killed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def scalars(directory: Path) -> dict[str, str | None]:
 
 
 @pytest.mark.xdist_group("ray")
-def test_a_killed_worker_continues_to_the_same_bits_and_scalars(
+def test_a_killed_worker_continues_with_the_same_bits_and_scalars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path, marker = study(tmp_path), tmp_path / "killed"
@@ -180,7 +180,7 @@ def test_lists_of_components_are_compared_with_the_plan_part_by_part(planned_one
     assert other_option(hashed, {"training": {"transforms": planned_ones, "epochs": 3}}) == option
 
 
-def test_results_with_own_parts_are_reused_and_verified(results: analysis.Results, tmp_path: Path) -> None:
+def test_results_with_own_components_are_reused_and_verified(results: analysis.Results, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KILLED_ONCE", str(tmp_path))
         again = ablations.run(

@@ -24,7 +24,7 @@ REMEDY = re.compile(
     r"did you mean|for an example see|known: |known keys: |must be |start from|name one of|in both|letters, digits|"
     r"\b(give|choose|change|remove|lower|raise|set)\b|ablate data download|printable text of|a key path below"
 )
-"""What to do: an instruction, or the values that are allowed."""
+"""The remedy: an instruction, or the permitted values."""
 
 
 class Bad:
@@ -367,7 +367,7 @@ def test_a_process_ends_with_code_2_and_no_traceback(case: Bad, study: Callable[
     assert f"error: {study(case.changes)}: {case.where}" in err
 
 
-def test_all_mistakes_are_reported_at_once(study: Callable[..., Path]) -> None:
+def test_all_mistakes_are_reported_together(study: Callable[..., Path]) -> None:
     path = study({"base.training.epochs": "ten", "arms.aim.model.placement": "blok", "base.data.size": 1000})
     with pytest.raises(ConfigError) as refusal:
         check(path, timing=False)
@@ -376,7 +376,7 @@ def test_all_mistakes_are_reported_at_once(study: Callable[..., Path]) -> None:
 
 
 def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None:
-    """The mistake is inherited from another arm or from the base, or is the arm's own."""
+    """The mistake is inherited from another arm or from the base, or is in the arm itself."""
     arms = {
         "arms.longer": {"of": "aim", "training": {"epochs": 0}},
         "arms.longest": {"of": "longer", "training": {"batch_size": 0}},

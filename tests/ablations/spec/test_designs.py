@@ -63,7 +63,7 @@ def arms_of(path: Path, *overrides: str) -> dict[str, Arm]:
     return {arm.name: arm for arm in expand(read_study(path, overrides))}
 
 
-def test_a_ladder_between_two_named_arms(study: StudyMaker) -> None:
+def test_a_ladder_can_go_between_two_named_arms(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     assert list(arms) == [
         "control",
@@ -97,7 +97,7 @@ def test_a_level_sets_exactly_what_it_states(study: StudyMaker) -> None:
     assert both.model.backbone.stem_stride == 1
 
 
-def test_one_override_gives_the_full_factorial(study: StudyMaker) -> None:
+def test_one_override_selects_the_full_factorial(study: StudyMaker) -> None:
     path = study({**CORNERS, "design": "ladder"})
     ladders, cube = arms_of(path), arms_of(path, "design=full_factorial")
     assert len(cube) == 8
@@ -131,7 +131,7 @@ def test_labels_and_key_paths_vary_together(study: StudyMaker) -> None:
     assert dict(arms["aim"].levels) == {"memory": "with", "training.epochs": "2"}
 
 
-def test_levels_are_in_the_plan(study: StudyMaker) -> None:
+def test_levels_are_part_of_the_plan(study: StudyMaker) -> None:
     content = planning.document(planning.plan(read_study(study({**CORNERS, "design": "ladder"}))))
     assert content["arms"][1]["levels"] == {"memory": "with", "stem": "1", "rate": "high"}
 
@@ -162,6 +162,6 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
         ({"factors/memory": {"without": {}, "with": {"model": {"memory": "conv_once"}}}}, "'conv_once'"),
     ],
 )
-def test_a_bad_design_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_a_bad_design_is_refused_with_the_reason(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         arms_of(study({**CORNERS, "design": "ladder", **changes}))

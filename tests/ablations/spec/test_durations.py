@@ -1,4 +1,4 @@
-"""Durations are read and written as people do."""
+"""Durations are read and written in the usual notation."""
 
 from __future__ import annotations
 

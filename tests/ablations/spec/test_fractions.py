@@ -90,6 +90,6 @@ def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
         ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "give two, not 3"),
     ],
 )
-def test_a_bad_fraction_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_a_bad_fraction_is_refused_with_the_reason(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_study(study({**FRACTION, **changes}))

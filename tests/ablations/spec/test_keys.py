@@ -1,4 +1,4 @@
-"""The reference of keys says what the classes that read a study say, and has a meaning for every key."""
+"""The reference of keys agrees with the classes that read a study, and has a meaning for every key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one(keys: tuple[Key, ...], address: str) -> Key:
 
 
 def shipped(keys: tuple[Key, ...]) -> list[Key]:
-    """Return the keys without those of components that other tests register in this process."""
+    """Return the keys, except keys of components that other tests register in this process."""
     own = {
         (info.family, info.name)
         for family in FAMILIES
@@ -65,7 +65,7 @@ def test_a_key_has_the_type_default_and_meaning_of_its_field(every: tuple[Key, .
     assert one(every, "training.early_stopping.patience").meaning.startswith("Number of epochs in a row without a gain")
 
 
-def test_a_component_has_its_source_and_comes_before_its_options(every: tuple[Key, ...]) -> None:
+def test_a_component_has_its_source_and_precedes_its_options(every: tuple[Key, ...]) -> None:
     addresses = [key.address for key in every]
     at = addresses.index("training.schedule.cosine")
     assert "SGDR" in every[at].source
@@ -86,7 +86,7 @@ def test_every_field_and_every_component_is_listed(every: tuple[Key, ...]) -> No
     assert {name for family in FAMILIES if family.family != "trainers" for name in family.names()} <= listed
 
 
-def test_meaningful_nulls_are_listed_with_the_options(every: tuple[Key, ...]) -> None:
+def test_null_is_listed_with_the_options_that_give_it_a_meaning(every: tuple[Key, ...]) -> None:
     says = [key for key in shipped(every) if key.component and "null" in key.type and key.default not in ("null", "")]
     assert {key.path for key in says} == {"training.loss.alpha", "data.columns.split", "data.columns.group"}
     for key in says:
@@ -95,7 +95,7 @@ def test_meaningful_nulls_are_listed_with_the_options(every: tuple[Key, ...]) ->
         assert f"{name}=none" in number_format.option(document)
 
 
-def test_a_key_of_the_run_id_is_one_that_changes_it(tmp_path: Path, every: tuple[Key, ...]) -> None:
+def test_a_key_marked_as_part_of_the_run_id_changes_it(tmp_path: Path, every: tuple[Key, ...]) -> None:
     def ids(document: dict[str, object]) -> set[str]:
         return {run.run_id for run in plan(read_study(document)).runs}
 
@@ -164,7 +164,7 @@ def test_schemas_are_described_in_words(schema: dict[str, object], expected: str
         ("arms.mine.training", "arms.NAME.training"),
     ],
 )
-def test_keys_below_a_prefix(prefix: str, first: str) -> None:
+def test_keys_below_a_prefix_are_listed(prefix: str, first: str) -> None:
     assert ablations.keys(prefix)[0].address == first
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_prefix_is_refused_with_the_nearest_keys(prefix: str, said: s
 
 
 def test_the_page_of_keys_matches_the_code() -> None:
-    # Its own process: other tests register components.
+    # This needs a separate process, because other tests register components.
     code = "from ablations.commands.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "keys", "--format", "markdown"], capture_output=True, text=True, cwd=ROOT

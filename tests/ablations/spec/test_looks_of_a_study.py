@@ -1,4 +1,4 @@
-"""How a study says when its verdict is read: planned looks, spending, or any number of pairs; and what is refused."""
+"""A study states when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_default_looks_are_unchanged(study):
     assert spec.most_pairs == 12
 
 
-def test_any_number_of_pairs(study):
+def test_any_number_of_pairs_is_a_valid_setting_for_looks(study):
     spec = read_study(study({"looks": "any"})).spec
     assert spec.reading == Looks.at_any_time()
     assert spec.most_pairs == MAX_PAIRS
@@ -33,7 +33,7 @@ def test_any_number_of_pairs(study):
 
 
 @pytest.mark.parametrize(("said", "meant"), [("pocock", "constant"), ("lan_demets_pocock", "lan_demets_pocock")])
-def test_spending(study, said, meant):
+def test_spending_is_accepted_by_its_names(study, said, meant):
     spec = read_study(study({"spending": said})).spec
     assert spec.spending == meant
     assert spec.reading == Looks((5, 8, 12), spending=meant)
@@ -66,7 +66,7 @@ def test_wrong_looks_are_refused_with_the_remedy(study, changes, said):
         read_study(study(changes))
 
 
-def test_a_study_in_python_says_the_same(study):
+def test_a_study_in_python_has_the_same_looks(study):
     document = yaml.safe_load(study({"looks": "any", "block": 3}).read_text(encoding="utf-8"))
     made = ablations.Study(**document)
     assert made.reading == Looks.at_any_time()
@@ -91,7 +91,7 @@ SMALL = {"base.data.size": 8, "base.training.epochs": 1, "seeds": 5}
         ({"looks": "any", "max_pairs": 20}, {"any": {"mixture_width": 1.25}}, 0),
     ],
 )
-def test_what_is_frozen(study, tmp_path, changes, stored, levels):
+def test_looks_spending_and_width_are_frozen(study, tmp_path, changes, stored, levels):
     run(study(SMALL | changes), tmp_path / "out", executor="inline")
     frozen = json.loads((tmp_path / "out" / "analysis_plan.json").read_text(encoding="utf-8"))["content"]
     plan = json.loads((tmp_path / "out" / "study.json").read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def test_what_is_frozen(study, tmp_path, changes, stored, levels):
     assert not {"spending", "mixture_width", "max_pairs", "block"} & {*frozen, *plan}
 
 
-def test_the_end_of_adding_pairs_is_not_part_of_the_plan(study):
+def test_the_maximum_number_of_pairs_is_not_part_of_the_plan(study):
     first, second = (planning.plan(read_study(study(SMALL | {"looks": "any", "max_pairs": most}))) for most in (20, 40))
     assert {**planning.document(first), "created_at": ""} == {**planning.document(second), "created_at": ""}
 

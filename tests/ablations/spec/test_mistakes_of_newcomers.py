@@ -282,7 +282,7 @@ def test_a_mistake_is_reported_with_place_cause_and_remedy(mistake: str, tmp_pat
 
 
 @pytest.mark.parametrize("mistake", OF_COMMANDS)
-def test_a_mistake_on_the_command_line_is_reported_too(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_on_the_command_line_is_reported_in_the_same_way(mistake: str, tmp_path: Path) -> None:
     source, overrides, place, cause, remedy = OF_COMMANDS[mistake]
     (tmp_path / "folder").mkdir()
     (tmp_path / "run.py").write_text("import ablations\n")
@@ -294,7 +294,7 @@ def test_a_mistake_on_the_command_line_is_reported_too(mistake: str, tmp_path: P
     assert remedy in said
 
 
-def test_the_study_before_the_mistakes_is_valid(tmp_path: Path) -> None:
+def test_the_study_is_valid_without_the_mistakes(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TEXT, encoding="utf-8")
     assert len(check("study.yaml", timing=False).plan.arms) == 3
 

@@ -1,4 +1,4 @@
-"""A study written in Python is the study of the file: keys, defaults, messages and run ids."""
+"""A study written in Python equals the study of the file in keys, defaults, messages and run ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aimlib.errors import ConfigError
 PARAMETERS = {name: each for name, each in inspect.signature(Study.__init__).parameters.items() if name != "self"}
 
 
-def test_the_arguments_are_the_keys_of_a_study_file_with_their_defaults() -> None:
+def test_the_arguments_equal_the_keys_of_a_study_file_with_their_defaults() -> None:
     stated = {name: each for name, each in PARAMETERS.items() if each.kind is not inspect.Parameter.VAR_KEYWORD}
     assert set(stated) == set(StudySpec.model_fields)
     optional = {name: each.default for name, each in stated.items() if each.default is not ...}
@@ -45,7 +45,7 @@ def test_completed_arguments_have_types() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_studies())
-def test_a_shipped_study_is_the_same_in_python_and_as_yaml_again(name: str) -> None:
+def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) -> None:
     spec = read_study(name).spec
     study = Study.from_file(name)
     assert study == spec
@@ -54,7 +54,7 @@ def test_a_shipped_study_is_the_same_in_python_and_as_yaml_again(name: str) -> N
     assert Study(**study.to_document()) == study
 
 
-def test_the_run_ids_are_those_of_the_file(tmp_path: Path) -> None:
+def test_a_study_in_python_has_the_run_ids_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, TINY)
     ways: dict[str, Any] = {
         "file": path,
@@ -69,13 +69,13 @@ def test_the_run_ids_are_those_of_the_file(tmp_path: Path) -> None:
     assert set(map(tuple, ids.values())) == {tuple(ids["file"])}
 
 
-def test_overrides_apply_to_it_as_to_a_file(tmp_path: Path) -> None:
+def test_overrides_apply_to_a_study_as_to_a_file(tmp_path: Path) -> None:
     overrides = ["training.epochs=7", "seeds=3", "model.memory.channels=8"]
     assert read_study(Study(**TINY), overrides).spec == read_study(write(tmp_path, TINY), overrides).spec
     assert read_study(TINY, "seeds=3").spec.seeds == (0, 1, 2)
 
 
-def test_values_of_python_become_values_of_a_file(tmp_path: Path) -> None:
+def test_python_values_become_values_of_a_file(tmp_path: Path) -> None:
     study = Study(
         "x",
         {"training": {"epochs": np.int64(3), "optimizer": {"name": "adam", "learning_rate": np.float64(0.5)}}},
@@ -133,7 +133,9 @@ def test_a_copy_with_other_values_is_validated_and_complete() -> None:
     ],
     ids=str,
 )
-def test_the_messages_are_those_of_the_file_without_the_file(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_the_messages_match_the_messages_of_a_file_without_the_file_name(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
     document = changed(changes)
     path = write(tmp_path, document)
     with pytest.raises(ConfigError) as of_file:
@@ -147,7 +149,7 @@ def test_the_messages_are_those_of_the_file_without_the_file(changes: dict[str, 
     assert [where + problem for problem in of_python.value.problems] == list(of_mapping.value.problems)
 
 
-def test_a_value_that_no_file_could_contain_is_refused_with_its_key() -> None:
+def test_a_value_that_no_file_can_contain_is_refused_with_its_key() -> None:
     class Mine:
         component = "mine"
 
@@ -161,7 +163,7 @@ def test_a_value_that_no_file_could_contain_is_refused_with_its_key() -> None:
     assert "a study holds text, numbers" in third
 
 
-def test_anything_but_a_study_is_refused() -> None:
+def test_any_other_object_than_a_study_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"5: not a study; give a file, .* or ablations.Study"):
         ablations.check(5)  # type: ignore[call-overload]
 

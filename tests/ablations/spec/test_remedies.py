@@ -1,4 +1,4 @@
-"""Mistakes whose first message said too little: each says what to write instead."""
+"""Mistakes whose first message was too short: each message says what to write instead."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_one_message_states_the_intended_notation(tmp_path: Path, changes: dict[
     assert not any("measure: measure" in each for each in problems)
 
 
-def test_a_tuple_is_one_mistake(tmp_path: Path) -> None:
+def test_a_tuple_is_reported_as_a_single_mistake(tmp_path: Path) -> None:
     for text in ("base: {model: {widths: (4, 8, 16), stem: 1}}", "base: {model: {widths: (4, 8, 16)}}"):
         with pytest.raises(ConfigError) as caught:
             yaml_documents.parse(text, "study.yaml")
@@ -73,7 +73,7 @@ def test_a_tuple_is_one_mistake(tmp_path: Path) -> None:
         ablations.check(path, timing=False)
 
 
-def test_texts_in_parentheses_are_left_alone() -> None:
+def test_texts_in_parentheses_are_unchanged() -> None:
     for text, value in (("a: (b), c", "(b), c"), ("a: {b: (c), d: 1}", {"b": "(c)", "d": 1})):
         assert yaml_documents.parse(text, "x") == {"a": value}
 
@@ -85,12 +85,12 @@ def test_texts_in_parentheses_are_left_alone() -> None:
         ("a: {question: this: that, options: {}}", "or put a text with a colon in quotes"),
     ],
 )
-def test_a_text_with_a_special_character_in_braces_must_be_quoted(text: str, remedy: str) -> None:
+def test_text_with_a_special_character_in_braces_must_be_quoted(text: str, remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):
         yaml_documents.parse(text, "study.yaml")
 
 
-def test_an_option_of_an_own_class_without_options_is_answered_with_the_nested_class(tmp_path: Path) -> None:
+def test_for_an_option_of_an_own_class_without_options_the_message_suggests_a_nested_class(tmp_path: Path) -> None:
     code = (
         "from aimlib.registry import losses\nfrom aimlib.training.losses import Loss\n\n"
         '@losses.register("bad")\nclass Bad(Loss):\n'

@@ -25,13 +25,13 @@ from aimlib.errors import ConfigError
         ("1048576B", 2**20),
     ],
 )
-def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: int) -> None:
+def test_common_notations_of_memory_are_read(text: str, expected: int) -> None:
     assert parse_bytes(text) == expected
     assert Resources.parse({"memory": text}).memory == expected
 
 
 @given(st.integers(1, 2**50))
-def test_a_printed_amount_can_be_read_and_is_right_to_a_thousandth(count: int) -> None:
+def test_a_printed_amount_can_be_read_and_is_exact_to_a_thousandth(count: int) -> None:
     assert parse_bytes(bytes_text(count)) == pytest.approx(count, rel=1e-3)
 
 
@@ -61,7 +61,7 @@ def test_impossible_requests_are_refused_with_the_right_notation(resources: dict
         Resources.parse(resources)
 
 
-def test_an_arm_changes_what_it_names_and_keeps_the_rest() -> None:
+def test_an_arm_changes_the_given_resources_and_keeps_the_others() -> None:
     study = Resources.parse({"cpus": 2, "memory": "4GiB", "custom": {"slice": 1}, "accelerator_type": "A100"})
     arm = study.with_changes(ArmResources.parse({"memory": "8GiB", "custom": {"tpu_slice": 2}}))
     assert (arm.cpus, arm.memory, arm.custom, arm.accelerator_type) == (2, 2**33, {"tpu_slice": 2.0}, "A100")

@@ -33,7 +33,7 @@ def over(folder: Path, value: Any) -> Any:
         {"aim": {RATE: [0.1, 0.2]}},
     ],
 )
-def test_values_are_shown_as_ranges_of_the_study_and_as_a_factor(tmp_path: Path, value: Any) -> None:
+def test_values_are_shown_in_the_notation_of_ranges_and_factors(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     (message,) = caught.value.problems
@@ -107,7 +107,7 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
         ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
     ],
 )
-def test_what_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message: str) -> None:
+def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     assert message in str(caught.value)
@@ -125,7 +125,7 @@ def test_what_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message
         ([RATE], "give a mapping from parameters to lists or ranges"),
     ],
 )
-def test_a_range_of_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, value: Any, message: str) -> None:
+def test_a_range_with_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, value: Any, message: str) -> None:
     document = changed({"search": {"vary": "aim", "trials": 2, "over": [RATE], "ranges": value}})
     with pytest.raises(ConfigError) as caught:
         read_study(write(tmp_path, document))
@@ -133,10 +133,10 @@ def test_a_range_of_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, valu
 
 
 @pytest.mark.parametrize("value", [3, {}, [3], [None], {"aim": 3}, {"aim": "model.update"}, [[RATE]]])
-def test_anything_but_a_list_of_key_paths_is_refused_with_an_example(tmp_path: Path, value: Any) -> None:
+def test_anything_except_a_list_of_key_paths_is_refused_with_an_example(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"search.over: .*give a .*key path.*e.g. \[model.update"):
         over(tmp_path, value)
 
 
-def test_one_path_is_a_list_of_one(tmp_path: Path) -> None:
+def test_one_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
     assert over(tmp_path, RATE) == (RATE,)

@@ -1,4 +1,4 @@
-"""Shortened names: they fit, they stay different, and their distinguishing parts stay."""
+"""Shortened names fit, stay different, and keep their distinguishing parts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_name_fits_and_is_printable(names: list[str], width: int) -> None:
 
 
 @given(st.lists(words, max_size=40), st.integers(4, 60))
-def test_different_names_stay_different_and_equal_ones_equal(names: list[str], width: int) -> None:
+def test_different_names_stay_different_and_equal_ones_stay_equal(names: list[str], width: int) -> None:
     found = shortened(names, width)
     for (one, short), (other, other_short) in itertools.combinations(zip(names, found, strict=True), 2):
         assert (clean(one) == clean(other)) == (short == other_short)
@@ -58,18 +58,18 @@ def test_shortened_names_keep_levels_and_both_ends(width: int) -> None:
             assert placement[0] in short, short
 
 
-def test_shared_parts_go_first() -> None:
+def test_shared_parts_are_removed_first() -> None:
     assert shortened(NAMES, 34)[2:4] == ["aim[…=block_entry,cha…=4,fli…=on]", "aim[…=block_entry,cha…=4,fli…=off]"]
     sizes = [f"every_layer,batch_size={size}" for size in (50, 100)]
     assert shortened(sizes, 14) == ["every_lay…=50", "every_lay…=100"]
 
 
-def test_names_without_a_difference_that_fits_are_numbered() -> None:
+def test_names_that_differ_in_nothing_that_fits_are_numbered() -> None:
     middle = [f"{first}{'x' * 40}{number}{'x' * 40}" for first in "ab" for number in "12"]
     assert shortened(middle, 9) == ["axxxxx…#1", "axxxxx…#2", "bxxxxx…#3", "bxxxxx…#4"]
 
 
-def test_four_hundred_names_of_five_factors_are_different_in_eighteen_cells() -> None:
+def test_four_hundred_names_of_five_factors_are_different_in_eighteen_characters() -> None:
     names = [
         f"aim[placement={p},channels={c},flips={f},learning_rate={r},batch_size={b}]"
         for p, c, f, r, b in itertools.product(

@@ -100,7 +100,7 @@ def test_a_frequent_mistake_is_invalid(name: str) -> None:
     assert not is_valid(changed(BAD[name]))
 
 
-def test_valid_studies_can_be_read() -> None:
+def test_valid_studies_can_be_loaded() -> None:
     for name in ("a component by its name", "looks", "a role", "a factor by its path", "a search", "resources"):
         assert read_study(changed(GOOD[name])).spec.name == TINY["name"]
 

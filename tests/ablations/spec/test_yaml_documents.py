@@ -1,4 +1,4 @@
-"""Study files: strict YAML 1.2, merged and overridden without surprises."""
+"""Study files are strict YAML 1.2, and are merged and overridden predictably."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ from aimlib.errors import ConfigError
         ("-", [None]),
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     read = yaml_documents.parse(f"a: {text}" if text != "-" else "a:\n-", "f")["a"]
     assert read == value
     assert type(read) is type(value)
 
 
-def test_nan_is_a_number_that_no_option_takes() -> None:
+def test_nan_is_a_number_that_no_option_accepts() -> None:
     assert math.isnan(yaml_documents.parse("a: .nan", "f")["a"])
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_a_study_is_refused_with_the_place(tmp_path: Path, te
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_by_name(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with pytest.raises(ConfigError, match=r"study.yaml: cannot be read: .*No such file"):
         yaml_documents.read(path)
@@ -126,7 +126,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
         yaml_documents.parse(text, "f")
 
 
-def test_aliases_that_multiply_endlessly_are_refused() -> None:
+def test_aliases_that_multiply_without_limit_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):
@@ -136,7 +136,7 @@ def test_aliases_that_multiply_endlessly_are_refused() -> None:
             yaml_documents.parse(endless, "f")
 
 
-def test_anchors_and_merge_keys_save_writing() -> None:
+def test_anchors_and_merge_keys_are_supported() -> None:
     read = yaml_documents.parse("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: [*x]\n", "f")
     assert read == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}, "z": [{"a": 1, "b": 2}]}
 
@@ -182,7 +182,7 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("below", "above", "merged"), [case[1:] for case in MERGES], ids=[case[0] for case in MERGES])
-def test_merging(below: dict[str, Any], above: dict[str, Any], merged: dict[str, Any]) -> None:
+def test_merge_keys_are_merged_in_order(below: dict[str, Any], above: dict[str, Any], merged: dict[str, Any]) -> None:
     assert yaml_documents.merge(below, above) == merged
 
 
@@ -210,7 +210,9 @@ def without_sharing(value: Any) -> bool:
 
 
 @given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
-def test_merging_changes_and_shares_nothing(base: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+def test_merging_changes_nothing_in_place_and_shares_nothing(
+    base: dict[str, Any], layers: list[dict[str, Any]]
+) -> None:
     before = copy.deepcopy((base, layers))
     merged = yaml_documents.merge(base, *layers)
     assert (base, layers) == before
@@ -249,7 +251,7 @@ def test_an_inserted_value_is_a_copy(document: dict[str, Any], path: list[str], 
         ("training.schedule=", ["training", "schedule"], None),
     ],
 )
-def test_assignments(text: str, path: list[str], value: object) -> None:
+def test_assignments_are_read(text: str, path: list[str], value: object) -> None:
     assert yaml_documents.assignment(text) == (path, value)
 
 

@@ -1,7 +1,7 @@
 """A process that holds a run on object storage: `lessee.py URL RUN_ID TERM`.
 
-Says `ready` once it locks the run. For every line it reads it says what became of its lock, of a checkpoint and of a
-commit under it: `lost`, then `kept` or `fenced` twice.
+Says `ready` once it locks the run. For every line that it reads, it prints the state of its lock, of a checkpoint and
+of a commit under it: `lost`, then `kept` or `fenced` twice.
 """
 
 import sys

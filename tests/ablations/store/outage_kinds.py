@@ -37,7 +37,7 @@ for status, code in _ANSWERS:
 
 
 class Clock:
-    """Advances only when somebody sleeps by it."""
+    """A clock that advances only during its own sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Records as a study would commit them, and what is in a directory. Without pytest, so writers start fast."""
+"""Records as a study would commit them, and the contents of a directory. Without pytest, writers start fast."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def identity(number: int) -> str:
 def make_record(
     run_id: str, *, status: str = "finished", epochs: int = 3, images: int = 40, host: str = "somewhere"
 ) -> RunRecord:
-    """Return a complete record of one run; `host` tells rows of the same run apart."""
+    """Return a complete record of one run; `host` distinguishes rows of the same run."""
     values = {**_VALUES, "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
     trial = {column.name: values[column.type] for column in RUN_COLUMNS}
     trial |= {"run_id": run_id, "status": status, "host": host, "schema_version": SCHEMA_VERSION}

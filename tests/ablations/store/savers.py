@@ -2,8 +2,8 @@
 
 It imports torch once, then serves requests, each a line of JSON: `where`, the place of the study; `environment`;
 `runs`, a list of [run id, epochs, step]; `size` of a state, in bytes; `rate` of the storage, in bytes per second, which
-simultaneous writers share; `within`, seconds in which all saves must be done, from the moment at which all runs are in
-the queue, or null; `die`, run ids that are killed once they have begun to save.
+simultaneous writers share; `within`, seconds in which all saves must finish after all runs are in the queue, or null;
+`die`, run ids that are killed once they have begun to save.
 
 It prints "ready" when all runs wait, continues after the next line, prints for every run whether it was granted a slot,
 and when it began and ended, and then "end".
@@ -43,11 +43,11 @@ tempfile.tempdir = None
 where = plan["where"]
 folder = Path(tempfile.mkdtemp())
 line = folder / "line"  # the way to the storage, one at a time
-started = folder / "started"  # contains when the first was let through, by the clock of the machine
+started = folder / "started"  # contains the time at which the first was admitted, by the clock of the machine
 
 
 def slowly(handle: int) -> None:
-    """Reach the disk at the rate of the storage."""
+    """Write to the disk at the rate of the storage."""
     if Path(f"/proc/self/fd/{handle}").readlink().name.startswith(".checkpoint"):
         with line.open("w") as way:
             for _ in range(0, os.fstat(handle).st_size, CHUNK):
@@ -68,7 +68,9 @@ def save(store: ResultStore, run_id: str, epochs: int) -> None:
 
 
 def deadline() -> float | None:
-    """Return until when all must be over; the time in which busy machines start processes does not count."""
+    """Return the time at which all must have finished; the time that busy machines need to start processes does not
+    count.
+    """
     if plan["within"] is None or not started.exists():
         return None
     return float(started.read_text()) + float(plan["within"])
@@ -98,7 +100,7 @@ def main() -> None:
         if (pid := os.fork()) == 0:
             os.close(go)
             said = json.dumps(child(ResultStore(where), ready, *run))
-            os.write(1, f"{said}\n".encode())  # in one piece, as others say theirs
+            os.write(1, f"{said}\n".encode())  # in one piece, because others print at the same time
             os._exit(0)
         children.append(pid)
     slots = SaveSlots(queue)

@@ -1,4 +1,4 @@
-"""Rows of versions that knew fewer columns: read, compacted together with newer ones, and compared with them."""
+"""Rows of versions with fewer columns are read, compacted together with newer rows, and compared with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_added_columns_are_exactly_the_listed_ones() -> None:
     assert (records.OLDEST_VERSION, records.SCHEMA_VERSION) == (2, 3)
 
 
-def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
+def test_old_and_new_rows_are_read_together(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     for _ in ("as files", "in a segment"):
@@ -54,7 +54,7 @@ def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
     assert not files_in(tmp_path, RUNS)
 
 
-def test_segments_with_only_old_rows_read_as_null(tmp_path: Path) -> None:
+def test_segments_with_only_old_rows_have_null_in_new_columns(tmp_path: Path) -> None:
     """A segment that an old version wrote has none of the columns."""
     run_id = identity(1)
     (tmp_path / SEGMENTS).mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_segments_with_only_old_rows_read_as_null(tmp_path: Path) -> None:
 def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session of the old code continues next to one of this code: it keeps what it does not know."""
+    """A session of the old code continues next to one of this code: it keeps columns that it does not know."""
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)
@@ -80,7 +80,7 @@ def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
 
 
 def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
-    """A late commit of a run that an old session settled and compacted is another row, and no damage."""
+    """A late commit of a run that an old session settled and compacted is another row, and not damage."""
     segment = tmp_path / f"{identity(9)}.parquet"
     new = to_table(make_record(identity(1)))
     write_table(old(new), segment)

@@ -1,4 +1,4 @@
-"""Archives: a reviewer elsewhere obtains the same verdict, nothing private is in them, and every change is found."""
+"""Archives: a reviewer elsewhere obtains the same verdict, they contain nothing private, and every change is found."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def packed(study: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Return the headline of a study that was really computed, and its archive; the study is gone."""
+    """Return the headline of a study that was really computed, and its archive; the study is removed."""
     folder = tmp_path_factory.mktemp("computed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -136,7 +136,7 @@ def test_an_archive_contains_nothing_private(packed: Path) -> None:
     assert reason == "loss is not finite; see (path) on (host), written by (address)"
 
 
-def test_everything_else_of_a_row_is_kept(study: Path, packed: Path) -> None:
+def test_all_other_values_of_a_row_are_kept(study: Path, packed: Path) -> None:
     (path,) = (study / "segments").glob("*.parquet")
     (segment,) = (content for name, content in contents(packed).items() if "/segments/" in name)
     before, after = (pq.read_table(each).to_pylist() for each in (path, io.BytesIO(segment)))
@@ -223,13 +223,13 @@ def test_changes_of_an_archive_are_found(
     assert any(re.search(said, each) for each in found.problems), found.problems
 
 
-def test_a_restated_verdict_is_found(packed: Path, tmp_path: Path) -> None:
+def test_a_changed_verdict_is_found(packed: Path, tmp_path: Path) -> None:
     found = ablations.recompute(repacked(packed, _restate, tmp_path / "changed.tar.gz"))
     assert not found.confirmed
     assert found.verdict != found.stated == "aim scores 9.00 pp higher than baseline: holds."
 
 
-def test_another_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> None:
+def test_a_changed_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> None:
     def rename(files: dict[str, bytes]) -> None:
         files["dogs/archive.json"] = json.dumps(json.loads(files["dogs/archive.json"]) | {"study": "cats"}).encode()
 
@@ -292,13 +292,13 @@ def test_a_manifest_with_other_values_is_refused(packed: Path, tmp_path: Path, c
         (_newer, "archive format 99; this package reads format 1"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
+def test_files_that_are_not_archives_are_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
     with pytest.raises(StoreError, match=said):
         ablations.recompute(make(tmp_path / "odd.tar.gz"))
     assert not (tmp_path.parent / "outside.txt").exists()
 
 
-def test_a_cut_off_archive_is_refused(packed: Path, tmp_path: Path) -> None:
+def test_a_truncated_archive_is_refused(packed: Path, tmp_path: Path) -> None:
     content, cut = packed.read_bytes(), tmp_path / "cut.tar.gz"
     cut.write_bytes(content[: len(content) // 2])
     with pytest.raises(StoreError, match="obtain it again"):
@@ -341,7 +341,7 @@ def test_a_custom_claim_is_part_of_the_archive(tmp_path: Path) -> None:
     assert any("analysis_plan.json: " in each and "mine.yaml" in each for each in packed.looks_private)
 
 
-def test_a_study_without_a_run_has_an_archive(tmp_path: Path) -> None:
+def test_a_study_without_runs_can_be_archived(tmp_path: Path) -> None:
     arms = [FakeArm("baseline", "baseline"), FakeArm("aim", "aim")]
     everything = {(arm.name, seed): "missing" for arm in arms for seed in range(2)}
     study = write_study(tmp_path / "study", FakeStudy(arms, [0, 1], status=everything), np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Commits and compactions that meet on object storage, where there is no lock to keep them apart (each kind of it)."""
+"""Commits and compactions that coincide on each kind of object storage, where no lock keeps them apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def remote(any_remote: str) -> str:
 
 
 def between(monkeypatch, request: str, act: object, *, before: bool) -> None:
-    """Do something once, just before or after this process puts a run file."""
+    """Call a function once, just before or after this process puts a run file."""
     put = object_store.put
 
     def disturbed(address: object_store.Address, content: bytes, **condition: object) -> str | None:
@@ -69,7 +69,7 @@ def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> No
 
 
 def test_a_reader_during_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
-    """It has listed the run file, which is compacted, and which a late commit recreates before the reader opens it."""
+    """The reader has listed the run file, which is compacted and recreated by a late commit before it is opened."""
     elsewhere = ResultStore(tmp_path / "elsewhere")
     elsewhere.commit(make_record(RUN, host="late"))
     late = (tmp_path / "elsewhere" / "runs" / f"{RUN}.parquet").read_bytes()
@@ -98,7 +98,7 @@ def test_two_compactions_exclude_each_other(remote: str) -> None:
 
 
 def test_a_compaction_that_hung_writes_no_segment(remote: str, monkeypatch) -> None:
-    """It has read the run files, is stopped, and another compacts and may see late rows: it must not write any more."""
+    """It has read the run files and is stopped. Another process compacts and sees late rows, so it must not write."""
     monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
     now = [0.0]
     terms = Terms(60.0, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -137,7 +137,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
     assert list(place(remote).iterdir()) == [], "the trial is removed"
 
 
-def test_opening_leaves_nothing_behind(remote: str) -> None:
+def test_opening_a_study_leaves_nothing_behind(remote: str) -> None:
     ResultStore(remote)
     assert list(place(remote).iterdir()) == []
     with pytest.raises(StoreError, match="is not a directory of this machine"):

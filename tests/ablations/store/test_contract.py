@@ -1,4 +1,4 @@
-"""What the store guarantees, wherever a study is stored: in a directory, or in a bucket (see `storages`)."""
+"""The guarantees of the store for a study in a directory or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def remote(any_remote: str) -> str:
     return any_remote
 
 
-def test_the_first_row_stays(anywhere: str) -> None:
+def test_the_first_row_is_kept(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.location == anywhere
     assert store.commit(make_record(RUN, host="first"))
@@ -52,7 +52,7 @@ def test_the_first_row_stays(anywhere: str) -> None:
 def test_failures_are_numbered(anywhere: str, monkeypatch) -> None:
     store, failed = ResultStore(anywhere), make_record(RUN, status="failed")
     names = [store.record_failure(failed).name for _ in range(2)]
-    with monkeypatch.context() as patch:  # another process took the number after this one had looked
+    with monkeypatch.context() as patch:  # another process took the number after this process had checked
         patch.setattr(ResultStore, "_failure_names", lambda self: [])
         names.append(store.record_failure(failed).name)
     assert names == [f"{RUN}.{number:03d}.parquet" for number in range(3)]
@@ -60,7 +60,7 @@ def test_failures_are_numbered(anywhere: str, monkeypatch) -> None:
     assert store.settled() == set()
 
 
-def test_plans_models_images_and_mark(anywhere: str) -> None:
+def test_plans_models_images_and_the_mark_are_stored(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert read_mark(anywhere) == ""
     assert store.mark() == store.mark() == read_mark(anywhere) == ResultStore(anywhere).mark() != ""
@@ -88,7 +88,7 @@ def test_an_analysis_plan_is_frozen_once(anywhere: str) -> None:
     assert json.loads((store.place / "analysis_plan.json").read_text())["content"] == {"looks": [5]}
 
 
-def test_a_checkpoint_outlives_its_process(anywhere: str) -> None:
+def test_a_checkpoint_survives_its_process(anywhere: str) -> None:
     first, second = ResultStore(anywhere), ResultStore(anywhere)
     folder = first.checkpoint_directory(RUN)
     first.keep_checkpoint(RUN)
@@ -163,7 +163,7 @@ def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     lock.release()
 
 
-def test_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
+def test_exactly_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
     store, barrier, got = ResultStore(anywhere), threading.Barrier(8), []
 
     def attempt() -> None:
@@ -182,7 +182,7 @@ def test_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
+def test_exactly_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
     """`test_races` does the same in a directory."""
     ResultStore(remote_of_processes)
     racers = [start("racer.py", remote_of_processes, RUN, f"racer-{number}", wait=False) for number in range(3)]
@@ -196,7 +196,7 @@ def test_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: St
     assert rows_in(remote_of_processes) == {RUN: f"racer-{answers.index('True')}"}
 
 
-def test_killed_writers_lose_and_duplicate_nothing(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
+def test_killed_writers_neither_lose_nor_duplicate_rows(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
     """`test_kill` does the same in a directory."""
     log, runs, term, chance = tmp_path / "log", 12, 2.0, random.Random(1)
     store = ResultStore(remote_of_processes, Terms(term))
@@ -222,7 +222,7 @@ def test_killed_writers_lose_and_duplicate_nothing(remote_of_processes: str, sta
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_writers_killed_many_times_lose_and_duplicate_nothing(
+def test_writers_that_are_killed_many_times_neither_lose_nor_duplicate_rows(
     remote_of_processes: str, start: Start, tmp_path: Path, mode: str
 ) -> None:
     log, store = tmp_path / "log", ResultStore(remote_of_processes)
@@ -234,7 +234,7 @@ def test_writers_killed_many_times_lose_and_duplicate_nothing(
     assert files_in(remote_of_processes, "segments")
 
 
-def test_references_are_listed_by_their_names_and_written_once(anywhere: str) -> None:
+def test_references_are_listed_by_name_and_written_once(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.references() == []
     first = StoredReference("a" * 16, device_key("boot cpu"), "b" * 16)

@@ -1,4 +1,4 @@
-"""Documents that no result depends on: a damaged one is named, and counts as missing or stops a search."""
+"""No result depends on these documents: a damaged one is named, and counts as missing or stops a search."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ READERS: dict[str, tuple[Callable[[ResultStore], Any], Any, Any]] = {
 
 
 def known(found: Any, whole: Any) -> Any:
-    """Leave out the additional key that a damaged key of the checksum becomes, as if another version had written it."""
+    """Leave out the unknown key that a damaged checksum key becomes, as if another version had written it."""
     if isinstance(found, list):
         return [known(each, whole[0]) for each in found]
     return {key: value for key, value in found.items() if key in whole}
@@ -80,7 +80,7 @@ def test_documents_of_earlier_versions_are_read(store: ResultStore) -> None:
 
 
 @pytest.mark.parametrize("tries", TRIES)
-def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Path, tries: int) -> None:
+def test_a_damaged_record_of_a_search_stops_the_search_with_file_and_remedy(tmp_path: Path, tries: int) -> None:
     rung = Rung(3, {0: 0.5, 1: 0.75}, {2: "it failed"}, (1,))
     journal = Journal(tmp_path)
     journal.write_rung("aim", 0, 0, rung)
@@ -105,8 +105,8 @@ def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Pa
 @pytest.mark.parametrize(
     ("wrong", "said"), [("control.000.0", "arm 'control'"), ("aim.001.0", "batch 1"), ("aim.000.1", "rung 1")]
 )
-def test_the_record_of_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
-    """Its checksum is right, and its trials have the same numbers: it would stop others than were decided on."""
+def test_a_record_from_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
+    """Its checksum is right, and its trials have the same numbers, but it would stop the wrong trials."""
     journal = Journal(tmp_path)
     for arm, number, rung, values in (
         ("aim", 0, 0, {0: 0.5, 1: 0.75}),
@@ -122,7 +122,7 @@ def test_the_record_of_another_place_in_a_search_is_refused(tmp_path: Path, wron
 
 
 @pytest.mark.parametrize("key", ["batch", "rung"])
-def test_a_record_of_an_earlier_version_does_not_say_its_place(tmp_path: Path, key: str) -> None:
+def test_a_record_of_an_earlier_version_does_not_state_its_place(tmp_path: Path, key: str) -> None:
     journal = Journal(tmp_path)
     journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}))
     (path,) = journal.folder.iterdir()
@@ -135,8 +135,8 @@ def test_a_record_of_an_earlier_version_does_not_say_its_place(tmp_path: Path, k
 @pytest.mark.parametrize(
     "changes", [{"epochs": "3"}, {"values": {"0": "much"}}, {"values": {"0": None}}, {"stopped": ["0"]}, {"values": []}]
 )
-def test_a_record_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Edited by hand, with its checksum taken out."""
+def test_a_record_with_values_that_are_not_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """The record was edited by hand and has no checksum."""
     journal = Journal(tmp_path)
     journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}, (0,)))
     (path,) = journal.folder.iterdir()
@@ -150,7 +150,7 @@ def test_a_record_with_other_values_than_numbers_is_refused(tmp_path: Path, chan
 @pytest.mark.parametrize(
     "changes", [{"value": "much"}, {"value": None}, {"state": "won"}, {"seconds": "x"}, {"rungs": [[1, "x"]]}]
 )
-def test_an_outcome_with_other_values_than_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_an_outcome_with_values_that_are_not_numbers_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     outcome = {"state": "complete", "value": 0.5, "reason": "", "rungs": [], "epochs": 3, "seconds": 1.0}
     trial = {"number": 0, "drawn": {}, "run_ids": ["a"], "outcome": outcome | changes}
     journal = Journal(tmp_path)

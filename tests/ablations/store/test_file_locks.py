@@ -1,4 +1,4 @@
-"""Locks of files: a holder whose file was moved, replaced or is gone finds out, and one that still has it continues."""
+"""A holder notices that its lock file was moved, replaced or removed, and continues if it still has the file."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def test_a_holder_that_tries_again_still_holds_the_lock(lock: FileLock) -> None:
     assert lock.holds(TOKEN)
 
 
-def test_a_lost_lock_is_acquired_again_if_nobody_else_had_it(lock: FileLock) -> None:
-    lock.unlock()  # as a server that restarts does
+def test_a_lost_lock_is_acquired_again_if_nobody_else_has_held_it(lock: FileLock) -> None:
+    lock.unlock()  # as a restarting server does
     assert lock.reacquire(TOKEN)
     other = FileLock(lock.path)
     assert not other.acquire(), "it is locked again"
     other.close()
 
 
-def test_a_lost_lock_that_another_had_is_not_acquired_again(lock: FileLock) -> None:
+def test_a_lost_lock_that_another_process_has_held_is_not_acquired_again(lock: FileLock) -> None:
     lock.unlock()
     other = FileLock(lock.path)
     assert other.acquire()
@@ -47,7 +47,7 @@ def test_a_lost_lock_that_another_had_is_not_acquired_again(lock: FileLock) -> N
 
 
 def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -> None:
-    """A folder that is missing is not mounted at the moment: the lock may still be there when it is back."""
+    """A missing folder may not be mounted at the moment, and the lock may still exist when it is back."""
     lock.path.unlink()
     assert not lock.is_signed(TOKEN)
     assert not lock.reacquire(TOKEN)
@@ -57,7 +57,7 @@ def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -
     assert not lock.holds(TOKEN)
 
 
-def test_a_replaced_lock_file_is_another_lock(lock: FileLock) -> None:
+def test_a_replaced_lock_file_is_a_different_lock(lock: FileLock) -> None:
     lock.path.rename(lock.path.with_name("moved"))
     lock.path.write_text(f"the same text {TOKEN}")
     assert not lock.is_signed(TOKEN)

@@ -1,4 +1,4 @@
-"""A full disk is explained, leaves nothing half-written behind, and the store works again with space."""
+"""A full disk is explained and leaves no partial file behind, and the store works again when there is space."""
 
 from __future__ import annotations
 

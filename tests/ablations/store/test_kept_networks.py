@@ -1,4 +1,4 @@
-"""Files of trained networks: the file of a settled run stays, and those of other attempts are removed."""
+"""Files of trained networks: the file of a settled run stays, and the files of other attempts are removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def settled_with(store: ResultStore, run_id: str, digest: str | None) -> None:
 
 
 @pytest.mark.parametrize("named", [0, 1, 2])
-def test_the_file_named_by_the_row_stays_of_several_attempts(anywhere: str, named: int) -> None:
+def test_of_several_attempts_the_file_named_by_the_row_is_kept(anywhere: str, named: int) -> None:
     store, run_id = ResultStore(anywhere), identity(1)
     for digest, content in zip(DIGESTS, CONTENTS, strict=True):
         store.keep_network(run_id, digest, content)

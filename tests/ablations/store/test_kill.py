@@ -1,4 +1,4 @@
-"""Writers are killed with -9 at random moments: no run is lost or settled twice, every row can be read."""
+"""Writers are killed with -9 at random moments: no run is lost or settled twice, and every row can be read."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def runs_after_kills(
     rest: float,
     term: tuple[float, ...] = (),
 ) -> int:
-    """Kill writers until this many were killed at work, let two finish, and return how many runs there are then.
+    """Kill this many active writers, let two finish, and return the number of runs.
 
     Parameters
     ----------
-    more : runs that every pair of writers has more than the pair before it.
-    rest : seconds that a pair is left alone at the most.
+    more : runs that every pair of writers has in addition to the runs of the previous pair.
+    rest : maximum seconds for which a pair is left alone.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0
 
@@ -64,7 +64,7 @@ def runs_after_kills(
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_killed_writers_lose_and_duplicate_nothing(tmp_path: Path, start: Start, mode: str, kills: int) -> None:
+def test_killed_writers_neither_lose_nor_duplicate_rows(tmp_path: Path, start: Start, mode: str, kills: int) -> None:
     directory, log = tmp_path / "study", tmp_path / "log"
     store = ResultStore(directory)
     runs = runs_after_kills(start, directory, log, mode, kills, more=60, rest=0.4)
@@ -83,7 +83,7 @@ def test_killed_writers_lose_and_duplicate_nothing(tmp_path: Path, start: Start,
     assert store.failures() == {}
 
 
-def test_clean_spares_running_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
+def test_clean_spares_active_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
     store = ResultStore(tmp_path / "study")
     process = start("lock_holder.py", tmp_path / "study", "alone")
     from ablations.store.files import host_name

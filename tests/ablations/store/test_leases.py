@@ -1,4 +1,4 @@
-"""Leases: which process holds a run in object storage, and how one learns that it no longer does."""
+"""Leases: which process holds a run in object storage, and how a process learns that it has lost the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remote(any_remote: str) -> str:
 
 
 class Clock:
-    """Advances only when somebody sleeps by it."""
+    """A clock that advances only during its own sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -63,7 +63,7 @@ def old(monkeypatch) -> None:
 
 
 def look_old(monkeypatch: pytest.MonkeyPatch, chosen: Callable[[str], bool]) -> None:
-    """Make the objects whose ETags are chosen look old; the storage tells the true age of the others."""
+    """Make the objects with selected ETags look old; the storage reports the true age of the others."""
     head = object_store.head
 
     def aged(address: object_store.Address) -> object_store.Version | None:
@@ -77,7 +77,7 @@ def document(remote: str) -> dict:
     return json.loads((place(remote) / "leases" / RUN).read_bytes())
 
 
-def test_a_lease_says_who_holds_it(remote: str) -> None:
+def test_a_lease_names_its_holder(remote: str) -> None:
     store = ResultStore(remote)
     with store.lock_run(RUN) as lock:
         found = document(remote)
@@ -103,7 +103,7 @@ def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: 
 
 
 def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
-    """However old it looks: what counts is that it changes."""
+    """However old the lease looks, only its changes count."""
     first, watching = store_of(clock).lock_run(RUN), Clock()
 
     def sleep(seconds: float) -> None:
@@ -118,7 +118,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
     assert not first.lost
 
 
-def test_the_term_of_the_holder_counts(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_term_of_the_holder_applies(store_of, clock: Clock, old, remote: str) -> None:
     first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).lock_run(RUN)
     assert document(remote)["term"] == 300
     second = store_of(clock).lock_run(RUN)
@@ -127,14 +127,14 @@ def test_the_term_of_the_holder_counts(store_of, clock: Clock, old, remote: str)
     assert not second.lost
 
 
-def test_a_recent_lease_is_not_watched(store_of, clock: Clock) -> None:
+def test_a_recent_lease_is_not_observed(store_of, clock: Clock) -> None:
     first = store_of(clock).lock_run(RUN)
     assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
     assert not first.lost
 
 
-def test_wall_clocks_do_not_matter(store_of, clock: Clock, monkeypatch) -> None:
+def test_wall_clocks_have_no_effect_on_leases(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 0.0)
@@ -145,7 +145,7 @@ def test_wall_clocks_do_not_matter(store_of, clock: Clock, monkeypatch) -> None:
     first.confirm()
 
 
-def test_a_lock_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clock: Clock, old) -> None:
+def test_an_overdue_lock_is_lost_before_another_process_may_take_it(store_of, clock: Clock, old) -> None:
     first = store_of(clock).lock_run(RUN)
     watcher = store_of(clock)
     assert watcher.holder(RUN)
@@ -154,7 +154,7 @@ def test_a_lock_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clo
     assert watcher.holder(RUN), "a watcher waits a little longer than a term"
     clock.sleep(7)
     assert watcher.holder(RUN) is None
-    first.confirm()  # nobody took it
+    first.confirm()  # no other process took it
     assert not first.lost
     assert watcher.holder(RUN)
 
@@ -174,7 +174,7 @@ def test_a_lock_is_lost_after_a_term_without_an_answer_of_the_storage(store_of, 
         assert not lock.lost
         clock.sleep(1)
         assert lock.lost
-        lock.release()  # says nothing: it expires by itself
+        lock.release()  # prints nothing: it expires without help
 
 
 def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
@@ -200,7 +200,7 @@ def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, r
     assert rows_in(remote) == {RUN: "successor"}
 
 
-def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
+def test_a_zombie_that_wakes_during_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
     """It confirmed its lock, was stopped, and continues after another process took over the run."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
@@ -220,10 +220,10 @@ def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of,
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_between(
+def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_in_between(
     store_of, clock: Clock, old
 ) -> None:
-    """Its own copy is older: the run would lose what the other process had computed."""
+    """Its own copy is older, so the run would lose the work of the other process."""
     store, other = store_of(clock), store_of(clock)
     lock = store.lock_run(RUN)
     (store.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 1")
@@ -244,7 +244,7 @@ def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_h
         assert list(store.checkpoint_directory(RUN).iterdir()) == [], "it was discarded"
 
 
-def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, old, remote: str) -> None:
+def test_a_successor_replaces_a_late_write_of_a_zombie(store_of, clock: Clock, old, remote: str) -> None:
     store = store_of(clock)
     lock = store.lock_run(RUN)
     folder = store.checkpoint_directory(RUN)
@@ -254,8 +254,10 @@ def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, o
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_one_of_many_processes_gets_an_abandoned_lease(store_of, clock: Clock, remote: str, monkeypatch) -> None:
-    """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
+def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
+    store_of, clock: Clock, remote: str, monkeypatch
+) -> None:
+    """No thread sleeps, so no clock advances: the lease of the winner is recent and refuses late processes."""
     first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
     look_old(monkeypatch, lambda tag: tag == forsaken)
@@ -282,7 +284,7 @@ def test_one_of_many_processes_gets_an_abandoned_lease(store_of, clock: Clock, r
 
 
 def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) -> None:
-    """A clock of another machine says nothing about this one's."""
+    """The clock of another machine says nothing about the clock of this machine."""
     store_of(clock).lock_run(RUN)
     store = store_of(clock)
     store.holder(RUN)
@@ -350,7 +352,7 @@ def test_a_lease_with_a_changed_term_is_not_waited_for(
     assert 60 <= clock.now - begun <= 90
 
 
-def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> None:
+def test_old_leases_of_settled_runs_are_removed(remote: str, monkeypatch) -> None:
     store = ResultStore(remote)
     for number in (1, 2):
         store.lock_run(identity(number)).release()
@@ -372,7 +374,7 @@ def tell(process: subprocess.Popen, mark: str) -> str:
 
 
 def held(store: ResultStore, patience: float = 30.0) -> object:
-    """RunLock the run as soon as that is possible."""
+    """Lock the run as soon as possible."""
     deadline = time.monotonic() + patience
     while (lock := store.lock_run(RUN)) is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -380,7 +382,7 @@ def held(store: ResultStore, patience: float = 30.0) -> object:
     return lock
 
 
-def test_a_killed_holder_is_succeeded(remote_of_processes: str, start: Start) -> None:
+def test_a_killed_holder_is_replaced(remote_of_processes: str, start: Start) -> None:
     store = ResultStore(remote_of_processes, Terms(TERM))
     holder = start("lessee.py", remote_of_processes, RUN, TERM)
     assert store.lock_run(RUN) is None
@@ -393,11 +395,11 @@ def test_a_killed_holder_is_succeeded(remote_of_processes: str, start: Start) ->
         assert store.commit(make_record(RUN, host="successor"), lock)
 
 
-def test_a_holder_that_hung_finds_itself_fenced(remote_of_processes: str, start: Start) -> None:
+def test_a_holder_that_hung_notices_that_it_is_fenced(remote_of_processes: str, start: Start) -> None:
     store = ResultStore(remote_of_processes, Terms(TERM))
     zombie = start("lessee.py", remote_of_processes, RUN, TERM)
     assert tell(zombie, "before") == "False kept kept"
-    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only kept a checkpoint
+    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only saved a checkpoint
     os.kill(zombie.pid, signal.SIGSTOP)
     with held(store) as lock:
         assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "before"

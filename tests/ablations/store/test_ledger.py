@@ -1,4 +1,4 @@
-"""The ledger: what it reveals without a head that was kept elsewhere, and what only that head reveals."""
+"""The ledger: changes that it reveals without a separately kept head, and changes that only such a head reveals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SESSIONS = ["a" * 12, "b" * 12, "c" * 12]
 
 
 def make_record(run_id: str, **values: Any) -> RunRecord:
-    """Return a record whose values are those of its selected epoch, so that it proves itself."""
+    """Return a record whose values agree with its selected epoch."""
     made = any_record(run_id, **values)
     if made.epochs:
         made.run.update({name: made.epochs[0][name] for name in OF_SELECTED})
@@ -71,7 +71,7 @@ def contradictions(found: Verified) -> tuple[str, ...]:
     return found.ledger.contradictions
 
 
-def test_every_settled_row_is_entered_and_the_head_covers_all(anywhere: str) -> None:
+def test_every_settled_row_is_entered_and_the_head_covers_all_of_them(anywhere: str) -> None:
     store = ResultStore(anywhere)
     head = session(store, SESSIONS[0], range(3), flush=True)
     found = verify(anywhere, head=head)
@@ -180,7 +180,7 @@ def test_rows_without_an_entry_are_settled_and_the_next_session_enters_them(anyw
     assert verify(anywhere, head=head).ledger.entered == 5
 
 
-def test_an_entry_read_from_a_row_equals_the_one_made_when_it_was_settled(tmp_path: Path) -> None:
+def test_an_entry_read_from_a_row_equals_the_entry_made_when_it_was_settled(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for number in range(3):
         digest = store.settle(make_record(identity(number), epochs=number))
@@ -217,7 +217,7 @@ def test_the_session_that_ends_last_joins_concurrent_ones(anywhere: str) -> None
     assert not found.ledger.notes
 
 
-def test_a_killed_driver_loses_entries_but_no_row(tmp_path: Path) -> None:
+def test_a_killed_driver_loses_entries_but_no_rows(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     child = os.fork()
     if not child:
@@ -288,7 +288,7 @@ def test_a_ledger_that_cannot_be_written_stops_no_session(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("text", ["", "abc", "x" * 64, "a" * 31, "a" * 65])
-def test_a_head_that_is_no_hash_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_head_that_is_not_a_hash_is_refused(tmp_path: Path, text: str) -> None:
     session(ResultStore(tmp_path), SESSIONS[0], range(1))
     with pytest.raises(UsageError, match="give the head as"):
         verify(tmp_path, head=text)
@@ -314,7 +314,7 @@ def test_a_damaged_page_is_named_set_aside_and_its_rows_are_entered_again(
         name = rng.choice(sorted(contents))
         damaged = damaging(contents[name], rng)
         found = Ledger.of({**contents, name: damaged})
-        if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is one as it once was
+        if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is an earlier state
             assert found.damaged or found.problems
         for run_id, digests in found.rows.items():
             assert digests == whole.rows[run_id], "no wrong entry is ever read"
@@ -332,7 +332,7 @@ def flipped_once(content: bytes) -> bytes:
     return content[:300] + bytes([content[300] ^ 1]) + content[301:]
 
 
-def test_an_entry_depends_on_everything_before_it() -> None:
+def test_an_entry_depends_on_all_earlier_entries() -> None:
     first = entry(NO_HASH, "row", identity(0), "1" * 64)
     assert entry(first.hash, "row", identity(1), "2" * 64) != entry(NO_HASH, "row", identity(1), "2" * 64)
     page = Page(SESSIONS[0], 0, NO_HASH, (first,))
@@ -341,7 +341,7 @@ def test_an_entry_depends_on_everything_before_it() -> None:
     assert Ledger.of({moved.name: moved.text().encode()}).damaged
 
 
-def test_the_ledger_of_a_session_reads_nothing_of_other_sessions(tmp_path: Path) -> None:
+def test_the_ledger_of_a_session_does_not_read_other_sessions(tmp_path: Path) -> None:
     ledger = ResultStore(tmp_path / "one").ledger(SESSIONS[0])
     assert isinstance(ledger, SessionLedger)
     assert place(tmp_path / "one" / LEDGER).exists()

@@ -1,4 +1,4 @@
-"""Outages are waited for; errors that waiting does not cure are raised at once."""
+"""The store waits during outages, and raises errors that waiting cannot resolve at once."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
     ],
     ids=str,
 )
-def test_errors_that_waiting_does_not_cure_are_raised_at_once(error: Exception) -> None:
+def test_errors_that_waiting_cannot_resolve_are_raised_at_once(error: Exception) -> None:
     clock, said = Clock(), []
 
     def act() -> None:
@@ -92,7 +92,7 @@ def test_errors_that_waiting_does_not_cure_are_raised_at_once(error: Exception) 
 @pytest.mark.parametrize(
     "name", ["EACCES", "EROFS", "AccessDenied", "InvalidAccessKeyId", "ExpiredToken", "NoCredentialsError", "ENOLCK"]
 )
-def test_a_storage_unavailable_from_the_start_raises_and_one_that_worked_is_waited_for(name: str) -> None:
+def test_a_storage_that_never_worked_raises_and_one_that_worked_is_waited_for(name: str) -> None:
     clock, calls = Clock(), []
     outages = clock.outages()
 
@@ -109,7 +109,7 @@ def test_a_storage_unavailable_from_the_start_raises_and_one_that_worked_is_wait
     assert outages.wait_out(refused) == "done"
 
 
-def test_an_address_at_which_nobody_ever_answered_is_not_waited_for_as_long() -> None:
+def test_an_address_that_never_answered_is_waited_for_only_briefly() -> None:
     clock = Clock()
     outages = clock.outages()
 
@@ -125,7 +125,7 @@ def test_an_address_at_which_nobody_ever_answered_is_not_waited_for_as_long() ->
     assert 12 * 3600 <= clock.now <= 12 * 3600 + 31
 
 
-def test_the_limit_names_the_option_and_the_cause_and_holds_for_what_follows() -> None:
+def test_the_limit_names_the_option_and_the_cause_and_applies_afterwards() -> None:
     clock = Clock()
     outages = clock.outages(0.5, worked=True)
 
@@ -141,7 +141,7 @@ def test_the_limit_names_the_option_and_the_cause_and_holds_for_what_follows() -
     assert str(nested.value).count("waited for") == 1
 
 
-def test_without_a_limit_nothing_is_waited_for_or_reported() -> None:
+def test_without_a_limit_the_store_neither_waits_nor_reports() -> None:
     said: list[str] = []
     outages, calls = Outages(notify=said.append, worked=True), []
 
@@ -167,7 +167,7 @@ def test_waiting_ends_when_it_is_interrupted() -> None:
     assert 100 <= clock.now < 101
 
 
-def test_an_outage_of_writing_lasts_until_something_was_written() -> None:
+def test_an_outage_of_writing_lasts_until_a_write_succeeds() -> None:
     clock = Clock()
     outages = clock.outages(worked=True)
     with pytest.raises(OSError, match="Read-only"):
@@ -203,7 +203,7 @@ def test_a_waiting_store_can_be_sent_to_another_process_with_its_limit() -> None
 
 
 @pytest.mark.parametrize("cause", [TimeoutError("timed out"), ConnectionResetError(), BrokenPipeError()])
-def test_errors_of_a_network_count_only_in_the_store(cause: Exception) -> None:
+def test_network_errors_count_only_in_the_store(cause: Exception) -> None:
     """A plugin that downloads something may raise them as well."""
     error = StoreError("x")
     error.__cause__ = cause
@@ -212,7 +212,7 @@ def test_errors_of_a_network_count_only_in_the_store(cause: Exception) -> None:
     assert kind_of(cause) == "away"
 
 
-def test_errors_of_a_disk_count_everywhere() -> None:
+def test_disk_errors_count_everywhere() -> None:
     assert kind_of(OSError(errno.EIO, "x"), of_storage=False) == "away"
     assert kind_of(OSError(errno.ENOSPC, "x"), of_storage=False) == "full"
     assert kind_of(OSError(errno.EACCES, "x"), of_storage=False) is None
@@ -222,7 +222,7 @@ def test_errors_of_a_disk_count_everywhere() -> None:
 
 
 class Faulty:
-    """Makes the system calls of a directory fail, while the clock says so, before or after they have taken effect."""
+    """Makes the system calls of a directory fail before or after they take effect, during an outage on the clock."""
 
     def __init__(self, clock: Clock, fault: Fault, length: float, *, late: bool) -> None:
         self.clock, self.fault, self.end, self.late = clock, fault, clock.now + length, late
@@ -306,7 +306,7 @@ def test_every_operation_waits_and_is_performed_once(
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("name", COMMITTED)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_commit_counts_once_whatever_the_storage_answers(
+def test_a_commit_counts_once_for_any_answer_of_the_storage(
     name: str, length: float, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -322,13 +322,13 @@ def test_a_commit_counts_once_whatever_the_storage_answers(
 def test_the_page_has_the_numbers_of_these_tests() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     lasting = "lasting 1 s, 1 min, 10 min and 1 h"
-    assert f"Outages: {len(FAULTS)} kinds of errors {lasting} on a clock of the test" in text
-    assert f"one of an hour at each of {len(OPERATIONS)} operations of the store" in text
+    assert f"The tests cover {len(FAULTS)} kinds of errors {lasting} on a simulated clock" in text
+    assert f"an outage of an hour at each of {len(OPERATIONS)} operations of the store" in text
     assert f"for {len(COMMITTED)} kinds, commits in both ways" in text
     assert LENGTHS == (1.0, 60.0, 600.0, 3600.0)
 
 
-def test_a_store_that_does_not_wait_reports_the_outage_to_the_one_that_does(
+def test_a_store_that_does_not_wait_reports_the_outage_to_the_waiting_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -406,7 +406,7 @@ def test_a_lock_whose_handle_is_stale_is_acquired_again(tmp_path: Path, stale: s
     assert store.commit(make_record(RUN), lock)
 
 
-def test_a_lock_that_another_process_has_had_meanwhile_is_not_acquired_again(tmp_path: Path, stale: set[int]) -> None:
+def test_a_lock_that_another_process_has_held_meanwhile_is_not_acquired_again(tmp_path: Path, stale: set[int]) -> None:
     store = ResultStore(tmp_path / "study")
     lock: Any = store.lock_run(RUN)
     os.close(lock._lock._handle)
@@ -421,7 +421,7 @@ def test_a_lock_that_another_process_has_had_meanwhile_is_not_acquired_again(tmp
 
 
 class Answer(Exception):
-    """What a client of object storage raises for an answer with this status."""
+    """Return the error that a client of object storage raises for an answer with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -434,7 +434,7 @@ def test_answers_of_a_busy_server_or_its_proxy_are_waited_for(status: int) -> No
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "refused"), (403, "refused"), (407, "refused"), (507, "full")])
-def test_answers_of_a_refusing_and_a_full_server_are_distinguished(status: int, kind: str) -> None:
+def test_answers_of_a_server_that_refuses_and_of_a_full_server_are_distinguished(status: int, kind: str) -> None:
     assert kind_of(Answer(status)) == kind
 
 

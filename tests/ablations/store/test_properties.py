@@ -1,4 +1,4 @@
-"""The store against a model: a mapping from run id to the first row, and a count of failures."""
+"""The store is compared with a model: a mapping from run id to the first row, and a count of failures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ numbers = st.integers(0, 7)
 
 
 class Killed(BaseException):
-    """Stands for kill -9 where it is thrown."""
+    """Raised in place of kill -9."""
 
 
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        self.waiting = mock.patch.object(files, "synchronise")  # slow, and of no effect here
+        self.waiting = mock.patch.object(files, "synchronise")  # slow, and without effect here
         self.waiting.start()
         self.store = ResultStore(self.directory)
         self.kept: dict[str, str] = {}
@@ -75,7 +75,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=numbers)
     def commit_killed(self, number: int) -> None:
-        """Die before the link, leaving a temporary file of a process that is gone."""
+        """Die before the link, leaving a temporary file of a dead process."""
         name = f".{number:032x}.{files.host_name()}.{2**22 + 1}.tmp"  # above the highest process number
         (self.directory / "runs" / name).write_bytes(b"half a file")
 
@@ -101,6 +101,6 @@ TestStore.settings = settings(max_examples=10, stateful_step_count=20, deadline=
 
 @pytest.mark.slow
 class TestStoreOften(StoreMachine.TestCase):
-    """The same, tried more often."""
+    """The same property with more examples."""
 
     settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

@@ -39,7 +39,7 @@ def git(tmp_path: Path) -> Git:
     return run
 
 
-def test_a_clean_checkout(tmp_path: Path, git: Git) -> None:
+def test_a_clean_checkout_has_a_commit_and_no_changes(tmp_path: Path, git: Git) -> None:
     (tmp_path / "ignored").mkdir()
     (tmp_path / "ignored" / "anything").write_text("x")
     assert checkout_state(tmp_path / "package") == (git("rev-parse", "HEAD"), None)
@@ -83,14 +83,14 @@ def test_an_unreadable_file_counts_by_its_name(tmp_path: Path, git: Git) -> None
     assert checkout_state(tmp_path / "package")[1] is not None
 
 
-def test_an_installation_inside_a_repository_is_no_checkout(tmp_path: Path, git: Git) -> None:
+def test_an_installation_inside_a_repository_is_not_a_checkout(tmp_path: Path, git: Git) -> None:
     installed = tmp_path / "ignored" / "site-packages" / "package"
     installed.mkdir(parents=True)
     (installed / "__init__.py").write_text("")
     assert checkout_state(installed) == (None, None)
 
 
-def test_provenance_without_checkout_commit_or_git(tmp_path: Path, monkeypatch) -> None:
+def test_provenance_works_without_checkout_commit_or_git(tmp_path: Path, monkeypatch) -> None:
     assert checkout_state(tmp_path) == (None, None)
     assert checkout_state(tmp_path / "missing") == (None, None)
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
@@ -101,7 +101,7 @@ def test_provenance_without_checkout_commit_or_git(tmp_path: Path, monkeypatch) 
     assert checkout_state(tmp_path) == (None, None)
 
 
-def test_the_callers_git_variables_are_ignored(tmp_path: Path, git: Git, monkeypatch) -> None:
+def test_the_git_variables_of_the_caller_are_ignored(tmp_path: Path, git: Git, monkeypatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     assert checkout_state(tmp_path / "package")[0] is not None
@@ -116,7 +116,7 @@ def slow_git(folder: Path, on: str) -> None:
 
 
 @pytest.mark.parametrize(("on", "dirty"), [("diff", "unknown"), ("ls-files", None)])
-def test_a_git_that_hangs_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on: str, dirty: str | None) -> None:
+def test_a_hanging_git_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on: str, dirty: str | None) -> None:
     (tmp_path / "ignored").mkdir()
     slow_git(tmp_path / "ignored", on)
     commit = git("rev-parse", "HEAD") if dirty else None
@@ -127,7 +127,7 @@ def test_a_git_that_hangs_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on
     assert time.monotonic() - begin < 3
 
 
-def test_the_keys_are_columns_and_the_versions_those_installed(monkeypatch) -> None:
+def test_the_keys_are_columns_and_the_versions_are_the_installed_ones(monkeypatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "do-not-record-me")
     found = provenance()
     assert set(found) == {"host", "git_commit", "git_dirty", "versions"}

@@ -11,7 +11,7 @@ from .conftest import Start
 from .sample import identity, make_record, rows_in, temporary_files
 
 
-def test_one_of_many_processes_wins(tmp_path: Path, start: Start) -> None:
+def test_exactly_one_of_many_processes_wins(tmp_path: Path, start: Start) -> None:
     run_id = identity(1)
     racers = [start("racer.py", tmp_path, run_id, f"racer-{number}", wait=False) for number in range(5)]
     for racer in racers:
@@ -28,7 +28,7 @@ def test_one_of_many_processes_wins(tmp_path: Path, start: Start) -> None:
     assert temporary_files(tmp_path) == []
 
 
-def test_one_of_many_threads_wins(store: ResultStore) -> None:
+def test_exactly_one_of_many_threads_wins(store: ResultStore) -> None:
     run_id, barrier, kept = identity(1), threading.Barrier(6), []
 
     def commit(mark: str) -> None:
@@ -47,7 +47,7 @@ def test_one_of_many_threads_wins(store: ResultStore) -> None:
 
 
 def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: ResultStore, monkeypatch) -> None:
-    """It looked, found nothing and was slow; another committed the run and a compaction took its file."""
+    """A slow process found nothing; then another process committed the run and a compaction removed its file."""
     run_id, written, compacted = identity(1), threading.Event(), threading.Event()
     late = ResultStore(store.directory)
     synchronise = files.synchronise
@@ -73,7 +73,7 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
 
 
 def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
-    """Between a commit's check of the segments and its link no run file may vanish."""
+    """No run file may vanish between a commit's check of the segments and its link."""
     from ablations.store import local_folder
 
     monkeypatch.setattr(local_folder, "_COMMIT_TIMEOUT_S", 0.05)
@@ -139,8 +139,8 @@ def test_a_row_that_moves_while_it_is_looked_for_is_found(store: ResultStore, mo
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_link_counts_although_its_answer_was_lost(store: ResultStore, monkeypatch, lost: bool) -> None:
-    """NFS may repeat a request and report that the name exists, though it made it itself."""
+def test_a_link_counts_even_if_its_answer_was_lost(store: ResultStore, monkeypatch, lost: bool) -> None:
+    """NFS may repeat a request and report that the name exists, although the first request created it."""
     import os
 
     link = os.link

@@ -56,7 +56,7 @@ def values(directory: Path) -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two segments, two run files, a failure, images and two plans."""
+    """A study with two segments, two run files, a failure, images and two plans."""
     store = ResultStore(tmp_path_factory.mktemp("study"))
     store.write_plan({"name": "first", "seeds": [0]})
     store.write_plan({"name": "first", "seeds": [0, 1]})
@@ -104,7 +104,7 @@ def test_a_damaged_row_is_set_aside_and_its_run_is_computed_again(copy: Path) ->
     assert repair(copy) == []
 
 
-def test_a_row_under_the_name_of_another_run_is_damage(copy: Path) -> None:
+def test_a_row_under_the_id_of_another_run_is_damage(copy: Path) -> None:
     one, other = sorted((copy / RUNS).iterdir())
     other.write_bytes(one.read_bytes())
     (line,) = repair(copy)
@@ -143,7 +143,7 @@ def test_intact_groups_of_a_damaged_segment_are_kept(tmp_path: Path, monkeypatch
     assert len(ResultStore(store.directory).settled()) == 3
 
 
-def test_a_row_that_is_also_in_a_run_file_survives_its_segment(copy: Path, study: Path) -> None:
+def test_a_row_that_is_also_in_a_run_file_survives_the_loss_of_its_segment(copy: Path, study: Path) -> None:
     whole = values(copy)
     segment = file_of(copy, SEGMENTS)
     for run_id in pq.read_table(segment)["run_id"].to_pylist():
@@ -181,7 +181,7 @@ def test_a_plan_whose_checksum_is_damaged_beyond_recognition_is_replaced(copy: P
     assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
 
 
-def test_the_frozen_analysis_plan_is_named_and_stays(copy: Path) -> None:
+def test_the_frozen_analysis_plan_is_named_and_kept(copy: Path) -> None:
     document = {"schema_version": 2, "frozen_at": "2026", "runs_before": 0, "sha256": "0" * 64, "content": {}}
     path = copy / "analysis_plan.json"
     path.write_text(json.dumps(document))
@@ -191,7 +191,7 @@ def test_the_frozen_analysis_plan_is_named_and_stays(copy: Path) -> None:
     assert json.loads(path.read_text()) == document
 
 
-def test_a_study_of_a_newer_version_is_refused_and_untouched(copy: Path) -> None:
+def test_a_study_of_a_newer_version_is_refused_and_unchanged(copy: Path) -> None:
     path = copy / STUDY_FILE
     path.write_text(json.dumps({"schema_version": 99}))
     file_of(copy, RUNS).write_bytes(b"of another format")
@@ -216,7 +216,7 @@ def test_a_disk_that_does_not_answer_is_not_damage(copy: Path, monkeypatch: pyte
     "tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )  # minutes
 def test_no_random_damage_changes_a_number(study: Path, tmp_path: Path, kind: str, tries: int) -> None:
-    """Every damage is set aside, or it changed no value that is read (slow: some minutes for each kind)."""
+    """Every damaged file is set aside, or no value that is read has changed (slow: some minutes for each kind)."""
     whole = values(study)
     rng = random.Random(f"{kind} {tries}")
     found = 0
@@ -244,7 +244,7 @@ def test_no_random_damage_changes_a_number(study: Path, tmp_path: Path, kind: st
     assert found >= tries * 0.3  # metadata that nobody reads may be damaged unnoticed
 
 
-def test_predictions_are_compared_as_well(copy: Path) -> None:
+def test_predictions_are_also_compared(copy: Path) -> None:
     (row,) = pq.read_table(file_of(copy, RUNS), columns=COLUMNS).to_pylist()
     predictions = predictions_from(row["predictions"], row["predictions.bits"], row["predictions.epochs"])
     number = next(number for number in range(6) if identity(number) == row["run_id"])

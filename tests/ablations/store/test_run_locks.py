@@ -40,7 +40,7 @@ def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
 def test_a_lock_survives_partial_reads_and_writes_of_its_file(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As POSIX allows. A lock whose token was read in part was taken for lost, and its run was given up."""
+    """POSIX allows this. Before, a lock whose token was read in part counted as lost, and its run was given up."""
     pread, pwrite = os.pread, os.pwrite
     monkeypatch.setattr(os, "pread", lambda handle, size, at: pread(handle, min(size, 5), at))
     monkeypatch.setattr(os, "pwrite", lambda handle, content, at: pwrite(handle, content[:7], at))
@@ -51,7 +51,7 @@ def test_a_lock_survives_partial_reads_and_writes_of_its_file(
         assert store.commit(make_record(RUN), lock)
 
 
-def test_holder_names_the_process(store: ResultStore) -> None:
+def test_holder_names_the_process_that_holds_the_lock(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):
         assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
@@ -93,7 +93,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path, start: Start) -> None:
         assert f"process {os.getpid()} " in store.holder(RUN)
 
 
-def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, start: Start) -> None:
+def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path, start: Start) -> None:
     """A data loader's workers outlive a killed parent for a while."""
     store = ResultStore(tmp_path)
     process = start("lock_holder.py", tmp_path, "fork", RUN)
@@ -128,7 +128,7 @@ def test_a_lock_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) ->
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "signed by another", "closed"])
 def test_a_lock_whose_file_was_removed_is_lost(store: ResultStore, how: str) -> None:
-    """A careless hand, or an NFS server that forgot its locks."""
+    """A user may have removed it, or an NFS server may have lost its locks."""
     lock = store.lock_run(RUN)
     path = store.directory / "locks" / f"{RUN}.lock"
     assert not lock.lost
@@ -160,7 +160,7 @@ def test_tokens_are_not_shown(store: ResultStore) -> None:
         assert store.commit(make_record(RUN), lock)
 
 
-def test_the_error_fenced_can_be_sent_between_processes() -> None:
+def test_the_fenced_error_can_be_sent_between_processes() -> None:
     error = pickle.loads(pickle.dumps(Fenced(RUN)))
     assert isinstance(error, Fenced)
     assert str(error) == str(Fenced(RUN))
@@ -177,7 +177,7 @@ def test_a_forked_child_has_lost_the_lock(store: ResultStore) -> None:
 
 
 def test_lock_files_of_compacted_runs_are_removed_unless_they_are_held(store: ResultStore) -> None:
-    """A study of 10,000 runs would have as many lock files."""
+    """Otherwise, a study of 10,000 runs would have as many lock files."""
     for number in range(3):
         with store.lock_run(identity(number)) as lock:
             store.commit(make_record(identity(number)), lock)

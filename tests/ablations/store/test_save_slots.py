@@ -1,4 +1,4 @@
-"""Runs that all save at once take turns: the most advanced first, each whole or not at all."""
+"""Runs that all save at once take turns: the most advanced saves first, and each save is complete or not begun."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def savers() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
-    """Return a function that lets runs save at once and returns what each reports, in the order in which they began."""
+    """Return a function that lets runs save at once and returns their reports in the order in which saves began."""
 
     def save(where: str, runs: list[str], **changes: Any) -> Saved:
         listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
@@ -62,8 +62,8 @@ def most_advanced_first(runs: list[str]) -> list[str]:
 
 
 def kept(where: str, run_id: str) -> float:
-    """Return the number that a whole checkpoint of a run is filled with: 1, or the epochs of the new one."""
-    store = ResultStore(where)  # whose copy of a bucket's checkpoint goes with it
+    """Return the number that fills a complete checkpoint of a run: 1, or the epochs of the new checkpoint."""
+    store = ResultStore(where)  # its copy of a bucket's checkpoint is removed with it
     found = checkpointing.load(store.checkpoint_directory(run_id), run_id)
     assert found is not None
     values = found.network["weights"].unique()
@@ -76,7 +76,7 @@ def new(run_id: str) -> float:
 
 
 @pytest.mark.parametrize(("anywhere", "runs"), [("directory", RUNS), ("bucket", RUNS[:3])], indirect=["anywhere"])
-def test_few_runs_save_at_once_and_the_most_advanced_first(
+def test_few_runs_save_at_once_and_the_most_advanced_save_first(
     anywhere: str, runs: list[str], saved: Callable[..., Saved]
 ) -> None:
     found = saved(anywhere, runs)
@@ -90,11 +90,11 @@ def test_few_runs_save_at_once_and_the_most_advanced_first(
 
 @pytest.mark.parametrize(
     "anywhere",
-    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are in a local folder, too
+    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are also in a local folder
     indirect=True,
 )
 def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:
-    """Each takes .4 s alone, and .8 s with another: in 2.2 s there is time for a few of eight."""
+    """Each takes .4 s alone and .8 s with another, so 2.2 s are enough for a few of eight."""
     found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
     granted = [each["run"] for each in found if each["granted"]]
     assert granted == most_advanced_first(RUNS)[: len(granted)]
@@ -103,7 +103,7 @@ def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Cal
         assert kept(anywhere, run_id) == (new(run_id) if run_id in granted else 1.0)
 
 
-def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_intact(
+def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_is_intact(
     tmp_path: Path, saved: Callable[..., Saved]
 ) -> None:
     first = most_advanced_first(RUNS)[0]
@@ -153,7 +153,7 @@ def test_a_killed_waiter_delays_no_other(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.ticket")), "the ticket of the dead goes after a while"
 
 
-def test_a_deadline_set_while_a_run_waits_counts(tmp_path: Path) -> None:
+def test_a_deadline_that_is_set_while_a_run_waits_applies(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path, slots=1)
     order: list[Any] = []
     deadline: list[float] = []
@@ -167,7 +167,7 @@ def test_a_deadline_set_while_a_run_waits_counts(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Advances only when somebody sleeps by it."""
+    """A clock that advances only during its own sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0

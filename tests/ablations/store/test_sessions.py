@@ -28,7 +28,7 @@ def test_a_request_to_stop_is_made_and_cleared(anywhere: str) -> None:
     assert not store.stop_requested(SESSION)
 
 
-def test_sessions_store_their_state(anywhere: str) -> None:
+def test_sessions_store_their_states(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.live() == []
     store.write_live(OTHER, {"running": ["größe", "<b>"]})
@@ -48,7 +48,7 @@ def test_sessions_store_their_state(anywhere: str) -> None:
         analysis.load(store.location)
 
 
-def test_the_time_of_nodes_stays_when_the_states_of_sessions_are_removed(anywhere: str) -> None:
+def test_node_hours_stay_when_the_states_of_sessions_are_removed(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.node_time() == {}
     store.write_live(SESSION, {})
@@ -66,7 +66,7 @@ def test_the_time_of_nodes_stays_when_the_states_of_sessions_are_removed(anywher
     "content",
     [b"", b"{", b"[]", b'{"node_seconds": "x"}', b'{"node_seconds": -1}', b'{"node_seconds": 1e999}', b"[" * 9999],
 )
-def test_a_damaged_time_of_nodes_counts_as_none(tmp_path: Path, content: bytes) -> None:
+def test_damaged_node_hours_count_as_missing(tmp_path: Path, content: bytes) -> None:
     store = ResultStore(tmp_path)
     store.write_node_time(OTHER, 7.0)
     (tmp_path / "live" / f"{SESSION}.nodes").write_bytes(content)
@@ -121,10 +121,10 @@ def test_clean_removes_what_dead_sessions_left_in_a_bucket(remote: str, monkeypa
     assert store.live() == []
 
 
-def test_a_bucket_has_room(remote: str) -> None:
+def test_a_bucket_always_has_space(remote: str) -> None:
     assert ResultStore(remote).room() is None
 
 
-def test_the_room_left_is_that_of_the_disk(store: ResultStore) -> None:
+def test_the_free_space_is_the_free_space_of_the_disk(store: ResultStore) -> None:
     status = os.statvfs(store.directory)
     assert store.room() == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)

@@ -37,7 +37,7 @@ def row_of(columns: tuple[Column, ...]) -> dict[str, object]:
     return {column.name: values[column.type] for column in columns}
 
 
-def test_a_committed_row_is_the_record(store: ResultStore) -> None:
+def test_a_committed_row_equals_the_record(store: ResultStore) -> None:
     record = make_record(identity(1))
     assert store.commit(record)
     row = pq.read_table(store.directory / "runs" / f"{identity(1)}.parquet")
@@ -48,7 +48,7 @@ def test_a_committed_row_is_the_record(store: ResultStore) -> None:
 
 
 @pytest.mark.parametrize("status", ["finished", "diverged", "pruned"])
-def test_the_first_row_stays(store: ResultStore, status: str) -> None:
+def test_the_first_row_is_kept(store: ResultStore, status: str) -> None:
     assert store.commit(make_record(identity(1), status=status, host="first"))
     assert not store.commit(make_record(identity(1), host="second"))
     assert store.compact(at_least=1) == 1
@@ -74,7 +74,7 @@ def test_incomplete_records_are_refused(store: ResultStore) -> None:
     assert store.settled() == set()
 
 
-def test_failures_are_numbered_and_settle_nothing(store: ResultStore) -> None:
+def test_failures_are_numbered_and_do_not_settle_a_run(store: ResultStore) -> None:
     failed = make_record(identity(1), status="failed")
     paths = [store.record_failure(failed) for _ in range(3)]
     assert [path.name for path in paths] == [f"{identity(1)}.{number:03d}.parquet" for number in range(3)]
@@ -86,7 +86,7 @@ def test_failures_are_numbered_and_settle_nothing(store: ResultStore) -> None:
     assert store.record_failure(failed).name.endswith(".003.parquet"), "a number is not used twice"
 
 
-def test_a_failure_number_taken_meanwhile_is_skipped(store: ResultStore, monkeypatch) -> None:
+def test_a_failure_number_that_was_taken_meanwhile_is_skipped(store: ResultStore, monkeypatch) -> None:
     failed = make_record(identity(1), status="failed")
     store.record_failure(failed)
     monkeypatch.setattr(ResultStore, "_failure_names", lambda self: [])
@@ -115,7 +115,7 @@ def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) ->
     assert sorted(store.directory.parent.rglob("*")) == before
 
 
-def test_other_files_are_not_runs(store: ResultStore) -> None:
+def test_other_files_are_not_taken_for_runs(store: ResultStore) -> None:
     for name in ("notes.txt", f"{identity(1)} (copy).parquet", f".{identity(1)}.parquet", "x.parquet"):
         (store.directory / "runs" / name).write_text("mine")
     assert store.settled() == set()
@@ -123,7 +123,7 @@ def test_other_files_are_not_runs(store: ResultStore) -> None:
     assert store.clean() == []
 
 
-def test_the_plan_and_its_history(store: ResultStore) -> None:
+def test_the_plan_and_its_history_are_stored(store: ResultStore) -> None:
     assert store.read_plan() is None
     first, second = {"arms": ["b", "a"], "name": "größe"}, {"arms": [], "name": "<b>"}
     for plan in (first, second, first, dict(reversed(first.items()))):
@@ -178,7 +178,7 @@ def test_models_are_replaced_and_images_are_not(store: ResultStore) -> None:
     assert pq.read_table(path).num_rows == 1
 
 
-def test_checkpoints_come_and_go(store: ResultStore) -> None:
+def test_checkpoints_are_stored_and_removed(store: ResultStore) -> None:
     folder = store.checkpoint_directory(identity(1))
     (folder / "last.pt").write_bytes(b"state")
     assert store.checkpoint_directory(identity(1)) == folder
@@ -188,7 +188,7 @@ def test_checkpoints_come_and_go(store: ResultStore) -> None:
     store.discard_checkpoint(identity(1))
 
 
-def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("")
     with pytest.raises(StoreError, match="is a file; give a directory"):
         ResultStore(tmp_path / "study")
@@ -223,7 +223,7 @@ def test_other_schema_versions_are_refused(store: ResultStore, where: str, versi
 
 
 @pytest.mark.parametrize("length", [0, 3, 500, -1])
-def test_a_truncated_run_file_is_named(store: ResultStore, length: int) -> None:
+def test_a_truncated_run_file_is_reported_by_name(store: ResultStore, length: int) -> None:
     for number in range(3):
         store.commit(make_record(identity(number)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
@@ -246,7 +246,7 @@ def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
         store.compact(at_least=1)
 
 
-def test_a_broken_segment_is_named(store: ResultStore) -> None:
+def test_a_broken_segment_is_reported_by_name(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     store.compact(at_least=1)
     path = next((store.directory / "segments").iterdir())
@@ -281,7 +281,7 @@ def test_columns_of_another_type_are_refused(store: ResultStore) -> None:
         store.compact(at_least=1)
 
 
-def test_compaction_leaves_few_files_alone(store: ResultStore) -> None:
+def test_compaction_leaves_few_files_unchanged(store: ResultStore) -> None:
     for number in range(3):
         store.commit(make_record(identity(number)))
     assert store.compact(at_least=4) == 0
@@ -343,7 +343,7 @@ def test_a_store_can_be_sent_to_a_worker(store: ResultStore) -> None:
     assert store.settled() == {identity(1), identity(2)}
 
 
-def test_relative_directories_survive_a_change_of_working_directory(tmp_path: Path, monkeypatch) -> None:
+def test_relative_directories_survive_a_change_of_the_working_directory(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = ResultStore(Path("study"))
     (tmp_path / "elsewhere").mkdir()

@@ -1,4 +1,4 @@
-"""The audit of the claim against the networks of the replication: it finds what docs/claim.md states."""
+"""The audit of the claim against the networks of the replication finds the differences in docs/claim.md."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_audit_finds_the_known_differences(lines: pd.DataFrame, statement: s
     assert (row["found"] or "–", row["verdict"]) == (found, verdict)
 
 
-def test_the_factors_are_the_evidence(lines: pd.DataFrame) -> None:
+def test_the_factors_are_shown_as_evidence(lines: pd.DataFrame) -> None:
     architecture = lines.loc["the exact same architecture, but for the memory"]
     assert architecture["verdict"] == "contradicted"
     for option in ("stem_stride: 2 against 1", "bn_epsilon", "conv_init"):

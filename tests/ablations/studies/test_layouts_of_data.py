@@ -37,7 +37,7 @@ EACH = 20
 
 @pytest.fixture
 def photos(stanford_dogs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Path]]:
-    """Return photos of three breeds, by breed, and work in a folder of one's own."""
+    """Return photos of three breeds, by breed, and change to a separate folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     breeds = sorted((stanford_dogs_root / "Images").iterdir())[:3]
@@ -91,7 +91,7 @@ def imagenet(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
 
 
 def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
-    """Write batches in the layout of both sets; torchvision is given their MD5, because no published file is here."""
+    """Write batches in the layout of both sets; torchvision is given their MD5, because no published file is used."""
     images = [Image.open(path).convert("RGB").resize((32, 32)) for paths in photos.values() for path in paths]
     values = np.stack([np.asarray(image).transpose(2, 0, 1).reshape(-1) for image in images] * 4)
     for kind, classes, key in (
@@ -135,13 +135,13 @@ LAYOUTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
 }
 
 
-def test_every_layout_of_the_page_is_tried() -> None:
+def test_every_layout_on_the_page_is_tried() -> None:
     assert set(BLOCKS) == set(LAYOUTS)
 
 
 @pytest.mark.photos
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_trains_an_epoch(
+def test_a_layout_can_be_trained_for_an_epoch(
     layout: str, photos: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, options = LAYOUTS[layout]

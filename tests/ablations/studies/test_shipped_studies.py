@@ -1,4 +1,4 @@
-"""Every shipped study can be run unchanged, with the shape of the real data, and has a small version for a CPU."""
+"""Every shipped study runs unchanged with the shape of the real data, and has a small version for a CPU."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_study_has_a_twin() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))
-def test_a_shipped_study_is_sound(name: str) -> None:
+def test_a_shipped_study_is_valid(name: str) -> None:
     """Check everything except data that is missing on this machine."""
     study = read_study(name)
     assert study.spec.name == name == study.path.stem
@@ -68,7 +68,7 @@ def test_a_shipped_study_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FULL))
-def test_a_full_study_is_on_the_real_data_and_its_twin_is_smaller(name: str) -> None:
+def test_a_full_study_uses_the_real_data_and_its_twin_is_smaller(name: str) -> None:
     full, twin = arms_of(name), arms_of(f"{name}_small")
     data = next(iter(full.values())).config.data
     assert (data.name, getattr(data, "classes", None)) == ("stanford_dogs", 120)
@@ -83,7 +83,7 @@ def test_a_full_study_is_on_the_real_data_and_its_twin_is_smaller(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["confounds", "confounds_small"])
-def test_the_confounds_are_the_five_of_the_as_run_pair(name: str) -> None:
+def test_the_confounds_are_the_five_differences_of_the_as_run_pair(name: str) -> None:
     arms = arms_of(name)
     factors = ["memory", "stem", "passes", "init", "epsilon"]
     on = {"with", "1", "he_normal", "1e-3"}
@@ -99,13 +99,13 @@ def test_the_confounds_are_the_five_of_the_as_run_pair(name: str) -> None:
     assert len(arms_of(name, "design=full_factorial")) == 32
 
 
-def test_the_corners_of_the_confounds_are_the_as_run_pair() -> None:
+def test_the_corners_of_the_confounds_equal_the_as_run_pair() -> None:
     confounds, replication = arms_of("confounds"), arms_of("replication")
     assert confounds["control"].config == replication["baseline"].config
     assert confounds["aim"].config == replication["aim"].config
 
 
-def test_memory_size_varies_values_and_source() -> None:
+def test_memory_size_varies_the_values_and_the_source() -> None:
     arms = arms_of("memory_size")
     values = {arm.config.model.memory.values for arm in arms.values() if arm.config.model.memory}
     assert values == {3_136, 12_544, 50_176, 100_352}
@@ -157,7 +157,7 @@ def test_the_demo_needs_no_download() -> None:
         "mlp_small",
         *(pytest.param(f"{name}_small", marks=pytest.mark.slow) for name in ("update", "memory_size", "screening")),
     ],
-)  # the slow ones expand their arms again, which takes seconds each
+)  # the slow cases expand their arms again, which takes seconds each
 def test_twins_on_digits_need_no_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5
@@ -172,8 +172,8 @@ def test_without_photos_a_study_says_where_to_get_them() -> None:
 @pytest.mark.parametrize(
     "name",
     ["controlled_small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("placement_small", "vgg16_small"))],
-)  # the slow ones have the same data
-def test_twins_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
+)  # the slow cases have the same data
+def test_twins_run_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
     result = check(name, [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
     data = result.plan.data["baseline"]
     assert len(data.classes) == 20

@@ -25,9 +25,9 @@ from aimlib.training.steps import proof
 
 pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
 MIXED = "confounds_small"
-"""Its eleven arms mix what the two of replication_small have and have not: those two are tested first."""
+"""Its eleven arms combine the differences between the two arms of replication_small, which are tested first."""
 WHOLE = {"demo", "squeeze_excitation", "replication_small"}
-"""Studies whose every arm is quick enough; of the other small ones the first arm is tested, and the others are slow."""
+"""Studies in which every arm is quick. Of the other small studies, only the first arm is quick; the others are slow."""
 SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name in WHOLE), key=lambda name: name == MIXED)
 
 
@@ -42,9 +42,9 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
-    """Return what would wait for the device in an arm's training steps and in one batch of its evaluation.
+    """Return the operations in an arm's training steps and in one batch of its evaluation that would wait for the
 
-    Steps load their images from the host; the evaluation has them on the device.
+    device. Steps load their images from the host; in the evaluation, images are on the device.
     """
     config, data = small_run(arm, 4, **training)
     with optimizers_on("meta"):
@@ -65,7 +65,7 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return every study with its quick arms and with its slow arms. Each arm takes a second, all of them minutes."""
+    """Return every study with its quick arms and with its slow arms. Each arm takes a second, and all take minutes."""
     cases = []
     for study in studies:
         quick = slice(0) if study not in SMALL or study == MIXED else slice(None if study in WHOLE else 1)
@@ -77,7 +77,7 @@ def quick_and_slow(studies: list[str]) -> list[Any]:
 
 
 def own_arms(study: str, studies: list[str], part: slice) -> list[str]:
-    """Return a part of the arms that no earlier study has."""
+    """Return the part of the arms that no earlier study has."""
     return [name for home, name in distinct(studies) if home == study][part]
 
 
@@ -90,7 +90,7 @@ def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, part: slice
     assert {name: reasons for name, reasons in found.items() if reasons} == {}
 
 
-def test_quick_and_slow_cases_are_all_arms() -> None:
+def test_quick_and_slow_cases_together_cover_all_arms() -> None:
     parts = {
         study: [case.values[1] for case in quick_and_slow(STUDIES) if case.values[0] == study] for study in STUDIES
     }
@@ -108,7 +108,7 @@ def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
     assert waits(arm, optimizer=fused) == []
 
 
-def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_given_as_a_list_is_detected(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Like the former augmentation, select shifts from the draws with a list."""
     real = augmentation._resampled
 
@@ -120,7 +120,9 @@ def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pyt
     assert any("comes from the host" in reason for reason in waits(arms_of("replication_small")["aim"]))
 
 
-def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_of_steps_that_is_read_from_the_device_is_detected(
+    without_values: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Like the former optimizer, read the step count before each step."""
     real = Adam.build
 
@@ -139,7 +141,7 @@ def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, mon
 
 
 @pytest.mark.parametrize(("study", "part"), quick_and_slow(SMALL))
-def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str, part: slice) -> None:
+def test_a_captured_step_of_a_shipped_study_has_the_bits_of_an_eager_step(study: str, part: slice) -> None:
     for name in own_arms(study, SMALL, part):
         config, data = small_run(arms_of(study)[name], 4)
         with cuda_graphs_on_cpu():

@@ -1,4 +1,4 @@
-"""Trackers: they get each run and epoch once, nothing that must not leave the machine, and never block a run."""
+"""Trackers receive each run and epoch once and nothing that must stay on the machine, and never block a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def row(epoch: int) -> dict[str, Any]:
 
 
 class Recorder(Tracker):
-    """A tracker that records its events, and may be slow or raise."""
+    """A tracker that records its events, and may be slow or raise errors."""
 
     told: list[tuple[Any, ...]]
     hold: threading.Event | None = None
@@ -219,7 +219,7 @@ def both_sessions(directory: Path, name: str) -> None:
         assert session(directory, *events, name=name) == []
 
 
-def test_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_receives_the_runs(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
     from tensorboardX.proto.event_pb2 import Event
 
@@ -260,7 +260,7 @@ def test_a_study_is_tracked(tmp_path: Path, study: Callable[..., Path]) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_mlflow(tmp_path: Path) -> None:
+def test_mlflow_receives_the_runs(tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="needs the extra `mlflow`")
     from mlflow.tracking import MlflowClient
 
@@ -281,7 +281,7 @@ def test_mlflow(tmp_path: Path) -> None:
     assert sorted((point.step, point.value) for point in history) == STEPS
 
 
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_receives_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="needs the extra `wandb`")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     from wandb.proto.wandb_internal_pb2 import Record

@@ -34,7 +34,7 @@ def aim(**changes: Any) -> AimNetwork:
 
 
 def counted_by_keras(network: nn.Module) -> int:
-    """Return parameters and running statistics: Keras counts both."""
+    """Return the number of parameters and running statistics, because Keras counts both."""
     return count_parameters(network) + sum(b.numel() for n, b in network.named_buffers() if "running_" in n)
 
 
@@ -48,7 +48,7 @@ def test_the_control_has_the_parameters_of_keras() -> None:
     assert summary.running_statistics == 53_120
 
 
-def test_the_control_strides_in_the_first_1_x_1_and_has_biases() -> None:
+def test_the_control_strides_in_the_first_1_x_1_convolution_and_has_biases() -> None:
     network = skeleton(ModelConfig.parse({"backbone": KERAS}), SHAPE)
     convolutions = {name: part for name, part in network.named_modules() if isinstance(part, nn.Conv2d)}
     strided = {name for name, part in convolutions.items() if part.stride == (2, 2)}
@@ -69,7 +69,7 @@ def test_aim_as_run_has_the_parameters_of_keras() -> None:
     assert (network.source.config.values, network.source.degrees_of_freedom) == (50_176, 1_024)
 
 
-def test_aim_as_run_reads_at_the_authors_places_and_widths() -> None:
+def test_aim_as_run_reads_at_the_places_and_widths_of_the_author() -> None:
     readings = aim().attachment.readers
     assert [reading.channels_added for reading in readings] == [4, 4, 4, 4, *[16] * 4, *[64] * 6, 256, 256]
     assert [reading.height for reading in readings] == [*[112] * 4, *[56] * 4, *[28] * 6, 14, 14]
@@ -86,7 +86,7 @@ def test_aim_as_run_updates_after_the_first_blocks_of_three_stages() -> None:
     assert attachment.skipped == {}
 
 
-def test_the_stages_of_the_stride_1_stem_work_on_4_times_the_positions() -> None:
+def test_the_stages_of_the_stride_1_stem_have_4_times_the_positions() -> None:
     for stride, sides in ((1, (112, 56, 28, 14)), (2, (56, 28, 14, 7))):
         network = skeleton(ModelConfig.parse({"backbone": {"name": KERAS, "stem_stride": stride}}), SHAPE)
         shapes = {call.name: call.output_shape[2:] for call in trace(network, (3, 224, 224)) if call.name}
@@ -109,7 +109,9 @@ def test_aim_as_described_reads_the_current_memory_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "own", "read"), [("whole", 0.1715, 0.1715), ("concatenated", 0.1768, 0.1715)])
-def test_the_reads_of_the_second_stage_start_at_the_scale_as_run(read_init: str, own: float, read: float) -> None:
+def test_the_reads_of_the_second_stage_start_at_the_scale_of_the_author(
+    read_init: str, own: float, read: float
+) -> None:
     """He normal over 64 + 4 channels: sqrt(2 / 68); the baseline's own weights: sqrt(2 / 64)."""
     model = {**AS_RUN, "read_init": read_init, "backbone": {"name": KERAS, "stem_stride": 1, "blocks": [2, 1, 1, 1]}}
     model = {**model, "backbone": {**model["backbone"], "widths": [64, 4, 4, 4]}}
@@ -123,8 +125,8 @@ def test_the_reads_of_the_second_stage_start_at_the_scale_as_run(read_init: str,
     assert float(reader.read_weight.abs().max()) <= 2 * 0.1715 / 0.8796
 
 
-def test_glorot_and_he_share_their_draws() -> None:
-    """Arms that differ in the initialiser differ only in the quantile function."""
+def test_glorot_and_he_initializations_share_their_draws() -> None:
+    """Arms with different initializers differ only in the quantile function."""
     small = {"name": KERAS, "widths": [8, 8], "blocks": [1, 1]}
     shape = ImageShape(3, 32, 32, 5)
     he, glorot = (

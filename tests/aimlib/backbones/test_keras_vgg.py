@@ -1,4 +1,4 @@
-"""VGG16 as the author ran it: his weights give his outputs, and the head's running variance is Keras's."""
+"""VGG16 as the author ran it: his weights give his outputs, and the head has the running variance of Keras."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEMORY = (2, 2, 32)
 class VggReference(Reference):
     """The notebook's VGG16, channels last; with memory, every layer reads it as described in the post.
 
-    Nothing here uses the library.
+    No code here uses the library.
     """
 
     def __init__(self, memory: bool, updates: bool = False, weights: Weights | None = None) -> None:
@@ -66,7 +66,9 @@ def config(memory: bool = False, updates: bool = False, **options: Any) -> Model
 
 
 def photos() -> Tensor:
-    """Return a bright and a dark image [2, SIDE, SIDE, 3]: thirteen convolutions leave little of other differences."""
+    """Return a bright and a dark image [2, SIDE, SIDE, 3]; after thirteen convolutions, other differences nearly
+    vanish.
+    """
     drawn = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     return drawn * torch.tensor([255.0, 25.0]).view(2, 1, 1, 1)
 
@@ -103,7 +105,7 @@ def head(**options: Any) -> tuple[nn.Module, nn.BatchNorm1d]:
     return network, norm
 
 
-def test_the_running_variance_is_that_of_keras() -> None:
+def test_the_running_variance_matches_keras() -> None:
     """Keras 3.15.1 with TensorFlow 2.21 gave these numbers: `BatchNormalization()` trained on two batches."""
     batches = [[[1.0, -2.0], [3.0, 0.5], [4.0, 2.0]], [[0.0, 1.0], [5.0, 1.0], [1.0, 7.0]]]
     _, norm = head(widths=[4, 4, 4, 4, 2], bn_variance="population")

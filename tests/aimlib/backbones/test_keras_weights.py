@@ -19,7 +19,7 @@ from aimlib.models import build, skeleton
 
 SMALL = Model(widths=(4, 8, 8, 8), blocks=(2, 2, 3, 2), classes=5, memory=(2, 2, 128))
 LAST_UPDATE = ("mem_*5a_branch*", "Memory5a_branch")
-"""The update after the first block of the last stage: built by the author, read by nothing."""
+"""The update after the first block of the last stage: the author built it, and no layer reads it."""
 
 
 def config(model: Model) -> ModelConfig:
@@ -72,7 +72,7 @@ def ours(model: Model, side: int, weights: Weights, **options: Any) -> Tensor:
         (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # padded to a square, with a border, on the larger maps
     ],
 )
-def test_aim_as_run_gives_the_authors_outputs(model: Model, side: int) -> None:
+def test_aim_as_run_gives_the_outputs_of_the_author(model: Model, side: int) -> None:
     if model.memory == (2, 2, 31):
         model = Model(**{**vars(model), "widths": (4, 8), "blocks": (2, 2)})
     weights, expected = reference(model, side)
@@ -82,13 +82,13 @@ def test_aim_as_run_gives_the_authors_outputs(model: Model, side: int) -> None:
     assert float(expected.std(dim=0).min()) > 1e-3, "the two images differ, so the comparison means something"
 
 
-def test_the_control_gives_the_authors_outputs() -> None:
+def test_the_control_gives_the_outputs_of_the_author() -> None:
     model = Model(**{**vars(SMALL), "memory": None, "stem_stride": 2, "epsilon": 1.001e-5})
     weights, expected = reference(model, 64)
     torch.testing.assert_close(ours(model, 64, weights), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_names_of_keras_applications_are_understood() -> None:
+def test_the_names_of_keras_applications_are_accepted() -> None:
     model = Model(**{**vars(SMALL), "memory": None})
     weights, expected = reference(model, 32)
     renamed = {applications_name(name): arrays for name, arrays in weights.items()}
@@ -106,7 +106,7 @@ def applications_name(name: str) -> str:
     return f"conv{found[2]}_block{'abc'.index(found[3]) + 1}_{['1', '2a', '2b', '2c'].index(found[4])}_{kind}"
 
 
-def test_aim_as_run_at_its_own_size() -> None:
+def test_aim_as_run_is_loaded_at_its_own_size() -> None:
     """ResNet50 with 50,176 values at 224 px: 26.7 million weights, logits equal to four digits."""
     model = Model()
     weights, expected = reference(model, 224)
@@ -114,14 +114,14 @@ def test_aim_as_run_at_its_own_size() -> None:
     assert float(error) < 1e-4
 
 
-def test_routing_matters_to_the_outputs() -> None:
+def test_routing_changes_the_outputs() -> None:
     """The comparison would notice if the twelve static reads saw the current memory."""
     weights, expected = reference(SMALL, 32)
     swapped = {**weights, "conv2d_2": weights["mem_init"]}
     assert not torch.allclose(ours(SMALL, 32, swapped, unused=LAST_UPDATE), expected, rtol=1e-2)
 
 
-def test_every_misfit_is_named() -> None:
+def test_every_mismatch_is_named() -> None:
     weights, _ = reference(SMALL, 32)
     broken: Weights = {**weights, "conv1": [np.zeros((3, 3, 3, 4)), np.zeros(4)], "dropout": [], "extra": [np.zeros(1)]}
     del broken["res3b_branch2c"]

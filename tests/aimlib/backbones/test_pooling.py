@@ -55,7 +55,7 @@ def test_pooling_changes_no_bit(backbone: dict[str, Any], size: int) -> None:
 
 
 @COMPUTED
-def test_pooling_without_effect_is_not_computed(
+def test_pooling_without_an_effect_is_not_computed(
     backbone: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA has no deterministic backward pass for it."""

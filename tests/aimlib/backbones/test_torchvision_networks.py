@@ -1,4 +1,4 @@
-"""Memory in any unchanged classification network of torchvision."""
+"""Memory in any unchanged classification network from torchvision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ARCHITECTURES = {
         f"trunk_output.block{stage}.block{stage}-{last}" for stage, last in enumerate((0, 2, 5, 5), start=1)
     ),
 }
-"""By architecture, where its stages end."""
+"""The ends of stages by architecture."""
 
 MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 AIM: dict[str, Any] = {"memory": MEMORY, "placement": "every_layer", "update": "conv_sigmoid"}
@@ -54,7 +54,7 @@ def readable(network: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_layer_that_can_read_does_and_the_others_are_named(architecture: str) -> None:
+def test_every_layer_that_can_read_reads_and_the_others_are_named(architecture: str) -> None:
     network = skeleton(model(architecture), SHAPE)
     can, every = readable(network), {n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
     attachment = skeleton(model(architecture, **AIM), SHAPE).attachment
@@ -65,7 +65,7 @@ def test_every_layer_that_can_read_does_and_the_others_are_named(architecture: s
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet"])
-def test_memory_is_trained_in_it(architecture: str) -> None:
+def test_memory_in_a_torchvision_network_is_trained(architecture: str) -> None:
     network = build(model(architecture, **AIM), SHAPE, 0)
     assert isinstance(network, AimNetwork)
     logits = network(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
@@ -78,7 +78,9 @@ def test_memory_is_trained_in_it(architecture: str) -> None:
 
 
 def test_a_network_is_used_unchanged() -> None:
-    """Any network object, without the library's backbones: names, parameters and, without memory, outputs stay."""
+    """Any network object, without the library's backbones: names, parameters and, without memory, outputs do not
+    change.
+    """
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     source = memories.create(memories.parse(MEMORY))
@@ -96,7 +98,7 @@ def test_images_with_other_numbers_of_channels_are_accepted(channels: int) -> No
     assert network(torch.zeros(2, channels, 64, 64, device="meta")).shape == (2, 5)
 
 
-def test_inferred_stages_match_the_documented_ones() -> None:
+def test_inferred_stages_equal_the_documented_ones() -> None:
     """This covers the backbones with their own layout."""
     for name, options in (("resnet50", {}), ("vgg16", {}), ("vgg16_bn", {}), ("small_resnet", {})):
         plugin = backbones.create(backbones.parse({"name": name, **options}))
@@ -149,6 +151,6 @@ def test_a_layer_that_is_not_called_is_skipped_with_the_reason() -> None:
     assert network.attachment.skipped == {"auxiliary": "the forward pass in evaluation does not call it"}
 
 
-def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
+def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"unknown torchvision network 'resnet19'; did you mean 'resnet1"):
         skeleton(model("resnet19"), SHAPE)

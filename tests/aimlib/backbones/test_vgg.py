@@ -59,8 +59,8 @@ def test_vgg16_refuses_images_that_are_too_small_for_its_pooling() -> None:
         skeleton(ModelConfig.parse({"backbone": "vgg16"}), ImageShape(3, 31, 64, 5))
 
 
-def test_a_dense_layer_reads_by_a_sum() -> None:
-    """The result equals that of a dense layer over the concatenation, as described in the post."""
+def test_a_dense_layer_reads_by_summation() -> None:
+    """The result equals the output of a dense layer over the concatenation, as described in the post."""
     model = ModelConfig.parse(
         {"backbone": {"name": "mlp", "widths": [6]}, "memory": MEMORY, "placement": "every_layer"}
     )

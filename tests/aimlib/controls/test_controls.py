@@ -63,7 +63,7 @@ def test_frozen_memory_keeps_source_and_updates_and_trains_readers(monkeypatch: 
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
-def test_matched_baseline_has_as_many_parameters(backbone: dict[str, Any], shape: ImageShape) -> None:
+def test_the_matched_baseline_has_as_many_parameters(backbone: dict[str, Any], shape: ImageShape) -> None:
     arm = model(backbone=backbone, memory=MEMORY, placement="every_layer", conv_init="glorot_uniform")
     matched = transformed("matched_parameters", arm, shape)
     target, reached = (count_parameters(skeleton(config, shape)) for config in (arm, matched))
@@ -112,7 +112,7 @@ def test_a_control_that_belongs_to_the_arm_is_refused_in_the_model() -> None:
     weights=st.lists(st.integers(1, 9), min_size=4, max_size=4),
     more=st.floats(1.0, 8.0),
 )
-def test_matched_widths_are_at_least_the_given_ones_and_the_nearest(
+def test_matched_widths_are_the_nearest_that_are_at_least_as_large_as_the_given_ones(
     widths: tuple[int, ...], weights: list[int], more: float
 ) -> None:
     def count(at: tuple[int, ...]) -> int:
@@ -162,7 +162,7 @@ def test_a_matched_baseline_has_as_many_multiply_adds(backbone: dict[str, Any], 
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else value,
 )
-def test_multiply_adds_from_shapes_equal_counted_ones(backbone: Any) -> None:
+def test_multiply_adds_from_shapes_equal_the_counted_ones(backbone: Any) -> None:
     config, shape = model(backbone=backbone), ImageShape(3, 64, 64, 10)
     control: Any = controls.create(controls.parse("matched_multiply_adds"))
     assert control.cost(config, shape) == summarize(config, shape, 4).multiply_adds
@@ -186,7 +186,7 @@ def images(batch: int = 4) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_permuted_memory_is_that_of_the_next_image(training: bool) -> None:
+def test_a_permuted_memory_belongs_to_the_next_image(training: bool) -> None:
     arm = model(**{**AIM, "placement": "block_entry", "update_after": "first_block"})
     own, other = (
         build(config, SHAPE, 0).train(training) for config in (arm, transformed("permuted_memory", arm, SHAPE))
@@ -208,7 +208,7 @@ def test_a_single_image_reads_its_own_memory() -> None:
     assert not torch.allclose(own(images(3)), other(images(3)))
 
 
-def test_permuting_a_memory_that_is_the_same_for_all_is_refused() -> None:
+def test_permuting_a_memory_that_all_images_share_is_refused() -> None:
     with pytest.raises(UsageError, match="'permuted_memory' would change nothing: without an update"):
         transformed("permuted_memory", model(**{**AIM, "update": None}), SHAPE)
 
@@ -230,7 +230,7 @@ BIASED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BIASED)
-def test_memory_without_updates_is_a_bias_for_every_position(name: str) -> None:
+def test_memory_without_updates_acts_as_a_bias_for_every_position(name: str) -> None:
     """A network whose memory is never rewritten has the same outputs as plain layers with bias maps."""
     options = {**AIM, "update": None, **BIASED[name]}
     shape = ImageShape(3, 32, 32, 4)
@@ -247,12 +247,12 @@ def test_memory_without_updates_is_a_bias_for_every_position(name: str) -> None:
     assert not {"ConvReader", "LinearReader"} & set(names)
 
 
-def test_updates_cannot_be_written_as_biases() -> None:
+def test_updates_cannot_be_expressed_as_biases() -> None:
     with pytest.raises(UsageError, match="a memory with updates differs from image to image"):
         as_position_biases(build(model(**AIM), SHAPE, 0))
 
 
-def test_position_biases_start_as_the_baseline_and_are_trained() -> None:
+def test_position_biases_start_like_the_baseline_and_are_trained() -> None:
     control = transformed("position_bias", model(**{**AIM, "carry": {}, "update_after": "block"}), SHAPE)
     assert (control.update, control.carry, control.update_after) == (None, None, None)
     biased, baseline = build(control, SHAPE, 0), build(model(), SHAPE, 0)
@@ -265,7 +265,7 @@ def test_position_biases_start_as_the_baseline_and_are_trained() -> None:
     assert summarize(control, SHAPE, 2).memory_values == 0
 
 
-def test_frozen_freezes_both_sources_and_leaves_the_carried_memory_alone() -> None:
+def test_the_frozen_control_freezes_both_sources_but_not_the_carried_memory() -> None:
     arm = {**AIM, "backbone": {**AIM["backbone"], "blocks": [2, 2]}, "placement": "block_entry", "routing": "as_run"}
     network = build(transformed("frozen_memory", model(**arm, carry={}), SHAPE), SHAPE, 0)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}

@@ -1,4 +1,4 @@
-"""Folders of photos that are broken, each in one way: each gets a message that a person can act on."""
+"""Folders of photos that are each broken in one way get a message that says what to do."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def a_file_as_root(root: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A way to break a folder, and the finding that it must give: its kind, whether it is an error, and its words."""
+    """A way to break a folder, and the expected finding: its kind, whether it is an error, and its words."""
 
     broken: Callable[[Path], None]
     kind: str
@@ -224,7 +224,7 @@ def fixed(root: Path, tmp_path: Path, **options: Any) -> tuple[list[Finding], Pa
     return data_cli.verify("image_folder", str(root), settings, fix=listed, **options), listed
 
 
-def test_fix_lists_what_the_rules_leave_out(root: Path, tmp_path: Path) -> None:
+def test_fix_lists_what_the_rules_exclude(root: Path, tmp_path: Path) -> None:
     for broken in (copies_within, empty, truncated):
         broken(root)
     write(train(root, "of_test.png"), picture(6))
@@ -248,7 +248,7 @@ def test_fix_lists_what_the_rules_leave_out(root: Path, tmp_path: Path) -> None:
     assert [finding for finding in verify(plugin(root, exclude=str(listed))) if finding.is_error] == []
 
 
-def test_a_list_that_exists_is_never_overwritten(root: Path, tmp_path: Path) -> None:
+def test_an_existing_list_is_never_overwritten(root: Path, tmp_path: Path) -> None:
     empty(root)
     _, listed = fixed(root, tmp_path)
     before = listed.read_bytes()
@@ -262,7 +262,7 @@ def test_no_list_is_written_if_no_photo_is_excluded(root: Path, tmp_path: Path) 
     assert (findings, listed.exists()) == ([], False)
 
 
-def test_a_new_list_contains_the_old_one(root: Path, tmp_path: Path) -> None:
+def test_a_new_list_includes_the_old_one(root: Path, tmp_path: Path) -> None:
     old = tmp_path / "old.csv"
     old.write_text("path,reason\ntrain/dog/0.png,blurred\n")
     empty(root)
@@ -271,7 +271,7 @@ def test_a_new_list_contains_the_old_one(root: Path, tmp_path: Path) -> None:
     assert len(plugin(root, exclude=str(new)).load().train.labels) == 5
 
 
-def test_a_list_that_empties_a_class_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_list_that_empties_a_class_is_reported(root: Path, tmp_path: Path) -> None:
     for number in range(3):
         write(train(root, f"{number}.png"), b"")
     findings, listed = fixed(root, tmp_path)
@@ -280,7 +280,7 @@ def test_a_list_that_empties_a_class_is_named(root: Path, tmp_path: Path) -> Non
     assert listed.exists()
 
 
-def test_a_sheet_shows_what_was_found(root: Path, tmp_path: Path) -> None:
+def test_a_sheet_shows_the_findings(root: Path, tmp_path: Path) -> None:
     copies_within(root)
     write(train(root, "<b>.png"), b"")
     page = tmp_path / "sheet.html"
@@ -291,7 +291,7 @@ def test_a_sheet_shows_what_was_found(root: Path, tmp_path: Path) -> None:
     assert "<b>.png" not in text
 
 
-def test_photos_that_look_alike_are_found(root: Path, tmp_path: Path) -> None:
+def test_similar_photos_are_found(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagehash")
     rng = np.random.default_rng(5)
     scene = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
@@ -310,7 +310,7 @@ def test_photos_that_look_alike_are_found(root: Path, tmp_path: Path) -> None:
     }
 
 
-def test_near_duplicates_need_their_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_duplicates_require_their_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
     with pytest.raises(ValueError, match="pip install 'aim-ablations\\[near-duplicates\\]'"):
         verify(plugin(root), near_duplicates=True)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 by torchvision's classes: what has another MD5 is never unpickled."""
+"""CIFAR-10 and CIFAR-100 by torchvision's classes: a file with another MD5 is never unpickled."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def plugin(name: str, root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": name, "root": str(root), **options}))
 
 
-def test_images_equal_those_of_torchvision(name: str, root: Path) -> None:
+def test_images_match_torchvision(name: str, root: Path) -> None:
     of_torchvision = getattr(torchvision.datasets, name.upper())(root, train=True, download=False)
     data = plugin(name, root).load()
     assert len(data.classes) == plugin(name, root).shape().classes == int(name.removeprefix("cifar"))
@@ -107,7 +107,7 @@ def test_unknown_content_is_never_unpickled(name: str, root: Path, tmp_path: Pat
     plugin(name, root).load()
 
 
-def test_missing_files_are_named_with_their_source(name: str, root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_their_source(name: str, root: Path, tmp_path: Path) -> None:
     kind = getattr(torchvision.datasets, name.upper())
     (root / kind.base_folder / kind.test_list[0][0]).unlink()
     with pytest.raises(

@@ -30,7 +30,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
     assert all(name in result.output for name in ("download", "verify", "prepare", "info"))
 
 
-def test_info_changes_after_prepare(dogs: Any) -> None:
+def test_info_changes_after_the_data_are_packed(dogs: Any) -> None:
     before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
     assert before.exit_code == 0
     assert "none yet: ablate data prepare stanford_dogs" in before.output
@@ -60,7 +60,7 @@ def test_info_shows_validation_images_of_the_data(dogs: Any, tmp_path: Path) -> 
     assert data_cli.info("digits").validation is None
 
 
-def test_info_of_data_that_is_not_packed() -> None:
+def test_info_describes_data_that_are_not_packed() -> None:
     result = run("info", "digits", "--set", "train_images=20", "--set", "channels=3")
     assert result.exit_code == 0
     assert "20 training and 500 test images" in result.output
@@ -68,7 +68,7 @@ def test_info_of_data_that_is_not_packed() -> None:
     assert data_cli.prepare("digits").fingerprint == data_cli.info("digits").fingerprint
 
 
-def test_verify_exits_with_one_if_anything_is_wrong(dogs: Any) -> None:
+def test_verify_exits_with_code_1_if_it_finds_a_problem(dogs: Any) -> None:
     good = run("verify", "stanford_dogs", "--set", "size=8", *options(dogs))
     assert good.exit_code == 0
     assert good.output.endswith("stanford_dogs: no problems, 1 remark\n"), "PNG inside files named .jpg"
@@ -110,7 +110,7 @@ def test_mistakes_raise_for_the_main_command_line(
     assert message in str(result.exception)
 
 
-def test_bars_are_drawn_on_a_terminal_only(dogs: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_progress_bars_are_drawn_only_on_a_terminal(dogs: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     with data_cli._bars() as progress:
         assert progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

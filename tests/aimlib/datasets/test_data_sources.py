@@ -64,7 +64,7 @@ def packed(tree: Path, archive: Path, inside: str = "") -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("inside", ["", "my photos/"])
-def test_an_archive_is_the_data_in_it(tree: Path, tmp_path: Path, kind: str, inside: str) -> None:
+def test_an_archive_is_read_as_its_content(tree: Path, tmp_path: Path, kind: str, inside: str) -> None:
     wanted = plugin(tree).load().fingerprint
     archive = packed(tree, tmp_path / f"photos.{kind}", inside)
     assert plugin(archive).load().fingerprint == wanted
@@ -113,7 +113,7 @@ HOSTILE_ZIPS: dict[str, list[tuple[str, bytes, int]]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_ZIPS)
-def test_hostile_zip_files_are_refused_and_leave_nothing(tmp_path: Path, case: str) -> None:
+def test_hostile_zip_files_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
     path = zipped(tmp_path / "hostile.zip", *HOSTILE_ZIPS[case])
     with pytest.raises(DataError, match=r"hostile\.zip"):
         archives.unpacked(path)
@@ -172,7 +172,7 @@ def upload(tree: Path, url: str) -> ObjectPath:
     return top
 
 
-def test_a_folder_in_object_storage_is_the_data_in_it(
+def test_a_folder_in_object_storage_is_read_as_its_content(
     any_remote: str, tree: Path, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     top = upload(tree, any_remote)
@@ -202,7 +202,7 @@ def test_a_folder_in_object_storage_is_the_data_in_it(
     assert len(asked) == 2
 
 
-def test_an_archive_in_object_storage_is_the_data_in_it(remote: str, tree: Path, tmp_path: Path) -> None:
+def test_an_archive_in_object_storage_is_read_as_its_content(remote: str, tree: Path, tmp_path: Path) -> None:
     archive = packed(tree, tmp_path / "photos.tar.gz")
     upload_to = place(remote)
     assert isinstance(upload_to, ObjectPath)
@@ -230,7 +230,7 @@ def test_an_interrupted_copy_continues(remote: str, tree: Path, monkeypatch: pyt
     assert len(asked) == len(set(asked)) == 4, "what was fetched is not fetched again"
 
 
-def test_missing_places_and_bad_urls_are_refused(remote: str) -> None:
+def test_missing_paths_and_bad_urls_are_refused(remote: str) -> None:
     with pytest.raises(DataError, match="nothing is there; give the URL"):
         plugin(remote).load()
     with pytest.raises(DataError, match=r"ftp://server/photos: data\.root is a folder or an archive of this machine"):

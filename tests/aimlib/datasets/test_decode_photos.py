@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
         ("1", "PNG"),
     ],
 )
-def test_every_mode_becomes_rgb(mode: str, kind: str) -> None:
+def test_every_mode_is_converted_to_rgb(mode: str, kind: str) -> None:
     image = decode(encoded(Image.new("RGB", (5, 4), (200, 30, 60)).convert(mode), kind))
     assert (image.mode, image.size) == ("RGB", (5, 4))
 
@@ -55,7 +55,7 @@ def test_exif_orientation_is_ignored() -> None:
     assert image.size == (8, 4)
 
 
-def test_damage_is_an_error_with_its_cause(photo: Callable[..., bytes]) -> None:
+def test_damage_raises_an_error_with_its_cause(photo: Callable[..., bytes]) -> None:
     whole = photo(0, 64, 64, kind="JPEG")
     for content, cause in (
         (b"", "empty"),
@@ -87,11 +87,11 @@ def test_only_the_listed_formats_are_opened(kind: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_listed_formats_are_opened(kind: str) -> None:
+def test_every_listed_format_is_opened(kind: str) -> None:
     assert decode(encoded(Image.new("RGB", (4, 3)), kind)).size == (4, 3)
 
 
-def test_a_jpeg_file_of_several_photos_is_opened() -> None:
+def test_a_jpeg_file_with_several_photos_is_opened() -> None:
     first, second = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), (9, 9, 9))
     content = encoded(first, "MPO", save_all=True, append_images=[second])
     assert decode(content).size == (8, 8)

@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
 
     files: dict[str, bytes]
     cuts: list[int]
-    """One per answer: close the connection after this many bytes."""
+    """For each answer, the number of bytes after which the connection closes."""
     ranges = True
     status: dict[str, int]
     asked: list[tuple[str, str | None]]
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def get(root: Path, archives: tuple[Archive, ...], **options: Any) -> Path:
     return download_stanford_dogs(root, archives=archives, retry_policy=QUICK, **options)
 
 
-def test_official_archives() -> None:
+def test_the_official_archives_are_as_stated() -> None:
     archives = {archive.file.name: archive for archive in stanford_dogs_archives("https://mirror.example/dogs")}
     assert archives["images.tar"].file.url == "https://mirror.example/dogs/images.tar"
     assert archives["images.tar"].file.size == 793_579_520
@@ -130,7 +130,7 @@ def test_official_archives() -> None:
     assert archives["annotation.tar"].file.sha256.endswith("f198def30fd")
 
 
-def test_download_gives_a_usable_tree_and_is_idempotent(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_download_gives_a_usable_tree_and_can_be_repeated(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, calls = serve(server, dogs), []
     root = get(tmp_path / "new" / "root", archives, progress=lambda *call: calls.append(call))
     names = {path.name for path in root.iterdir() if not path.name.startswith(".")}
@@ -144,7 +144,7 @@ def test_download_gives_a_usable_tree_and_is_idempotent(server: Server, dogs: An
     assert len(server.asked) == asked
 
 
-def test_interrupted_downloads_continue_where_they_stopped(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_an_interrupted_download_continues_where_it_stopped(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives = serve(server, dogs)
     server.cuts = [100, 4000, 0]
     get(tmp_path / "r", archives)
@@ -156,7 +156,7 @@ def test_interrupted_downloads_continue_where_they_stopped(server: Server, dogs:
     ]
 
 
-def test_the_next_call_continues_and_a_server_without_ranges_starts_again(
+def test_the_next_call_continues_and_starts_again_if_the_server_has_no_ranges(
     server: Server, dogs: Any, tmp_path: Path
 ) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
@@ -170,7 +170,9 @@ def test_the_next_call_continues_and_a_server_without_ranges_starts_again(
     assert (root / "Images").is_dir()
 
 
-def test_attempts_are_limited_even_if_every_one_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_attempts_are_limited_even_if_every_attempt_starts_from_the_beginning(
+    server: Server, dogs: Any, tmp_path: Path
+) -> None:
     archives = serve(server, dogs)
     server.ranges, server.cuts = False, [500, 400, 500, 400, 500, 400, 500]
     with pytest.raises(DataError, match="gave up after 3 attempts"):
@@ -178,7 +180,7 @@ def test_attempts_are_limited_even_if_every_one_starts_again(server: Server, dog
     assert len(server.asked) == 3
 
 
-def test_part_longer_than_the_file_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_is_downloaded_again(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     root.mkdir()
     (root / "lists.tar.part").write_bytes(b"x" * (archives[0].file.size + 1))
@@ -186,12 +188,12 @@ def test_part_longer_than_the_file_starts_again(server: Server, dogs: Any, tmp_p
     assert server.asked[0] == ("lists.tar", None)
 
 
-def test_range_not_satisfiable_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_an_unsatisfiable_range_starts_the_download_again(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
     root.mkdir()
     (root / "lists.tar.part").write_bytes(b"x" * 3000)
     whole = server.files["lists.tar"]
-    server.files["lists.tar"] = b""  # 416 for any range, then nothing at all
+    server.files["lists.tar"] = b""  # 416 for any range, then no answer
     with pytest.raises(DataError, match="0 bytes instead of"):
         get(root, archives)
     server.files["lists.tar"] = whole
@@ -247,7 +249,7 @@ def test_only_http_addresses_are_accepted(tmp_path: Path, url: str) -> None:
         download_stanford_dogs(tmp_path / "r2", base_url="file:///etc", retry_policy=QUICK)
 
 
-def test_redirection_to_a_file_is_not_followed(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_redirection_to_a_file_is_not_followed(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives = serve(server, dogs)
     server.status["lists.tar"] = 302
     with pytest.raises(DataError, match=r"not allowed|302"):
@@ -298,7 +300,7 @@ def test_an_unusable_folder_is_reported(server: Server, dogs: Any, tmp_path: Pat
         get(tmp_path / "file" / "r", serve(server, dogs))
 
 
-def test_interrupted_unpacking_never_looks_finished(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_interrupted_unpacking_never_looks_complete(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
 
     def stop(what: str, done: int, total: int) -> None:

@@ -29,7 +29,7 @@ def test_the_shape_is_known_before_loading() -> None:
     assert data.classes == tuple("0123456789")
 
 
-def test_at_the_original_size_pixels_and_labels_are_those_of_scikit_learn() -> None:
+def test_at_the_original_size_pixels_and_labels_match_scikit_learn() -> None:
     bunch, data = load_digits(), load(size=8)
     for images in (data.train, data.test):
         numbers = [int(name) for name in images.names]
@@ -66,7 +66,7 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
         datasets.parse({"name": "digits", **options})
 
 
-def test_no_data_set_imports_torch() -> None:
+def test_data_sets_do_not_import_torch() -> None:
     code = (
         "import importlib, pkgutil, sys, aimlib.datasets as d\n"
         "for m in pkgutil.iter_modules(d.__path__): importlib.import_module(f'aimlib.datasets.{m.name}')\n"

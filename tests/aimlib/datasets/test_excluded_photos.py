@@ -34,7 +34,7 @@ def _plugin(folder: Path, rows: str | None = None) -> PhotoPlugin:
     return plugin
 
 
-def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
+def test_listed_photos_are_excluded_and_reported(tmp_path: Path) -> None:
     everything = _plugin(tmp_path).load()
     plugin = _plugin(tmp_path, "train/a/0.png,blurred: by eye\n")
     data = plugin.load()
@@ -54,7 +54,7 @@ def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
         ("train/a/0.png,x\ntrain/a/0.png,y\n", "is there twice"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, rows: str, message: str) -> None:
+def test_an_unusable_list_is_refused(tmp_path: Path, rows: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         _plugin(tmp_path, rows).load()
 
@@ -78,6 +78,6 @@ def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
     assert str(study.parent / "b.csv") in str(placed.factors)
 
 
-def test_data_without_a_list_keeps_its_identity() -> None:
+def test_data_without_a_list_keep_their_identity() -> None:
     config = {"name": "image_folder", "classes": 2}
     assert datasets.parse(config).identity() == datasets.parse({**config, "exclude": "a.csv"}).identity()

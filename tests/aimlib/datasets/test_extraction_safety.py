@@ -66,7 +66,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, case: str) -> None:
+def test_hostile_archives_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
     path = archive(tmp_path / "hostile.tar", *HOSTILE[case])
     before = set(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"hostile\.tar"):
@@ -102,7 +102,7 @@ def test_file_modes_of_the_archive_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["empty", "garbage", "cut in a header", "cut in content", "cut between members"])
-def test_damaged_archives(tmp_path: Path, content: str) -> None:
+def test_damaged_archives_are_refused(tmp_path: Path, content: str) -> None:
     whole = archive(tmp_path / "whole.tar", member("a", size=2000), member("b", size=2000)).read_bytes()
     path = tmp_path / "damaged.tar"
     path.write_bytes(

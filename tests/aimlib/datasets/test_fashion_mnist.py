@@ -46,7 +46,7 @@ def test_every_folder_and_format_gives_the_same_images(tmp_path: Path, place: st
     assert plugin(tmp_path / "x").load().fingerprint == plugin(tmp_path / "reference").load().fingerprint
 
 
-def test_images(tmp_path: Path) -> None:
+def test_images_and_labels_are_read(tmp_path: Path) -> None:
     root = write(tmp_path / "f")
     data = plugin(root).load()
     raw = read_idx(root / "t10k-images-idx3-ubyte", 3)
@@ -85,14 +85,14 @@ def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
         (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not fit"),
     ],
 )
-def test_damaged_idx(tmp_path: Path, content: bytes, message: str) -> None:
+def test_damaged_idx_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_idx(path, 3)
 
 
-def test_damaged_gzip(tmp_path: Path) -> None:
+def test_damaged_gzip_files_are_refused(tmp_path: Path) -> None:
     whole = gzip.compress(idx(np.random.default_rng(0).integers(0, 255, (9, 28, 28)).astype(np.uint8)))
     path = tmp_path / "images.gz"
     for content in (whole[:-10], whole[:50], b"plain", whole[:60] + b"\xff\xff" + whole[62:]):
@@ -119,14 +119,14 @@ def test_impossible_numbers_of_images_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not fashion.DEBIAN_FOLDER.is_dir(), reason=f"no Fashion-MNIST in {fashion.DEBIAN_FOLDER}")
-def test_the_real_files() -> None:
+def test_the_real_files_have_the_published_content() -> None:
     made: Any = plugin(fashion.DEBIAN_FOLDER, train_images=1000)
     data = made.load()
     assert np.bincount(data.train.labels).tolist() == [100] * 10
     assert data.test.pixels.shape == (10000, 28, 28, 1)
 
 
-def test_a_file_that_decompresses_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_decompresses_to_too_many_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aimlib.datasets.idx.MOST_BYTES", 10_000)
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(bytes(10_000_000)))

@@ -1,4 +1,4 @@
-"""JPEG files decoded and resized as TensorFlow does, against its own values; see `tensorflow_reference`."""
+"""JPEG files are decoded and resized to the same values as in TensorFlow; see `tensorflow_reference`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tensorflow() -> Any:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_decoded_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
+def test_decoded_values_match_tensorflow(tensorflow: Any, name: str) -> None:
     content, right = tensorflow[f"{name}/file"].tobytes(), tensorflow[f"{name}/decoded"]
     pixels, reason = decode_fast(content)
     assert reason == ""
@@ -44,7 +44,7 @@ def test_decoded_values_equal_those_of_tensorflow(tensorflow: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_resized_values_equal_those_of_tensorflow(tensorflow: Any, name: str) -> None:
+def test_resized_values_match_tensorflow(tensorflow: Any, name: str) -> None:
     decoded, right = tensorflow[f"{name}/decoded"], tensorflow[f"{name}/resized"]
     assert np.array_equal(bilinear(decoded, *SIZE), right), "to the last bit"
 
@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def damaged() -> bytes:
-    """Return a JPEG file with a marker in its data that does not belong there; libjpeg warns and continues."""
+    """Return a JPEG file with a wrong marker in its data; libjpeg warns and continues."""
     content = encoded(1)
     start = content.find(b"\xff\xda")
     return content[: start + 200] + b"\xff\xd3" + content[start + 202 :]
@@ -105,7 +105,7 @@ def test_pillow_decodes_what_the_fast_decoder_does_not(kind: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", encoded(0)[:400]], ids=["empty", "text", "cut off"])
-def test_a_file_that_pillow_cannot_decode_either_is_refused(content: bytes) -> None:
+def test_a_file_that_pillow_also_cannot_decode_is_refused(content: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_fast(content)
 
@@ -122,7 +122,7 @@ def test_fine_pixels_require_no_antialiasing() -> None:
 
 
 def photos(dogs: Any) -> Any:
-    """Return the tree with JPEG files, but for one photo."""
+    """Return the tree with JPEG files, except for one photo."""
     for split in dogs.splits.values():
         for number, (path, label) in enumerate(split):
             dogs.write(path, encoded(10 * label + number, height=30, width=26, quality=90))
@@ -130,7 +130,7 @@ def photos(dogs: Any) -> Any:
     return dogs
 
 
-def test_a_pack_keeps_fine_pixels_and_says_how_it_was_made(dogs: Any) -> None:
+def test_a_pack_keeps_fine_pixels_and_states_how_it_was_made(dogs: Any) -> None:
     plugin = photos(dogs).plugin(**AS_RUN)
     made = plugin.pack()
     data = made.data_set()
@@ -146,7 +146,7 @@ def test_a_pack_keeps_fine_pixels_and_says_how_it_was_made(dogs: Any) -> None:
     assert plugin.pack().manifest.build == made.manifest.build
 
 
-def test_every_way_of_making_pixels_has_its_own_pack_and_fingerprint(dogs: Any) -> None:
+def test_every_way_of_decoding_has_its_own_pack_and_fingerprint(dogs: Any) -> None:
     photos(dogs)
     ways = [
         {"antialias": False},
@@ -176,7 +176,7 @@ def test_photos_decoded_by_pillow_are_named_in_the_log_the_pack_and_the_command(
     assert f"{odd}: it is not a JPEG" in ended.output
 
 
-def test_fine_pixels_are_trained_on_as_values_from_0_to_255(dogs: Any) -> None:
+def test_fine_pixels_are_used_for_training_as_values_from_0_to_255(dogs: Any) -> None:
     data = photos(dogs).plugin(**AS_RUN).load()
     x_BCHW, _ = load_batch(data.train, np.arange(12), torch.device("cpu"))
     values = torch.from_numpy(data.train.pixels.astype(np.float32) / 256).permute(0, 3, 1, 2)

@@ -33,7 +33,7 @@ def plugin(root: Path, **options: object) -> DatasetPlugin:
     return made
 
 
-def test_images_by_folder(root: Path) -> None:
+def test_images_are_read_by_folder(root: Path) -> None:
     data = plugin(root).load()
     assert data.classes == ("cat", "dog")
     assert data.train.names == ("train/cat/a.jpg", "train/cat/more/b.PNG", "train/dog/a.webp")
@@ -52,7 +52,7 @@ def test_folders_can_have_other_names(root: Path) -> None:
     assert (data.test.pixels == before.test.pixels).all()
 
 
-def test_a_new_photo_changes_the_data(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_new_photo_changes_the_fingerprint_of_the_data(root: Path, photo: Callable[..., bytes]) -> None:
     before = plugin(root).load()
     (root / "train" / "dog" / "b.png").write_bytes(photo(77))
     after = plugin(root).load()
@@ -69,7 +69,7 @@ def test_a_class_in_only_one_split_is_refused(root: Path, photo: Callable[..., b
         plugin(root, classes=3).load()
 
 
-def test_options(root: Path) -> None:
+def test_options_are_checked(root: Path) -> None:
     with pytest.raises(ConfigError, match="classes: missing"):
         datasets.parse("image_folder")
     with pytest.raises(ConfigError, match="both 'train'"):

@@ -1,4 +1,4 @@
-"""Photos that a table lists: CSV and Parquet, groups, and a message with the line for every fault."""
+"""Photos that a table lists: CSV and Parquet, groups, and a message with the line of every mistake."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_photos_are_read_from_a_table(root: Path) -> None:
     assert verify(plugin(root)) == []
 
 
-def test_every_way_to_write_the_table_is_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_to_write_the_table_gives_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = plugin(root).load().fingerprint
     table(root, rows=ROWS[::-1])
     assert plugin(root).load().fingerprint == wanted
@@ -101,7 +101,7 @@ def test_a_change_of_a_split_is_noticed(root: Path) -> None:
     assert "g.png" not in after.train.names
 
 
-def test_a_split_is_made_over_groups(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_split_keeps_groups_together(root: Path, photo: Callable[..., bytes]) -> None:
     rows = [(f"{n}.png", "cat" if n % 2 else "dog", f"g{n // 3}") for n in range(30)]
     for name, *_ in rows:
         (root / name).write_bytes(photo(int(name.removesuffix(".png"))))
@@ -115,7 +115,7 @@ def test_a_split_is_made_over_groups(root: Path, photo: Callable[..., bytes]) ->
 
 
 def replaced(line: int, text: str) -> Callable[[Path], None]:
-    """Return a fault: another text in a line of the table."""
+    """Return a mistake: a changed text in a line of the table."""
 
     def change(root: Path) -> None:
         lines = (root / "index.csv").read_text().split("\n")
@@ -182,14 +182,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_are_named_with_their_line(root: Path, fault: str) -> None:
+def test_mistakes_are_reported_with_their_line(root: Path, fault: str) -> None:
     change, said = FAULTS[fault]
     change(root)
     with pytest.raises(DataError, match=said):
         plugin(root).load()
 
 
-def test_faults_in_parquet_tables_are_named(root: Path) -> None:
+def test_mistakes_in_parquet_tables_are_reported(root: Path) -> None:
     frame = pd.DataFrame(ROWS, columns=HEAD.split(","))
     frame.assign(label=[["cat"]] * 7).to_parquet(root / "list.parquet")
     with pytest.raises(DataError, match=r"row 1: label has several values.*one class per image"):
@@ -219,7 +219,7 @@ def test_class_names_may_contain_separators(root: Path) -> None:
     assert plugin(root).load().classes == ("cat, domestic", "dog, bobtail|old")
 
 
-def test_the_split_is_that_of_the_literature(dogs: Any, tmp_path: Path) -> None:
+def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
     """Nine in ten of a breed's 100 training photos, one in ten for validation, and the official test photos."""
     out = tmp_path / "split.csv"
     counts = write_index(dogs.plugin(), out, validation_fraction=0.25)
@@ -246,7 +246,7 @@ def test_the_split_is_that_of_the_literature(dogs: Any, tmp_path: Path) -> None:
         write_index(datasets.create(datasets.parse("digits")), tmp_path / "no.csv")
 
 
-def test_the_numbers_of_photos_are_those_of_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
+def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
     """The official lists by name, without photos: 10,800 to train on, 1,200 to choose on, 8,580 to test on."""
     names = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not names.is_file():

@@ -105,7 +105,7 @@ def test_a_subset_of_the_classes_can_be_read(root: Path, monkeypatch: pytest.Mon
     assert len(data.test.names) == 4
 
 
-def test_what_is_missing_or_wrong_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_wrong_files_are_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"is flat, and neither ILSVRC2012_devkit_t12\.tar\.gz nor meta\.bin"):
         plugin(root).load()
     kit(root, monkeypatch)

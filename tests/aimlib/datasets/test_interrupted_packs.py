@@ -64,7 +64,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def killed(dogs: Any, cache: Path, moment: str | int, size: int = 8, decoder: str = "accurate") -> Path:
-    """Let a process pack until it is killed; return the folder that it leaves."""
+    """Let a process pack until it is killed; return the folder that it leaves behind."""
     command = [sys.executable, "-c", KILLED, str(dogs.root), str(cache), str(size), str(moment), decoder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -214,7 +214,9 @@ def test_a_longer_list_is_packed_again(dogs: Any, tmp_path: Path, decoded: list[
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
-def test_another_recipe_does_not_continue_an_interrupted_pack(dogs: Any, tmp_path: Path, decoded: list[str]) -> None:
+def test_a_different_recipe_does_not_continue_an_interrupted_pack(
+    dogs: Any, tmp_path: Path, decoded: list[str]
+) -> None:
     unfinished = killed(dogs, tmp_path / "cache", 14)
     decoded.clear()
     assert dogs.plugin(size=9).load().train.pixels.shape == (12, 9, 9, 3)
@@ -222,7 +224,7 @@ def test_another_recipe_does_not_continue_an_interrupted_pack(dogs: Any, tmp_pat
     assert unfinished.is_dir(), "a study with that recipe continues with it"
 
 
-def test_another_version_of_the_decoder_starts_again(
+def test_a_different_version_of_the_decoder_starts_again(
     dogs: Any, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed(dogs, tmp_path / "cache", 14)
@@ -345,7 +347,7 @@ def waiting(dogs: Any, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_waiting_process_names_the_holder_and_continues_when_that_is_killed(
+def test_a_waiting_process_names_the_holder_and_continues_when_the_holder_is_killed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any]
 ) -> None:
     first = waiting(dogs, 600)

@@ -92,7 +92,7 @@ def test_a_node_without_the_pack_creates_it(plugin: Any, tmp_path: Path, monkeyp
     assert open_known(pack_folder(plugin.listing(), plugin.recipe()), planned.fingerprint) is not None
 
 
-def test_a_damaged_pack_is_not_taken_for_known(plugin: Any) -> None:
+def test_a_damaged_pack_is_not_used_as_a_known_pack(plugin: Any) -> None:
     planned = plugin.load()
     before = np.array(planned.train.pixels)
     folder = pack_folder(plugin.listing(), plugin.recipe())

@@ -75,7 +75,9 @@ def test_every_image_of_a_batch_is_announced_and_unchanged(
     assert sum(end - start for start, end in announced) <= len(set(numbers)) * (size + mmap.PAGESIZE)
 
 
-def test_batches_and_statistics_do_not_depend_on_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_and_statistics_do_not_depend_on_memory_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(path := tmp_path / "train.pixels")
     labels, names = np.arange(40), tuple(map(str, range(40)))
     usual = Images(mapped(path, "|u1").reshape(40, 30, 30, 3), labels, names)
@@ -96,7 +98,7 @@ def test_pixels_in_memory_need_no_announcement() -> None:
 @pytest.mark.parametrize(
     ("line", "name"), [("0::/a/b\n", "memory.max"), ("9:cpu:/c\n4:memory:/a/b\n", "memory.limit_in_bytes")]
 )
-def test_the_limit_of_a_control_group_is_the_ram(
+def test_the_limit_of_a_control_group_counts_as_the_ram(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, name: str
 ) -> None:
     top = tmp_path / ("" if name == "memory.max" else "memory")

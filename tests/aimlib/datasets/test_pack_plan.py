@@ -1,4 +1,4 @@
-"""`ablate data prepare --plan`: what packing will take, with nothing written."""
+"""`ablate data prepare --plan` shows what packing takes and writes nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_planned_time_is_extrapolated_from_the_sample(dogs: Any, monkeypatch
     assert plan_pack(dogs.plugin()).seconds == pytest.approx(6.0)
 
 
-def test_a_pack_that_is_up_to_date_is_recognized_and_one_that_is_not(dogs: Any, photo: Any) -> None:
+def test_a_current_pack_is_recognized_and_an_outdated_one_is_not(dogs: Any, photo: Any) -> None:
     dogs.plugin().pack()
     told = run(dogs, "--size", "8")
     assert "packed already, and up to date" in told
@@ -145,12 +145,12 @@ def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_p
     assert "is being packed" not in run(dogs, "--size", "8")
 
 
-def test_data_that_is_not_packed_has_no_plan() -> None:
+def test_data_that_are_not_packed_have_no_plan() -> None:
     with pytest.raises(UsageError, match=r"digits: has no photo files.*leave --plan out"):
         data_cli.prepare("digits", plan=True)
 
 
-def test_missing_photos_are_named_before_any_is_decoded(dogs: Any) -> None:
+def test_missing_photos_are_reported_before_any_photo_is_decoded(dogs: Any) -> None:
     path = dogs.splits["test"][0][0]
     (dogs.root / "Images" / path).unlink()
     with pytest.raises(DataError, match=path):

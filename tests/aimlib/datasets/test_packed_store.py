@@ -75,8 +75,8 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
     assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
 
 
-def test_a_store_under_the_name_of_another_recipe_is_packed_anew(dogs: Any) -> None:
-    """Copied folders of a cache, or two that were exchanged, have intact files of the wrong pixels."""
+def test_a_store_under_the_name_of_another_recipe_is_packed_again(dogs: Any) -> None:
+    """Copied or exchanged folders of a cache have intact files with the wrong pixels."""
     expected = dogs.plugin(antialias=False).load()
     wanted, other = (dogs.plugin(antialias=antialias) for antialias in (False, True))
     folder = pack_folder(wanted.listing(), wanted.recipe())
@@ -99,7 +99,7 @@ def test_two_lists_of_one_tree_have_separate_stores(dogs: Any) -> None:
     assert builds(dogs) == 0
 
 
-def test_fingerprint_does_not_depend_on_where_the_photos_are(dogs: Any) -> None:
+def test_the_fingerprint_does_not_depend_on_the_location_of_the_photos(dogs: Any) -> None:
     first = dogs.plugin().load().fingerprint
     dogs.root = dogs.root.rename(dogs.root.with_name("elsewhere"))
     assert dogs.plugin().load().fingerprint == first
@@ -187,7 +187,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 @pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
-    """It is packed again, or the damage changed nothing that is read."""
+    """The store is packed again, or the damage changed nothing that is read."""
     whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -235,7 +235,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_undecodable_photos_are_all_named_and_leave_nothing(dogs: Any) -> None:
+def test_undecodable_photos_are_all_named_and_leave_nothing_behind(dogs: Any) -> None:
     broken = [dogs.splits["train"][1][0], dogs.splits["test"][2][0]]
     for path in broken:
         dogs.write(path, b"\xff\xd8\xff")
@@ -246,7 +246,7 @@ def test_undecodable_photos_are_all_named_and_leave_nothing(dogs: Any) -> None:
     assert not [path for path in (dogs.root.parent / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_missing_photos_are_named(dogs: Any) -> None:
+def test_missing_photos_are_reported(dogs: Any) -> None:
     path = dogs.splits["test"][0][0]
     (dogs.root / "Images" / path).unlink()
     with pytest.raises(DataError, match=path):
@@ -274,7 +274,7 @@ def test_an_unusable_cache_folder_is_reported(dogs: Any, tmp_path: Path) -> None
         dogs.plugin(cache=str(tmp_path / "file" / "cache")).load()
 
 
-def test_ragged_store(dogs: Any) -> None:
+def test_a_ragged_store_keeps_images_of_different_sizes(dogs: Any) -> None:
     recipe = Recipe("shorter_side", 9, True)
     store = pack(dogs.plugin().listing(), recipe)
     data = store.ragged()
@@ -312,14 +312,14 @@ def start(dogs: Any, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_one_of_several_processes_builds_the_store(dogs: Any) -> None:
+def test_exactly_one_of_several_processes_builds_the_store(dogs: Any) -> None:
     processes = [start(dogs, 0.05) for _ in range(3)]
     results = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
     assert sorted(result[0] for result in results) == ["built", "mapped", "mapped"]
     assert len({(build, fingerprint) for _, build, fingerprint in results}) == 1
 
 
-def test_killed_build_never_looks_finished(dogs: Any) -> None:
+def test_a_killed_build_never_looks_complete(dogs: Any) -> None:
     process = start(dogs, 60)
     assert process.stdout is not None
     assert process.stdout.readline() == "packing\n"
@@ -349,7 +349,7 @@ def test_the_manifest_states_the_origin(dogs: Any) -> None:
 
 
 @pytest.mark.photos
-def test_real_photos(stanford_dogs_root: Path) -> None:
+def test_real_photos_are_packed(stanford_dogs_root: Path) -> None:
     from aimlib.registry import datasets
 
     options = {"name": "stanford_dogs", "root": str(stanford_dogs_root), "classes": 20, "size": 32}

@@ -1,6 +1,6 @@
-"""Data as people report it in bug trackers: nothing hangs, nothing is wrong in silence, and messages say what is there.
+"""Data as people report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
 
-Pipes stand for whatever waits forever; a test that opens one would never end.
+represent files that block forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def messages(found: PhotoPlugin) -> str:
     return "\n".join(f"{each.severity} {each.kind} {each.file}: {each.message}" for each in verify(found))
 
 
-# --- what is in a file ---------------------------------------------------------------------------------------------
+# --- contents of files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> N
     assert ";" in str(error.value), "what to do"
 
 
-def test_a_jpeg_file_whose_end_is_zeros_is_an_error_though_it_decodes(root: Path) -> None:
+def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(root: Path) -> None:
     whole = picture(50, "JPEG", 200, 200)
     half = whole[: len(whole) // 2]
     write(root / "train/cat/half.jpg", half + bytes(len(whole) - len(half)))
@@ -106,7 +106,7 @@ def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
-def test_intact_jpeg_files_are_not_called_damaged(kind: str, root: Path) -> None:
+def test_intact_jpeg_files_are_not_reported_as_damaged(kind: str, root: Path) -> None:
     further = {"save_all": True, "append_images": [Image.new("RGB", (20, 20))]} if kind == "MPO" else {}
     write(root / "train/cat/whole.jpg", picture(50, kind, **further) + b"trailing")
     assert [each for each in verify(plugin(root)) if each.kind == "damaged"] == []
@@ -139,10 +139,10 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- what is not a file, or may not be read ---------------------------------------------------------------------------
+# --- other than files, and unreadable files ---------------------------------------------------------------------------
 
 
-def test_a_pipe_among_json_files_is_not_waited_for(root: Path) -> None:
+def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:
     os.mkfifo(root / "train" / "notes.json")
     refuse_other_task_of_folder(root / "train", ["cat", "dog"])
     assert len(plugin(root).load().train.labels) == 6
@@ -164,13 +164,13 @@ def test_a_table_that_lists_no_file_is_refused_without_waiting(kind: str, root: 
     assert "thing.png" in messages(listed)
 
 
-def test_a_pipe_as_a_list_of_stanford_dogs_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_does_not_wait_for_a_pipe_as_a_list_of_stanford_dogs(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train_list.mat")
     with pytest.raises(DataError, match="not a readable list"):
         dogs_lists.read_list(tmp_path / "train_list.mat")
 
 
-def test_a_folder_that_may_be_listed_but_not_entered_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.stat
 
     def refused(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
@@ -184,7 +184,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_named(root: Path, monkey
         listing.stamp()
 
 
-def test_a_disk_that_fails_while_photos_are_read_is_not_called_full(
+def test_a_disk_that_fails_while_photos_are_read_is_not_reported_as_full(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path: Path, most: int) -> bytes:
@@ -213,14 +213,14 @@ def split_by(root: Path, places: Callable[[str, str], str]) -> None:
             write(root / places(split, name) / f"{index}.png", picture(10 * number + index))
 
 
-def test_folders_of_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+def test_folders_of_splits_are_not_read_as_classes(tmp_path: Path) -> None:
     split_by(tmp_path, lambda split, name: f"{split}ing_set/{name}" if split == "train" else f"test_set/{name}")
     with pytest.raises(DataError, match=r"set data\.train: training_set and data\.test: test_set"):
         plugin(tmp_path, split={"test_fraction": 0.2}).load()
     assert len(plugin(tmp_path, train="training_set", test="test_set").load().train.labels) == 8
 
 
-def test_classes_whose_names_contain_the_words_are_classes(tmp_path: Path) -> None:
+def test_classes_whose_names_contain_these_words_are_accepted(tmp_path: Path) -> None:
     for name in ("steam_train", "test_tube"):
         for number in range(4):
             write(tmp_path / "set" / name / f"{number}.png", picture(len(name) * 10 + number))
@@ -243,7 +243,7 @@ def test_folders_inside_classes_are_only_noted(root: Path, caplog: pytest.LogCap
     assert caplog.text == ""
 
 
-def test_every_command_reports_photos_that_are_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_command_reports_photos_that_are_not_used(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/phone.heic", b"x")
     write(root / "train/loose.png", picture(90))
     with caplog.at_level(logging.WARNING):
@@ -274,7 +274,7 @@ def test_a_single_class_is_refused_without_advice_to_set_classes(tmp_path: Path)
         plugin(tmp_path).load()
 
 
-def test_the_folder_that_was_meant_is_named(root: Path) -> None:
+def test_the_message_names_the_intended_folder(root: Path) -> None:
     with pytest.raises(DataError, match=re.escape(f"set data.root: {root}")):
         plugin(root.parent).load()
 
@@ -332,7 +332,7 @@ def test_a_file_that_is_not_a_table_is_described(content: bytes, says: str, root
         plugin(root, "image_index").load()
 
 
-def test_a_name_longer_than_the_disk_allows_is_a_message(root: Path) -> None:
+def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
     table(root, f"{'a' * 300}.png,cat,train")
     listed = plugin(root, "image_index")
     with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be accessed: File name too long"):
@@ -443,7 +443,7 @@ def test_names_in_a_zip_file_that_are_not_utf8_are_reported(tmp_path: Path, capl
     assert "1 name not marked as UTF-8, read as CP437: caf\u0398/1.png" in caplog.text
 
 
-def test_an_archive_that_may_not_be_read_is_not_called_a_full_disk(
+def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = zipped(tmp_path / "a.zip", "1.png")
@@ -472,7 +472,7 @@ def test_other_photos_in_a_flat_validation_folder_are_reported(
     assert f"not used: {wnids[0]}" in caplog.text
 
 
-def test_the_hash_of_contents_does_not_wait_for_pipes(root: Path) -> None:
+def test_the_hash_of_the_contents_does_not_wait_for_pipes(root: Path) -> None:
     listing = plugin(root).listing()
     (root / listing.paths()[0]).unlink()
     os.mkfifo(root / listing.paths()[0])

@@ -30,12 +30,12 @@ def by_hand(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def test_two_pixels_are_enlarged_to_four() -> None:
-    # Centres of the output lie at -0.25, 0.25, 0.75, 1.25 of the input; the outer ones are clamped.
+    # Centers of the output lie at -0.25, 0.25, 0.75, 1.25 of the input; the outer ones are clamped.
     row = np.array([[[0], [100]]], dtype=np.uint8)
     assert bilinear(row, 1, 4)[0, :, 0].tolist() == [0, 25, 75, 100]
 
 
-def test_reducing_samples_and_does_not_average() -> None:
+def test_reduction_samples_and_does_not_average() -> None:
     # Six pixels to two: centers at 1.0 and 4.0, exactly on pixels 1 and 4; the others do not count.
     row = np.array([[[255], [10], [255], [255], [20], [255]]], dtype=np.uint8)
     assert bilinear(row, 1, 2)[0, :, 0].tolist() == [10, 20]
@@ -48,7 +48,7 @@ def test_reducing_samples_and_does_not_average() -> None:
     ("shape", "height", "width"),
     [((5, 7, 3), 3, 4), ((3, 2, 1), 8, 9), ((1, 1, 3), 4, 4), ((9, 4, 3), 9, 4), ((30, 41, 3), 7, 5)],
 )
-def test_resizing_equals_its_definition_and_works_on_stacks(shape: tuple[int, ...], height: int, width: int) -> None:
+def test_resizing_follows_its_definition_and_works_on_stacks(shape: tuple[int, ...], height: int, width: int) -> None:
     pixels = RNG.integers(0, 256, shape).astype(np.uint8)
     right = by_hand(pixels, height, width)
     assert np.array_equal(bilinear(pixels, height, width), right)
@@ -73,7 +73,7 @@ def test_recipes_give_the_documented_shapes(width: int, height: int, antialias: 
     assert ragged.shape == (16 * height // min(width, height), 16 * width // min(width, height), 3)
 
 
-def test_center_crop_is_the_middle_of_the_ragged_image() -> None:
+def test_a_center_crop_is_the_middle_of_the_ragged_image() -> None:
     photo = Image.fromarray(RNG.integers(0, 256, (20, 50, 3)).astype(np.uint8))
     ragged = Recipe("shorter_side", 10, True).apply(photo)
     assert np.array_equal(Recipe("center_crop", 10, True).apply(photo), ragged[:, 8:18])  # round(7.5) is 8

@@ -1,4 +1,4 @@
-"""Splits that are made of names: stratified, the same on every machine, and never dividing a group."""
+"""Splits by name are stratified, equal on every machine, and never divide a group."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def photos(sizes: list[int]) -> tuple[list[str], np.ndarray, list[str]]:
 
 
 @given(sizes=SIZES, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-def test_a_fraction_of_every_class_is_tested(sizes: list[int], fraction: float, seed: int) -> None:
+def test_a_fraction_of_every_class_is_used_for_testing(sizes: list[int], fraction: float, seed: int) -> None:
     keys, labels, _ = photos(sizes)
     test = is_test(split(test_fraction=fraction, seed=seed), keys, labels, [f"class{n}" for n in range(len(sizes))])
     for label, size in enumerate(sizes):
@@ -35,7 +35,7 @@ def test_a_fraction_of_every_class_is_tested(sizes: list[int], fraction: float, 
 
 
 @given(sizes=st.lists(st.integers(5, 40), min_size=1, max_size=6), folds=st.integers(2, 5), seed=st.integers(0, 99))
-def test_every_photo_is_tested_in_one_fold(sizes: list[int], folds: int, seed: int) -> None:
+def test_every_photo_is_tested_in_exactly_one_fold(sizes: list[int], folds: int, seed: int) -> None:
     keys, labels, _ = photos(sizes)
     names = [f"class{n}" for n in range(len(sizes))]
     tests = [is_test(split(folds=folds, fold=fold, seed=seed), keys, labels, names) for fold in range(folds)]
@@ -46,7 +46,7 @@ def test_every_photo_is_tested_in_one_fold(sizes: list[int], folds: int, seed: i
 
 
 @given(order=st.permutations(range(30)), fold=st.integers(0, 2))
-def test_neither_the_order_nor_the_spelling_matters(order: list[int], fold: int) -> None:
+def test_neither_order_nor_notation_changes_the_split(order: list[int], fold: int) -> None:
     keys = [("caf\u00e9" if number % 2 else "tea") + f"/{number}.jpg" for number in range(30)]
     labels = np.arange(30) % 2
     first = is_test(split(folds=3, fold=fold), keys, labels, ["tea", "cafe"])

@@ -13,7 +13,7 @@ from aimlib.errors import ConfigError, DataError
 from aimlib.registry import datasets
 
 
-def test_by_default_the_full_set_is_used() -> None:
+def test_the_full_set_is_used_by_default() -> None:
     config = datasets.parse("stanford_dogs")
     assert datasets.create(config).shape() == ImageShape(3, 224, 224, 120)
     assert config.identity() == {"name": "stanford_dogs", "version": 1}
@@ -24,7 +24,7 @@ def test_paths_are_not_part_of_the_identity() -> None:
     assert config.identity() == {"name": "stanford_dogs", "version": 1, "antialias": False}
 
 
-def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
+def test_a_message_says_how_to_get_missing_data(tmp_path: Path) -> None:
     plugin = datasets.create(datasets.parse({"name": "stanford_dogs", "root": str(tmp_path)}))
     with pytest.raises(DataError, match="fetch it with `ablate data download"):
         plugin.load()
@@ -46,7 +46,7 @@ def test_lists_may_be_next_to_the_images(dogs: Any) -> None:
     assert len(dogs.plugin().load().train.labels) == 12
 
 
-def test_wrong_number_of_classes_names_the_right_one(dogs: Any) -> None:
+def test_a_message_about_a_wrong_number_of_classes_states_the_right_one(dogs: Any) -> None:
     with pytest.raises(DataError, match=r"set data\.classes=3"):
         dogs.plugin(classes=120).load()
 
@@ -57,14 +57,14 @@ def test_original_labels_of_a_subset_are_renumbered(dogs: Any) -> None:
     assert set(dogs.plugin().load().train.labels.tolist()) == {0, 1, 2}
 
 
-def test_photo_in_both_lists_is_refused(dogs: Any) -> None:
+def test_a_photo_in_both_lists_is_refused(dogs: Any) -> None:
     dogs.splits["test"].append(dogs.splits["train"][0])
     dogs.write_lists()
     with pytest.raises(DataError, match=dogs.splits["train"][0][0]):
         dogs.plugin().load()
 
 
-def test_class_without_test_photos_is_refused(dogs: Any) -> None:
+def test_a_class_without_test_photos_is_refused(dogs: Any) -> None:
     dogs.splits["test"] = dogs.splits["test"][:-2]
     dogs.write_lists()
     with pytest.raises(DataError, match="no test photos of n00000003-Breed_3"):
@@ -92,7 +92,7 @@ def test_paths_in_lists_cannot_leave_the_root(tmp_path: Path, name: str) -> None
         read_list(tmp_path / "l.mat")
 
 
-def test_damaged_lists(tmp_path: Path, dogs: Any) -> None:
+def test_damaged_lists_are_refused(tmp_path: Path, dogs: Any) -> None:
     whole = (dogs.root / "lists" / "train_list.mat").read_bytes()
     for content in (b"", b"nothing of the kind", whole[:200], whole[: len(whole) // 2]):
         path = tmp_path / "l.mat"
@@ -113,7 +113,7 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
 
 
 @pytest.mark.photos
-def test_both_lists_of_the_real_subset(stanford_dogs_root: Path) -> None:
+def test_both_lists_of_the_real_subset_are_read(stanford_dogs_root: Path) -> None:
     fingerprints = set()
     for lists in ("lists", "lists-official"):
         if not (stanford_dogs_root / lists).is_dir():

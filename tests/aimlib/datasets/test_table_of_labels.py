@@ -1,4 +1,4 @@
-"""A table of examples: read as CSV and Parquet with one fingerprint, and refused with the row and the remedy."""
+"""A table of examples is read as CSV and Parquet with one fingerprint, and refused with the row and the remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_examples_keep_their_order_and_classes_are_sorted(tmp_path: Path) -> Non
     assert found.train.pixels.shape == (2, 1, 1, 1)
 
 
-def test_csv_and_parquet_are_the_same_data_and_an_edited_label_is_other_data(tmp_path: Path) -> None:
+def test_csv_and_parquet_give_the_same_data_and_an_edited_label_gives_other_data(tmp_path: Path) -> None:
     csv = load(tmp_path / "x.csv")
     pd.read_csv(tmp_path / "x.csv").to_parquet(tmp_path / "x.parquet")
     config = datasets.parse({"name": "labels", "file": str(tmp_path / "x.parquet"), "classes": 2})

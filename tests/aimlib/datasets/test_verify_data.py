@@ -50,13 +50,13 @@ def test_every_kind_of_fault_is_found_and_named(dogs: Any, photo: Any) -> None:
     assert "3 classes, but data.classes is 4" in findings["count"].message
 
 
-def test_duplicates_are_found_by_pixels_not_by_bytes(dogs: Any) -> None:
+def test_duplicates_are_found_by_pixels_and_not_by_bytes(dogs: Any) -> None:
     source = (dogs.root / "Images" / dogs.splits["train"][0][0]).read_bytes()
     dogs.write(dogs.splits["test"][0][0], source + b"trailing bytes that no decoder reads")
     assert kinds(verify(dogs.plugin())) == ["duplicate"]
 
 
-def test_unusable_lists(dogs: Any, tmp_path: Path) -> None:
+def test_unusable_lists_are_reported(dogs: Any, tmp_path: Path) -> None:
     (dogs.root / "lists" / "test_list.mat").write_bytes(b"")
     (finding,) = verify(dogs.plugin())
     assert finding.kind == "unusable"
@@ -64,7 +64,7 @@ def test_unusable_lists(dogs: Any, tmp_path: Path) -> None:
     assert kinds(verify(dogs.plugin(root=str(tmp_path / "nowhere")))) == ["unusable"]
 
 
-def test_damaged_pack(dogs: Any) -> None:
+def test_a_damaged_pack_is_reported(dogs: Any) -> None:
     folder = dogs.plugin().pack().folder
     (folder / "train.pixels").write_bytes(b"\0" * (folder / "train.pixels").stat().st_size)
     finding = verify(dogs.plugin())[0]
@@ -81,7 +81,7 @@ def listing_of(train: np.ndarray, test: np.ndarray) -> PhotoListing:
     return PhotoListing("stanford_dogs", "lists", Path(), (".",), classes, splits)
 
 
-def test_full_set_is_compared_with_the_published_numbers() -> None:
+def test_the_full_set_is_compared_with_the_published_numbers() -> None:
     plugin = datasets.create(datasets.parse("stanford_dogs"))
     train, test = np.repeat(np.arange(120), 100), np.arange(8580) % 120
     assert plugin.count_problems(listing_of(train, test)) == []
@@ -101,6 +101,6 @@ def test_a_wrong_fingerprint_of_loaded_data_is_found(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.photos
-def test_real_photos(stanford_dogs_root: Path) -> None:
+def test_real_photos_have_no_problems(stanford_dogs_root: Path) -> None:
     options = {"name": "stanford_dogs", "root": str(stanford_dogs_root), "classes": 20}
     assert verify(datasets.create(datasets.parse(options))) == []

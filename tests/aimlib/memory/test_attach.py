@@ -80,7 +80,7 @@ def test_memory_attaches_to_torchvision_networks_without_a_layout(make: Any) -> 
             attached(make(num_classes=7), "stage_only", layout=Layout())
 
 
-def test_readers_are_listed_with_place_and_size() -> None:
+def test_readers_are_listed_with_location_and_size() -> None:
     network = skeleton(model(**{**AIM, "update": None, "placement": "every_layer"}), SHAPE)
     found = {r.layer: (r.height, r.width, r.channels_added) for r in network.attachment.readers}
     assert found["conv1"] == (8, 8, 1)
@@ -136,7 +136,7 @@ def test_layers_of_other_types_are_skipped_and_reported() -> None:
     assert "Standardized" in network.attachment.skipped["own"]
 
 
-def test_memory_in_a_network_that_has_memory_does_not_replace_the_first() -> None:
+def test_memory_in_a_network_that_already_has_memory_does_not_replace_the_first() -> None:
     first = attached(nn.Sequential(OrderedDict(plain=nn.Conv2d(3, 2, 1))))
     kept = first.network.plain
     second = attached(first)
@@ -145,7 +145,7 @@ def test_memory_in_a_network_that_has_memory_does_not_replace_the_first() -> Non
     assert first.network.plain is kept
 
 
-def test_unknown_layer_is_refused_with_the_nearest() -> None:
+def test_an_unknown_layer_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="names a layer 'plane' that the network does not have; did you mean 'plain'"):
         attached(Odd(), Chosen("plane"))
 
@@ -158,7 +158,7 @@ def test_unknown_layer_is_refused_with_the_nearest() -> None:
         (Layout(((Block(("plain",), end="unused"),),)), "'unused'"),
     ],
 )
-def test_layout_that_does_not_fit_is_refused(layout: Layout, message: str) -> None:
+def test_a_layout_that_does_not_fit_is_refused(layout: Layout, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         attached(Odd(), layout=layout, update=factory("conv_sigmoid"))
 
@@ -168,7 +168,7 @@ def factory(name: str) -> Any:
     return lambda features, memory, where: updates.get(name)(config, features, memory, where)
 
 
-def test_a_copy_is_independent() -> None:
+def test_a_copy_is_independent_of_the_original() -> None:
     network = build(model(**AIM), SHAPE, 0)
     twin = copy.deepcopy(network)
     x = images()
@@ -194,7 +194,7 @@ def test_the_inner_network_does_not_run_on_its_own() -> None:
         network.network(images())
     network(images())
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
-        network.network(images())  # nothing is left of the pass before
+        network.network(images())  # nothing is left of the previous pass
 
 
 def test_memory_is_cleared_after_an_exception() -> None:
@@ -207,7 +207,7 @@ def test_memory_is_cleared_after_an_exception() -> None:
 
 
 @pytest.mark.parametrize("shape", [SHAPE, ImageShape(2, 7, 11, 5), ImageShape(1, 13, 1, 2)], ids=str)
-def test_odd_sizes_and_batches_of_one(shape: ImageShape) -> None:
+def test_odd_sizes_and_batches_of_one_image_work(shape: ImageShape) -> None:
     network = build(model(**AIM), shape, 0)
     x = images(3, shape)
     assert tuple(network(x).shape) == (3, shape.classes)
@@ -217,10 +217,10 @@ def test_odd_sizes_and_batches_of_one(shape: ImageShape) -> None:
             torch.testing.assert_close(network(x[number : number + 1])[0], together[number], rtol=1e-4, atol=1e-5)
 
 
-def test_gradient_reaches_source_readers_and_every_update() -> None:
+def test_the_gradient_reaches_source_readers_and_every_update() -> None:
     network = build(model(**{**AIM, "update_after": "block"}), SHAPE, 0)
     nn.functional.cross_entropy(network(images(6)), torch.arange(6) % 3).backward()
-    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm cancels
+    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm has no effect
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         if name.startswith("updates.") and name.split(".", 2)[2] in without_effect:
@@ -245,7 +245,7 @@ def test_tracing_does_not_change_the_network() -> None:
     assert not network._forward_pre_hooks
 
 
-def test_images_that_the_backbone_cannot_take_are_refused() -> None:
+def test_unsuitable_images_are_refused() -> None:
     with pytest.raises(UsageError, match=r"AlexNet does not take images of 3 channels, 8 x 8: .*choose another size"):
         attached(torchvision.models.alexnet(), size=8)
 

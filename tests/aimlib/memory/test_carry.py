@@ -1,4 +1,4 @@
-"""The memory that each batch passes to the next one."""
+"""A carried memory is passed from each batch to the next."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_state_dict_and_copies_contain_the_carried_memory() -> None:
     assert not torch.equal(one.carry.carried_1CHW, other.carry.carried_1CHW)
 
 
-def test_bfloat16() -> None:
+def test_carry_works_in_bfloat16() -> None:
     carrying = network().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for _ in range(2):

@@ -38,21 +38,21 @@ ARMS = {
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_shared_layers_start_identical_in_every_arm(arm: str) -> None:
+def test_shared_layers_start_identically_in_every_arm(arm: str) -> None:
     baseline, other = state({}), state(ARMS[arm])
     assert len(other) > len(baseline)
     assert all(torch.equal(other[name], value) for name, value in baseline.items())
     assert not torch.equal(state({}, seed=1)["conv1.weight"], baseline["conv1.weight"])
 
 
-def test_common_parts_of_memories_start_identical() -> None:
+def test_common_parts_of_memories_start_identically() -> None:
     every, entry = state(ARMS["update"]), state({**AIM, "placement": "block_entry"})
     common = set(every) & set(entry)
     assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.layer1/0.see.weight"} <= common
     assert all(torch.equal(every[name], entry[name]) for name in common)
 
 
-def test_building_depends_on_no_earlier_network_and_leaves_torchs_generator_unchanged() -> None:
+def test_construction_depends_on_no_earlier_network_and_leaves_the_generator_of_torch_unchanged() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = state(AIM)
@@ -81,7 +81,7 @@ class Nested(nn.Module):
         return self.head(self.network(x)).mean((2, 3))
 
 
-def test_names_and_declared_rules_of_the_network_survive_the_memory() -> None:
+def test_names_and_declared_rules_of_the_network_are_kept_with_memory() -> None:
     baseline, inner = Nested(), Nested()
     source = memories.create(memories.parse({**MEMORY, "channels": 8}))
     network = attach_memory(inner, source, placements.create(placements.parse("every_layer")), input_shape=(1, 8, 8))
@@ -113,12 +113,12 @@ def test_glorot_uniform_has_its_scale_and_bounds() -> None:
     assert 0.99 * limit < float(values.abs().max()) <= limit
 
 
-def test_normal_and_constant() -> None:
+def test_normal_and_constant_rules_have_their_values() -> None:
     assert relative(float(draw(Rule("normal", 0.5), torch.Size((100_000,)), 0).std()), 0.5) < 0.01
     assert draw(Rule("constant", 1.5), torch.Size((2, 2)), 0).tolist() == [[1.5, 1.5], [1.5, 1.5]]
 
 
-def test_all_rules_share_the_underlying_draws() -> None:
+def test_all_rules_use_the_same_underlying_draws() -> None:
     shape = torch.Size((40, 30))
     he, glorot, normal = (draw(Rule(kind), shape, 7) for kind in ("he_normal", "glorot_uniform", "normal"))
     assert torch.equal(he.flatten().argsort(), glorot.flatten().argsort())
@@ -127,7 +127,7 @@ def test_all_rules_share_the_underlying_draws() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "sd"), [("concatenated", 0.1715), ("own", math.sqrt(2 / 4))])
-def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own(read_init: Any, sd: float) -> None:
+def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own_scale(read_init: Any, sd: float) -> None:
     # The claim: stage 2's first block, a 1 x 1 convolution over 64 channels and 4 of memory, SD .172.
     reader = ConvReader(nn.Conv2d(64, 8192, 1), 4, CurrentMemory())
     initialize(reader, 0, "he_normal", read_init)
@@ -136,7 +136,7 @@ def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own(read
     assert reader.bias.abs().sum() == 0
 
 
-def test_conv_init_reaches_convolutions_and_reads_and_nothing_else() -> None:
+def test_conv_init_applies_to_convolutions_and_reads_and_to_nothing_else() -> None:
     he, glorot = state(AIM), state({**AIM, "conv_init": "glorot_uniform"})
     changed = {name for name in he if not torch.equal(he[name], glorot[name])}
     assert {"conv1.weight", "layer1.0.conv1.read_weight"} <= changed
@@ -151,7 +151,7 @@ def test_conv_init_reaches_convolutions_and_reads_and_nothing_else() -> None:
     assert sign.all()
 
 
-def test_memory_and_last_layer_of_updates_start_as_run() -> None:
+def test_memory_and_the_last_layer_of_updates_start_as_run() -> None:
     wide = model(**{**AIM, "memory": {"name": "conv_ones", "channels": 256, "rows": 2, "columns": 2}})
     network = build(wide, SHAPE, 0)
     assert relative(float(network.source.conv.weight.detach().std()), math.sqrt(2 / 512)) < 0.02
@@ -183,8 +183,8 @@ def test_a_rule_for_a_missing_parameter_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
-def test_a_whole_start_is_that_of_the_concatenated_layer(rule: str) -> None:
-    """Own and reading weights are drawn at the scale of one tensor over all channels, from the shared draws."""
+def test_a_whole_start_equals_the_start_of_the_concatenated_layer(rule: str) -> None:
+    """A layer's own weights and its reading weights are drawn at the scale of one tensor, from the shared draws."""
     options = {**AIM, "placement": "block_entry", "conv_init": rule}
     shared, whole = state(options), state({**options, "read_init": "whole"})
     name = "layer2.0.conv1"

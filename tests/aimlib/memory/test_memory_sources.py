@@ -53,7 +53,7 @@ kinds = st.sampled_from(
 
 @quick
 @given(kinds, sizes)
-def test_degrees_of_freedom_are_the_rank_of_what_can_be_learned(kind: dict[str, Any], size: dict[str, int]) -> None:
+def test_degrees_of_freedom_equal_the_rank_of_what_can_be_learned(kind: dict[str, Any], size: dict[str, int]) -> None:
     made = source(**{**kind, **size})
     assert made.degrees_of_freedom == free_values(made)
 
@@ -144,7 +144,7 @@ def test_noise_is_redrawn_in_training_and_fixed_in_evaluation() -> None:
 
 @pytest.mark.parametrize("name", ["conv_ones", "parameter", "noise"])
 @given(sizes)
-def test_a_size_in_floats_is_the_same_memory_as_one_in_channels(name: str, size: dict[str, int]) -> None:
+def test_a_size_in_floats_gives_the_same_memory_as_a_size_in_channels(name: str, size: dict[str, int]) -> None:
     floats = size["channels"] * size["rows"] * size["columns"]
     sides = {"rows": size["rows"], "columns": size["columns"], "initial_scale": 0.5}
     by_channels = memories.parse({"name": name, "channels": size["channels"], **sides})
@@ -152,7 +152,7 @@ def test_a_size_in_floats_is_the_same_memory_as_one_in_channels(name: str, size:
     assert (by_channels.values, by_channels.rows, by_channels.columns) == (floats, size["rows"], size["columns"])
 
 
-def test_floats_that_fill_no_whole_channels_are_refused_with_the_nearest_number() -> None:
+def test_floats_that_do_not_fill_whole_channels_are_refused_with_the_nearest_number() -> None:
     with pytest.raises(
         UsageError, match="floats: 10 values do not fill whole channels of 2 x 3; the nearest number"
     ) as said:

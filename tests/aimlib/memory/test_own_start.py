@@ -30,7 +30,7 @@ MEMORY = {"memory": {"name": "conv_ones", "channels": 4, "rows": 4, "columns": 4
 
 
 class Net(nn.Module):
-    """Draws in every usual way, with an optional layer before the others."""
+    """A network that draws in every usual way, with an optional layer before the others."""
 
     def __init__(self, deep: bool, classes: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_equal_seeds_give_equal_starts_and_different_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"deep": True}, MEMORY, {"deep": True, **MEMORY}], ids=str)
-def test_an_additional_layer_or_memory_changes_no_other_start(changes: dict[str, Any]) -> None:
+def test_an_additional_layer_or_memory_changes_no_other_initial_value(changes: dict[str, Any]) -> None:
     assert starts.unpaired(model(**changes), model(), SHAPE, 3) == ([], len(values(model())))
 
 
@@ -138,7 +138,7 @@ def test_a_declared_rule_applies_in_a_class_that_keeps_its_own_values() -> None:
     assert found["conv1.bias"].any()
 
 
-def test_any_other_word_is_refused() -> None:
+def test_any_other_value_is_refused() -> None:
     with pytest.raises(PluginError, match=r"initial_values is 'mine'; set it to 'own'"):
 
         @backbones.register("wrong")
@@ -166,7 +166,7 @@ def test_a_class_of_a_distribution_follows_the_rules_unless_it_requests_its_own_
     assert new.Config().identity() == {"name": "new", "version": 1, "initial_values": "own"}
 
 
-def test_own_code_of_a_study_keeps_its_values_under_the_id_that_has_its_code() -> None:
+def test_own_code_of_a_study_keeps_its_values_under_the_id_of_its_code() -> None:
     backbones.adopt("mine", Mine, 1, Origin("my_net.py", "f" * 64))
     assert Mine.Config.initial_values == "own"
     assert Mine.Config().identity() == {"name": "mine", "version": 1, "code": "f" * 64}
@@ -191,7 +191,7 @@ def test_other_generators_are_seeded_and_restored() -> None:
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
-def test_a_construction_that_is_never_the_same_is_refused() -> None:
+def test_a_construction_that_never_repeats_is_refused() -> None:
     constructions: list[int] = []
 
     @backbones.register("restless")
@@ -239,7 +239,7 @@ def test_memories_and_updates_keep_their_own_values() -> None:
     assert starts.unpaired(config, plain, SHAPE, 0)[0] == []
 
 
-# What a check says
+# Output of check
 
 
 def test_the_origin_of_each_value_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""A reader equals the layer over the concatenation that the post describes: outputs and all gradients."""
+"""A reader has the outputs and all gradients of the layer over the concatenation that the post describes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor], dtype: torch.dtype) ->
     bias=st.booleans(),
     dtype=DTYPES,
 )
-def test_convolution_equals_the_concatenated_one(
+def test_a_convolution_with_a_reader_equals_the_concatenated_one(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: str | tuple[int, int],
@@ -111,7 +111,7 @@ def test_memory_common_to_all_images_is_added_by_broadcasting(layout: torch.memo
     ("kernel", "stride", "padding"),
     [((1, 1), (1, 1), (0, 0)), ((1, 1), (2, 2), "valid"), ((3, 3), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0))],
 )
-def test_a_wide_memory_is_read_by_a_product(
+def test_a_wide_memory_is_read_by_a_matrix_product(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: str | tuple[int, int],
@@ -150,7 +150,7 @@ def test_a_wide_memory_is_read_by_a_product(
     bias=st.booleans(),
     dtype=DTYPES,
 )
-def test_dense_layer_equals_the_concatenated_one(
+def test_a_dense_layer_with_a_reader_equals_the_concatenated_one(
     shape: tuple[int, ...], images: int, bias: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
@@ -170,7 +170,7 @@ def test_dense_layer_equals_the_concatenated_one(
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_convolution_round_trip_is_exact(mode: str) -> None:
+def test_the_convolution_round_trip_is_exact(mode: str) -> None:
     torch.manual_seed(0)
     whole = nn.Conv2d(7, 4, (3, 2), (2, 1), (1, 0), (1, 2), padding_mode=mode, dtype=torch.float64)
     memory = CurrentMemory()
@@ -186,7 +186,7 @@ def test_convolution_round_trip_is_exact(mode: str) -> None:
     assert reader.weight.abs().sum() > 0
 
 
-def test_dense_round_trip_is_exact() -> None:
+def test_the_dense_round_trip_is_exact() -> None:
     whole = nn.Linear(9, 4, bias=False)
     reader = LinearReader.from_concatenated(whole, 5, CurrentMemory())
     again = reader.concatenated()
@@ -238,7 +238,7 @@ def test_reading_outside_a_forward_pass_is_refused() -> None:
             reader(x)
 
 
-def test_bfloat16() -> None:
+def test_readers_work_in_bfloat16() -> None:
     memory = held(torch.randn(1, 2, 2, 2))
     conv = ConvReader(nn.Conv2d(1, 3, 3, padding=1, dtype=torch.bfloat16), 2, memory)
     linear = LinearReader(nn.Linear(4, 3, dtype=torch.bfloat16), 8, memory)
@@ -278,8 +278,8 @@ print(f"the same {passes} times")
 
 
 @pytest.mark.parametrize("passes", [8, pytest.param(60, marks=pytest.mark.slow)])  # more chances for a rare fault
-def test_strided_reader_of_few_channels_survives_many_backward_passes(passes: int) -> None:
-    # In a separate process: the fault that it guards against writes past a workspace and may crash the process.
+def test_a_strided_reader_of_few_channels_survives_many_backward_passes(passes: int) -> None:
+    # This runs in a separate process, because the fault writes past a workspace and may crash the process.
     done = subprocess.run(
         [sys.executable, "-c", FEW_CHANNELS, str(passes)],
         capture_output=True,

@@ -44,7 +44,7 @@ def test_only_the_first_block_of_a_stage_reads_the_current_memory() -> None:
     assert all(reading.memory == "current" for reading in network_of({**AS_RUN, "routing": None}).attachment.readers)
 
 
-def test_the_static_memory_has_a_source_of_its_own() -> None:
+def test_the_static_memory_has_its_own_source() -> None:
     network = network_of(AS_RUN)
     assert len(list(network.sources())) == 2
     assert network.static_source is not None
@@ -55,7 +55,7 @@ def test_the_static_memory_has_a_source_of_its_own() -> None:
 
 
 def test_updates_do_not_affect_static_readers() -> None:
-    """After the last update, all readers are static: their input is that of a network without updates."""
+    """After the last update, all readers are static: their input is the same as in a network without updates."""
     network = network_of(AS_RUN)
     seen: dict[str, torch.Tensor] = {}
     for reading, reader in zip(network.attachment.readers, network.readers(), strict=True):
@@ -88,7 +88,7 @@ def test_both_sources_are_trained_and_saved() -> None:
     assert {"source.conv.weight", "static_source.conv.weight"} <= set(names)
 
 
-def test_nothing_is_held_between_forward_passes() -> None:
+def test_nothing_is_kept_between_forward_passes() -> None:
     network = network_of(AS_RUN)
     network(images())
     assert network.static_memory is not None
@@ -100,7 +100,7 @@ def test_nothing_is_held_between_forward_passes() -> None:
 @pytest.mark.parametrize(
     ("placement", "which"), [("stage_only", "no layer outside"), ("input_only", "no layer inside")]
 )
-def test_routing_without_effect_is_refused(placement: str, which: str) -> None:
+def test_routing_without_an_effect_is_refused(placement: str, which: str) -> None:
     options = {**AS_RUN, "placement": placement, "update": None, "update_after": None}
     with pytest.raises(UsageError, match=rf"routing 'as_run' has no effect: {which} the first block.*routing: current"):
         skeleton(model(**options), SHAPE)

@@ -1,4 +1,4 @@
-"""The layout of a memory on a map: every value once, zeros elsewhere, and the claim's table of channels."""
+"""The layout of a memory on a map has every value once and zeros elsewhere, and follows the claim's channels."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_shape_rule_gives_the_channels_of_the_claim(side: int, channels: int
     assert tuple(lay_out(torch.ones(1, 1024, 7, 7, device="meta"), side, side).shape) == (1, channels, side, side)
 
 
-def test_a_larger_map_has_one_centred_square_with_a_border_of_zeros() -> None:
+def test_a_larger_map_has_one_centered_square_with_a_border_of_zeros() -> None:
     memory = numbered(9, 1, 1)
     expected = np.zeros((6, 8), dtype=np.float32)
     expected[1:4, 2:5] = np.arange(1, 10).reshape(3, 3)
@@ -91,7 +91,7 @@ def test_between_multiples_zeros_are_appended() -> None:
     assert laid_out.permute(0, 2, 3, 1).flatten().tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
 
 
-def test_read_map_is_the_concatenation() -> None:
+def test_the_read_map_equals_the_concatenation() -> None:
     x, memory = torch.randn(3, 2, 4, 4), numbered(2, 4, 4)
     both = read_map(memory, x)
     assert tuple(both.shape) == (3, 4, 4, 4)

@@ -1,4 +1,4 @@
-"""The positions of updates, each of which has a reader."""
+"""Every update has a position and a reader."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_updates_are_placed_where_requested_and_only_where_they_are_read(
     assert [update.where for update in network.updates.values()] == list(network.attachment.updates)
 
 
-def test_update_that_nothing_reads_is_refused() -> None:
+def test_an_update_that_nothing_reads_is_refused() -> None:
     with pytest.raises(UsageError, match=r"the update has no effect: .*layers that read: conv1.*update: none"):
         skeleton(model(**{**AIM, "placement": "input_only"}), SHAPE)
 
 
-def test_update_of_dense_features_is_refused_clearly() -> None:
+def test_an_update_of_dense_features_is_refused_clearly() -> None:
     with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' gives features of shape .256."):
         skeleton(model(**{**AIM, "backbone": "mlp"}), SHAPE)
 
@@ -78,7 +78,7 @@ def test_updates_follow_named_modules_in_the_order_of_the_forward_pass(
     assert network.attachment.unread_updates == ()
 
 
-def test_update_after_unknown_modules_lists_the_known_ones() -> None:
+def test_an_update_after_unknown_modules_lists_the_known_ones() -> None:
     with pytest.raises(
         UsageError, match=r"'layer1\.7' matches none of the modules of this network; did you mean.*layer"
     ):

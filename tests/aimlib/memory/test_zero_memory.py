@@ -58,7 +58,7 @@ def test_zero_memory_trains_as_the_baseline_bit_for_bit(
     assert len(networks[1].attachment.readers) == len([n for n in other if n.endswith("read_weight")]) > 2
 
 
-def test_a_memory_that_is_not_zero_is_another_network(networks: list[torch.nn.Module]) -> None:
+def test_a_memory_that_is_not_zero_gives_a_different_network(networks: list[torch.nn.Module]) -> None:
     one = train(run_config(), data_set())
     two = train(run_config(model={"backbone": SMALL, "memory": MEMORY, "placement": "every_layer"}), data_set())
     assert one.epochs[0]["train_loss"] != two.epochs[0]["train_loss"]

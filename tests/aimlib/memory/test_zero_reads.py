@@ -1,4 +1,4 @@
-"""A memory that is read with weights of zero changes no output at the start, and is learned nevertheless."""
+"""A memory that is read with zero weights changes no output at the start, but is learned."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def networks(backbone: dict[str, Any], **changes: Any) -> Iterator[nn.Module]:
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("update", [None, "conv_sigmoid", "residual", "gated", "attention"])
 @pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: str(backbone["name"]))
-def test_the_outputs_are_those_without_memory_bit_for_bit(
+def test_the_outputs_equal_those_without_memory_bit_for_bit(
     backbone: dict[str, Any], update: str | None, training: bool
 ) -> None:
     if backbone["name"] == "mlp" and update is not None:
@@ -81,7 +81,7 @@ def test_the_memory_is_read_after_some_steps() -> None:
     assert not all(map(torch.equal, before, run.network.source.parameters()))
 
 
-def test_other_layers_start_as_with_any_other_start_of_the_reads() -> None:
+def test_other_layers_start_the_same_with_any_initialization_of_the_reads() -> None:
     zero, usual = (
         dict(build(ModelConfig.parse({**AIM, **more}), SHAPE, 0).named_parameters())
         for more in ({"read_init": "zero"}, {})

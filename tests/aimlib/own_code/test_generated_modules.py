@@ -79,7 +79,7 @@ def config(placement: str = "own_head") -> RunConfig:
     )
 
 
-def test_the_class_of_the_registry_is_the_one_of_the_generated_module(update: Any) -> None:
+def test_the_class_in_the_registry_is_the_class_of_the_generated_module(update: Any) -> None:
     cls = updates.get("own_update")
     assert cls.__module__ == f"aim_own_{update.text_hash[:16]}.my_net"
     assert cls is modules.classes(update)["updates/own_update"]
@@ -105,13 +105,13 @@ def test_tracebacks_and_inspect_show_the_lines_of_the_file(update: Any, tmp_path
     assert frame.line == 'raise ValueError("as it must")'
 
 
-def test_torch_compiles_it(update: Any) -> None:
+def test_torch_compiles_a_class_of_a_generated_module(update: Any) -> None:
     forward = updates.get("own_update").forward
     compiled = torch.compile(lambda x_NCHW: forward(None, None, x_NCHW), backend="eager", fullgraph=True)
     assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 2.0))
 
 
-def test_only_reached_code_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_code_that_is_reached_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = f'{HEAD}import os\nprint("ran")\nos.environ["OWN_CODE_RAN"] = "1"\n{PLUGIN}\nraise SystemExit(3)\n'
     parts.adopt(parts.read(write(tmp_path, my_net=text, helper=HELPER + '\nprint("helper ran")\n')))
     assert placements.get("own_head")
@@ -130,7 +130,7 @@ def test_the_hash_is_in_the_run_id_and_in_no_other_run_id(tmp_path: Path) -> Non
     assert "code" not in json.dumps(config("every_layer").identity())
 
 
-def test_a_worker_verifies_the_text_it_is_sent_before_it_runs(tmp_path: Path) -> None:
+def test_a_worker_verifies_the_text_that_it_receives_before_the_text_runs(tmp_path: Path) -> None:
     bundle = parts.read(write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER))
     parts.adopt(bundle)
     sent = json.loads(json.dumps(parts.payloads(config())))
@@ -152,13 +152,13 @@ def test_a_worker_verifies_the_text_it_is_sent_before_it_runs(tmp_path: Path) ->
         parts.install([{"hash": "x"}])
 
 
-def test_code_that_fails_when_it_is_imported_names_its_line(tmp_path: Path) -> None:
+def test_code_that_fails_on_import_reports_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER.replace("FIRST = 1", "FIRST = 1 / 0"))
     with pytest.raises(PluginError, match=r"^helper\.py, line 2: ZeroDivisionError: division by zero; correct it"):
         parts.adopt(parts.read(path))
 
 
-def test_a_name_of_the_package_is_not_taken(tmp_path: Path) -> None:
+def test_a_name_of_the_package_is_not_replaced(tmp_path: Path) -> None:
     path = write(tmp_path, my_net=HEAD + PLUGIN.replace('"own_head"', '"every_layer"'), helper=HELPER)
     with pytest.raises(
         PluginError, match=r"aimlib\.placements\._every_layer of aim-ablations and by my_net\.py, line 7"

@@ -36,7 +36,7 @@ if True: pass
 
 
 def same_as_python(text: str) -> list[str]:
-    """Return the tokens that Python itself finds, as far as they count."""
+    """Return the tokens that Python itself finds, without those that do not count."""
     kinds = {tokenize.NEWLINE: NEWLINE, tokenize.INDENT: INDENT, tokenize.DEDENT: DEDENT}
     left_out = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
     found = tokenize.generate_tokens(io.StringIO(text).readline)
@@ -44,7 +44,7 @@ def same_as_python(text: str) -> list[str]:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="from 3.12 on, tokenize splits f-strings")
-def test_the_tokens_of_all_our_modules_are_those_of_python() -> None:
+def test_the_tokens_of_all_modules_match_python() -> None:
     files = [path for name in ("aimlib", "ablations", "analysis", "tests") for path in (ROOT / name).rglob("*.py")]
     chosen = random.Random(0).sample(sorted(files), 150)
     assert len(files) > 300
@@ -76,7 +76,7 @@ def test_the_tokens_of_all_our_modules_are_those_of_python() -> None:
         "while x: pass",
     ],
 )
-def test_the_tokens_of_rare_syntax_are_those_of_python(text: str) -> None:
+def test_the_tokens_of_rare_syntax_match_python(text: str) -> None:
     ast.parse(text)
     assert tokens(text) == same_as_python(text)
 
@@ -95,8 +95,8 @@ def digest(text: str) -> str:
     return hashlib.sha256(json.dumps(tokens(text)).encode()).hexdigest()
 
 
-def test_the_normal_form_never_changes() -> None:
-    """Run ids contain these digests: they never change, on no version of Python."""
+def test_the_normal_form_does_not_change_when_it_is_repeated() -> None:
+    """Run ids contain these digests, so they never change on any version of Python."""
     assert digest(SAMPLE) == "021f843b27cd2fd0ab0fed19a881d46f3d6e13c260af96f58d76f627810685bb"
     assert (
         digest("def f(a, b = 1, *c):\n\tif a:\n\t\treturn b\n\treturn c ** 2\n")
@@ -126,7 +126,7 @@ if   True : pass
 @given(st.integers(0, 10_000))
 @settings(max_examples=150, deadline=None)
 def test_any_other_token_counts(seed: int) -> None:
-    """A token that is replaced, removed or repeated is seen, wherever it is."""
+    """A token that is replaced, removed or repeated changes the form, wherever it is."""
     draw = random.Random(seed)
     normal = tokens(SAMPLE)
     place = draw.choice([number for number, each in enumerate(normal) if each not in (NEWLINE, INDENT, DEDENT)])
@@ -164,6 +164,6 @@ def written(normal: list[str], draw: random.Random) -> str:
 
 
 @pytest.mark.parametrize("text", ["x = 'a", "x = (1", "x = f'{a'", "x = '''a", "x = f'{a:b'"])
-def test_source_with_an_open_string_is_unreadable(text: str) -> None:
+def test_source_with_an_open_string_is_refused_as_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
         tokens(text)

@@ -1,4 +1,4 @@
-"""The hash of a class covers exactly the code that it reaches; unresolvable code is refused."""
+"""The hash of a class covers exactly the code that the class reaches; unresolvable code is refused."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_an_edited_helper_gives_another_hash(tmp_path: Path) -> None:
         (f"from __future__ import annotations\n{PLUGIN}", HELPER),
     ],
 )
-def test_unreached_code_and_spacing_do_not_count(tmp_path: Path, plugin: str, helper: str) -> None:
+def test_code_that_is_not_reached_and_spacing_do_not_count(tmp_path: Path, plugin: str, helper: str) -> None:
     plugin = plugin.replace("from __future__ import annotations\n", "")
     assert code_of(tmp_path, plugin, helper=helper) == code_of(tmp_path, PLUGIN, helper=HELPER)
 
 
-def test_names_of_files_and_folders_are_in_no_hash(tmp_path: Path) -> None:
+def test_names_of_files_and_folders_are_not_part_of_the_hash(tmp_path: Path) -> None:
     first = code_of(tmp_path, PLUGIN, helper=HELPER)
     elsewhere = write(tmp_path / "b", other=HEAD + PLUGIN.replace("helper", "tools.names"), **{"tools/names": HELPER})
     assert read(elsewhere).codes[KEY] == first
@@ -122,7 +122,7 @@ def test_code_behind_a_constant_is_reached(name: str, tmp_path: Path) -> None:
     "expression",
     ["(lambda WIDTH: WIDTH)(1)", "[WIDTH for WIDTH in range(3)]", "layers.WIDTH", "dict(WIDTH=1)", "'WIDTH'"],
 )
-def test_a_local_name_hides_that_of_the_module(tmp_path: Path, expression: str) -> None:
+def test_a_local_name_hides_the_name_of_the_module(tmp_path: Path, expression: str) -> None:
     codes = {code_of(tmp_path, using(expression, f"WIDTH = {width}")) for width in (3, 4)}
     assert len(codes) == 1
 
@@ -132,7 +132,7 @@ def test_annotations_of_functions_are_not_evaluated(tmp_path: Path) -> None:
     assert len({code_of(tmp_path, f"WIDTH = {width}\n{plugin}") for width in (3, 4)}) == 1
 
 
-def test_the_definition_behind_a_name_counts(tmp_path: Path) -> None:
+def test_the_definition_that_a_name_refers_to_counts(tmp_path: Path) -> None:
     codes = {code_of(tmp_path, using("f(1)", f"from math import {name} as f")) for name in ("sin", "cos")}
     assert len(codes) == 2
     aliased = code_of(tmp_path, using("nn.ReLU", "import torch.nn as nn"))
@@ -199,7 +199,7 @@ def test_a_module_that_workers_lack_is_refused(tmp_path: Path, monkeypatch: pyte
         code_of(tmp_path / "here", using("VALUE", "from beside_nobody import VALUE"))
 
 
-def test_lines_that_are_not_run_are_named(tmp_path: Path) -> None:
+def test_lines_that_are_not_run_are_reported(tmp_path: Path) -> None:
     text = f'"""Text."""\n{HEAD}{PLUGIN}\nprint("hello")\nimport torch\ntorch.manual_seed(3)\n'
     found = read(write(tmp_path, my_net=text, helper=HELPER))
     assert [note.partition(" is not run")[0] for note in found.unused()] == [

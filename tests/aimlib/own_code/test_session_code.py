@@ -1,4 +1,4 @@
-"""Classes of scripts and notebooks: the same ids as from a file, and refused where workers would compute else."""
+"""Classes of scripts and notebooks have the ids of a file, and are refused if workers would compute something else."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_a_script_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
     assert script(tmp_path, guarded, helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
-def test_a_call_of_an_imported_module_is_the_same_function(tmp_path: Path) -> None:
-    """Python compiles it differently where it sees the import."""
+def test_a_call_of_an_imported_module_reaches_the_same_function(tmp_path: Path) -> None:
+    """Python compiles the call differently if it sees the import."""
     plugin = PLUGIN.replace("return last_ones([layer", "return last_ones([math.floor(1.5) and layer")
     expected = code_of(tmp_path / "file", f"import math\n{plugin}", helper=HELPER)
     assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
-def test_a_module_next_to_the_script_is_own_code(tmp_path: Path) -> None:
+def test_a_module_next_to_the_script_counts_as_own_code(tmp_path: Path) -> None:
     expected = code_of(tmp_path / "file", PLUGIN, helper=HELPER)
     assert script(tmp_path, "import my_net\nshown()\n", my_net=HEAD + PLUGIN, helper=HELPER) == [
         f"{KEY} {expected} my_net.py"
@@ -121,7 +121,7 @@ def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) ->
     change, message = CHANGED[name]
     plugin = PLUGIN.replace("FIRST)", "FIRST + WIDTH)") if "injected" in name else PLUGIN
     found = script(tmp_path, f"{HEAD}{plugin}\n{change}", helper=HELPER)
-    if name == "a constant of the script":  # it hides the imported one, and is a definition like any other
+    if name == "a constant of the script":  # it hides the imported name and is treated like any other definition
         assert found[0].startswith(f"{KEY} ")
         return
     assert found[0].startswith(f"refused {KEY} ")
@@ -129,7 +129,7 @@ def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) ->
     assert found[0].endswith("put it in a file, and name the file in the study: plugins: [my_idea.py]")
 
 
-def test_a_changed_object_is_refused_and_one_that_was_only_read_is_not(tmp_path: Path) -> None:
+def test_a_changed_object_is_refused_and_an_object_that_was_only_read_is_not(tmp_path: Path) -> None:
     plugin = PLUGIN.replace("FIRST)", "TABLE[0])")
     looked = f"{HEAD}TABLE = [1, 2]\n{plugin}\ndef total(table): return sum(table)\ntotal(TABLE)\nshown()\n"
     assert script(tmp_path, looked, helper=HELPER)[0].startswith(f"{KEY} ")
@@ -137,7 +137,7 @@ def test_a_changed_object_is_refused_and_one_that_was_only_read_is_not(tmp_path:
     assert "TABLE was changed after train.py, line " in script(tmp_path, changed, helper=HELPER)[0]
 
 
-def test_a_class_without_source_is_refused(tmp_path: Path) -> None:
+def test_a_class_without_source_code_is_refused(tmp_path: Path) -> None:
     text = f"{HEAD}\nfrom helper import FIRST, last_ones\nexec({PLUGIN!r})\nshown()\n"
     (found,) = script(tmp_path, text, helper=HELPER)
     assert found.startswith(f"refused {KEY} its definition is in no line that can be read; put it in a file")
@@ -178,8 +178,8 @@ def test_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
     assert found[1] == expected, "a helper that is edited afterwards counts for the class that was defined before"
 
 
-def test_a_class_body_runs_after_what_it_needs(tmp_path: Path) -> None:
-    """The constant that the body needs at once was run again after the class."""
+def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
+    """The constant that the class body needs was executed again after the class."""
     own = PLUGIN.replace('source = "own idea"', "width = TWICE").replace("from helper import FIRST, last_ones", "")
     helper = f"{HELPER}\ndef twice(): return 2 * FIRST"
     found = notebook(tmp_path, helper, "TWICE = twice()", own, helper, "TWICE = twice()", "shown()")

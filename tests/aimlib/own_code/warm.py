@@ -1,4 +1,4 @@
-"""A process that has imported torch, and forks one child for each script or list of cells that it is given.
+"""A process that has imported torch, and forks one child for each script or list of cells that it receives.
 
 A request is a line of JSON: a folder, and either the arguments of Python or cells of a notebook. The answer is a line
 with the output and whether it succeeded.

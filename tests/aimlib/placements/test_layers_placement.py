@@ -29,7 +29,7 @@ def test_patterns_choose_layers_in_the_order_of_the_forward_pass(names: tuple[st
     assert readers(*names) == expected
 
 
-def test_a_pattern_without_a_layer_is_refused() -> None:
+def test_a_pattern_without_a_matching_layer_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'layer3\.\*' matches none of the layers of this network; .*layers of this"):
         readers("fc", "layer3.*")
 

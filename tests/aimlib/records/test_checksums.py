@@ -37,7 +37,7 @@ def table(values: dict[str, list[Any]]) -> pa.Table:
 
 
 @given(TABLES, st.data())
-def test_the_same_values_have_the_same_checksums_however_they_are_held(
+def test_equal_values_have_equal_checksums_however_they_are_stored(
     values: dict[str, list[Any]], data: st.DataObject
 ) -> None:
     whole = table(values)
@@ -59,7 +59,7 @@ def test_checksums_survive_a_file(tmp_path_factory: pytest.TempPathFactory, valu
 
 
 @given(TABLES, TABLES)
-def test_other_values_have_other_checksums(one: dict[str, list[Any]], two: dict[str, list[Any]]) -> None:
+def test_different_values_have_different_checksums(one: dict[str, list[Any]], two: dict[str, list[Any]]) -> None:
     for name, (kind, _) in VALUES.items():
         first, second = (pa.table({name: pa.array(each[name], type=kind)}) for each in (one, two))
         bits = [repr(_bits(each.column(name).to_pylist())) for each in (first, second)]
@@ -111,7 +111,7 @@ def test_an_edited_value_and_a_missing_group_are_found(tmp_path: Path) -> None:
     [pa.array([b"a", b"b"]), pa.array([{"n": 1}, {"n": 2}]), pa.array([[b"a"], []])],
     ids=["binary", "struct", "list of binary"],
 )
-def test_a_column_of_a_type_that_is_never_written_is_damage(tmp_path: Path, values: pa.Array) -> None:
+def test_a_column_of_a_type_that_is_never_written_counts_as_damage(tmp_path: Path, values: pa.Array) -> None:
     """Damage to a schema turns text into bytes."""
     path, found = tmp_path / "a.parquet", pa.table({"a": values})
     with pq.ParquetWriter(path, found.schema) as writer:
@@ -124,7 +124,7 @@ def test_a_column_of_a_type_that_is_never_written_is_damage(tmp_path: Path, valu
         list(verified(file, ["a"]))
 
 
-def test_a_file_of_an_earlier_version_has_no_checksums_and_is_read(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_is_read_without_checksums(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
     with pq.ParquetFile(tmp_path / "a.parquet") as file:
         assert not has_checksums(file)

@@ -10,14 +10,14 @@ from aimlib.records.scores import contradiction, scores_from
 SCORES = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])).astype(np.float16)
 
 
-def test_scores_are_read_as_they_were_written() -> None:
+def test_scores_are_read_back_as_they_were_written() -> None:
     assert np.array_equal(scores_from(SCORES.tobytes(), 3), SCORES)
     with pytest.raises(ValueError, match="reshape"):
         scores_from(SCORES.tobytes(), 4)
 
 
 @pytest.mark.parametrize("tied", [0, 1])
-def test_a_prediction_may_be_either_of_two_classes_that_float16_ties(tied: int) -> None:
+def test_a_prediction_may_be_either_of_two_classes_that_are_equal_in_float16(tied: int) -> None:
     assert contradiction(SCORES, np.array([0, 2, tied], dtype=np.uint8)) == ""
 
 

@@ -464,7 +464,7 @@ def failures(case: Conformance) -> set[str]:
     return failed
 
 
-def test_conformance_finds_a_bad_placement() -> None:
+def test_conformance_tests_find_a_bad_placement() -> None:
     with restored_registries():
 
         @placements.register("twice")
@@ -482,12 +482,14 @@ def test_conformance_finds_a_bad_placement() -> None:
         }
 
 
-def test_conformance_finds_a_bad_memory_source() -> None:
+def test_conformance_tests_find_a_bad_memory_source() -> None:
     with restored_registries():
 
         @memories.register("bad")
         class Bad(MemorySource):
-            """Rows and columns exchanged, an undeclared start, a detached parameter, too many degrees of freedom."""
+            """A source with exchanged rows and columns, undeclared values, a detached parameter, and too many degrees
+            of freedom.
+            """
 
             source, initial_values = "a test", "rules"
 
@@ -515,12 +517,12 @@ def test_conformance_finds_a_bad_memory_source() -> None:
         }
 
 
-def test_conformance_finds_a_bad_update() -> None:
+def test_conformance_tests_find_a_bad_update() -> None:
     with restored_registries():
 
         @updates.register("bad")
         class Bad(MemoryUpdate):
-            """Takes the features apart from the gradient, draws, and is wide instead of high."""
+            """An update that detaches the features, draws random numbers, and is wide instead of high."""
 
             source = "a test"
 
@@ -575,17 +577,17 @@ def test_every_layer_includes_shortcuts() -> None:
     assert len(chosen) == 54  # 53 convolutions and one dense layer
 
 
-def test_unknown_attribute_of_the_package() -> None:
+def test_an_unknown_attribute_of_the_package_is_an_error() -> None:
     with pytest.raises(AttributeError, match="NoSuchConformance"):
         aimlib.testing.NoSuchConformance  # noqa: B018
 
 
-def test_conformance_finds_a_bad_loss() -> None:
+def test_conformance_tests_find_a_bad_loss() -> None:
     with restored_registries():
 
         @losses.register("drifting")
         class Drifting(Loss):
-            """A loss with the sign reversed, that counts its calls."""
+            """A loss with the wrong sign that counts its calls."""
 
             def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
                 self.class_counts += 1
@@ -602,12 +604,12 @@ def test_conformance_finds_a_bad_loss() -> None:
         }
 
 
-def test_conformance_finds_a_bad_augmentation() -> None:
+def test_conformance_tests_find_a_bad_augmentation() -> None:
     with restored_registries():
 
         @augmentations.register("counting")
         class Counting(Augmentation):
-            """An augmentation that draws from its own generator, which nothing restores."""
+            """An augmentation that draws from its own generator, which is never restored."""
 
             def __init__(self, config: object, shape: object) -> None:
                 super().__init__(config, shape)  # type: ignore[arg-type]
@@ -626,12 +628,12 @@ def test_conformance_finds_a_bad_augmentation() -> None:
         }
 
 
-def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
+def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
     with restored_registries():
 
         @optimizers.register("stubborn")
         class Stubborn(Sgd):
-            """Keeps its first learning rate."""
+            """An optimizer that keeps its first learning rate."""
 
             def build(self, parameters: object) -> torch.optim.Optimizer:
                 optimizer = super().build(parameters)  # type: ignore[arg-type]
@@ -646,7 +648,7 @@ def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
 
         @schedules.register("forgetful")
         class Forgetful(Schedule):
-            """Falls with every question."""
+            """A schedule that falls with every call."""
 
             def rate(self, time: float) -> float:
                 self.learning_rate *= 0.9
@@ -663,12 +665,12 @@ def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
         }
 
 
-def test_conformance_finds_a_bad_callback() -> None:
+def test_conformance_tests_find_a_bad_callback() -> None:
     with restored_registries():
 
         @callbacks.register("absent_minded")
         class AbsentMinded(Callback):
-            """Counts steps, and forgets the count when the run is interrupted."""
+            """A callback that counts steps and loses the count when the run is interrupted."""
 
             steps = 0
 

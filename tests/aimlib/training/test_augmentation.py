@@ -50,7 +50,7 @@ def test_neutral_draws_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "dims"), [("MIRROR_X", "horizontal_flip", (3,)), ("MIRROR_Y", "vertical_flip", (2,))]
 )
-def test_flips(name: str, option: str, dims: tuple[int, ...]) -> None:
+def test_flips_mirror_the_pixels(name: str, option: str, dims: tuple[int, ...]) -> None:
     x, config = photos(), AugmentationConfig(**{option: 0.5})
     assert_pixels(augment(x, chosen(**{name: 0.499}), config), x.flip(dims))
     assert_pixels(augment(x, chosen(**{name: 0.501}), config), x)
@@ -156,7 +156,7 @@ cropped = configs.map(lambda config: config.model_copy(update={"crop_scale": 0.2
     images=st.integers(0, 10**6),
     scaled=st.booleans(),
 )
-def test_pixels_equal_those_of_a_plain_implementation(
+def test_pixels_match_a_plain_implementation(
     config: AugmentationConfig, shape: tuple[int, int, int, int], images: int, scaled: bool
 ) -> None:
     x = photos(*shape)  # in channels-last memory, as batches are
@@ -223,7 +223,9 @@ def test_draws_belong_to_seed_epoch_and_image() -> None:
     assert tuple(table.shape) == (3, 4, 6)
     assert torch.equal(draws(0, 1, images[::-1].copy(), AugmentationConfig(passes=3)).flip(1), table)
     assert torch.equal(draws(0, 1, images[2:3], AugmentationConfig(passes=3)), table[:, 2:3])
-    assert torch.equal(draws(0, 1, images, AugmentationConfig()), table[:1])  # a second pass leaves the first as it is
+    assert torch.equal(
+        draws(0, 1, images, AugmentationConfig()), table[:1]
+    )  # a second pass does not change the first one
     for other in (
         draws(1, 1, images, AugmentationConfig(passes=3)),
         draws(0, 2, images, AugmentationConfig(passes=3)),
@@ -235,7 +237,7 @@ def test_draws_belong_to_seed_epoch_and_image() -> None:
     assert table.max() < 1
 
 
-def test_largest_changes_follow_the_options() -> None:
+def test_the_largest_changes_follow_the_options() -> None:
     x = torch.zeros(1, 1, 20, 20)
     x[0, 0, 10, 10] = 1
     config = AugmentationConfig(translation=0.1)

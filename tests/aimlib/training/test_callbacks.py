@@ -1,4 +1,4 @@
-"""Callbacks: the events in order, what is logged, how a run ends, and what a checkpoint keeps of it."""
+"""Callbacks: the order of events, logged values, the end of a run, and the state in checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own_registries() -> Iterator[None]:
 
 
 def own(name: str, **members: Any) -> dict[str, Any]:
-    """Register a callback with these methods; return the option that names it."""
+    """Register a callback with these methods; return the option that selects it."""
     callbacks.register(name)(type("Own", (Callback,), {"__module__": "elsewhere", "__qualname__": "Own", **members}))
     return {"training__callbacks": [name]}
 
@@ -52,7 +52,7 @@ def test_events_come_in_order_with_the_progress_of_the_run() -> None:
     assert seen == [*expected, ("run end", 2, STEPS)]
 
 
-def test_test_measures_are_not_shown() -> None:
+def test_callbacks_do_not_see_test_measures() -> None:
     rows: list[dict[str, Any]] = []
     train(run_config(**own("own_curious", on_epoch_end=lambda self, run, row: rows.append(dict(row)))), data_set())
     assert {"train_loss", "validation_accuracy", "learning_rate"} <= set(rows[0])
@@ -69,7 +69,7 @@ def test_an_epoch_has_the_mean_of_its_logged_values() -> None:
     outcome = train(run_config(**own("own_logging", on_step_end=step_end)), data_set())
     assert outcome.scalars is not None
     assert outcome.scalars["steps"] == [2.5, 2.5]
-    assert outcome.scalars["late"] == [None, None]  # not logged, and not finite
+    assert outcome.scalars["late"] == [None, None]  # not logged, because it is not finite
     means = [row["train_loss"] for row in outcome.epochs]
     assert outcome.scalars["losses"] == pytest.approx(means, rel=0.1)  # means over steps, not over images
 
@@ -90,7 +90,7 @@ def test_logging_changes_no_number_of_the_run() -> None:
     assert run_config(**NORM).run_id("0" * 20) != run_config().run_id("0" * 20)
 
 
-def test_the_gradient_norm_belongs_to_the_step() -> None:
+def test_the_gradient_norm_belongs_to_its_step() -> None:
     norms: list[float] = []
 
     def step_end(self: Callback, run: Any) -> None:
@@ -104,7 +104,7 @@ def test_the_gradient_norm_belongs_to_the_step() -> None:
     assert outcome.scalars["gradient_norm"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_run_ends_with_the_first_reason_after_the_epoch_and_is_completed() -> None:
+def test_a_run_ends_after_the_epoch_with_the_first_reason_and_is_completed() -> None:
     options = own("own_ending", on_step_end=lambda self, run: run.stop(f"step {run.step}") if run.epoch == 2 else None)
     outcome = train(run_config(training__epochs=5, **options), data_set())
     assert (outcome.status, outcome.reason, len(outcome.epochs)) == ("finished", "own_ending: step 1", 2)
@@ -125,7 +125,7 @@ def test_a_run_stops_at_an_accuracy() -> None:
     assert outcome.reason.startswith("stop_at_accuracy: train_accuracy 0.")
 
 
-def test_a_callback_that_uses_validation_needs_validation_images() -> None:
+def test_a_callback_that_uses_validation_requires_validation_images() -> None:
     options = {"name": "stop_at_accuracy", "accuracy": 0.5}
     with pytest.raises(ConfigError, match="validation_fraction is 0, but callback 'stop_at_accuracy' needs validation"):
         run_config(training__callbacks=[options], training__validation_fraction=0.0)
@@ -218,7 +218,7 @@ def test_a_run_whose_gradients_are_read_is_not_captured_and_others_are() -> None
             train(run_config(training__step="graph", **NORM), data_set())
 
 
-def test_logged_losses_of_captured_steps_are_those_of_eager_ones() -> None:
+def test_captured_and_eager_steps_log_the_same_losses() -> None:
     options = own("own_losses", on_step_end=lambda self, run: run.log("loss_of_steps", run.loss))
     with cuda_graphs_on_cpu():
         eager = train(run_config(training__step="eager", **options), data_set())
@@ -244,7 +244,7 @@ def test_an_error_in_an_event_names_the_callback_the_event_and_the_line() -> Non
         train(run_config(**options), data_set())
 
 
-def test_an_error_that_may_be_of_the_machine_stays_what_it_is() -> None:
+def test_an_error_that_the_machine_may_cause_keeps_its_type() -> None:
     def step_end(self: Callback, run: Any) -> None:
         raise torch.OutOfMemoryError("no device memory")
 

@@ -112,7 +112,7 @@ def to_the_end(config: RunConfig, data: DataSet, folder: Path, pause: Callable[[
 
 @pytest.fixture(scope="module", params=KINDS)
 def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], int]:
-    """Return a kind of run, its outcome, and how often it asks whether to pause."""
+    """Return a kind of run, its outcome, and the number of times that it checks whether to pause."""
     torch.set_num_threads(1)
     config, data = kind(request.param)
     never = At()
@@ -159,15 +159,15 @@ def test_a_run_paused_several_times_within_epochs_has_the_same_bits(
     assert outcome.attempts == pauses + 1
 
 
-def test_the_paused_run_stops_early_and_its_rate_falls() -> None:
-    """The first kind of run above does what its name says."""
+def test_the_tested_run_stops_early_and_its_learning_rate_falls() -> None:
+    """The first kind of run above stops early, and its learning rate falls."""
     outcome = train(*kind("adam, plateau, carry, early stopping"))
     assert len(outcome.epochs) == 3
     assert len({row["learning_rate"] for row in outcome.epochs}) > 1
 
 
 def test_a_run_may_pause_at_the_documented_points(tmp_path: Path) -> None:
-    """18 training images in 3 steps, 6 validation images in 1 batch of 12, 21 test images in 2; and after the epoch."""
+    """There are 3 steps for 18 training images, 1 batch of 6 validation images, and 2 batches of 21 test images."""
     config, data = run_config(model=MLP, training__batch_size=6), data_set(train=24, test=21)
     places: list[tuple[int, int, int, int]] = []
     for _ in range(11):
@@ -237,7 +237,7 @@ def test_every_save_is_reported_and_a_pause_saves_once(tmp_path: Path) -> None:
     assert len(saved) == 3
 
 
-def test_the_error_of_a_failing_upload_ends_the_attempt(tmp_path: Path) -> None:
+def test_an_error_during_an_upload_ends_the_attempt(tmp_path: Path) -> None:
     def upload(file: Path) -> None:
         raise ConnectionError(f"no way to store {file.name}")
 
@@ -245,7 +245,7 @@ def test_the_error_of_a_failing_upload_ends_the_attempt(tmp_path: Path) -> None:
         train(run_config(model=MLP), data_set(), checkpoint_directory=tmp_path, on_checkpoint=upload)
 
 
-def test_the_exception_paused_can_be_sent_between_processes() -> None:
+def test_the_paused_exception_can_be_sent_between_processes() -> None:
     paused = pickle.loads(pickle.dumps(Paused(3, 7)))
     assert (paused.epochs, paused.step, str(paused)) == (3, 7, "paused after 3 epochs and 7 steps")
 
@@ -270,7 +270,7 @@ def careless() -> Iterator[None]:
         yield
 
 
-def test_generators_of_numpy_and_python_continue_too(careless: None, tmp_path: Path) -> None:
+def test_generators_of_numpy_and_python_also_continue(careless: None, tmp_path: Path) -> None:
     config, data = run_config(model={"backbone": {"name": "careless", "widths": [8]}}), data_set()
     whole = without_clock(train(config, data))
     disturb()
@@ -309,7 +309,7 @@ def test_a_damaged_partial_epoch_is_repeated(damage: dict[str, Any], tmp_path: P
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
 def test_a_paused_run_that_is_given_up_has_an_outcome(selection: str, tmp_path: Path) -> None:
-    """Its outcome is that of the computed epochs: as with a smaller budget and the same constant rate."""
+    """Its outcome covers the computed epochs, as with a smaller budget and the same constant rate."""
     options = {"model": AIM, "training__selection": selection}
     config, data, done = run_config(**options, training__epochs=5), data_set(), []
     with pytest.raises(Paused):

@@ -74,7 +74,7 @@ def go(config: RunConfig, data: DataSet, folder: Path | None, on_epoch: Any = No
     ids=["adam, plateau, conv_sigmoid", "momentum, cosine, conv_sigmoid", "adamw, dropout"],
 )
 @pytest.mark.parametrize("epochs", [(1,), (1, 3)], ids=str)
-def test_resumed_equals_uninterrupted(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     changes: dict[str, Any], size: int, epochs: tuple[int, ...], tmp_path: Path
 ) -> None:
     config, data = run_config(**{**EVERYTHING, **changes}), data_set(train=24, test=9, size=size)
@@ -112,7 +112,7 @@ def test_predictions_beyond_256_classes_survive(tmp_path: Path) -> None:
     assert without_clock(go(config, many, tmp_path)) == without_clock(whole)
 
 
-def test_a_share_of_zero_saves_once_and_no_directory_saves_nothing(tmp_path: Path) -> None:
+def test_a_share_of_zero_saves_once_and_without_a_directory_nothing_is_saved(tmp_path: Path) -> None:
     config, data = run_config(training__epochs=3), data_set()
     train(config, data, run_id="run", checkpoint_directory=tmp_path, checkpoint_share=0.0)
     found = checkpointing.load(tmp_path, "run")
@@ -134,7 +134,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def content(found: checkpointing.Checkpoint | None) -> Any:
-    """Return a checkpoint as values that compare bit for bit."""
+    """Return a checkpoint as values that can be compared bit for bit."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -165,7 +165,7 @@ def _exchange(b: bytearray, one: int, two: int) -> None:
 
 @pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_nothing_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: Path) -> None:
+def test_no_part_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: Path) -> None:
     """The last checkpoint is read if the damage did not change its content; otherwise, the previous one."""
     path = twice / checkpointing.FILE
     sound, last = path.read_bytes(), content(checkpointing.load(twice, "run"))
@@ -200,7 +200,7 @@ def twice(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_says_so(
+def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_reports_it(
     files: list[str], epochs: list[int], then: str | None, twice: Path
 ) -> None:
     for name in files:
@@ -229,7 +229,7 @@ def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_says_so(
     assert checkpointing.load(twice, "run") is not None
 
 
-def test_the_damaged_file_does_not_replace_the_one_before(twice: Path) -> None:
+def test_the_damaged_file_does_not_replace_the_earlier_one(twice: Path) -> None:
     """After the fall-back, the next save keeps a sound checkpoint as the previous one."""
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
@@ -243,7 +243,7 @@ def test_the_damaged_file_does_not_replace_the_one_before(twice: Path) -> None:
 
 
 def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
-    """Earlier versions wrote none, but can read files with one."""
+    """Earlier versions wrote no checksum, but can read files with one."""
     path = twice / checkpointing.FILE
     torch.save(torch.load(path, weights_only=True), path)
     found = checkpointing.load(twice, "run", pytest.fail)
@@ -275,7 +275,7 @@ def test_a_file_that_is_not_a_checkpoint_is_set_aside(saved: Path, damage: Any) 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_refused_instead_of_waited_for(saved: Path, make: Any) -> None:
+def test_a_pipe_is_refused_without_waiting(saved: Path, make: Any) -> None:
     path = saved / checkpointing.FILE
     path.unlink()
     make(path)
@@ -283,7 +283,7 @@ def test_what_is_no_file_is_refused_instead_of_waited_for(saved: Path, make: Any
         checkpointing.load(saved, "run")
 
 
-def test_a_folder_with_the_name_of_a_temporary_file_is_left_alone(saved: Path) -> None:
+def test_a_folder_with_the_name_of_a_temporary_file_is_not_removed(saved: Path) -> None:
     (saved / f".{checkpointing.FILE}.123").mkdir()
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
 
@@ -320,12 +320,12 @@ class Hostile:
         return os.mkdir, (str(self.path),)
 
 
-def test_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> None:
+def test_a_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> None:
     target = tmp_path / "pwned"
     torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpointing.FILE)
     go(run_config(), data_set(), saved)
     assert not target.exists()
-    torch.load(saved / checkpointing.DAMAGED_FILE, weights_only=False)  # it is hostile indeed
+    torch.load(saved / checkpointing.DAMAGED_FILE, weights_only=False)  # the file is really hostile
     assert target.exists()
 
 
@@ -345,7 +345,7 @@ def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.M
 
 @contextmanager
 def full_disk(free: int) -> Iterator[None]:
-    """Let no file grow beyond `free` bytes: writing fails half-way, as on a full disk."""
+    """Limit every file to `free` bytes, so that writing fails half-way as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
     try:
@@ -355,7 +355,7 @@ def full_disk(free: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_a_save_that_fails_half_way_leaves_the_old_checkpoint_and_nothing_else(saved: Path, share: float) -> None:
+def test_a_save_that_fails_half_way_leaves_only_the_old_checkpoint(saved: Path, share: float) -> None:
     before = (saved / checkpointing.FILE).read_bytes()
     found = checkpointing.load(saved, "run")
     assert found is not None

@@ -1,4 +1,4 @@
-"""Which error is a device's, which the user's, and which only looks like a lack of memory."""
+"""Errors are classified: of the device, of the user's code, and errors that only look like a lack of memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> PretendedCuda:
-    """Two GPUs in use, with much memory left."""
+    """Two GPUs in use, with a lot of free memory."""
     pretended = PretendedCuda()
     pretended.install(monkeypatch)
     torch.cuda._lazy_init()
@@ -79,11 +79,11 @@ def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> 
     return error
 
 
-# A lack of memory
+# Lack of memory
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_errors_that_mean_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
+def test_errors_that_mean_a_lack_of_memory_are_recognized(name: str, cuda: PretendedCuda) -> None:
     error = LACKING[name]
     outer = RuntimeError("the run failed")
     outer.__cause__ = error
@@ -100,14 +100,14 @@ def test_errors_that_mean_a_lack_of_memory(name: str, cuda: PretendedCuda) -> No
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_errors_that_do_not_mean_a_lack_of_memory(name: str, cuda: PretendedCuda) -> None:
+def test_errors_that_do_not_mean_a_lack_of_memory_are_not_mistaken_for_one(name: str, cuda: PretendedCuda) -> None:
     cuda.free = 0
     assert kind(OTHERS[name]) is None
     assert kind(raised(ValueError(), by=OTHERS[name])) is None
 
 
 @pytest.mark.parametrize("name", PERHAPS)
-def test_ambiguous_errors_mean_a_lack_of_memory_if_little_is_left(name: str, cuda: PretendedCuda) -> None:
+def test_ambiguous_errors_mean_a_lack_of_memory_if_little_memory_is_left(name: str, cuda: PretendedCuda) -> None:
     error = RuntimeError(PERHAPS[name])
     assert kind(error) is None, "much is free: it has another cause"
     cuda.free = GIB
@@ -135,8 +135,8 @@ def test_the_limit_of_little_memory_is_as_documented(
     assert (found is not None) == lacks
 
 
-def test_the_allocator_has_refused_memory(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after the other: those that got no memory are not listed, only counted."""
+def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda) -> None:
+    """Torch tries one engine after another. Engines without memory are not listed, only counted."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -149,10 +149,10 @@ def test_the_allocator_has_refused_memory(cuda: PretendedCuda) -> None:
 @pytest.mark.parametrize(
     ("free", "reserved", "share", "held"),
     [
-        (1, 78, None, False),  # it has it all; the rest is its context
+        (1, 78, None, False),  # it has all of its share; the rest is its context
         (1, 40, None, True),
-        (1, 76, None, False),  # 3 GiB: no more than contexts take
-        (1, 10, 0.25, True),  # of its 20 GiB it had only half
+        (1, 76, None, False),  # 3 GiB are no more than contexts use
+        (1, 10, 0.25, True),  # it had only half of its 20 GiB
         (1, 19.5, 0.25, False),  # it had its share
         (40, 19.5, 0.25, False),
     ],
@@ -217,14 +217,14 @@ DEVICE: dict[str, BaseException] = {
 
 
 @pytest.mark.parametrize("name", DEVICE)
-def test_errors_of_the_device_without_a_code(name: str, cuda: PretendedCuda) -> None:
+def test_errors_of_the_device_without_a_code_are_recognized(name: str, cuda: PretendedCuda) -> None:
     found = diagnose(raised(ValueError(), by=DEVICE[name]), GPU)
     assert found == DeviceFailure("device_error")
     assert (found.blame, found.context_lost) == ("device", True)
     assert kind(DEVICE[name], CPU) is None
 
 
-def test_an_assertion_in_a_kernel_is_a_fault_of_the_users_code(cuda: PretendedCuda) -> None:
+def test_an_assertion_in_a_kernel_is_an_error_in_the_code_of_the_user(cuda: PretendedCuda) -> None:
     error = accelerator_error(710, "device-side assert triggered")
     later = raised(accelerator_error(700, "an illegal memory access was encountered"), by=error)
     for each in (error, RuntimeError("CUDA error: device-side assert triggered"), later):
@@ -233,7 +233,7 @@ def test_an_assertion_in_a_kernel_is_a_fault_of_the_users_code(cuda: PretendedCu
         assert (found.blame, found.context_lost) == ("user", True)
 
 
-def test_a_lost_context_counts_more_than_a_lack_of_memory(cuda: PretendedCuda) -> None:
+def test_a_lost_context_takes_precedence_over_a_lack_of_memory(cuda: PretendedCuda) -> None:
     lacking = torch.OutOfMemoryError("CUDA out of memory")
     assert kind(raised(accelerator_error(214, "uncorrectable ECC error encountered"), by=lacking)) == "device_error"
 
@@ -246,10 +246,10 @@ def test_a_lost_context_counts_more_than_a_lack_of_memory(cuda: PretendedCuda) -
     ],
 )
 @pytest.mark.parametrize("error", [RuntimeError(PERHAPS["cudnn"]), OTHERS["cudnn"], KeyError("x")], ids=str)
-def test_errors_of_kernels_appear_late(
+def test_errors_of_kernels_that_appear_late_are_recognized(
     error: BaseException, code: int, text: str, expected: str, cuda: PretendedCuda
 ) -> None:
-    """Whatever Python stumbled over: the context is lost. Asking for it raises nothing."""
+    """Whatever error Python raised, the context is lost. Querying it raises nothing."""
     cuda.error = accelerator_error(code, text)
     assert kind(error) == expected
     assert error.__context__ is None
@@ -270,7 +270,7 @@ def test_a_circular_chain_of_errors_ends(cuda: PretendedCuda) -> None:
     assert failure_of(first) is None
 
 
-def test_an_error_is_classified_by_what_it_says_of_the_device() -> None:
+def test_an_error_is_classified_by_its_message_about_the_device() -> None:
     inner, failure = torch.OutOfMemoryError("x"), DeviceFailure("out_of_memory")
     outer = raised(ValueError(), by=inner)
     assert failure_of(outer) is None
@@ -296,8 +296,8 @@ def test_the_error_of_torch_without_a_driver_is_recognized(ask: object) -> None:
     assert kind(caught.value) == "device_error"
 
 
-def test_an_error_that_is_kept_for_ever_outlives_the_interpreter() -> None:
-    """Not even when Python ends are its tensors freed."""
+def test_an_error_that_is_kept_forever_outlives_the_interpreter() -> None:
+    """Its tensors are not freed even when Python ends."""
     code = (
         "from aimlib.training.device_errors import keep_for_ever\n"
         "class Tensor:\n"

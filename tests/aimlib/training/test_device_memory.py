@@ -1,4 +1,4 @@
-"""A run's share of a GPU's memory, and that all of it is given back at the run's end."""
+"""A run has a share of a GPU's memory and releases all of it at its end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("
 
 
 def run_config(**changes: Any) -> RunConfig:
-    """Return a run whose steps are not captured: there are no graphs here."""
+    """Return a run whose steps are not captured, because graphs are not available here."""
     return any_config(**{"training__step": "eager", **changes})
 
 
@@ -50,8 +50,8 @@ def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
 # The share
 
 
-def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
-    """The device as `pick_device` once gave it has no index."""
+def test_a_run_on_a_share_of_a_gpu_is_limited_to_it(cuda: PretendedCuda) -> None:
+    """An earlier `pick_device` returned a device without an index."""
     outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
     assert of_memory(cuda) == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
     on_cpu = train(run_config(model=AIM), data_set())
@@ -60,7 +60,7 @@ def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
 
 
 def test_cuda_is_initialized_when_a_run_begins(cuda: PretendedCuda) -> None:
-    """Torch's count of the peak of memory refuses every device until then."""
+    """Until then, torch's peak memory statistics refuse every device."""
     with pytest.raises(RuntimeError, match="Invalid device argument"):
         torch.cuda.reset_peak_memory_stats(SECOND)
     with limited_memory(SECOND, None):
@@ -77,7 +77,7 @@ def test_the_share_refers_to_the_whole_device(cuda: PretendedCuda) -> None:
     assert cuda.named("setMemoryFraction") == of_second * 2
 
 
-def test_a_run_without_a_share_touches_no_limit(cuda: PretendedCuda) -> None:
+def test_a_run_without_a_share_changes_no_limit(cuda: PretendedCuda) -> None:
     torch.cuda._lazy_init()
     train(run_config(), data_set(), device=GPU)
     assert of_memory(cuda) == GIVEN_BACK
@@ -106,7 +106,7 @@ def test_an_integer_share_is_accepted(cuda: PretendedCuda) -> None:
 
 
 def test_a_share_without_a_driver_is_reported() -> None:
-    """What torch raises here, on a machine without a GPU, is recognized as it is."""
+    """The error that torch raises here, on a machine without a GPU, is recognized."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises((RuntimeError, AssertionError)) as caught:
@@ -116,11 +116,11 @@ def test_a_share_without_a_driver_is_reported() -> None:
     assert (found.kind, found.blame, found.context_lost) == ("device_error", "device", True)
 
 
-# Giving it back
+# Release of memory
 
 
 class Witness:
-    """Knows what of a run is still alive."""
+    """Tracks which objects of a run are still alive."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.things: list[weakref.ref[Any]] = []
@@ -149,7 +149,7 @@ class Witness:
 
 @pytest.fixture
 def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
-    """Look when the allocator is told to release what it keeps; nobody collects garbage before."""
+    """Check when the allocator is told to release cached memory, without a garbage collection before."""
     found = Witness(monkeypatch)
     cuda.on_empty = found.look
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
@@ -198,7 +198,7 @@ def test_nothing_of_a_run_that_diverged_is_left(witness: Witness) -> None:
 
 
 def test_nothing_of_a_network_that_fails_is_left(witness: Witness) -> None:
-    """Neither where the error itself holds the network, nor where others came upon it."""
+    """This holds if the error itself refers to the network, and if other errors were raised on its way."""
     with restored_registries():
 
         class Failing(nn.Flatten):
@@ -239,8 +239,8 @@ def test_a_network_that_holds_itself_is_collected(cuda: PretendedCuda, monkeypat
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_nothing_of_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the step nor, with it, the memory of its graph: nobody collects garbage before."""
+def test_nothing_of_the_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the step nor the memory of its graph is left, without a garbage collection before."""
     witness, steps = Witness(monkeypatch), []
 
     def pause() -> bool:
@@ -267,7 +267,7 @@ def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
     assert any(isinstance(variables.get("run"), Run) for variables in frames)
 
 
-# A context that is lost
+# Lost contexts
 
 
 class LosesTheContext:
@@ -286,7 +286,7 @@ class LosesTheContext:
 
 
 def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness) -> None:
-    """To free a tensor of it can abort the process, which first has to say how its run ended."""
+    """Freeing one of its tensors can abort the process, which must first report how its run ended."""
     error = accelerator_error(700, "an illegal memory access was encountered")
     with pytest.raises(type(error)) as caught:
         train(run_config(), data_set(), device=GPU, memory_share=0.5, pause=LosesTheContext(cuda, error))
@@ -301,7 +301,7 @@ def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness)
 
 
 def test_generators_that_cannot_be_restored_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a lost context even that fails. All else that a run found is put back."""
+    """On a lost context even that fails. All other settings are restored."""
     torch.cuda._lazy_init()
     error = accelerator_error(710, "device-side assert triggered")
     with pytest.raises(type(error)) as caught:
@@ -339,7 +339,7 @@ def test_a_fault_after_the_end_of_a_run_does_not_affect_it(cuda: PretendedCuda) 
     assert train(run_config(), data_set(), device=GPU, memory_share=0.5).status == "finished"
 
 
-def test_memory_held_by_others_is_reported(cuda: PretendedCuda) -> None:
+def test_memory_that_others_use_is_reported(cuda: PretendedCuda) -> None:
     cuda.free, cuda.reserved = GIB, 10 * GIB
     with pytest.raises(torch.OutOfMemoryError) as caught:
         train(run_config(), data_set(), device=GPU, pause=fail_with(torch.OutOfMemoryError("CUDA out of memory")))
@@ -351,7 +351,7 @@ def test_memory_held_by_others_is_reported(cuda: PretendedCuda) -> None:
 
 
 def test_memory_is_measured_before_it_is_released(cuda: PretendedCuda) -> None:
-    """An engine is not found for lack of memory, and there is plenty when the run is gone."""
+    """An engine is not found because of a lack of memory, and memory is free after the run."""
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     seen: list[Mapping[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""Which device a run gets, what it is called, and how many GPUs torch can use."""
+"""The device of a run, its name, and the number of GPUs that torch can use."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def test_a_gpu_has_an_index(cuda: PretendedCuda) -> None:
     assert indexed(CPU) == pick_device("cpu") == CPU
 
 
-def test_a_gpu_has_an_index_where_there_is_no_driver_or_no_context(
-    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_has_an_index_without_a_driver_or_context(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.cuda._lazy_init()
     cuda.error = accelerator_error(700, "an illegal memory access was encountered")
     assert pick_device("cuda") == torch.device("cuda", 0)
@@ -64,7 +62,7 @@ def test_a_gpu_has_an_index_where_there_is_no_driver_or_no_context(
     assert pick_device("auto") == (pick_device("cuda") if torch.cuda.is_available() else CPU)
 
 
-def test_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_have_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_name(SECOND) == "Pretended H100"
 
     def lost(_: int) -> None:
@@ -80,7 +78,7 @@ def test_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
 # UUIDs
 
 
-def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
+def test_the_uuid_of_a_gpu_is_known_before_cuda_is_used(driver: PretendedNvml) -> None:
     assert [device_uuid(torch.device("cuda", index)) for index in range(4)] == [*UUIDS, ""]
     assert device_uuid(GPU) == UUIDS[0]
     assert device_uuid(CPU) == ""
@@ -104,7 +102,7 @@ def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
         ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
     ],
 )
-def test_visible_devices_of_a_process_are_known(
+def test_the_visible_devices_of_a_process_are_known(
     listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
@@ -112,8 +110,12 @@ def test_visible_devices_of_a_process_are_known(
     assert tuple(uuid for uuid in found if uuid) == seen
 
 
-def test_numbers_do_not_name_gpus_of_different_models(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA puts the fastest first, NVML goes by the bus: a healthy GPU would be left out for a broken one."""
+def test_numbers_do_not_identify_gpus_of_different_models(
+    driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA lists the fastest GPU first and NVML follows the bus, so a healthy GPU would be excluded instead of a broken
+    one.
+    """
     driver.names[0] = "NVIDIA T4"
     assert device_uuid(GPU) == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[2])
@@ -143,8 +145,8 @@ def missing_library() -> None:
     pynvml._nvmlCheckReturn(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
 
-def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have lost its number for CUDA, too, so that all that follow are numbered again."""
+def test_a_lost_gpu_is_reported(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may also have lost its number in CUDA, so that all later GPUs have new numbers."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
@@ -165,7 +167,7 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
     assert (device_uuid(GPU), shortfall()) == ("", None)
 
 
-# How many torch can use
+# Number of GPUs that torch can use
 
 
 @pytest.mark.parametrize(
@@ -176,13 +178,15 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
         ((8, 9), True),  # a later one of the same major number
         ((9, 0), True),
         ((10, 0), False),
-        ((12, 0), True),  # compiled from what is kept for 12.0
+        ((12, 0), True),  # compiled from the code that is kept for 12.0
         ((12, 1), True),
-        ((10, 3), True),  # for this alone
+        ((10, 3), True),  # only for this capability
         (None, True),
     ],
 )
-def test_kernels(capability: tuple[int, int] | None, runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kernels_are_recognized(
+    capability: tuple[int, int] | None, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_80 sm_90 sm_103a compute_120")
     assert has_kernels(capability) == runs
 
@@ -192,7 +196,7 @@ def test_all_gpus_are_usable(cuda: PretendedCuda, driver: PretendedNvml) -> None
     assert (usable_gpus(), shortfall(), why_unusable()) == (2, None, "")
 
 
-def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> None:
+def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids, driver.capabilities, driver.names = UUIDS[:2], [(9, 0), (7, 0)], ["NVIDIA H100", "Tesla V100"]
     assert usable_gpus() == 1
     found = Shortfall(
@@ -205,8 +209,8 @@ def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> No
     assert why_unusable() == found.reason
 
 
-def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count is NVML's, which knows none of it."""
+def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own count comes from NVML, which does not know this."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"
@@ -234,11 +238,11 @@ def test_a_cuda_that_cannot_start_is_reported(driver: PretendedNvml, monkeypatch
     )
 
 
-def test_a_gpu_that_cuda_does_not_show(cuda: PretendedCuda) -> None:
+def test_a_gpu_that_cuda_does_not_show_is_reported(cuda: PretendedCuda) -> None:
     assert shortfall() == Shortfall(3, 2, "CUDA shows 2 of them", "check the others with nvidia-smi and dmesg")
 
 
-def test_gpus_that_are_hidden_from_a_process_are_not_missed(
+def test_gpus_that_are_hidden_from_a_process_are_not_reported_as_missing(
     cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
@@ -248,7 +252,7 @@ def test_gpus_that_are_hidden_from_a_process_are_not_missed(
     assert shortfall() is None
 
 
-def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
     assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install one with CUDA")

@@ -95,7 +95,7 @@ def late_explosion() -> Iterator[None]:
 LATE: dict[str, Any] = {"model": MLP, "training__epochs": 4, "training__schedule": "late_explosion"}
 
 
-def test_the_first_step_that_was_not_finite_is_named(late_explosion: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_step_that_was_not_finite_is_reported(late_explosion: None, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     real = Epoch.add
 
@@ -111,8 +111,8 @@ def test_the_first_step_that_was_not_finite_is_named(late_explosion: None, monke
 
 
 @pytest.mark.parametrize("asked", [6, 7, 8, 9])
-def test_the_step_is_named_even_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
-    """Before, in and after the step, and in the evaluation."""
+def test_the_step_is_reported_even_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
+    """Pauses are before, in and after the step, and in the evaluation."""
     config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked + 2)

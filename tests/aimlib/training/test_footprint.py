@@ -23,14 +23,16 @@ FLOAT = 4
 
 
 def chain() -> nn.Sequential:
-    """Return dense layers whose activations are known: nothing is cast, padded or transposed."""
+    """Return dense layers with known activations: no tensor is cast, padded or transposed."""
     layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)]
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.Sigmoid())))
 
 
 @pytest.mark.parametrize(("momentum", "states"), [(0.0, 0), (0.9, 1)])
 def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float, states: int) -> None:
-    """At its peak, at the end of the backward pass: weights, optimizer state, all gradients, one activation's."""
+    """The peak is at the end of the backward pass: weights, optimizer state, and gradients of all weights and one
+    activation.
+    """
     network = chain()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
     x = torch.ones(BATCH, WIDTH)
@@ -50,7 +52,7 @@ def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float
     assert found == on_cpu([step], network, optimizer), "accounting, not sampling: the same every time"
 
 
-def test_the_peak_is_that_of_the_largest_call_and_does_not_add_up() -> None:
+def test_the_peak_belongs_to_the_largest_call_and_is_not_a_sum() -> None:
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
@@ -69,7 +71,7 @@ def footprint(**changes: Any) -> Footprint:
     return found
 
 
-def test_memory_of_configurations() -> None:
+def test_the_memory_of_configurations_is_known() -> None:
     small, large = footprint(training__batch_size=8), footprint(training__batch_size=24)
     assert large.allocated > 1.5 * small.allocated
     assert footprint(model=AIM).allocated > footprint().allocated, "memory takes memory"
@@ -93,7 +95,7 @@ def test_measuring_memory_affects_neither_times_nor_streams() -> None:
 
 
 def test_measuring_prints_nothing() -> None:
-    """The profiler's own reports do not end up on the user's screen."""
+    """The profiler's own reports do not appear on the user's screen."""
     code = (
         f"import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}\n"
         "import test_footprint as t; print(t.footprint().allocated > 0)"
@@ -132,13 +134,13 @@ GIB = 2**30
         (GIB, 0, 0.1, 0),
     ],
 )
-def test_runs_per_device(peak: int, total: int, headroom: float, runs: int) -> None:
+def test_the_number_of_runs_per_device_is_computed(peak: int, total: int, headroom: float, runs: int) -> None:
     assert runs_per_device(peak, total, headroom) == runs
 
 
 @quick
 @given(st.integers(1, 2**45), st.integers(0, 2**45), st.floats(0, 0.99))
-def test_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
+def test_the_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
     runs = runs_per_device(peak, total, headroom)
     assert runs * peak <= total
     if runs > 1:

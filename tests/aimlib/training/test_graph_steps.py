@@ -1,4 +1,4 @@
-"""Captured steps, on a stand-in for CUDA graphs: the bits of eager steps, whatever changes between them."""
+"""Captured steps on simulated CUDA graphs have the bits of eager steps, whatever changes between steps."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ QUICK = (
     "fine-tuning: rates of layers, average of the weights",
 )
 QUICK_AND_SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
-"""The quick ones differ in everything that an optimizer or a schedule may have; the others take 20 seconds more."""
+"""The quick cases cover every property of optimizers and schedules; the others take 20 seconds more."""
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_auto_uses_the_graph_and_has_the_bits_and_id_of_eager_steps(name: str) -> None:
+def test_auto_uses_the_graph_and_has_the_bits_and_the_id_of_eager_steps(name: str) -> None:
     notices: list[str] = []
     config, data = kind(name)
     auto = train(config, data, on_notice=notices.append)
@@ -169,8 +169,8 @@ def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, t
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_run_continues_with_the_kind_of_step_that_it_began_with(tmp_path: Path) -> None:
-    """A checkpoint says how steps were taken; one from before there were ways says eager."""
+def test_a_run_continues_with_the_kind_of_step_with_which_it_began(tmp_path: Path) -> None:
+    """A checkpoint states how steps were taken; one without this entry counts as eager."""
     name = "momentum, cosine with warm-up, carry, augmentation"
     config, data = kind(name)
     with pytest.raises(Paused):
@@ -211,11 +211,11 @@ def test_incomplete_batches_run_eagerly_and_full_ones_do_not(monkeypatch: pytest
     assert {mode for _, mode in replayed} == {"thread_local"}, "a thread may be copying the next batch"
 
 
-# What only looks like eager steps is found out
+# Steps that only look like eager ones are found
 
 
 class _Counting(nn.Module):
-    """Multiplies by a number of Python that rises with every call."""
+    """A layer that multiplies by a Python number that rises with every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class _Counting(nn.Module):
 
 
 class _Reading(nn.Module):
-    """Asks the device for a number."""
+    """A layer that reads a number from the device."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x / max(1.0, float(x.detach().abs().max()))
@@ -269,7 +269,7 @@ def test_a_step_that_reads_from_the_device_runs_eagerly(network_with: Callable[[
 
 
 def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Module], None]) -> None:
-    """Torch before 2.14 takes it for under way: no memory is given back, and the next arm cannot be captured either."""
+    """Torch before 2.14 considers it active, so no memory is released and the next arm cannot be captured either."""
     network_with(_Reading())
     before = torch.cuda.current_stream()
     assert train(*kind("fused adam as run, plateau")).step == "eager"
@@ -278,8 +278,8 @@ def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Modul
     assert not under_way.holds_generators
 
 
-def test_a_step_is_captured_on_no_stream_of_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch gives out its streams of one priority over and over again; a copy on that of a capture is captured."""
+def test_a_step_is_not_captured_on_a_stream_of_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch reuses its streams of one priority; a copy on the stream of a capture would be captured."""
     used: list[Any] = []
     real = torch.cuda.stream
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: (used.append(stream), real(stream))[1])
@@ -298,7 +298,7 @@ def test_a_captured_learning_rate_is_detected(monkeypatch: pytest.MonkeyPatch) -
     assert "different bits than eager steps in losses, parameter." in notices[0]
 
 
-def test_an_optimizer_that_takes_numbers_of_python_is_never_captured() -> None:
+def test_an_optimizer_that_takes_python_numbers_is_never_captured() -> None:
     with restored_registries():
 
         @optimizers.register("plain")
@@ -314,7 +314,7 @@ def test_an_optimizer_that_takes_numbers_of_python_is_never_captured() -> None:
             train(run_config(model=AIM, training__optimizer="plain", training__step="graph"), data_set())
 
 
-# The proof and its record
+# Proofs and their records
 
 
 def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -325,7 +325,7 @@ def proven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return proofs
 
 
-def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proof_applies_to_all_seeds_and_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proofs = proven(monkeypatch)
     name = "as-run adam, plateau drops, its own rate for the source, as-run augmentation"
     first = train(*kind(name))
@@ -340,7 +340,7 @@ def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatc
     assert not list((tmp_path / "cache" / "steps").glob(".*"))
 
 
-def test_a_damaged_record_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_record_counts_as_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = kind("fused adam as run, plateau", training__epochs=1)
     train(config, data)
     (file,) = (tmp_path / "cache" / "steps").iterdir()
@@ -405,7 +405,7 @@ def test_a_graph_that_finds_no_memory_is_not_recorded_as_unequal(
 def test_a_lack_of_memory_in_a_capture_does_not_rule_the_step_out(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's allocator lacks it within the capture, whose end fails then, too; CUDA, where it makes the graph."""
+    """Torch's allocator can lack memory in the capture, whose end also fails, and CUDA when it creates the graph."""
 
     def lacks(self: Any, *_: Any, **__: Any) -> Any:
         if isinstance(error, torch.OutOfMemoryError):
@@ -471,7 +471,7 @@ def test_snapshots_distinguish_every_bit() -> None:
 @pytest.mark.parametrize("epsilon_on", ["corrected", "uncorrected"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_adam_on_a_device_follows_the_formula_of_the_cpu(name: str, epsilon_on: str, weight_decay: float) -> None:
-    """Rounded otherwise: the learning rate and the corrections of bias are numbers of single precision there."""
+    """Rounding differs, because the learning rate and the bias corrections have single precision on a device."""
     options = {"name": name, "epsilon_on": epsilon_on, "epsilon": 1e-4, "weight_decay": weight_decay}
     config = optimizers.parse(options)
     ends = []
@@ -498,7 +498,7 @@ def test_adam_on_a_device_follows_the_formula_of_the_cpu(name: str, epsilon_on: 
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-5)
 
 
-# The stand-in is faithful
+# The simulated graphs are faithful
 
 
 def captured(work: Callable[[], Tensor]) -> tuple[RecordedGraph, Tensor]:

@@ -18,19 +18,19 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another
 
 
 def faults(mib: int) -> int:
-    """Return how often memory had to be asked for to write so much of it."""
+    """Return the number of page faults while this much memory is written."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(mib * MIB, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def resident() -> float:
-    """Return the MiB of this process."""
+    """Return the memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MIB
 
 
 @on_glibc
-def test_large_memory_is_touched_page_by_page_once() -> None:
+def test_large_allocations_are_touched_page_by_page_once() -> None:
     pages = 16 * MIB // resource.getpagesize()
     with kept_heap(CPU):
         assert min(faults(16) for _ in range(20)) < pages / 10

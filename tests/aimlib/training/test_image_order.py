@@ -114,7 +114,7 @@ DROPPED = {
     "n02092002-Scottish_deerhound/n02092002_3314.jpg",
     "n02107142-Doberman/n02107142_16917.jpg",
 }
-"""The test images that are left out where the incomplete last batch of 16 is."""
+"""The test images that are left out with the incomplete last batch of 16."""
 
 
 def ordered(names: list[str], split: str, data: str = "stanford_dogs") -> list[str]:
@@ -122,14 +122,14 @@ def ordered(names: list[str], split: str, data: str = "stanford_dogs") -> list[s
 
 
 @pytest.mark.parametrize(("split", "first", "others"), SPLITS)
-def test_the_first_nine_images_are_those_of_the_authors_notebook(
+def test_the_first_nine_images_are_those_in_the_notebook_of_the_author(
     split: str, first: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
     assert tuple(ordered(sorted(first + others), split)[:9]) == first
 
 
 @pytest.mark.parametrize(("split", "first", "others"), SPLITS)
-def test_the_other_splits_salt_and_other_keys_give_another_order(
+def test_the_other_splits_salt_and_other_keys_give_a_different_order(
     split: str, first: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
     names = sorted(first + others)
@@ -137,7 +137,7 @@ def test_the_other_splits_salt_and_other_keys_give_another_order(
     assert tuple(ordered(names, split, data="image_folder")[:9]) != first
 
 
-def test_the_official_names_give_the_authors_first_and_dropped_images(stanford_dogs_root: Path) -> None:
+def test_the_official_names_give_the_first_and_dropped_images_of_the_author(stanford_dogs_root: Path) -> None:
     table = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not table.is_file():
         pytest.skip(f"no table of the official names at {table}")
@@ -166,7 +166,7 @@ def test_shards_are_read_in_turn_sixteen_images_at_a_time(count: int) -> None:
     assert ordered(names, "train", data="image_folder") == as_tensorflow_reads(names, "train")
 
 
-def test_all_batches_but_the_last_come_from_one_shard() -> None:
+def test_all_batches_except_the_last_come_from_one_shard() -> None:
     names = [str(i) for i in range(12_000)]
     shard_of = {
         name: rank // 3_000
@@ -208,7 +208,7 @@ def test_the_order_enters_the_run_id_only_if_it_is_not_the_default() -> None:
     assert plain == said != other
 
 
-def test_an_order_without_effect_is_refused() -> None:
+def test_an_order_without_an_effect_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"order: tfds has no effect.*set shuffle to false"):
         RunConfig.parse(document(order="tfds"))
     assert RunConfig.parse(document(order="tfds", evaluation_drop_last=True)).training.order == "tfds"

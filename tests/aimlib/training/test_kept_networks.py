@@ -71,7 +71,7 @@ def test_the_kept_network_predicts_what_the_run_stored(model: dict[str, Any], sc
         assert not stored.module().training
 
 
-def test_keeping_changes_no_number() -> None:
+def test_keeping_a_network_changes_no_number() -> None:
     config = run_config(model=AIM, **FOUR)
     plain = kept_by(config, "none")
     assert plain.network is None
@@ -114,10 +114,10 @@ def test_a_checkpoint_without_a_kept_network_is_readable_by_earlier_versions(tmp
         state = torch.load(tmp_path / keep / checkpointing.FILE, weights_only=True)
         assert state["format"] == version
         assert ("kept" in state) == (keep == "best")
-    go(config, data_set(), tmp_path / "best")  # keep is no longer set: the run continues all the same
+    go(config, data_set(), tmp_path / "best")  # keep is no longer set, but the run continues
 
 
-def test_a_selected_network_that_was_not_kept_is_named(tmp_path: Path) -> None:
+def test_a_selected_network_that_was_not_kept_is_reported(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     whole = kept_by(config, "best")
     assert whole.selected_epoch < 4, "the seed of this test has its best epoch before the last one"
@@ -192,7 +192,7 @@ def test_a_file_that_is_not_a_network_is_refused(damage: Any) -> None:
     "changes",
     [{"same": [1]}, {"same": {"a": "nothing"}}, {"config": KeyError}, {"shape": {"a": 1}}, {"classes": 5}],
 )
-def test_a_description_with_other_values_is_no_network(changes: dict[str, Any]) -> None:
+def test_a_description_with_other_values_is_not_a_network(changes: dict[str, Any]) -> None:
     config = run_config(training__epochs=1)
     whole = content(config, kept_by(config, "last"))
     length = int.from_bytes(whole[:8], "little")

@@ -102,7 +102,7 @@ def test_a_checkpoint_without_scores_is_readable_by_earlier_versions(tmp_path: P
         state = torch.load(folder / checkpointing.FILE, weights_only=True)
         assert state["format"] == version
         assert ("scores" in state) == keep
-    go(config, data_set(), tmp_path / "5")  # scores are no longer asked for: the run continues all the same
+    go(config, data_set(), tmp_path / "5")  # scores are no longer requested, but the run continues
 
 
 def test_missing_scores_of_a_selected_epoch_are_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever was set before, a run rounds and chooses kernels as in a fresh process, and puts back what it found."""
+"""Under any earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ ELSEWHERE = {
 
 
 def test_every_setting_of_torch_is_known() -> None:
-    """A torch with a further one needs a decision: add it to `_DEFAULTS`, or above with the reason."""
+    """A new setting of torch needs a decision: add it to `_DEFAULTS`, or above with the reason."""
     found = {name for name in dir(C) if ABOUT_KERNELS.search(name)}
     assert found - {setter for _, setter, _ in _DEFAULTS} - set(ELSEWHERE) == set()
     assert len(found) > 20
 
 
-def test_a_torch_that_imports_less_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`import torch` of version 2.7 leaves `torch.backends.opt_einsum` out."""
+def test_a_torch_that_imports_fewer_modules_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`import torch` of version 2.7 does not import `torch.backends.opt_einsum`."""
     for module in (torch.backends, getattr(torch.backends, "m", None)):  # torch puts an object before the module
         monkeypatch.delattr(module, "opt_einsum", raising=False)
     assert not hasattr(torch.backends, "opt_einsum")
@@ -98,7 +98,7 @@ _CONTRADICTS = "contradicts the newer ones"
 
 
 def reading() -> dict[str, Any]:
-    """Return what torch reads out, as JSON holds it."""
+    """Return the settings that torch reports, as in JSON."""
     found = {getter: plain(getattr(C, getter)()) for getter, _, _ in PAIRS}
     if has_operations:
         found |= {" ".join(each): C._get_fp32_precision_getter(*each) for each in OPERATIONS}
@@ -122,7 +122,7 @@ def plain(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def fresh() -> dict[str, dict[str, Any]]:
-    """Return what a fresh process reads: before, and in a run without and with TF32."""
+    """Return the settings of a fresh process: before a run, and in a run without and with TF32."""
     code = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1]); import test_library_settings as t\n"
         "found = {'before': t.reading()}\n"
@@ -148,7 +148,7 @@ def test_a_run_has_the_settings_of_a_fresh_process(fresh: dict[str, dict[str, An
 
 
 def other(value: Any) -> Any:
-    """Return another value that the same setting takes."""
+    """Return another value that the same setting accepts."""
     if isinstance(value, tuple):
         return tuple(not part for part in value)
     if isinstance(value, bool):
@@ -170,7 +170,7 @@ def test_a_setting_does_not_affect_a_run_and_is_restored(
     get, write = getattr(C, pair[0]), getattr(C, pair[1])
     before = get()
     strange = other(before)
-    with reproducible(threads=None, tf32=False):  # puts back what this test does to its process
+    with reproducible(threads=None, tf32=False):  # restores what this test changes in its process
         try:
             write(*strange) if isinstance(strange, tuple) else write(strange)
         except RuntimeError as error:
@@ -183,7 +183,7 @@ def test_a_setting_does_not_affect_a_run_and_is_restored(
     assert get() == before
 
 
-def test_a_workspace_of_cublas_is_that_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cublas_has_the_workspace_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(C, "_cuda_resetCublasWorkspaceSize"):
         pytest.skip("this torch takes it from the environment alone")
     said: list[str] = []
@@ -235,5 +235,5 @@ def test_no_precision_setting_affects_the_next_run(
 
 
 def contradicting(found: dict[str, Any]) -> set[str]:
-    """Return the older switches that torch refused to read; the newer ones, which decide, are restored."""
+    """Return the older switches that torch refused to read; the newer switches, which take precedence, are restored."""
     return {name for name, value in found.items() if value == _CONTRADICTS}

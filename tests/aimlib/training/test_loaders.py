@@ -1,4 +1,4 @@
-"""The same batches, wherever the images are; and statistics of images that are computed once."""
+"""Batches are the same wherever the images are, and statistics of images are computed once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_loader_gives_the_same_batch(kind: type[Any], monkeypatch: pytest.
         assert (x_BCHW.dtype, x_BCHW.stride()) == (torch.uint8, expected[0].stride())
 
 
-def test_the_next_batch_is_gathered_ahead_and_another_one_is_not_mistaken_for_it(
+def test_the_next_batch_is_gathered_ahead_and_no_other_batch_is_mistaken_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, gathered = data_set().train, []
@@ -78,7 +78,7 @@ class _Copied:
 
 
 class _Streams:
-    """A stand-in for CUDA's streams that logs every call."""
+    """A simulation of CUDA streams that logs every call."""
 
     def __init__(self, log: list[str]) -> None:
         self.log, self.current = log, threading.local()
@@ -113,7 +113,7 @@ class _Streams:
         patch.setattr(torch.cuda, "current_stream", lambda _: Main())
 
 
-def test_copies_run_on_their_own_stream_and_the_training_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_run_on_their_own_stream_and_the_training_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     streams = _Streams(log)
     streams.install(monkeypatch)
@@ -134,7 +134,7 @@ def test_copies_run_on_their_own_stream_and_the_training_waits_for_it(monkeypatc
     assert log[8:] == used, "it was there already"
 
 
-def test_a_fault_while_gathering_ahead_is_raised_where_the_batch_is_asked_for() -> None:
+def test_an_error_while_gathering_ahead_is_raised_when_the_batch_is_requested() -> None:
     loader = PrefetchingLoader(data_set().train, CPU)
     loader.batch(np.array([0]), np.array([99]))
     with pytest.raises(IndexError):
@@ -160,7 +160,7 @@ def test_a_run_has_the_same_bits_wherever_its_images_are(
 
 
 def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
-    """A memory map that all processes share: its pages are not copied into each of them."""
+    """All processes share a memory map, so its pages are not copied into each of them."""
     for place in ("device", "host"):
         assert isinstance(loaders.loader(data_set().train, CPU, place), HostLoader)  # type: ignore[arg-type]
     run = train(run_config(training__data_on="device"), data_set())
@@ -296,13 +296,13 @@ def test_damaged_statistics_are_computed_again(change: dict[str, Any], cache: Pa
     assert len(counted) == 3, "it was mended"
 
 
-def test_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_of_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standardization, "_LEAST_BYTES", 2**26)
     standardization.standardization_of(data_set(), np.arange(30))
     assert not cache.exists()
 
 
-def test_a_process_keeps_a_bounded_number_of_statistics(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_keeps_a_limited_number_of_statistics(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standardization, "_KEPT", 2)
     data: DataSet = data_set()
     for count in (10, 11, 12):

@@ -1,4 +1,4 @@
-"""Losses: torch's numbers, the run's ids, what evaluation reports, and what is refused before anything starts."""
+"""Losses: torch's numbers, run ids, reported values, and mistakes that are refused before anything starts."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ def loss_of(counts: Tensor = COUNTS, **options: Any) -> Loss:
         ({"name": "mse"}, LABELS, nn.MSELoss()(LOGITS, HOT)),
     ],
 )
-def test_a_loss_has_the_numbers_of_torch(options: dict[str, Any], targets: Tensor, expected: Tensor) -> None:
+def test_a_loss_has_the_values_of_torch(options: dict[str, Any], targets: Tensor, expected: Tensor) -> None:
     options = {key: float(value) if key == "pos_weight" else value for key, value in options.items()}
     if isinstance(options.get("weight"), list):
         options["weight"] = [float(value) for value in options["weight"]]
     assert torch.equal(loss_of(**options)(LOGITS, targets), expected)
 
 
-def test_with_class_weights_soft_targets_of_one_class_are_that_class() -> None:
+def test_with_class_weights_soft_targets_of_one_class_equal_that_class() -> None:
     loss = loss_of(name="cross_entropy", label_smoothing=0.1, weight="balanced")
     torch.testing.assert_close(loss(LOGITS, HOT), loss(LOGITS, LABELS))
 
 
-def test_cross_entropy_without_options_is_the_default_run() -> None:
+def test_cross_entropy_without_options_equals_the_default() -> None:
     usual, stated = run_config(), run_config(training__loss="cross_entropy")
     assert stated == usual
     assert stated == run_config(training__loss={"name": "cross_entropy", "label_smoothing": 0.0})
@@ -93,7 +93,7 @@ def test_cross_entropy_without_options_is_the_default_run() -> None:
     assert other.run_id("0" * 20) != usual.run_id("0" * 20) != run_config(training__loss="mse").run_id("0" * 20)
 
 
-def test_a_smoothed_loss_trains_as_the_option_does_and_is_also_evaluated() -> None:
+def test_a_smoothed_loss_trains_like_the_option_and_is_also_used_in_evaluation() -> None:
     data = data_set()
     option = train(run_config(training__label_smoothing=0.2), data)
     loss = train(run_config(training__loss={"name": "cross_entropy", "label_smoothing": 0.2}), data)
@@ -131,9 +131,9 @@ def test_networks_learn_with_every_loss(name: str) -> None:
     assert outcome.epochs[-1]["test_accuracy"] > 0.6
 
 
-def test_images_of_an_incomplete_batch_count_in_no_loss() -> None:
+def test_images_of_an_incomplete_batch_are_left_out_of_every_loss() -> None:
     config = run_config(training__loss="mse", training__evaluation_drop_last=True, training__validation_fraction=0.0)
-    outcome = train(config, data_set(test=9))  # 8 of 9 count, and all are predicted at once
+    outcome = train(config, data_set(test=9))  # 8 of 9 images count, and all are predicted in one batch
     assert np.isfinite([row["test_loss"] for row in outcome.epochs]).all()
     last = train(
         run_config(training__loss="mse", training__evaluation_drop_last=True, training__batch_size=3), data_set(test=8)
@@ -193,7 +193,7 @@ def reads_back(self: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits / scale, labels)
 
 
-def test_a_loss_that_reads_values_back_runs_eagerly_where_others_are_captured() -> None:
+def test_a_loss_that_reads_values_back_runs_eagerly_although_others_are_captured() -> None:
     with restored_registries(), cuda_graphs_on_cpu():
         own("own_reading", capturable=False, forward=reads_back)
         config = run_config(training__loss="own_reading")
@@ -204,7 +204,7 @@ def test_a_loss_that_reads_values_back_runs_eagerly_where_others_are_captured() 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["focal", "own_reading"])
-def test_compiled_steps_take_any_loss(name: str) -> None:
+def test_compiled_steps_accept_any_loss(name: str) -> None:
     with restored_registries():
         own("own_reading", capturable=False, forward=reads_back)
         options: dict[str, Any] = {"training__loss": name, "training__optimizer": "adamw"}
@@ -214,6 +214,6 @@ def test_compiled_steps_take_any_loss(name: str) -> None:
     assert compiled.epochs[-1]["train_loss"] == pytest.approx(eager.epochs[-1]["train_loss"], rel=0.01)
 
 
-def test_the_loss_is_not_state_of_the_run() -> None:
+def test_the_loss_is_not_part_of_the_state_of_the_run() -> None:
     config = run_config(training__loss={"name": "cross_entropy", "weight": "balanced"})
     assert without_clock(train(config, data_set())) == without_clock(train(config, data_set()))

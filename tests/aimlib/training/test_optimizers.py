@@ -46,7 +46,7 @@ def _sgd(parameters):
         ({"name": "adamax", "eps": 1e-3}, lambda given: torch.optim.Adamax(given, eps=1e-3)),
     ],
 )
-def test_steps_equal_those_of_torch(options, reference):
+def test_steps_match_torch(options, reference):
     ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
     pairs = [(ours, optimizers.create(optimizers.parse(options)).build([ours])), (theirs, reference([theirs]))]
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_steps_equal_those_of_torch(options, reference):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_channels_last_weights_are_not_copied_and_get_the_same_bits(name, theirs, fused):
-    """Of odd numbers of weights, too, whose last ones torch computes separately."""
+    """This includes odd numbers of weights, of which torch computes the last ones separately."""
 
     def steps(build):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Data with its own validation images: all of them are validated on, and all training images are trained on."""
+"""Data with its own validation images: all of them are used for validation, and all training images for training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def data() -> DataSet:
     return replace(data_set(), validation=split(12, 3, 8, 1, seed=5))
 
 
-def test_every_image_is_used_whatever_the_seed(data: DataSet) -> None:
+def test_every_image_is_used_with_any_seed(data: DataSet) -> None:
     assert data.validation is not None
     for seed in range(3):
         divided = divide(data, 0.25, seed)
@@ -32,7 +32,7 @@ def test_every_image_is_used_whatever_the_seed(data: DataSet) -> None:
     assert divide(replace(data, validation=None), 0.25, 0).validated == "train"
 
 
-def test_accuracies_are_those_of_the_datas_own_images(data: DataSet) -> None:
+def test_accuracies_are_measured_on_the_own_images_of_the_data(data: DataSet) -> None:
     outcome = train(run_config(model=AIM, training__selection="best_validation"), data)
     assert outcome.images == (36, 12, 18)
     assert data.validation is not None
@@ -48,7 +48,7 @@ def test_accuracies_are_those_of_the_datas_own_images(data: DataSet) -> None:
     )
 
 
-def test_a_fraction_of_zero_uses_none(data: DataSet) -> None:
+def test_a_fraction_of_zero_uses_no_validation_images(data: DataSet) -> None:
     outcome = train(run_config(training__validation_fraction=0.0), data)
     assert outcome.images == (36, 0, 18)
     assert outcome.epochs[0]["validation_accuracy"] is None
@@ -92,7 +92,7 @@ def test_a_run_that_is_given_up_counts_validation_images(data: DataSet, tmp_path
     assert given_up.images == (36, 12, 18)
 
 
-def test_validation_images_take_memory(data: DataSet) -> None:
+def test_validation_images_are_included_in_the_memory(data: DataSet) -> None:
     config = run_config(training__data_on="device")
     own = resident_bytes(config, data) - resident_bytes(config, replace(data, validation=None))
     assert data.validation is not None

@@ -1,4 +1,4 @@
-"""Early stopping replayed on a run of full budget is what the same run does when it stops itself."""
+"""Early stopping that is replayed on a run with the full budget equals live early stopping of the same run."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _open: list[Any] = []
 
 
 def contaminate() -> None:
-    """Change all that a careless plugin might change."""
+    """Change everything that a careless plugin might change."""
     backends = torch.backends
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
@@ -81,7 +81,7 @@ def contaminate() -> None:
 
 
 def state() -> dict[str, Any]:
-    """Return the global state, read without the code that is tested."""
+    """Return the global state, read without the tested code."""
     backends = torch.backends
     operations: list[Any] = []
     if hasattr(backends.cudnn, "conv"):
@@ -129,7 +129,7 @@ def state() -> dict[str, Any]:
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A network that contaminates its process when it is built, in every forward pass, and where it fails."""
+    """A network that contaminates its process when it is built, in every forward pass, and when it fails."""
     monkeypatch.setenv("AIM_TEST_CHANGED", "before")
     monkeypatch.setenv("AIM_TEST_REMOVED", "before")
     with restored_registries():
@@ -148,7 +148,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run_hostile() -> None:
-    """Let the hostile network do what it does; that its run fails thereof is its own affair."""
+    """Run the hostile network; the failure of its run is expected."""
     with pytest.raises(Exception):  # noqa: B017
         train(run_config(model={"backbone": "hostile"}), data_set())
     assert _open, "it did"
@@ -177,7 +177,7 @@ def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: No
 
 
 def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> None:
-    """Code next to the runs, of the driver or a notebook, may have changed it all."""
+    """Other code in the process, of the driver or a notebook, may have changed the state."""
     clean = victim()
     with reproducible(threads=None, tf32=False):  # puts back what this test does to its process
         contaminate()
@@ -191,7 +191,7 @@ def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> Non
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
-    """Filling such memory with not-a-numbers changes nothing, so runs do without."""
+    """Filling uninitialized memory with NaN changes no result, so runs do not use it."""
     with restored_registries():
 
         @backbones.register("filling")
@@ -218,7 +218,7 @@ def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
     assert filling == plain
 
 
-def test_a_run_that_raises_does_not_change_the_process_either() -> None:
+def test_a_run_that_raises_an_error_does_not_change_the_process_either() -> None:
     before = state()
     torch.manual_seed(5)
     with pytest.raises(Paused):
@@ -247,7 +247,7 @@ def test_nested_runs_do_not_affect_each_other() -> None:
 
 
 def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2.7 and 2.8 fail to tell the default after it was set to none, as it is at the end of every run."""
+    """Versions 2.7 and 2.8 cannot read the default after it was set to none, as it is at the end of every run."""
     torch.set_default_device(None)
     context: Any = torch._GLOBAL_DEVICE_CONTEXT
     monkeypatch.setattr(torch, "get_default_device", lambda: context.device_context.device)
@@ -257,7 +257,7 @@ def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeyp
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(6, marks=pytest.mark.slow)])
-def test_products_of_matrices_do_not_depend_on_the_process(processes: int) -> None:
+def test_matrix_products_do_not_depend_on_the_process(processes: int) -> None:
     """By default, rounding in MKL depends on the addresses of matrices, as in the gradient of a convolution."""
     with contextlib.redirect_stdout(io.StringIO()) as ours:
         exec(_PRODUCT, {})

@@ -1,4 +1,4 @@
-"""Whole runs on a GPU that is not there: torch's Python down to C functions, with captured steps and copies ahead."""
+"""Whole runs on a simulated GPU: torch's Python code down to C functions, with captured steps and copies ahead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
-    """Two GPUs on which graphs can be captured; the thread that copies ahead takes them for there, too."""
+    """Two simulated GPUs on which graphs can be captured; they are also simulated in the thread that copies ahead."""
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(proof, "_known", {})
     pretended, real = PretendedCuda(), PrefetchingLoader._load
@@ -54,7 +54,7 @@ def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: An
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return what must not depend on where images are, and on how steps are taken."""
+    """Return the values that must not depend on the location of images or the kind of steps."""
     aside = ("step", "data_on", "peak_device_bytes")
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 
@@ -72,7 +72,7 @@ def test_a_run_is_captured_wherever_its_images_are(name: str, cuda: PretendedCud
 
 
 def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch captures what runs on the current device: on another one it would capture nothing, and replay nothing."""
+    """Torch captures operations on the current device; on another device, it would capture and replay nothing."""
     current: list[int] = []
     real = RecordedGraph.capture_begin
     monkeypatch.setattr(
@@ -87,7 +87,7 @@ def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkey
 def test_measured_memory_includes_the_steps_before_a_capture(
     cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's peaks are reset once, before anything is allocated: a run's limit must allow the warm-up as well."""
+    """Torch's peak values are reset once, before any allocation, because a run's limit must include the warm-up."""
     done: list[str] = []
     real, reset = RecordedGraph.capture_begin, torch.cuda.reset_peak_memory_stats
     monkeypatch.setattr(

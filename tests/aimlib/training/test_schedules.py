@@ -1,4 +1,4 @@
-"""Schedules, early stopping and selection: closed forms, and the two logs of the claim."""
+"""Schedules, early stopping and selection are compared with closed forms and with the two logs of the claim."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_plateau_reproduces_every_learning_rate_of_the_logs(arm: str, changes: l
 
 
 @pytest.mark.parametrize(("arm", "stop", "best"), [("resnet50", 40, 33), ("aim_resnet50", None, 50)])
-def test_early_stopping_and_the_best_epoch_are_those_of_the_logs(arm: str, stop: int | None, best: int) -> None:
+def test_early_stopping_and_the_best_epoch_match_the_logs(arm: str, stop: int | None, best: int) -> None:
     epochs = reported(arm)
     accuracies = [row["val_accuracy"] for row in epochs]
     config = EarlyStoppingConfig(patience=7, min_delta=1e-3)
@@ -55,7 +55,7 @@ def test_early_stopping_and_the_best_epoch_are_those_of_the_logs(arm: str, stop:
     assert first_best(epochs, "val_accuracy") == best
 
 
-def test_cosine_has_its_closed_form() -> None:
+def test_cosine_follows_its_closed_form() -> None:
     plain = schedule(0.4, 10, name="cosine")
     for time in (0.0, 1.0, 2.5, 5.0, 9.9):
         assert plain.rate(time) == pytest.approx(0.2 * (1 + math.cos(math.pi * time / 10)))
@@ -79,7 +79,7 @@ def test_cosine_stays_between_its_bounds(time: float, warmup: float, final: floa
     assert (0 if time < warmup else final) - 1e-9 <= rate <= 1 + 1e-9
 
 
-def test_plateau_waits_lowers_and_stops_at_its_floor() -> None:
+def test_plateau_waits_lowers_the_rate_and_stops_at_its_floor() -> None:
     plateau = schedule(1.0, 9, name="plateau", factor=0.5, patience=2, min_delta=0.1, min_learning_rate=0.3)
     rates = []
     for accuracy in (0.5, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7):  # 0.6 is not a rise of more than 0.1
@@ -89,7 +89,7 @@ def test_plateau_waits_lowers_and_stops_at_its_floor() -> None:
 
 
 @pytest.mark.parametrize("options", [{"factor": 1.0}, {"factor": 0.0}, {"patience": 0}, {"min_delta": -0.1}])
-def test_plateau_options_out_of_range(options: dict[str, Any]) -> None:
+def test_plateau_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         schedule(1.0, 9, name="plateau", **options)
 
@@ -106,7 +106,7 @@ def test_plateau_options_out_of_range(options: dict[str, Any]) -> None:
         ([0.5, 0.5, 0.5, 0.9], True),  # it had stopped by then
     ],
 )
-def test_early_stopping(accuracies: list[float], stops: bool) -> None:
+def test_early_stopping_counts_epochs_without_improvement(accuracies: list[float], stops: bool) -> None:
     assert should_stop(EarlyStoppingConfig(patience=2, min_delta=0.1), accuracies) is stops
 
 
@@ -117,7 +117,7 @@ def rows(test: list[float], validation: list[float]) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     ("name", "epoch", "oracle"), [("last_epoch", 5, False), ("best_validation", 2, False), ("best_test", 3, True)]
 )
-def test_selection_takes_the_first_of_equals_and_says_whether_it_is_an_oracle(
+def test_selection_takes_the_first_of_equal_epochs_and_says_whether_it_is_an_oracle(
     name: str, epoch: int, oracle: bool
 ) -> None:
     history = rows([0.1, 0.2, 0.9, 0.9, 0.3], [0.1, 0.8, 0.5, 0.8, 0.7])

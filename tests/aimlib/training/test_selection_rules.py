@@ -1,4 +1,4 @@
-"""Selection rules of plugins: what they may answer, and that an answer is used or refused, never misread."""
+"""Answers of selection rules of plugins are used or refused, and never misread."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def rule(select: Callable[[Any, Any], Any], *, oracle: bool = False) -> Componen
 
 
 @pytest.mark.parametrize("answer", [0, 3, -1, 1.0, None, "1"])
-def test_anything_but_the_number_of_an_epoch_is_refused(answer: object) -> None:
+def test_anything_except_the_number_of_an_epoch_is_refused(answer: object) -> None:
     with pytest.raises(PluginError, match=r"selection rule 'own_rule' .*select\(\) returned .* for a run of 2 epochs"):
         choose(rule(lambda self, epochs: answer), [{}, {}])
 
 
-def test_integers_of_other_libraries_are_numbers() -> None:
+def test_integers_of_other_libraries_are_accepted_as_numbers() -> None:
     number = choose(rule(lambda self, epochs: np.int64(2)), [{}, {}])
     assert (number, type(number)) == (2, int)
 
 
-def test_a_run_ends_with_the_name_of_the_rule_that_selects_none_of_its_epochs() -> None:
+def test_a_run_fails_with_the_name_of_the_rule_that_selects_none_of_its_epochs() -> None:
     rule(lambda self, epochs: len(epochs) - 1 if len(epochs) == 1 else 0)
     with pytest.raises(PluginError, match=r"'own_rule' .*returned 0 for a run of 2 epochs; let it return the number"):
         train(run_config(training__selection="own_rule"), data_set())
 
 
-def test_a_rule_that_reads_test_measures_states_it() -> None:
+def test_a_rule_that_reads_test_measures_declares_it() -> None:
     def best(self: Selection, epochs: Any) -> int:
         return 1 + min(range(len(epochs)), key=lambda number: epochs[number]["test_loss"])
 
@@ -57,7 +57,7 @@ def test_a_rule_that_reads_test_measures_states_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["best_test", "best_validation", "last_epoch"])
-def test_the_shipped_rules_are_usable(name: str) -> None:
+def test_the_shipped_rules_can_be_used(name: str) -> None:
     refuse_unusable_selection(selections.parse(name), validation=True)
 
 

@@ -1,4 +1,4 @@
-"""Which images are trained on, in which order."""
+"""The images for training, and their order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda valu
 
 @quick
 @given(labels_of, st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), st.integers(0, 5))
-def test_hold_out_is_disjoint_complete_and_stratified(labels: np.ndarray, fraction: float, seed: int) -> None:
+def test_held_out_images_are_disjoint_complete_and_stratified(labels: np.ndarray, fraction: float, seed: int) -> None:
     training, validation = hold_out(labels, fraction, seed)
     assert np.array_equal(np.sort(np.concatenate([training, validation])), np.arange(len(labels)))
     assert (np.diff(training) > 0).all()
@@ -28,7 +28,7 @@ def test_hold_out_is_disjoint_complete_and_stratified(labels: np.ndarray, fracti
         assert (labels[validation] == label).sum() == round(fraction * (labels == label).sum())
 
 
-def test_hold_out_depends_only_on_the_seed() -> None:
+def test_held_out_images_depend_only_on_the_seed() -> None:
     labels = np.arange(90) % 3
     one, two, other = (hold_out(labels, 0.2, seed)[1] for seed in (0, 0, 1))
     assert np.array_equal(one, two)
@@ -68,7 +68,7 @@ def test_a_single_remaining_image_joins_the_last_batch(
     assert [len(batch) for batch in batches(np.arange(count), size, drop_last=drop_last)] == lengths
 
 
-def test_random_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
+def test_a_random_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
     indices = np.array([5, 9, 2, 40, 7, 11, 3, 8])
     one = epoch_order(indices, 0, 1)
     assert np.array_equal(np.sort(one), np.sort(indices))
@@ -83,12 +83,12 @@ def test_the_fixed_order_mixes_classes_and_depends_on_names() -> None:
     digests = [hashlib.sha256(names[number].encode()).hexdigest() for number in order]
     assert digests == sorted(digests)
     changes = int((np.diff(order // 20) != 0).sum())
-    assert changes > 60  # sorted by class there would be 4
+    assert changes > 60  # sorted by class, it would be 4
     part = np.arange(0, 100, 3)
     assert np.array_equal(fixed_order(part, names), order[np.isin(order, part)])
 
 
-def test_standardization_gives_mean_0_and_sd_1_of_only_the_training_images() -> None:
+def test_standardization_uses_only_the_training_images_and_gives_mean_0_and_sd_1() -> None:
     images = split(40, 2, 6, 3, 0)
     indices = np.arange(0, 40, 2)
     pixels = torch.from_numpy(images.pixels[indices]).permute(0, 3, 1, 2).double()
@@ -119,7 +119,7 @@ def test_stored_pixels_are_scaled_like_their_floats_and_stay_unchanged() -> None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_scaling_gives_the_same_bits_in_any_memory(channels: int) -> None:
+def test_scaling_gives_the_same_bits_in_any_memory_layout(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 7, 5, channels), dtype=np.uint8)
     scaling = standardization(pixels, np.arange(4))
     stored = torch.from_numpy(pixels).permute(0, 3, 1, 2)
@@ -132,7 +132,7 @@ def test_scaling_gives_the_same_bits_in_any_memory(channels: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 4])
-def test_standardization_counts_every_one_of_an_odd_number_of_pixels(size: int) -> None:
+def test_standardization_handles_an_odd_number_of_pixels(size: int) -> None:
     pixels = np.random.default_rng(size).integers(0, 256, (131, size, size, 1), dtype=np.uint8)
     scaling = standardization(pixels, np.arange(131))
     assert scaling.mean.item() == pytest.approx(pixels.mean(), rel=1e-6)

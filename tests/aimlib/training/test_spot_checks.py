@@ -31,7 +31,7 @@ ADAM = {"training__optimizer": {"name": "adam", "learning_rate": 1e-3}}
 
 
 def everywhere() -> SpotBudget:
-    """Return a budget with which every step is repeated."""
+    """Return a budget for which every step is repeated."""
     return SpotBudget(math.inf)
 
 
@@ -39,7 +39,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     return {key: value for key, value in without_clock(outcome).items() if key not in ("step", "spot_checks")}
 
 
-# What a check leaves behind
+# Effects of a check
 
 DEEP = {"widths": [4, 4, 4, 4]}
 VGG = {"widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
@@ -70,9 +70,9 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def test_the_networks_of_these_tests_have_every_shipped_backbone_memory_and_update() -> None:
+def test_these_tests_cover_every_shipped_backbone_memory_and_update() -> None:
     names = {name.rpartition(" ")[2] for name in NETWORKS}
-    wider = {"matched_parameters", "matched_multiply_adds"}  # controls that change widths alone
+    wider = {"matched_parameters", "matched_multiply_adds"}  # controls that change only widths
     shipped = {name for family in (backbones, memories, updates, controls) for name in family.names()}
     assert shipped - wider - names == set()
 
@@ -190,7 +190,7 @@ def test_third_party_optimizers_and_layers_are_unchanged() -> None:
     assert repr(plain) == repr(checked)
 
 
-def test_exchanging_twice_restores_everything() -> None:
+def test_exchanging_the_state_twice_restores_everything() -> None:
     config, data = kind("momentum, cosine with warm-up, carry, augmentation")
     run = Run(config, data, torch.device("cpu"))
     batch = run.training[:4]
@@ -205,7 +205,7 @@ def test_exchanging_twice_restores_everything() -> None:
     assert after.differences() == []
 
 
-# What a check finds
+# Errors that a check finds
 
 
 @functools.cache
@@ -262,7 +262,7 @@ def test_an_error_that_is_not_checked_becomes_a_wrong_number() -> None:
     assert numbers(wrong) != undisturbed(1)
 
 
-def test_a_wrongly_read_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_read_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from aimlib.training import loaders
 
     read, calls = loaders.load_batch, [0]
@@ -287,7 +287,7 @@ def test_a_loss_that_is_not_finite_is_an_outcome_and_not_a_computing_error() -> 
 
 
 def test_a_step_that_draws_without_a_generator_is_found() -> None:
-    """A generator of a layer's own is part of no checkpoint either."""
+    """A layer's own generator is not part of any checkpoint either."""
     own = torch.Generator().manual_seed(0)
 
     def noise(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -303,7 +303,7 @@ def test_a_step_that_draws_without_a_generator_is_found() -> None:
     assert raised.value.never_repeats
 
 
-# What it costs
+# Cost of checks
 
 
 class Clock:
@@ -314,7 +314,7 @@ class Clock:
 
 
 def simulated(budget: SpotBudget, steps: int, seconds: float, cost: float, clock: Clock) -> tuple[int, float]:
-    """Take steps of a duration, of which some are checked at a cost; return the number and the time of checks."""
+    """Take steps of a given duration, of which some are checked at a cost; return the number and the time of checks."""
     checks = SpotChecks(budget, torch.device("cpu"), None, lambda _: None, clock)
     spent = 0.0
     for _ in range(steps):
@@ -379,7 +379,7 @@ def test_a_check_is_skipped_while_its_copy_does_not_fit(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("failing", [5, 6], ids=["first computation", "second computation"])
-def test_a_step_out_of_memory_because_of_the_copy_runs_without_it(
+def test_a_step_that_is_out_of_memory_because_of_the_copy_runs_without_it(
     failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of memory in the backward pass, after which buffers have changed."""

@@ -1,4 +1,4 @@
-"""Which ways of taking steps there are, what they are in a run's id, and what a machine cannot do."""
+"""The modes of training steps, their part in the run id, and modes that a machine does not support."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def test_the_memory_format_is_part_of_the_identity() -> None:
     assert identity(training__memory_format="contiguous") != identity()
 
 
-def test_numerics_of_a_run_are_applied() -> None:
+def test_the_numerical_settings_of_a_run_are_applied() -> None:
     usual = {"precision": "float32", "tf32": False, "memory_format": "channels_last", "step": "eager"}
     assert numerics_of(run_config()) == numerics_of(run_config(training__step="eager")) == usual
     stated = run_config(training__step="compiled", training__tf32=True, training__memory_format="contiguous")
     assert numerics_of(stated) == {**usual, "tf32": True, "memory_format": "contiguous", "step": "compiled"}
 
 
-def test_a_graph_is_refused_on_a_cpu_when_the_run_begins() -> None:
-    config = run_config(training__step="graph")  # valid: a head node without a GPU reads it, too
+def test_a_graph_is_refused_when_a_run_begins_on_a_cpu() -> None:
+    config = run_config(training__step="graph")  # valid, because a head node without a GPU also reads it
     with pytest.raises(
         UsageError, match=r"training.step: graph: a cpu device cannot capture CUDA graphs; set training.st"
     ):

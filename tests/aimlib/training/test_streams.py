@@ -30,12 +30,12 @@ def config(seed: int, streams: dict[str, int] | None = None) -> RunConfig:
 
 
 def draws(of: RunConfig) -> dict[str, Any]:
-    """Return what a run draws from each of its streams, from the objects that training uses."""
+    """Return the random draws of a run from each of its streams, from the objects that training uses."""
     run = Run(of, data_set(), DEVICE)
     parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
     batch = np.arange(4, dtype=np.int64)
     chance = run.inputs(batch, 1).draws_PBD
-    run.training = np.arange(len(run.data.train.labels), dtype=np.int64)  # the order alone, whatever is held out
+    run.training = np.arange(len(run.data.train.labels), dtype=np.int64)  # only the order, whatever is held out
     order = run._order(1)
 
     Epoch(1, of.seed_of("layers"), DEVICE)
@@ -49,14 +49,14 @@ def draws(of: RunConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_stream_with_another_seed_changes_what_it_drives_and_nothing_else(stream: str) -> None:
+def test_a_stream_with_another_seed_changes_only_what_it_drives(stream: str) -> None:
     plain, other, changed = draws(config(1)), draws(config(2)), draws(config(1, {stream: 2}))
     for name in STREAMS:
         assert not np.array_equal(plain[name], other[name])
         assert np.array_equal(changed[name], other[name] if name == stream else plain[name]), name
 
 
-def test_all_streams_at_another_seed_give_the_bits_of_that_seed() -> None:
+def test_all_streams_with_another_seed_give_the_bits_of_that_seed() -> None:
     moved, there = train(config(1, dict.fromkeys(STREAMS, 2)), data_set()), train(config(2), data_set())
     assert without_clock(moved) == without_clock(there)
     assert without_clock(train(config(1), data_set())) != without_clock(there)
@@ -81,7 +81,7 @@ def test_a_run_with_its_own_streams_resumes_with_the_same_bits(tmp_path: Path) -
     assert without_clock(resumed) == without_clock(whole)
 
 
-def test_streams_are_in_the_id_only_if_given() -> None:
+def test_streams_are_part_of_the_id_only_if_given() -> None:
     assert "streams" not in config(1).identity_text("data")
     assert config(1, {"init": 3}).run_id("data") != config(1).run_id("data") == config(1, None).run_id("data")
     with pytest.raises(ConfigError, match=r"training\.streams.*names no stream"):

@@ -1,4 +1,4 @@
-"""Schedules by torch's names have torch's rates, step by step, also after a warm-up."""
+"""Schedules with torch's names have torch's rates step by step, even after a warm-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Theirs = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 
 
 def theirs(build: Theirs, steps: int) -> list[float]:
-    """Return the rates of torch's scheduler, stepped as often as that."""
+    """Return the rates of torch's scheduler after each of this many steps."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, rates = build(optimizer), []
     for _ in range(steps):
@@ -59,7 +59,7 @@ BY_EPOCH: list[tuple[dict[str, Any], Theirs]] = [
 
 
 @pytest.mark.parametrize(("options", "build"), BY_EPOCH)
-def test_rates_at_the_start_of_epochs_equal_those_of_torch(options: dict[str, Any], build: Theirs) -> None:
+def test_rates_at_the_start_of_epochs_match_torch(options: dict[str, Any], build: Theirs) -> None:
     schedule = ours(**options)
     assert [schedule.rate(epoch) for epoch in range(EPOCHS)] == pytest.approx(
         theirs(build, EPOCHS), rel=1e-9, abs=1e-15
@@ -67,7 +67,7 @@ def test_rates_at_the_start_of_epochs_equal_those_of_torch(options: dict[str, An
 
 
 @pytest.mark.parametrize("name", ["linear", "polynomial"])
-def test_rates_between_epochs_equal_those_of_torch_stepped_after_every_batch(name: str) -> None:
+def test_rates_between_epochs_match_torch_with_a_step_after_every_batch(name: str) -> None:
     count = EPOCHS * STEPS
     build: Theirs = {
         "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, count),
@@ -77,7 +77,7 @@ def test_rates_between_epochs_equal_those_of_torch_stepped_after_every_batch(nam
     assert rates == pytest.approx(theirs(build, count), rel=1e-9, abs=1e-12)
 
 
-def test_fractional_epochs_of_warm_restarts_equal_those_of_torch() -> None:
+def test_warm_restarts_with_fractional_epochs_match_torch() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, schedule = (
         lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 2),
@@ -89,10 +89,10 @@ def test_fractional_epochs_of_warm_restarts_equal_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pct_start", "strategy", "three"),  # with three phases and no rise torch divides by zero
+    ("pct_start", "strategy", "three"),  # with three phases and no rise, torch divides by zero
     [*itertools.product([0.25, 0.3, 0.5], ["cos", "linear"], [False, True]), (0.0, "cos", False)],
 )
-def test_one_cycle_equals_that_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
+def test_one_cycle_equals_the_schedule_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
     options = {"pct_start": pct_start, "anneal_strategy": strategy, "three_phase": three, "div_factor": 10.0}
     count = EPOCHS * STEPS
     expected = theirs(
@@ -104,7 +104,7 @@ def test_one_cycle_equals_that_of_torch_at_every_step(pct_start: float, strategy
 
 
 @pytest.mark.parametrize(("options", "build"), BY_EPOCH[:4])
-def test_a_warm_up_is_followed_by_the_schedule_from_its_start(options: dict[str, Any], build: Theirs) -> None:
+def test_after_a_warm_up_the_schedule_begins_from_its_start(options: dict[str, Any], build: Theirs) -> None:
     def sequence(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
         warmup = lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 3)
         return lr_scheduler.SequentialLR(optimizer, [warmup, build(optimizer)], [3])
@@ -118,7 +118,7 @@ def test_a_warm_up_is_followed_by_the_schedule_from_its_start(options: dict[str,
         assert [schedule.rate(epoch) for epoch in range(3, EPOCHS)] == pytest.approx(expected[3:], rel=1e-9)
 
 
-def test_a_warm_up_shortens_the_next_schedule_and_without_one_keeps_the_rate() -> None:
+def test_a_warm_up_shortens_the_next_schedule_and_keeps_the_rate_without_one() -> None:
     following = ours(name="warmup", warmup_epochs=4, schedule="polynomial")
     alone = ours(name="polynomial", epochs=EPOCHS - 4)
     assert [following.rate(4 + time) for time in (0, 3, 7.5)] == [alone.rate(time) for time in (0, 3, 7.5)]
@@ -128,13 +128,13 @@ def test_a_warm_up_shortens_the_next_schedule_and_without_one_keeps_the_rate() -
     assert cycle.rate(5.4) == ours(name="one_cycle", epochs=EPOCHS - 2).rate(3.4)
 
 
-def test_a_warm_up_before_plateau_needs_validation_images_and_counts_epochs_after_it() -> None:
+def test_plateau_after_a_warm_up_needs_validation_images_and_counts_epochs_from_then() -> None:
     options = {"name": "warmup", "warmup_epochs": 2, "schedule": {"name": "plateau", "patience": 1}}
     with pytest.raises(ConfigError, match="validation_fraction is 0, but schedule 'warmup' needs validation images"):
         run_config(training__schedule=options, training__validation_fraction=0.0)
     schedule = ours(**options)
     for _ in range(4):
-        schedule.after_epoch(0.5)  # two of the warm-up, the first best one, and one without a rise
+        schedule.after_epoch(0.5)  # two epochs of warm-up, the first best epoch, and one without a rise
     assert schedule.rate(4) == pytest.approx(RATE * 0.1)
 
 

@@ -1,4 +1,4 @@
-"""Exceptions let go of what they hold, and read as before."""
+"""Exceptions release the objects that they hold, and their text is unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.tracebacks import forget_locals
 
 
 class Thing:
-    """Something large."""
+    """A large object."""
 
     length = 3
 

@@ -25,7 +25,7 @@ MLP = {"backbone": {"name": "mlp", "widths": [16]}}
 STILL = {"name": "sgd", "learning_rate": 1e-12, "momentum": 0.0}
 
 
-def test_outcome_is_complete_and_agrees_with_itself() -> None:
+def test_the_outcome_is_complete_and_consistent() -> None:
     data, seen = data_set(), []
     outcome = train(run_config(model=AIM, training__epochs=3), data, on_epoch=seen.append)
     assert (outcome.status, outcome.reason, outcome.attempts) == ("finished", None, 1)
@@ -44,7 +44,7 @@ def test_outcome_is_complete_and_agrees_with_itself() -> None:
     assert set(outcome.selected) < {column.name for column in EPOCHS}
 
 
-def test_the_same_configuration_gives_the_same_bits_and_another_seed_others() -> None:
+def test_equal_configurations_give_equal_bits_and_another_seed_gives_others() -> None:
     one, two, other = (
         train(run_config(model=AIM, seed=seed, training__augmentation={"rotation": 0.1}), data_set())
         for seed in (0, 0, 1)
@@ -61,7 +61,7 @@ def test_a_network_learns(arm: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("smoothing", "scaling"), [(0.0, "raw"), (0.3, "raw"), (0.3, "standardise")])
-def test_loss_is_cross_entropy_with_smoothing_on_scaled_pixels(smoothing: float, scaling: str) -> None:
+def test_the_loss_is_the_cross_entropy_with_smoothing_on_scaled_pixels(smoothing: float, scaling: str) -> None:
     data = data_set()
     config = run_config(
         model=MLP,
@@ -83,7 +83,7 @@ def test_loss_is_cross_entropy_with_smoothing_on_scaled_pixels(smoothing: float,
         return nn.functional.cross_entropy(network(x), labels, label_smoothing=smoothing).item()
 
     assert row["train_loss"] == pytest.approx(loss(data.train, smoothing), rel=1e-4)
-    assert row["test_loss"] == pytest.approx(loss(data.test, 0.0), rel=1e-4)  # smoothed in training alone
+    assert row["test_loss"] == pytest.approx(loss(data.test, 0.0), rel=1e-4)  # smoothed only in training
 
 
 def test_top5_counts_the_true_class_among_the_five_best() -> None:
@@ -99,12 +99,12 @@ def test_top5_counts_the_true_class_among_the_five_best() -> None:
     assert outcome.selected["test_top5_accuracy"] == outcome.epochs[0]["test_top5_accuracy"] == pytest.approx(expected)
 
 
-def test_top5_of_five_classes_or_fewer_would_count_every_image() -> None:
+def test_top5_is_not_computed_for_five_classes_or_fewer() -> None:
     outcome = train(run_config(training__epochs=1), data_set(classes=5))
     assert outcome.selected["test_top5_accuracy"] is None
 
 
-def test_without_validation_its_columns_are_empty() -> None:
+def test_without_validation_the_validation_columns_are_empty() -> None:
     outcome = train(run_config(training__validation_fraction=0.0), data_set())
     assert outcome.images == (36, 0, 18)
     assert all(row["validation_accuracy"] is row["validation_loss"] is None for row in outcome.epochs)
@@ -151,7 +151,7 @@ def test_all_arms_of_a_seed_hold_out_the_same_images(arm: dict[str, Any]) -> Non
     assert np.array_equal(run.validation, expected)
 
 
-def test_early_stopping_stops() -> None:
+def test_early_stopping_ends_a_run() -> None:
     stopping = {"patience": 2, "min_delta": 0.99}
     outcome = train(
         run_config(model=MLP, training__epochs=9, training__early_stopping=stopping, training__optimizer=STILL),
@@ -160,7 +160,7 @@ def test_early_stopping_stops() -> None:
     assert (outcome.status, len(outcome.epochs), outcome.selected_epoch) == ("finished", 3, 3)
 
 
-def test_schedule_sets_the_rate_of_every_step() -> None:
+def test_the_schedule_sets_the_rate_of_every_step() -> None:
     outcome = train(run_config(training__epochs=3, training__schedule="cosine"), data_set())
     last_steps = [number + 3 / 4 for number in range(3)]  # 27 images in batches of 8, 8, 8 and 3
     expected = [0.05 * 0.5 * (1 + np.cos(np.pi * time / 3)) for time in last_steps]
@@ -235,7 +235,7 @@ def test_a_run_sets_its_number_of_threads_and_restores_it() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_devices() -> None:
+def test_the_device_of_a_run_is_chosen() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert device_name(torch.device("cpu"))

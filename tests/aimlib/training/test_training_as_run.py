@@ -1,4 +1,4 @@
-"""What only the author's recipe does: Keras's Adam, his augmentation, what he monitored, evaluated and left out."""
+"""Features of the author's recipe only: Keras's Adam, his augmentation, monitoring, evaluation and omitted images."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_each_step_interpolates_and_reflects_separately() -> None:
     assert float((once[0, 0] - torch.from_numpy(moved)).abs().max()) > 5, "one interpolation is another image"
 
 
-def test_flips_after_separate_steps_are_exact() -> None:
+def test_flips_in_separate_steps_are_exact() -> None:
     config = AugmentationConfig(horizontal_flip=0.5, vertical_flip=0.5, resampling="each")
     x = torch.from_numpy(np.stack([photo(), photo()]))[:, None]
     table = torch.full((1, 2, 6), 0.9)
@@ -146,7 +146,7 @@ def test_a_quarter_crop_shows_the_quarter() -> None:
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-2)
 
 
-def test_a_crop_does_not_change_the_other_draws() -> None:
+def test_a_crop_does_not_change_the_other_random_draws() -> None:
     images = np.arange(4)
     plain, cropped = AugmentationConfig(rotation=0.1), AugmentationConfig(rotation=0.1, crop_scale=0.5)
     assert torch.equal(draws(0, 1, images, cropped)[:, :, :6], draws(0, 1, images, plain))
@@ -164,7 +164,7 @@ TEST_MONITORED: dict[str, Any] = {
 }
 
 
-def test_early_stopping_and_plateau_can_use_test_accuracy() -> None:
+def test_early_stopping_and_plateau_can_use_the_test_accuracy() -> None:
     options = {**TEST_MONITORED, "training__schedule": {"name": "plateau", "patience": 1, "min_delta": 0.9}}
     outcome = train(run_config(**options, training__early_stopping={"patience": 4, "min_delta": 0.9}), data_set())
     assert len(outcome.epochs) == 5, "the first epoch is better than nothing, four are not better by .9"
@@ -172,7 +172,7 @@ def test_early_stopping_and_plateau_can_use_test_accuracy() -> None:
     assert outcome.epochs[0]["validation_accuracy"] is None
 
 
-def test_monitoring_test_accuracy_needs_something_that_monitors() -> None:
+def test_monitoring_the_test_accuracy_requires_a_rule_that_monitors() -> None:
     with pytest.raises(ConfigError, match="monitor: test has no effect"):
         run_config(training__monitor="test")
 
@@ -190,10 +190,10 @@ def test_the_incomplete_last_batch_of_an_evaluation_does_not_count() -> None:
     assert [row["train_loss"] for row in whole.epochs] == [row["train_loss"] for row in dropped.epochs]
 
 
-def test_the_order_of_tensorflow_datasets_decides_which_images_are_trained_on_first_and_which_do_not_count(
+def test_the_order_of_tensorflow_datasets_decides_the_first_training_images_and_the_omitted_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A part of the training images is held out; what is left has the order of the whole split."""
+    """A part of the training images is held out; the rest has the order of the whole split."""
     data, taken = data_set(train=70, test=20), []
     step = Run.step
     monkeypatch.setattr(Run, "step", lambda run, batch, *rest: taken.append(batch) or step(run, batch, *rest))
@@ -213,7 +213,7 @@ def test_an_evaluation_without_a_full_batch_is_refused() -> None:
         train(run_config(training__evaluation_drop_last=True), data_set(test=6))
 
 
-def test_images_are_evaluated_in_one_class_mixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_evaluated_in_one_order_that_mixes_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     data, seen = data_set(), []
     run = Run(run_config(), data, torch.device("cpu"))
     forward = run.network.forward
@@ -232,7 +232,7 @@ def test_images_are_evaluated_in_one_class_mixed_order(monkeypatch: pytest.Monke
     assert np.array_equal(test.predictions, expected.argmax(dim=1).numpy())
 
 
-def test_the_sources_learning_rate_is_scaled_and_the_networks_is_not() -> None:
+def test_only_the_learning_rate_of_the_source_is_scaled() -> None:
     """With plain SGD one step moves the source `source_lr_scale` times as far, everything else as before."""
     states = {}
     for scale in (1.0, 8.0):
@@ -252,7 +252,7 @@ def test_the_sources_learning_rate_is_scaled_and_the_networks_is_not() -> None:
             torch.testing.assert_close(states[8.0][name], factor * moved, rtol=1e-3, atol=1e-6)
 
 
-def test_schedules_scale_both_rates_and_the_history_shows_the_networks() -> None:
+def test_schedules_scale_both_rates_and_the_history_shows_the_rate_of_the_network() -> None:
     memory = {**AIM["memory"], "source_lr_scale": 4.0}
     config = run_config(model={**AIM, "memory": memory}, training__schedule="cosine", training__epochs=3)
     run = Run(config, data_set(), torch.device("cpu"))
@@ -308,7 +308,7 @@ def test_the_fixed_order_mixes_the_classes_of_real_photos(stanford_dogs_root: Pa
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_protocol_is_a_valid_training(name: str) -> None:
+def test_a_protocol_is_a_valid_training_configuration(name: str) -> None:
     protocol = PROTOCOLS[name]
     assert protocol.name == name
     assert protocol.source

@@ -1,4 +1,4 @@
-"""Augmentations by torchvision's names: its own numbers from named streams, in order, and mixed labels in the loss."""
+"""Augmentations with torchvision's names use its numbers from named streams, in order, and mixed labels in the loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RAW = {"training__input_scaling": "raw"}
 def inputs(
     *transforms: Any, batch: tuple[int, ...] = (3, 1, 4), epoch: int = 2, data: Any = None, **more: Any
 ) -> Inputs:
-    """Return a batch of a run with these transforms, as its steps get it."""
+    """Return a batch of a run with these transforms, as its steps receive it."""
     run = Run(run_config(training__transforms=list(transforms), **{**RAW, **more}), data or data_set(channels=3), CPU)
     return run.inputs(np.array(batch), epoch)
 
@@ -103,7 +103,7 @@ def test_mixed_labels_enter_the_loss() -> None:
     assert not torch.equal(loss, torch.nn.functional.cross_entropy(logits, given.labels_B, label_smoothing=0.1))
 
 
-def test_another_transform_does_not_change_the_draws_of_the_others() -> None:
+def test_another_transform_does_not_change_the_random_draws_of_the_others() -> None:
     blur, jitter = {"name": "gaussian_blur"}, {"name": "color_jitter", "brightness": 0.5}
     alone, second = inputs(jitter).x_BCHW, inputs(blur, jitter).x_BCHW
     brightness = [
@@ -115,7 +115,7 @@ def test_another_transform_does_not_change_the_draws_of_the_others() -> None:
     assert not torch.equal(twice, alone), "a second one of the same name has its own draws"
 
 
-def test_arms_of_a_seed_see_the_same_images() -> None:
+def test_all_arms_of_a_seed_see_the_same_images() -> None:
     transforms = ["rand_augment", {"name": "random_erasing", "p": 1.0}, "mixup_or_cutmix"]
     one, other = (inputs(*transforms, model=model) for model in (run_config().model.model_dump(mode="json"), AIM))
     assert torch.equal(one.x_BCHW, other.x_BCHW)
@@ -128,7 +128,7 @@ def test_transforms_follow_the_augmentation_whose_result_is_rounded_to_pixels() 
 
         @augmentations.register("own_watching")
         class Watching(Augmentation):
-            """Changes nothing, and remembers what it got."""
+            """A transform that changes nothing and records its inputs."""
 
             def augment(self, image_CHW: Tensor) -> Tensor:
                 seen.append(image_CHW.clone())
@@ -162,13 +162,13 @@ def test_mistakes_are_reported_with_the_remedy(transforms: Any, message: str) ->
         run_config(training__transforms=transforms)
 
 
-def test_a_loss_of_single_classes_is_refused_with_mixed_images() -> None:
+def test_a_loss_for_single_classes_is_refused_with_mixed_images() -> None:
     with pytest.raises(ConfigError, match="'multi_margin' takes one class per image, but 'mixup' of transforms"):
         run_config(training__transforms=["mixup"], training__loss="multi_margin")
     assert run_config(training__transforms=["mixup"], training__loss="bce_with_logits")
 
 
-def test_a_transform_that_does_not_fit_the_images_is_refused() -> None:
+def test_a_transform_that_does_not_suit_the_images_is_refused() -> None:
     def tried(options: dict[str, Any], channels: int = 3) -> None:
         training = run_config(training__transforms=[options]).training
         refuse_unusable_transforms(training, ImageShape(channels, 8, 8, 3))

@@ -1,4 +1,4 @@
-"""What updates compute, and what they cost."""
+"""The results of updates, and their cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("f", "height", "hidden"), [(5, 8, 7), (3, 4, 16)])
-def test_weights_are_those_of_the_documented_formulas(f: int, height: int, hidden: int) -> None:
+def test_the_numbers_of_weights_follow_the_documented_formulas(f: int, height: int, hidden: int) -> None:
     c, s = SIZE.channels, SIZE.rows * SIZE.columns
     features = (f, height, 6)
     assert count_parameters(update("residual", features, hidden=hidden)) == (f + c + 3) * hidden + (hidden + 1) * c
@@ -57,7 +57,7 @@ def test_the_gated_memory_lies_between_the_old_one_and_the_candidate() -> None:
     assert bool((new >= torch.minimum(candidate, memory) - 1e-6).all())
 
 
-def test_the_residual_memory_is_the_old_one_and_a_change() -> None:
+def test_the_residual_memory_is_the_old_one_plus_a_change() -> None:
     made = update("residual", (5, 4, 6), hidden=8)
     with torch.no_grad():
         for parameter in made.get_submodule("write").parameters():
@@ -66,7 +66,7 @@ def test_the_residual_memory_is_the_old_one_and_a_change() -> None:
     assert torch.equal(made(drawn(3, 5, 4, 6), memory), memory.expand(3, -1, -1, -1))
 
 
-def test_hidden_is_the_convolution_of_the_concatenation() -> None:
+def test_the_hidden_layer_equals_the_convolution_of_the_concatenation() -> None:
     hidden = update("residual", (5, 4, 6), hidden=8).get_submodule("hidden")
     x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
     joint = torch.cat([functional.avg_pool2d(x, 2), memory], dim=1)
@@ -76,7 +76,7 @@ def test_hidden_is_the_convolution_of_the_concatenation() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_equals_torchs(heads: int) -> None:
+def test_attention_equals_the_attention_of_torch(heads: int) -> None:
     made = update("attention", (5, 4, 6), hidden=8, heads=heads)
     x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
     tokens = x.flatten(2).transpose(1, 2)
@@ -114,7 +114,7 @@ def test_attention_is_limited_to_the_largest_side() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated", "residual", "attention"])
-def test_dense_features_are_a_map_of_one_position(name: str) -> None:
+def test_dense_features_form_a_map_of_one_position(name: str) -> None:
     made = update(name, (7,), hidden=8)
     x, memory = drawn(3, 7), drawn(1, 6, 2, 3)
     torch.testing.assert_close(made(x, memory), update(name, (7, 1, 1), hidden=8)(x[:, :, None, None], memory))
@@ -146,7 +146,7 @@ def test_heads_that_do_not_divide_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated", "residual", "attention"])
-def test_multiply_adds_are_those_of_the_documented_formulas(name: str) -> None:
+def test_multiply_adds_follow_the_documented_formulas(name: str) -> None:
     f, h, c, slots, positions = 5, 8, SIZE.channels, SIZE.rows * SIZE.columns, 4 * 6
     made = update(name, (f, 4, 6), hidden=h)
     with FlopCounterMode(display=False) as counter:
@@ -168,7 +168,7 @@ def test_defaults_are_small_compared_with_the_networks_of_the_claim(name: str, f
     assert count_parameters(made) < 600_000
 
 
-def test_every_slot_gets_the_same_from_dense_features() -> None:
+def test_every_slot_receives_the_same_from_dense_features() -> None:
     memory = drawn(1, 6, 2, 3)
     change = update("attention", (7,), hidden=8)(drawn(3, 7), memory) - memory
     torch.testing.assert_close(change, change[:, :, :1, :1].expand(3, 6, 2, 3))

@@ -1,4 +1,4 @@
-"""Files of weights: found, hashed, read, refused."""
+"""Files of weights are found, hashed and read, or refused."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
 
 
-def test_a_plan_fills_in_the_hash_of_the_file(state: Path) -> None:
+def test_a_plan_includes_the_hash_of_the_file(state: Path) -> None:
     found = files.resolved(WeightsConfig.parse(str(state)), "")
     assert found.sha256 == hashlib.sha256(state.read_bytes()).hexdigest()
 
 
-def test_the_identity_is_the_content_and_not_the_path(state: Path, tmp_path: Path) -> None:
+def test_the_identity_depends_on_the_content_and_not_on_the_path(state: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere.bin"
     copy.write_bytes(state.read_bytes())
     one, other = (files.resolved(WeightsConfig.parse(str(path)), "").identity() for path in (state, copy))
@@ -52,12 +52,12 @@ def test_the_identity_is_the_content_and_not_the_path(state: Path, tmp_path: Pat
     assert files.resolved(WeightsConfig.parse(str(copy)), "").identity() != one
 
 
-def test_a_run_id_needs_the_hash_of_the_weights(state: Path) -> None:
+def test_a_run_id_requires_the_hash_of_the_weights(state: Path) -> None:
     with pytest.raises(UsageError, match=r"needs the hash"):
         WeightsConfig.parse(str(state)).identity()
 
 
-def test_another_file_than_the_stated_one_is_refused(state: Path) -> None:
+def test_a_file_other_than_the_stated_one_is_refused(state: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     torch.save({}, state)
     with pytest.raises(DataError, match=r"net.pt: has sha256 .* is stated; copy the same file"):
@@ -71,7 +71,7 @@ def test_a_file_may_be_in_the_data_folder(state: Path, tmp_path: Path) -> None:
     assert files.find(planned) == tmp_path / "data" / "weights" / "net.pt"
 
 
-def test_a_missing_file_names_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_the_message_about_a_missing_file_lists_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.pt: no such file; looked for .*gone.pt and .*data/weights/gone.pt"):
         files.find(WeightsConfig.parse(str(tmp_path / "gone.pt")))
 
@@ -85,7 +85,7 @@ def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_nothing_is_executed(tmp_path: Path) -> None:
+def test_a_file_of_weights_executes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(network(), path)
     with pytest.raises(UsageError, match=r"could execute code; write it with torch.save"):
@@ -108,7 +108,7 @@ def test_a_kept_network_whose_description_was_changed_is_refused(tmp_path: Path,
         reading.read(WeightsConfig.parse(str(path)))
 
 
-def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
+def test_a_state_dict_inside_a_checkpoint_requires_its_key(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": inner}, path)
@@ -132,7 +132,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         reading.read(WeightsConfig.parse(str(path)))
 
 
-# Weights of torchvision's
+# Weights from torchvision
 
 
 def test_default_is_the_exact_name_that_torchvision_recommends(tmp_path: Path) -> None:
@@ -144,13 +144,13 @@ def test_default_is_the_exact_name_that_torchvision_recommends(tmp_path: Path) -
     assert found.identity() == files.resolved(WeightsConfig.parse(NAME), "whatever").identity()
 
 
-def test_the_cache_is_where_torchvision_itself_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_where_torchvision_looks_for_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(files.cache_of_torchvision()) == f"{torch.hub.get_dir()}/checkpoints"
     monkeypatch.delenv("TORCH_HOME")
     assert str(files.cache_of_torchvision()) == f"{torch.hub.get_dir()}/checkpoints"
 
 
-def test_weights_that_are_not_cached_name_the_command_that_fetches_them() -> None:
+def test_the_message_about_weights_that_are_not_cached_names_the_command_that_fetches_them() -> None:
     with pytest.raises(DataError, match=rf"looked for .*resnet18-f37072fd.pth .*run `ablate data weights {NAME}`"):
         files.resolved(WeightsConfig.parse(NAME), "resnet18")
 
@@ -175,7 +175,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread.join()
 
 
-def test_weights_are_fetched_beforehand_and_only_the_right_ones(
+def test_weights_are_fetched_beforehand_and_only_the_right_ones_are(
     mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, folder = mirror
@@ -193,7 +193,7 @@ def test_weights_are_fetched_beforehand_and_only_the_right_ones(
     assert files.download(NAME, address) == found  # it is there
 
 
-def test_fetching_needs_a_name_of_torchvision(mirror: tuple[str, Path]) -> None:
+def test_fetching_requires_a_torchvision_name(mirror: tuple[str, Path]) -> None:
     with pytest.raises(UsageError, match=r"is not an exact name"):
         files.download("DEFAULT")
     with pytest.raises(DataError, match=r"resnet18-f37072fd.pth: cannot be fetched: HTTP Error 404"):

@@ -1,4 +1,4 @@
-"""Weights in networks: what is loaded, what is not, and what is refused."""
+"""Weights of files are loaded into networks, left out, or refused."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def model(path: Path | None = None, **changes: Any) -> ModelConfig:
 
 
 def saved(tmp_path: Path, shape: ImageShape = COLOUR, **changes: Tensor | None) -> Path:
-    """Return a file with the start of seed 7, without the parameters that `changes` gives as None."""
+    """Return a file with the initial values of seed 7, without the parameters that `changes` sets to None."""
     state = {**build(model(), shape, 7).state_dict(), **changes}
     path = tmp_path / "net.pt"
     torch.save({name: value for name, value in state.items() if value is not None}, path)
     return path
 
 
-def test_a_network_starts_from_its_file_whatever_the_seed(tmp_path: Path) -> None:
+def test_a_network_starts_from_its_file_with_any_seed(tmp_path: Path) -> None:
     path, wanted = saved(tmp_path), build(model(), COLOUR, 7).state_dict()
     for seed in (0, 1):
         found = build(model(path), COLOUR, seed).state_dict()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_a_network_with_memory_starts_from_the_file_of_one_without(tmp_path: Path) -> None:
+def test_a_network_with_memory_starts_from_the_file_of_a_network_without_memory(tmp_path: Path) -> None:
     path, wanted = saved(tmp_path), build(model(), COLOUR, 7).state_dict()
     found = build(model(path, **MEMORY), COLOUR, 0).state_dict()
     alone = build(model(**MEMORY), COLOUR, 0).state_dict()
@@ -62,7 +62,7 @@ def test_a_head_of_another_size_is_initialized_by_the_rules(tmp_path: Path) -> N
     assert not torch.equal(found["conv1.weight"], fresh["conv1.weight"])
 
 
-def test_gray_images_give_the_output_of_gray_images_in_three_colors(tmp_path: Path) -> None:
+def test_a_gray_image_gives_the_output_of_the_same_gray_in_three_colors(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert weights_fit(model(path), GREY).summed == ("conv1.weight",)
     x_BCHW = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -70,7 +70,7 @@ def test_gray_images_give_the_output_of_gray_images_in_three_colors(tmp_path: Pa
     torch.testing.assert_close(grey(x_BCHW), colour(x_BCHW.expand(-1, 3, -1, -1)))
 
 
-def test_missing_unexpected_and_other_shapes_are_listed_together(tmp_path: Path) -> None:
+def test_missing_unexpected_and_differently_shaped_parameters_are_listed_together(tmp_path: Path) -> None:
     path = saved(
         tmp_path,
         **{"layer1.0.conv2.weight": None, "extra.weight": torch.zeros(1), "layer2.0.bn1.bias": torch.zeros(3)},
@@ -89,7 +89,7 @@ def test_long_lists_are_shortened(tmp_path: Path) -> None:
         build(model(path), COLOUR, 0)
 
 
-def test_a_prefix_is_proposed(tmp_path: Path) -> None:
+def test_a_prefix_is_suggested(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({f"module.{name}": value for name, value in build(model(), COLOUR, 7).state_dict().items()}, path)
     with pytest.raises(UsageError, match=r"its names begin with 'module.': give model.weights.prefix"):
@@ -116,7 +116,7 @@ def test_a_state_dict_of_an_old_torch_has_no_counters(tmp_path: Path) -> None:
     assert len(weights_fit(model(tmp_path / "old.pt"), COLOUR).loaded) == len(state)
 
 
-def test_half_precision_weights_become_single_precision(tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_to_single_precision(tmp_path: Path) -> None:
     path = saved(tmp_path, **{"fc.weight": build(model(), COLOUR, 7).state_dict()["fc.weight"].half()})
     assert build(model(path), COLOUR, 0).state_dict()["fc.weight"].dtype == torch.float32
 
@@ -128,7 +128,7 @@ def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121"])
-def test_networks_of_torchvision_load_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
+def test_torchvision_networks_load_their_own_state_dicts(tmp_path: Path, architecture: str) -> None:
     import torchvision
 
     given = torchvision.models.get_model(architecture, num_classes=7)

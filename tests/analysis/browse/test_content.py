@@ -1,4 +1,4 @@
-"""What the page contains, and above all what it does not contain."""
+"""The contents of the page, and above all what must not be in it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_planned_run_is_a_row_with_its_factors_and_state(make_sweep):
     )
 
 
-def test_states_of_active_sessions_replace_those_of_runs_without_a_result(make_sweep):
+def test_states_of_active_sessions_replace_the_states_of_runs_without_a_result(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "missing", ("aim", 1): "failed"})
     ids = analysis.load(directory).plan.runs["run_id"]
     page = shown(directory, states={ids[2]: "running", ids[3]: "retrying", ids[0]: "running"})
@@ -63,14 +63,14 @@ def test_before_the_verdict_no_measure_of_the_test_images_is_in_the_page(make_sw
     assert page["studies"][0]["blind"]
 
 
-def test_test_measures_are_in_the_page_from_the_verdict_on_or_unblinded(make_sweep):
+def test_test_measures_are_in_the_page_after_the_verdict_or_if_unblinded(make_sweep):
     due, running = make_sweep(seeds=6), make_sweep(seeds=6, status={("aim", 5): "missing"})
     for page in (shown(due), shown(running, unblind=True)):
         assert sum(value is not None for value in column(page, "test_accuracy")) >= 29
         assert "test_accuracy" in page["curves"]["values"]
 
 
-def test_trials_of_a_search_have_no_test_measures_although_all_are_settled(make_sweep):
+def test_trials_of_a_search_have_no_test_measures_even_if_all_are_settled(make_sweep):
     directory = make_sweep(seeds=6)
     screening = directory.rename(directory.parent / "screening")
     page = shown(screening)
@@ -101,7 +101,7 @@ def test_studies_with_the_same_name_are_distinguished_without_directories(make_s
     assert first.parent.name not in json.dumps(page)
 
 
-def test_paths_secrets_and_hosts_are_not_in_the_page_but_hosts_on_request(make_sweep):
+def test_paths_secrets_and_hosts_are_not_in_the_page_but_hosts_can_be_requested(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 1): "failed"}, failure="no /home/alice/x.jpg on node1, bob@node1")
     text = json.dumps(shown(directory))
     for word in ("alice", "node1", "sEcReT", "bob"):
@@ -125,7 +125,7 @@ def test_an_arm_has_its_differences_from_the_baseline(make_sweep):
     assert entry["network"]["readers"] == ["layer1.0.conv1"]
 
 
-def test_curves_are_those_of_the_epochs_and_end_where_a_run_ended(make_sweep):
+def test_curves_show_the_epochs_and_end_where_a_run_ended(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "diverged", ("aim", 1): "missing"})
     page, epochs = shown(directory), analysis.load(directory).epochs
     found = page["curves"]["values"]["validation_accuracy"]
@@ -135,7 +135,7 @@ def test_curves_are_those_of_the_epochs_and_end_where_a_run_ended(make_sweep):
     assert [len(curve) for curve in found[:4]] == [6, 6, 3, 0]
 
 
-def test_a_large_study_has_fewer_epochs_of_every_curve_and_says_so(make_sweep, monkeypatch):
+def test_a_large_study_shows_fewer_epochs_of_every_curve_and_says_so(make_sweep, monkeypatch):
     monkeypatch.setattr(curves_module, "MOST_VALUES", 10 * 5 * 3)
     page = shown(make_sweep(seeds=2, epochs=9, status={("aim", 0): "missing"}))
     assert page["curves"]["epochs"][0] == 1
@@ -151,7 +151,7 @@ def test_numbers_keep_five_significant_digits():
     )
 
 
-def test_before_the_verdict_a_log_shows_notes_only(make_sweep):
+def test_before_the_verdict_a_log_shows_only_notes(make_sweep):
     from datetime import UTC, datetime
 
     from ablations.store.run_logs import LogEntry
@@ -179,7 +179,7 @@ def test_a_study_without_any_result_has_a_page(make_sweep):
     assert page["curves"]["epochs"] == []
 
 
-def test_names_that_look_like_logins_or_paths_are_values(make_study):
+def test_names_that_look_like_logins_or_paths_are_treated_as_values(make_study):
     names = ["sgd@0.1", "sgd@0.01", "a /b"]
     directory = make_study(
         arms=[FakeArm(name, "other") for name in names], seeds=2, claim=None, name="lr@all", reused_from="first@3f2a"
@@ -190,7 +190,7 @@ def test_names_that_look_like_logins_or_paths_are_values(make_study):
     assert set(column(page, "reused_from")) == {"first@3f2a"}
 
 
-def test_names_that_look_like_markup_are_values(make_study):
+def test_names_that_look_like_markup_are_treated_as_values(make_study):
     name = "</script><script>boom()</script>"
     directory = make_study(arms=[FakeArm(name, "baseline"), FakeArm("b", "treatment")], seeds=2, claim=None)
     assert name in column(shown(directory), "arm")

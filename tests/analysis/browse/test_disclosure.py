@@ -1,4 +1,4 @@
-"""What the page shows of configurations and messages."""
+"""The parts of configurations and messages that the page shows."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from analysis.browse.disclosure import HIDDEN, is_local, public_options, public_
         ("a\x1b[31m red\u202e", "a\ufffd[31m red\ufffd"),
     ],
 )
-def test_messages_lose_paths_logins_addresses_and_hosts_only(text, shown):
+def test_messages_lose_only_paths_logins_addresses_and_hosts(text, shown):
     assert public_text(text, hosts=["node1"]) == shown
 
 
 @given(
     st.lists(st.from_regex(r"[a-z0-9_.-]{1,8}", fullmatch=True), min_size=2, max_size=5), st.sampled_from(" :\n('\"")
 )
-def test_no_absolute_path_survives(parts, before):
+def test_no_absolute_path_is_shown(parts, before):
     path = "/" + "/".join(part.strip(".") or "x" for part in parts)
     shown = public_text(f"cannot open{before}{path}{before if before in chr(39) + chr(34) else ''} now")
     assert path not in shown
     assert re.search(r"\(path\)|\.py", shown)
 
 
-def test_options_that_name_a_place_are_left_out_and_secrets_are_hidden():
+def test_options_that_name_a_location_are_left_out_and_secrets_are_hidden():
     config = {
         "data": {"name": "dogs", "root": "/home/alice", "cache_dir": "x", "lists": "lists"},
         "model": {"weights": "https://bob@host/w.pt", "api_key": "sEcReT", "memory": None, "size": 3},

@@ -1,4 +1,4 @@
-"""The page in a browser: filter, sort, open, with mouse and keyboard; nothing that a study contains runs."""
+"""The page in a browser filters, sorts and opens with mouse and keyboard; no content of a study is executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.browse.server import Feed, Server
 
 SLOW = (
     pytest.mark.slow
-)  # Chromium takes a minute of CPU time for all of them: `make test` filters, sorts and opens a run
+)  # Chromium needs a minute of CPU time for all of them: `make test` only filters, sorts and opens a run
 BUTTONS = "[...document.querySelectorAll('.dt-button-collection button')]"
 ROWS = "[...document.querySelectorAll('#{}-table tbody tr')].map((row) => row.cells[0].textContent)"
 
@@ -71,7 +71,7 @@ def opened(browser, address):
 
 @pytest.fixture
 def page(opened, address):
-    """Return the page without a filter; a test fails if anything is reported on the console or asked from elsewhere."""
+    """Return the page without a filter; a test fails after a message on the console or a request to another place."""
     if not opened.value(f"location.href.startsWith({json.dumps(address)})"):
         opened.open(address, "window.ready")
     if opened.value("document.getElementById('details').open"):
@@ -127,7 +127,7 @@ def test_a_column_header_sorts_by_mouse_and_by_keyboard(page):
     assert page.value(values) == ascending[::-1]
 
 
-def test_columns_are_chosen(page):
+def test_columns_can_be_chosen(page):
     page.click("#runs-tab")
     heads = "[...document.querySelectorAll('#runs-table thead th')].map((head) => head.innerText)"
     assert "multiply_adds" not in page.value(heads)
@@ -167,7 +167,7 @@ def test_a_run_opens_and_closes_by_keyboard(page):
 
 
 @SLOW
-def test_a_failed_run_shows_the_reason_and_a_waiting_one_its_state(page):
+def test_a_failed_run_shows_its_reason_and_a_waiting_run_its_state(page):
     write_filter(page, "arm == aim")
     page.click("#runs-tab")
     page.click("#runs-table tbody tr:nth-child(2) td:nth-child(2)")
@@ -226,7 +226,7 @@ def test_a_box_over_an_axis_becomes_a_condition(page):
 
 
 @SLOW
-def test_a_point_of_the_scatter_opens_its_run(page):
+def test_a_point_of_the_scatter_plot_opens_its_run(page):
     redrawn(page, "scatter", lambda: write_filter(page, "arm == baseline and seed == 1"))
     spot = page.value(
         "(() => {const box = document.querySelector('#scatter .points path').getBoundingClientRect();"
@@ -238,7 +238,7 @@ def test_a_point_of_the_scatter_opens_its_run(page):
 
 
 @SLOW
-def test_everything_can_be_reached_by_tab_in_the_order_of_the_page(page):
+def test_every_control_can_be_reached_by_tab_in_the_order_of_the_page(page):
     assert page.value("document.querySelector('a, button, input').className") == "skip"
     page.value("document.querySelector('.skip').focus()")
     reached = []
@@ -255,7 +255,7 @@ def test_everything_can_be_reached_by_tab_in_the_order_of_the_page(page):
 
 
 @SLOW
-def test_content_of_a_study_is_text_and_never_runs(browser, tmp_path):
+def test_the_content_of_a_study_is_text_and_never_runs(browser, tmp_path):
     planted = [
         "</script><script>window.ran = 1</script>",
         "<img src=x onerror='window.ran = 2'>",
@@ -304,7 +304,7 @@ def test_a_saved_table_contains_no_formula(browser, tmp_path):
 
 
 @SLOW
-def test_nothing_but_the_page_runs_because_of_its_policy(page):
+def test_the_policy_of_the_page_lets_only_its_own_scripts_run(page):
     page.value("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))")
     assert page.value("window.ran ?? null") is None
     assert page.value("(() => {try {return eval('1')} catch (error) {return error.name}})()") in ("EvalError", 1)
@@ -323,7 +323,7 @@ def test_before_the_verdict_no_test_measure_is_offered(page):
 
 
 @SLOW
-def test_a_served_page_follows_the_study_and_keeps_filter_order_and_the_open_tab(browser, tmp_path):
+def test_a_served_page_follows_the_study_and_keeps_filter_order_and_open_tab(browser, tmp_path):
     from analysis.browse.content import content
     from analysis.results import Studies
 

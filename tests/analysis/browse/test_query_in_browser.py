@@ -1,4 +1,4 @@
-"""Filters of the page mean what `results.where` means: the same rows, and mistakes where there are mistakes."""
+"""Filters of the page equal those of `results.where`: they give the same rows and the same mistakes."""
 
 from __future__ import annotations
 
@@ -137,6 +137,6 @@ def test_a_mistake_is_refused_by_both_and_changes_nothing(opened, runs, conditio
     assert opened.problems == []
 
 
-def test_an_unknown_column_suggests_the_nearest(opened):
+def test_the_message_about_an_unknown_column_suggests_the_nearest(opened):
     assert found(opened, "chanels > 4") is None
     assert "did you mean channels" in opened.value("document.getElementById('problem').textContent")

@@ -1,4 +1,4 @@
-"""The served page: who gets an answer, and to what."""
+"""The served page: which requests are answered."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_unchanged_data_are_not_sent_again(server):
         "/{token}/data?x",
     ],
 )
-def test_no_other_path_is_found(server, path):
+def test_no_other_path_is_served(server, path):
     answer = ask(server, path.format(token=server.token))
     assert answer.status == 404
     assert answer.read() == b"404 Not Found\n"
@@ -95,13 +95,13 @@ def test_localhost_is_accepted(server):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "X<script>"])
-def test_only_get_is_answered(server, method):
+def test_only_get_requests_are_answered(server, method):
     answer = ask(server, f"/{server.token}/", method)
     assert answer.status == 405
     assert b"script" not in answer.read()
 
 
-def test_the_token_is_new_for_every_server_and_only_loopback_listens(server):
+def test_the_token_is_new_for_every_server_and_only_the_loopback_interface_is_used(server):
     with Server(Feed(lambda: CONTENT, 0.0)) as other:
         assert other.token != server.token
     assert len(server.token) >= 32
@@ -135,7 +135,7 @@ def test_a_study_that_is_temporarily_unreadable_keeps_its_last_content():
         Feed(broken, 0.0)
 
 
-def test_a_study_is_read_again_only_after_the_interval_and_less_often_if_reading_takes_long():
+def test_a_study_is_read_again_only_after_the_interval_and_less_often_if_reading_is_slow():
     now, reads = [0.0], []
 
     def read():

@@ -1,4 +1,4 @@
-"""Writing the page: where, from which packages, and what is recorded."""
+"""Writing the page: its location, the required packages, and the record of unblinding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.browse.page import packed
 from analysis.reading import unblinding
 
 
-def test_the_page_is_one_file_in_the_study_directory_or_where_asked(make_sweep, tmp_path, monkeypatch):
+def test_the_page_is_one_file_in_the_study_directory_or_at_the_given_path(make_sweep, tmp_path, monkeypatch):
     first, second = make_sweep(seeds=2), make_sweep(seeds=2, first_seed=5)
     assert analysis.browse(first) == first / "browse.html"
     assert shown_in(first / "browse.html")["title"] == "synthetic"
@@ -36,7 +36,7 @@ def test_the_same_results_give_the_same_bytes(make_sweep, tmp_path):
     assert pages[0] == pages[1]
 
 
-def test_unblinding_is_recorded_before_the_page_is_written_and_only_if_it_shows_anything(make_sweep, tmp_path):
+def test_unblinding_is_recorded_before_the_page_is_written_and_only_if_test_measures_are_shown(make_sweep, tmp_path):
     running, due = make_sweep(seeds=6, status={("aim", 5): "missing"}), make_sweep(seeds=6)
     analysis.browse([running, due], tmp_path / "x.html")
     assert unblinding.read(running) == ()
@@ -91,7 +91,7 @@ def test_options_that_contradict_each_other_are_refused(make_sweep, options, mes
         analysis.browse(make_sweep(seeds=2), **options)
 
 
-def test_a_directory_without_a_study_and_a_file_that_cannot_be_written_are_named(make_sweep, tmp_path):
+def test_a_directory_without_a_study_and_a_file_that_cannot_be_written_are_reported(make_sweep, tmp_path):
     with pytest.raises(StoreError, match=r"study\.json is missing"):
         analysis.browse([make_sweep(seeds=2), tmp_path / "none"])
     with pytest.raises(StoreError, match="the page cannot be written"):
@@ -100,5 +100,5 @@ def test_a_directory_without_a_study_and_a_file_that_cannot_be_written_are_named
         analysis.browse([])
 
 
-def test_text_that_is_no_unicode_does_not_stop_the_page():
+def test_text_that_is_not_unicode_does_not_stop_the_page():
     assert gzip.decompress(packed({"title": "a\ud800b", "value": float("nan")})) == b'{"title":"a?b","value":null}'

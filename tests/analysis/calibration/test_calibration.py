@@ -1,4 +1,4 @@
-"""Calibration, reduced: every rate in its band, and a wrong constant found out."""
+"""A reduced calibration: every rate is within its band, and a wrong constant is detected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tables():
     return calibrate(4000)
 
 
-def test_every_rate_is_in_its_band(tables):
+def test_every_rate_is_within_its_band(tables):
     assert [rate for table in tables for rate in table.rates if not rate.holds] == []
     assert sum(len(table.rates) for table in tables) > 40
 
@@ -45,7 +45,7 @@ def test_a_wrong_constant_is_detected(levels):
     assert "any look rejects a true null hypothesis" in faults
 
 
-def test_the_page_shows_faults_and_the_command_fails(monkeypatch, tmp_path, capsys):
+def test_the_page_shows_failures_and_the_command_fails(monkeypatch, tmp_path, capsys):
     from analysis import calibration
 
     fault = calibration.Table("A", "note", ("x",), (("1",),), (Rate("off", 0.2, 10_000, 0.05, 0.05),))
@@ -69,7 +69,7 @@ def test_verdicts_occur_as_often_as_in_an_independent_simulation(scenario, expec
     assert found.pairs.mean() == pytest.approx(expected[-1], abs=0.12)
 
 
-def test_procedure_1_has_no_margin_of_harm():
+def test_procedure_1_has_no_margin_for_harm():
     drawn = normal_studies(np.random.default_rng(7), 10_000, LOOKS, -2, np.sqrt(2))
     found = simulate(drawn, LOOKS, DELTA, REPORTED, procedure=1)
     assert found.rate("harmful") == pytest.approx(0.528, abs=0.02)
@@ -99,7 +99,7 @@ def test_simulated_studies_stop_where_the_analysis_would():
         assert (verdict.kind, number) == (kind, pairs)
 
 
-def test_power_equals_that_of_statsmodels():
+def test_power_matches_statsmodels():
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     for effect, sd, n, alpha in ((1.0, 1.4, 8, 0.05), (2.46, 2.1, 5, 0.0214), (0.2, 1.0, 30, 0.05)):
         assert power_of(effect, sd, n, alpha) == pytest.approx(power.power(effect / sd, n, alpha), rel=1e-6)

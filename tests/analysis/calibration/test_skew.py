@@ -1,4 +1,4 @@
-"""Calibration of collapses and of seeds that are not normal: what is held, what is found out, and what is said."""
+"""Calibration of collapses and of seeds that are not normal: limits hold, and wrong constants are detected."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_wrong_constant_is_detected(rng, monkeypatch):
     assert {"runs marked: normal", "runs marked: ceiling", "runs marked: tied"} <= faults(rng)
 
 
-def test_bad_rates_are_shown_unchanged(rng):
+def test_poor_rates_are_shown_unchanged(rng):
     table = skew.not_normal(rng, STUDIES)
     found = {row[0]: dict(zip(table.columns[1:], row[1:], strict=True)) for row in table.rows}
     assert table.rates == ()

@@ -1,4 +1,4 @@
-"""The audit of a claim: every statement gets a verdict and its evidence, or the reason why not."""
+"""The audit of a claim gives every statement a verdict with evidence, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_statement_has_a_line_in_its_order(make_study):
     assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
 
 
-def test_the_accuracy_in_the_post_is_not_that_of_its_log(make_study):
+def test_the_accuracy_in_the_post_differs_from_its_log(make_study):
     row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
     assert row["evidence"] == "best epoch of the log, number 33 of 40"
@@ -49,7 +49,7 @@ def test_parameters_are_counted_as_keras_does(make_study):
     assert found.loc["the memory holds about 50,000 floats", "verdict"] == "agrees"
 
 
-def test_differing_options_are_the_evidence(make_study):
+def test_differing_options_are_listed_as_evidence(make_study):
     directory = make_study(PAIR, scope=AS_RUN)
     path = directory / records.MODELS_FILE
     rows = pq.read_table(path).to_pylist()
@@ -75,8 +75,8 @@ def test_an_accuracy_is_compared_with_one_further_run(make_study, protocol):
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
 
 
-def test_a_clean_study_says_nothing_of_how_the_author_trained(make_study):
-    """Arms that are alike by design, and a baseline that trains well, neither confirm nor contradict the post."""
+def test_a_clean_study_says_nothing_about_how_the_author_trained(make_study):
+    """Arms with equal training by design, and a baseline that trains well, neither confirm nor contradict the post."""
     found = audit(make_study([FakeArm("baseline", "baseline", 0.42), FakeArm("aim", "aim", 0.43)], images=4000))
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
@@ -84,7 +84,7 @@ def test_a_clean_study_says_nothing_of_how_the_author_trained(make_study):
     assert row["evidence"] == "the statement is about protocol as_run or as_run_exact; this study follows controlled"
 
 
-def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):
+def test_outside_the_scope_only_the_logs_of_the_claim_are_checked(make_study):
     found = audit(make_study(PAIR, scope={**SCOPE, "classes": 20}))
     checked = found[found["verdict"] != "not checked"]
     assert checked["evidence"].str.contains("log").all()
@@ -115,7 +115,7 @@ statements:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
+def test_the_report_shows_the_audit_and_the_methods_name_what_was_done(make_study):
     document = compose(analysis.examine(analysis.load(make_study())))
     assert document.tables["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
     text = " ".join(document.methods)
@@ -146,7 +146,7 @@ def test_latex_tables_are_written_next_to_the_page(make_study):
     assert {"comparisons.tex", "gates.tex", "arms.tex", "audit.tex", "checks.tex"} <= names
 
 
-def test_too_few_or_too_unlike_runs_check_nothing(make_study):
+def test_with_too_few_or_too_different_runs_nothing_is_checked(make_study):
     row = "one run of ResNet50 reaches 15.14 %"
     assert "fewer than 5 runs" in audit(make_study(PAIR, seeds=3, scope=AS_RUN)).loc[row, "evidence"]
     wide = [FakeArm("baseline", "baseline", accuracies=[0.05, 0.15, 0.25, 0.1, 0.2, 0.15]), PAIR[1]]

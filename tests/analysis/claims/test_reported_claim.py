@@ -12,7 +12,7 @@ from analysis.plan import Scope
 SCOPE = Scope("stanford_dogs", 120, 224, "resnet50_keras", "as_run", "whatever")
 
 
-def test_the_reported_figures():
+def test_the_reported_figures_match_the_post():
     claim = claims.read_claim("stanford_dogs_aim")
     assert claim.gains_pp == {"post": 4.92, "logs": 4.80}
     assert next(iter(claim.gains_pp)) == "post"
@@ -53,7 +53,7 @@ def test_the_scope_of_a_claim_is_checked(change, reason):
     assert claims.in_scope(claims.read_claim("stanford_dogs_aim"), scope) == ([reason] if reason else [])
 
 
-def test_an_unknown_claim_lists_the_known():
+def test_the_message_about_an_unknown_claim_lists_the_known_claims():
     with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
         claims.read_claim("stanford_dogs")
     with pytest.raises(UsageError, match="unknown claim"):
@@ -95,7 +95,7 @@ def test_a_custom_claim_can_be_used(tmp_path):
         ({"scpoe": {}}, "did you mean 'scope'"),
     ],
 )
-def test_mistakes_in_a_claim_are_named(tmp_path, change, message):
+def test_mistakes_in_a_claim_are_reported(tmp_path, change, message):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(document() | change))
     with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""A study with a claim of the user's own keeps it, wherever the study or the claim's file goes."""
+"""A study with a custom claim keeps it when the study or the claim file is moved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHIPPED = Path(analysis.__file__).parent / "claims"
 
 
 def own_claim(folder: Path, delta_pp: float = 1.0) -> Path:
-    """Write a claim with a table of reported runs beside it, for the studies of `study`."""
+    """Write a claim with a table of reported runs next to it, for the studies of `study`."""
     folder.mkdir(parents=True)
     text = (SHIPPED / "stanford_dogs_aim.yaml").read_text("utf-8").replace("name: stanford_dogs_aim", "name: mine")
     text = re.sub(r"^delta_pp: .*$", f"delta_pp: {delta_pp}", text, flags=re.M)
@@ -62,7 +62,7 @@ def copy(computed: Path, tmp_path: Path) -> Path:
     return shutil.copytree(computed, tmp_path / "results")
 
 
-def test_a_study_is_reported_without_the_file_of_its_claim(computed: Path, copy: Path) -> None:
+def test_a_study_is_reported_without_its_claim_file(computed: Path, copy: Path) -> None:
     before = headline(computed)
     shutil.move(computed.parent / "one", computed.parent / "elsewhere")
     try:
@@ -77,7 +77,7 @@ def test_a_study_is_reported_without_the_file_of_its_claim(computed: Path, copy:
     assert str(computed.parent) not in stored[1]
 
 
-def test_a_claim_that_moved_makes_nothing_exploratory_and_a_changed_one_does(copy: Path, tmp_path: Path) -> None:
+def test_moving_a_claim_makes_nothing_exploratory_and_changing_it_does(copy: Path, tmp_path: Path) -> None:
     session = ablations.run(study(own_claim(tmp_path / "moved")), copy, executor="inline")
     assert len(session.completed) == 10
     assert analysis.examine(analysis.load(copy)).deviations == ()
@@ -88,7 +88,7 @@ def test_a_claim_that_moved_makes_nothing_exploratory_and_a_changed_one_does(cop
     assert "reported_gains_pp" in found.text
 
 
-def test_a_damaged_or_missing_copy_is_named_and_written_again(copy: Path, computed: Path) -> None:
+def test_a_damaged_or_missing_copy_is_reported_and_written_again(copy: Path, computed: Path) -> None:
     path = copy / "claim.json"
     path.write_text(path.read_text("utf-8").replace("name: mine", "name: else"), "utf-8")
     with pytest.raises(StoreError, match=r"claim\.json: is damaged"):
@@ -117,13 +117,13 @@ def test_a_study_of_an_earlier_version_names_the_path_of_its_claim(copy: Path, t
     assert name_of("stanford_dogs_aim") == "stanford_dogs_aim"
 
 
-def test_an_archive_has_the_claim_and_no_path_of_it(copy: Path, tmp_path: Path) -> None:
+def test_an_archive_has_the_claim_and_no_path_to_it(copy: Path, tmp_path: Path) -> None:
     packed = ablations.archive(copy, tmp_path / "tested.tar.gz")
     assert not any("mine.yaml" in each for each in packed.looks_private)
     assert ablations.recompute(packed.path).verdict == headline(copy)
 
 
-def test_what_is_stored_has_the_claim_and_its_table(tmp_path: Path) -> None:
+def test_the_stored_file_has_the_claim_and_its_table(tmp_path: Path) -> None:
     claim = own_claim(tmp_path / "one")
     document = document_of(str(claim))
     assert set(document["files"]) == {"mine.yaml", "reported_runs.csv"}

@@ -1,4 +1,4 @@
-"""Names of arms that factors make: figures show the levels in which they differ."""
+"""Figures name arms from factors by the levels in which they differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP = [
 ]
 
 
-def test_what_all_arms_have_in_common_is_left_out() -> None:
+def test_the_parts_that_all_arms_share_are_left_out() -> None:
     assert list(short_names(SWEEP).values()) == [
         "baseline",
         "0.001, cross_entropy",
@@ -33,7 +33,7 @@ def test_what_all_arms_have_in_common_is_left_out() -> None:
     )
 
 
-def test_labels_are_whole_words_where_they_fit() -> None:
+def test_labels_are_whole_words_if_they_fit() -> None:
     assert arm_labels(SWEEP, 26, 1)[SWEEP[1]] == "0.001, cross_entropy"
 
 
@@ -63,7 +63,7 @@ def test_commas_within_a_level_do_not_end_it() -> None:
     assert list(short_names(names).values()) == ["adam(beta1=0.8,beta2=0.9), 0.8", "adam(beta1=0.9,beta2=0.9), 0.9"]
 
 
-def test_two_bases_are_named() -> None:
+def test_two_different_bases_are_named() -> None:
     names = [f"{base}[learning_rate={rate},batch_size=10]" for base in ("aim", "baseline") for rate in ("0.1", "0.02")]
     assert short_names(names)[names[0]] == "aim: learning_rate=0.1"
 

@@ -74,7 +74,7 @@ def test_few_curves_are_all_drawn_in_full():
     assert "other" not in curves.caption(summary)
 
 
-def test_forty_arms_have_a_row_of_one_line_each_in_the_slopegraph():
+def test_forty_arms_have_one_line_each_in_the_slopegraph():
     summary = slopegraph.summarise(_runs(), ARMS)
     figure = slopegraph.draw(summary, marks(ARMS))
     assert figure.get_size_inches()[1] < 10
@@ -84,7 +84,7 @@ def test_forty_arms_have_a_row_of_one_line_each_in_the_slopegraph():
     _readable(figure)
 
 
-def test_forty_arms_have_a_row_of_one_line_each_in_the_strip():
+def test_forty_arms_have_one_line_each_in_the_strip():
     runs = _runs()
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.01)
     summary = strip.summarise(judged, runs[:0], ARMS)
@@ -95,7 +95,7 @@ def test_forty_arms_have_a_row_of_one_line_each_in_the_strip():
     assert "accuracy of guessing" not in _readable(figure)
 
 
-def test_the_line_of_guessing_is_drawn_if_there_is_room():
+def test_the_line_of_chance_is_drawn_if_there_is_space():
     runs = _runs(ARMS[:2])
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.49)
     summary = strip.summarise(judged, runs[:0], ARMS[:2])
@@ -104,7 +104,7 @@ def test_the_line_of_guessing_is_drawn_if_there_is_room():
 
 
 @pytest.mark.parametrize("side", ["treatment", "control", ""])
-def test_forty_comparisons_leave_out_the_arm_that_all_share(side):
+def test_forty_comparisons_leave_out_the_arm_that_they_share(side):
     rng = np.random.default_rng(2)
     means = rng.normal(0, 1, len(ARMS) - 2)
     others = ARMS[2:]
@@ -130,7 +130,7 @@ def test_lines_break_after_the_characters_that_join_names():
 
 
 @pytest.mark.parametrize(("distance", "overlap"), [(0.0, True), (0.02, True), (0.5, False)])
-def test_texts_that_overlap_are_found(distance, overlap):
+def test_overlapping_texts_are_found(distance, overlap):
     figure = Figure()
     FigureCanvasAgg(figure)
     figure.text(0.2, 0.2, "one")

@@ -1,4 +1,4 @@
-"""Ranking, marginal means, interaction plots and heat maps: their numbers, what they leave out, and bad input."""
+"""Rankings, marginal means, interaction plots and heat maps: their numbers, their omissions, and bad input."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def planted() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).astype({"placement": "str", "batch_size": "Int64"})
 
 
-def test_means_of_levels_are_over_seeds_with_the_t_interval_of_scipy(planted: pd.DataFrame) -> None:
+def test_means_of_levels_are_means_over_seeds_with_the_t_interval_of_scipy(planted: pd.DataFrame) -> None:
     found = level_means(planted, ["placement"], ACCURACY).set_index("placement")
     for place, rows in planted.groupby("placement"):
         per_seed = 100 * rows.groupby("seed")["validation_accuracy"].mean()
@@ -81,7 +81,7 @@ def test_a_seed_that_lacks_a_run_is_left_out_and_failed_runs_have_no_value(plant
     assert found["lower"].isna().all()
 
 
-def test_marginal_means_say_what_is_unbalanced(planted: pd.DataFrame) -> None:
+def test_captions_of_marginal_means_say_what_is_unbalanced(planted: pd.DataFrame) -> None:
     factors = ["placement", "batch_size"]
     whole = means(planted, factors, ACCURACY)
     assert whole["balanced"].all()
@@ -157,7 +157,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> analysis.Results:
     return analysis.load(write_study(tmp_path_factory.mktemp("levels") / "study", fake, np.random.default_rng(1)))
 
 
-def test_one_call_draws_on_a_new_figure_or_on_the_callers_axes(study: analysis.Results) -> None:
+def test_one_call_draws_on_a_new_figure_or_on_the_axes_of_the_caller(study: analysis.Results) -> None:
     made = Figure(layout="constrained")
     axes = made.subplots(2, 2)
     calls = [
@@ -176,7 +176,7 @@ def test_one_call_draws_on_a_new_figure_or_on_the_callers_axes(study: analysis.R
     assert "Without baseline, which is not part of the design." in " ".join(words.split())
 
 
-def test_before_the_verdict_they_show_the_validation_accuracy_and_say_so(tmp_path: Path) -> None:
+def test_before_the_verdict_level_figures_show_the_validation_accuracy_and_say_so(tmp_path: Path) -> None:
     arms = [FakeArm("baseline", "baseline"), FakeArm("aim", "treatment", config={"depth": 1})]
     fake = FakeStudy(arms, list(range(5)), status={("aim", 4): "missing"}, images=300)
     results = analysis.load(write_study(tmp_path / "study", fake, np.random.default_rng(1)))
@@ -196,6 +196,6 @@ def test_before_the_verdict_they_show_the_validation_accuracy_and_say_so(tmp_pat
         (lambda r: figures.interaction(r, "depth", "run_id"), "at most 6 lines"),
     ],
 )
-def test_bad_input_says_what_to_do(study: analysis.Results, call, message: str) -> None:
+def test_a_message_about_bad_input_states_the_remedy(study: analysis.Results, call, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(study)

@@ -1,4 +1,4 @@
-"""The figure of a network's memory: legible with few and with many layers, true to its frames."""
+"""The figure of a network's memory is legible with few and many layers, and agrees with its frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frames(layers: int, epochs: int, sources: int = 1):
 
 
 @pytest.mark.parametrize(("layers", "epochs", "sources"), [(1, 1, 1), (13, 30, 2), (53, 200, 1)])
-def test_nothing_is_clipped_nothing_overlaps_and_every_layer_is_named(layers, epochs, sources):
+def test_nothing_is_clipped_or_overlaps_and_every_layer_is_named(layers, epochs, sources):
     content, sizes, weights, parts = frames(layers, epochs, sources)
     figure = memory.draw(content, sizes, weights, parts)
     written = texts(figure)

@@ -1,4 +1,4 @@
-"""Figures call a null level as the study does, and the power figure offers no verdict below the fewest pairs."""
+"""Figures name a null level as the study does, and the power figure shows no verdict below the fewest pairs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_columns_of_numbers_keep_their_nulls(make_study: Any) -> None:
     assert named[numbers].dtypes.equals(results.runs[numbers].dtypes)
 
 
-def test_no_power_is_offered_below_the_fewest_pairs_of_a_verdict() -> None:
+def test_power_is_not_shown_below_the_fewest_pairs_of_a_verdict() -> None:
     said = caption(0.1, (1.0,), 0.05, 12)
     assert "with 5 pairs for a gain of 1 pp" in said
     assert said.endswith("A verdict needs at least 5 pairs.")

@@ -1,4 +1,4 @@
-"""Figures: data before ink, labels that do not collide, the same bytes every time, no trace in pyplot."""
+"""Figures of a report: summaries, labels that do not overlap, reproducible bytes, and no effect on pyplot."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _on(page, box):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_arm_is_named_once_per_figure(drawn, study):
+def test_every_arm_is_named_exactly_once_per_figure(drawn, study):
     findings, drawings = drawn[study]
     arms = [arm.name for arm in findings.results.plan.arms]
     for drawing, (width, lines) in {"strip": (28, 2), "curves": (30, 1)}.items():
@@ -82,7 +82,7 @@ def test_every_arm_is_named_once_per_figure(drawn, study):
             assert written.count(text) == 1
 
 
-def test_an_arm_looks_the_same_everywhere_and_like_no_other():
+def test_an_arm_looks_the_same_everywhere_and_unlike_any_other():
     names = [f"arm {i}" for i in range(12)]
     looks = marks(names)
     assert len({(m.colour, m.marker, m.dashes) for m in looks.values()}) == 12
@@ -145,7 +145,7 @@ def test_the_forest_plot_does_not_cut_intervals_of_similar_width(drawn):
     assert alone[1] > 8
 
 
-def test_classes_explains_its_two_marks(drawn):
+def test_the_class_figure_explains_its_two_marks(drawn):
     written = {text for text, _ in texts(drawn["two"][1]["classes"].figure)}
     assert {"before shrinkage", "after shrinkage"} <= written
 
@@ -201,7 +201,7 @@ def test_curves_average_the_finished_runs(drawn):
     assert reported["accuracy"].max() == pytest.approx(20.06, abs=0.01)
 
 
-def test_curves_average_only_epochs_that_all_reached():
+def test_curves_average_only_epochs_that_all_runs_reached():
     runs = pd.DataFrame({"run_id": ["a", "b"], "status": "finished", "selected_epoch": pd.array([2, 3], dtype="Int64")})
     rows = [("a", e) for e in (1, 2)] + [("b", e) for e in (1, 2, 3)]
     epochs = pd.DataFrame(rows, columns=["run_id", "epoch"]).assign(arm="x", validation_accuracy=0.5, test_accuracy=0.4)
@@ -211,7 +211,7 @@ def test_curves_average_only_epochs_that_all_reached():
     assert "epochs, 2 to 3" in curves.caption(summary)
 
 
-def test_strip_counts_every_planned_run(drawn):
+def test_the_strip_figure_counts_every_planned_run(drawn):
     findings, drawings = drawn["four"]
     summary = drawings["strip"].summary
     assert len(summary) == len(findings.results.plan.runs)
@@ -237,7 +237,7 @@ def test_empty_summaries_have_the_same_columns(drawn):
     assert "no two arms" in forest.caption([])
 
 
-def test_drawing_does_not_change_pyplot_or_its_settings(drawn):
+def test_drawing_changes_neither_pyplot_nor_its_settings(drawn):
     import matplotlib.pyplot as plt
 
     with mpl.rc_context({"font.size": 23, "text.usetex": False}):
@@ -257,7 +257,7 @@ def test_the_same_figure_gives_the_same_bytes(drawn):
     assert png(first) == png(second)
 
 
-def test_inline_svg_is_well_formed_themed_and_shares_a_page(drawn):
+def test_an_inline_svg_is_well_formed_themed_and_fits_its_page(drawn):
     figure = drawn["four"][1]["forest"].figure
     document = svg(figure, "forest")
     element = inline(document, "forest")
@@ -283,7 +283,7 @@ def test_hostile_names_are_drawn_and_not_interpreted(drawn):
     assert "<!--" not in text
 
 
-def test_wide_intervals_do_not_dwarf_the_curves(make_study):
+def test_wide_intervals_do_not_flatten_the_curves(make_study):
     results = analysis.load(make_study(seeds=3, spread=0.05))
     arms = [arm.name for arm in results.plan.arms]
     summary = curves.summarise(results.runs, results.epochs, arms)
@@ -312,7 +312,7 @@ def test_an_interval_that_is_read_is_not_cut(looks):
     assert all(low < row.lower and row.upper < high for row in summary.itertuples() if row.look)
 
 
-def test_one_pair_is_counted_in_whole_numbers() -> None:
+def test_a_single_pair_is_counted_in_whole_numbers() -> None:
     columns = {"pairs": [2], "mean": [0.13], "lower": [-22.8], "upper": [23.1], "look": [False], "verdict": [""]}
     figure = path.draw(pd.DataFrame(columns), marks(["aim"])["aim"], 1.0)
     figure.draw_without_rendering()

@@ -1,4 +1,4 @@
-"""A confirmation and its screening: the results of the search, and those of its winners on new seeds."""
+"""A confirmation and its screening: the results of the search, and the results of its winners on new seeds."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def ranking_of(screened: analysis.Results) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """Findings of a confirmation of both arms, each searched alike, a third of the trials stopped early."""
+    """Findings of a confirmation of two arms that were searched equally; a third of the trials were stopped early."""
     root = tmp_path_factory.mktemp("tuned")
     rng = np.random.default_rng(3)
     write_study(root / "screening", FakeStudy(SEARCHED, [1000, 1001], spread=0.01, status=STOPPED), rng)
@@ -135,7 +135,7 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_t
     assert {"baseline", "aim"} <= set(labelled)
 
 
-def test_a_search_with_nothing_but_failures_has_no_expected_best():
+def test_a_search_with_only_failures_has_no_expected_best():
     nothing = pd.DataFrame({"arm": ["a"], "status": ["failed"], "validation_accuracy": [np.nan]})
     assert budget.summarise(nothing).empty
     assert budget.caption(budget.summarise(nothing)) == "The screening has no trial with a result."
@@ -143,7 +143,7 @@ def test_a_search_with_nothing_but_failures_has_no_expected_best():
 
 @pytest.mark.usefixtures("undrawn")
 def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study):
-    """An arm with only pruned rows, and a pruned run of an arm that decides nothing."""
+    """This study has an arm with only pruned rows, and a pruned run of an arm that decides nothing."""
     more = [FakeArm("cut", "other", 0.9), FakeArm("half", "other", 0.17)]
     pruned = {("cut", seed): "pruned" for seed in range(6)} | {("half", 5): "pruned"}
     whole, mixed = make_study([*ARMS, *more]), make_study([*ARMS, *more], status=pruned)
@@ -176,7 +176,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert "pruned" in str(document.tables["outcomes"])
 
 
-def test_an_arm_looks_in_the_search_as_it_looks_everywhere():
+def test_an_arm_looks_the_same_in_the_search_as_everywhere_else():
     from analysis.figures import budget
     from analysis.figures.palette import marks
 

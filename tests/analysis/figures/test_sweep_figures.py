@@ -1,4 +1,4 @@
-"""Figures of sweeps and searches: correct numbers, readable with 4 to 400 arms, on a sheet or the caller's axes."""
+"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a sheet or the caller's axes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_front_consists_of_arms_that_no_arm_dominates(points):
     assert set(found["state"]) <= {"front", "undecided"}, "one seed shows no arm behind"
 
 
-def test_dominated_arms_are_behind_in_the_paired_interval_and_others_are_not_distinguishable():
+def test_dominated_arms_are_behind_in_the_paired_interval_and_others_cannot_be_distinguished():
     rng = np.random.default_rng(5)
     seeds = np.arange(6)
     luck = rng.normal(0, 0.02, 6)  # shared by the arms of a seed: only pairs show the difference
@@ -125,12 +125,12 @@ def test_dominated_arms_are_behind_in_the_paired_interval_and_others_are_not_dis
     assert "1 on the front, 1 not distinguishable from it, 1 dominated" in text
 
 
-def test_arms_equal_in_both_are_on_the_front_together():
+def test_arms_that_are_equal_in_both_values_are_on_the_front_together():
     runs = sweep(3, seeds=1).assign(validation_accuracy=0.5, parameters=1e6)
     assert pareto_summary(runs, ACCURACY, ["parameters"])["state"].tolist() == ["front"] * 3
 
 
-def test_failed_and_pruned_runs_and_those_without_a_value_are_no_part_of_a_mean():
+def test_failed_and_pruned_runs_and_runs_without_a_value_are_not_part_of_a_mean():
     runs = sweep(2, seeds=4)
     runs.loc[0, "status"], runs.loc[1, "status"], runs.loc[2, "validation_accuracy"] = "failed", "pruned", np.nan
     found = pareto_summary(runs, ACCURACY, ["seconds"]).set_index("arm")
@@ -139,7 +139,7 @@ def test_failed_and_pruned_runs_and_those_without_a_value_are_no_part_of_a_mean(
     assert found.loc["baseline", "amount"] == pytest.approx(runs.loc[3, "seconds"] / 4)
 
 
-def test_a_lower_loss_is_better():
+def test_a_lower_loss_counts_as_better():
     loss = Measure("validation_loss", "Validation loss", "validation loss", "", 1.0, True)
     runs = sweep(2, seeds=1).assign(validation_loss=[2.0, 1.0])
     assert pareto_summary(runs, loss, ["parameters"])["state"].tolist() == ["front", "front"]
@@ -166,7 +166,7 @@ def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame(
     assert parallel_summary(sweep(40), FACTORS, ACCURACY)["drawn"].all()
 
 
-def test_the_factors_that_matter_most_have_an_axis_and_the_others_are_named():
+def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
     found = parallel_summary(sweep(200), FACTORS, ACCURACY)
     assert most_telling(found, FACTORS, 1) == ["placement"]
     assert "Without an axis, because their levels differ less: update and batch_size." in parallel_caption(
@@ -174,14 +174,14 @@ def test_the_factors_that_matter_most_have_an_axis_and_the_others_are_named():
     )
 
 
-def test_an_option_that_an_arm_lacks_is_no_level_called_none():
+def test_an_option_that_an_arm_lacks_is_not_a_level_called_none():
     texts_of = [text for _, text in scale_of(sweep(40)["update"]).ticks]
     assert sorted(texts_of) == ["conv_sigmoid", "gated", "n/a", "none", "residual"]
     assert scale_of(sweep(40)["placement"]).ticks[0][1] == "none"
     assert level_text(pd.NA) == level_text(None) == level_text(np.nan) == "none"
 
 
-def test_levels_that_look_alike_stay_apart():
+def test_levels_with_similar_text_stay_separate():
     rates = pd.Series([0.12341, 0.12342, 0.12341])
     assert [text for _, text in scale_of(rates).ticks] == ["0.12341", "0.12342"]
     assert [text for _, text in scale_of(pd.Series([0.00012179548, 0.1])).ticks] == ["0.000122", "0.1"]
@@ -193,7 +193,7 @@ def test_levels_that_look_alike_stay_apart():
     }
 
 
-def test_scales_order_numbers_and_switches_and_spread_many_numbers_by_their_size():
+def test_scales_order_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
     assert [text for _, text in scale_of(pd.Series(["10", "9", "100"])).ticks] == ["9", "10", "100"]
     assert [text for _, text in scale_of(pd.Series([True, False], dtype="boolean")).ticks] == ["false", "true"]
     many = pd.Series(np.logspace(-5, -1, 20))
@@ -205,7 +205,7 @@ def test_scales_order_numbers_and_switches_and_spread_many_numbers_by_their_size
 # Slices
 
 
-def test_slices_show_trials_with_what_stopped_ones_had_reached():
+def test_slices_show_trials_with_the_values_that_stopped_ones_reached():
     runs = sweep(30, seeds=2)
     names = {arm: f"aim_{i:04d}" for i, arm in enumerate(runs["arm"].unique())}
     runs["arm"] = runs["arm"].map(names)
@@ -223,7 +223,7 @@ def test_slices_show_trials_with_what_stopped_ones_had_reached():
     assert "1 trial without a value is not shown" in text
 
 
-def test_a_search_is_shown_by_the_validation_accuracy_even_when_all_of_it_is_settled(tmp_path):
+def test_a_search_is_shown_by_its_validation_accuracy_even_when_all_of_it_is_settled(tmp_path):
     arms = [FakeArm(f"aim_{i:04d}", "other", 0.14 + 0.01 * i, config={"rate": 0.1 * i}) for i in range(4)]
     write_study(tmp_path / "screening", FakeStudy(arms, [0], images=200), np.random.default_rng(1))
     figure = draw_slices(analysis.load(tmp_path / "screening"))
@@ -235,7 +235,7 @@ def test_a_search_is_shown_by_the_validation_accuracy_even_when_all_of_it_is_set
 # Learning curves
 
 
-def test_curves_of_a_level_are_the_means_of_its_finished_runs():
+def test_curves_of_a_level_are_means_of_its_finished_runs():
     runs = sweep(40)
     runs.loc[runs.index[-1], "status"] = "failed"
     epochs = curves_of(runs)
@@ -269,7 +269,7 @@ def test_many_numbers_are_divided_into_quarters():
     assert all(" to " in level for level in levels[:-1])
 
 
-# All of them
+# All sweep figures
 
 
 def _drawings(arms: int, ax=None) -> dict[str, Figure]:
@@ -309,11 +309,11 @@ def test_nothing_is_clipped_and_no_labels_overlap(arms):
         refuse_overlaps(written, name)
 
 
-def test_figures_can_share_the_callers_figure():
+def test_figures_can_share_the_figure_of_the_caller():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)
-    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # an axes outside of any grid
+    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes outside of any grid
     free.remove()
     before = figure.get_size_inches().tolist()
     drawn = _drawings(40, dict(zip(("pareto", "parallel", "slices", "curves"), grid.flat, strict=True)))
@@ -324,7 +324,7 @@ def test_figures_can_share_the_callers_figure():
     assert {"Parameters, M", "front", "placement", "Epoch"} <= set(written)
 
 
-def test_one_call_draws_each_and_says_which_images_it_shows(studies):
+def test_one_call_draws_each_figure_and_says_which_images_it_shows(studies):
     for name, images in (("settled", "Test accuracy"), ("open", "Validation accuracy")):
         for figure in (
             draw_pareto(studies[name]),
@@ -358,12 +358,12 @@ def test_the_input_is_unchanged(studies):
         (lambda r: draw_curves(r, "epochs_planned"), "the same value in all runs"),
     ],
 )
-def test_bad_input_is_refused_with_what_is_wrong(studies, call, words):
+def test_bad_input_is_refused_with_the_reason(studies, call, words):
     with pytest.raises(UsageError, match=words):
         call(studies["settled"])
 
 
-def test_a_study_without_results_is_refused_in_words(make_study):
+def test_a_study_without_results_is_refused_with_an_explanation(make_study):
     arms = arms_of(2)
     status = {(arm.name, seed): "failed" for arm in arms for seed in range(2)}
     results = analysis.load(make_study(arms, seeds=2, status=status))

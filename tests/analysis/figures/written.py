@@ -1,4 +1,4 @@
-"""The texts of a figure, their places, and whether any of them overlaps something else."""
+"""The texts of a figure, their positions, and their overlaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that hardly differ, or differ in the same way, where independent runs would not."""
+"""Pairs that hardly differ, or differ in the same way, although independent runs would not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair(base, treated):
 
 
 def rewritten(directory, change):
-    """Write all rows again, each as `change` returns it; the others are known to it by arm and seed."""
+    """Write all rows again as `change` returns them; it can look up the other rows by arm and seed."""
     (path,) = (directory / records.SEGMENTS).iterdir()
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     known = {(row["arm"], row["seed"]): row for row in rows}
@@ -40,7 +40,7 @@ def cautions(directory):
     return analysis.examine(analysis.load(directory)).cautions
 
 
-def test_pairs_that_are_the_same_run_twice_are_named(make_study):
+def test_pairs_with_two_identical_runs_are_reported(make_study):
     arms = pair(accuracies(0.2, 12, 1), accuracies(0.21, 12, 2))
     directory = make_study(arms, seeds=12, images=2000, procedure=2, looks=[12])
     assert not any("same class" in text for text in cautions(directory)), "independent runs are not accused"
@@ -58,7 +58,7 @@ def test_pairs_that_are_the_same_run_twice_are_named(make_study):
 
 
 @pytest.mark.parametrize("column", ["train_images", "git_commit", "device_name"])
-def test_pairs_that_differ_crosswise_are_named(make_study, column):
+def test_pairs_that_differ_in_opposite_directions_are_reported(make_study, column):
     """Each arm has both values, but never in the same pair."""
     values = {"train_images": (12000, 5000), "git_commit": ("a" * 40, "b" * 40), "device_name": ("A100", "H100")}[
         column
@@ -73,7 +73,7 @@ def test_pairs_that_differ_crosswise_are_named(make_study, column):
     assert f"In 5 of 5 pairs of aim − baseline the two runs differ in {what}." in cautions(other)
 
 
-def test_pairs_that_changed_together_are_not_named(make_study):
+def test_pairs_whose_settings_changed_together_are_not_reported(make_study):
     directory = make_study(pair(accuracies(0.2, 10, 1), accuracies(0.26, 10, 2)), seeds=10, procedure=2)
     later = rewritten(directory, lambda row, _: row | {"git_commit": ("a" if row["seed"] < 5 else "b") * 40})
     findings = analysis.examine(analysis.load(later))
@@ -81,21 +81,21 @@ def test_pairs_that_changed_together_are_not_named(make_study):
 
 
 @pytest.mark.parametrize(("odd", "warned"), [(1, True), (3, True), (0, False)])
-def test_differences_that_vary_by_less_than_an_image_are_named(make_study, odd, warned):
-    """With no odd one all differences are equal, which is its own verdict."""
+def test_differences_that_vary_by_less_than_one_image_are_reported(make_study, odd, warned):
+    """If no pair is different, all differences are equal, which has its own verdict."""
     base = accuracies(0.2, 12, 1)
     steps = np.r_[np.full(odd, 0.0005), np.zeros(12 - odd)]
     directory = make_study(pair(base, base + 0.05 + steps), seeds=12, images=2000, procedure=2, looks=[12])
     assert any("hardly vary between seeds" in text for text in cautions(directory)) == warned
 
 
-def test_equal_accuracies_at_the_ceiling_are_no_mistake(make_study):
+def test_equal_accuracies_at_the_ceiling_are_not_reported(make_study):
     base = np.r_[0.9975, np.ones(7)]
     directory = make_study(pair(base, np.ones(8)), seeds=8, images=400, procedure=2, claim=None)
     assert not any("hardly vary" in text or "same class" in text for text in cautions(directory))
 
 
-def test_a_measure_that_overflowed_withholds_its_look_and_breaks_nothing(make_study):
+def test_an_overflowing_measure_withholds_its_look_and_breaks_nothing(make_study):
     arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
     options = {"measure": "loss", "delta": 0.01, "claim": None}
     directory = make_study(arms, seeds=8, images=400, procedure=2, looks=[5, 8], **options)
@@ -125,7 +125,7 @@ def test_the_verdict_does_not_depend_on_the_unit(unit):
     assert "no seed differs from another" in same.text
 
 
-def test_a_trivial_difference_is_trivial_in_both_directions_where_lower_is_better():
+def test_a_trivial_difference_is_trivial_in_both_directions_if_lower_is_better():
     from analysis.statistics.verdict import decide
 
     assert decide(-0.5, -0.1, 0.1, 8, 1.0).text == "trivially lower"

@@ -1,4 +1,4 @@
-"""A collapse is named where the verdict is read; without one, the headline says what the pairs do not exclude."""
+"""A collapse is named with the verdict; without one, the headline says which rate the pairs do not exclude."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAIN = [0.052, 0.047, 0.050, 0.053, 0.049, 0.051, 0.048, 0.050]
 
 
 def arms(pairs=5, fallen=None, to=0.045, gain=GAIN):
-    """Return a baseline and a treatment, of which the run of one seed falls to an accuracy above chance."""
+    """Return a baseline and a treatment; one run of the treatment falls to a low accuracy above chance."""
     treated = [base + more for base, more in zip(BASE, gain, strict=True)][:pairs]
     if fallen is not None:
         treated[fallen] = to
@@ -51,7 +51,7 @@ def console_of(directory):
 
 
 @pytest.mark.parametrize("procedure", [1, 2])
-def test_a_planted_collapse_is_on_the_first_screen_of_report_and_console(make_study, undrawn, procedure):
+def test_a_planted_collapse_is_on_the_first_screen_of_the_report_and_on_the_console(make_study, undrawn, procedure):
     directory = make_study(arms(fallen=3), seeds=5, images=2000, procedure=procedure)
     findings = examine(directory)
     (found,) = findings.collapses
@@ -93,7 +93,7 @@ def test_a_study_without_a_collapse_says_what_its_pairs_do_not_exclude(make_stud
     assert not any("collapsed" in each for each in said(findings))
 
 
-def test_procedure_1_keeps_verdict_and_headline(make_study):
+def test_procedure_1_keeps_its_verdict_and_headline(make_study):
     one, two = (examine(make_study(arms(), seeds=5, images=2000, procedure=procedure)) for procedure in (1, 2))
     assert one.primary.verdict == two.primary.verdict
     assert one.headline == one.primary.sentence()
@@ -105,7 +105,7 @@ def test_procedure_1_keeps_verdict_and_headline(make_study):
     assert "Yuen" not in " ".join(methods(one)[1])
 
 
-def test_only_the_pairs_of_the_look_that_decides_count(make_study):
+def test_only_the_pairs_of_the_deciding_look_count(make_study):
     late = make_study(arms(8, fallen=7), seeds=8, images=2000, procedure=2, looks=[5, 8])
     findings = examine(late)
     assert findings.primary.interval.n == 5
@@ -123,8 +123,8 @@ def test_a_pair_with_an_untrained_run_counts_as_a_failure(make_study):
     assert not any("collapsed" in each for each in said(findings)), "the outcome says it already"
 
 
-def test_a_run_that_predicts_one_class_only_collapsed_whatever_its_accuracy(make_study, monkeypatch):
-    """It answers 97 % of the images with one class, and the others right: above chance, and close to its arm."""
+def test_a_run_that_predicts_only_one_class_has_collapsed_whatever_its_accuracy(make_study, monkeypatch):
+    """It predicts one class for 97 % of the images and the others correctly: above chance, and close to its arm."""
     written = synthetic_study.record
 
     def record(study, rng, arm, seed, status):
@@ -170,8 +170,8 @@ def test_the_robust_reading_is_reported_and_never_decides(make_study):
     assert "Hanley" in cited
 
 
-def test_a_robust_reading_that_contradicts_t_about_0_is_named(make_study):
-    """One large difference makes the t interval reach 0, and no sign-based one."""
+def test_a_robust_reading_that_contradicts_t_about_0_is_reported(make_study):
+    """One large difference makes only the t interval reach 0, and no sign-based interval."""
     gain = [0.010, 0.012, 0.011, 0.013, 0.009, 0.012, 0.011, 0.110]
     findings = examine(make_study(arms(8, gain=gain), seeds=8, images=2000, procedure=2))
     primary, reading = findings.primary, findings.robust["aim − baseline"]
@@ -183,7 +183,7 @@ def test_a_robust_reading_that_contradicts_t_about_0_is_named(make_study):
     assert contradiction(agreeing.primary, agreeing.robust["aim − baseline"]) == ""
 
 
-def test_a_center_outside_the_t_interval_is_named(make_study):
+def test_a_center_outside_the_t_interval_is_reported(make_study):
     findings = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     reading = replace(findings.robust["aim − baseline"], estimate=-1.0, lower=-9.0, upper=7.0)
     text = contradiction(findings.primary, reading)
@@ -216,7 +216,7 @@ def test_without_a_verdict_collapses_are_not_mentioned(make_study, status):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_single_pair_that_did_not_train_has_no_others_to_compare_with(make_study):
+def test_a_single_pair_that_did_not_train_cannot_be_compared_with_others(make_study):
     (found,) = examine(make_study(arms(1), seeds=1, procedure=2, status={("aim", 0): "chance"})).collapses
     assert (found.why, found.text) == ("at chance", "stayed at chance")
 
@@ -226,7 +226,7 @@ def test_collapses_are_found_without_a_table_of_images(make_study):
     assert [(each.arm, each.seed, each.why) for each in findings.collapses] == [("aim", 3, "far below")]
 
 
-def test_the_standing_line_without_a_cost():
+def test_the_sentence_about_failure_rates_can_have_no_cost():
     assert NotExcluded("aim", 12, 0.2209, None).text == (
         "No run of aim failed in 12 pairs; at 95 % this does not exclude a failure rate of up to 22 %."
     )

@@ -41,7 +41,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def refreeze(directory: Path, **changes: Any) -> None:
-    """Change a frozen plan and its hash, as someone who hides the change would."""
+    """Change a frozen plan and its hash, as if to hide the change."""
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
     content = {**document["content"], **changes}
@@ -49,7 +49,7 @@ def refreeze(directory: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**document, "sha256": sha256, "content": content}), encoding="utf-8")
 
 
-def test_there_are_stored_studies() -> None:
+def test_stored_studies_are_available() -> None:
     assert len(STORED) >= 4
 
 
@@ -70,7 +70,7 @@ def test_a_stored_study_stays_confirmatory_when_a_rule_is_reworded(
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_that_means_something_else_now_makes_a_stored_study_exploratory(
+def test_a_rule_whose_meaning_has_changed_makes_a_stored_study_exploratory(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rule = RULES[name]
@@ -88,7 +88,7 @@ def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_frozen_number_counts_in_addition_to_the_text(name: str, complete: Path) -> None:
+def test_a_frozen_number_is_compared_in_addition_to_the_text(name: str, complete: Path) -> None:
     numbers = {rule: each.number for rule, each in RULES.items()}
     refreeze(complete, procedure=numbers)
     assert departed(complete) == []
@@ -151,7 +151,7 @@ def test_a_procedure_of_a_later_version_is_refused(complete: Path) -> None:
         analysis.load(complete)
 
 
-def test_the_stored_role_aim_and_the_role_treatment_are_the_same(complete: Path) -> None:
+def test_the_stored_role_aim_equals_the_role_treatment(complete: Path) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     assert "aim" in {arm["role"] for arm in arms}
     before = analysis.examine(analysis.load(complete))
@@ -177,13 +177,13 @@ def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("role", ["other", "frozen", "baseline"])
-def test_an_arm_with_another_role_is_a_deviation(complete: Path, role: str) -> None:
+def test_a_changed_role_of_an_arm_is_a_deviation(complete: Path, role: str) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[*arms[:2], {**arms[2], "role": role}])
     assert "arm aim_0004 has a different role in the argument than the frozen one" in departed(complete)
 
 
-def test_another_primary_comparison_is_a_deviation(complete: Path) -> None:
+def test_a_changed_primary_comparison_is_a_deviation(complete: Path) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[arms[0], arms[2], arms[1]])
     assert departed(complete) == ["the gated comparisons are not the frozen ones"]

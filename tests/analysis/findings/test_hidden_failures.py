@@ -1,4 +1,4 @@
-"""Failures that hide: several in one arm, beyond the look that decides, or among runs that vary much."""
+"""Hidden failures: several in one arm, after the deciding look, or among runs that vary a lot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def examine(directory):
 
 @pytest.mark.parametrize(("seeds", "pairs"), [((2, 6, 9), 12), ((0, 2, 4, 6, 8, 10), 12), ((1, 3, 4, 7), 8)])
 @pytest.mark.parametrize("arm", ["aim", "baseline"])
-def test_three_failures_and_more_of_an_arm_are_named(make_study, arm, seeds, pairs):
+def test_three_or_more_failures_of_an_arm_are_reported(make_study, arm, seeds, pairs):
     base, treated = accuracies(0.2, pairs, 1), accuracies(0.26, pairs, 2)
     if arm == "aim":
         treated = fallen(treated, seeds, 0.05)
@@ -46,7 +46,7 @@ def test_three_failures_and_more_of_an_arm_are_named(make_study, arm, seeds, pai
 
 
 def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
-    """Half of the runs of the control fail, and the others reach what the treatment does."""
+    """Half of the runs of the control fail, and the others are as accurate as the treatment."""
     pairs, seeds = 24, range(0, 24, 2)
     arms = [
         FakeArm("baseline", "baseline", accuracies=accuracies(0.2, pairs, 1)),
@@ -61,7 +61,7 @@ def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
     assert "so did 7 more, with seeds 10, 12, 14, 16, 18, 20 and 22" in text
 
 
-def test_failures_beyond_the_look_that_decides_are_counted_and_named(make_study):
+def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
     treated = fallen(accuracies(0.56, 12, 1), (6, 9), 0.06)
     arms = pair(accuracies(0.2, 12, 2), treated)
     findings = examine(make_study(arms, seeds=12, images=2000, procedure=2, looks=[5, 8, 12]))
@@ -91,8 +91,8 @@ def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
     assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
 
 
-def test_a_run_that_one_gate_shows_to_have_failed_is_named_with_all(make_study):
-    """Seeds move both arms alike, so that only the differences from a control show the failure."""
+def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
+    """Seeds affect both arms equally, so only the differences from a control show the failure."""
     seeds = np.array([0.30, 0.42, 0.34, 0.46, 0.38, 0.50, 0.33, 0.44])
     draw = np.random.default_rng(4)
     treated = seeds + 0.05 + 0.002 * draw.standard_normal(8)
@@ -107,7 +107,7 @@ def test_a_run_that_one_gate_shows_to_have_failed_is_named_with_all(make_study):
     assert "with 1 of 8 runs failed" in cautions(findings)[0].text
 
 
-def test_on_another_measure_a_run_is_far_and_not_collapsed(make_study):
+def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
     """A loss does not show that a run far above the others did not train."""
     arms = pair(accuracies(0.2, 8, 1), fallen(accuracies(0.26, 8, 2), (5,), 0.2))
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
@@ -119,7 +119,7 @@ def test_on_another_measure_a_run_is_far_and_not_collapsed(make_study):
 
 
 @pytest.mark.parametrize("variants", [1, 7])
-def test_failures_of_arms_beyond_the_gates_are_named(make_study, variants):
+def test_failures_of_arms_outside_the_gates_are_named(make_study, variants):
     arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
     for number in range(variants):
         values = fallen(accuracies(0.25, 8, 10 + number), (3,), 0.06)
@@ -137,7 +137,7 @@ def test_failures_of_arms_beyond_the_gates_are_named(make_study, variants):
 
 
 @pytest.mark.parametrize("pairs", [8, 12, 20])
-def test_a_group_is_found_by_differences_where_seeds_move_both_arms(pairs):
+def test_a_group_is_found_by_differences_if_seeds_move_both_arms(pairs):
     rng = np.random.default_rng(pairs)
     seed = 4 * rng.standard_normal(pairs)
     treated, control = (seed + 0.2 * rng.standard_normal(pairs) for _ in range(2))
@@ -162,7 +162,7 @@ def test_groups_of_normal_runs_are_as_far_apart_as_stated_in_one_of_400():
         assert (largest > gap_of(pairs)).mean() == pytest.approx(0.0025, abs=0.0012)
 
 
-def test_the_shape_of_a_single_study_is_as_good_as_that_of_many():
+def test_a_single_study_is_judged_like_many_studies():
     treated, control = np.array([26, 26.1, 5, 26.2, 5.1, 25.9, 26, 5.2]), np.arange(8) / 20 + 20
     one, many = collapsed(treated, control, 1.0), collapsed(treated[None], control[None], 1.0)
     assert one[0].tolist() == many[0][0].tolist() == [False, False, True, False, True, False, False, True]

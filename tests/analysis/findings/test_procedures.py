@@ -1,4 +1,4 @@
-"""Procedure 2 reads a verdict at its look with everything that belongs to it; procedure 1 stays unchanged."""
+"""Procedure 2 uses only the data of a look for its verdict; procedure 1 is unchanged."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
     assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
 
 
-def test_a_tiny_smallest_effect_is_printed_with_the_decimals_that_it_needs(make_study):
+def test_a_tiny_smallest_effect_is_printed_with_as_many_decimals_as_needed(make_study):
     findings = examine(make_study(delta_pp=1e-6, procedure=2))
     assert "δ = 0.000001 pp" in forest.caption(findings.family.comparisons)
     assert "smallest effect of interest of 0.000001 pp" in " ".join(methods(findings)[0])
@@ -173,7 +173,7 @@ def test_the_unpaired_prediction_has_its_stated_coverage(correlation, pairs):
     assert 0.97 <= covered / 4000 <= 0.99
 
 
-def test_the_unpaired_prediction_has_satterthwaites_degrees_of_freedom():
+def test_the_unpaired_prediction_has_the_degrees_of_freedom_of_satterthwaite():
     treated, control = np.array([1.0, 4.0, 2.0, 7.0]), np.array([0.5, 1.0, 0.0, 2.5])
     found = t_interval(treated - control, 0.05)
     parts = np.array([treated.var(ddof=1), control.var(ddof=1), found.sd**2 / 4])

@@ -18,7 +18,7 @@ FROZEN = pd.Timestamp("2024-05-01T11:59:30+00:00")
 
 
 def copied(directory: Path, arms: set[str], started_at: pd.Timestamp | None, seeds: set[int] | None = None) -> Path:
-    """Mark the rows of arms as copied from another study that began them at the given time (None: their own)."""
+    """Mark the rows of arms as copied from another study that began them at the given time (None: the stored time)."""
     (path,) = (directory / "segments").iterdir()
     table = pq.ParquetFile(path).read()
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -34,7 +34,7 @@ def texts(found: analysis.Findings) -> list[str]:
     return [each.text for each in cautions.cautions(found)]
 
 
-def test_results_that_existed_before_the_freeze_make_comparisons_of_their_arms_exploratory(make_study: Any) -> None:
+def test_results_from_before_the_freeze_make_comparisons_of_their_arms_exploratory(make_study: Any) -> None:
     directory = copied(make_study(seeds=6), {"matched"}, FROZEN - pd.Timedelta(days=1))
     found = analysis.examine(analysis.load(directory))
     text = "6 runs of other studies began before the freeze, so their results could be known"
@@ -46,7 +46,7 @@ def test_results_that_existed_before_the_freeze_make_comparisons_of_their_arms_e
 
 
 @pytest.mark.parametrize("arm", ["aim", "baseline"])
-def test_the_verdict_is_exploratory_if_results_of_one_of_its_arms_existed(arm: str, make_study: Any) -> None:
+def test_the_verdict_is_exploratory_if_results_of_one_of_its_arms_existed_before(arm: str, make_study: Any) -> None:
     directory = copied(make_study(seeds=6), {arm}, FROZEN - pd.Timedelta(days=1), seeds={3})
     headline = analysis.examine(analysis.load(directory)).headline
     assert headline.endswith(

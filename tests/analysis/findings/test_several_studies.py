@@ -1,4 +1,4 @@
-"""Studies on several backbones, data sets and sizes: what is said together, and what is refused."""
+"""Studies on several backbones, data sets and sizes: combined results, and combinations that are refused."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[P
         ({"backbone": "vgg16"}, ("resnet50", "vgg16"), False),
     ],
 )
-def test_studies_are_named_by_what_differs(
+def test_studies_are_named_by_their_differences(
     make_study: Any, scope: dict[str, Any], names: tuple[str, str], noted: bool
 ) -> None:
     found = analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1, **scope)))
@@ -110,13 +110,13 @@ def test_sizes_of_the_treatment_may_follow_the_setting_and_are_named(make_study:
         ({**MEMORY, "update": "none"}, "model.memory.update = none"),
     ],
 )
-def test_other_treatments_are_refused(make_study: Any, memory: dict[str, Any], said: str) -> None:
+def test_different_treatments_are_refused(make_study: Any, memory: dict[str, Any], said: str) -> None:
     other = study(make_study, 0.02, 1, memory=memory, backbone="vgg16")
     with pytest.raises(UsageError, match=f"in different options: {said}; give studies that ask the same question"):
         analysis.across(*examined(study(make_study, 0.02, 0), other))
 
 
-def test_one_setting_is_refused(make_study: Any) -> None:
+def test_studies_with_the_same_setting_are_refused(make_study: Any) -> None:
     with pytest.raises(UsageError, match="that is one setting; give studies of different settings"):
         analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1)))
 
@@ -129,12 +129,12 @@ def test_shared_runs_are_refused(make_study: Any) -> None:
         analysis.across(*examined(one, other))
 
 
-def test_one_study_is_too_few(make_study: Any) -> None:
+def test_one_study_is_not_enough(make_study: Any) -> None:
     with pytest.raises(UsageError, match="1 study given; give at least two studies"):
         analysis.across(*examined(study(make_study, 0.02, 0)))
 
 
-def test_the_figure_shows_every_study_and_what_they_say_together(three: list[Path], tmp_path: Path) -> None:
+def test_the_figure_shows_every_study_and_the_combined_result(three: list[Path], tmp_path: Path) -> None:
     found = ablations.across(*three, csv=tmp_path / "effects.csv", figure=tmp_path / "effects.png")
     summary = summarise(found)
     assert summary["kind"].tolist() == ["study"] * 3 + ["partially pooled"] * 3 + ["together"] * 3
@@ -157,7 +157,7 @@ def test_wrong_file_types_and_missing_paths_are_refused(three: list[Path], tmp_p
         ablations.across(*three, csv=tmp_path / "nowhere" / "effects.csv")
 
 
-def test_the_level_is_that_of_the_strictest_study(make_study: Any) -> None:
+def test_the_level_comes_from_the_strictest_study(make_study: Any) -> None:
     one = make_study(arms(0.02), draw=0, scope=SCOPE, looks=[5, 8, 12], seeds=12)
     other = make_study(arms(0.02, backbone="vgg16"), draw=1, scope={**SCOPE, "backbone": "vgg16"}, first_seed=50)
     found = analysis.across(*examined(one, other))
@@ -168,7 +168,7 @@ def test_the_level_is_that_of_the_strictest_study(make_study: Any) -> None:
 
 
 def undecided(make_study: Any, why: str, number: int) -> Path:
-    """Return a study of another backbone whose own verdict is none, and why."""
+    """Return a study of another backbone without its own verdict, and the reason."""
     scope = {**SCOPE, "backbone": "vgg13"}
     options: dict[str, Any] = {"draw": number, "scope": scope, "first_seed": 10 * number, "procedure": 2}
     planned, seeds = arms(0.03, backbone="vgg13"), [10 * number + place for place in range(6)]
@@ -216,7 +216,7 @@ def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: An
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_with_one_verdict_left_there_is_nothing_to_pool(make_study: Any, three: list[Path], why: str) -> None:
+def test_with_only_one_verdict_nothing_is_pooled(make_study: Any, three: list[Path], why: str) -> None:
     with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has its own verdict.*vgg13.*{why}"):
         analysis.across(*examined(three[0], undecided(make_study, why, 5)))
 

@@ -80,7 +80,7 @@ def test_identical_arms_are_an_error_in_the_study(make_study):
     assert findings.primary.needed is None
 
 
-def test_a_diverged_run_counts_and_the_survivors_are_reported_separately(make_study):
+def test_a_diverged_run_counts_and_the_other_runs_are_reported_separately(make_study):
     base = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151]
     aim = [0.170, 0.171, 0.169, 0.172, 0.170, 0.010]
     arms = [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=aim)]
@@ -127,7 +127,7 @@ def test_chance_is_judged_by_the_exact_bound():
     assert baseline_trains(judged, "y") is None
 
 
-def test_failures_are_compared_by_fishers_exact_test(make_study):
+def test_failures_are_compared_by_the_exact_test_of_fisher(make_study):
     status = {("aim", seed): "diverged" for seed in range(4)}
     findings = examine(make_study(seeds=6, status=status))
     table = findings.failures.set_index("arm")
@@ -149,7 +149,7 @@ def test_gates_are_passed_in_order(make_study):
     assert [gate.state for gate in without.family.gates] == ["passed", "no such arm", "no such arm"]
 
 
-def test_further_arms_are_corrected_by_holm(make_study):
+def test_further_arms_are_corrected_by_the_procedure_of_holm(make_study):
     more = [FakeArm(f"variant {i}", "aim", 0.15 + 0.006 * i) for i in range(4)]
     findings = examine(make_study([ARMS[0], ARMS[3], *more]))
     table = comparison_table(findings.family.comparisons)
@@ -194,7 +194,7 @@ def test_studies_without_a_pair_to_compare_say_so(make_study):
     assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both."
 
 
-def test_the_last_epoch_is_only_a_check(make_study):
+def test_the_last_epoch_is_only_used_as_a_check(make_study):
     directory = make_study([ARMS[0], ARMS[3]], images=2000)
     results = analysis.load(directory)
     epochs = results.epochs.assign(

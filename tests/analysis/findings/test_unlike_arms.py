@@ -1,4 +1,4 @@
-"""Arms that were computed unlike are named before the verdict, in every study; arms that are alike raise nothing."""
+"""Arms that were computed differently are named before the verdict in every study; similar arms raise no caution."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def alike(make_study):
 
 
 def changed(runs, arm="aim", **columns):
-    """Return runs with other values in the rows of one arm."""
+    """Return runs with changed values in the rows of one arm."""
     runs = runs.copy()
     of = runs["arm"] == arm
     for name, value in columns.items():
@@ -81,7 +81,7 @@ def test_similar_arms_raise_no_caution(alike):
     assert analysis.examine(replace(alike), unproven=True).cautions == ()
 
 
-def test_a_seed_among_the_options_of_an_arm_is_an_option_like_any_other(alike):
+def test_a_seed_among_the_options_of_an_arm_is_treated_like_any_other_option(alike):
     seeded = {"name": "my_schedule", "seed": 3}
     runs = changed(alike.runs, config=option("training.schedule", seeded))
     runs["config"] = [
@@ -192,7 +192,7 @@ def test_a_difference_that_chance_explains_is_not_named(alike):
     assert unlike_arms(runs.assign(attempts=[2] + [1] * (len(runs) - 1)), alike.plan) == []
 
 
-def test_the_time_of_day_is_named_where_arms_alternate_over_days(alike):
+def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
     runs = alike.runs[alike.runs["arm"].isin(["baseline", "aim"])]
     runs = pd.concat([runs, runs.assign(seed=runs["seed"] + SEEDS)], ignore_index=True)
     hours = runs["seed"] * 24 + runs["arm"].map({"baseline": 0, "aim": 12})
@@ -203,7 +203,7 @@ def test_the_time_of_day_is_named_where_arms_alternate_over_days(alike):
 
 @pytest.mark.parametrize("ways", [[5, 5], [5, 5, 5], [8, 8, 8, 8], [12, 12]])
 def test_the_probability_of_a_separation_is_exact(ways):
-    """Compare the uncorrected probability with that of all, or many, random assignments of the runs."""
+    """Compare the uncorrected probability with all, or many, random assignments of the runs."""
     runs = pd.DataFrame({"arm": np.repeat([f"arm{i}" for i in range(len(ways))], ways)})
     first = runs["arm"] == "arm0"
     late = pd.Timestamp(START) + pd.to_timedelta(np.where(first, 0, 10), unit="h")
@@ -236,7 +236,7 @@ def honest(rng: np.random.Generator) -> pd.DataFrame:
     free = dict.fromkeys(hosts, 0.0)
     rows = []
     for seed in range(seeds):
-        pause = rng.choice([0, 0, 0, 14, 60])  # hours until somebody continues
+        pause = rng.choice([0, 0, 0, 14, 60])  # hours until a user continues
         free = {host: max(free.values()) + pause for host in hosts} if pause else free
         for arm in arms:
             host = rng.choice(hosts)
@@ -261,12 +261,12 @@ def test_200_honest_studies_raise_no_alarm_for_time_and_machine():
 
 
 @pytest.mark.slow
-def test_honest_studies_raise_an_alarm_more_rarely_than_the_level():
+def test_honest_studies_raise_an_alarm_less_often_than_the_level_allows():
     assert sum(bool(alarms(seed)) for seed in range(1000)) <= 1000 * separation.LEVEL
 
 
 def test_arms_that_alternated_between_two_machines_are_named():
-    """Nobody meant it, and yet every run of an arm was on its own machine."""
+    """This was not intended, but every run of an arm was on its own machine."""
     runs = pd.DataFrame({"arm": ["a", "b"] * 5, "host": ["x", "y"] * 5})
     found = separation.on_machines(runs)
     assert (found.first, found.second, round(found.p, 4)) == (("a",), ("b",), 0.0079)
@@ -285,7 +285,7 @@ def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     assert (raised / 1000 < separation.LEVEL).all()
 
 
-def test_unlike_arms_come_first_in_report_console_and_findings(make_study, tmp_path, undrawn):
+def test_unlike_arms_come_first_in_the_report_the_console_and_the_findings(make_study, tmp_path, undrawn):
     pair = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)]
     directory = make_study(pair, claim=None)
     import pyarrow as pa

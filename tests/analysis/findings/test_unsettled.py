@@ -43,7 +43,7 @@ def test_open_questions_that_more_pairs_can_settle_are_listed(make_study, gains,
     assert findings.unsettled == unsettled, [(c.name, c.verdict.kind) for c in findings.family.comparisons]
 
 
-def test_a_withheld_verdict_is_not_settled_by_more_pairs(make_study) -> None:
+def test_more_pairs_cannot_settle_a_withheld_verdict(make_study) -> None:
     directory = make_study(arms(0.5, 0.0, 0.0, 4.0), seeds=8, looks=[8], status={("aim", 3): "failed"})
     findings = analysis.examine(analysis.load(directory))
     assert findings.primary is not None

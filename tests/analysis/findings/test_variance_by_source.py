@@ -1,4 +1,4 @@
-"""Variance by source in the findings and the report of a study, and what pairing saved in any study."""
+"""Variance by source in the findings and the report of a study, and the gain of pairing in any study."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def study(make_study: Any) -> Any:
     return make_study(arms(), len(SEEDS), claim=None, images=4000)
 
 
-def test_the_variance_of_every_series_is_that_of_its_runs(study: Any) -> None:
+def test_every_series_has_the_variance_of_its_runs(study: Any) -> None:
     found = examine(load(study), unproven=True)
     runs = found.results.runs.set_index(["arm", "seed"])["test_accuracy"] * 100
     assert [each.of for each in found.variance_sources] == ["baseline", "aim", "aim − baseline"]
@@ -72,12 +72,12 @@ def test_the_variance_of_every_series_is_that_of_its_runs(study: Any) -> None:
     assert difference.sources[3].share == 0
 
 
-def test_series_are_in_no_gate_and_no_family(study: Any) -> None:
+def test_series_are_not_part_of_any_gate_or_family(study: Any) -> None:
     plan = load(study).plan
     assert planned_comparisons(plan) == [("gate", "aim", "baseline")]
 
 
-def test_the_report_has_section_table_figure_and_what_pairing_saved(study: Any, tmp_path: Any) -> None:
+def test_the_report_has_the_section_table_and_figure_and_says_what_pairing_saved(study: Any, tmp_path: Any) -> None:
     analysis.report(study, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "## Variance by source" in text
@@ -100,7 +100,7 @@ def test_every_study_states_what_pairing_saved_and_keeps_its_verdict(make_study:
 
 
 def first_seeds(number: int) -> list[FakeArm]:
-    """The arms with fewer seeds, drawn from other random numbers."""
+    """These arms have fewer seeds and other random numbers."""
     rng, found = np.random.default_rng(15), arms()
     for arm in found:
         spread = next((SPREADS[source] for source in SOURCES if f"[{source}]" in arm.name), 0.01)
@@ -128,7 +128,7 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
         )
 
 
-def test_intervals_that_are_cut_end_in_an_arrow_and_open_shares_are_hollow(make_study: Any) -> None:
+def test_intervals_that_are_cut_end_in_an_arrow_and_undetermined_shares_are_hollow(make_study: Any) -> None:
     found = examine(load(make_study(first_seeds(3), 3, claim=None, images=10_000, looks=[5])), unproven=True)
     summary = summarise(found.variance_sources)
     axes = draw(summary).axes[0]
@@ -155,7 +155,7 @@ def test_a_determined_share_states_its_interval(study: Any) -> None:
         assert f"of the variance (95 % interval {100 * (1 - min(share.share_upper, 1)):.0f} to" in note
 
 
-def test_a_source_without_effect_is_reported_as_such(make_study: Any) -> None:
+def test_a_source_without_an_effect_is_reported_as_such(make_study: Any) -> None:
     planned = arms()
     next(arm for arm in planned if arm.name == "aim[init]").accuracies = [0.4] * 12
     found = examine(load(make_study(planned, 12, claim=None, images=4000)), unproven=True)

@@ -57,7 +57,7 @@ def test_the_critical_value_has_exactly_the_evidence_that_ends_the_interval(n, a
         assert float(anytime.levels(n, alpha, width)) == 0
 
 
-def test_at_five_pairs_the_interval_is_bounded_from_a_width_on():
+def test_at_five_pairs_the_interval_is_bounded_above_a_certain_width():
     assert anytime.least_width(5) == pytest.approx(0.8333, abs=1e-4)
     assert Looks.at_any_time(0.83).levels[0] == 0
     assert 0 < Looks.at_any_time(0.84).levels[0] < Looks.at_any_time().levels[0]
@@ -91,7 +91,7 @@ def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_0(alpha):
     assert looks.levels_of([alpha])[alpha] == levels
 
 
-def test_looks_any_are_stored_as_an_object_that_older_versions_refuse():
+def test_looks_any_is_stored_as_an_object_that_older_versions_refuse():
     looks = Looks.at_any_time()
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
@@ -159,7 +159,7 @@ def test_identical_arms_are_named_even_if_the_interval_is_unbounded(make_study):
     assert primary.verdict.kind == "identical"
 
 
-def test_variants_are_tested_by_holm_over_all_numbers_of_pairs(make_study):
+def test_variants_are_tested_by_the_procedure_of_holm_over_all_numbers_of_pairs(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),
@@ -186,7 +186,7 @@ def test_the_report_names_the_method_and_its_sources(make_study, undrawn, tmp_pa
 @pytest.mark.parametrize(
     "change", [[5, 8], {"any": {"mixture_width": 2.0}}, {"pairs": [5, 8], "spending": "obrien_fleming"}]
 )
-def test_looks_other_than_the_frozen_ones_make_a_study_exploratory(tmp_path, change):
+def test_looks_that_differ_from_the_frozen_ones_make_a_study_exploratory(tmp_path, change):
     study = FakeStudy(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, 5.1, 5.0, 5.2]), list(range(8)), images=2000, looks=ANY)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     assert examine(directory).deviations == ()

@@ -1,4 +1,4 @@
-"""Looks: constants of repeated t tests, the verdict of a sequence of looks, and Holm over it."""
+"""Looks: constants of repeated t tests, the verdict of a sequence of looks, and its Holm correction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def examine(directory):
 
 
 @pytest.mark.parametrize(("looks", "expected"), [((5, 8, 12), 0.0212), ((5, 10, 15), 0.0206)])
-def test_the_constant_is_that_of_large_simulations(looks, expected):
+def test_the_constant_agrees_with_large_simulations(looks, expected):
     assert constant(looks) == pytest.approx(expected, abs=2e-4)
 
 
@@ -45,14 +45,14 @@ def test_the_error_of_all_looks_is_alpha_in_an_independent_simulation():
     assert rejected.mean() == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / len(draws)))
 
 
-def test_many_looks_approach_their_limits():
+def test_the_levels_of_many_looks_approach_their_limits():
     assert overall_error((5, 8, 12), 1e-7) == pytest.approx(3e-7, rel=0.05)
     assert overall_error((5, 8, 12), 1.0) == pytest.approx(1.0)
 
 
 @settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(5, 40), min_size=2, max_size=4, unique=True).map(sorted), st.floats(0.001, 0.2))
-def test_a_constant_lies_between_bonferroni_and_no_correction_and_is_inverted(looks, alpha):
+def test_a_constant_lies_between_bonferroni_and_no_correction_and_can_be_inverted(looks, alpha):
     level = constant(looks, alpha)
     assert alpha / len(looks) <= level <= alpha
     assert overall_error(looks, level) == pytest.approx(alpha, rel=0.01)
@@ -88,7 +88,7 @@ def test_the_first_look_that_stops_decides(make_study):
     assert "5 paired seeds): holds" in findings.headline
 
 
-def test_an_open_first_look_leaves_it_to_the_second(make_study):
+def test_an_open_first_look_leaves_the_decision_to_the_second(make_study):
     findings = examine(make_study(two_arms([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, images=2000, looks=[5, 8]))
     primary = findings.primary
     assert not primary.looks[0].verdict.stops
@@ -108,7 +108,7 @@ def test_below_the_first_look_there_is_no_verdict(make_study):
     assert findings.primary.interval.n == 6
 
 
-def test_a_look_with_a_missing_pair_is_withheld_and_states_the_one_before(make_study):
+def test_a_look_with_a_missing_pair_is_withheld_and_states_the_previous_one(make_study):
     status = {("aim", 6): "failed"}
     primary = examine(make_study(two_arms([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, looks=[5, 8], status=status)).primary
     assert primary.verdict.kind == "withheld"
@@ -122,7 +122,7 @@ def test_looks_count_pairs_in_the_order_of_the_plan(make_study, tmp_path):
     assert found.primary.verdict.kind == "holds"
 
 
-def test_variants_are_tested_by_holm_over_all_looks(make_study):
+def test_variants_are_tested_by_the_procedure_of_holm_over_all_looks(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),
@@ -154,7 +154,7 @@ def test_a_running_study_has_the_verdict_of_the_completed_looks(make_study):
     assert found.headline.endswith("no verdict below 8 pairs.")
 
 
-def test_p_values_ignore_pairs_after_the_look_that_decides(make_study):
+def test_p_values_ignore_pairs_after_the_deciding_look(make_study):
     arms = two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9])
     primary = examine(make_study(arms, seeds=8, images=2000, looks=[5, 8])).primary
     assert primary.p_looks == Looks((5, 8)).p_value([primary.p])
@@ -162,7 +162,7 @@ def test_p_values_ignore_pairs_after_the_look_that_decides(make_study):
 
 @pytest.mark.parametrize("spending", SPENDINGS)
 @pytest.mark.parametrize("rest", [0.0, 1e-16, 1e-12, 1e-9, 1e-8, 1e-6, 1e-3])
-def test_a_p_value_of_almost_one_is_a_p_value(spending, rest):
+def test_a_p_value_of_almost_one_is_valid(spending, rest):
     looks = Looks((5, 8, 12), spending=spending)
     for p_values in ([1 - rest], [1 - rest, 0.4], [0.4, 1 - rest]):
         assert 0 <= looks.p_value(p_values) <= 1

@@ -9,7 +9,7 @@ from analysis.looks.sequential import constant, constants
 
 
 @pytest.mark.parametrize("looks", [(5, 8, 12, 20), (5, 6)])
-def test_the_constants_of_many_arms_equal_those_of_each_arm(looks):
+def test_the_constants_of_many_arms_equal_the_constants_of_single_arms(looks):
     alphas = [0.05 / k for k in range(1, 201)]
     found = constants(looks, alphas)
     assert list(found) == sorted(alphas)
@@ -23,5 +23,5 @@ def test_few_arms_have_the_exact_constant():
 
 
 @pytest.mark.parametrize("looks", [Looks((6,)), Looks((5, 8)), Looks((5, 8), further_block=4)])
-def test_levels_by_alpha_are_those_of_one_alpha(looks):
+def test_levels_for_many_alphas_equal_those_for_each_alpha(looks):
     assert looks.levels_of([0.05, 0.01]) == {alpha: looks.levels_at(alpha) for alpha in (0.05, 0.01)}

@@ -1,4 +1,4 @@
-"""How the error is spent on looks: published critical values, simulation with few pairs, p-values, and storing."""
+"""Spending of the error on looks: published critical values, simulations with few pairs, p-values, and storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.looks.spending import levels
 from analysis.plan import read_plan
 
 MANY = 400
-"""Pairs of the first of equally distant looks, with which t statistics are nearly normal."""
+"""Pairs of the first of equally spaced looks, for which t statistics are nearly normal."""
 PUBLISHED = {  # Jennison and Turnbull (2000), tables 2.1 and 2.3; Lan and DeMets (1983); two-sided .05
     ("constant", 2): (2.178, 2.178),
     ("constant", 3): (2.289, 2.289, 2.289),
@@ -43,27 +43,27 @@ def critical(looks: tuple[int, ...], spending: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("spending", "count"), FAST)
-def test_many_pairs_have_the_published_critical_values(spending, count):
+def test_for_many_pairs_the_critical_values_are_the_published_ones(spending, count):
     found = critical(equal_looks(count, 250), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spending", "count"), [key for key in PUBLISHED if key not in FAST])
-def test_many_pairs_and_many_looks_have_the_published_critical_values(spending, count):
+def test_for_many_pairs_and_looks_the_critical_values_are_the_published_ones(spending, count):
     found = critical(equal_looks(count), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_obrien_fleming", "lan_demets_pocock"])
-def test_five_looks_of_sixty_pairs_are_close_to_the_published_critical_values(spending):
+def test_for_five_looks_of_sixty_pairs_the_critical_values_are_close_to_the_published_ones(spending):
     found = critical(equal_looks(5, 60), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, 5], atol=4e-3)
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
 @pytest.mark.parametrize("looks", [(5, 8, 12), (5, 6, 7, 20), (3, 4, 9)])
-def test_few_pairs_have_the_error_in_an_independent_simulation(spending, looks):
+def test_for_few_pairs_an_independent_simulation_confirms_the_error(spending, looks):
     rng, studies = np.random.default_rng(2), 200_000
     draws = rng.standard_normal((studies, looks[-1]))
     rejected = np.zeros(studies, dtype=bool)
@@ -75,7 +75,7 @@ def test_few_pairs_have_the_error_in_an_independent_simulation(spending, looks):
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_pocock", "lan_demets_obrien_fleming"])
-def test_what_is_spent_by_each_look_is_the_spending_function(spending):
+def test_the_error_spent_by_each_look_follows_the_spending_function(spending):
     looks, alpha = (6, 9, 14, 20), 0.05
     found = levels(looks, alpha, spending)
     for count in range(1, 5):
@@ -99,7 +99,7 @@ def test_obrien_and_fleming_spend_little_early_and_nearly_all_at_the_end():
     st.floats(0.001, 0.2),
     st.sampled_from(SPENDINGS[1:]),
 )
-def test_levels_use_up_the_error_and_are_inverted(looks, alpha, spending):
+def test_levels_use_up_the_error_and_can_be_inverted(looks, alpha, spending):
     found = levels(looks, alpha, spending)
     assert error_of(looks, found) == pytest.approx(alpha, rel=1e-3)
     assert all(0 <= level <= alpha + 1e-12 for level in found)
@@ -139,14 +139,14 @@ def test_a_further_block_takes_half_of_alpha_beforehand(spending):
     assert looks.levels_of([0.01, 0.05]) == {alpha: looks.levels_at(alpha) for alpha in (0.01, 0.05)}
 
 
-def test_one_look_has_the_whole_error_whatever_the_design():
+def test_a_single_look_has_the_whole_error_with_every_design():
     for spending in SPENDINGS:
         looks = Looks((7,), spending=spending)
         assert looks.levels == (0.05,)
         assert looks.p_value([0.03]) == pytest.approx(0.03)
 
 
-def test_designs_are_found_by_their_names():
+def test_designs_are_found_by_name():
     assert spending_of("pocock") == "constant"
     assert Looks((5, 8), spending="pocock") == Looks((5, 8))
     for wrong in ("obrien_flemming", "", None, 3):
@@ -156,7 +156,7 @@ def test_designs_are_found_by_their_names():
         spending_of("obrien_flemming")
 
 
-def test_only_another_design_is_stored_and_older_versions_refuse_it():
+def test_only_a_different_design_is_stored_and_older_versions_refuse_it():
     assert Looks((5, 8)).stored == [5, 8]
     looks = Looks((5, 8), spending="obrien_fleming")
     assert looks.stored == {"pairs": [5, 8], "spending": "obrien_fleming"}
@@ -175,7 +175,7 @@ def test_only_another_design_is_stored_and_older_versions_refuse_it():
             looks_from(wrong)
 
 
-def test_levels_must_be_as_many_as_looks():
+def test_there_must_be_as_many_levels_as_looks():
     with pytest.raises(ValueError, match="a level for each of the 2 looks"):
         error_of((5, 8), (0.01,))
 
@@ -205,7 +205,7 @@ def test_every_look_is_read_at_its_own_level(make_study, undrawn, tmp_path):
     assert document["levels"] == list(levels((5, 8), 0.05, "obrien_fleming"))
 
 
-def test_another_design_after_the_freeze_makes_a_study_exploratory(make_study):
+def test_a_different_design_after_the_freeze_makes_a_study_exploratory(make_study):
     directory = make_study(differing([5.0] * 4 + [5.1] * 4), seeds=8, images=2000, looks=[5, 8])
     path = directory / "study.json"
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -111,7 +111,7 @@ def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
         ("not " * 3000 + "rate > 1", "nested deeper than 50"),
     ],
 )
-def test_an_invalid_condition_is_refused_with_the_place(condition, message):
+def test_an_invalid_condition_is_refused_with_its_position(condition, message):
     with pytest.raises(UsageError, match=message):
         rows_that_meet(FRAME, condition)
 
@@ -130,7 +130,7 @@ COMPLETE = pd.DataFrame({"a": [-1, 0, 1, 2, 3], "b": [3, 1, 0, 2, -2]})
 
 
 @given(trees)
-def test_on_complete_columns_a_condition_means_what_pandas_means(condition):
+def test_on_complete_columns_a_condition_has_the_meaning_of_pandas(condition):
     expected = COMPLETE.query(condition)
     assert list(COMPLETE.index[rows_that_meet(COMPLETE, condition)]) == list(expected.index)
 

@@ -80,7 +80,7 @@ def test_damage_never_changes_values_unnoticed(study: Path, kind: str, tries: in
     assert noticed > tries // 4
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = FakeStudy(arms=[FakeArm("baseline", "baseline", 0.3)], seeds=[0, 1])
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     listdir = os.listdir

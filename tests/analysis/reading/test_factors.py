@@ -54,7 +54,7 @@ def among(*configs, levels=None):
     return {factor.column: factor for factor in factors.of_arms(arms)}
 
 
-def test_an_option_is_named_by_its_last_part_where_that_is_unambiguous():
+def test_an_option_is_named_by_its_last_part_if_that_is_unambiguous():
     found = among(config(batch_size=20), config(batch_size=50))
     assert list(found) == ["batch_size"]
     assert found["batch_size"].option == "training.batch_size"
@@ -79,7 +79,7 @@ def test_no_factor_has_the_name_of_a_stored_column(path, value, column):
     assert list(among(config(), changed(config(), path, value))) == [column]
 
 
-def test_a_component_counts_by_its_name_and_is_null_in_arms_without_it():
+def test_a_component_is_identified_by_its_name_and_is_null_in_arms_without_it():
     found = among(
         config(), config(memory=MEMORY, placement="every_layer"), config(memory=MEMORY, placement="stage_only")
     )
@@ -87,7 +87,7 @@ def test_a_component_counts_by_its_name_and_is_null_in_arms_without_it():
     assert dict(found["placement"].values) == {"arm0": None, "arm1": "every_layer", "arm2": "stage_only"}
 
 
-def test_options_of_a_part_that_only_some_arms_have_are_factors_only_if_they_differ_among_those():
+def test_options_of_a_part_that_only_some_arms_have_are_factors_only_if_they_differ_among_those_arms():
     found = among(config(), config(memory=MEMORY), config(memory={**MEMORY, "channels": 16}))
     assert list(found) == ["memory", "memory.channels"]
     assert dict(found["memory.channels"].values) == {"arm0": None, "arm1": 8, "arm2": 16}
@@ -127,7 +127,7 @@ def test_types_follow_the_values(values, kind, typed):
     assert [type(value) for value in factor.values.values()] == [type(value) for value in typed]
 
 
-def test_a_component_whose_name_was_changed_to_something_else_has_it_as_text():
+def test_a_component_whose_name_was_replaced_by_another_type_is_shown_as_text():
     found = among(config(schedule={"name": {"a": 1}}), config(schedule={"name": None}))
     assert dict(found["schedule"].values) == {"arm0": '{"a": 1}', "arm1": "null"}
 
@@ -136,7 +136,7 @@ def test_an_option_unknown_to_older_studies_is_not_a_factor():
     assert not among(config(), config(new_option=3))
 
 
-def test_a_labeled_factor_is_a_column_separate_from_an_option_of_its_name():
+def test_a_labeled_factor_is_a_separate_column_from_an_option_of_the_same_name():
     arms = [config(memory=MEMORY), config(), config(batch_size=50)]
     found = among(*arms, levels={0: {"memory": "with", "recipe": "ours"}, 1: {"memory": "without", "recipe": "theirs"}})
     assert list(found) == ["memory", "batch_size", "factor.memory", "recipe"]
@@ -184,7 +184,7 @@ def study(tmp_path_factory):
     return write_study(directory, FakeStudy(arms, [0, 1, 2], status={("big", 1): "missing"}), np.random.default_rng(1))
 
 
-def test_runs_and_epochs_carry_the_factors_of_their_arms(study):
+def test_runs_and_epochs_contain_the_factors_of_their_arms(study):
     results = analysis.load(study)
     assert list(results.factors["column"]) == ["memory", "memory.channels", "placement", "batch_size"]
     assert list(results.factors["levels"]) == [1, 2, 2, 2]
@@ -257,7 +257,7 @@ def test_several_studies_have_each_run_once_and_the_factors_of_all(study, tmp_pa
     shared = studies.runs[studies.runs["also_in"].notna()]
     assert set(shared["directory"]) == {str(study)}
     assert set(shared["also_in"]) == {str(second)}
-    assert "early_stopping.patience" in studies.runs  # differs between the studies, not within the first
+    assert "early_stopping.patience" in studies.runs  # differs between the studies, but not within the first
     assert len(studies.where("batch_size == 100")) == 1  # three of its four run ids are those of arm 1 of the first
     pd.testing.assert_frame_equal(
         analysis.load([study]).runs.drop(columns=["directory", "also_in"]), analysis.load(study).runs

@@ -1,4 +1,4 @@
-"""Two runs with identical results and different seeds: a copied seed, unless their deciding streams have one seed."""
+"""Two runs with identical results and different seeds show a copied seed, unless their streams have the same seed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_only_runs_that_draw_everything_from_the_same_seeds_may_be_identical(
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_training_code_that_ignores_the_seed_is_told_apart_from_copied_rows(make_study: Any, own: bool) -> None:
+def test_training_code_that_ignores_the_seed_is_distinguished_from_copied_rows(make_study: Any, own: bool) -> None:
     (path,) = (make_study(seeds=2) / "segments").glob("*.parquet")
     first = next(row for row in pq.read_table(path).to_pylist() if row["seed"] == 0)
     second = {**first, "run_id": "f" * 20, "seed": 1}

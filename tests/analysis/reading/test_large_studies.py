@@ -1,4 +1,4 @@
-"""Studies with many arms and runs: the contents of cut figures, and shortcuts that give the same results."""
+"""Studies with many arms and runs: contents of shortened figures, and shortcuts with the same results."""
 
 from __future__ import annotations
 

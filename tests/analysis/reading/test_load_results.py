@@ -1,4 +1,4 @@
-"""Loading a study directory: one row per run for any division into files, and errors that name the file."""
+"""A study directory is loaded with one row per run for any division into files, and errors name the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_segments_and_run_files_give_the_same_frames(make_study):
     pd.testing.assert_frame_equal(loose.predictions, packed.predictions)
 
 
-def test_a_row_in_a_segment_and_in_a_file_is_one_row_and_the_segment_wins(make_study):
+def test_a_row_in_a_segment_and_in_a_file_counts_once_and_the_segment_wins(make_study):
     directory = make_study(arms=ARMS[:1], seeds=2, compacted=True)
     segment = next((directory / records.SEGMENTS).iterdir())
     row = pq.read_table(segment).slice(0, 1)
@@ -132,7 +132,7 @@ def test_dtypes_do_not_depend_on_the_rows(make_study):
     assert len(empty.missing) == 8
 
 
-def test_epochs_are_long_and_agree_with_the_runs(make_study):
+def test_epochs_are_in_long_format_and_agree_with_the_runs(make_study):
     results = analysis.load(make_study(seeds=2, status={("aim", 1): "diverged"}, epochs=6))
     counts = results.epochs.groupby("run_id").size()
     expected = results.runs.set_index("run_id")["epochs_run"]
@@ -191,7 +191,7 @@ def test_the_network_at_its_start_is_epoch_zero(make_study):
     assert results.predictions_at(1).empty
 
 
-def test_predictions_need_the_table_of_images(make_study):
+def test_predictions_require_the_table_of_images(make_study):
     results = analysis.load(make_study(arms=ARMS[:1], seeds=1, write_images=False))
     with pytest.raises(StoreError, match=rf"{FINGERPRINT}\.parquet: missing"):
         _ = results.predictions
@@ -200,7 +200,7 @@ def test_predictions_need_the_table_of_images(make_study):
 
 
 @pytest.mark.parametrize("folder", ["runs", "segments"])
-def test_a_broken_file_is_named_with_a_remedy(make_study, folder):
+def test_a_broken_file_is_reported_with_a_remedy(make_study, folder):
     directory = make_study(arms=ARMS[:1], seeds=1)
     broken = directory / folder / "0badf00d.parquet"
     broken.write_bytes(b"PAR1 not really")
@@ -255,7 +255,7 @@ def test_a_directory_without_a_study_is_refused(tmp_path):
         analysis.load(tmp_path)
 
 
-def test_a_directory_that_is_no_study_names_the_studies_nearby(make_study):
+def test_a_directory_without_a_study_names_the_studies_nearby(make_study):
     study = make_study()
     with pytest.raises(
         StoreError, match=rf"missing; give the .* wrote, such as one of the studies in it: {study.name}$"

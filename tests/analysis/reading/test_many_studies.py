@@ -29,12 +29,12 @@ def test_several_studies_have_a_first_column_with_their_directory(make_study, tm
     assert (again.runs.dtypes == studies.runs.dtypes).all()
 
 
-def test_no_study_among_several_is_an_error(tmp_path):
+def test_having_no_study_among_several_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="none of 1 paths is a study directory"):
         analysis.load([tmp_path])
 
 
-def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+def test_the_examples_on_the_page_run(tmp_path, monkeypatch):
     import numpy as np
 
     monkeypatch.chdir(tmp_path)

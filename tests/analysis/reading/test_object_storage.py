@@ -52,7 +52,7 @@ def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, 
     assert analysis.report(remote, tmp_path / "given") == (headline, tmp_path / "given")
 
 
-def test_the_command_line_takes_a_url(make_study, remote: str, tmp_path: Path) -> None:
+def test_the_command_line_accepts_a_url(make_study, remote: str, tmp_path: Path) -> None:
     copy(make_study(seeds=5, arms=ARMS[:2]), remote)
     table = tmp_path / "runs.csv"
     for arguments in (["status", remote], ["results", remote, "--csv", str(table)]):

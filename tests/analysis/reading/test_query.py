@@ -1,4 +1,4 @@
-"""Filtering, grouping and pairing of runs against plain pandas."""
+"""Filtering, grouping and pairing of runs are compared with plain pandas."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_selections_agree_with_pandas(results, where, expected):
         ("started_at>yesterdayish", "cannot be read as datetime"),
     ],
 )
-def test_conditions_that_cannot_be_met_are_refused(results, condition, message):
+def test_impossible_conditions_are_refused(results, condition, message):
     with pytest.raises(UsageError, match=message):
         select(results.runs, [condition])
 
 
-def test_summarise_by_arm(results):
+def test_summarise_groups_by_arm(results):
     table = summarise(results.runs, ["arm", "role"])
     assert list(table) == ["arm", "role", "runs", "n", "mean", "sd", "lower", "upper"]
     assert list(table["arm"]) == [arm.name for arm in ARMS]
@@ -85,19 +85,19 @@ def test_summarise_handles_another_column_and_no_rows(results):
         (["arm"], "host", "not numbers"),
     ],
 )
-def test_summaries_that_cannot_be_made_are_refused(results, by, value, message):
+def test_impossible_summaries_are_refused(results, by, value, message):
     with pytest.raises(UsageError, match=message):
         summarise(results.runs, by, value)
 
 
-def test_compare_pairs_by_seed(results):
+def test_compare_pairs_runs_by_seed(results):
     pairs = results.compare("aim", "baseline")
     wide = results.runs.pivot_table(index="seed", columns="arm", values="test_accuracy").reindex(range(4))
     np.testing.assert_allclose(pairs["difference"], 100 * (wide["aim"] - wide["baseline"]))
     assert list(pairs["treatment_status"]) == ["finished"] * 3 + ["failed"]
 
 
-def test_compare_refuses_what_it_cannot_pair(results):
+def test_compare_refuses_runs_that_it_cannot_pair(results):
     with pytest.raises(UsageError, match="did you mean 'aim'"):
         results.compare("aimm", "baseline")
     with pytest.raises(UsageError, match="unknown column"):
@@ -133,7 +133,7 @@ def test_where_selects_runs_and_does_not_change_the_frame(results):
 
 
 @pytest.mark.parametrize("statistic", ["mean", "n", "median", "max"])
-def test_a_pivot_equals_that_of_pandas(results, statistic):
+def test_a_pivot_matches_pandas(results, statistic):
     table = results.pivot("seed", "arm", statistic=statistic)
     function = {"n": "count"}.get(statistic, statistic)
     expected = results.runs.pivot_table(
@@ -151,7 +151,7 @@ def test_a_pivot_by_one_factor_has_one_column(results):
     np.testing.assert_allclose(table["test_accuracy"].loc[expected.index], expected)
 
 
-def test_pivots_that_cannot_be_made_are_refused(results):
+def test_impossible_pivots_are_refused(results):
     with pytest.raises(UsageError, match="only once"):
         results.pivot("arm", ["seed", "arm"])
     with pytest.raises(UsageError, match="two numbers"):

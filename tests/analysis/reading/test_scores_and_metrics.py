@@ -1,4 +1,4 @@
-"""Metrics on request: from stored predictions always, from scores where they were kept; scikit-learn gives the same."""
+"""Metrics on request, from stored predictions and, if they were kept, from scores, match scikit-learn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_scores_are_read_run_by_run_and_agree_with_the_predictions(make_study, c
         assert (scores.argmax(axis=1) == of_run(results, run_id)[1]).all()
 
 
-def test_metrics_equal_those_of_scikit_learn(make_study) -> None:
+def test_metrics_match_scikit_learn(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, scores=True))
     found = results.metrics(top=(1, 3)).set_index("run_id")
     assert list(found) == [
@@ -51,7 +51,7 @@ def test_metrics_equal_those_of_scikit_learn(make_study) -> None:
         assert 0 < row["calibration_error"] < 1
 
 
-def test_without_scores_only_metrics_of_the_predictions_exist(make_study) -> None:
+def test_without_scores_only_metrics_of_the_predictions_are_available(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, status={("gated", 1): "failed"}))
     found = results.metrics(top=(3,))
     assert found[["top3_accuracy", "calibration_error"]].isna().all(axis=None)
@@ -104,6 +104,6 @@ def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     assert np.isnan(calibration_error(np.array([]), np.array([], dtype=bool)))
 
 
-def test_a_tie_with_the_last_of_the_k_counts() -> None:
+def test_a_tie_with_the_last_of_the_k_classes_counts_as_a_hit() -> None:
     scores = np.array([[0.4, 0.3, 0.3], [0.4, 0.3, 0.3], [0.5, 0.3, 0.2]])
     assert top_accuracy(scores, np.array([1, 2, 2]), 2) == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""Records of test measures that were shown before the verdict."""
+"""Records of unblinding: test measures that were shown before the verdict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_record_in_object_storage_is_stored_once_under_each_number(remote):
         '{"at": "2026-03-04T05:06:07+00:00", "by": "x", "settled": 1e999, "planned": 2}',
     ],
 )
-def test_a_broken_record_is_named(tmp_path, content):
+def test_a_broken_record_is_reported(tmp_path, content):
     (tmp_path / "unblinded").mkdir()
     (tmp_path / "unblinded" / "000.json").write_text(content)
     with pytest.raises(StoreError, match=r"000\.json: not readable as a record of unblinding .* restore the file"):
@@ -57,7 +57,7 @@ def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_report_states_unblinding_and_the_verdict_stays(make_study):
+def test_the_report_states_the_unblinding_and_the_verdict_does_not_change(make_study):
     from analysis.report.cautions import cautions
 
     directory = make_study(seeds=6)

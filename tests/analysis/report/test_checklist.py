@@ -1,4 +1,4 @@
-"""The reviewer's checklist and the methods section: what happened in this study, and nothing else."""
+"""The reviewer's checklist and the methods section describe what happened in this study, and nothing else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_checklist_has_16_items_and_leaves_unknown_ones_open(make_study: Any
     assert claims.text[0] == f"The study found: {findings.headline}"
 
 
-def test_facts_of_the_checklist_are_those_of_the_rows(make_study: Any) -> None:
+def test_facts_of_the_checklist_come_from_the_rows(make_study: Any) -> None:
     findings = examined(make_study, status={("aim", 1): "failed"})
     whole = page(findings)
     hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
@@ -90,7 +90,7 @@ def test_methods_say_how_many_runs_there_are(make_study: Any) -> None:
     )
 
 
-def test_methods_say_that_runs_of_other_studies_took_part(make_study: Any) -> None:
+def test_methods_say_that_runs_of_other_studies_were_included(make_study: Any) -> None:
     said = text_of(examined(make_study, reused_from="other@0123"))
     assert "was frozen before the first run of its own; 24 runs of other studies took part" in said
 

@@ -1,4 +1,4 @@
-"""Reports of many arms: decisive results stay visible, the rest is ranked, cut or folded, and nothing is lost."""
+"""In reports of many arms, decisive results stay visible, and the rest is ranked, shortened or folded."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_first_screen_names_the_best_arm_and_the_strongest_effect(document):
     assert "The clearest effect is that of size: 128 instead of 8 changes" in effect
 
 
-def test_arms_that_pairs_do_not_separate_from_the_best_are_marked(document):
+def test_arms_that_pairs_do_not_distinguish_from_the_best_are_marked(document):
     table = document.tables["ranking"]
     best = {row[1]: row[-1] for row in table.rows}
     assert best["size=8, where=both"] == "no"
@@ -90,7 +90,7 @@ def test_effects_come_before_the_details_and_planted_ones_are_found(document):
     assert main["lower"] > 3
 
 
-def test_the_same_notice_about_many_arms_is_one_sentence_with_all_names(document):
+def test_a_notice_about_many_arms_is_one_sentence_with_all_names(document):
     limit = next(limit for limit in document.limits if "did not train" in limit.text)
     assert limit.text.startswith("1 of 8 runs of each of 4 arms did not train: ")
     assert all(arm in limit.text for arm, _ in CHANCE)

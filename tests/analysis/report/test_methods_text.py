@@ -1,4 +1,4 @@
-"""The methods section: what a store knows of the training, and no false sentence."""
+"""The methods section states what a store knows about the training, and no false sentence."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_only_runs_that_may_end_early_have_at_most_their_epochs(make_study: Any)
     assert "at most 6 epochs" not in said(make_study(two()), epochs_run=6)
 
 
-def test_a_seed_determines_no_augmentation_where_there_is_none(make_study: Any) -> None:
+def test_a_seed_determines_no_augmentation_if_there_is_none(make_study: Any) -> None:
     with_it = said(make_study(two(augmentation={"rotation": 0.1})))
     assert "the order of the images and the augmentation." in with_it
     assert "share and the order of the images." in said(make_study(two()))
 
 
-def test_layers_of_own_code_are_not_reported_to_start_alike(make_study: Any) -> None:
+def test_layers_of_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
@@ -99,14 +99,14 @@ def test_a_reported_number_is_not_measured_on_images(make_study: Any) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "available"), [(8, True), (6, False)])
-def test_replayed_early_stopping_is_reported_only_where_it_is_available(
+def test_replayed_early_stopping_is_reported_only_if_it_is_available(
     make_study: Any, epochs: int, available: bool
 ) -> None:
     findings = analysis.examine(analysis.load(make_study(two(), epochs=epochs, procedure=2)), unproven=True)
     assert ("replayed early stopping" in " ".join(methods(findings)[0])) == available
 
 
-def test_the_rule_for_collapses_is_in_the_words_of_the_measure(make_study: Any) -> None:
+def test_the_rule_for_collapses_uses_the_words_of_the_measure(make_study: Any) -> None:
     findings = analysis.examine(
         analysis.load(make_study(two(), measure="loss", delta=0.05, procedure=2)), unproven=True
     )
@@ -125,19 +125,19 @@ def test_looks_that_were_not_reached_are_not_reported_as_read(make_study: Any) -
     assert "No look is reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
 
 
-def test_two_things_that_an_interval_is_compared_with_are_joined_by_and(make_study: Any) -> None:
+def test_two_quantities_that_an_interval_is_compared_with_are_joined_by_and(make_study: Any) -> None:
     assert "is compared with 0 and a smallest effect of interest of 1.00 pp by a table" in said(
         make_study(two(), claim=None)
     )
 
 
-def test_the_controls_of_a_treatment_are_one_list(make_study: Any) -> None:
+def test_the_controls_of_a_treatment_form_one_list(make_study: Any) -> None:
     controls = [FakeArm(name, "control", 0.15, question=f"Is it more than {name}?") for name in ("wider", "still")]
     text = said(make_study([*two(), *controls], what="attention", claim=None))
     assert "the baseline, wider (“Is it more than wider?”) and still (“Is it more than still?”)." in text
 
 
-def test_the_rule_for_the_epoch_is_described(make_study: Any) -> None:
+def test_the_rule_for_selecting_the_epoch_is_described(make_study: Any) -> None:
     assert "The reported epoch of a run is the last one." in said(make_study(two()), selection="last_epoch")
     assert "is the first with the highest validation accuracy." in said(make_study(two()))
 
@@ -179,14 +179,14 @@ def test_chance_is_the_same_in_table_figure_and_methods(make_study: Any, procedu
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7200.0, "2.00 h"), (90.0, "1.50 min"), (2.5, "2.50 s")])
-def test_wall_time_is_in_a_unit_that_shows_it(make_study: Any, seconds: float, text: str) -> None:
+def test_wall_time_is_given_in_a_suitable_unit(make_study: Any, seconds: float, text: str) -> None:
     results = analysis.load(make_study(two(), seeds=2))
     runs = results.runs.assign(seconds=seconds / len(results.runs))
     findings = analysis.examine(dataclasses.replace(results, runs=runs), unproven=True)
     assert dict(provenance(findings))["Wall time, summed"] == (text,)
 
 
-def test_facts_say_which_look_decided_where_later_pairs_exist(make_study: Any) -> None:
+def test_facts_say_which_look_decided_if_later_pairs_exist(make_study: Any) -> None:
     arms = [
         FakeArm(name, name, accuracies=[mean + 0.0001 * (seed % (3 if name == "aim" else 4)) for seed in range(8)])
         for name, mean in (("baseline", 0.20), ("aim", 0.15))

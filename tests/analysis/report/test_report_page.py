@@ -1,4 +1,4 @@
-"""The report: complete, escaped, deterministic, and plain about what is missing."""
+"""The report is complete, escaped and deterministic, and states what is missing."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_full_report_has_every_part(make_study):
     path = analysis.report(directory)
     assert path == directory / "report" / "report.html"
     page = Page(read(directory))
-    text = page.text[page.text.index("aim scores") :]  # below the contents, which name the same
+    text = page.text[page.text.index("aim scores") :]  # below the contents, which contain the same names
     order = [text.index(words) for words in ORDER]
     assert order == sorted(order)
     for words in ("CUDA out of memory", "loss is not finite", "Missing runs", "torch 2.7.0", "50 176"):
@@ -207,12 +207,12 @@ def test_markdown_tables_keep_their_columns(hostile):
         assert len(set(widths[start - 1 : end])) == 1
 
 
-def test_markdown_escaping():
+def test_markdown_is_escaped():
     assert markdown("a|b\nc <d> & `e` [f](g)") == r"a\|b c &lt;d&gt; &amp; \`e\` \[f\](g)"
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_report_starts_with_out_of_scope(make_study):
+def test_the_report_of_a_proxy_starts_with_the_scope(make_study):
     directory = make_study([ARMS[0], ARMS[3]], seeds=5, scope={**SCOPE, "dataset": "digits"})
     document = compose(analysis.examine(analysis.load(directory)))
     assert document.headline.startswith("Proxy: does not test the claim. aim scores")
@@ -251,7 +251,7 @@ def test_a_second_report_replaces_the_first(make_study):
     assert kept.exists()
 
 
-def test_the_cause_of_a_failed_report_is_named(make_study, tmp_path):
+def test_the_cause_of_a_failed_report_is_reported(make_study, tmp_path):
     directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim", frozen="")
     with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
         analysis.report(directory)
@@ -262,14 +262,14 @@ def test_the_cause_of_a_failed_report_is_named(make_study, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact", "as_described"])
-def test_the_question_of_a_study_of_the_reported_pair_is_whether_the_gap_comes_back(make_study, protocol, undrawn):
+def test_a_study_of_the_reported_pair_asks_whether_the_gap_can_be_reproduced(make_study, protocol, undrawn):
     directory = make_study(scope={**SCOPE, "protocol": protocol})
     assert compose(analysis.examine(analysis.load(directory))).question.startswith("Does the reported gap come back?")
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("seeds", [48, 49, 60])
-def test_a_report_of_many_seeds_says_where_all_of_them_are(make_study, seeds):
+def test_a_report_of_many_seeds_says_where_all_of_them_are_listed(make_study, seeds):
     directory = make_study([*ARMS[:2]], seeds=seeds, looks=[seeds], epochs=1)
     analysis.report(directory)
     text = (directory / "report" / "report.md").read_text(encoding="utf-8")

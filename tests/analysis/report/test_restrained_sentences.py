@@ -1,4 +1,4 @@
-"""Sentences that state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
+"""Sentences state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def examine(directory):
     return analysis.examine(analysis.load(directory))
 
 
-def test_a_trivial_gain_is_not_called_caused(make_study):
+def test_a_trivial_gain_is_not_said_to_be_caused(make_study):
     # Every gate passes, with intervals between 0 and δ.
     base = np.linspace(0.10, 0.15, 6)
     gain = base + 0.005 + np.array([0.0005, -0.0005, 0.0005, -0.0005, 0.0005, -0.0005])
@@ -43,7 +43,7 @@ def test_an_oracle_is_named_in_the_headline(make_study):
     assert analysis.examine(marked).headline.endswith("Oracle: test data chose the epochs.")
 
 
-def test_unlike_machines_are_named(make_study):
+def test_different_machines_are_named(make_study):
     results = analysis.load(make_study())
     threads = results.runs["threads"].where(results.runs["seed"] > 0, 2)
     mixed = dataclasses.replace(results, runs=results.runs.assign(threads=threads))

@@ -1,4 +1,4 @@
-"""Aliases of fractional and unbalanced designs: named, and estimated as sums."""
+"""Aliases of fractional and unbalanced designs are named and estimated as sums."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def half(number: int) -> Layout:
 
 
 def values(layout: Layout, gains: dict[str, float]) -> pd.DataFrame:
-    """Two seeds without noise; an effect is given by the letters of its factors, in the units of `effects`."""
+    """Two seeds without noise; effects are given by the letters of their factors, in the units of `effects`."""
 
     def truth(setting: tuple[str, ...]) -> float:
         sign = {name: 1 if level == "high" else -1 for name, level in zip(layout.factors, setting, strict=True)}
@@ -64,7 +64,7 @@ def test_with_resolution_three_a_main_effect_names_its_interaction_and_has_one_r
     assert abs(found["a"][0]) in (4.0, 0.0), "a and half of the interaction, of either sign"
 
 
-def test_with_resolution_five_all_are_clear() -> None:
+def test_with_resolution_five_all_effects_are_clear() -> None:
     found = table(half(5), {"a": 2.0, "e": 1.0, "bd": -3.0, "ae": 0.5})
     assert len(found) == 5 + 10
     assert not any(alias for _, alias in found.values())
@@ -76,7 +76,7 @@ def test_with_resolution_five_all_are_clear() -> None:
     }
 
 
-def test_one_factor_at_a_time_is_mixed_with_the_interactions_of_the_factor() -> None:
+def test_effects_of_one_factor_at_a_time_are_mixed_with_the_interactions_of_the_factor() -> None:
     layout = Layout(("a", "b"), {"base": ("x", "p"), "a": ("y", "p"), "b": ("x", "q")}, ("x", "p"))
     assert estimable(layout)["aliased"].tolist() == ["a × b", "a × b"]
 
@@ -93,7 +93,7 @@ def test_two_factors_that_always_change_together_are_aliases() -> None:
     assert found["aliased"].tolist() == ["b", "a"]
 
 
-def test_the_half_width_is_that_of_simulated_intervals() -> None:
+def test_the_half_width_matches_simulated_intervals() -> None:
     layout = half(4)
     known = estimable(layout)
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_the_half_width_is_that_of_simulated_intervals() -> None:
     assert np.sqrt(np.mean(widths, axis=0)) == pytest.approx(expected, rel=0.1)
 
 
-def test_the_varied_arm_beside_a_fraction_is_no_part_of_the_design(tmp_path: Path) -> None:
+def test_a_varied_arm_outside_a_fraction_is_not_part_of_the_design(tmp_path: Path) -> None:
     """It differs from four of the combinations in one factor. Such pairs must not replace the fraction."""
     factors = ("a", "b", "c", "d")
     settings = [(a, b, c, a ^ b ^ c) for a, b, c in product((0, 1), repeat=3)]
@@ -148,7 +148,7 @@ def fractions(draw: st.DrawFn) -> Layout:
 
 @settings(max_examples=60, deadline=None)
 @given(fractions(), st.data())
-def test_an_estimate_of_any_fraction_is_the_effect_and_its_aliases_and_nothing_else(layout: Layout, data: Any) -> None:
+def test_an_estimate_in_any_fraction_is_the_sum_of_the_effect_and_its_aliases(layout: Layout, data: Any) -> None:
     pairs = ["".join(pair) for pair in combinations(layout.factors, 2)]
     gains = {name: data.draw(st.integers(-9, 9), label=name) for name in (*layout.factors, *pairs)}
     found = effects(values(layout, dict(gains)), layout)
@@ -180,7 +180,7 @@ def test_planted_effects_of_a_half_fraction_lie_in_their_intervals_at_the_stated
 
 
 def factorial(directory: Path, *, whole: bool) -> analysis.Results:
-    """A study of three factors of which only a × b acts; unless whole, c is high where one of a and b is."""
+    """Three factors of which only a × b has an effect; unless whole, c is high if exactly one of a and b is."""
     rng, arms = np.random.default_rng(14), []
     for a, b, c in product((0, 1), repeat=3):
         if whole or c == a ^ b:

@@ -60,7 +60,7 @@ def test_a_ladder_gives_each_step_its_gain_in_both_orders(loaded):
         assert (a.start, a.end) == ("none", "memory+passes+stem")
 
 
-def test_shapley_shares_the_synergy_and_adds_up(loaded):
+def test_shapley_values_divide_the_synergy_and_add_up(loaded):
     shapley, first, second, alone = attributions(*loaded(arms=arms()))
     assert shapley.method == "Shapley"
     assert first.method == "ladder: memory, stem, passes"
@@ -74,7 +74,7 @@ def test_shapley_shares_the_synergy_and_adds_up(loaded):
     assert sum(parts.values()) == pytest.approx(alone.gap.mean)
 
 
-def test_shapley_is_the_mean_over_all_orders_seed_by_seed(loaded):
+def test_a_shapley_value_is_the_mean_over_all_orders_seed_by_seed(loaded):
     rng = np.random.default_rng(4)
     drawn = [replace(arm, accuracies=rng.uniform(0.1, 0.3, len(SEEDS)).round(4).tolist()) for arm in arms()]
     runs, plan = loaded(arms=drawn)
@@ -109,7 +109,7 @@ def test_a_pruned_run_has_no_accuracy_to_attribute(loaded):
         assert {part.interval.n for part in a.parts} == {a.gap.n} == {len(SEEDS) - 1}
 
 
-def test_studies_without_two_level_factors_have_no_attribution(loaded):
+def test_studies_without_factors_of_two_levels_have_no_attribution(loaded):
     assert attributions(*loaded(arms=[FakeArm("baseline", "baseline"), FakeArm("aim", "aim")])) == ()
     three = [FakeArm(f"a{i}", "baseline" if not i else "other", levels={"x": str(i), "y": "0"}) for i in range(3)]
     assert attributions(*loaded(arms=three)) == ()
@@ -125,7 +125,7 @@ def test_the_table_has_a_row_per_part_and_the_gap(loaded):
 
 
 @pytest.mark.parametrize(("procedure", "n"), [(1, 8), (2, 5)])
-def test_the_gap_is_split_with_the_pairs_of_the_look_that_decides(make_study, procedure, n):
+def test_the_gap_is_split_with_the_pairs_of_the_deciding_look(make_study, procedure, n):
     """Three later seeds, in which nothing helps, change neither the verdict nor its parts."""
     study = []
     for number, arm in enumerate(arms()):

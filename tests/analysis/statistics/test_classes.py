@@ -1,4 +1,4 @@
-"""Differences of classes: the shrunken mean against its definition, class by class."""
+"""Differences of classes: the shrunken mean is compared with its definition, class by class."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def summary(sizes: list[int], gains: list[float]) -> pd.DataFrame:
     return class_differences(np.repeat(np.repeat(gains, sizes)[None, :], 2, axis=0), labels, {})
 
 
-def test_the_caption_says_where_most_classes_lie_on_the_other_side_of_the_whole() -> None:
+def test_the_caption_says_if_most_classes_lie_on_the_opposite_side_of_the_whole() -> None:
     text = caption(summary([20, 20, 20, 400], [-5.0, -4.0, -6.0, 3.0]), "aim − baseline")
     assert (
         "All images together give +1.96 pp, but 3 of 4 classes lie on the other side of 0 before shrinkage; the mean "
@@ -106,7 +106,7 @@ def test_the_caption_says_where_most_classes_lie_on_the_other_side_of_the_whole(
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
-def test_not_all_classes_can_lie_on_the_other_side_of_the_whole(sizes: list[int], seed: int) -> None:
+def test_not_all_classes_can_lie_on_the_opposite_side_of_the_whole(sizes: list[int], seed: int) -> None:
     """Both arms have the same test images, so a class weighs the same in both and Simpson's reversal is impossible."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(sizes)), sizes)

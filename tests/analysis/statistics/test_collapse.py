@@ -1,4 +1,4 @@
-"""The rule for collapsed runs: brute force, its constants, and what must not change it."""
+"""The rule for collapsed runs: comparison with brute force, its constants, and its invariances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def marked(treated, control, delta=1.0):
 
 
 def by_hand(treated, control, delta):
-    """The rule of the module's docstring, run by run."""
+    """Apply the rule of the module's docstring, run by run."""
     n, found = len(treated), [set(), set()]
 
     def examined(values, pooled_with, rank, kind):
@@ -77,7 +77,7 @@ def test_marked_runs_follow_the_rule(both, places, loss, delta):
 
 @given(arms(), eighths, st.sampled_from([0.5, 2.0, 8.0]), st.randoms(), st.sampled_from([0.0, 60.0]))
 @settings(max_examples=200, deadline=None)
-def test_shift_scale_and_order_do_not_matter(both, shift, scale, random, loss):
+def test_shift_scale_and_order_do_not_change_the_marked_runs(both, shift, scale, random, loss):
     treated, control = both
     treated[0] -= loss
     found = marked(treated, control)
@@ -103,7 +103,7 @@ def test_two_collapses_do_not_hide_each_other():
     assert marked(treated, control)[0] == [False, True, True] + [False] * 5
 
 
-def test_differences_show_a_collapse_where_seeds_vary_more_than_it():
+def test_differences_show_a_collapse_if_seeds_vary_more_than_the_collapse():
     control = np.array([10.0, 16.0, 22.0, 28.0, 34.0, 40.0, 46.0, 52.0])
     treated = control + np.array([3.1, 2.9, 3.0, 3.2, 2.8, 3.0, 3.1, 2.9])
     treated[1] -= 14
@@ -158,7 +158,7 @@ def test_predictions_of_almost_one_class_are_recognized():
     assert not predicts_one_class(1.0, 1.0), "there is one class only"
 
 
-def test_input_that_cannot_be_judged_is_refused():
+def test_impossible_input_is_refused():
     good = np.arange(5.0)
     with pytest.raises(ValueError, match=r"two runs a pair are required; got \(5,\) and \(4,\)"):
         collapsed(good, good[:4], 1)

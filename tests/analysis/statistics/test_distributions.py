@@ -17,7 +17,7 @@ VALUES = st.floats(-50, 50)
 
 
 @given(SHARES, DEGREES, VALUES)
-def test_t_and_normal_equal_those_of_scipy_stats_bit_for_bit(share: float, df: float, value: float) -> None:
+def test_t_and_normal_match_scipy_stats_bit_for_bit(share: float, df: float, value: float) -> None:
     assert distributions.t_quantile(share, df) == stats.t.ppf(share, df)
     assert distributions.t_above(value, df) == stats.t.sf(value, df)
     assert distributions.normal_quantile(share) == stats.norm.ppf(share)
@@ -25,7 +25,7 @@ def test_t_and_normal_equal_those_of_scipy_stats_bit_for_bit(share: float, df: f
 
 
 @given(SHARES, st.integers(1, 5000))
-def test_chi2_equals_that_of_scipy_stats_bit_for_bit(share: float, df: int) -> None:
+def test_chi2_matches_scipy_stats_bit_for_bit(share: float, df: int) -> None:
     assert distributions.chi2_quantile(share, df) == stats.chi2.ppf(share, df)
 
 
@@ -34,14 +34,14 @@ def test_beta_agrees_with_scipy_stats(share: float, a: int, b: int) -> None:
     np.testing.assert_allclose(distributions.beta_quantile(share, a, b), stats.beta.ppf(share, a, b), rtol=1e-9)
 
 
-def test_arrays_are_taken_element_by_element_and_nan_stays_nan() -> None:
+def test_arrays_are_processed_element_by_element_and_nan_stays_nan() -> None:
     found = distributions.beta_quantile(0.01, np.array([1.0, np.nan]), np.array([2.0, np.nan]))
     assert abs(found[0] - stats.beta.ppf(0.01, 1, 2)) < 1e-12
     assert np.isnan(found[1])
     assert distributions.t_above(np.array([0.0, 1.0]), 3).tolist() == stats.t.sf([0.0, 1.0], 3).tolist()
 
 
-def test_the_ends_of_the_t_distribution_are_infinite() -> None:
-    """`scipy.special` of old versions gives NaN for both, and that of new ones infinity for 0."""
+def test_the_limits_of_the_t_distribution_are_infinite() -> None:
+    """Old versions of `scipy.special` give NaN for both, and new versions give infinity for 0."""
     assert distributions.t_quantile(1.0, 4) == math.inf
     assert distributions.t_quantile([0.0, 0.5, 1.0], 4).tolist() == [-math.inf, 0.0, math.inf]

@@ -1,4 +1,4 @@
-"""Main effects and interactions against closed forms, scipy and planted effects."""
+"""Main effects and interactions are compared with closed forms, scipy and planted effects."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_two_by_two_study_has_the_contrasts_of_the_textbook() -> None:
         assert (row["n"], row["left_out"], row["balanced"]) == (6, 0, True)
 
 
-def test_each_further_level_gives_a_row_against_the_reference() -> None:
+def test_each_further_level_has_a_row_against_the_reference() -> None:
     layout = factorial(("1", "2", "3"), ("x", "y"), ("p", "q"))
     table = effects(drawn(layout, 3, np.random.default_rng(1)), layout)
     main = table[table["kind"] == "main"]
@@ -75,7 +75,7 @@ def test_an_effect_common_to_all_arms_of_a_seed_does_not_count(seed: int, shift:
     np.testing.assert_allclose(effects(moved, layout)[columns], effects(values, layout)[columns], atol=1e-9)
 
 
-def test_one_factor_at_a_time_is_said_to_be_unbalanced_and_has_no_interactions() -> None:
+def test_one_factor_at_a_time_is_marked_as_unbalanced_and_has_no_interactions() -> None:
     settings = {"base": ("1", "x"), "a2": ("2", "x"), "a3": ("3", "x"), "by": ("1", "y")}
     layout = Layout(("a", "b"), settings, ("1", "x"))
     values = drawn(layout, 5, np.random.default_rng(2))
@@ -97,7 +97,7 @@ def test_a_seed_without_a_run_is_left_out_of_the_contrasts_that_need_it() -> Non
     assert table.loc[("interaction", "a", "on", "y"), "left_out"] == 0
 
 
-def test_with_one_seed_there_is_an_effect_and_no_interval() -> None:
+def test_with_one_seed_there_is_an_effect_but_no_interval() -> None:
     layout = factorial(("off", "on"))
     row = effects(drawn(layout, 1, np.random.default_rng(4)), layout).iloc[0]
     assert np.isfinite(row["effect"])
@@ -109,7 +109,7 @@ def test_with_one_seed_there_is_an_effect_and_no_interval() -> None:
     [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies: a narrower band
 )
 def test_planted_effects_are_in_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
-    """A 3 × 3 × 2 × 2 study with only two seeds; and a single contrast, whose rate is exact."""
+    """A 3 × 3 × 2 × 2 study with only two seeds, and a single contrast, whose rate is exact."""
     rng = np.random.default_rng(5)
     layout = factorial(("1", "2", "3"), ("x", "y", "z"), ("p", "q"), ("u", "v"))
     gains = {"2": 1.0, "3": -2.0, "y": 0.5, "z": 0.0, "q": 3.0, "v": -1.0}
@@ -204,7 +204,7 @@ def test_the_trials_of_a_search_are_never_shown_by_their_test_accuracy(tmp_path)
 
 
 @pytest.mark.parametrize(("seeds", "number"), [(2, 1), (2, 6), (5, 3)])
-def test_the_expected_half_width_is_that_of_a_simultaneous_interval_of_t(seeds: int, number: int) -> None:
+def test_the_expected_half_width_matches_a_simultaneous_t_interval(seeds: int, number: int) -> None:
     quantile = stats.t.ppf(1 - 0.05 / (2 * number), seeds - 1)
     assert half_width(0.5, 2.0, seeds, number) == pytest.approx(quantile * 0.5 * 2.0 / seeds**0.5)
     assert half_width(0.5, 2.0, seeds, 0) == half_width(0.5, 2.0, seeds, 1)

@@ -1,4 +1,4 @@
-"""Seeds × images, replayed patience, searches, two backbones, bootstrap: against closed forms and other libraries."""
+"""Seeds × images, replayed patience, searches and bootstraps are compared with closed forms and other libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from analysis.statistics.searches import expected_best, winners
 from analysis.statistics.sensitivity import readings
 
 
-def test_crossed_components_are_those_of_the_analysis_of_variance():
+def test_crossed_components_match_the_analysis_of_variance():
     rng = np.random.default_rng(0)
     x = 3 + rng.normal(0, 2, (6, 1)) + rng.normal(0, 5, (1, 400)) + rng.normal(0, 10, (6, 400))
     found = crossed(x)
@@ -46,7 +46,7 @@ def test_crossed_components_are_those_of_the_analysis_of_variance():
     assert found.interval.mean == pytest.approx(grand)
 
 
-def test_where_images_add_nothing_the_interval_is_that_of_the_seeds():
+def test_if_images_add_nothing_the_interval_is_the_interval_of_the_seeds():
     x = np.tile([[1.0], [2.0], [4.0], [3.0]], (1, 50)) + np.tile([[1.0, -1.0]], (4, 25)) * [[1], [-1], [1], [-1]]
     found, seeds = crossed(x), t_interval(x.mean(axis=1))
     assert (found.interval.lower, found.interval.upper) == pytest.approx((seeds.lower, seeds.upper))
@@ -67,7 +67,7 @@ def test_too_few_values_for_a_crossed_design_are_refused(x):
         crossed(x)
 
 
-def test_mcnemar_equals_that_of_statsmodels():
+def test_the_mcnemar_test_matches_statsmodels():
     rng = np.random.default_rng(2)
     a, b = rng.random(300) < 0.4, rng.random(300) < 0.3
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
@@ -91,7 +91,7 @@ def test_balanced_accuracy_weights_classes_equally():
         ([], 3, None),
     ],
 )
-def test_patience_is_counted_as_keras_counts(accuracies, epochs, expected):
+def test_patience_is_counted_as_in_keras(accuracies, epochs, expected):
     assert stopping_epoch(accuracies, epochs, MIN_DELTA) == expected
 
 
@@ -139,7 +139,7 @@ def test_runs_with_no_more_epochs_than_the_patience_are_not_replayed():
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
-def test_expected_best_is_the_mean_over_all_sets(values):
+def test_the_expected_best_is_the_mean_over_all_subsets(values):
     found = expected_best(values)
     for size in range(1, len(values) + 1):
         brute = np.mean([max(chosen) for chosen in combinations(values, size)])
@@ -147,7 +147,7 @@ def test_expected_best_is_the_mean_over_all_sets(values):
     assert (np.diff(found) >= -1e-12).all()
 
 
-def test_expected_best_of_many_trials_stays_finite():
+def test_the_expected_best_of_many_trials_stays_finite():
     found = expected_best(np.linspace(0, 1, 2000))
     assert np.isfinite(found).all()
     assert found[-1] == pytest.approx(1.0)
@@ -155,7 +155,7 @@ def test_expected_best_of_many_trials_stays_finite():
         expected_best([0.1, np.nan])
 
 
-def test_winners_shrink_on_fresh_seeds():
+def test_winners_shrink_on_new_seeds():
     def frame(values):
         rows = [(arm, seed, "finished", value) for arm, pair in values.items() for seed, value in enumerate(pair)]
         return pd.DataFrame(rows, columns=["arm", "seed", "status", "validation_accuracy"])
@@ -167,7 +167,7 @@ def test_winners_shrink_on_fresh_seeds():
     assert found["shrinkage"].tolist() == pytest.approx([10.0, 0.0])
 
 
-def test_bootstrap_intervals_equal_those_of_scipy():
+def test_bootstrap_intervals_match_scipy():
     x = np.array([0.3, 1.2, -0.4, 2.2, 0.9, 1.4, 0.1, 3.0])
     weights = resampling_weights(len(x), 40_000, np.random.default_rng(5))
     for method, ours in (("percentile", percentile_interval), ("BCa", bca_interval)):
@@ -198,7 +198,7 @@ def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
     assert "variance" not in compose(findings).figures
 
 
-def test_the_primary_comparison_image_by_image(make_study):
+def test_the_primary_comparison_is_made_image_by_image(make_study):
     directory = make_study([FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)], seeds=8, looks=[5, 8])
     findings = analysis.examine(analysis.load(directory))
     found, primary = findings.photos, findings.primary

@@ -1,4 +1,4 @@
-"""Gates: the state of each step from its interval and verdict, and the sentence on all of them."""
+"""Gates: the state of each step follows from its interval and verdict, and a sentence states the conclusion."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def states(*found: Comparison, roles: tuple[str, ...] = ROLES) -> list[str]:
     ("kind", "lower", "state"),
     [
         ("holds", 1.2, "passed"),
-        ("positive, size open", 0.4, "passed"),  # a gate asks for a gain, not for a material one
+        ("positive, size open", 0.4, "passed"),  # a gate requires a gain, not a material gain
         ("trivial gain", 0.01, "passed"),
         ("inconclusive", 0.0, "open"),
         ("no material gain", 0.0, "not passed"),
@@ -71,7 +71,7 @@ def test_only_the_permuted_arm_may_be_missing() -> None:
     assert gates(tuple(passed), plan(*ROLES), "baseline", None) == ()
 
 
-def test_the_conclusion_names_the_first_step_that_is_not_passed() -> None:
+def test_the_conclusion_names_the_first_failed_step() -> None:
     def of(*found: Comparison) -> str:
         return conclusion(gates(found, plan(*ROLES), "baseline", "aim"))
 

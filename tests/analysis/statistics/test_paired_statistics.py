@@ -1,4 +1,4 @@
-"""Paired differences, intervals, p-values and corrections against closed forms and scipy."""
+"""Paired differences, intervals, p-values and corrections are compared with closed forms and scipy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def runs(rows: list[tuple[str, int, str, float | None]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "status", "test_accuracy"])
 
 
-def test_differences_are_percentage_points_by_seed():
+def test_differences_are_percentage_points_per_seed():
     frame = runs(
         [("a", 1, "finished", 0.2), ("b", 1, "finished", 0.15), ("b", 0, "finished", 0.3), ("a", 0, "diverged", 0.1)]
     )
@@ -55,7 +55,7 @@ def test_two_runs_of_one_seed_are_refused():
 
 
 @given(VALUES, st.sampled_from([0.05, 0.0212, 0.01]))
-def test_the_t_interval_equals_scipys(values, alpha):
+def test_the_t_interval_matches_scipy(values, alpha):
     found = t_interval(values, alpha)
     if found.sd > 1e-6:
         theirs = stats.ttest_1samp(values, 0).confidence_interval(1 - alpha)
@@ -63,7 +63,7 @@ def test_the_t_interval_equals_scipys(values, alpha):
         np.testing.assert_allclose(t_p_value(values), stats.ttest_1samp(values, 0).pvalue, rtol=1e-6, atol=1e-12)
 
 
-def test_t_interval_by_hand():
+def test_the_t_interval_equals_a_calculation_by_hand():
     found = t_interval([1.0, 2.0, 3.0])
     assert (found.n, found.mean, found.sd) == (3, 2.0, 1.0)
     half = 4.302652729911275 / np.sqrt(3)
@@ -89,12 +89,12 @@ def test_invalid_values_are_refused():
 
 
 @given(VALUES, st.floats(-50, 50))
-def test_interval_shifts_with_its_values(values, shift):
+def test_an_interval_shifts_with_its_values(values, shift):
     here, there = t_interval(values), t_interval(np.asarray(values) + shift)
     np.testing.assert_allclose((there.lower, there.upper), (here.lower + shift, here.upper + shift), atol=1e-6)
 
 
-def test_interval_and_prediction_have_their_stated_coverage():
+def test_intervals_and_predictions_have_their_stated_coverage():
     rng = np.random.default_rng(3)
     draws = rng.normal(1.3, 2.0, size=(4000, 6))
     found = [t_interval(row[:5]) for row in draws]
@@ -105,7 +105,7 @@ def test_interval_and_prediction_have_their_stated_coverage():
 
 
 @given(P_VALUES)
-def test_holm_follows_its_definition(p_values):
+def test_the_procedure_of_holm_follows_its_definition(p_values):
     p = np.sort(p_values)
     stepped = [max(min(1.0, (len(p) - j) * p[j]) for j in range(i + 1)) for i in range(len(p))]
     np.testing.assert_allclose(np.sort(holm(p_values)), stepped)
@@ -114,7 +114,7 @@ def test_holm_follows_its_definition(p_values):
 
 
 @given(P_VALUES)
-def test_holm_levels_reject_what_holm_rejects(p_values):
+def test_the_levels_of_holm_reject_exactly_what_the_procedure_rejects(p_values):
     p = np.asarray(p_values)
     adjusted = holm(p)
     clear = np.abs(adjusted - 0.05) > 1e-9
@@ -122,15 +122,15 @@ def test_holm_levels_reject_what_holm_rejects(p_values):
     assert (holm_levels(p) <= 0.05).all()
 
 
-def test_holm_counts_a_test_without_p_value():
+def test_the_procedure_of_holm_counts_a_test_without_a_p_value():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.02]), [0.03, np.nan, 0.04])
     np.testing.assert_allclose(holm_levels([0.01, np.nan, 0.02]), [0.05 / 3, 0.05, 0.05 / 2])
     assert len(holm([])) == len(holm_levels([])) == 0
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
-def test_the_sign_flip_test_equals_scipys(values):
-    x = np.asarray(values, dtype=float)  # integers: their sums are exact, so that ties are ties in both
+def test_the_sign_flip_test_matches_scipy(values):
+    x = np.asarray(values, dtype=float)  # sums of integers are exact, so ties are ties in both
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
         test = stats.permutation_test((x,), np.sum, permutation_type="samples", n_resamples=np.inf)
@@ -138,7 +138,7 @@ def test_the_sign_flip_test_equals_scipys(values):
     assert ours >= 2 / 2 ** len(values) - 1e-12
 
 
-def test_sign_flip_of_many_values_is_drawn():
+def test_sign_flips_of_many_values_are_drawn_at_random():
     values = np.random.default_rng(5).normal(0.4, 1, 25)
     draws = [sign_flip_p(values, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1]
@@ -147,7 +147,7 @@ def test_sign_flip_of_many_values_is_drawn():
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 100), (1, 100), (50, 8580), (100, 100)])
-def test_the_lower_bound_is_that_of_clopper_and_pearson(right, images):
+def test_the_lower_bound_matches_clopper_and_pearson(right, images):
     bound = accuracy_lower_bound([right / images], [images])[0]
     theirs = stats.binomtest(right, images, alternative="greater").proportion_ci(0.99, method="exact").low
     np.testing.assert_allclose(bound, theirs, atol=1e-12)

@@ -55,7 +55,9 @@ def test_a_further_arm_is_compared_with_the_arm_that_it_varies() -> None:
     ]
 
 
-def test_a_control_without_a_reference_is_one_of_the_primary_treatment_and_compared_with_the_baseline_too() -> None:
+def test_a_control_without_a_reference_belongs_to_the_primary_treatment_and_is_also_compared_with_the_baseline() -> (
+    None
+):
     arms = (("baseline", "baseline", None), ("aim", "treatment", None), ("frozen", "frozen", None))
     assert planned_comparisons(plan(*arms)) == [
         ("gate", "aim", "baseline"),
@@ -110,6 +112,6 @@ def test_a_plain_control_of_another_treatment_or_of_a_further_arm_is_not_a_gate(
     assert {control for _, control in gated} == {"baseline", "matched", "frozen", "permuted"}
 
 
-def test_plain_controls_that_start_from_each_other_cause_no_endless_search() -> None:
+def test_plain_controls_that_start_from_each_other_do_not_cause_an_endless_search() -> None:
     found = planned_comparisons(plan(*ARGUMENT, ("one", "control", "two"), ("two", "control", "one")))
     assert ("gate", "aim", "one") in found

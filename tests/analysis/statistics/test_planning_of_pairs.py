@@ -1,4 +1,4 @@
-"""Planning: what is known of a spread, pairs for a half-width, power over a pilot, and studies read at any time."""
+"""Planning: the uncertainty of a spread, pairs for a half-width, power over a pilot, and studies read at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from analysis.statistics.verdict import STOPPING
 FIXED, ONE, ANY = Looks((5, 8, 12)), Looks((12,)), Looks.at_any_time()
 
 
-def test_the_interval_of_a_spread_is_that_of_chi_squared():
+def test_the_interval_of_a_spread_follows_the_chi_squared_distribution():
     spread = Spread(1.3, 7)
     low, high = spread.interval(0.05)
     assert low == pytest.approx(1.3 * np.sqrt(7 / stats.chi2.ppf(0.975, 7)))
@@ -47,7 +47,7 @@ def test_a_missing_spread_is_refused(sd, freedom):
 
 
 @pytest.mark.parametrize("freedom", [2, 4, 11])
-def test_draws_and_mean_are_those_of_the_posterior(freedom):
+def test_draws_and_mean_follow_the_posterior(freedom):
     spread = Spread(1.4, freedom)
     drawn = spread.draws(np.random.default_rng(1), 400_000)
     np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), spread.quantile([0.1, 0.5, 0.9]), rtol=0.01)
@@ -58,14 +58,14 @@ def test_draws_and_mean_are_those_of_the_posterior(freedom):
 
 @settings(deadline=None, max_examples=60)
 @given(st.floats(0.05, 6), st.floats(0.2, 5), st.integers(3, 200), st.floats(0.001, 0.2))
-def test_power_equals_scipys_to_a_millionth(effect, sd, n, alpha):
+def test_power_matches_scipy_to_a_millionth(effect, sd, n, alpha):
     shift, critical = effect * np.sqrt(n) / sd, stats.t.isf(alpha / 2, n - 1)
     if shift > 30:
         return
     one_sided = stats.nct.sf(critical, n - 1, shift)
     assert one_sided - 1e-6 <= power_of(effect, sd, n, alpha) <= one_sided + alpha / 2 + 1e-6
 
-    def rejected(root: float) -> float:  # given the standard deviation, from the normal distribution of the mean
+    def rejected(root: float) -> float:  # given the standard deviation, drawn from the normal distribution of the mean
         cut = critical * root / np.sqrt(n - 1)
         return (stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift)) * stats.chi.pdf(root, n - 1)
 
@@ -99,7 +99,7 @@ def test_pairs_for_power_may_have_their_own_level():
 
 @pytest.mark.parametrize("looks", [ONE, FIXED, ANY])
 @pytest.mark.parametrize("freedom", [np.inf, 4.0])
-def test_the_half_width_is_as_assured_and_expected_in_simulation(looks, freedom):
+def test_the_half_width_is_as_assured_and_expected_in_simulations(looks, freedom):
     rng, spread, studies = np.random.default_rng(2), Spread(1.4, freedom), 200_000
     for assurance in (None, 0.8, 0.9):
         pairs = pairs_for_half_width(1.0, spread, looks, assurance)
@@ -118,7 +118,7 @@ def test_the_half_width_is_as_assured_and_expected_in_simulation(looks, freedom)
             assert before < assurance
 
 
-def test_a_half_width_out_of_reach_of_10_000_pairs_is_reported():
+def test_a_half_width_that_10_000_pairs_cannot_reach_is_reported():
     assert pairs_for_half_width(1e-4, Spread(1.0), FIXED, 0.8) is None
     assert pairs_for_half_width(1.0, Spread(1.0, 1), FIXED) is None, "the mean of its spread is infinite"
     for half_width, assurance in ((0.0, None), (-1.0, 0.8), (1.0, 1.0), (1.0, 0.0)):

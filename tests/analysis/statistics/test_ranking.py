@@ -1,4 +1,4 @@
-"""Arms in order of their means, and those that the pairs do not separate from the first."""
+"""Arms in order of their means, and arms that the pairs do not distinguish from the first."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_distance_from_the_first_is_a_paired_t_interval_at_the_divided_level
     assert found["alpha"].unique().tolist() == [0.01]
 
 
-def test_arms_that_pairs_do_not_separate_are_tied_with_the_first(values):
+def test_arms_that_pairs_do_not_distinguish_are_tied_with_the_first(values):
     assert ranking(values).set_index("arm")["tied"].to_dict() == {"b": True, "c": True, "a": False, "d": False}
 
 
@@ -53,7 +53,7 @@ def test_equal_means_share_a_rank():
 
 
 @pytest.mark.parametrize("table", [{}, {"a": [np.nan, np.nan]}, {"a": [1.0]}, {"a": [1.0], "b": [2.0]}])
-def test_few_values_give_no_interval_and_separate_no_arm(table):
+def test_few_values_give_no_interval_and_distinguish_no_arm(table):
     found = ranking(pd.DataFrame(table))
     assert found["behind_lower"].isna().all()
     assert found["tied"].all()

@@ -1,4 +1,4 @@
-"""The robust reading: scipy, brute force and closed forms, and what must not change it."""
+"""The robust reading: comparison with scipy, brute force and closed forms, and its invariances."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ samples = st.lists(halves, min_size=5, max_size=14)
 
 
 @pytest.mark.parametrize("n", [7, 8, 12])
-def test_the_p_value_is_that_of_scipy_without_ties(n):
+def test_without_ties_the_p_value_matches_scipy(n):
     for x in np.random.default_rng(n).normal(0.5, 1, size=(20, n)):
         assert robust_reading(x, ALPHA).p == pytest.approx(stats.wilcoxon(x, method="exact").pvalue)
 
 
 @pytest.mark.parametrize("n", [1, 5, 9])
-def test_the_distribution_is_that_of_all_signs(n):
+def test_the_distribution_covers_all_signs(n):
     sums = [sum(rank for rank, sign in enumerate(signs, 1) if sign) for signs in product((0, 1), repeat=n)]
     counted = np.bincount(sums) / 2**n
     assert sums_of_ranks(n) == pytest.approx(np.cumsum(counted))
@@ -55,7 +55,7 @@ def test_the_estimate_is_the_median_of_the_walsh_averages():
     assert robust_reading(x, ALPHA).estimate == np.median(brute)
 
 
-def test_the_trimmed_mean_has_yuens_interval():
+def test_the_trimmed_mean_has_the_interval_of_yuen():
     x = np.array([0.3, 1.1, 0.9, 1.4, 9.0])
     winsorised = np.array([0.9, 0.9, 1.1, 1.4, 1.4])
     error = np.sqrt(((winsorised - winsorised.mean()) ** 2).sum() / (3 * 2))
@@ -79,7 +79,7 @@ def test_its_coverage_is_at_least_nominal_for_heavy_tails(n):
 
 @given(samples, st.sampled_from([ALPHA, 0.05, 0.2]))
 @settings(max_examples=200, deadline=None)
-def test_p_and_interval_agree_with_ties_and_zeros(x, alpha):
+def test_p_value_and_interval_agree_with_ties_and_zeros(x, alpha):
     found = robust_reading(x, alpha)
     assert found.lower <= found.estimate <= found.upper
     if found.method == "signed ranks":

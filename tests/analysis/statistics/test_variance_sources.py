@@ -26,14 +26,14 @@ ERROR = 4 * math.sqrt(0.05 * 0.95 / REPETITIONS)
 """Four standard errors of a rate of 5 %."""
 
 
-def test_the_interval_of_a_variance_is_that_of_chi_squared() -> None:
+def test_the_interval_of_a_variance_follows_the_chi_squared_distribution() -> None:
     x = [1.0, 2.0, 4.0, 7.0, 11.0]
     low, high = stats.chi2.ppf([0.975, 0.025], 4)
     assert variance_interval(x) == pytest.approx((4 * np.var(x, ddof=1) / low, 4 * np.var(x, ddof=1) / high))
     assert all(map(math.isnan, variance_interval([3.0, 3.0, 3.0])))
 
 
-def test_the_limits_of_a_ratio_are_where_pitmans_test_turns() -> None:
+def test_the_limits_of_a_ratio_are_where_the_test_of_pitman_changes() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=9)
     y = 2 * x + rng.normal(size=9)
@@ -65,7 +65,7 @@ def test_the_interval_of_the_remainder_covers_at_least_at_the_stated_rate(extra:
     assert hits / REPETITIONS > 0.95 - ERROR
 
 
-def test_a_share_is_determined_where_its_interval_leaves_a_quarter_of_the_range_out() -> None:
+def test_a_share_is_determined_if_its_interval_leaves_out_a_quarter_of_the_range() -> None:
     assert determines(0.2, 0.95)
     assert determines(0.3, 40.0)
     assert determines(1.2, 40.0)

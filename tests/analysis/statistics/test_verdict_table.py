@@ -41,7 +41,7 @@ ENDS = st.floats(-20, 20)
         (0, 1, "inconclusive"),
     ],
 )
-def test_rows_in_scope(lower, upper, kind):
+def test_rows_in_scope_apply(lower, upper, kind):
     verdict = decide(lower, upper, 1.0, 8, DELTA, R)
     assert verdict.kind == kind
     assert verdict.stops == (kind in STOPPING)
@@ -58,7 +58,7 @@ def test_rows_in_scope(lower, upper, kind):
         (-2, -1.5, "harmful"),
     ],
 )
-def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
+def test_rows_with_r_do_not_apply_out_of_scope(lower, upper, kind):
     assert decide(lower, upper, 1.0, 8, DELTA, None).kind == kind
 
 
@@ -74,13 +74,13 @@ def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
         (0, 30, "inconclusive"),
     ],
 )
-def test_rows_without_a_reported_gain(lower, upper, kind):
+def test_rows_without_a_reported_gain_apply(lower, upper, kind):
     verdict = decide(lower, upper, 1.0, 8, DELTA, NEVER_REPORTED)
     assert verdict.kind == kind
     assert verdict.text == kind
 
 
-def test_a_material_gain_is_reached_by_adding_seeds_where_none_was_reported():
+def test_more_seeds_reach_a_material_gain_without_a_reported_gain():
     found = t_interval([1.5, 2.5, 1.0, 3.0, 2.0], 0.0213)
     needed = seeds_needed(found, DELTA, NEVER_REPORTED)
     assert needed.reachable
@@ -93,7 +93,7 @@ def test_a_material_gain_is_reached_by_adding_seeds_where_none_was_reported():
     [(1.0, ("material gain",)), (0.0, ("material gain",)), (1.0, ("trivial gain", "no material gain"))],
 )
 @pytest.mark.parametrize("sd", [0.5, 1.5])
-def test_a_false_verdict_without_a_report_is_as_rare_as_with_one(true, false_kinds, sd):
+def test_a_false_verdict_without_a_reported_gain_is_as_rare_as_with_one(true, false_kinds, sd):
     looks = Looks((5, 8, 12))
     drawn = normal_studies(np.random.default_rng(3), 20_000, looks, true, sd)
     assert (
@@ -157,7 +157,7 @@ def applying(lower: float, upper: float, r: float | None, procedure: int = 2) ->
 
 
 @given(ENDS, ENDS, st.sampled_from([None, R, 2.5]))
-def test_exactly_one_verdict_for_any_interval(a, b, r):
+def test_any_interval_has_exactly_one_verdict(a, b, r):
     lower, upper = min(a, b), max(a, b)
     verdict = decide(lower, upper, 1.0, 5, DELTA, r)
     assert verdict.kind == applying(lower, upper, r)[0]
@@ -165,7 +165,7 @@ def test_exactly_one_verdict_for_any_interval(a, b, r):
 
 
 @given(ENDS, st.floats(0, 5), st.floats(0.1, 10))
-def test_the_unit_does_not_matter(lower, width, scale):
+def test_the_unit_does_not_change_the_verdict(lower, width, scale):
     here = decide(lower, lower + width, 1.0, 5, DELTA, R)
     there = decide(lower * scale, (lower + width) * scale, scale, 5, DELTA * scale, R * scale)
     near = min(abs(end - edge) for end in (lower, lower + width) for edge in (0, DELTA, R / 2, R))
@@ -187,13 +187,13 @@ def interval(mean: float, sd: float, n: int) -> Interval:
     return t_interval(scaled)
 
 
-def test_the_rules_shown_without_a_report_are_those_that_apply():
+def test_the_rules_shown_without_a_reported_gain_are_those_that_apply():
     kinds = {verdict for _, verdict, _ in rules_of(against_reported=False)}
     assert {"material gain", "positive, size open"} < kinds
     assert not kinds & {"holds (L > r: larger than reported)", "real, smaller than reported"}
 
 
-def test_seeds_needed_matches_a_search_by_hand():
+def test_the_seeds_needed_match_a_search_by_hand():
     import numpy as np
     from scipy import stats
 
@@ -207,7 +207,7 @@ def test_seeds_needed_matches_a_search_by_hand():
     assert found.text == str(n - 5)
 
 
-def test_seeds_needed_at_its_limits():
+def test_the_seeds_needed_have_limits():
     assert seeds_needed(t_interval([1.0]), DELTA, R) is None
     assert seeds_needed(interval(1.001, 2.0, 6), DELTA, R).text == "more than 200"
     unreachable = seeds_needed(interval(3.0, 1.0, 6), DELTA, None)
@@ -217,7 +217,7 @@ def test_seeds_needed_at_its_limits():
 
 
 @given(st.floats(-3, 8), st.floats(0.2, 3), st.integers(2, 12))
-def test_adding_the_seeds_needed_stops(mean, sd, n):
+def test_adding_the_seeds_needed_ends_the_study(mean, sd, n):
     import numpy as np
     from scipy import stats
 

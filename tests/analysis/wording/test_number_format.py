@@ -27,7 +27,7 @@ from analysis.wording import number_format
         (math.nan, 2, "–"),
     ],
 )
-def test_significant_digits(value: float | None, digits: int, text: str) -> None:
+def test_numbers_have_significant_digits(value: float | None, digits: int, text: str) -> None:
     assert number_format.significant(value, digits) == text
 
 
@@ -54,12 +54,12 @@ def test_significant_digits(value: float | None, digits: int, text: str) -> None
         ({"crop_scale": 1, "passes": 1}, "(passes=1)"),
     ],
 )
-def test_an_option_in_words_omits_values_without_effect(value: object, text: str) -> None:
+def test_an_option_in_words_omits_values_without_an_effect(value: object, text: str) -> None:
     assert number_format.option(value) == text
 
 
 @given(st.floats(1e-4, 1e12), st.integers(1, 6))
-def test_significant_digits_are_those_of_rounding_and_have_no_exponent(value: float, digits: int) -> None:
+def test_significant_digits_agree_with_rounding_and_have_no_exponent(value: float, digits: int) -> None:
     text = number_format.significant(value, digits)
     assert "e" not in text
     assert math.isclose(float(text.replace(",", "")), float(f"{value:.{digits}g}"), rel_tol=1e-14)

@@ -1,4 +1,4 @@
-"""A study of something else is reported in its own words, from the plan to the page; one of memory as before."""
+"""A study of something other than memory is reported in its own words, and a study of memory as before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(make_study, tmp_path) -> Path:
 
 
 def visible(page: str) -> str:
-    """Return what a reader sees of a page, without scripts, styles and the name of this package."""
+    """Return the visible text of a page, without scripts, styles and the name of this package."""
     text = re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|<[^>]*>", " ", page)
     return text.replace("aim-ablations", "")
 
@@ -52,7 +52,7 @@ def test_the_report_uses_the_words_and_questions_of_the_study(report: Path) -> N
     assert "none named" not in text
 
 
-def test_the_table_of_verdicts_compares_with_a_reported_gain_only_where_there_is_one(report: Path, make_study) -> None:
+def test_the_table_of_verdicts_compares_with_a_reported_gain_only_if_there_is_one(report: Path, make_study) -> None:
     own = visible((report / "report.html").read_text(encoding="utf-8"))
     assert "reported" not in own.replace("reported epoch", "")
     assert "L ≥ δ" in own
@@ -72,7 +72,7 @@ def test_a_study_without_further_controls_says_what_it_does_not_show(make_study)
     assert "there is no further control." in compose(findings).methods[1]
 
 
-def test_a_closed_gate_stops_the_argument_at_its_control(make_study) -> None:
+def test_a_failed_gate_stops_the_argument_at_its_control(make_study) -> None:
     plain, fixed, wider, gated = arms()
     study = make_study([plain, replace(fixed, mean=0.54), wider, gated], seeds=6, **OWN)
     findings = analysis.examine(analysis.load(study))
@@ -89,7 +89,7 @@ def test_a_plan_without_its_own_words_is_about_memory(make_study) -> None:
     assert compose(findings).question == "Does memory cause a gain, all else equal?"
 
 
-def test_a_gain_of_at_least_delta_ends_a_study_that_has_no_claim(make_study) -> None:
+def test_a_gain_of_at_least_delta_ends_a_study_without_a_claim(make_study) -> None:
     primary = analysis.examine(analysis.load(make_study(arms(), seeds=6, **OWN))).primary
     assert primary.verdict.text == "material gain"
     assert primary.verdict.stops

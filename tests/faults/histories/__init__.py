@@ -1,1 +1,1 @@
-"""Histories of what processes saw of a store, the checker that proves them linearizable, and random schedules."""
+"""Histories of a store as processes saw it, the checker that proves them linearizable, and random schedules."""

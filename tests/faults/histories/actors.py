@@ -1,4 +1,4 @@
-"""The processes of a history: workers compute runs, drivers compact and clean the study, readers read it.
+"""The processes of a history: workers compute runs, drivers compact and clean the study, and readers read it.
 
 A worker calls the store in the same order as `ablations.execution.run_task`.
 """
@@ -52,10 +52,10 @@ class Actor:
         self._store: ResultStore | None = None
         self._rows = 0
         self.seen: set[str] = set()
-        """Runs that it has seen settled."""
+        """Runs that the process has seen settled."""
 
     def work(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compute the next open runs until there are none: the same few as the other workers, so that they meet."""
+        """Compute the next open runs until none is left; all workers choose the same few, so that they compete."""
         while going():
             self.ids()
             nearly = [run for run in self.runs if run not in self.seen][:2]
@@ -69,7 +69,7 @@ class Actor:
             self._sleep(self._chance.uniform(0.0, 2.0) * pause)
 
     def drive(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compact, clean and list the study until it is over, as the driver of a session does."""
+        """Compact, clean and list the study until it is complete, as the driver of a session does."""
         self._call("repair", lambda: repair(self.where, self.terms))
         while going():
             self._sleep(self._chance.expovariate(1.0) * 8 * pause)
@@ -77,13 +77,13 @@ class Actor:
             act()
 
     def watch(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Read the study until it is over."""
+        """Read the study until it is complete."""
         while going():
             self._sleep(self._chance.expovariate(1.0) * 6 * pause)
             self._chance.choice([self.read, self.read, self.ids])()
 
     def finish(self, pause: float = 1.0) -> None:
-        """Compute what is open, and read everything, compact it and read it again."""
+        """Compute the open runs, read everything, compact it and read it again."""
         for _ in range(100):
             self.ids()
             if self.seen.issuperset(self.runs):
@@ -118,7 +118,7 @@ class Actor:
             return
 
     def settle_unlocked(self, run: str, pause: float) -> None:
-        """Settle a run without its lock, as a session does whose storage has dropped the lock."""
+        """Settle a run without its lock, as a session does after its storage has dropped the lock."""
         if (store := self._opened()) is None:
             return
         self._sleep(self._chance.expovariate(1.0) * 4 * pause)
@@ -163,7 +163,7 @@ class Actor:
 
     @staticmethod
     def _done(operation: Operation) -> Any:
-        """Return the result of an operation; an attempt ends with the first one that fails."""
+        """Return the result of an operation; an attempt ends with the first failing operation."""
         if operation.outcome != "ok":
             raise Lost
         return operation.result
@@ -186,7 +186,7 @@ class Actor:
         return self._with_store("compact", lambda store: store.compact(at_least or self._chance.randint(1, 3)))
 
     def clean(self) -> Operation:
-        """Remove what killed writers left."""
+        """Remove files that killed writers left behind."""
         return self._with_store("clean", lambda store: len(store.clean()))
 
     def read(self) -> Operation:

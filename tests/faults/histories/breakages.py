@@ -13,7 +13,7 @@ from analysis.reading import files as reading
 
 
 def _overwriting_bucket() -> AbstractContextManager[Any]:
-    """Rows are put without the condition that none exists."""
+    """Rows are put without the condition that no row exists."""
 
     def settle(folder: Any, name: str, write: Any, kept: Callable[[], bool | None]) -> bool:
         return object_store.put(folder.root / name, folder._content(write)) is not None and kept() is not False
@@ -22,7 +22,7 @@ def _overwriting_bucket() -> AbstractContextManager[Any]:
 
 
 def _overwriting_directory() -> AbstractContextManager[Any]:
-    """Rows replace the file that is there instead of being created exclusively."""
+    """Rows replace an existing file instead of being created exclusively."""
 
     def settle(folder: Any, name: str, write: Any, kept: Callable[[], bool | None]) -> bool:
         with folder.committing():

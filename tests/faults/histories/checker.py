@@ -1,4 +1,4 @@
-"""Proves a history linearizable, run by run, or names what contradicts it.
+"""Proves a history linearizable run by run, or names the contradictions.
 
 The model of a run is a register that is written once: the first row that settles it stays, every later writer learns
 that its row does not count, and no reader sees the row vanish or change. Its lock is a sequence of grants. An operation
@@ -40,7 +40,7 @@ class Violation:
 
 
 def check(history: History, settled_at_the_end: Iterable[str] = ()) -> list[Violation]:
-    """Return everything that contradicts the model; an empty list proves the history linearizable.
+    """Return all contradictions of the model; an empty list proves the history linearizable.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def check(history: History, settled_at_the_end: Iterable[str] = ()) -> list[Viol
 
 @dataclass(frozen=True)
 class _View:
-    """What an operation shows of the row of one run.
+    """What an operation shows about the row of one run.
 
     Attributes
     ----------
@@ -171,8 +171,8 @@ def _grants(run: str, operations: Sequence[Operation]) -> list[Violation]:
 def _checkpoints(run: str, operations: Sequence[Operation]) -> list[Violation]:
     """Check the checkpoint of a run, a register of contents that are unique.
 
-    A process keeps its own copy of a checkpoint that it could not store. It may continue from that copy if nobody else
-    has saved or discarded one meanwhile. Other processes never see it.
+    A process keeps its own copy of a checkpoint that it could not store. It may continue from that copy if no other
+    process has saved or discarded one meanwhile. Other processes never see it.
     """
     names = ("save", "restore", "discard")
     own = [each for each in operations if each.name in names and each.values["run"] == run]

@@ -31,7 +31,7 @@ class Operation:
     process : name of the caller.
     name : settle, is_settled, ids, read, take, holds, save, restore, discard, compact, clean or repair.
     values : arguments: `run`, `digest`, `grant` or `content`.
-    invoked, completed : on the common counter.
+    invoked, completed : positions on the common counter.
     outcome : ok; fenced (refused, because the lock was lost: it has had no effect); or unknown (an error, or never
         completed: it may have had an effect, or may still have one).
     result : the store's answer, if the outcome is ok.

@@ -29,9 +29,7 @@ _HORIZON_S = 900.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a schedule showed.
-
-    Attributes
+    """The result of a schedule. Attributes
     ----------
     lines : the history as it was recorded.
     problems : violations of the model, and exceptions that are not errors of the store, as text.
@@ -103,13 +101,13 @@ class _Schedule:
         self._end = _HORIZON_S + LATE_S
         self._rate = world.chance.choice([0.0, 0.003, 0.01])
         self._duel = world.chance.random() < 1 / 3
-        """Whether processes are stopped one at a time, until others have taken over their runs."""
+        """Whether processes are stopped one at a time until others have taken over their runs."""
         if self._duel:
             self._rate = 0.0
         network.meet = self._meet
 
     def play(self) -> None:
-        """Run everything."""
+        """Run all processes."""
         chance = self._world.chance
         for role, number in (("worker", chance.randint(2, 3)), ("driver", chance.randint(1, 2)), ("reader", 1)):
             for _ in range(number):
@@ -143,7 +141,7 @@ class _Schedule:
         )
 
     def _disturb(self) -> None:
-        """Inject faults, then let everything recover, and compute the study to its end."""
+        """Inject faults, let everything recover, and compute the study to its end."""
         world, chance = self._world, self._world.chance
         faults = chance.sample([self._kill, self._stop, self._cut_off, self._jump], chance.randint(1, 4))
         mean = chance.choice([8.0, 25.0, 80.0])

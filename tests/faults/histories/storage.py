@@ -59,10 +59,10 @@ class Network:
         self._carrier = world.process("network")
         self.reliable = False
         self.meet: Callable[[Process], None] = lambda process: None
-        """Called in the middle of every request, when something may happen to the process."""
+        """Called in the middle of every request, when a fault may hit the process."""
 
     def ask(self, apply: Callable[[], Any], failed: Callable[[], Exception], *, changes: bool = False) -> Any:
-        """Return the answer to a request; raise `failed` if the process does not get one."""
+        """Return the answer to a request; raise `failed` if the process gets no answer."""
         world, here = self._world, self._world.here
         self._travel()
         self._met()
@@ -87,7 +87,7 @@ class Network:
     def _met(self) -> None:
         if not self.reliable:
             self.meet(self._world.here)
-            self._world.switch()  # not before it is continued, or never if it was killed
+            self._world.switch()  # not before the process is continued, or never if it was killed
 
     def _travel(self) -> None:
         seconds = self._world.chance.expovariate(1.0) * self._conditions.latency
@@ -102,7 +102,7 @@ class Network:
         def arrive() -> None:
             try:
                 answers.append(apply())
-            except Exception as error:  # the storage's own answer
+            except Exception as error:  # an answer of the storage
                 answers.append(error)
 
         self._world.start(self._carrier, arrive, daemon=True, after=self._world.chance.uniform(0.0, LATE_S))
@@ -235,7 +235,7 @@ class Directory:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let the calls for files below the folder pass through the network."""
+        """Send the calls for files below the folder through the network."""
         directory, world = self, self._world
 
         class Lock(file_locks.FileLock):

@@ -42,10 +42,10 @@ class Process:
     Attributes
     ----------
     number : its process number, above all real ones.
-    rate : seconds of its monotonic clock in a second of the world.
+    rate : seconds of its monotonic clock per second of the world.
     wall : seconds by which its wall clock is ahead.
     stopped_until, cut_off_until : the world's time until which it is stopped, or does not reach the storage.
-    hangs : whether requests hang while it is cut off, or fail at once.
+    hangs : whether requests hang, instead of failing at once, while it is cut off.
     """
 
     name: str
@@ -91,7 +91,7 @@ class World:
         self._switches = 0
 
     def process(self, name: str) -> Process:
-        """Return a new process; its clocks run a little differently from those of others."""
+        """Return a new process; its clocks run a little differently from other clocks."""
         found = Process(name, 2**22 + 1 + len(self._processes), self.chance.uniform(0.99, 1.01))
         self._processes.append(found)
         return found
@@ -128,7 +128,7 @@ class World:
         self.current = None
 
     def switch(self, seconds: float = 0.0, ready: Callable[[], bool] | None = None) -> None:
-        """Let others run for some seconds, or until something is true."""
+        """Let other tasks run for some seconds, or until a condition is true."""
         task = self.current
         assert task is not None, "only tasks wait"
         if self._over:
@@ -230,7 +230,7 @@ def installed(world: World) -> Iterator[None]:
 
 
 def _threading(world: World) -> Any:
-    """Return what leases use of the module `threading`, for tasks."""
+    """Return replacements, for tasks, of the parts of `threading` that leases use."""
 
     class Thread:
         def __init__(self, target: Callable[[], object], name: str, daemon: bool) -> None:

@@ -1,4 +1,4 @@
-"""Networks that a study kept: stored with their rows, loaded, compared with what the runs predicted, exported."""
+"""Networks that a study kept are stored with rows, loaded, compared with predictions of runs, and exported."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str
     assert not network.training
 
 
-def test_a_network_with_changed_values_is_found_to_predict_differently(directory: Path) -> None:
+def test_a_network_with_changed_values_predicts_differently_and_is_found(directory: Path) -> None:
     kept = kept_run(directory, "aim/0")
     with torch.no_grad():
         for value in kept.stored.state.values():
@@ -135,7 +135,7 @@ def test_without_keep_nothing_is_stored_and_the_message_says_what_to_set(study, 
         ablations.network(tmp_path / "out", "aim/0")
 
 
-def test_keep_is_in_no_run_id_and_a_wrong_value_lists_the_choices(study) -> None:
+def test_keep_is_not_part_of_the_run_id_and_a_wrong_value_lists_the_choices(study) -> None:
     from ablations.planning.plan import plan
     from ablations.spec.study import read_study
 
@@ -167,7 +167,7 @@ def test_photos_in_folders_are_prepared_like_the_data_and_judged_by_their_folder
     assert found.compared is None
 
 
-def test_a_folder_without_readable_photos_says_which_and_why(directory: Path, tmp_path: Path) -> None:
+def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: is not a folder"):
         ablations.predict(directory, "aim/0", tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
@@ -193,7 +193,7 @@ def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict
     assert "accuracy: " not in out
 
 
-def test_features_are_what_the_layer_gives_image_by_image(directory: Path) -> None:
+def test_features_are_the_outputs_of_the_layer_for_each_image(directory: Path) -> None:
     kept = kept_run(directory, "baseline/0")
     found = ablations.features(directory, "baseline/0", "fc", images=70)
     whole = ablations.predict(directory, "baseline/0")
@@ -218,7 +218,7 @@ def test_the_exported_program_gives_the_scores_of_the_network(directory: Path, t
         ablations.export(directory, which, tmp_path / "network.onnx")
 
 
-def test_the_memory_is_what_the_network_holds_and_its_parts_add_up_to_the_outputs(directory: Path) -> None:
+def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_the_outputs(directory: Path) -> None:
     found = ablations.memory(directory, "aim/1", images=40)
     kept = kept_run(directory, "aim/1")
     network = kept.stored.module()
@@ -236,7 +236,7 @@ def test_the_memory_is_what_the_network_holds_and_its_parts_add_up_to_the_output
     reader = network.network.get_submodule(layer)
     outputs = ablations.features(directory, "aim/1", f"network.{layer}", images=40).astype(float)
     without = torch.zeros_like(reader.read_weight)
-    reader.read_weight.data.copy_(without)  # this layer is the first that reads, so nothing else changes its input
+    reader.read_weight.data.copy_(without)  # this layer is the first one that reads, so nothing else changes its input
     seen = []
     reader.register_forward_hook(lambda _m, _i, output: seen.append(output.double()))
     scaled = kept.stored.input_scaling()(torch.from_numpy(kept.test_images().pixels[:40].copy()).permute(0, 3, 1, 2))
@@ -263,8 +263,8 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
     assert len(list((out / "networks").iterdir())) == 4
 
 
-def test_a_device_rounds_like_that_of_a_run_if_its_reference_step_does() -> None:
-    """The name is not enough: virtual machines give processors with other instructions the same name."""
+def test_a_device_rounds_like_the_device_of_a_run_if_its_reference_step_does() -> None:
+    """The name is not enough: virtual machines give processors with different instructions the same name."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
         digest = reference_step.digest_of(cpu, "float32")

@@ -96,7 +96,7 @@ def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_p
     callback.on_trial_error(3, [], trial_of("r2", died))
     callback.on_trial_error(3, [], trial_of("r3", raised))
     callback.on_trial_error(3, [], trial_of("r4"))
-    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended: nothing to tell
+    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended, so there is no event
     assert events == [
         RunStarted("r1", "here"),
         EpochEnded("r1", {"epoch": 1}),
@@ -124,7 +124,7 @@ def test_the_nodes_of_a_cluster_are_reported_when_they_change() -> None:
     ]
 
 
-def test_a_session_asked_to_stop_waits_for_runs_that_save() -> None:
+def test_a_stopped_session_waits_for_runs_that_save() -> None:
     events, halted = Events(), []
     callback, stop, stopper = callback_of(events, ("r1", "r2"), halted)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
@@ -137,7 +137,7 @@ def test_a_session_asked_to_stop_waits_for_runs_that_save() -> None:
     assert stopper.stop_all(), "r2 waits for a worker and has nothing to save"
 
 
-def test_after_the_grace_period_no_run_is_waited_for() -> None:
+def test_after_the_grace_period_the_session_waits_for_no_run() -> None:
     callback, stop, stopper = callback_of(Events(), ("r1",), [], grace=0.0)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("SIGTERM", 143, urgent=True)
@@ -146,7 +146,7 @@ def test_after_the_grace_period_no_run_is_waited_for() -> None:
     assert stopper.stop_all()
 
 
-def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
+def test_ray_is_given_no_more_runs_than_it_has_room_for() -> None:
     queue = Scheduler([task_of(f"r{number}") for number in range(4)], retries=0)
     room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
     callback = TuneCallback(queue, Events(), Stop(), SessionStopper(), room, usage, grace=25.0, stall=60.0)
@@ -178,7 +178,7 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 
 
 class Session:
-    """A scheduler with its searcher and callback on a cluster of one node with GPUs, as the executor joins them."""
+    """A scheduler with its searcher and callback on a cluster of one node with GPUs, connected as in the executor."""
 
     def __init__(self, gpus: int, *tasks: Task, spare: Spare = "none") -> None:
         self.now = 0.0
@@ -239,7 +239,7 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     assert not session.stop.requested
 
 
-def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
+def test_a_session_ends_with_the_names_of_the_gpus_when_no_gpu_is_left() -> None:
     session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0))
     for _ in range(2):
         assert session.give() == "r0"
@@ -251,7 +251,7 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
     assert session.stopper.stop_all()
 
 
-def test_a_run_that_waits_for_an_excluded_gpu_may_start_there_and_is_taken_back() -> None:
+def test_a_run_that_waits_for_an_excluded_gpu_may_start_there_and_is_moved_away() -> None:
     """Tune never returns a run, and would wait forever for an occupied GPU."""
     session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare="one")
     assert [session.give(), session.give()] == ["r0", "r1"]
@@ -279,7 +279,7 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
 
 
 def test_a_run_given_to_an_unusable_worker_does_not_count_a_failure(tmp_path: Path) -> None:
-    """Tune gives a worker the next run before it learns that the worker will end."""
+    """Tune gives a worker the next run before Tune learns that the worker will end."""
     report = tmp_path / "died.txt"
     report.write_text("ray.exceptions.ActorDiedError: x\n")
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
@@ -302,7 +302,7 @@ def end_of(event: ExecutorEvent) -> tuple[str, str]:
 
 
 def stat_of(process: int) -> tuple[int, str] | None:
-    """Return parent and start time of a living process; a zombie is not living."""
+    """Return parent and start time of a live process; a zombie is not live."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -312,7 +312,7 @@ def stat_of(process: int) -> tuple[int, str] | None:
 
 
 def descendants(process: int) -> dict[int, str]:
-    """Return the living processes below one, with their start times."""
+    """Return the live descendants of a process with their start times."""
     living = {
         int(path.name): stat
         for path in Path("/proc").iterdir()
@@ -359,7 +359,7 @@ def workers(process: int) -> list[int]:
 
 @pytest.fixture
 def calm(tmp_path: Path) -> dict[str, str]:
-    """Return the results of the long study without interruption."""
+    """Return the results of the long study without an interruption."""
     run(write(tmp_path, changed(LONG), "calm.yaml"), tmp_path / "calm", executor="inline")
     return numbers(tmp_path / "calm")
 
@@ -387,7 +387,7 @@ def end_leftovers(processes: dict[int, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_killed_worker_is_replaced_and_a_killed_driver_goes_on(
+def test_a_killed_worker_is_replaced_and_a_killed_driver_is_resumed(
     tmp_path: Path, calm: dict[str, str], command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path, directory = write(tmp_path, changed(LONG)), tmp_path / "out"
@@ -433,7 +433,7 @@ def test_a_killed_worker_is_replaced_within_the_session(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(
+def test_a_run_whose_process_always_dies_fails_and_the_others_continue(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path = write(tmp_path, changed({**LONG, "base.training.epochs": 200, "seeds": 1, "resources": {"max_retries": 0}}))
@@ -452,7 +452,7 @@ def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize(("isolation", "processes"), [("process", {4}), ("actor", {1, 2})])
-def test_runs_have_processes_of_their_own_or_share_them(
+def test_runs_have_separate_processes_or_share_them(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]], isolation: str, processes: set[int]
 ) -> None:
     path, directory = write(tmp_path, changed({})), tmp_path / "out"
@@ -503,7 +503,9 @@ def test_a_starting_ray_ends_if_the_data_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_ctrl_c_while_ray_starts_leaves_nothing(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+def test_ctrl_c_while_ray_starts_leaves_nothing_behind(
+    tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
+) -> None:
     path = write(tmp_path, changed(LONG))
     driver = command("run", path, "--out", tmp_path / "out")
     known: dict[int, str] = {}

@@ -71,7 +71,7 @@ class Clock:
 
 
 def after(placeholders: Placeholders, node: Node, clock: Clock, used: dict[Slot, float], seconds: float) -> None:
-    """Proceed after some time has passed."""
+    """Advance after some time has passed."""
     until = clock.now + seconds
     while clock.now < until:
         clock.now += 0.25
@@ -79,7 +79,7 @@ def after(placeholders: Placeholders, node: Node, clock: Clock, used: dict[Slot,
         placeholders.tick(used)
 
 
-def test_the_wanted_gpu_is_found_among_free_ones_and_the_others_are_released() -> None:
+def test_the_requested_gpu_is_found_among_free_ones_and_the_others_are_released() -> None:
     node, clock = Node(4), Clock()
     placeholders = Placeholders(0.5, node.start, clock)
     placeholders.tick({})
@@ -94,7 +94,7 @@ def test_the_wanted_gpu_is_found_among_free_ones_and_the_others_are_released() -
     assert node.free == dict.fromkeys("0123", 1.0), "it is used again"
 
 
-def test_the_share_that_a_run_uses_is_taken_after_the_run() -> None:
+def test_the_share_of_a_run_is_taken_after_the_run() -> None:
     node, clock = Node(2), Clock()
     broken = Slot("n", "0")
     assert node.take(0.5) == "0"
@@ -162,7 +162,7 @@ def test_everything_is_released_at_the_end() -> None:
     taken=st.lists(st.integers(0, 3), max_size=6),
     broken=st.sets(st.integers(0, 3), min_size=1, max_size=2),
 )
-def test_finally_no_run_fits_on_excluded_gpus_and_all_others_are_free(
+def test_in_the_end_no_run_fits_on_excluded_gpus_and_all_others_are_free(
     piece: float, gpus: int, taken: list[int], broken: set[int]
 ) -> None:
     node, clock = Node(gpus), Clock()

@@ -1,4 +1,4 @@
-"""During a session, Tune's registry is read once. Afterwards, it is as before."""
+"""Tune's registry is read once during a session, and is restored afterwards."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def entry():
     known.unregister(KIND, "entry")
 
 
-def test_within_a_session_an_entry_is_read_once(entry):
+def test_within_a_session_an_entry_is_read_only_once(entry):
     with cached_registry():
         assert entry.get(KIND, "entry") is entry.get(KIND, "entry")
         assert entry.contains(KIND, "entry")
     assert entry.get(KIND, "entry") is not entry.get(KIND, "entry")
 
 
-def test_an_entry_registered_during_the_session_replaces_the_one_that_was_read(entry):
+def test_an_entry_registered_during_the_session_replaces_the_earlier_one(entry):
     with cached_registry():
         assert entry.get(KIND, "entry") == [1]
         entry.register(KIND, "entry", [2])

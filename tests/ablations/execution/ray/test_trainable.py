@@ -31,7 +31,7 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
-    """Return a function that makes a worker in this process, whose run is its own function."""
+    """Return a function that makes a worker in this process; the argument is the function of its run."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -45,7 +45,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Wo
 
 
 def events(found: trainable.Worker) -> list[dict[str, Any]]:
-    """Return all its messages until it has ended."""
+    """Return all messages of the worker until it has ended."""
     said: list[dict[str, Any]] = []
     while not said or "ended" not in said[-1]:
         result = found.step()
@@ -78,7 +78,7 @@ def test_a_worker_computes_one_run_after_the_other(make: Callable[..., trainable
     assert found._task.run_id == "1" * 20
 
 
-def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., trainable.Worker]) -> None:
+def test_a_worker_without_a_run_computes_nothing(make: Callable[..., trainable.Worker]) -> None:
     """Tune sets up a worker for a run and then assigns the run to another worker that has become free."""
     computed: list[Task] = []
 
@@ -94,7 +94,7 @@ def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., train
     assert len(computed) == 1
 
 
-def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., trainable.Worker]) -> None:
+def test_an_error_outside_the_run_is_also_an_ending(make: Callable[..., trainable.Worker]) -> None:
     def execute(*_: Any) -> Ending:
         raise SystemExit("a plugin that leaves")
 
@@ -102,7 +102,7 @@ def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., trainable
     assert (ended["end"], ended["reason"]) == ("failed", "SystemExit: a plugin that leaves")
 
 
-def test_a_run_that_hangs_is_ended_and_says_where_it_hung(
+def test_a_hanging_run_is_ended_and_its_position_is_reported(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[tuple[int, int]] = []
@@ -204,7 +204,7 @@ def test_a_run_names_its_gpu_and_an_unusable_process_takes_no_other_run(
     assert killed.wait(60)
 
 
-def test_a_run_asked_to_stop_has_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
+def test_a_run_that_is_asked_to_stop_gets_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
     deadlines: list[float | None] = []
     heard: list[float] = []
 

@@ -1,4 +1,4 @@
-"""What own training code reports is checked at once, counted from predictions, and saved and restored by epochs."""
+"""Reports of own training code are checked at once, computed from predictions, and saved and restored by epochs."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def outcome(code: Code, attempt: Attempt | None = None, *, repeat: bool = False,
 
 
 def predicted(run: OwnRun, right: int, split: Any = "test") -> np.ndarray[Any, Any]:
-    """Return predictions of which exactly `right` are right."""
+    """Return predictions of which exactly `right` are correct."""
     labels = run.split(split).labels.copy()
     labels[right:] = (labels[right:] + 1) % 10
     return labels
 
 
-def test_accuracies_are_counted_from_predictions_in_any_order_by_name_or_number() -> None:
+def test_accuracies_are_computed_from_predictions_in_any_order_by_name_or_number() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         names = run.split("test").names
         order = run.generator("any").permutation(len(names))
@@ -129,7 +129,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
-def test_impossible_reports_are_refused_at_once(call: Callable[[OwnRun], object], message: str) -> None:
+def test_impossible_reports_are_refused_immediately(call: Callable[[OwnRun], object], message: str) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         call(run)
 
@@ -175,7 +175,7 @@ def test_other_numbers_are_scalars_of_the_epochs_even_after_a_pause(tmp_path: Pa
     assert outcome(code, Attempt("r", tmp_path / "c"), training={"epochs": 3}).scalars == expected
 
 
-def test_a_loss_that_is_no_finite_number_is_an_outcome_even_if_the_code_catches_it() -> None:
+def test_a_loss_that_is_not_finite_is_an_outcome_even_if_the_code_catches_it() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         for loss in (1.0, float("nan"), 1.0):
             give(run)
@@ -188,7 +188,7 @@ def test_a_loss_that_is_no_finite_number_is_an_outcome_even_if_the_code_catches_
     assert (found.status, found.reason, len(found.epochs)) == ("diverged", "train_loss not finite in epoch 2", 1)
 
 
-def test_a_run_that_diverges_at_once_keeps_its_predictions_as_those_of_the_start() -> None:
+def test_a_run_that_diverges_immediately_keeps_the_predictions_of_its_start() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         give(run, 50)
         run.report(train_loss=float("inf"))
@@ -215,7 +215,7 @@ def test_arms_share_streams_by_name_and_seeds_do_not() -> None:
 
 
 def counting(folder: Path, *, saves: bool = True) -> Code:
-    """Return code whose predictions depend on all that it has drawn, and that saves this."""
+    """Return code whose predictions depend on all of its random draws, and that saves the draws."""
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         drawn = 0.0
@@ -320,7 +320,7 @@ def test_a_run_is_computed_twice_and_compared() -> None:
     assert outcome(drifting, training={"epochs": 2}).repeated is None
 
 
-def test_predictions_of_different_lengths_differ() -> None:
+def test_predictions_of_different_lengths_count_as_different() -> None:
     one, two = np.zeros((1, 3), dtype=np.uint8), np.zeros((2, 3), dtype=np.uint8)
     assert difference(one, two) == "1 epoch the first time, 2 epochs the second"
     assert difference(one, replace_last(one)) == "from epoch 1 on: 1 of 3 predictions differ in the last epoch"
@@ -364,7 +364,7 @@ def test_an_attempt_includes_the_time_of_earlier_ones() -> None:
     assert attempt.seconds >= 100
 
 
-def test_a_run_that_ends_early_is_a_notice_and_an_unknown_name_has_the_nearest() -> None:
+def test_a_run_that_ends_early_gives_a_notice_and_an_unknown_name_gives_the_nearest() -> None:
     notices: list[str] = []
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:

@@ -1,4 +1,4 @@
-"""Runs that fine-tune: what is frozen stays, rates reach the optimizer, the average is evaluated, and runs resume."""
+"""Runs with fine-tuning: frozen layers stay, rates reach the optimizer, the average is evaluated, and runs resume."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_frozen_layers_keep_their_values_and_running_statistics_until_their_epoc
     assert not torch.equal(start[f"{prefix}layer2.0.bn1.running_mean"], first[f"{prefix}layer2.0.bn1.running_mean"])
 
 
-def test_unfrozen_layers_begin_with_a_fresh_count_of_steps() -> None:
+def test_unfrozen_layers_begin_with_a_new_count_of_steps() -> None:
     options = {"name": "adam", "epsilon_on": "uncorrected"}
     run = run_of(FREEZE, training__optimizer=options)
     run.epoch()
@@ -117,7 +117,7 @@ def test_the_average_is_evaluated_and_kept_and_does_not_change_the_training(mode
     assert np.array_equal(test.predictions, averaged.predictions[-1])
 
 
-def test_without_options_a_run_has_the_bits_that_it_had() -> None:
+def test_without_options_a_run_keeps_its_bits() -> None:
     plain, idle = run_of(None), run_of({"learning_rates": {"layers": "*", "scale": 1.0}})
     for run in (plain, idle):
         run.epoch()

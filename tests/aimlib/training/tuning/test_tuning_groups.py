@@ -1,4 +1,4 @@
-"""Which parameters fine-tuning freezes, and the learning rate of each."""
+"""The parameters that fine-tuning freezes, and the learning rate of each parameter."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_later_patterns_override_earlier_ones() -> None:
     assert found.untrained == 4 * found.untrained_bytes / 16
 
 
-def test_names_are_those_of_the_network_without_memory() -> None:
+def test_names_refer_to_the_network_without_memory() -> None:
     found = tuned(AIM, freeze={"layers": "layer1"}, learning_rates={"layers": ["source", "*.read_weight"], "scale": 3})
     assert "network.layer1.0.conv1.weight" in found.frozen
     assert "network.layer1.0.conv1.read_weight" not in found.frozen, "the memory adds it"
@@ -88,7 +88,7 @@ def test_parameters_of_the_memory_do_not_decay() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "densenet121"])
-def test_the_depth_grows_along_the_network_of_torchvision(architecture: str) -> None:
+def test_the_depth_grows_along_a_torchvision_network(architecture: str) -> None:
     model = ModelConfig.parse({"backbone": {"name": "torchvision", "architecture": architecture}})
     above = list(blocks_above(model, ImageShape(3, 64, 64, 10)).values())
     assert above[-1] == 0
@@ -104,7 +104,7 @@ def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
         tuned(learning_rates=[{"layers": "fc", "scale": 2.0}, {"layers": ["head"], "scale": 2.0}])
 
 
-def test_something_must_be_trained_and_blocks_must_exist() -> None:
+def test_some_parameters_must_be_trained_and_blocks_must_exist() -> None:
     with pytest.raises(UsageError, match=r"every parameter is frozen throughout; leave the head out"):
         tuned(freeze={"layers": "*"})
     with restored_registries():
@@ -121,7 +121,7 @@ def test_something_must_be_trained_and_blocks_must_exist() -> None:
             tuned({"backbone": "no_blocks"}, layer_decay=0.5)
 
 
-def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_what_is_never_trained() -> None:
+def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_frozen_parameters() -> None:
     options: dict[str, Any] = {
         "freeze": [{"layers": "conv1"}, {"layers": "layer1", "epochs": 1}],
         "learning_rates": {"layers": "fc", "scale": 10.0},
@@ -140,7 +140,7 @@ def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_what_is_n
 # The configuration
 
 
-def test_options_without_effect_are_refused() -> None:
+def test_options_without_an_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"fine_tuning: no effect; give freeze"):
         run_config(training__fine_tuning={})
     with pytest.raises(ConfigError, match=r"freeze.0.epochs: 2 is not below the 2 epochs of the budget"):
