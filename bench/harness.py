@@ -272,7 +272,7 @@ def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
     parser.add_argument("--quick", action="store_true", help="one small round, kept nowhere")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks are trained")
     asked = Asked(**vars(parser.parse_args()))
-    # The rivals' packages were compiled when they were installed. Without this, every process compiled this project anew.
+    # The rivals' packages were compiled when they were installed; with it, each process would compile this one anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     name = Path(sys.argv[0]).stem
     load = os.getloadavg()[0]
