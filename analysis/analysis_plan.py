@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis.plan import Plan, plan_from, refuse_version
 from analysis.procedures import FIRST, KEY
@@ -180,7 +180,8 @@ def read(directory: Place) -> Frozen | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
+        advice = advice_on(error, "restore it from a copy")
+        raise StoreError(f"{path}: not readable as JSON ({error}); {advice}") from None
     try:
         refuse_version(document["schema_version"], path)
         at, before, content = document["frozen_at"], document["runs_before"], document["content"]

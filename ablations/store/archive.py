@@ -27,14 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ablations.store.public_rows import Names, public_document, public_rows
 from ablations.store.result_store import ResultStore
 from aimlib.errors import StoreError, UsageError
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
     CLAIM_FILE,
@@ -49,7 +49,7 @@ from aimlib.records import (
     write_groups,
     write_table,
 )
-from aimlib.records.checksums import DOCUMENT_KEY
+from aimlib.records.checksums import DOCUMENT_KEY, intact_document
 from aimlib.records.ledger import LEDGER
 
 if TYPE_CHECKING:
@@ -182,8 +182,27 @@ def _copy_plan(where: Place, study: Path, names: Names) -> None:
     """Store every plan that the study had, without places, and the present one last."""
     store = ResultStore(study)
     for path in (*sorted(_files(where / PLANS), key=lambda path: path.name), where / STUDY_FILE):
-        document = public_document(json.loads(read_file(path)), names)
+        document = public_document(_document(path), names)
         store.write_plan({key: value for key, value in document.items() if key not in ("schema_version", DOCUMENT_KEY)})
+
+
+def _document(path: Place) -> dict[str, Any]:
+    content = _content(path)
+    if content is None or (document := intact_document(content)) is None:
+        raise StoreError(
+            f"{path}: is missing or damaged; restore it from a copy, or run `ablate run`, which sets it aside"
+        )
+    return document
+
+
+def _content(path: Place) -> bytes | None:
+    """Return the content of a file of the study; None if there is none."""
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error)}") from None
 
 
 def _copy_tables(where: Place, study: Path, names: Names) -> None:
@@ -206,12 +225,9 @@ def _files(folder: Place) -> list[Place]:
 
 
 def _copy_unchanged(source: Place, target: Path) -> None:
-    try:
-        content = read_file(source)
-    except FileNotFoundError:
-        return
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(content)
+    if (content := _content(source)) is not None:
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
 
 
 def _copy_claim(claim: str | None, where: Place, study: Path) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aimlib.errors import StoreError
-from aimlib.paths import share
+from aimlib.paths import advice_on, share
 
 Write = Callable[[Path], object]
 """Writes a complete file to the given path."""
@@ -44,6 +44,8 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check the file system, or choose another directory")
+        if doing == "read":
+            advice = advice_on(error)
         raise StoreError(f"{path}: cannot be {doing}: {error.strerror or error}; {advice}") from error
 
 

@@ -126,8 +126,8 @@ class LocalFolder:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Return whether a file exists."""
-        return (self.root / name).exists()
+        """Return whether a file exists; a link to nothing does, and `read` refuses it."""
+        return os.path.lexists(self.root / name)
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
         """Return the matching names in a folder."""

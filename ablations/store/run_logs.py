@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from aimlib.errors import StoreError, UsageError, counted, did_you_mean
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import FAILURES, LIVE, LOGS, RUNS, SEGMENTS, STUDY_FILE
 from analysis.reading.files import listed, read_table
 
@@ -124,15 +124,21 @@ def _planned(directory: Place) -> list[Run]:
         inner = [name for name in ("confirmation", "screening") if (directory / name / STUDY_FILE).exists()]
         wanted = str(directory / inner[0]) if inner else "the directory that `ablate run` wrote"
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give {wanted}") from None
+    except OSError as error:
+        raise _unreadable(directory / STUDY_FILE, error) from None
     try:
         runs = [Run(str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in json.loads(content)["runs"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise StoreError(
             f"{directory / STUDY_FILE}: is not the plan of a study ({error}); run `ablate verify {directory}`"
         ) from None
     if not runs:
         raise StoreError(f"{directory / STUDY_FILE}: has no runs; run `ablate run` again to write it")
     return runs
+
+
+def _unreadable(path: Place, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error)}")
 
 
 def read(directory: Place, run: Run) -> RunLog:
@@ -231,6 +237,8 @@ def _parsed(path: Place) -> Iterator[LogEntry]:
         content = read_file(path).decode("utf-8", errors="replace")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise _unreadable(path, error) from None
     at = datetime.min.replace(tzinfo=UTC)
     for line in content.split("\n"):
         if not line:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, for_arrow
+from aimlib.paths import Place, advice_on, for_arrow
 from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
 from aimlib.records.checksums import Damaged, verified, verified_group
@@ -178,7 +178,8 @@ def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
         raise
     except (Damaged, pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
-            f"{path}: not a readable table of this schema ({_short(error)}); delete it and run `ablate run`"
+            f"{path}: not a readable table of this schema ({_short(error)}); "
+            f"{advice_on(error, 'delete it and run `ablate run`')}"
         ) from None
 
 
@@ -208,7 +209,8 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
     except Damaged as damage:
         raise StoreError(f"{path}: is damaged: {damage}; {_remedy(path)}") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {_remedy(path)}") from None
+        advice = advice_on(error, _remedy(path))
+        raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {advice}") from None
 
 
 def _remedy(path: Place) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records.ledger import LEDGER, PAGE, Ledger, rows_of
 
 _READINGS, _PAUSE_S = 3, 0.2
@@ -26,11 +26,12 @@ def read(directory: Place) -> Ledger:
         for path in paths:
             if PAGE.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # a damaged page was set aside meanwhile
-                    contents[path.name] = path.read_bytes()
+                    contents[path.name] = read_file(path)
     except FileNotFoundError:
         return Ledger()
     except OSError as error:
-        raise StoreError(f"{directory / LEDGER}: cannot be read: {error.strerror or error}; check the disk") from None
+        why = f"{error.strerror or error}; {advice_on(error)}"
+        raise StoreError(f"{directory / LEDGER}: cannot be read: {why}") from None
     return Ledger.of(contents)
 
 
