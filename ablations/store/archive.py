@@ -50,7 +50,7 @@ from aimlib.records import (
     write_table,
 )
 from aimlib.records.checksums import DOCUMENT_KEY, intact_document
-from aimlib.records.ledger import LEDGER
+from aimlib.records.ledger import LEDGER, PAGE
 
 if TYPE_CHECKING:
     from analysis.findings.study import Findings
@@ -131,9 +131,9 @@ def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, t
     _copy_plan(where, study, names)
     _copy_tables(where, study, names)
     _copy_unchanged(where / ANALYSIS_PLAN, study / ANALYSIS_PLAN)
-    for path in _files(where / CODE):
+    for path in _files(where / CODE, _JSON):
         _copy_unchanged(path, study / CODE / path.name)
-    for path in _files(where / LEDGER):
+    for path in _files(where / LEDGER, PAGE):
         _copy_unchanged(path, folder / _ORIGINAL / path.name)
     _copy_claim(findings.results.plan.claim, where, study)
     _settle_ledger(study)
@@ -181,7 +181,7 @@ def _first_rows(rows: pa.Table) -> pa.Table:
 def _copy_plan(where: Place, study: Path, names: Names) -> None:
     """Store every plan that the study had, without places, and the present one last."""
     store = ResultStore(study)
-    for path in (*sorted(_files(where / PLANS), key=lambda path: path.name), where / STUDY_FILE):
+    for path in (*_files(where / PLANS, _JSON), where / STUDY_FILE):
         document = public_document(_document(path), names)
         store.write_plan({key: value for key, value in document.items() if key not in ("schema_version", DOCUMENT_KEY)})
 
@@ -217,9 +217,13 @@ def _copy_tables(where: Place, study: Path, names: Names) -> None:
         write_table(read_plain(path, TEST_IMAGES), study / IMAGES / path.name)
 
 
-def _files(folder: Place) -> list[Place]:
+_JSON = re.compile(r"[^._].*\.json")
+
+
+def _files(folder: Place, pattern: re.Pattern[str]) -> list[Place]:
+    """Return the files of the study in a folder, sorted by name; what others left there is not packed."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
