@@ -31,6 +31,7 @@ from aimlib.datasets.pixel_files import Progress
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe, stored_type
 from aimlib.errors import DataError
+from aimlib.paths import read_file
 
 __all__ = [
     "Pack",
@@ -280,7 +281,7 @@ def _restamped(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) 
 
 
 def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
-    data = (folder / INDEX).read_bytes()
+    data = read_file(folder / INDEX)
     if hashlib.sha256(data).hexdigest() != manifest.files[INDEX].sha256:
         return None
     index: dict[str, Any] = json.loads(data)

@@ -216,11 +216,7 @@ def _read(path: Path, run_id: str) -> Checkpoint:
     if isinstance(state, dict) and state.get("format") == WITH_KEPT:
         state = {**state, **dict.fromkeys(_LATER_PARTS), "format": WITH_LATER_PARTS}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
-    if (
-        not isinstance(state, dict)
-        or set(state) != parts
-        or state.pop("format") != WITH_LATER_PARTS
-    ):
+    if not isinstance(state, dict) or set(state) != parts or state.pop("format") != WITH_LATER_PARTS:
         raise _not_of(run_id, path)
     if state["run_id"] != run_id:
         raise _Foreign
