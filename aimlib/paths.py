@@ -203,6 +203,11 @@ _ADVICE = {
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENOTDIR})
 
 
+def resolved(path: Path) -> Path:
+    """Return a path without links, as `Path.resolve` does; of a link to itself, the path itself instead of an error."""
+    return Path(os.path.realpath(path))
+
+
 def for_arrow(path: Place) -> Any:
     """Return a source from which pyarrow can read the file: a local path, or an open file.
 

@@ -15,7 +15,7 @@ from ablations.store.file_locks import locked
 from ablations.store.files import Write
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
-from aimlib.paths import Place, make_folder, read_file
+from aimlib.paths import Place, make_folder, read_file, resolved
 from aimlib.records import (
     CHECKPOINTS,
     CODE,
@@ -46,7 +46,7 @@ class LocalFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root = resolved(root)
         self._committing = self.root / LOCKS / "commits.lock"
         self._is_prepared = False
 

@@ -31,7 +31,7 @@ from aimlib.datasets.pixel_files import Progress
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe, stored_type
 from aimlib.errors import DataError
-from aimlib.paths import read_file
+from aimlib.paths import read_file, resolved
 
 __all__ = [
     "Pack",
@@ -207,7 +207,7 @@ def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None)
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
     """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
-    key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
+    key = {"data": data, "root": str(resolved(root)), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     how = "".join(
         f"-{word}"
