@@ -136,7 +136,7 @@ def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, t
     for path in _files(where / LEDGER, PAGE):
         _copy_unchanged(path, folder / _ORIGINAL / path.name)
     _copy_claim(findings.results.plan.claim, where, study)
-    _settle_ledger(study)
+    _settle_ledger(study, where)
     private = tuple(_looking_private(study, names))
     _copy_source(folder / _SOURCE)
     head = findings.results.ledger_head[0] or ""
@@ -246,9 +246,13 @@ def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
         ResultStore(study).write_claim(document_of(claim))
 
 
-def _settle_ledger(study: Path) -> None:
-    """Enter the archived rows in their own ledger."""
+def _settle_ledger(study: Path, where: Place) -> None:
+    """Enter the archived rows, and the frozen plans of the study as it was run, in their own ledger."""
+    from analysis.reading import ledger  # noqa: PLC0415
+
     chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
+    for sha256 in sorted(ledger.read(where).plans):
+        chain.plan(sha256)
     chain.join()
     chain.end()
     for name in ("locks", RUNS):
