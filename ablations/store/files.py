@@ -156,14 +156,14 @@ def abandoned(directory: Path) -> list[Path]:
             if host == host_name():
                 stale = not is_alive(int(process))
             else:
-                now = _clock_of(directory) if now is None else now
+                now = clock_of(directory) if now is None else now
                 stale = now - path.stat().st_mtime > _STALE_AFTER
             if stale:
                 found.append(path)
     return found
 
 
-def _clock_of(directory: Path) -> float:
+def clock_of(directory: Path) -> float:
     """Return the time stamp that a file written now receives."""
     with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
         return probe.stat().st_mtime

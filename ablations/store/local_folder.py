@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -135,10 +134,11 @@ class LocalFolder:
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
         """Return the seconds since each matching file was written."""
-        found = {}
-        for name in self.names(folder, pattern):
+        names, found = self.names(folder, pattern), {}
+        now = files.clock_of(self.root / folder) if names else 0.0  # the clock of this machine may have jumped
+        for name in names:
             with suppress(FileNotFoundError):  # removed meanwhile
-                found[name] = time.time() - (self.root / folder / name).stat().st_mtime
+                found[name] = now - (self.root / folder / name).lstat().st_mtime
         return found
 
     def remove(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -167,8 +168,32 @@ def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry
     return dict(found)
 
 
-def is_active(directory: Place) -> bool:
-    """Return whether a session has stored a state within the last minute and has not ended."""
+class Activity:
+    """Whether sessions compute a study, for one who asks again and again.
+
+    A clock that runs ahead must not make a dead session count: a state counts while it is young by this machine's
+    clock, and for the time that young ones live without a change.
+
+    Parameters
+    ----------
+    directory : of the study.
+    """
+
+    def __init__(self, directory: Place) -> None:
+        self._directory = directory
+        self._states: dict[str, str] = {}
+        self._changed = time.monotonic()
+
+    def goes_on(self) -> bool:
+        """Return whether a session has stored a state within the last minute and has not ended."""
+        states = dict(_young_states(self._directory))
+        if states != self._states:
+            self._states, self._changed = states, time.monotonic()
+        return bool(states) and time.monotonic() - self._changed < _SILENT_S
+
+
+def _young_states(directory: Place) -> Iterator[tuple[str, str]]:
+    """Yield name and time of the states of running sessions that are not older than a minute."""
     now = datetime.now(UTC)
     for path in _files(directory / LIVE, ".json"):
         try:
@@ -177,8 +202,7 @@ def is_active(directory: Place) -> bool:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if recent and state.get("state") == "running":
-            return True
-    return False
+            yield path.name, state["at"]
 
 
 def _of_row(row: Mapping[str, Any]) -> Iterator[LogEntry]:

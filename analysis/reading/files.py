@@ -114,7 +114,19 @@ def listed(directory: Place) -> list[Place]:
         return []
     except OSError as error:
         raise StoreError(f"{directory}: cannot be listed ({error.strerror}); check the disk, and read again") from error
-    return [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
+    found = [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
+    if strange := [path for path in found if not _is_text(path.name)]:
+        raise StoreError(f"{directory}: {strange[0].name!r} is not text and no file of a study; move it elsewhere")
+    return found
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name has a form that Parquet's readers accept; others come from other systems."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_table(path: Place, names: list[str]) -> pa.Table:

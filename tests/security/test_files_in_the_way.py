@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -132,3 +134,45 @@ def test_verify_is_not_content_with_a_plan_that_cannot_be_read(victim: Victim, c
     found = ablations.verify(victim.directory)
     assert not found.is_intact
     assert any("study.json" in text for text in found.contradictions)
+
+
+def test_a_log_is_not_followed_for_ever_where_a_clock_ran_ahead(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ablations.store import run_logs
+
+    monkeypatch.setattr(run_logs, "_SILENT_S", 1.0)
+    (run_id,) = [path.stem for path in victim.runs[:1]]
+    victim.runs[0].unlink()
+    victim.plant(f"live/{'a' * 12}.json", json.dumps({"state": "running", "at": "2200-01-01T00:00:00+00:00"}))
+    log = ablations.logs(victim.directory, run_id, follow=True, interval=0.1)
+    assert not log.settled
+
+
+def test_a_clock_that_jumps_removes_no_state_of_a_session(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablations.store import ResultStore
+
+    store = ResultStore(victim.directory)
+    store.write_live("a" * 12, {"state": "running"})
+    store.request_stop("a" * 12)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 48 * 3600.0)
+    store.clean()
+    assert store.stop_requested("a" * 12)
+    assert "a" * 12 in [state["session"] for state in store.live()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_whose_name_is_not_text_is_named(victim: Victim) -> None:
+    (victim.directory / "segments" / os.fsdecode(b"\xff.parquet")).write_text("x")
+    for text in victim.read(report=False).values():
+        assert "is not text and no file of a study; move it elsewhere" in text
+
+
+def test_an_archive_leaves_out_what_is_no_file_of_the_study(victim: Victim) -> None:
+    for folder in ("plans", "code", "ledger"):
+        for name in ("Thumbs.db", "Icon\r", "notes.txt"):
+            victim.plant(f"{folder}/{name}", "x")
+        (victim.directory / folder / "lost+found").mkdir()
+    packed = ablations.archive(victim.directory, victim.folder / "packed.tar.gz")
+    assert ablations.recompute(packed.path).problems == ()
