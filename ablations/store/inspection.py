@@ -248,6 +248,8 @@ def _document(folder: Folder, name: str) -> _Intact:
         raise Damaged("its checksum does not match its content")
     if intact is None and name == CLAIM_FILE:  # no version wrote it without one
         raise Damaged("its checksum is missing")
+    if name.startswith(CODE) and document.get("code", stem := Path(name).stem) != stem:
+        raise Damaged("it is the record of other code than its name says")
     return _Intact(bool(intact) or name.startswith(LIVE))
 
 

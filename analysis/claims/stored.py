@@ -60,8 +60,8 @@ def claim_of(claim: str | None, directory: Place) -> Claim | None:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error, _REMEDY)}") from error
     stored = sealed_document(content)  # no version of this package wrote the file without a checksum
     files = stored.get("files") if stored is not None else None
-    is_whole = isinstance(files, dict) and name_of(claim) in files and all(type(text) is str for text in files.values())
-    if stored is None or not is_whole or stored.get("claim") != name_of(claim):
+    files = files if isinstance(files, dict) and all(type(text) is str for text in files.values()) else {}
+    if stored is None or name_of(claim) not in files or stored.get("claim") != name_of(claim):
         raise StoreError(f"{path}: is damaged, or not the claim {name_of(claim)}; {_REMEDY}")
     return claim_from(path.parent / stored["claim"], lambda name: _text(files, name))
 

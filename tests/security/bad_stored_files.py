@@ -262,6 +262,22 @@ KINDS = [
         in_place_of_a_row(os.mkdir),
     ),
     Kind(
+        "a link to nothing in place of a row",
+        STATUS,
+        "runs/",
+        "it is a link to a file that does not exist",
+        "delete it and run",
+        in_place_of_a_row(lambda path: path.symlink_to("nowhere")),
+    ),
+    Kind(
+        "a stored file whose name is not text",
+        STATUS,
+        "runs",
+        "is not text and no file of a study",
+        "move it elsewhere",
+        lambda victim, patch: (victim.directory / "runs" / os.fsdecode(b"\xff.parquet")).write_text("x"),
+    ),
+    Kind(
         "a link to itself in place of a mark",
         RUN,
         "mark",

@@ -17,6 +17,7 @@ from victims import Victim
 
 import ablations
 from aimlib.errors import StoreError
+from aimlib.records.checksums import with_checksum
 
 FILES = (
     "study.json",
@@ -176,3 +177,11 @@ def test_an_archive_leaves_out_what_is_no_file_of_the_study(victim: Victim) -> N
         (victim.directory / folder / "lost+found").mkdir()
     packed = ablations.archive(victim.directory, victim.folder / "packed.tar.gz")
     assert ablations.recompute(packed.path).problems == ()
+
+
+def test_verify_names_a_record_of_code_under_another_name(victim: Victim) -> None:
+    victim.plant(f"code/{'0' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
+    assert ablations.verify(victim.directory).is_intact
+    victim.plant(f"code/{'1' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
+    (damage,) = ablations.verify(victim.directory).inspection.damages
+    assert "it is the record of other code than its name says" in str(damage)
