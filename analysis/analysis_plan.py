@@ -186,6 +186,8 @@ def read(directory: Place) -> Frozen | None:
         document = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
+    except StoreError:  # of an object storage, which says what to do
+        raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore it from a copy")
         raise StoreError(f"{path}: not readable as JSON ({error}); {advice}") from None

@@ -123,6 +123,8 @@ def read_plan(directory: Place) -> Plan:
         document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {_no_study(directory)}") from None
+    except StoreError:  # of an object storage, which says what to do
+        raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore the file or run the study again")
         raise StoreError(f"{path}: not readable as JSON ({error}); {advice}") from None

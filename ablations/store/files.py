@@ -32,6 +32,7 @@ _ADVICE = {
     errno.EACCES: "get write permission or choose another directory",
     errno.EPERM: "get write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
+    errno.EISDIR: "move the folder that is in its place elsewhere",
     errno.ELOOP: "remove the link: the store never writes through links",
     errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
 }

@@ -78,7 +78,11 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
         if all(part is not None for part in parts) and not (runs and _new_segments(directory, segments)):
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
-    raise StoreError(f"{directory}: files disappear while they are read; wait until nothing else writes there")
+    gone = next(path for path, part in zip(unread, parts, strict=True) if part is None)
+    raise StoreError(
+        f"{gone}: is listed and cannot be found, as if files disappeared while they are read; wait until nothing else "
+        f"writes there, or move what has this name elsewhere"
+    )
 
 
 def _new_segments(directory: Place, known: Collection[Place]) -> set[Place]:

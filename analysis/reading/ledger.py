@@ -21,17 +21,17 @@ def read(directory: Place) -> Ledger:
     StoreError: a page cannot be read.
     """
     contents: dict[str, bytes] = {}
+    path: Place = directory / LEDGER
     try:
-        paths: list[Place] = sorted((directory / LEDGER).iterdir())
-        for path in paths:
+        pages: list[Place] = sorted(path.iterdir())
+        for path in pages:
             if PAGE.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # a damaged page was set aside meanwhile
                     contents[path.name] = read_file(path)
     except FileNotFoundError:
         return Ledger()
     except OSError as error:
-        why = f"{error.strerror or error}; {advice_on(error)}"
-        raise StoreError(f"{directory / LEDGER}: cannot be read: {why}") from None
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}; {advice_on(error)}") from None
     return Ledger.of(contents)
 
 

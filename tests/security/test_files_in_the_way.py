@@ -185,3 +185,26 @@ def test_verify_names_a_record_of_code_under_another_name(victim: Victim) -> Non
     victim.plant(f"code/{'1' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
     (damage,) = ablations.verify(victim.directory).inspection.damages
     assert "it is the record of other code than its name says" in str(damage)
+
+
+def test_a_bucket_that_does_not_exist_is_not_called_a_damaged_plan(bucket: str) -> None:
+    import analysis
+
+    with pytest.raises(StoreError, match="create the bucket, or correct the URL") as error:
+        analysis.load(f"{bucket}-that-is-not-there/study")
+    assert "JSON" not in str(error.value)
+    assert "restore" not in str(error.value)
+
+
+def test_a_row_that_is_listed_and_never_found_is_named(victim: Victim, bucket: str) -> None:
+    """A folder of a bucket can have the name of a row."""
+    import analysis
+    from aimlib import object_store
+    from aimlib.paths import place
+
+    root = place(f"{bucket}/folder-in-place-of-a-row")
+    for path in (victim.directory / "study.json", *victim.runs[1:]):
+        object_store.put(root / str(path.relative_to(victim.directory)), path.read_bytes())  # type: ignore[arg-type]
+    object_store.put(root / "runs" / victim.runs[0].name / "inside", b"x")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=rf"runs/{victim.runs[0].name}: is listed and cannot be found.*move what"):
+        analysis.load(root)
