@@ -134,7 +134,7 @@ def verify(
     from ablations.store import repair as store_repair
     from ablations.store.ledger_check import StoredRows, checked_head, compare
     from aimlib.paths import place
-    from aimlib.records import RUNS, SEGMENTS, STUDY_FILE
+    from aimlib.records import PLANS, RUNS, SEGMENTS, STUDY_FILE
 
     where, expected = place(directory), checked_head(head) if head is not None else ""
     if rerun < 0:
@@ -158,7 +158,8 @@ def verify(
     lost = tuple(sorted(name for name in stated if not (where / name).exists()))
     wrong = proofs.found()
     problems, deviations = _on_plan(where) if plan and not (inspection.damages or wrong) else ((), ())
-    if STUDY_FILE not in {damage.name for damage in inspection.damages}:
+    had_plan = inspection.read[STUDY_FILE] or inspection.read[PLANS]
+    if had_plan and STUDY_FILE not in {damage.name for damage in inspection.damages}:
         problems += unreadable
     result = Verified(
         inspection,
