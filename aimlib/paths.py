@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -140,13 +140,19 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
     Raises
     ------
     FileNotFoundError: there is no such file.
-    OSError: it is not a regular file, is larger than `most` bytes, or cannot be read.
+    OSError: it is not a regular file, is a link to nothing or larger than `most` bytes, or cannot be read.
     """
     if not isinstance(path, Path):
         return path.read_bytes()
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not wait either
-    with os.fdopen(handle, "rb") as file:
+    with _link_to_nothing_refused(path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not wait either
+    try:
         _refuse_special(os.fstat(handle))
+        file = os.fdopen(handle, "rb")
+    except OSError:
+        os.close(handle)
+        raise
+    with file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes, the limit")
@@ -155,9 +161,51 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
 
 def _refuse_special(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file")
+
+
+@contextmanager
+def _link_to_nothing_refused(path: Path) -> Iterator[None]:
+    """Raise another error than FileNotFoundError where a name exists: files that were removed meanwhile have none."""
+    try:
+        yield
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link to a file that does not exist") from None
+        raise
+
+
+def advice_on(error: BaseException, if_damaged: str = "") -> str:
+    """Return what to do about a stored file that cannot be read.
+
+    Parameters
+    ----------
+    if_damaged : what to do if its content is damaged, or something else is in its place. A file that may not be read,
+        or a disk that fails, has another remedy: the file need not be damaged, and must not be deleted.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _ADVICE:
+        return _ADVICE[number]
+    if number in _IN_THE_WAY:
+        return if_damaged or "move what is in its place elsewhere, and restore the file from a copy"
+    return if_damaged or "check the disk, and run again"
+
+
+_PERMISSION = "get permission to read it, or let its owner do this; it need not be damaged"
+_ADVICE = {
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EIO: "check the disk, and try again",
+    errno.ESTALE: "check the network file system, and try again",
+}
+_IN_THE_WAY = frozenset({errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENOTDIR})
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without links, as `Path.resolve` does; of a link to itself, the path itself instead of an error."""
+    return Path(os.path.realpath(path))
 
 
 def for_arrow(path: Place) -> Any:
@@ -166,10 +214,11 @@ def for_arrow(path: Place) -> Any:
     Raises
     ------
     FileNotFoundError: there is no such object.
-    OSError: it is not a regular file.
+    OSError: it is not a regular file, or a link to nothing.
     """
     if isinstance(path, Path):
-        _refuse_special(path.stat())
+        with _link_to_nothing_refused(path):
+            _refuse_special(path.stat())
         return path
     content, complete = object_store.get_start(path, _WHOLE)
     if complete:

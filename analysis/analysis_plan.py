@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis.plan import Plan, plan_from, refuse_version
 from analysis.procedures import FIRST, KEY
@@ -75,6 +75,10 @@ def rules_of(procedure: int) -> Mapping[str, Rule]:
     return _RULES if procedure == FIRST else {**_RULES, "failures": _FAILURES}
 
 
+STATEMENT = "claim_statement"
+"""Key of a frozen plan: the claim in words. Plans of earlier versions do not have it."""
+
+
 @dataclass(frozen=True)
 class Frozen:
     """An analysis plan as it was frozen.
@@ -98,6 +102,7 @@ def content_of(
     gains_pp: Mapping[str, float],
     levels: tuple[float, ...],
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
+    claim_statement: str | None = None,
 ) -> dict[str, Any]:
     """Return what is frozen of a plan as it is stored in `study.json`.
 
@@ -107,6 +112,7 @@ def content_of(
     levels : level of the test at each look; empty where the verdict may be read after any number of pairs, whose levels
         follow from the mixture width that `looks` has.
     claim_scope : what the claim demands of a study; None without a claim.
+    claim_statement : the claim in words, with which the study's copy of it is compared; None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
     rules = rules_of(plan.procedure)
@@ -117,6 +123,7 @@ def content_of(
         "claim": document["claim"],
         "reported_gains_pp": dict(gains_pp),
         "claim_scope": scope_lists(claim_scope),
+        **({} if claim_statement is None else {STATEMENT: claim_statement}),
         "scope": dict(document["scope"]),
         **({"delta_pp": plan.delta_pp} if plan.measure.is_accuracy else _of_measure(document)),
         "estimand": estimand(plan),
@@ -179,8 +186,11 @@ def read(directory: Place) -> Frozen | None:
         document = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
+    except StoreError:  # of an object storage, which says what to do
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
+        advice = advice_on(error, "restore it from a copy")
+        raise StoreError(f"{path}: not readable as JSON ({error}); {advice}") from None
     try:
         refuse_version(document["schema_version"], path)
         at, before, content = document["frozen_at"], document["runs_before"], document["content"]
@@ -201,7 +211,7 @@ def _refuse_other_types(frozen: Frozen) -> None:
     Only somebody who changed the file and its hash can have written that.
     """
     content = frozen.content
-    texts = [content.get("name") or "", content.get("claim") or ""]
+    texts = [content.get("name") or "", content.get("claim") or "", content.get(STATEMENT) or ""]
     numbers = [*content["seeds"]]
     for arm in content["arms"]:
         texts += [arm["name"], arm["role"], arm["of"] or ""]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError, did_you_mean
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
 from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
@@ -123,8 +123,11 @@ def read_plan(directory: Place) -> Plan:
         document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {_no_study(directory)}") from None
+    except StoreError:  # of an object storage, which says what to do
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: not readable as JSON ({error}); restore the file or run the study again") from None
+        advice = advice_on(error, "restore the file or run the study again")
+        raise StoreError(f"{path}: not readable as JSON ({error}); {advice}") from None
     return plan_from(document, path)
 
 

@@ -75,10 +75,11 @@ def lines(log: RunLog) -> Iterator[str]:
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
     """Yield lines that are added to a log until its run is settled, or no session is computing the study any more."""
-    from ablations.store.run_logs import is_active, read
+    from ablations.store.run_logs import Activity, read
     from aimlib.paths import place
 
     where, shown, quiet = place(directory), set(log.entries), 0
+    activity = Activity(where)
     settled = log.settled
     while not settled and quiet < 2:
         settled = log.settled  # once more after the row: a worker writes its last lines after it
@@ -88,7 +89,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
             if each not in shown:
                 shown.add(each)
                 yield from each.lines(_safe)
-        quiet = 0 if is_active(where) else quiet + 1
+        quiet = 0 if activity.goes_on() else quiet + 1
     if not log.settled:
         yield f"run {log.run.run_id}: {log.state}; no session computes this study at the moment"
 

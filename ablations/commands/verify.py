@@ -134,14 +134,14 @@ def verify(
     from ablations.store import repair as store_repair
     from ablations.store.ledger_check import StoredRows, checked_head, compare
     from aimlib.paths import place
-    from aimlib.records import RUNS, SEGMENTS
+    from aimlib.records import PLANS, RUNS, SEGMENTS, STUDY_FILE
 
     where, expected = place(directory), checked_head(head) if head is not None else ""
     if rerun < 0:
         raise UsageError(f"rerun: give the number of runs to compute again, 0 or more; got {rerun}")
     _enter(plugin, trust)
     ledger, frozen = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
-    plan = _plan(where)
+    plan, unreadable = _plan(where)
     stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
 
     def visit(name: str, rows: pa.Table) -> None:
@@ -158,6 +158,9 @@ def verify(
     lost = tuple(sorted(name for name in stated if not (where / name).exists()))
     wrong = proofs.found()
     problems, deviations = _on_plan(where) if plan and not (inspection.damages or wrong) else ((), ())
+    had_plan = inspection.read[STUDY_FILE] or inspection.read[PLANS]
+    if had_plan and STUDY_FILE not in {damage.name for damage in inspection.damages}:
+        problems += unreadable
     result = Verified(
         inspection,
         _missing(plan, inspection),
@@ -205,13 +208,14 @@ def _networks_of(rows: pa.Table) -> Iterator[str]:
                 yield name_of(run_id, digest)
 
 
-def _plan(where: Place) -> Plan | None:
+def _plan(where: Place) -> tuple[Plan | None, tuple[str, ...]]:
+    """Return the plan of a study, or why it cannot be read: files that are intact do not make a study."""
     from analysis.plan import read_plan
 
     try:
-        return read_plan(where)
-    except StoreError:
-        return None
+        return read_plan(where), ()
+    except StoreError as error:
+        return None, (str(error),)
 
 
 def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:

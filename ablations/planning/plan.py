@@ -335,7 +335,9 @@ def analysis_plan(document: Mapping[str, Any], claim: str | None) -> dict[str, A
     looks = looks_from(document["looks"], document["alpha"], document["further_block"])
     levels = () if looks.anytime else looks.levels
     tested = read_claim(claim) if claim is not None else None
-    return content_of(document, tested.gains_pp if tested else {}, levels, tested.scope if tested else None)
+    if tested is None:
+        return content_of(document, {}, levels)
+    return content_of(document, tested.gains_pp, levels, tested.scope, tested.statement)
 
 
 def _claim_name(claim: str) -> str | None:

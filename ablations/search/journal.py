@@ -20,7 +20,7 @@ from typing import Any, get_args
 from ablations.search.trials import Outcome, State, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
-from aimlib.paths import make_folder, read_file
+from aimlib.paths import advice_on, make_folder, read_file
 from aimlib.records.checksums import Damaged, document_is_intact, with_checksum
 
 ROUNDS_FOLDER = "rounds"  # a name in stored searches
@@ -208,7 +208,7 @@ def _read(path: Path, place: Mapping[str, Any]) -> Any:
 
 
 def _broken(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{path}: not a record of a search ({error!r}); restore it from a copy, or remove it and all later ones of "
-        f"this arm: completed runs are not repeated"
+    advice = advice_on(
+        error, "restore it from a copy, or remove it and all later ones of this arm: completed runs are not repeated"
     )
+    return StoreError(f"{path}: not a record of a search ({error!r}); {advice}")

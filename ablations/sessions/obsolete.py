@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.planning.plan import codes
 from aimlib.errors import StoreError, counted
 from aimlib.own_code import parts
+from aimlib.paths import read_file
 from aimlib.records import CODE, STUDY_FILE
 from aimlib.records.checksums import intact_document
 from aimlib.registry import components_of
@@ -91,7 +92,7 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str
 def stored_document(path: Place) -> dict[str, Any] | None:
     """Return a JSON document of the study; None if it is missing or damaged."""
     try:
-        return intact_document(path.read_bytes())
+        return intact_document(read_file(path))
     except (OSError, StoreError):
         return None
 

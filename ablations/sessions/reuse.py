@@ -19,7 +19,7 @@ from ablations.spec.short_names import clean
 from ablations.store import ResultStore
 from ablations.store.stored_rows import OtherStudy, copied, each_row, is_study, other_study, rows_of
 from aimlib.errors import StoreError, UsageError, counted
-from aimlib.paths import Place, place
+from aimlib.paths import Place, place, resolved
 from analysis.reading.files import read_settled
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _in_folder(given: str | Place) -> list[Place]:
 
 def _same(one: Place, other: Place) -> bool:
     if isinstance(one, Path) and isinstance(other, Path):
-        return one.resolve() == other.resolve()
+        return resolved(one) == resolved(other)
     return one == other
 
 

@@ -27,14 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ablations.store.public_rows import Names, public_document, public_rows
 from ablations.store.result_store import ResultStore
 from aimlib.errors import StoreError, UsageError
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
     CLAIM_FILE,
@@ -49,8 +49,8 @@ from aimlib.records import (
     write_groups,
     write_table,
 )
-from aimlib.records.checksums import DOCUMENT_KEY
-from aimlib.records.ledger import LEDGER
+from aimlib.records.checksums import DOCUMENT_KEY, intact_document
+from aimlib.records.ledger import LEDGER, PAGE
 
 if TYPE_CHECKING:
     from analysis.findings.study import Findings
@@ -131,12 +131,12 @@ def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, t
     _copy_plan(where, study, names)
     _copy_tables(where, study, names)
     _copy_unchanged(where / ANALYSIS_PLAN, study / ANALYSIS_PLAN)
-    for path in _files(where / CODE):
+    for path in _files(where / CODE, _JSON):
         _copy_unchanged(path, study / CODE / path.name)
-    for path in _files(where / LEDGER):
+    for path in _files(where / LEDGER, PAGE):
         _copy_unchanged(path, folder / _ORIGINAL / path.name)
     _copy_claim(findings.results.plan.claim, where, study)
-    _settle_ledger(study)
+    _settle_ledger(study, where)
     private = tuple(_looking_private(study, names))
     _copy_source(folder / _SOURCE)
     head = findings.results.ledger_head[0] or ""
@@ -181,9 +181,28 @@ def _first_rows(rows: pa.Table) -> pa.Table:
 def _copy_plan(where: Place, study: Path, names: Names) -> None:
     """Store every plan that the study had, without places, and the present one last."""
     store = ResultStore(study)
-    for path in (*sorted(_files(where / PLANS), key=lambda path: path.name), where / STUDY_FILE):
-        document = public_document(json.loads(read_file(path)), names)
+    for path in (*_files(where / PLANS, _JSON), where / STUDY_FILE):
+        document = public_document(_document(path), names)
         store.write_plan({key: value for key, value in document.items() if key not in ("schema_version", DOCUMENT_KEY)})
+
+
+def _document(path: Place) -> dict[str, Any]:
+    content = _content(path)
+    if content is None or (document := intact_document(content)) is None:
+        raise StoreError(
+            f"{path}: is missing or damaged; restore it from a copy, or run `ablate run`, which sets it aside"
+        )
+    return document
+
+
+def _content(path: Place) -> bytes | None:
+    """Return the content of a file of the study; None if there is none."""
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error)}") from None
 
 
 def _copy_tables(where: Place, study: Path, names: Names) -> None:
@@ -198,20 +217,21 @@ def _copy_tables(where: Place, study: Path, names: Names) -> None:
         write_table(read_plain(path, TEST_IMAGES), study / IMAGES / path.name)
 
 
-def _files(folder: Place) -> list[Place]:
+_JSON = re.compile(r"[^._].*\.json")
+
+
+def _files(folder: Place, pattern: re.Pattern[str]) -> list[Place]:
+    """Return the files of the study in a folder, sorted by name; what others left there is not packed."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _copy_unchanged(source: Place, target: Path) -> None:
-    try:
-        content = read_file(source)
-    except FileNotFoundError:
-        return
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(content)
+    if (content := _content(source)) is not None:
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
 
 
 def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
@@ -226,9 +246,13 @@ def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
         ResultStore(study).write_claim(document_of(claim))
 
 
-def _settle_ledger(study: Path) -> None:
-    """Enter the archived rows in their own ledger."""
+def _settle_ledger(study: Path, where: Place) -> None:
+    """Enter the archived rows, and the frozen plans of the study as it was run, in their own ledger."""
+    from analysis.reading import ledger  # noqa: PLC0415
+
     chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
+    for sha256 in sorted(ledger.read(where).plans):
+        chain.plan(sha256)
     chain.join()
     chain.end()
     for name in ("locks", RUNS):

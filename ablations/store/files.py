@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aimlib.errors import StoreError
-from aimlib.paths import share
+from aimlib.paths import advice_on, share
 
 Write = Callable[[Path], object]
 """Writes a complete file to the given path."""
@@ -32,6 +32,7 @@ _ADVICE = {
     errno.EACCES: "get write permission or choose another directory",
     errno.EPERM: "get write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
+    errno.EISDIR: "move the folder that is in its place elsewhere",
     errno.ELOOP: "remove the link: the store never writes through links",
     errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
 }
@@ -44,6 +45,8 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check the file system, or choose another directory")
+        if doing == "read":
+            advice = advice_on(error)
         raise StoreError(f"{path}: cannot be {doing}: {error.strerror or error}; {advice}") from error
 
 
@@ -154,14 +157,14 @@ def abandoned(directory: Path) -> list[Path]:
             if host == host_name():
                 stale = not is_alive(int(process))
             else:
-                now = _clock_of(directory) if now is None else now
+                now = clock_of(directory) if now is None else now
                 stale = now - path.stat().st_mtime > _STALE_AFTER
             if stale:
                 found.append(path)
     return found
 
 
-def _clock_of(directory: Path) -> float:
+def clock_of(directory: Path) -> float:
     """Return the time stamp that a file written now receives."""
     with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
         return probe.stat().st_mtime

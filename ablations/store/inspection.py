@@ -19,7 +19,7 @@ from ablations.store.folder import Folder
 from ablations.store.networks import NAME as NETWORK_FILE
 from ablations.store.plans import REMEDY
 from aimlib.errors import StoreError, counted
-from aimlib.paths import Place, for_arrow
+from aimlib.paths import Place, advice_on, for_arrow
 from aimlib.records import (
     ANALYSIS_PLAN,
     CLAIM_FILE,
@@ -220,7 +220,8 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
         raise
     except OSError as error:
         if error.errno is not None:  # the disk; unreadable Parquet has no number
-            raise StoreError(f"{folder.root / name}: cannot be read: {error}; check the disk, and run again") from error
+            why = f"{error.strerror or error}; {advice_on(error)}"
+            raise StoreError(f"{folder.root / name}: cannot be read: {why}") from error
         return Damage(name, short(error)) if folder.exists(name) else None
     except _ERRORS as error:
         return Damage(name, short(error)) if folder.exists(name) else None
@@ -247,6 +248,8 @@ def _document(folder: Folder, name: str) -> _Intact:
         raise Damaged("its checksum does not match its content")
     if intact is None and name == CLAIM_FILE:  # no version wrote it without one
         raise Damaged("its checksum is missing")
+    if name.startswith(CODE) and document.get("code", stem := Path(name).stem) != stem:
+        raise Damaged("it is the record of other code than its name says")
     return _Intact(bool(intact) or name.startswith(LIVE))
 
 

@@ -87,6 +87,10 @@ class SessionLedger:
             self._entered.add((run_id, digest))
             self._add("row", run_id, digest)
 
+    def plan(self, sha256: str) -> None:
+        """Enter a frozen analysis plan; it is written with the next `flush`."""
+        self._add("plan", "analysis", sha256)
+
     def join(self) -> Standing:
         """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all that.
 
@@ -187,7 +191,7 @@ class SessionLedger:
         """Enter the frozen analysis plan, unless the ledger has one: a later plan would not be frozen."""
         sha256 = None if ledger.plans else plans.frozen_hash(self._folder)
         if sha256 is not None and not any(each.kind == "plan" for each in self._entries()):
-            self._add("plan", "analysis", sha256)
+            self.plan(sha256)
 
     def _entries(self) -> Iterator[Entry]:
         yield from self._open

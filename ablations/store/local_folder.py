@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from ablations.store.file_locks import locked
 from ablations.store.files import Write
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
-from aimlib.paths import Place, make_folder, read_file
+from aimlib.paths import Place, make_folder, read_file, resolved
 from aimlib.records import (
     CHECKPOINTS,
     CODE,
@@ -46,7 +45,7 @@ class LocalFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root = resolved(root)
         self._committing = self.root / LOCKS / "commits.lock"
         self._is_prepared = False
 
@@ -126,8 +125,8 @@ class LocalFolder:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Return whether a file exists."""
-        return (self.root / name).exists()
+        """Return whether a file exists; a link to nothing does, and `read` refuses it."""
+        return os.path.lexists(self.root / name)
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
         """Return the matching names in a folder."""
@@ -135,10 +134,11 @@ class LocalFolder:
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
         """Return the seconds since each matching file was written."""
-        found = {}
-        for name in self.names(folder, pattern):
+        names, found = self.names(folder, pattern), {}
+        now = files.clock_of(self.root / folder) if names else 0.0  # the clock of this machine may have jumped
+        for name in names:
             with suppress(FileNotFoundError):  # removed meanwhile
-                found[name] = time.time() - (self.root / folder / name).stat().st_mtime
+                found[name] = now - (self.root / folder / name).lstat().st_mtime
         return found
 
     def remove(self, name: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, for_arrow
+from aimlib.paths import Place, advice_on, for_arrow
 from aimlib.records import (
     OLDEST_VERSION,
     SCHEMA_VERSION,
@@ -179,7 +179,7 @@ def _opened(path: Place) -> Iterator[pq.ParquetFile]:
         raise StoreError(f"{path}: is damaged: {damage}; {_MEND}") from None
     except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         raise StoreError(
-            f"{path}: cannot be read as Parquet; it is damaged or incomplete ({error}); {_MEND}"
+            f"{path}: cannot be read as Parquet; it is damaged or incomplete ({error}); {advice_on(error, _MEND)}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from aimlib.errors import StoreError, UsageError, counted, did_you_mean
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import FAILURES, LIVE, LOGS, RUNS, SEGMENTS, STUDY_FILE
 from analysis.reading.files import listed, read_table
 
@@ -124,15 +125,21 @@ def _planned(directory: Place) -> list[Run]:
         inner = [name for name in ("confirmation", "screening") if (directory / name / STUDY_FILE).exists()]
         wanted = str(directory / inner[0]) if inner else "the directory that `ablate run` wrote"
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give {wanted}") from None
+    except OSError as error:
+        raise _unreadable(directory / STUDY_FILE, error) from None
     try:
         runs = [Run(str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in json.loads(content)["runs"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise StoreError(
             f"{directory / STUDY_FILE}: is not the plan of a study ({error}); run `ablate verify {directory}`"
         ) from None
     if not runs:
         raise StoreError(f"{directory / STUDY_FILE}: has no runs; run `ablate run` again to write it")
     return runs
+
+
+def _unreadable(path: Place, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error)}")
 
 
 def read(directory: Place, run: Run) -> RunLog:
@@ -161,8 +168,32 @@ def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry
     return dict(found)
 
 
-def is_active(directory: Place) -> bool:
-    """Return whether a session has stored a state within the last minute and has not ended."""
+class Activity:
+    """Whether sessions compute a study, for one who asks again and again.
+
+    A clock that runs ahead must not make a dead session count: a state counts while it is young by this machine's
+    clock, and for the time that young ones live without a change.
+
+    Parameters
+    ----------
+    directory : of the study.
+    """
+
+    def __init__(self, directory: Place) -> None:
+        self._directory = directory
+        self._states: dict[str, str] = {}
+        self._changed = time.monotonic()
+
+    def goes_on(self) -> bool:
+        """Return whether a session has stored a state within the last minute and has not ended."""
+        states = dict(_young_states(self._directory))
+        if states != self._states:
+            self._states, self._changed = states, time.monotonic()
+        return bool(states) and time.monotonic() - self._changed < _SILENT_S
+
+
+def _young_states(directory: Place) -> Iterator[tuple[str, str]]:
+    """Yield name and time of the states of running sessions that are not older than a minute."""
     now = datetime.now(UTC)
     for path in _files(directory / LIVE, ".json"):
         try:
@@ -171,8 +202,7 @@ def is_active(directory: Place) -> bool:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if recent and state.get("state") == "running":
-            return True
-    return False
+            yield path.name, state["at"]
 
 
 def _of_row(row: Mapping[str, Any]) -> Iterator[LogEntry]:
@@ -231,6 +261,8 @@ def _parsed(path: Place) -> Iterator[LogEntry]:
         content = read_file(path).decode("utf-8", errors="replace")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise _unreadable(path, error) from None
     at = datetime.min.replace(tzinfo=UTC)
     for line in content.split("\n"):
         if not line:

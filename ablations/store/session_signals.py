@@ -14,7 +14,7 @@ from typing import Any
 
 from ablations.store.folder import Folder
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, read_file
 from aimlib.records import LIVE
 from aimlib.records.checksums import intact_document, with_checksum
 
@@ -75,7 +75,7 @@ def node_time(root: Place) -> dict[str, float]:
 
 def _seconds_in(path: Place) -> float:
     try:
-        seconds = float(json.loads(path.read_bytes())["node_seconds"])
+        seconds = float(json.loads(read_file(path))["node_seconds"])
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0.0
     return seconds if 0 <= seconds < math.inf else 0.0

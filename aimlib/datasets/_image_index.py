@@ -20,6 +20,7 @@ from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tables import Table, lacking, read_table
 from aimlib.datasets.tasks import refuse_other_task_of_labels, refuse_other_task_of_table
 from aimlib.errors import DataError, counted, did_you_mean
+from aimlib.paths import resolved
 from aimlib.records.escaping import shortened, storable
 from aimlib.registry import datasets
 
@@ -99,7 +100,7 @@ class ImageIndex(PhotoPlugin):
         root, file = self._places()
         options = self.config
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
-        return root, f"{file.resolve()} {options.columns.model_dump_json()}{split}"
+        return root, f"{resolved(file)} {options.columns.model_dump_json()}{split}"
 
     def _places(self) -> tuple[Path, Path]:
         """Return the folder that paths start at, and the table."""

@@ -25,7 +25,7 @@ from aimlib.datasets.extraction import BLOCK, Limits, safe_path, twice, unpack
 from aimlib.datasets.locations import cache_of
 from aimlib.datasets.manifest import file_digest
 from aimlib.errors import DataError, counted
-from aimlib.paths import make_folder, share
+from aimlib.paths import make_folder, resolved, share
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def unpacked(archive: Path) -> Path:
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
 
-    place = archive.expanduser().resolve()
+    place = resolved(archive.expanduser())
     cache = cache_of("unpacked")
     record = cache / f".{hashlib.sha256(str(place).encode()).hexdigest()[:20]}.json"
     try:

@@ -13,13 +13,15 @@ import xxhash
 from pydantic import ValidationError
 
 from aimlib.component import Frozen
-from aimlib.paths import share
+from aimlib.paths import read_file, share
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX = "index.json"
 CHECKSUMS = "checksums.json"
 BLOCK = 1 << 20
+_MOST_BYTES = 1 << 26
+"""Size of a description of a store, which has one line for each file."""
 
 
 class PackedFile(Frozen):
@@ -113,7 +115,7 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
 def _checksums(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     """Return the checksums by file, and the recipe; None if there are none of this build."""
     try:
-        content = json.loads((folder / CHECKSUMS).read_bytes())
+        content = json.loads(read_file(folder / CHECKSUMS, _MOST_BYTES))
         return {**content, "files": dict(content["files"])} if content["build"] == manifest.build else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -130,12 +132,8 @@ def _fast_digest(path: Path) -> str:
 def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest in `folder`, or None if it is missing or this version cannot use it."""
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-        return None
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError:
+        manifest = Manifest.model_validate_json(read_file(folder / MANIFEST, _MOST_BYTES))
+    except (OSError, ValidationError):  # whoever packs again says what is wrong with the folder
         return None
     return manifest if manifest.format == FORMAT else None
 

@@ -22,6 +22,8 @@ from aimlib.paths import share
 
 JOURNAL = "journal"
 _VERSION = 1
+_MOST_BYTES = 1 << 28
+"""Size of a line, which states up to hundreds of thousands of photos."""
 
 
 @dataclass
@@ -127,8 +129,10 @@ class Journal:
     def _lines(self) -> Iterator[tuple[str, Place]]:
         """Yield the text of every line up to the first that cannot be trusted, and the place after it."""
         place = Place("", 0)
+        if not self.path.is_file():  # opening a pipe would wait
+            return
         with suppress(OSError), self.path.open("rb") as file:
-            for line in file:
+            while line := file.readline(_MOST_BYTES):
                 chain, _, text = line.rstrip(b"\n").partition(b" ")
                 if not line.endswith(b"\n") or chain != _chained(place.chain, text).encode():
                     return

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aimlib.paths import make_folder, share
+from aimlib.paths import make_folder, read_file, share
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -91,7 +91,7 @@ def held(folder: Path) -> Iterator[None]:
 def holder_of(folder: Path) -> Holder | None:
     """Return who packs the store `folder`, or was killed while it did; None if nobody does or it cannot be read."""
     try:
-        found = json.loads(_holder_file(folder).read_bytes())
+        found = json.loads(read_file(_holder_file(folder)))
         return Holder(str(found["host"]), int(found["pid"]), float(found["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -31,6 +31,7 @@ from aimlib.datasets.pixel_files import Progress
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe, stored_type
 from aimlib.errors import DataError
+from aimlib.paths import read_file, resolved
 
 __all__ = [
     "Pack",
@@ -206,7 +207,7 @@ def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None)
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
     """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
-    key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
+    key = {"data": data, "root": str(resolved(root)), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     how = "".join(
         f"-{word}"
@@ -280,7 +281,7 @@ def _restamped(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) 
 
 
 def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
-    data = (folder / INDEX).read_bytes()
+    data = read_file(folder / INDEX)
     if hashlib.sha256(data).hexdigest() != manifest.files[INDEX].sha256:
         return None
     index: dict[str, Any] = json.loads(data)

@@ -9,6 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
     except DataError:  # of photos, so that none of it can be used
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):
+            _remove(unfinished)
         raise
     _put_in_place(unfinished, folder)
 
@@ -108,7 +110,15 @@ def remove_leftovers(folder: Path) -> None:
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             if path != unfinished_folder(folder):
-                shutil.rmtree(path)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or whatever else is in its place; nothing that a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def content_digest(listing: PhotoListing) -> str:
@@ -120,14 +130,17 @@ def content_digest(listing: PhotoListing) -> str:
 
 
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
-    if unfinished.exists():
+    if os.path.lexists(unfinished):
         log.warning("%s: starts again, because the interrupted pack is of other photos or unreadable", listing.name)
-        shutil.rmtree(unfinished)
+        _remove(unfinished)
 
 
 def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journal, tally: Tally) -> list[SplitFile]:
     """Return the files of all splits, each after the last block that is intact; remove whatever else is there."""
     files = {name: SplitFile(folder / f"{name}.pixels") for name in listing.splits}
+    for file in files.values():
+        if file.path.is_symlink() or not file.path.is_file():
+            _remove(file.path)
     for block, place in journal.blocks():
         if _is_mended(listing, recipe, block) or not files[block.split].take(block):
             break
@@ -135,7 +148,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
         tally.add_block(block)
     for path in folder.iterdir():
         if path not in (journal.path, *(file.path for file in files.values())):
-            path.unlink()
+            _remove(path)
     if tally.done:
         log.warning(
             "%s: continues an interrupted pack: %s of %s were already packed",
@@ -255,11 +268,11 @@ def _write_index(path: Path, index: dict[str, Any]) -> PackedFile:
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
     """Rename `temporary` to `folder`; processes that have mapped the old files keep them."""
-    if folder.exists():
+    if os.path.lexists(folder):
         replaced = folder.with_name(f"{folder.name}{REPLACED}{uuid.uuid4().hex[:8]}")
         folder.rename(replaced)
         temporary.rename(folder)
-        shutil.rmtree(replaced)
+        _remove(replaced)
     else:
         temporary.rename(folder)
     _forget(folder / JOURNAL)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from aimlib.errors import DataError, counted
+from aimlib.paths import resolved
 from aimlib.records.escaping import shortened, storable
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class _Walk:
         """Note a link of a class to a folder that contains it."""
         if not entry.is_symlink():
             return False
-        target, here = Path(entry.path).resolve(), Path(entry.path).parent.resolve()
+        target, here = resolved(Path(entry.path)), resolved(Path(entry.path).parent)
         if target != here and target not in here.parents:
             return False
         self.odd("link", path, f"is a link to {shown(str(target))}, which contains it; remove the link")

@@ -145,6 +145,10 @@ class _Damaged(Exception):
     """A file is not what was written."""
 
 
+class _Foreign(Exception):
+    """A file is an intact checkpoint of another run."""
+
+
 def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
     """Return the last intact checkpoint in `directory`, or None if there is none; for the run's one writer.
 
@@ -154,16 +158,32 @@ def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda
 
     Raises
     ------
-    StoreError: a file belongs to another run, has an unknown format, or is not returned by the file system.
+    StoreError: a file has an unknown format, or is not returned by the file system; or a file belongs to another run,
+        and none is an intact one of this run, because a caller who confuses two runs must not lose either.
     """
     _remove_remains(directory)
+    foreign: list[Path] = []
     for path in (directory / FILE, directory / PREVIOUS_FILE):
         if path.exists():
             try:
-                return _read(path, run_id)
+                found = _read(path, run_id)
+            except _Foreign:
+                foreign.append(path)
             except _Damaged as damage:
                 on_damage(f"{path} is damaged: {damage}")
+            else:
+                for other in foreign:
+                    on_damage(f"{other} is damaged: it is the checkpoint of another run")
+                return found
+    if foreign:
+        raise _not_of(run_id, foreign[0])
     return None
+
+
+def _not_of(run_id: str, path: Path) -> StoreError:
+    return StoreError(
+        f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start from the beginning"
+    )
 
 
 def set_aside(directory: Path) -> None:
@@ -196,13 +216,8 @@ def _read(path: Path, run_id: str) -> Checkpoint:
     if isinstance(state, dict) and state.get("format") == WITH_KEPT:
         state = {**state, **dict.fromkeys(_LATER_PARTS), "format": WITH_LATER_PARTS}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
-    if (
-        not isinstance(state, dict)
-        or set(state) != parts
-        or state.pop("format") != WITH_LATER_PARTS
-        or state["run_id"] != run_id
-    ):
-        raise StoreError(
-            f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start from the beginning"
-        )
+    if not isinstance(state, dict) or set(state) != parts or state.pop("format") != WITH_LATER_PARTS:
+        raise _not_of(run_id, path)
+    if state["run_id"] != run_id:
+        raise _Foreign
     return Checkpoint(**state)

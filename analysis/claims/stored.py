@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, read_file
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records import CLAIM_FILE
 from aimlib.records.checksums import sealed_document
 from analysis.claims import Claim, claim_from, named_files, read_claim
@@ -57,10 +57,11 @@ def claim_of(claim: str | None, directory: Place) -> Claim | None:
     except FileNotFoundError:
         return _of_earlier_version(claim, directory)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror or error}); check the disk") from error
+        raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error, _REMEDY)}") from error
     stored = sealed_document(content)  # no version of this package wrote the file without a checksum
     files = stored.get("files") if stored is not None else None
-    if stored is None or not isinstance(files, dict) or stored.get("claim") != name_of(claim):
+    files = files if isinstance(files, dict) and all(type(text) is str for text in files.values()) else {}
+    if stored is None or name_of(claim) not in files or stored.get("claim") != name_of(claim):
         raise StoreError(f"{path}: is damaged, or not the claim {name_of(claim)}; {_REMEDY}")
     return claim_from(path.parent / stored["claim"], lambda name: _text(files, name))
 

@@ -33,6 +33,7 @@ from analysis.findings.unlike_arms import unlike_arms, unlike_pairs
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST, procedure_of
+from analysis.reading import ledger
 from analysis.reading.consistency import Contradiction
 from analysis.reading.measured import frames_with, scalar_names
 from analysis.reading.predictions import Selected, selected
@@ -449,7 +450,18 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
+    if not unproven:
+        departed = [*_planned_twice(results), *departed]
     return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise, wrong)
+
+
+def _planned_twice(results: Results) -> list[Deviation]:
+    """Return whether the ledger has several frozen plans: whoever merged their studies could choose one of them."""
+    number = len(ledger.read(results.directory).plans)
+    if number < 2:
+        return []
+    text = f"the ledger contains {number} frozen analysis plans, as if studies that were planned separately were merged"
+    return [Deviation(text)]
 
 
 def _by_frozen_procedure(results: Results) -> Results:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aimlib.errors import counted
-from aimlib.paths import Place
+from aimlib.paths import Place, read_file
 from aimlib.records import LIVE, SETTLED, predictions_from
 from aimlib.records.row_digests import row_digests
 from aimlib.training.early_stopping import stopping_epoch
@@ -369,7 +369,7 @@ def _documents(folder: Place) -> list[Place]:
 
 def _state(path: Place) -> dict[str, Any] | None:
     try:
-        state = json.loads(path.read_bytes())
+        state = json.loads(read_file(path))
         _span(state)
         return state if isinstance(state["host"], str) and state["host"] else None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place, for_arrow
+from aimlib.paths import Place, advice_on, for_arrow
 from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
 from aimlib.records.checksums import Damaged, verified, verified_group
@@ -78,7 +78,11 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
         if all(part is not None for part in parts) and not (runs and _new_segments(directory, segments)):
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
-    raise StoreError(f"{directory}: files disappear while they are read; wait until nothing else writes there")
+    gone = next(path for path, part in zip(unread, parts, strict=True) if part is None)
+    raise StoreError(
+        f"{gone}: is listed and cannot be found, as if files disappeared while they are read; wait until nothing else "
+        f"writes there, or move what has this name elsewhere"
+    )
 
 
 def _new_segments(directory: Place, known: Collection[Place]) -> set[Place]:
@@ -114,7 +118,19 @@ def listed(directory: Place) -> list[Place]:
         return []
     except OSError as error:
         raise StoreError(f"{directory}: cannot be listed ({error.strerror}); check the disk, and read again") from error
-    return [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
+    found = [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
+    if strange := [path for path in found if not _is_text(path.name)]:
+        raise StoreError(f"{directory}: {strange[0].name!r} is not text and no file of a study; move it elsewhere")
+    return found
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name has a form that Parquet's readers accept; others come from other systems."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_table(path: Place, names: list[str]) -> pa.Table:
@@ -178,7 +194,8 @@ def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
         raise
     except (Damaged, pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
-            f"{path}: not a readable table of this schema ({_short(error)}); delete it and run `ablate run`"
+            f"{path}: not a readable table of this schema ({_short(error)}); "
+            f"{advice_on(error, 'delete it and run `ablate run`')}"
         ) from None
 
 
@@ -208,7 +225,8 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
     except Damaged as damage:
         raise StoreError(f"{path}: is damaged: {damage}; {_remedy(path)}") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {_remedy(path)}") from None
+        advice = advice_on(error, _remedy(path))
+        raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {advice}") from None
 
 
 def _remedy(path: Place) -> str:

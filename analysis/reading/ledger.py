@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, advice_on, read_file
 from aimlib.records.ledger import LEDGER, PAGE, Ledger, rows_of
 
 _READINGS, _PAUSE_S = 3, 0.2
@@ -21,16 +21,17 @@ def read(directory: Place) -> Ledger:
     StoreError: a page cannot be read.
     """
     contents: dict[str, bytes] = {}
+    path: Place = directory / LEDGER
     try:
-        paths: list[Place] = sorted((directory / LEDGER).iterdir())
-        for path in paths:
+        pages: list[Place] = sorted(path.iterdir())
+        for path in pages:
             if PAGE.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # a damaged page was set aside meanwhile
-                    contents[path.name] = path.read_bytes()
+                    contents[path.name] = read_file(path)
     except FileNotFoundError:
         return Ledger()
     except OSError as error:
-        raise StoreError(f"{directory / LEDGER}: cannot be read: {error.strerror or error}; check the disk") from None
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}; {advice_on(error)}") from None
     return Ledger.of(contents)
 
 

@@ -146,7 +146,7 @@ def _problems(
         entered = expected.get(run_id, {digest})
         if digest not in entered:
             yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"
-        elif len(entered) > 1 and not known.gaps:  # a page that is gone may have said which one was lost
+        elif len(entered) > 1:
             yield (
                 run_id,
                 f"the ledger contains {len(entered)} different rows of it, as if copies of a study that were continued "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aimlib import object_store
 from aimlib.errors import StoreError, counted
-from aimlib.paths import ObjectPath, Place, make_folder, read_file, share
+from aimlib.paths import ObjectPath, Place, advice_on, make_folder, read_file, share
 from aimlib.records import UNBLINDED
 
 _MOST = 1000
@@ -61,7 +61,8 @@ def _record(path: Place) -> Unblinding:
         record = Unblinding(str(found["at"]), str(found["by"]), int(found["settled"]), int(found["planned"]))
         datetime.fromisoformat(record.at)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise StoreError(f"{path}: not readable as a record of unblinding ({error}); restore the file") from None
+        advice = advice_on(error, "restore the file")
+        raise StoreError(f"{path}: not readable as a record of unblinding ({error}); {advice}") from None
     return record
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aimlib.errors import counted
+from analysis.analysis_plan import STATEMENT
 from analysis.findings import folds
 from analysis.findings.collapses import NOT_TRAINED, Collapse, of_arms
 from analysis.findings.deviations import Deviation
@@ -165,6 +166,10 @@ def _unblinded(findings: Findings) -> Iterator[Caution]:
 def _scope(findings: Findings) -> Iterator[Caution]:
     if findings.proxy:
         yield Caution("Outside the scope of the claim: " + "; ".join(findings.reasons) + ".")
+    frozen = findings.results.frozen
+    stated = None if frozen is None else frozen.content.get(STATEMENT)
+    if findings.claim is not None and stated is not None and stated != findings.claim.statement:
+        yield Caution(f"The claim has other words than when the analysis plan was frozen: “{stated}”.")
     delta = findings.results.plan.delta_pp
     if findings.claim is not None and findings.measure.is_accuracy and findings.claim.delta_pp != delta:
         own, declared = (number_format.exact(d) for d in (delta, findings.claim.delta_pp))

@@ -10,7 +10,9 @@ import pytest
 from victims import Victim
 
 import ablations
+import analysis
 from aimlib.errors import StoreError
+from aimlib.records import ledger
 
 VERDICTS = ("examine", "report")
 
@@ -41,6 +43,29 @@ def test_a_run_that_is_entered_by_both_copies_has_no_verdict(victim: Victim) -> 
     assert victim.run() == {"run": "ok"}
     said = victim.read()
     assert {said[entry] for entry in VERDICTS} == {"ok"}, said
+    twice = "the ledger contains 2 frozen analysis plans"
+    assert twice in analysis.examine(analysis.load(victim.directory)).headline
+    packed = ablations.archive(victim.directory, victim.folder / "packed.tar.gz")
+    assert twice in packed.verdict
+    assert ablations.recompute(packed.path).verdict == packed.verdict
+
+
+def test_a_page_that_is_missing_excuses_no_second_row(victim: Victim) -> None:
+    path = victim.directory / "ledger" / "aaaaaaaaaaaa.0000"
+    entries = [ledger.entry(ledger.NO_HASH, "session", "aaaaaaaaaaaa", "2026-01-01T00:00:00Z")]
+    for kind, what, digest in (
+        ("gap", "bbbbbbbbbbbb.0000", "2026-01-01T00:00:00Z"),
+        ("row", victim.runs[0].stem, "1" * 64),
+    ):
+        entries.append(ledger.entry(entries[-1].hash, kind, what, digest))
+    path.write_text(ledger.Page("aaaaaaaaaaaa", 0, ledger.NO_HASH, tuple(entries)).text())
+    said = victim.read()
+    for name in VERDICTS:
+        assert "the ledger contains 2 different rows of it" in said[name], said
+    victim.runs[0].unlink()
+    assert victim.run() == {"run": "ok"}
+    said = victim.read()
+    assert {said[name] for name in VERDICTS} == {"ok"}, said
 
 
 def test_reuse_copies_no_row_of_a_study_whose_ledger_has_two(victim: Victim) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ablations.execution.run_output import as_lines, entry
 from ablations.store import ResultStore
-from ablations.store.run_logs import find, is_active, read
+from ablations.store.run_logs import Activity, find, read
 from aimlib.errors import StoreError
 
 RUN, OTHER = "0" * 20, "0" * 19 + "1"
@@ -36,13 +36,13 @@ def test_every_attempt_has_its_own_file_and_all_are_read_in_order(anywhere: str)
         ("stdout", "second"),
     ]
     assert (log.settled, log.state) == (False, "not settled yet")
-    assert not is_active(store.place)
+    assert not Activity(store.place).goes_on()
 
 
 def test_a_damaged_state_is_no_active_session(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / f"{'a' * 12}.json").write_text("[" * 100_000)
-    assert not is_active(tmp_path)
+    assert not Activity(tmp_path).goes_on()
 
 
 @pytest.mark.parametrize("hostile", ["../../etc", "", "x" * 20, "0" * 20 + "/x"])

@@ -297,6 +297,18 @@ def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
     refused(saved, "known format")
 
 
+def test_the_checkpoint_of_another_run_gives_way_to_the_one_before(twice: Path) -> None:
+    path, notices = twice / checkpointing.FILE, []
+    torch.save({**torch.load(path, weights_only=True), "run_id": "other"}, path)
+    found = checkpointing.load(twice, "run", notices.append)
+    assert found is not None
+    assert len(found.epochs) == 1
+    assert notices == [f"{path} is damaged: it is the checkpoint of another run"]
+    (twice / checkpointing.PREVIOUS_FILE).unlink()
+    with pytest.raises(StoreError, match="not a checkpoint of run run"):
+        checkpointing.load(twice, "run", notices.append)
+
+
 def test_a_checkpoint_with_missing_parts_is_refused(saved: Path) -> None:
     state = torch.load(saved / checkpointing.FILE, weights_only=True)
     del state["optimizer"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blank_figures import blank_figures
 
 import ablations
 import analysis
@@ -15,6 +17,7 @@ from ablations.store import ResultStore
 from ablations.store.inspection import inspect
 from ablations.store.local_folder import LocalFolder
 from aimlib.errors import StoreError
+from aimlib.records.checksums import with_checksum
 from analysis.claims.stored import claim_of, document_of, name_of
 
 SHIPPED = Path(analysis.__file__).parent / "claims"
@@ -75,6 +78,34 @@ def test_a_study_is_reported_without_its_claim_file(computed: Path, copy: Path) 
     stored = json.loads((copy / "study.json").read_text("utf-8")), (copy / "analysis_plan.json").read_text("utf-8")
     assert stored[0]["claim"] == "mine.yaml"
     assert str(computed.parent) not in stored[1]
+
+
+def with_claim(directory: Path, change: Callable[[dict[str, str]], object]) -> None:
+    """Store the study's claim again after a change of its files, with the checksum that it should have."""
+    path = directory / "claim.json"
+    document = json.loads(path.read_text("utf-8"))
+    change(document["files"])
+    path.write_text(json.dumps(with_checksum(document)), "utf-8")
+
+
+def test_the_report_says_if_the_claim_has_other_words_than_at_the_freeze(copy: Path, tmp_path: Path) -> None:
+    def reword(files: dict[str, str]) -> None:
+        files["mine.yaml"] = re.sub(r"^statement: .*$", "statement: Quite another one.", files["mine.yaml"], flags=re.M)
+
+    caution = "The claim has other words than when the analysis plan was frozen"
+    with blank_figures():
+        before = analysis.report(copy, tmp_path / "before").read_text("utf-8")
+        with_claim(copy, reword)
+        after = analysis.report(copy, tmp_path / "after").read_text("utf-8")
+    assert caution not in before
+    assert caution in after
+
+
+@pytest.mark.parametrize("files", [{}, {"mine.yaml": 5}, {"other.yaml": "x"}])
+def test_a_stored_claim_without_its_file_is_damaged(copy: Path, files: dict[str, object]) -> None:
+    with_claim(copy, lambda stored: (stored.clear(), stored.update(files)))  # type: ignore[call-overload]
+    with pytest.raises(StoreError, match=r"claim\.json: is damaged, or not the claim mine\.yaml"):
+        headline(copy)
 
 
 def test_moving_a_claim_makes_nothing_exploratory_and_changing_it_does(copy: Path, tmp_path: Path) -> None:

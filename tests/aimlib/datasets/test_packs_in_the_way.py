@@ -1,0 +1,97 @@
+"""Something else in the place of each file of a pack: it is packed again, nothing waits, and links stay unused."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from aimlib.datasets import pixel_files
+from aimlib.datasets.packed import pack_folder
+from aimlib.datasets.packing import REPLACED, unfinished_folder
+
+_LONGEST_S = 60
+
+
+class Waiting(BaseException):
+    """The pack waits for what never comes."""
+
+
+class Stopped(BaseException):
+    """The pack was interrupted."""
+
+
+@pytest.fixture(autouse=True)
+def endless_waits_end() -> Iterator[None]:
+    """Interrupt what waits longer than any pack takes."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Waiting
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(_LONGEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+THINGS: dict[str, Callable[[Path, Path], object]] = {
+    "pipe": lambda path, outside: os.mkfifo(path),
+    "folder": lambda path, outside: path.mkdir(),
+    "link": lambda path, outside: path.symlink_to(outside),
+    "link to itself": lambda path, outside: path.symlink_to(path.name),
+    "file": lambda path, outside: path.write_text("x"),
+}
+
+
+def put(path: Path, thing: str) -> Path:
+    """Put something in the place of a file or folder; return a file outside that a link leads to."""
+    outside = path.parents[1] / "precious"
+    outside.write_text("precious" * 1000)
+    if path.is_dir():
+        path.rename(path.with_name("moved"))
+    path.unlink(missing_ok=True)
+    THINGS[thing](path, outside)
+    return outside
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("name", ["manifest.json", "checksums.json", "index.json", "train.pixels", ""])
+def test_a_finished_pack_is_packed_again(dogs: Any, tmp_path: Path, name: str, thing: str) -> None:
+    plugin = dogs.plugin(cache=str(tmp_path / "cache"))
+    done = plugin.pack()
+    outside = put(done.folder / name if name else done.folder, thing)
+    again = dogs.plugin(cache=str(tmp_path / "cache")).pack()
+    assert again.manifest.fingerprint == done.manifest.fingerprint
+    assert again.damages() == []
+    assert outside.read_text() == "precious" * 1000
+    assert list(done.folder.parent.glob(f"*{REPLACED}*")) == []
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("name", ["journal", "train.pixels", "more", ""])
+def test_an_interrupted_pack_continues_or_starts_again(
+    dogs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, thing: str
+) -> None:
+    monkeypatch.setattr(pixel_files, "BLOCK_PHOTOS", 4)
+    whole = dogs.plugin(cache=str(tmp_path / "whole")).pack().manifest.fingerprint
+    plugin = dogs.plugin(cache=str(tmp_path / "cache"))
+
+    def stop(what: str, done: int, total: int) -> None:
+        if done == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        plugin.pack(stop)
+    unfinished = unfinished_folder(pack_folder(plugin.listing(), plugin.recipe(), str(tmp_path / "cache")))
+    assert (unfinished / "journal").exists()
+    outside = put(unfinished / name if name else unfinished, thing)
+    again = plugin.pack()
+    assert again.manifest.fingerprint == whole
+    assert again.damages() == []
+    assert outside.read_text() == "precious" * 1000
