@@ -27,10 +27,10 @@ def command(
         ),
     ],
     csv: Annotated[
-        Path | None, typer.Option(help="Write the effects, a row per study, to this file.", show_default=False)
+        Path | None, typer.Option(help="Write the effects to this file, one row per study.", show_default=False)
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw them: a .png, .svg or .pdf file.", show_default=False)
+        Path | None, typer.Option(help="Draw the effects in this .png, .svg or .pdf file.", show_default=False)
     ] = None,
     wide: Wide = False,
 ) -> None:

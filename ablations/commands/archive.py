@@ -58,12 +58,14 @@ def _lines(packed: Archive) -> list[str]:
     size = packed.path.stat().st_size / 1e6
     text = [
         f"archive: {packed.path} ({counted(packed.rows, 'settled run')}, {size:.1f} MB)",
-        f"verdict in it: {packed.verdict}",
-        f"A reviewer computes it again with `ablate recompute {packed.path.name}`.",
+        f"its verdict: {packed.verdict}",
+        f"A reviewer can compute it again with `ablate recompute {packed.path.name}`.",
     ]
     if packed.ledger_head:
-        text.append(f"Publish this head of the ledger, too: {packed.ledger_head}")
+        text.append(f"Also publish this head of the ledger: {packed.ledger_head}")
     if packed.looks_private:
-        text.append("These names of folders or machines stay in it, because hashes of the study depend on them:")
+        text.append(
+            "The archive still contains these names of folders or machines, because hashes of the study depend on them:"
+        )
         text += [f"  {each}" for each in packed.looks_private]
     return text

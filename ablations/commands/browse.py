@@ -38,11 +38,11 @@ def command(
         bool, typer.Option("--serve", help="Serve the page to this machine and keep it up to date, until Ctrl-C.")
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.", show_default=False)
+        int, typer.Option(min=0, max=65535, help="Port for --serve; 0 picks a free port.", show_default=False)
     ] = 0,
     unblind: Annotated[
         bool,
-        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report record it."),
+        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report will say so."),
     ] = False,
     hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
 ) -> None:

@@ -42,7 +42,10 @@ def command(
     trust: TrustedCode = None,
     plugins: Annotated[
         bool,
-        typer.Option(help="Run the code of files that the study names; without it, arms that need none are checked."),
+        typer.Option(
+            help="Run the code of the files that the study names; without it, only arms that need no such "
+            "code are checked."
+        ),
     ] = True,
 ) -> None:
     """Validate a whole study and show what it will run and cost."""
@@ -203,5 +206,5 @@ def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, lis
     keys = {root.key for bundle in own_code.files_of(file).values() for root in bundle.roots}
     left_out = using(file, keys)
     plan = planning.plan(file, planning.arms_of(file, keys))
-    note = f"not checked, because its code was not to be run: {', '.join(left_out)}"
+    note = f"not checked, because running its code was not allowed: {', '.join(left_out)}"
     return plan, [note] if left_out else []

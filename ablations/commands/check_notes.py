@@ -55,14 +55,14 @@ def _training_code(plan: Plan) -> Iterable[str]:
     again = (
         "the first run is computed twice and its predictions are compared"
         if plan.study.spec.integrity == "spot"
-        else "no run is computed twice to see it (integrity: off)"
+        else "no run is computed twice to test this (integrity: off)"
     )
     yield (
         f"train: {plan.study.spec.training_code()} replaces the training loop, so nothing ensures that arms share "
         f"their initial values and the order of their images, or that a repeated run gives the same bits; use run.seed "
         f"and run.generator; {again}"
     )
-    yield "checkpoints: a run that has saved none by run.checkpoint starts from the beginning when it is resumed"
+    yield "checkpoints: a run that has saved none with run.checkpoint starts from the beginning when it is resumed"
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
@@ -115,7 +115,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
     for unread in attachment.unread_updates:
         yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
     if _widened(arm, plan):
-        yield f"arms.{arm.name}: widened, so its layers start with different values than those of the other arms"
+        yield f"arms.{arm.name}: widened, so the initial values of its layers differ from those of the other arms"
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
@@ -156,16 +156,16 @@ def _seeds(plan: Plan) -> Iterable[str]:
     seeds, looks = len(plan.study.spec.seeds), plan.study.spec.reading
     if (unbounded := looks.unbounded) > 0:
         yield (
-            f"looks: any with mixture_width {looks.mixture_width:g} has no bounded interval, and so no verdict, up to "
-            f"{counted(unbounded, 'pair')}"
+            f"looks: any with mixture_width {looks.mixture_width:g} gives no bounded interval, and so no verdict, up "
+            f"to {counted(unbounded, 'pair')}"
         )
     if seeds < looks.numbers[0]:
         pairs = counted(seeds, "pair")
-        yield f"seeds: {pairs} can only serve for screening; a verdict needs at least {looks.numbers[0]}"
+        yield f"seeds: {pairs} can only be used for screening; a verdict needs at least {looks.numbers[0]}"
     elif seeds not in looks.numbers:
         yield (
             f"seeds: {seeds} is between two looks; the verdict uses the first {looks.reached(seeds)[-1]}, and the "
-            f"others decide nothing (looks: {', '.join(map(str, looks.numbers))})"
+            f"others are not used (looks: {', '.join(map(str, looks.numbers))})"
         )
 
 
@@ -210,7 +210,7 @@ def _unchecked(plan: Plan) -> Iterable[str]:
     if plan.study.spec.train is not None:
         return
     if all(arm.integrity == "off" for arm in plan.arms):
-        yield "integrity: off: nothing looks for wrong numbers that a device computes"
+        yield "integrity: off: no check looks for wrong numbers computed by a device"
         return
     for arm in plan.arms:
         integrity = integrity_of(plan, arm)
@@ -265,8 +265,8 @@ def _same_networks(plan: Plan) -> Iterable[str]:
     for ways, found in pairs.items():
         more = f" (and {counted(len(found) - 1, 'more pair')} of arms)" if len(found) > 1 else ""
         yield (
-            f"{ways} choose the same layers in this network, so that the networks of {found[0]} are the same and so "
-            f"are their results{more}; remove one of them"
+            f"{ways} choose the same layers in this network, so the networks and results of {found[0]} are the "
+            f"same{more}; remove one of them"
         )
 
 

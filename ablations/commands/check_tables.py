@@ -190,7 +190,7 @@ def _disk(result: Check) -> str:
         sizes = found.checkpoints.values()
         each = " to ".join(dict.fromkeys((readable_bytes(min(sizes)), readable_bytes(max(sizes)))))
     together = f"up to {readable_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
-    together += ", and once more for the checkpoint before, which is kept too"
+    together += ", and as much again for the previous checkpoint, which is also kept"
     return f"checkpoints of {each}, {together}; {readable_bytes(found.predictions)} of predictions before compression"
 
 

@@ -325,9 +325,9 @@ def _index(
     out: Annotated[str, typer.Option(help="The table to write, as .csv or .parquet.", show_default=False)],
     root: Root = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of each class of the training photos to make validation photos.")
+        float | None, typer.Option(help="Share of the training photos of each class to use for validation.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of validation photos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the validation photos.")] = 0,
     settings: Settings = None,
 ) -> None:
     """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
@@ -339,8 +339,8 @@ def _index(
 def _order(
     name: Name,
     root: Root = None,
-    rule: Annotated[Order, typer.Option(help="As training.order of a study.")] = "tfds",
-    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 16,
+    rule: Annotated[Order, typer.Option(help="Order of the images, as in training.order of a study.")] = "tfds",
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.")] = 16,
     settings: Settings = None,
 ) -> None:
     """Show the first batch of each split in a fixed order, and what an incomplete last batch leaves out."""
@@ -354,9 +354,12 @@ def _order(
 @app.command("weights")
 def _weights(
     name: Annotated[
-        str, typer.Argument(help="Torchvision's name, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name of the weights in torchvision, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False
+        ),
     ],
-    base_url: Annotated[str | None, typer.Option(help="Folder of the files, if not torchvision's own.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Folder of the files; default: torchvision's.")] = None,
 ) -> None:
     """Fetch weights of torchvision's networks, for model.weights in a study; a study itself downloads nothing."""
     _print(f"{name} is {weights(name, base_url)}")

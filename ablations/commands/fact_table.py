@@ -62,7 +62,9 @@ def rows(lines: Sequence[FactLine]) -> Iterator[tuple[str, ...]]:
 def summary(lines: Sequence[FactLine]) -> str:
     """Return in how many facts a study differs from what was run, in words."""
     known = [line.differs for line in lines if line.differs is not None]
-    return f"this study differs from what was run in {sum(known)} of {counted(len(known), 'fact')} that it decides"
+    return (
+        f"this study differs from what was run in {sum(known)} of the {counted(len(known), 'fact')} that it determines"
+    )
 
 
 def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide: bool = False) -> None:
@@ -70,8 +72,8 @@ def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide:
     table = Table(HEADINGS, list(rows(lines)), prose=HEADINGS, droppable=("on record in",), name_width=20)
     show(table, console, wide=wide)
     say(
-        f'claim {claim}: {summary(lines)}, marked ≠. As described: "as run" means that it takes over what was run. '
-        f"This study: – is what no study states",
+        f'claim {claim}: {summary(lines)}, marked ≠. Under "As described", "as run" means that the value of the '
+        'original run is used. Under "This study", "–" marks values that no study states',
         console,
         wide,
     )

@@ -63,7 +63,7 @@ def command(
         from ablations.spec.keys.study_schema import study_schema
 
         if prefix:
-            raise UsageError(f"keys: a JSON Schema is that of a whole study; leave out {prefix!r}")
+            raise UsageError(f"keys: a JSON Schema always describes a whole study; leave out {prefix!r}")
         typer.echo(json.dumps(study_schema(), indent=1))
         return
     found = keys(prefix)

@@ -22,7 +22,7 @@ def command(
         str, typer.Argument(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False)
     ],
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Also show what comes, until the run has a result.")
+        bool, typer.Option("--follow", "-f", help="Also show new output until the run has a result.")
     ] = False,
     interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two updates.")] = 2.0,
 ) -> None:

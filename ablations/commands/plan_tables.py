@@ -35,7 +35,8 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     averaged = bool(found.table["finally_averaged"].notna().any())
     if averaged:
         console.print(
-            "averaged: the same averaged over the spreads that the given results leave open, instead of at the limit",
+            "averaged: that chance averaged over all spreads compatible with the given results, instead of at the "
+            "limit",
             highlight=False,
         )
     headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
@@ -110,7 +111,7 @@ def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
     measure = found.measure
     console.print(
         "by each look: chance that no question is open, so that --until-verdict ends / chance that an interval was "
-        "above 0" + (", averaged over the spreads that the given results leave open" if found.seen is not None else ""),
+        "above 0" + (", averaged over all spreads compatible with the given results" if found.seen is not None else ""),
         highlight=False,
     )
     numbers = sorted(found.by_look["pairs"].unique().tolist())
@@ -141,10 +142,9 @@ def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
     measure, most = found.measure, int(found.prices["most"].iloc[0])
     planned = "four planned looks at equal distances" if found.looks.anytime else "the planned looks"
     console.print(
-        f"price of looks: any beside {planned}, to {most} pairs: chance that no question is open, and mean pairs until "
-        "then, of both; "
-        "equal chance: pairs up to which any must go for the chance of the planned looks, and its mean pairs then; "
-        "price: by how many its mean pairs exceed theirs",
+        f"price of looks: any compared with {planned}, up to {most} pairs: for each, the chance that no question is "
+        "open and the mean pairs until then; equal chance: the most pairs that any needs for the chance of the "
+        "planned looks, and its mean pairs then; price: additional mean pairs of any",
         highlight=False,
     )
     headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]

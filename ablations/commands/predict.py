@@ -22,14 +22,16 @@ def command(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A folder of photos; without one, the test images of the run.", show_default=False),
+        typer.Argument(help="A folder of photos; default: the test images of the run.", show_default=False),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.", show_default=False)] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     data_root: Annotated[
         str | None,
-        typer.Option(help="Folder of the data here; default: where the run found it.", show_default=False),
+        typer.Option(
+            help="Folder of the data on this machine; default: the folder that the run used.", show_default=False
+        ),
     ] = None,
     plugin: PluginFiles = None,
     trust: TrustedCode = None,

@@ -83,7 +83,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             findings = analysis.examine(analysis.load(found.study))  # reads predictions: while they are there
             verdict, name = findings.headline, findings.results.plan.name
             if name != found.manifest["study"]:
-                problems.append(f"{MANIFEST} names another study than the plan, which is that of {name}")
+                problems.append(f"{MANIFEST} names another study; the plan belongs to {name}")
             page = analysis.report(found.study, report) if report is not None else None
         except StoreError as error:
             cause = str(error).replace(f"{scratch}/", "")

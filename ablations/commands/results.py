@@ -74,7 +74,9 @@ def command(
     ] = "runs,n,mean,sd,ci",
     sort: Annotated[
         str | None,
-        typer.Option(help="Sort by these columns, separated by commas; -COLUMN: high to low.", show_default=False),
+        typer.Option(
+            help="Sort by these columns, separated by commas; -COLUMN sorts from high to low.", show_default=False
+        ),
     ] = None,
     table: Annotated[
         Table,
@@ -171,7 +173,7 @@ def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
     elif table in _TABLES_OF_SEVERAL:
         found = analysis.load(directories, epochs=with_epochs)
     else:
-        raise UsageError(f"--table {table}: shown for one study at a time; got {len(directories)}, so give one")
+        raise UsageError(f"--table {table}: can only be shown for one study; got {len(directories)}, so give one")
     return getattr(found, "runs" if table == "trials" else table)  # type: ignore[no-any-return]
 
 

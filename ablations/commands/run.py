@@ -30,7 +30,7 @@ def command(
         typer.Option(help="Address of a Ray cluster, or 'auto'; default: this machine.", show_default=False),
     ] = None,
     executor: Annotated[
-        Literal["ray", "inline"], typer.Option(help="ray, or inline: in this process, one run after another.")
+        Literal["ray", "inline"], typer.Option(help="ray, or inline (one run after another, in this process).")
     ] = "ray",
     until_verdict: Annotated[
         bool, typer.Option("--until-verdict", help="Add the seeds of the next look until the study can stop.")
@@ -46,7 +46,8 @@ def command(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Device hours of the study, such as 20gpuh or 90cpumin: only looks that are affordable are begun.",
+            help="Budget of the study in device hours, such as 20gpuh or 90cpumin; looks that would exceed it are "
+            "not begun.",
             show_default=False,
         ),
     ] = None,
@@ -54,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long to wait for nodes on which the runs fit, such as 30min, while an autoscaler adds them.",
+            help="How long to wait for nodes that can hold the runs, such as 30min, while an autoscaler adds them.",
             show_default=False,
         ),
     ] = None,

@@ -35,7 +35,7 @@ class Status:
     @property
     def note(self) -> str:
         """What this quick reading does not do."""
-        return "A quick reading: rows are not proven here. `ablate verify` proves them."
+        return "This is a quick summary that does not prove the rows. `ablate verify` proves them."
 
     def __repr__(self) -> str:
         """Return the table and the sentences."""

@@ -177,7 +177,7 @@ def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> 
             )
             while not _answers(address):
                 if time.monotonic() - began >= limit_s:
-                    say("no Ray answers; start it again, and the same command resumes the study")
+                    say("Ray does not answer; start it again, and the same command resumes the study")
                     raise SystemExit(1)
                 time.sleep(_POLL_S)
         except KeyboardInterrupt:

@@ -70,7 +70,9 @@ def command(
     ] = False,
     head: Annotated[
         str | None,
-        typer.Option("--head", help="A head of the ledger that was kept elsewhere: confirm everything that it covers."),
+        typer.Option(
+            "--head", help="A head of the ledger that you kept elsewhere; everything that it covers is confirmed."
+        ),
     ] = None,
     rerun: Annotated[
         int,
@@ -223,7 +225,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from analysis.statistics.planned import gated_arms
 
     if plan_differs(where):
-        return (f"{STUDY_FILE}: it is not one of the plans in {PLANS}/: it was changed",), ()
+        return (f"{STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed",), ()
     try:
         results = analysis.load(where, epochs=gated_arms)
         deviations = analysis.examine(results, further=False, unproven=True).deviations

@@ -93,7 +93,8 @@ def _of_variance(plan: Plan) -> Iterator[str]:
     if seeds > 2:
         _, wide = uncorrelated_ratio(seeds)
         text += (
-            f"; that of a source's share of the variance is at most 1/{significant(wide)} to {significant(wide)} times"
+            f"; the interval of a source's share of the variance is at most 1/{significant(wide)} to "
+            f"{significant(wide)} times"
         )
     yield text
 
@@ -123,7 +124,7 @@ def _widths(effects: pd.DataFrame, seeds: int) -> Iterator[str]:
         effects_all = counted(len(effects), "effect")
         yield (
             f"effects: with {counted(seeds, 'seed')} the intervals of all {effects_all} (95 % together) are {told}, "
-            f"times the seed SD of an arm"
+            "in units of the seed SD of an arm"
         )
 
 

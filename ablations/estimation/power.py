@@ -177,7 +177,7 @@ def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
         )
     if primary.interval.sd < IDENTICAL:
         raise UsageError(
-            f"{results}: has no spread to plan with, because no difference differs from another; check that study, or "
+            f"{results}: has no spread to plan with, because all its differences are equal; check that study, or "
             "give --seed-sd"
         )
     doubts = [primary.verdict.text] if primary.verdict.kind == "withheld" else []

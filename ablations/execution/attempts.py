@@ -37,7 +37,7 @@ End = Literal[
 code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed, or a
 GPU or CPU computed different bits from the same state. full: the storage was full. storage: the storage was
 unavailable, and waiting was interrupted or took too long. machine: the host is out of memory or about to be shut
-down. stalled: it hung. held: another process computes this run. unshared: the worker does not see the study's
+down. stalled: it hung. held: another process computes this run. unshared: the worker cannot find the study's
 directory. not_begun: the worker was given a GPU that is left out, or its process must not take another run. died:
 the process ended without a report."""
 

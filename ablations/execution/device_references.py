@@ -136,7 +136,7 @@ def _reference(
         if again != own:
             if not _is_confirmed(again, stored):
                 raise ComputingError(f"the reference step gave different bits on {name} when it was repeated")
-            on_notice(f"the reference step gave wrong bits once on {name}, and the right ones when it was repeated")
+            on_notice(f"the reference step gave wrong bits once on {name}, and correct bits when it was repeated")
             own = again
     judgement = judge(own, stored)
     if judgement.verdict in ("itself", "minority"):
@@ -189,7 +189,7 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
             return f"{others} computed the reference step with different bits than most devices of that kind"
         case _:
             return (
-                f"{name} and {others} are of one kind and computed the reference step with different bits: one of "
-                f"them computes wrong numbers, and a third device would show which; both continue, and the column "
-                f"reference of the rows tells their results apart"
+                f"{name} and {others} are of one kind and computed the reference step with different bits, so one of "
+                "them computes wrong numbers; a third device would show which. Both continue, and the column "
+                "reference of the rows distinguishes their results"
             )

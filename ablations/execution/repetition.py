@@ -163,8 +163,7 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
     if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
         raise UsageError(
             "its configuration has another run id here, because a component has a different version or different "
-            "code; use the "
-            "version of this package, and the files, that computed it"
+            "code; use the version of this package and the files with which it was computed"
         )
     return Task(
         directory=directory,

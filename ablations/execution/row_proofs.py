@@ -117,7 +117,7 @@ def _parsed(document: dict[str, Any]) -> RunConfig | str:
         return RunConfig.parse(document)
     except UsageError as error:
         told = "; ".join(line.partition("; ")[0] for line in str(error).splitlines())
-        return f"its plugins or options are unknown here ({told}); give the file of own code: --plugin FILE"
+        return f"its plugins or options are unknown here ({told}); give the file with its code: --plugin FILE"
 
 
 def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
@@ -126,10 +126,10 @@ def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
     if config.run_id(str(row["data_fingerprint"])) == row["run_id"]:
         return "", ""
     if row["identity"] is None:
-        return "", "its configuration gives another run id: a component has another version now, or it was changed"
+        return "", "its configuration gives another run id: it was changed, or a component has another version now"
     if _without_versions(json.loads(text)) == _without_versions(json.loads(row["identity"])):
         return "", "its run id was computed with other versions or other code of its components"
-    return "its configuration is not the one that its run id hashes", ""
+    return "its run id is not the hash of its configuration", ""
 
 
 def _without_versions(content: Any) -> Any:

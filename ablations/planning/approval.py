@@ -88,7 +88,7 @@ def _command(digits: Sequence[str]) -> str:
     if Path(sys.argv[0]).stem in ("ablate", "app"):
         return f"`ablate {shlex.join(sys.argv[1:])} {' '.join(f'--trust {each}' for each in digits)}`"
     quoted = ", ".join(f'"{each}"' for each in digits)
-    return f"trust={quoted if len(digits) == 1 else f'[{quoted}]'}, or trust=True for whatever the study names"
+    return f"trust={quoted if len(digits) == 1 else f'[{quoted}]'}, or trust=True for all code that the study names"
 
 
 def _is_interactive() -> bool:

@@ -14,7 +14,7 @@ def problems(config: OwnRunConfig, control: object, resources: Resources) -> lis
     """Return messages about what an arm of own training code cannot have."""
     found = []
     if control is not None and config.model is None:
-        found.append("control: changes the network under `model`, which this arm does not give; use options instead")
+        found.append("control: changes the network under `model`, but this arm has no `model`; use options instead")
     if resources.gpus_auto:
         found.append(
             "resources.gpus: auto measures steps of the built-in training loop; give the share of a GPU that a run of "

@@ -147,7 +147,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         if len(set(rungs)) < len(rungs):
             raise ConfigError(
                 [
-                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} have no "
+                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} are too few for "
                     f"{len(rungs)} rungs with a factor of {spec.halving.reduction_factor} (they would end after "
                     f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
                 ]
@@ -186,7 +186,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         if outside == count - len(problems):
             notes += _nowhere_feasible(study, spec, arm, space, candidates)
     if space.left_out:
-        notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}: not searched for it")
+        notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}, so its search omits this")
     return [*notes, *(f"search: {arm}: {described(parameter)}" for parameter in space.parameters), *problems]
 
 
@@ -210,7 +210,7 @@ def _nowhere_feasible(
             return
         found.append((violation, said))
     closest = f"; the closest: {min(found)[1]}" if found else ""
-    remedy = "loosen search.constraints, or widen search.ranges"
+    remedy = "relax search.constraints, or widen search.ranges"
     if points is not None and len(points) <= _SAMPLED:
         raise ConfigError(
             [f"{study.where}: search: no configuration of arm {arm!r} meets the constraints{closest}; {remedy}"]
@@ -230,14 +230,14 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
     at_random = [*(choices if "choices" not in kinds else []), *depending] if kinds else []
     if at_random:
         yield (
-            f"search: arm {arm!r}: the sampler {spec.sampler.name} draws these parameters independently and at random, "
-            f"because they are choices or not in every trial: {', '.join(at_random)}"
+            f"search: arm {arm!r}: the sampler {spec.sampler.name} draws these parameters independently and at "
+            f"random, because they are choices or occur only in some trials: {', '.join(at_random)}"
         )
     if not getattr(sampler, "replays", False):
         yield (
-            f"search: what the sampler {spec.sampler.name} proposes may differ in another process or on another "
-            f"machine, so each batch is recorded before it is computed; a resumed search computes the recorded batches "
-            f"and continues from there"
+            f"search: the sampler {spec.sampler.name} may propose other values in another process or on another "
+            "machine, so each batch is recorded before it is computed; a resumed search computes the recorded "
+            "batches and continues from there"
         )
 
 
@@ -253,7 +253,7 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     whole = len(spec.seeds) * trials * budget
     ends = ", ".join(map(str, rungs[:-1]))
     return (
-        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} continues after {ends} of {budget} "
+        f"one in {spec.halving.reduction_factor} of every {spec.batch} trials continues after {ends} of {budget} "
         f"epochs: {epochs} epochs instead of {whole}"
     )
 

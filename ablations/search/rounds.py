@@ -161,7 +161,7 @@ class ArmSearch:
                 raise UsageError(
                     f"{self._study.where}: search: of {self._draws} configurations that were drawn for arm "
                     f"{self.arm!r} {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
-                    f"narrow search.over or search.ranges, or loosen search.constraints"
+                    "narrow search.over or search.ranges, or relax search.constraints"
                 )
         else:
             self._firsts.setdefault(found.identity, trial)

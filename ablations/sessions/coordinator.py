@@ -53,8 +53,8 @@ _PASSING_ON_S = 10.0
 _SHOWN_LINES = 6
 """Number of lines that are shown from the end of a traceback."""
 _UNSHARED = (
-    "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
-    "with --out"
+    "the worker cannot find the study's directory {directory}: put it on storage that all nodes share, and give that "
+    "path with --out"
 )
 
 
@@ -217,7 +217,7 @@ class Coordinator:
             self._publish(RunEnded(run_id, "stopped"))
         if run_ids:
             rest = counted(len(run_ids), "other run is", "other runs are")
-            self._say(f"arm {self._tasks[run_ids[0]].arm}: the same error twice; its {rest} not begun")
+            self._say(f"arm {self._tasks[run_ids[0]].arm}: the same error twice; its {rest} not started")
 
     def _say(self, text: str) -> None:
         self._console.print(printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -275,7 +275,7 @@ class Coordinator:
                 self._publish(Notice(text))
             return
         self._stop_passed_on = True
-        advice = "" if self._stop.code == 1 else "; once more to end it at once"
+        advice = "" if self._stop.code == 1 else "; the same signal again ends it at once"
         self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:

@@ -64,7 +64,7 @@ def notices(resources: Iterable[Resources], shares: Mapping[str, float]) -> list
     """
     idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
     grown = [
-        f"runs of {arm} begin with {share:g} of a GPU, because they were out of memory with less before"
+        f"runs of {arm} begin with {share:g} of a GPU, because they ran out of memory with less"
         for arm, share in shares.items()
     ]
     return [*idle, *grown]

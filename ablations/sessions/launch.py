@@ -93,7 +93,7 @@ def run(
     console = console or Console(quiet=True)
     file = read_study(study, overrides)
     if file.spec.search is not None:
-        raise UsageError(f"{file.where}: search: this study searches first; run it with ablations.run")
+        raise UsageError(f"{file.where}: search: this study starts with a search; run it with ablations.run")
     enter(file, trust, console)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     stop = Stop()

@@ -54,8 +54,8 @@ def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collect
         return None
     arms = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
     return (
-        f"holds another study of the name {name!r}, with other arms ({arms}) and no run of this one; change the name "
-        f"of this study, or give another --out"
+        f"holds another study named {name!r}, with other arms ({arms}) and no run of this one; change the name of "
+        "this study, or give another --out"
     )
 
 

@@ -57,7 +57,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
         open_still = findings.unsettled
         _say(f"look after {counted(len(seeds), 'pair')}: {text}", console)
         if not open_still:
-            _say("no question is open that further pairs could settle", console)
+            _say("no open question could be settled by further pairs", console)
             return session
         if following is None:
             left = f"max_pairs is reached, {len(seeds)}" if study.spec.reading.anytime else "no look is left"

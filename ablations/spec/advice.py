@@ -24,7 +24,7 @@ _BAYESIAN = re.compile(
 """Names of Bayesian optimization, which are not names of samplers."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
-    "name": "give the study a name, which is also that of its folder",
+    "name": "give the study a name; its folder gets the same name",
     "base": "give what all arms share: base: {data: ..., model: ..., training: ...}",
     "arms": "give the configurations to compare, e.g. arms: {baseline: {}, mine: {model: {...}}}",
     "base.data": "give the data set, e.g. data: digits; `ablate plugins` lists them",

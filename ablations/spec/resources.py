@@ -118,7 +118,9 @@ class Resources(Frozen):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: {self.gpus}: above 1, give a whole number")
         if self.device == "cuda" and self.gpus == 0:
-            raise ValueError("device: cuda needs gpus above 0, as a run only uses GPUs that it is given; set gpus")
+            raise ValueError(
+                "device: cuda needs gpus above 0, because a run uses only the GPUs that it is given; set gpus"
+            )
         if self.device == "cpu" and self.gpus > 0:
             asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
             raise ValueError(f"gpus: {asked} has no effect, because device is cpu; remove gpus or change device")

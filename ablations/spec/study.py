@@ -85,7 +85,7 @@ class ArmSpec(Frozen):
             raise ValueError("a control needs 'of'; give the name of the arm that it controls")
         if self.question is not None and self.role in ("aim", "other"):
             role = "treatment" if self.role == "aim" else self.role
-            raise ValueError(f"question: an arm with the role {role} asks none; give it to a control or the baseline")
+            raise ValueError(f"question: an arm with the role {role} has none; give it to a control or the baseline")
         if self.model.get("control") is not None:
             raise ValueError("model.control cannot be set directly; give 'of' and 'control' to the arm instead")
         return self

@@ -106,7 +106,7 @@ def _rows(ledger: Ledger, stored: StoredRows, *, damaged: bool) -> list[str]:
             found.append(f"run {run_id}: the ledger contains its row, but no file does; `ablate run` computes it again")
         if len(expected) > 1:
             found.append(
-                f"run {run_id}: the ledger contains {len(expected)} different rows, and no loss of a row explains it"
+                f"run {run_id}: the ledger contains {len(expected)} different rows, and no lost row explains this"
             )
     return found
 
@@ -169,7 +169,7 @@ def _notes(ledger: Ledger, stored: StoredRows) -> list[str]:
             notes.append(f"{runs} entered by sessions that the head does not include; the next session joins them")
     if ledger.lost:
         runs = counted(len(ledger.lost), "run was", "runs were")
-        notes.append(f"{runs} computed again, or will be, because the row was damaged or deleted")
+        notes.append(f"{runs} computed again or will be, because a row was damaged or deleted")
     if ledger.gaps:
         pages = counted(len(ledger.gaps), "page")
         notes.append(f"{pages} of the ledger {'is' if len(ledger.gaps) == 1 else 'are'} missing")

@@ -362,7 +362,7 @@ class Outages:
         self._is_told = True
         self._tell(
             f"the storage is unavailable: {outage.reason}. Waiting for up to {duration(self._limit_of(outage))} "
-            f"(resources.outage_hours); runs continue, and what they cannot store now is stored afterwards"
+            "(resources.outage_hours); runs continue, and results that they cannot store now are stored later"
         )
 
     def _tell(self, text: str) -> None:

@@ -62,8 +62,8 @@ def check_version(path: Place, version: object, package: object = None) -> None:
             f"package knows; update aim-ablations, or {release_to_read(package)}"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of "
-        f"this package, or one of a version too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of this "
+        "package, or its version is too old to continue: use another directory"
     )
 
 

@@ -29,8 +29,8 @@ class Fenced(StoreError):  # noqa: N818 -- the field's word
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(
-            f"run {run_id}: this process lost its lock, because it hung or did not reach the storage for too long; "
-            f"nothing was written, and the run's present holder continues from its last checkpoint"
+            f"run {run_id}: this process lost its lock, because it hung or could not reach the storage for too long; "
+            "nothing was written, and the run's current holder continues from its last checkpoint"
         )
 
     def __reduce__(self) -> tuple[type[Exception], tuple[str, ...]]:
@@ -173,4 +173,4 @@ def holder(path: Path) -> str | None:
     with closing(FileLock(path)) as lock:
         if lock.acquire(shared=True):
             return None
-        return lock.text().partition("\n")[0] or "a process that has not signed yet"
+        return lock.text().partition("\n")[0] or "a process that has not written its name yet"

@@ -146,7 +146,7 @@ def read(directory: Place, run: Run) -> RunLog:
     if settled is not None:
         state = str(settled["status"])
     elif failed:
-        state = f"failed {counted(len(failed), 'time')}; the same command of `ablate run` tries it again"
+        state = f"failed {counted(len(failed), 'time')}; the same `ablate run` command retries it"
     return RunLog(run, state, settled is not None, tuple(sorted(entries, key=lambda each: each.at)))
 
 
@@ -220,7 +220,8 @@ def _files(folder: Place, suffix: str) -> list[Place]:
         return []
     except OSError as error:
         raise StoreError(
-            f"{folder}: cannot be listed ({error.strerror or error}); allow it, or move what is in its place elsewhere"
+            f"{folder}: cannot be listed ({error.strerror or error}); grant access, or move the file that is in its "
+            "place"
         ) from None
     return [path for path in paths if path.suffix == suffix and not path.name.startswith(".")]
 

@@ -67,8 +67,8 @@ def other_study(where: Place) -> OtherStudy:
     """
     if plan_differs(where):
         raise StoreError(
-            f"{where / STUDY_FILE}: it is none of the plans in {PLANS}/: it was changed or is that of another study; "
-            f"restore the newest of {PLANS}/*.json under this name"
+            f"{where / STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed or belongs to another "
+            f"study; restore the newest of {PLANS}/*.json under this name"
         )
     name, mark = read_plan(where).name, read_mark(where)[:_MARK_DIGITS]
     return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name, ledger.whole(where))

@@ -27,7 +27,8 @@ def token() -> Iterable[Finding]:
         yield Finding(
             subject,
             "problem",
-            f"{auth.MODE}={os.environ[auth.MODE]}: anyone who can reach the ports of a Ray started here can run code",
+            f"{auth.MODE}={os.environ[auth.MODE]}: anyone who can reach the ports of a Ray head started here can run "
+            "code",
             f"unset {auth.MODE}, or export {auth.MODE}=token",
         )
         return
@@ -72,7 +73,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
             yield Finding(
                 "Ray dashboard",
                 "problem",
-                f"listens on {listener.address} port {listener.port}: it takes jobs from anyone (CVE-2023-48022)",
+                f"listens on {listener.address} port {listener.port}: it accepts jobs from anyone (CVE-2023-48022)",
                 "start Ray with --dashboard-host=127.0.0.1, and open it through ssh -L 8265:127.0.0.1:8265 HEAD",
             )
     heads = [listener for listener in open_to_all if "gcs_server" in listener.program]

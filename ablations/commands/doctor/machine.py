@@ -85,7 +85,7 @@ def _data() -> Iterable[Finding]:
     for name in datasets.names():
         needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
         if needed:
-            yield Finding(f"data {name}", "ok", f"the study states where and what it is ({', '.join(needed)})")
+            yield Finding(f"data {name}", "ok", f"the study itself must describe this data ({', '.join(needed)})")
             continue
         try:
             summary = summarise(datasets.create(datasets.parse(name)))

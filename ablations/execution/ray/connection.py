@@ -80,7 +80,7 @@ class Connection:
         if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
             raise UsageError(
                 f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and "
-                f"if it requires a token, give driver and nodes the same one (RAY_AUTH_TOKEN_PATH)"
+                "if it requires a token, give the driver and the nodes the same token (RAY_AUTH_TOKEN_PATH)"
             ) from self._error
         if self._error is not None:
             raise self._error

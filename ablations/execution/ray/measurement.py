@@ -137,7 +137,7 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
     ready, _ = ray.wait([reference], timeout=limit)
     if not ready:
         ray.cancel(reference, force=True)
-        raise UsageError(f"{where} gave no answer within {limit:.0f} s: all of them may be taken; try again later")
+        raise UsageError(f"{where} did not answer within {limit:.0f} s; all of them may be in use, so try again later")
     try:
         answer = json.loads(ray.get(reference))
     except RayError as error:
@@ -193,6 +193,7 @@ def _missing(device: str) -> str:
         return ""
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return (
-        f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray has "
-        f"given it one: run `nvidia-smi` and `ablate doctor` there; an old driver needs an update or another torch"
+        f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray "
+        "assigned one: run `nvidia-smi` and `ablate doctor` there; an old driver must be updated, or an older torch "
+        "installed"
     )

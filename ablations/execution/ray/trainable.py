@@ -141,7 +141,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Compute the task, but not on a machine whose CPUs are excluded; after wrong bits, report the machine."""
         host = socket.gethostname()
         if name in self._task.left_out:
-            reason = f"it was started on {name}, which is left out"
+            reason = f"it was started on {name}, which is excluded"
             return Ending("not_begun", reason, device=name, host=host, process_spent=True)
         ending = self._compute()
         if ending.end != "device_error":
@@ -153,7 +153,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         given = zip(names, self._slots, strict=True)
         left_out = [name for name, slot in given if name in self._task.left_out or slot in self._left_out]
         if left_out:
-            reason = f"it was given {left_out[0]}, which is left out"
+            reason = f"it was given {left_out[0]}, which is excluded"
             return Ending("not_begun", reason, device=left_out[0], host=socket.gethostname(), process_spent=True)
         ending = self._compute()
         if not names:

@@ -65,14 +65,14 @@ def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
     for node, answer in answers.items():
         if answer in silent:
             raise UsageError(
-                f"{names.get(node, node)}: does not say within {_LIMIT_S + _SLACK_S:.0f} s how many GPUs torch can "
-                f"use; check that machine, or remove it from the cluster"
+                f"{names.get(node, node)}: did not report within {_LIMIT_S + _SLACK_S:.0f} s how many GPUs torch can "
+                "use; check that machine, or remove it from the cluster"
             )
         try:
             found[node] = ray.get(answer)
         except ray.exceptions.RayError as error:
             raise UsageError(
-                f"{names.get(node, node)}: cannot be asked how many GPUs torch can use: {_gist(str(error))}"
+                f"{names.get(node, node)}: could not be asked how many GPUs torch can use: {_gist(str(error))}"
             ) from error
     return found
 

@@ -83,7 +83,7 @@ def test_the_command_prints_the_facts(
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "batch size 16 as run ≠ 8 their code" in rows
     assert "machine a laptop not said – their mail" in rows
-    assert "this study differs from what was run in 2 of 2 facts that it decides" in " ".join(out.split())
+    assert "this study differs from what was run in 2 of the 2 facts that it determines" in " ".join(out.split())
     assert "their paper" in ablations.check(path, timing=False)._repr_html_()
 
 

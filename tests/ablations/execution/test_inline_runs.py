@@ -172,7 +172,7 @@ def test_the_directory_of_another_study_of_the_same_name_is_refused(calm: Path, 
     document = changed({"base.training.label_smoothing": 0.2})
     document["arms"] = {"baseline": {}, "smooth": {"role": "treatment", "training": {"label_smoothing": 0.1}}}
     path = write(tmp_path, document)
-    words = r"holds another study of the name 'tiny', with other arms \(aim\) and no run of this one; change the name"
+    words = r"holds another study named 'tiny', with other arms \(aim\) and no run of this one; change the name"
     with pytest.raises(UsageError, match=words):
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan

@@ -134,7 +134,7 @@ def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path)
     ledger.row(identity(0), "e" * 64)
     ledger.end()
     (text,) = contradictions(verify(tmp_path))
-    assert text == f"run {identity(0)}: the ledger contains 2 different rows, and no loss of a row explains it"
+    assert text == f"run {identity(0)}: the ledger contains 2 different rows, and no lost row explains this"
 
 
 def test_a_deleted_row_is_named_and_the_next_session_records_the_loss(tmp_path: Path) -> None:
