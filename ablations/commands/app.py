@@ -49,7 +49,7 @@ from aimlib.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands; a message about an option says what is wrong without the validator's own words."""
+    """The commands. A message about an option says what is wrong, without the wording of the validator."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -120,11 +120,11 @@ def _options(
 
 
 _ALLOCATIONS = 100_000
-"""Allocations between two garbage collections: importing torch creates many objects, all of which stay."""
+"""Allocations between two garbage collections. Importing torch creates many objects, and none of them is freed."""
 
 
 def main() -> None:
-    """Run the command line; a `UsageError` ends it with its message and exit code 2, without a traceback."""
+    """Run the command line; a `UsageError` ends it with a message and exit code 2, without a traceback."""
     try:
         app()
     except UsageError as error:
@@ -161,7 +161,7 @@ def command() -> None:
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Errors of a full or broken device that standard output was redirected to."""
+"""Errors that occur if standard output was redirected to a full or broken device."""
 
 
 def _leave(code: int) -> None:

@@ -1,4 +1,4 @@
-"""Notes of `ablate check` on a valid plan: worth knowing, but no obstacle to running it."""
+"""Notes of `ablate check` on a valid plan: worth knowing, but no reason not to run it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _training_code(plan: Plan) -> Iterable[str]:
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
-    """Yield how many of the missing runs would be taken over from other studies, and what that saves.
+    """Yield how many of the missing runs would be copied from other studies, and what that saves.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
-    """Yield where an arm's initial values come from, if not from the study's rules alone, and what is not paired."""
+    """Yield where an arm's initial values come from if not only from the study's rules, and what is not paired."""
     from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
@@ -204,7 +204,7 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
 
 
 def _unchecked(plan: Plan) -> Iterable[str]:
-    """Yield why errors of computing are not looked for."""
+    """Yield why no check looks for computing errors."""
     from ablations.sessions.tasks import integrity_of
 
     if plan.study.spec.train is not None:
@@ -245,7 +245,7 @@ def _standing_for(plan: Plan) -> Iterable[str]:
 
 
 def _same_networks(plan: Plan) -> Iterable[str]:
-    """Yield pairs of arms that differ in their placement by name, but not in the layers that read and update."""
+    """Yield pairs of arms whose placements have different names but choose the same layers to read and update."""
     groups: dict[str, list[Arm]] = defaultdict(list)
     for arm in plan.arms:
         attachment = plan.summaries[arm.name].attachment
@@ -271,7 +271,7 @@ def _same_networks(plan: Plan) -> Iterable[str]:
 
 
 def in_arms(names: Collection[str], every: Collection[str], whole: bool = False) -> str:
-    """Return which arms are meant: all names if they are few, all others if these are few, or some and how many."""
+    """Return which arms are meant: all names if these are few, all others if those are few, or some and a count."""
     others = [name for name in every if name not in names]
     if len(names) == len(every) and len(every) > 1:
         return f"all {len(every)} arms"

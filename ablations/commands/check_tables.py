@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 _MOST_ARMS = 24
-"""Arms of the table on a terminal."""
+"""Number of arms that the table shows on a terminal."""
 _FEW_ARMS = 5
-"""Number of arms up to which the differences of each are listed."""
+"""Maximum number of arms for which the differences of each arm are listed."""
 _MOST_VALUES = 6
 
 
@@ -126,7 +126,7 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
 
 
 def _facts(result: Check, console: Console, wide: bool) -> None:
-    """Print the facts of the claim; on a terminal, of a study on another data set only how many differ."""
+    """Print the facts of the claim; for a study on another data set, a terminal only shows how many differ."""
     claim = result.plan.study.spec.claim
     if not result.facts or claim is None:
         return
@@ -170,7 +170,7 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """Return the cost on one kind of device, and about how long the study takes."""
+    """Return the cost on one kind of device, and roughly how long the study takes."""
     from ablations.progress import duration
 
     at_once = f"with {counted(cost.parallel, 'run')} at once"

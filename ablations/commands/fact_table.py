@@ -23,7 +23,7 @@ _DIFFERS = "≠ "
 
 
 def facts_of(plan: Plan) -> tuple[FactLine, ...]:
-    """Return the facts of a study's claim next to the study; none without a claim, or if that has no facts."""
+    """Return the facts of a study's claim next to the study; empty if the study has no claim or the claim no facts."""
     from ablations.planning import claim_facts
     from analysis.claims import read_claim
 
@@ -33,7 +33,7 @@ def facts_of(plan: Plan) -> tuple[FactLine, ...]:
 
 
 def without_data(study: StudyFile) -> tuple[FactLine, ...]:
-    """Return the same for a study whose data is not here, or cannot be used.
+    """Return the facts for a study whose data is missing or unusable.
 
     ConfigError: the study has other problems.
     """
@@ -60,7 +60,7 @@ def rows(lines: Sequence[FactLine]) -> Iterator[tuple[str, ...]]:
 
 
 def summary(lines: Sequence[FactLine]) -> str:
-    """Return in how many facts a study differs from what was run, in words."""
+    """Return a sentence that says in how many facts a study differs from what was run."""
     known = [line.differs for line in lines if line.differs is not None]
     return (
         f"this study differs from what was run in {sum(known)} of the {counted(len(known), 'fact')} that it determines"

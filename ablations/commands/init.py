@@ -1,4 +1,4 @@
-"""`ablate init`: write a study to begin with. In Python: `ablations.init`."""
+"""`ablate init`: write a first study. In Python: `ablations.init`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(
         ),
     ] = "idea",
 ) -> None:
-    """Write a commented study that runs in under three minutes, to edit."""
+    """Write a commented study to edit, which runs in under three minutes."""
     study = init(name, template=template)
     for path in sorted(study.parent.iterdir()):
         typer.echo(f"wrote {path}")

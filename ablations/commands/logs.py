@@ -1,4 +1,4 @@
-"""`ablate logs`: what a run wrote, and what happened to it. In Python: `ablations.logs`."""
+"""`ablate logs`: show what a run wrote, and what happened to it. In Python: `ablations.logs`."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     ----------
     directory : study directory, or its URL in object storage.
     run : run id or the beginning of one, or ``ARM/SEED``.
-    follow : print the log and what comes, until the run has a result or no process computes the study any more, and
-        return the whole log then.
+    follow : print the log and all new lines until the run has a result or no process computes the study any more; then
+        return the whole log.
     interval : seconds between two updates.
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; the message lists the choices.
+    UsageError: `run` matches no run, or more than one; the message lists the choices.
     StoreError: not a study directory, or a corrupt file.
     """
     from ablations.store.run_logs import find, read
@@ -65,7 +65,7 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
 
 
 def lines(log: RunLog) -> Iterator[str]:
-    """Yield the lines to print; nothing in them controls a terminal."""
+    """Yield the lines to print; they contain no terminal control characters."""
     yield f"run {log.run.run_id}: {_safe(log.run.arm)}/{log.run.seed}, {log.state}"
     for each in log.entries:
         yield from each.lines(_safe)
@@ -74,7 +74,7 @@ def lines(log: RunLog) -> Iterator[str]:
 
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
-    """Yield lines that are added to a log until its run is settled, or no session is computing the study any more."""
+    """Yield lines that are added to a log, until its run is settled or no session computes the study any more."""
     from ablations.store.run_logs import is_active, read
     from aimlib.paths import place
 

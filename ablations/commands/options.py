@@ -80,7 +80,7 @@ def console() -> Console:
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:
-    """Print the verdict of a study in a sentence, after what must be known before it."""
+    """Print the verdict of a study in a sentence, after the warnings that belong to it."""
     import analysis
     from analysis.statistics.planned import gated_arms
 

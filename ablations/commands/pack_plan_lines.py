@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def lines(plan: PackPlan) -> Iterator[str]:
-    """Yield what packing will take, a line per fact."""
+    """Yield the space and time that packing will take, one line per fact."""
     splits = ", ".join(f"{count:,} {split}" for split, count in plan.splits.items())
     yield f"{plan.name}: {counted(plan.photos, 'photo')} ({splits})"
     yield f"pack      {readable_bytes(plan.bytes)} at {plan.size} x {plan.size}, in {plan.folder}"

@@ -1,4 +1,4 @@
-"""`ablate predict`: what a trained network that a study kept says of images. In Python: `ablations.predict`."""
+"""`ablate predict`: classify images with a trained network that a study kept. In Python: `ablations.predict`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def command(
 
 
 def lines(found: Predicted, shown: bool = True) -> list[str]:
-    """Return what to print.
+    """Return the lines to print.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def lines(found: Predicted, shown: bool = True) -> list[str]:
 
 
 def _verdict_is_due(directory: str) -> bool:
-    """Return whether test images may be looked at, as in all other commands."""
+    """Return whether results on test images may be shown, by the same rule as in all other commands."""
     import analysis
     from analysis.statistics.blinding import is_screening, verdict_is_due
 

@@ -88,7 +88,7 @@ def command(
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     wide: Wide = False,
 ) -> None:
-    """Show, filter, group and export the results of a study, or of several together."""
+    """Show, filter, group and export the results of one study or of several together."""
     from ablations.commands import console_tables
 
     frame = results(
@@ -126,7 +126,7 @@ def results(
     csv: str | Path | None = None,
     parquet: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Return one table of the results of a study, or of several together: filtered, grouped and sorted.
+    """Return one table of the results of one study or of several together, filtered, grouped and sorted.
 
     `analysis.load` gives all tables at once, for further work in pandas.
 
@@ -208,7 +208,7 @@ def _rows(frame: pd.DataFrame, columns: Listed | None, sort: Listed | None) -> p
 
 
 def _shown(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are shown if none are named."""
+    """Return the columns that are shown by default."""
     if not set(_SHOWN) <= set(frame.columns):
         return list(frame.columns)
     reused = ("reused_from",) if "reused_from" in frame.columns and frame["reused_from"].notna().any() else ()

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Status:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes
     ----------
     counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
         `reused` counts the runs that were copied from other studies, if there are any.
-    sentence : the verdict or, while runs are missing, how far the study is and the verdict as of the last look.
+    sentence : the verdict or, while runs are missing, the progress of the study and the verdict as of the last look.
     node_hours : hours of all nodes so far; empty if no session of the study was on a cluster.
     """
 
@@ -34,7 +34,7 @@ class Status:
 
     @property
     def note(self) -> str:
-        """What this quick reading does not do."""
+        """Sentence about the checks that this quick summary omits."""
         return "This is a quick summary that does not prove the rows. `ablate verify` proves them."
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ def _node_hours(directory: str | Place) -> str:
 
 
 def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
-    """Print how many runs of all arms have each status, and return the rows of the arms without all their results."""
+    """Print how many runs of all arms have each status, and return the rows of the arms with missing results."""
     from aimlib.records import SETTLED
 
     numbers = found.drop(columns="arm").sum()

@@ -57,7 +57,7 @@ def watch(
     html : also write an overview page for a browser, rewritten every few seconds.
     once : show the state once and return.
     interval : seconds between two updates.
-    console : where it is shown; None is the cell of a notebook, or standard output.
+    console : where the study is shown; by default the cell of a notebook, or standard output.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the design of a study can and cannot tell apart, in words, before any run."""
+"""Which effects the design of a study can and cannot distinguish, in words, before any run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def layout(plan: Plan) -> Layout | None:
 
 
 def sentences(plan: Plan) -> Iterator[str]:
-    """Yield which effects or sources the arms can and cannot tell apart, and how wide their intervals will be."""
+    """Yield which effects or sources the arms can and cannot distinguish, and how wide their intervals will be."""
     if plan.study.spec.design == "variance":
         yield from _of_variance(plan)
     found = layout(plan)
@@ -56,7 +56,7 @@ def sentences(plan: Plan) -> Iterator[str]:
 
 
 def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Return the half-width of the intervals: kind, seeds, seed_sd and half_width; the widest effect of a kind."""
+    """Return the half-widths of intervals, of the widest effect of each kind: kind, seeds, seed_sd and half_width."""
     effects = estimable(found)
     rows = [
         (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
@@ -68,7 +68,7 @@ def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -
 
 
 def _of_variance(plan: Plan) -> Iterator[str]:
-    """Yield what design variance varies, and how well its seeds determine a standard deviation and a share."""
+    """Yield what the design `variance` varies, and how well its seeds determine a standard deviation and a share."""
     spec = plan.study.spec
     varied: dict[tuple[Source, ...], list[str]] = {}
     for arm in spec.arms if spec.vary is None else [spec.vary]:

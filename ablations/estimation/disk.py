@@ -67,7 +67,7 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
     """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions.
 
-    They are unknown, and 0, for own training code.
+    The result is 0 for own training code, whose checkpoints are unknown.
     """
     if isinstance(arm.config, OwnRunConfig):
         return 0  # it saves what it likes

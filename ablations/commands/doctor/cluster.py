@@ -15,7 +15,7 @@ from aimlib.errors import StoreError
 
 _GIB = 2**30
 _HEAD = ("gcs_server", "raylet", "dashboard.py")
-"""Programs of Ray that accept connections. A raylet's agents do so, too, but are covered by the raylet."""
+"""Programs of Ray that accept connections. A raylet's agents do so, too, but are reported with the raylet."""
 _SKEW = 5.0  # seconds
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.", "9p", "virtiofs")
 
@@ -55,7 +55,7 @@ def token() -> Iterable[Finding]:
 
 
 def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
-    """Report whether Ray on this machine can be reached from other machines, and without a token.
+    """Report whether other machines can connect to Ray on this machine, and whether they can do so without a token.
 
     Parameters
     ----------
