@@ -145,8 +145,8 @@ def plan(
 
 
 _MOST_PP, _FEWEST_PP = 50.0, 0.05
-"""Standard deviations of shares, in pp: none can exceed half of the range; one below the lower limit may be a
-fraction."""
+"""Limits on standard deviations of shares, in pp: no share can exceed the first, and less than the second suggests a
+fraction of 1."""
 
 
 def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:

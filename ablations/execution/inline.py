@@ -1,4 +1,4 @@
-"""Computing runs in this process, one after the other: for debugging, and where there is no Ray."""
+"""Computing runs in this process, one after the other, for debugging or without Ray."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _POLL_INTERVAL_S = 0.2
 
 
 class InlineExecutor:
-    """Computes one run after the other in this process.
+    """Executor that computes one run after the other in this process.
 
     Parameters
     ----------
-    resources : what the runs of each arm are given. The CPUs are threads. Memory, types of accelerators and custom
-        resources choose a node of a cluster, and have no effect here.
+    resources : resources of the runs of each arm. CPUs are the number of threads. Memory, types of accelerators and
+        custom resources choose a node of a cluster, and have no effect here.
     """
 
     parallel = 1
@@ -44,11 +44,11 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Take these resources for the runs of each arm."""
+        """Use these resources for the runs of each arm."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:
-        """Does nothing: there is nothing to start."""
+        """Do nothing, because there is nothing to start."""
 
     def check(self) -> None:
         """Refuse a study that this process cannot compute.

@@ -1,6 +1,6 @@
-"""What a run writes to stdout and stderr, kept in the store while it is computed.
+"""Keeping the output of a run on stdout and stderr in the store while the run is computed.
 
-The output still goes where it went before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
+The output still appears where it did before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
 beginning and `TAIL_BYTES` from the end of an attempt are kept. An error here never affects the run.
 """
 
@@ -25,17 +25,17 @@ from aimlib.records.redaction import without_secrets
 Kind = Literal["stdout", "stderr", "note"]
 """note: a message of this package about the run."""
 Write = Callable[[str], object]
-"""Writes the whole log of the attempt, as JSON lines."""
+"""Function that writes the whole log of the attempt, as JSON lines."""
 
 HEAD_BYTES, TAIL_BYTES = 2**16, 3 * 2**16
 _LONGEST_LINE = 2**13
 """Maximum number of characters of a line that are kept."""
 _WRITE_INTERVAL_S = 2.0
-"""Minimum time between two writes of a log: each replaces a file or an object."""
+"""Minimum time between two writes of a log, because each write replaces a file or an object."""
 
 
 def entry(kind: Kind, text: str) -> dict[str, str]:
-    """Return a line of a log, with the present time."""
+    """Return a line of a log with the current time."""
     length = len(text)
     text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))  # first, because half a secret is not recognized
     if length > _LONGEST_LINE:
@@ -91,7 +91,7 @@ class RunOutput:
 
     @contextlib.contextmanager
     def captured(self) -> Iterator[None]:
-        """Capture what this thread, and threads that start meanwhile, write to stdout and stderr."""
+        """Capture what this thread, and threads started meanwhile, write to stdout and stderr."""
         self._others = set(threading.enumerate()) - {threading.current_thread()}
         warnings.simplefilter("ignore", _NoWarning)  # Python shows warnings again that earlier runs have shown
         with _attached(self):
@@ -101,7 +101,7 @@ class RunOutput:
                 self.close()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
         with self._lock:
             for kind, text in self._partial.items():
                 if text:

@@ -1,4 +1,4 @@
-"""A kept network as a program of torch.export, which other software runs without this package."""
+"""Export of a kept network as a torch.export program, which other software runs without this package."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from analysis import Results
 
 _BATCH = 2
-"""Images of the example that the program is made from; it accepts any number of images."""
+"""Number of images in the example for the export; the program accepts any number of images."""
 
 
 class FromPixels(nn.Module):
-    """A network behind the scaling of its pixels.
+    """A network that first scales its pixels.
 
     Parameters
     ----------
     network : in evaluation mode.
-    scaling : of pixels from 0 to 255.
+    scaling : scaling of pixels from 0 to 255.
     """
 
     mean: Tensor

@@ -1,4 +1,4 @@
-"""The trained network of a run, from its study directory."""
+"""Loading the trained network of a run from its study directory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KeptRun:
     Attributes
     ----------
     run : its id, arm and seed.
-    row : its columns that say where and how it was computed.
+    row : columns of its row that state where and how it was computed.
     stored : its network.
     config : its configuration.
     where : the study directory.
@@ -64,7 +64,7 @@ class KeptRun:
 
         Parameters
         ----------
-        root : folder of the data on this machine; None: where the run found it.
+        root : folder of the data on this machine; None means the folder that the run used.
         """
         config = self.config.data
         if root is not None:
@@ -79,7 +79,7 @@ class KeptRun:
 
         Raises
         ------
-        DataError: they are missing here, or differ from those of the run.
+        DataError: the images are missing on this machine, or differ from the images of the run.
         """
         found = self.data(root).load_known(self.row["data_fingerprint"])
         if found.fingerprint != self.row["data_fingerprint"]:
@@ -129,7 +129,7 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
 
 
 def _parsed(config: Any, identity: str, where: str) -> RunConfig:
-    """Return the configuration of a run; say what to do if its own code is not there."""
+    """Return the configuration of a run; the error says what to do if its own code is missing."""
     try:
         return RunConfig.parse(config)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Everything that uses Ray: computing runs with Ray Tune, and what its clusters need."""
+"""All code that uses Ray: computing runs with Ray Tune, and support for its clusters."""
 
 from __future__ import annotations
 

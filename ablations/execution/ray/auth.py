@@ -1,8 +1,8 @@
-"""The token that Ray requires from clients: it exists before Ray starts, and only its owner can read it.
+"""The token that Ray requires from clients. It must exist before Ray starts, and only its owner may read it.
 
 Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the
-token to ``~/.ray/auth_token``, which everybody on the machine may read (mode 0644). Anybody who reads it can run code
-as the user. ``ray start --head`` turns authentication on only if a token already exists.
+token to ``~/.ray/auth_token``, which everyone on the machine may read (mode 0644). Anyone who reads it can run code as
+the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PRIVATE = 0o600
 def prepare_token() -> None:
     """Turn token authentication on and make the token private; call it before ``ray.init`` starts Ray.
 
-    The user's decisions stay: a mode that is set, even ``disabled``, and an existing token. If others can read the
-    user's token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that
-    cannot be written, in a private folder that is removed with this process.
+    The user's decisions are kept: a mode that is set, even ``disabled``, and an existing token. If other users can read
+    the token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that cannot
+    be written, in a private folder that is removed with this process.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _write_unless_there(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Remove everybody else's permissions; a file of another owner, such as a mounted secret, stays unchanged."""
+    """Remove the permissions of all other users; a file of another owner, such as a mounted secret, stays unchanged."""
     with contextlib.suppress(PermissionError):
         if readable_by_others(path):
             path.chmod(_PRIVATE)

@@ -1,8 +1,8 @@
 """Whether Ray is about to shut down the node of this process.
 
 `ray start --block`, the program of every KubeRay pod and of Slurm's nodes under `ray symmetric-run`, reacts to SIGTERM
-by draining its node: nothing new starts there, and everything ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s),
-or as soon as nothing runs there any more. Workers are not told: a worker with a state to save must ask. `ray
+by draining its node: no new task starts there, and the node ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s), or
+earlier if nothing runs there any more. Ray does not inform workers, so a worker with a state to save must ask. `ray
 drain-node` and autoscalers announce the end of a node the same way. A raylet that receives SIGTERM itself, for example
 from `ray stop`, kills its workers at once.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 _TIMEOUT = 2.0
-"""Timeout of the question in seconds: a cluster that does not answer has other problems."""
+"""Timeout of the request in seconds: a cluster that does not answer has other problems."""
 
 
 class DrainCheck:

@@ -1,4 +1,4 @@
-"""Measuring the arms of a study on a worker of a cluster: a head or login node need not have a GPU.
+"""Measuring the arms of a study on a worker of a cluster, because a head or login node need not have a GPU.
 
 One small task per kind of device is sent to Ray. It receives and returns plain JSON.
 """
@@ -22,7 +22,7 @@ from aimlib.errors import UsageError
 from aimlib.own_code import parts
 
 _START_S = 120.0
-"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are taken."""
+"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are in use."""
 _ARM_S = 60.0
 """Timeout in seconds for each arm."""
 
@@ -86,7 +86,7 @@ def connected(address: str) -> Iterator[list[Node]]:
 
 
 def running_cluster() -> str | None:
-    """Return the address of the cluster that this machine belongs to; None if there is none. Imports no Ray."""
+    """Return the address of the cluster to which this machine belongs, or None. This does not import Ray."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"  # noqa: S108 -- Ray's own
@@ -120,12 +120,13 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : kind of the GPU that the worker is given; ``""``: any; None: no GPU.
-    device : what the worker computes on, the GPU that it is given. Tests with declared GPUs pass cpu.
+    kind : kind of the GPU that the worker is given; ``""`` means any GPU, None means no GPU.
+    device : device on which the worker computes, by default the GPU that it is given. Tests with declared GPUs pass
+        cpu.
 
     Raises
     ------
-    UsageError: no worker took the task, or it gave no answer in time, or it died.
+    UsageError: no worker took the task, or the worker did not answer in time, or it died.
     """
     import ray  # noqa: PLC0415
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -158,7 +159,7 @@ def _task(jobs: Sequence[Job], kind: str | None) -> Any:
 
 
 def carry_out(wanted: str) -> str:
-    """Measure on this machine; from JSON to JSON. Runs on a worker."""
+    """Measure on this machine, which is a worker; the argument and the result are JSON."""
     task = json.loads(wanted)
     measured: dict[str, Any] = {}
     errors: dict[str, str] = {}

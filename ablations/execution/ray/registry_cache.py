@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def cached_registry() -> Iterator[None]:
-    """Remember what the registry contains within a block; a new registration is seen at once.
+    """Cache the content of the registry within a block; a new registration is visible at once.
 
     Versions of Tune with another registry are left unchanged.
     """

@@ -27,13 +27,13 @@ def wait_for_nodes(
 
     Parameters
     ----------
-    nodes : returns the present nodes, by id.
+    nodes : returns the current nodes, by id.
     limit : seconds to wait.
     say : called once if there is something to wait for.
 
     Raises
     ------
-    UsageError: after `limit` there is still no such node; the message names what is missing.
+    UsageError: there is no such node after `limit`; the message names what is missing.
     """
     wanted, deadline = list(resources), time.monotonic() + limit
     there = nodes()
