@@ -151,12 +151,12 @@ class _NoWarning(Warning):
 
 
 def _visible(line: str) -> str:
-    """Return what a terminal shows of a line that was rewritten with carriage returns, as progress bars do."""
+    """Return what a terminal shows of a line that was rewritten with carriage returns, like a progress bar."""
     return next((part for part in reversed(line.split("\r")) if part), "")
 
 
 class _Tee:
-    """A stream that passes everything on, also to the run that is being computed."""
+    """A stream that passes everything on and also copies it to the run that is being computed."""
 
     def __init__(self, stream: TextIO, kind: Kind) -> None:
         self.stream, self._kind = stream, kind
@@ -179,7 +179,7 @@ class _Tee:
 
 
 _attached_run: RunOutput | None = None
-"""The run whose output is captured: a process computes one at a time."""
+"""The run whose output is captured; a process computes one run at a time."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Arms of own training code: which options they have, and their roles, which follow from no network."""
+"""Arms of own training code: their options, and their roles, which do not follow from a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.own.config import OwnRunConfig
 
 
 def problems(config: OwnRunConfig, control: object, resources: Resources) -> list[str]:
-    """Return messages about what an arm of own training code cannot have."""
+    """Return messages about keys that an arm of own training code cannot have."""
     found = []
     if control is not None and config.model is None:
         found.append("control: changes the network under `model`, but this arm has no `model`; use options instead")
@@ -44,7 +44,7 @@ def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 def roles(configs: Mapping[str, RunConfig], given: Mapping[str, str | None]) -> dict[str, str]:
     """Return the roles of arms without a network and without a given role.
 
-    The baseline is the arm of that name, else the first one; the first other arm is the treatment.
+    The baseline is the arm named `baseline`, or else the first arm; the first other arm is the treatment.
 
     Parameters
     ----------
