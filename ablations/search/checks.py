@@ -1,6 +1,6 @@
 """What `ablate check` reports about a search before anything is trained.
 
-What each arm gets, what is wrong or unequal.
+The report covers the space of each arm, problems, and unequal tuning.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from aimlib.errors import ConfigError, UsageError, counted, unknown_name
 from aimlib.registry import selections
 
 _SAMPLED = 200
-"""Configurations that are looked at where no corner of a space meets the constraints."""
+"""Number of sampled configurations if no corner of a space meets the constraints."""
 
 
 def check(study: StudyFile) -> list[str]:
-    """Return notes on the search of a study, every corner of its space built on the meta device.
+    """Return notes on the search of a study, for which every corner of its space is built on the meta device.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def budgets_of(study: StudyFile) -> dict[str, int]:
 
 
 def spec_of(study: StudyFile) -> SearchSpec:
-    """Return the search of a study; UsageError if it has none."""
+    """Return the search of a study. UsageError: it has no search."""
     if study.spec.search is None:
         raise UsageError(f"{study.where}: this study has no search")
     return study.spec.search
@@ -69,7 +69,8 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
 
     Raises
     ------
-    ConfigError: see `ablations.search.arm_spaces.spaces`; a grid that is not finite, or larger than the trials.
+    ConfigError: see `ablations.search.arm_spaces.spaces`; a grid that is not finite or has more points than there are
+        trials.
     """
     spec = spec_of(study)
     try:
@@ -222,7 +223,7 @@ def _nowhere_feasible(
 
 
 def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
-    """Yield what a sampler does not model, and how a search resumes with it."""
+    """Yield the parameters that a sampler does not model, and how a search with it resumes."""
     sampler = sampler_of(spec)
     kinds = getattr(sampler, "relative_to", ())
     depending = [p.name for p in space.parameters if p.only_if is not None or p.when]

@@ -60,7 +60,7 @@ def notices(resources: Iterable[Resources], shares: Mapping[str, float]) -> list
 
     Parameters
     ----------
-    shares : share of a GPU with which each arm starts because it was out of memory with less before.
+    shares : share of a GPU with which each arm starts because it ran out of memory with less.
     """
     idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
     grown = [

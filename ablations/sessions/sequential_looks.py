@@ -3,7 +3,7 @@
 After every planned look the result is analyzed, and seeds are added if the verdict is open. No results are analyzed
 between looks, so the error of all looks together stays as planned.
 
-Where the verdict may be read after any number of pairs, it is read after every block of them.
+If the verdict may be read after any number of pairs, it is read after every block of pairs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings
 
 RunSeeds = Callable[[Sequence[int]], SessionResult]
-"""Computes the missing runs of the study with these seeds."""
+"""Function that computes the missing runs of the study with these seeds."""
 
 
 def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> SessionResult:
-    """Run to the first look, then from look to look, until nothing is open or no look is left.
+    """Run to the first look, then from look to look, until no question is open or no look is left.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
     Returns
     -------
-    The last session; `computed` and `reused` count the runs of all, `settled_before` those before the first. It ends
-    early if runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
+    The last session. `computed` and `reused` count the runs of all sessions, and `settled_before` the runs before the
+    first one. It ends early if runs failed, were stopped or were interrupted, because a look that lacks a pair has no
+    verdict.
     """
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
@@ -85,7 +86,7 @@ def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
 
 
 def extended(seeds: Sequence[int], number: int) -> list[int]:
-    """Return this many seeds: those given, then the integers after the largest, as in the frozen plan."""
+    """Return this many seeds: the given ones, then the integers after the largest, as in the frozen plan."""
     after = max(seeds) + 1
     return [*seeds, *range(after, after + max(0, number - len(seeds)))]
 

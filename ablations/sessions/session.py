@@ -1,4 +1,4 @@
-"""One session of a study without a search: from its plan to what was settled."""
+"""One session of a study without a search, from its plan to the settled runs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from aimlib.records.escaping import printable
 
 Executor = InlineExecutor | RayExecutor
 _SHOWN = 5
-"""Number of lost runs that are named."""
+"""Maximum number of lost runs that are named."""
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The options of `ablations.sessions.launch.run` besides the study."""
+    """The options of `ablations.sessions.launch.run` except the study."""
 
     directory: Place
     address: str | None
@@ -130,7 +130,7 @@ def _begin(ledger: SessionLedger, options: SessionOptions, *, frozen: bool) -> N
 
 
 def _end(ledger: SessionLedger, options: SessionOptions) -> str:
-    """Write the rest of the chain, and print and return the head of the ledger."""
+    """Write the remaining entries, and print and return the head of the ledger."""
     console = options.console
     try:
         ended = options.outages.wait_out(ledger.end, writes=True)
@@ -170,7 +170,7 @@ def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptio
 
 
 def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tuple[Plan, Executor]:
-    """Return the plan, and the executor, which is already starting if runs are sure to be missing."""
+    """Return the plan and the executor, which is already starting if runs are certainly missing."""
     executor: Executor = InlineExecutor([])
     if options.executor == "ray":
         executor = stack.enter_context(RayExecutor([], options.address, wait_for_nodes=options.wait_for_nodes))
@@ -186,7 +186,7 @@ def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tupl
 
 
 def _is_unfinished(options: SessionOptions, planned: int) -> bool:
-    """Return whether a study surely has runs without a result; creates nothing."""
+    """Return whether a study certainly has runs without a result; create nothing."""
     if not options.has_plan():
         return True
     return len(ResultStore(options.directory, outages=options.outages).settled()) < planned
@@ -195,7 +195,7 @@ def _is_unfinished(options: SessionOptions, planned: int) -> bool:
 def _assigned(
     plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
-    """Return plan and tasks with the GPUs that they request, once the executor is available and can compute them."""
+    """Return the plan and the tasks with the GPUs that they request, once the executor can compute them."""
     if not isinstance(executor, RayExecutor):
         executor.check()
         return plan, waiting
@@ -271,12 +271,12 @@ def _result(
 
 
 def _forget_stop(store: ResultStore, session: str) -> None:
-    """Withdraw a request to stop; without storage it stays, and is removed with the states of dead sessions."""
+    """Withdraw a request to stop; if the storage is unavailable, it is removed later, with states of dead sessions."""
     with suppress(StoreError):
         store.at_once(ANSWER_S).forget_stop(session)
 
 
 def _tracking_place(store: ResultStore) -> Path:
-    """Return where trackers write: the study directory, or, for a study in object storage, a folder here."""
+    """Return where trackers write: the study directory or, for a study in object storage, a local folder."""
     where = store.place
     return Path("results") / where.name if isinstance(where, ObjectPath) else where

@@ -1,4 +1,4 @@
-"""What is wrong with a study whose values are right by themselves: keys that do not fit together."""
+"""Problems of a study whose values are individually valid: keys that do not fit together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_SEARCHED = 80
 
 
 def problems(spec: StudySpec) -> Iterable[str]:
-    """Yield messages about a study, each with the key path in front."""
+    """Yield messages about a study, each starting with the key path."""
     if not NAME.fullmatch(spec.name):
         yield (
             f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-', a letter or digit first "
@@ -199,7 +199,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
 
 
 def _source_problems(spec: StudySpec) -> Iterable[str]:
-    """Yield what does not fit design variance."""
+    """Yield messages about keys that do not fit the design `variance`."""
     if spec.factors:
         yield "design: variance varies random streams, not factors; remove the factors, or choose another design"
     if spec.train is not None:

@@ -1,8 +1,8 @@
 """Writing and reading the ledger of a study; see `aimlib.records.ledger`.
 
-A session enters rows at its own pace: it collects the digests of its rows, and writes the last page of its chain again
-after at most `PACE_S` seconds with new entries. What a crash loses are entries, not rows. The next session enters every
-settled row that is not in the ledger, and reads it for that.
+A session enters rows in batches: it collects the digests of its rows, and writes the last page of its chain again after
+at most `PACE_S` seconds with new entries. A crash loses entries, not rows. The next session enters every settled row
+that is not in the ledger, which it reads for this purpose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aimlib.records import RUNS, SEGMENTS
 from aimlib.records.ledger import LEDGER, NO_HASH, PAGE, Entry, Ledger, Page, entry, page_name
 
 PACE_S = 10.0
-"""Longest time in seconds between a settled row and its entry."""
+"""Maximum time in seconds between a settled row and its entry."""
 _PAGE_ENTRIES = 1000
 """Number of entries after which a new page begins, so that no write grows with the study."""
 _THREADS, _REQUESTS = 4, 16
@@ -35,13 +35,13 @@ Waiting = Callable[[Callable[[], "Standing"]], "Standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger of a study is after a session joined it.
+    """State of the ledger of a study after a session joined it.
 
     Attributes
     ----------
     head : hash that covers all entries.
     entered : number of runs whose rows it contains.
-    lost : ids of runs whose entered rows are no longer there.
+    lost : ids of runs whose entered rows no longer exist.
     """
 
     head: str
@@ -67,9 +67,8 @@ class SessionLedger:
 
     Parameters
     ----------
-    folder : of the study.
-    session : its id, 12 hexadecimal digits.
-    waiting : calls a function, and calls it again after an outage of the storage; `flush_if_due` does without.
+    folder : folder of the study. session : its id, 12 hexadecimal digits.
+    waiting : calls a function, and calls it again after an outage of the storage; `flush_if_due` does not use it.
     """
 
     def __init__(self, folder: Folder, session: str, waiting: Waiting = lambda act: act()) -> None:
@@ -88,7 +87,7 @@ class SessionLedger:
             self._add("row", run_id, digest)
 
     def join(self) -> Standing:
-        """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all that.
+        """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all of these.
 
         If there is nothing to enter and a single chain to join, nothing is written.
 
@@ -132,7 +131,7 @@ class SessionLedger:
         return Standing(self._last, len(self._entered))
 
     def flush_if_due(self) -> None:
-        """Write new entries if the last ones were written `PACE_S` seconds ago; later, if the storage refuses now."""
+        """Write new entries if the last ones were written `PACE_S` seconds ago; if storage fails, try again later."""
         if self._unwritten and time.monotonic() >= self._due:
             self._due = time.monotonic() + PACE_S
             try:
@@ -171,7 +170,7 @@ class SessionLedger:
         self._last, self._unwritten = new.hash, True
 
     def _record_losses(self, ledger: Ledger, settled: set[str]) -> tuple[str, ...]:
-        """Enter which entered rows and pages are no longer there; return the ids of runs without a row."""
+        """Enter which entered rows and pages no longer exist; return the ids of runs without a row."""
         for name in sorted(ledger.problems):
             page = name.removeprefix(f"{LEDGER}/")
             self._add("gap", page if PAGE.fullmatch(page) else page_name(page, 0), _now())

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @pruners.register("wilcoxon")
 class Wilcoxon(Pruner):
-    """Optuna's pruner for objectives that are a mean over problem instances; refused with the reason."""
+    """Optuna's pruner for objectives that are a mean over problem instances; a search rejects it with a reason."""
 
     class Config(ComponentConfig):
         """No configuration is valid."""
 
         p_threshold: float = 0.1
-        """Level of the test."""
+        """Significance level of the test."""
         n_startup_steps: int = 2
         """Number of steps before which no trial is stopped."""
 

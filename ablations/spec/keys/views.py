@@ -1,4 +1,4 @@
-"""The keys of a study as text of 80 columns and as a page of Markdown."""
+"""The keys of a study as text with 80 columns and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resour
     "training": "The training",
     OWN_CODE: "With own training code",
 }
-"""Headings of the sections of the page that are not part of another one."""
+"""Headings of the top-level sections of the page."""
 _BELOW_TITLES = {
     OWN_CODE: "In a study with `train`, these take the place of all keys of `training`, and `model` may be left out.",
 }
@@ -79,12 +79,12 @@ def _wrapped(said: str) -> list[str]:
 
 
 def _as_studies_write(said: str) -> str:
-    """Return a docstring in which Python's None has the name that it has in a study."""
+    """Return a docstring in which Python's None is written as in a study."""
     return re.sub(r"\bNone\b", "null", said).replace("``", "`")
 
 
 def markdown(keys: Iterable[Key], introduction: bool = True) -> str:
-    """Return keys as a page with a table a section, in which every component stands before its options."""
+    """Return keys as a page with one table per section, in which every component precedes its options."""
     blocks = [_INTRODUCTION.rstrip()] if introduction else []
     for section, group in itertools.groupby(keys, key=lambda key: key.section):
         blocks.append(f"## {_TITLES[section]}" if section in _TITLES else f"### `{section}`")
@@ -104,6 +104,6 @@ def _row(key: Key) -> tuple[str, ...]:
 
 
 def _cell(said: str) -> str:
-    """Return a text as a cell of a table: in code nothing but the bar needs an escape."""
+    """Return a text as a cell of a table; in code, only the bar needs an escape."""
     parts = _CODE.split(_as_studies_write(said).replace("|", "\\|"))
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
