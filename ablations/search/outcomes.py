@@ -29,7 +29,7 @@ class Rows:
     def reached(self, run_id: str, epochs: int) -> float | None:
         """Return the validation accuracy of a settled run after this many epochs, or after its last one.
 
-        The result is None if there is none. For a run that diverged in its first epoch, it is the accuracy at the start.
+        The result is None if there is none, and the accuracy at the start for a run that diverged in its first epoch.
         """
         curve = self.curves.get(run_id, ())
         return curve[min(epochs, len(curve)) - 1] if curve else _number(self.trials[run_id]["validation_accuracy"])

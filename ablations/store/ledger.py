@@ -183,7 +183,7 @@ class SessionLedger:
         return tuple(lost)
 
     def _enter_plan(self, ledger: Ledger) -> None:
-        """Enter the frozen analysis plan, unless the ledger has one: a later plan would not be frozen."""
+        """Enter the frozen analysis plan unless the ledger has one, because a later plan would not be frozen."""
         sha256 = None if ledger.plans else plans.frozen_hash(self._folder)
         if sha256 is not None and not any(each.kind == "plan" for each in self._entries()):
             self._add("plan", "analysis", sha256)
@@ -203,7 +203,7 @@ class SessionLedger:
 
 
 def _digests(folder: Folder, wanted: Collection[str]) -> Iterable[dict[str, str]]:
-    """Yield the digests of the rows of these runs, file by file; damaged files have none."""
+    """Yield the digests of the rows of these runs, file by file, without damaged files."""
     files = [f"{SEGMENTS}/{name}" for name in sorted(folder.names(SEGMENTS, _TABLE))]
     files += [f"{RUNS}/{name}" for name in sorted(folder.names(RUNS, _TABLE)) if name.partition(".")[0] in wanted]
 
