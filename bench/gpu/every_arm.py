@@ -1,4 +1,4 @@
-"""A training step and an evaluation of every arm of every full-size study, under conditions that are tried."""
+"""A training step and an evaluation of every arm of every full-size study, under the conditions to test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has,
 from bench.gpu.report import Report
 
 _RESERVE_S = 4.0
-"""Seconds that are left for what must be said at the end."""
+"""Seconds that are reserved for the messages at the end."""
 
 Conditions = Callable[[Report], AbstractContextManager[None]]
 
@@ -75,7 +75,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
 
 
 class _Enough(Exception):
-    """One batch is evaluated. The sums are not read, because the end of an evaluation waits for them."""
+    """Evaluate one batch. The sums are not read, because the end of an evaluation waits for them."""
 
 
 def _evaluate(run: Run) -> None:

@@ -19,7 +19,7 @@ from bench.gpu.report import Outcome
 from bench.harness import ROOT
 
 _DUMP_S = 1.0
-"""Seconds that a step which is out of time gets to print where it is."""
+"""Seconds that a step gets after its time limit to print where it is."""
 _LOG_LINES = 40
 
 
@@ -28,7 +28,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
     Parameters
     ----------
-    most_s : seconds that are left of the time of all steps.
+    most_s : remaining seconds of the time for all steps.
     """
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
     if missing:

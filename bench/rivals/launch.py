@@ -1,6 +1,6 @@
-"""Trials that do nothing, launched by others. Each appends the time to a file; see `bench.launch`.
+"""Trials that do nothing, launched by other programs. Each appends the time to a file; see `bench.launch`.
 
-Arguments: who launches, number of trials, the file.
+Arguments: the launcher, the number of trials, the file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 
 def note(file: str | Path) -> None:
-    """Append the time: a trial's own code has begun."""
+    """Append the time at which a trial's own code begins."""
     with open(file, "a", encoding="ascii") as lines:
         lines.write(f"{time.time()}\n")
 
 
 def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = False) -> None:
-    """Ray Tune's function trainable on two CPUs, without output; of its loggers at most the JSON one."""
+    """Launch by Ray Tune's function trainable on two CPUs, without output and with at most the JSON logger."""
     import os
 
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -68,7 +68,8 @@ def joblib(count: int, file: str) -> None:
 
 
 def disk(count: int, file: str) -> None:
-    """The same two processes, and what a run of ours synchronises: a checkpoint, a row, and the row's folder."""
+    """The same two processes, and the files that one of our runs synchronizes: a checkpoint, a row, and the row's
+    folder."""
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=2)(delayed(_keep)(file, number) for number in range(count))

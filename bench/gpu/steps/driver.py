@@ -15,7 +15,7 @@ from bench.harness import ROOT
 
 
 def check(told: Report) -> None:
-    """Look, and multiply two matrices."""
+    """Check the environment, and multiply two matrices."""
     if importlib.util.find_spec("packaging"):
         for text in unmet(ROOT / "pyproject.toml"):
             told.note(text)

@@ -1,4 +1,4 @@
-"""If one of two runs on a card is out of memory, does it resume with a larger share?"""
+"""If one of two runs on a card runs out of memory, does it resume with a larger share?"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from bench.harness import Goal
 _MIB = 2**20
 _LEFT_MIB = 100
 _ABOVE = 1.1
-"""Memory that a run may reserve, as a multiple of what `ablate check` says."""
+"""Memory that a run may reserve, as a multiple of the estimate of `ablate check`."""
 
 
 def check(told: Report) -> None:
@@ -70,7 +70,7 @@ def _left_after_success(told: Report, config: RunConfig, data: DataSet) -> None:
 
 
 class _Wanted(Exception):
-    """Raised by the run that fails here."""
+    """Error of the run that fails here."""
 
 
 def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:

@@ -1,4 +1,4 @@
-"""Is the training loop as fast as those of timm and torchvision and a plain one, in images per second?"""
+"""Is the training loop as fast as the loops of timm and torchvision and a plain loop, in images per second?"""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def plain_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return an epoch with all images on the device, as one would write it by hand for speed."""
+    """Return an epoch with all images on the device, like a loop written by hand for speed."""
     pixels = torch.from_numpy(images.pixels).to(device).permute(0, 3, 1, 2)
     labels = torch.from_numpy(images.labels).to(device)
     mean, sd = (255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in statistics)

@@ -1,4 +1,4 @@
-"""Does the same seed give the same bits, in a second run and in one that is killed in mid-epoch and resumed?"""
+"""Does the same seed give the same bits in a second run, and in a run that is killed in mid-epoch and resumed?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 _BATCHES = 6
 _KILLED_AFTER = 3
-"""Steps of the second epoch after which a run is killed."""
+"""Number of steps of the second epoch after which a run is killed."""
 
 
 def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunConfig:
@@ -121,7 +121,7 @@ def _digest(state: Any) -> str:
 
 
 def check(told: Report) -> None:
-    """Train every case twice, and once killed and resumed, in every available step mode."""
+    """Train every case twice, and once with a kill and a resume, in every available step mode."""
     modes: list[str | None] = [None]
     if has("step"):
         modes = ["eager", "graph"]

@@ -43,7 +43,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _turn(order: dict[str, Any]) -> contextlib.AbstractContextManager[bool]:
-    """Return the context in which a save waits for its slot, as in runs, or begins at once."""
+    """Return the context in which a save waits for its slot, as in runs, or starts at once."""
     if not order.get("slots"):
         return contextlib.nullcontext(True)
     return SaveSlots(Path(order["slots"])).taken((order["epochs"], 0), 0.0, lambda: None)

@@ -28,7 +28,7 @@ def check(told: Report) -> None:
 
 
 def _limit_is_lifted(told: Report) -> None:
-    """Afterwards, the limit of the run no longer applies to this process."""
+    """Check that the limit of the run no longer applies to this process."""
     if told.rehearsal:
         return
     free, total = torch.cuda.mem_get_info(told.device)
