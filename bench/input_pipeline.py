@@ -77,7 +77,7 @@ def measure(asked: Asked) -> Answer:
     rows: list[Row] = []
     goals: list[Goal] = []
     notes: list[str] = []
-    # The process is as a run has it.
+    # The process is set up as in a run.
     with tempfile.TemporaryDirectory() as folder, reproducible(threads=None, tf32=False), kept_heap(device):
         given = photos(Path(folder) / "given", 64 if asked.quick else 1000)
         notes.append(f"Photos: {given.source}.")

@@ -99,7 +99,7 @@ def _clocked(call: Callable[..., Any], spent: dict[str, float], part: str) -> Ca
 
 def measure(asked: Asked) -> Answer:
     """Measure whole processes for every size in turn."""
-    from bench import large_study  # imports what is measured
+    from bench import large_study  # imports the measured code
 
     sizes, rounds = (QUICK, 1) if asked.quick else (SIZES, 3)
     peaks: dict[str, list[float]] = defaultdict(list)

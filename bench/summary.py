@@ -108,7 +108,7 @@ def rewritten(name: str, result: dict[str, Any]) -> str:
 
 
 def _wrapped(part: str, content: str) -> str:
-    # Not at hyphens: lines are joined by spaces where the header is read.
+    # Do not break at hyphens, because lines are joined with spaces when the header is read.
     whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return "\n".join(textwrap.wrap(f"{part}: {content}", 118, subsequent_indent="    ", **whole))
 

@@ -90,7 +90,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
     config = RunConfig.parse(
         {
             "model": {"backbone": case.backbone},
-            "data": "digits",  # only named: the images are given
+            "data": "digits",  # only the name is used, because the images are given
             "training": {
                 "epochs": 1,
                 "batch_size": case.batch,

@@ -139,7 +139,7 @@ def main() -> None:
 def command() -> None:
     """Run the command line and end the process."""
     gc.set_threshold(_ALLOCATIONS)
-    for name in ("stdout", "stderr"):  # None if the process was started with it closed
+    for name in ("stdout", "stderr"):  # None if it was closed when the process started
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the life of the process
     try:
@@ -152,7 +152,7 @@ def command() -> None:
     except OSError as error:
         if error.errno not in _OF_OUTPUT or error.filename is not None:
             raise
-        # What could not be written would be written again at the end.
+        # Otherwise, Python would try again at exit to write the remaining output.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         typer.echo(
             f"error: the output cannot be written: {error.strerror}; free space, or write it elsewhere", err=True

@@ -199,7 +199,7 @@ def _numerics(tried: Numerics, console: Console, wide: bool) -> None:
     headings = ("s/step", *tried.seconds)
     rows = [(arm, *(f"{by_arm[arm]:.3g}" for by_arm in tried.seconds.values())) for arm in arms]
     rows.append(("as fast as stated", *(f"{tried.gain(numerics):.2f} ×" for numerics in tried.seconds)))
-    if len(arms) <= _FEW_ARMS:  # a line per setting, because settings have longer names than most arms
+    if len(arms) <= _FEW_ARMS:  # one line per setting, because settings have longer names than most arms
         columns = zip(*rows, strict=True)
         next(columns)
         headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")

@@ -182,7 +182,7 @@ def _wrapped_row(cells: Mapping[str, str], widths: Mapping[str, int], table: Tab
 
 
 def _padded(text: str, width: int, *, right: bool) -> str:
-    if text.isascii():  # each sign takes one cell
+    if text.isascii():  # each character takes one cell
         return text.rjust(width) if right else text.ljust(width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
@@ -205,7 +205,7 @@ def frame(data: pd.DataFrame, console: Console, *, wide: bool = False, most: int
     limit = room(console, wide)
     drawn = data if limit is None or most is None else data.head(most)
     names = [str(name) for name in data.columns]
-    cells = drawn.astype(object).where(drawn.notna(), None)  # NA, NaN and NaT alike
+    cells = drawn.astype(object).where(drawn.notna(), None)  # also for NA and NaT
     rows = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
     first = [name for name in _LEAST_IMPORTANT if name in names]
     others = [name for name in names[:0:-1] if name not in (*first, *_MOST_IMPORTANT)]

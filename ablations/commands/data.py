@@ -308,7 +308,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 def _print(text: str) -> None:
     from aimlib.records.escaping import printable
 
-    typer.echo(printable(text))  # file names and class names may be anything
+    typer.echo(printable(text))  # file names and class names may contain anything
 
 
 @app.command("download")

@@ -72,7 +72,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     for path in (folder / file for file in contents if file.endswith(".py")):
         from ablations.planning.approval import approve_file
 
-        approve_file(path)  # it is the user's own from now on, so nobody asks about its changes
+        approve_file(path)  # the user owns it now, so its changes need no approval
     return folder / "study.yaml"
 
 

@@ -81,7 +81,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
     where, shown, quiet = place(directory), set(log.entries), 0
     settled = log.settled
     while not settled and quiet < 2:
-        settled = log.settled  # once more after the row: a worker writes its last lines after it
+        settled = log.settled  # again after the row, because a worker writes its last lines after it
         time.sleep(interval)
         log = read(where, log.run)
         for each in log.entries:

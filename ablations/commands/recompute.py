@@ -80,7 +80,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             verified = verify(found.study)
             damages = map(str, verified.inspection.damages)
             problems += [*damages, *verified.ledger.contradictions, *verified.contradictions]
-            findings = analysis.examine(analysis.load(found.study))  # reads predictions: while they are there
+            findings = analysis.examine(analysis.load(found.study))  # while the predictions still exist
             verdict, name = findings.headline, findings.results.plan.name
             if name != found.manifest["study"]:
                 problems.append(f"{MANIFEST} names another study; the plan belongs to {name}")

@@ -70,7 +70,7 @@ def checkpoint_bytes(arm: Arm, test_images: int) -> int:
     The result is 0 for own training code, whose checkpoints are unknown.
     """
     if isinstance(arm.config, OwnRunConfig):
-        return 0  # it saves what it likes
+        return 0  # it decides itself what to save
     network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
     return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions

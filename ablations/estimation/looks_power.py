@@ -100,7 +100,7 @@ def _shown_at_first(effect: float, spread: Spread, looks: Looks) -> float:
         return 0.0
     if effect == 0:
         return level / 2
-    # For a gain the other side has a chance below 1e-3 of the level wherever power matters.
+    # For a gain, the other side has a chance below 1e-3 of the level whenever power matters.
     return power_over(effect, spread, looks.numbers[0], level)
 
 

@@ -157,7 +157,7 @@ def fault_of(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> str:
     """Return the type and the message of an error as they are stored and shown: shortened, and without secrets."""
-    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # so that no long text is searched
+    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # avoids a search in a long text
     return storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE)
 
 

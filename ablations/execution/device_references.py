@@ -145,7 +145,7 @@ def _reference(
     if own not in stored:
         content = {"name": name, "digest": own.digest, "kind": kind.text, "at": datetime.now(UTC).isoformat()}
         store.keep_reference(own, content)
-        if judgement.verdict != "agrees":  # once: later processes of this device find its file
+        if judgement.verdict != "agrees":  # only once, because later processes on this device find its file
             on_notice(_text(judgement, name, store))
     return own
 

@@ -20,7 +20,7 @@ def begin_peak() -> None:
     """Return freed memory to the system, and reset the peak to the current memory of the process."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # some containers refuse; the peak is then that of the whole process
+    with contextlib.suppress(OSError):  # some containers forbid this; the peak then covers the whole process
         _RESET.write_text(_RESET_PEAK, encoding="ascii")
 
 

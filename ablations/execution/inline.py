@@ -57,7 +57,7 @@ class InlineExecutor:
         ------
         UsageError: runs need a GPU, and torch sees none here.
         """
-        import torch  # noqa: PLC0415 -- whoever computes has it
+        import torch  # noqa: PLC0415 -- processes that compute have torch
 
         if any(wanted.trained_on == "cuda" for wanted in self.resources) and not torch.cuda.is_available():
             raise UsageError(
@@ -77,13 +77,13 @@ class InlineExecutor:
             coordinator.handle(AttemptEnded(task.run_id, ending))
             if ending.process_spent:
                 stop.request(f"this process cannot use its GPU any more: {ending.reason}")
-            elif scheduler.devices.left_out:  # there is no other device here
+            elif scheduler.devices.left_out:  # this process has no other device
                 devices = scheduler.devices
                 stop.request(f"computed wrong bits twice: {devices.described()}; {devices.advice()}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # what the session shows is not output of the run
+            with not_captured():  # output of the session is not output of the run
                 coordinator.handle(event)
 
         def pause() -> bool:

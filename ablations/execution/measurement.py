@@ -82,7 +82,7 @@ class Meter:
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer
-        gc.collect()  # the next arm must not be measured beside this one's memory
+        gc.collect()  # memory of this arm must not affect the measurement of the next one
         return Measurement(
             device="cuda" if on_gpu else "cpu",
             device_name=device_name(self.device),

@@ -120,7 +120,7 @@ def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return f"{path.stat().st_size}\0".encode() + file.read(_HASHED_BYTES)
-    except OSError:  # deleted meanwhile, a dangling link or unreadable: its name is hashed anyway
+    except OSError:  # deleted in the meantime, a dangling link, or unreadable; its name is hashed anyway
         return b""
 
 

@@ -197,7 +197,7 @@ class RetryPolicy:
         if run.task.device == "cpu" or before == 0:
             return self._retry(run, reason)
         if before < 1:
-            arm = run.task.arm  # the arm's other runs are as large
+            arm = run.task.arm  # the other runs of the arm are equally large
             share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
             return Retry(0.0, f"out of memory with {before:g} of a GPU, continues with {share:g}: {reason}")
         if ending.held_by_others and not run.waited:

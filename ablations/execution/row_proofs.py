@@ -52,7 +52,7 @@ class RowProofs:
         self._plan = plan
         self._images = _readable(test_images(where))
         self._where = where
-        self._consistency = Consistency(selections=False)  # the plugins select below
+        self._consistency = Consistency(selections=False)  # below, the plugins select it
         self._files: dict[str, str] = {}
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()

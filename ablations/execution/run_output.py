@@ -37,7 +37,8 @@ _WRITE_INTERVAL_S = 2.0
 def entry(kind: Kind, text: str) -> dict[str, str]:
     """Return a line of a log with the current time."""
     length = len(text)
-    text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))  # first, because half a secret is not recognized
+    # Secrets are removed first, because half a secret is not recognized.
+    text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))
     if length > _LONGEST_LINE:
         text = f"{text[:_LONGEST_LINE]} ... {length - _LONGEST_LINE} more characters"
     return {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, "text": text}
@@ -133,7 +134,7 @@ class RunOutput:
             return as_lines([*self._head, *gap, *self._tail])
 
     def _keep_writing(self) -> None:
-        self._others.add(threading.current_thread())  # what writing prints is not output of the run
+        self._others.add(threading.current_thread())  # output of the writer is not output of the run
         while not self._over.is_set():
             self._changed.wait()
             self._changed.clear()
@@ -142,7 +143,7 @@ class RunOutput:
         self._store()
 
     def _store(self) -> None:
-        with contextlib.suppress(Exception):  # whatever the storage says: the next write contains everything
+        with contextlib.suppress(Exception):  # ignore any storage error, because the next write contains everything
             self._write(self._content())
 
 
@@ -193,7 +194,7 @@ def _attached(run: RunOutput) -> Iterator[None]:
         yield
     finally:
         _attached_run = before[0]
-        if sys.stdout is ours[0]:  # otherwise the run has replaced it for good
+        if sys.stdout is ours[0]:  # otherwise, the run has replaced it permanently
             sys.stdout = before[1]
         if sys.stderr is ours[1]:
             sys.stderr = before[2]

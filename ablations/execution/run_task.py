@@ -66,7 +66,7 @@ def execute(
     on_outage : called with the reason when the run waits for the storage, and with an empty string when it continues.
     """
     device = pick_device(task.device)
-    uuid = device_uuid(device)  # a device that is lost is no longer listed
+    uuid = device_uuid(device)  # a lost device is no longer listed
     log = _LogWriter(task)
     output = RunOutput(log)
 
@@ -79,7 +79,7 @@ def execute(
     with waits.active(), output.captured():
         try:
             ending = _execute(task, _Callbacks(on_epoch, pause, deadline, notice), waits)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
+        except Exception as error:  # noqa: BLE001 -- any exception must end up in a row
             ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
             if ending.end == "failed" and waits.outages.passes(error, of_storage=False):
                 ending = replace(ending, end="storage", fault="")
@@ -141,7 +141,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     try:
         record = _compute(task, store, lock, supervisor, waits)
         digest = store.settle(record, lock)
-    except Fenced as fenced:  # it was taken for dead, and another process continues from its last checkpoint
+    except Fenced as fenced:  # it was considered dead, and another process continues from its last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
         ending = Ending("held") if lock.taken else supervisor.ending("paused")
@@ -185,7 +185,7 @@ class _Supervisor:
         return self._store.saving((save.epochs, save.step), save.seconds, self._deadline)
 
     def _deadline(self) -> float | None:
-        self._is_to_stop()  # the request may come only now
+        self._is_to_stop()  # the request may only come now
         return min((until for each in self._deadlines if (until := each()) is not None), default=None)
 
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
@@ -198,7 +198,7 @@ class _Supervisor:
         if now - self._checked >= _POLL_INTERVAL_S:
             self._checked = now
             session = self._task.session
-            with contextlib.suppress(StoreError):  # unavailable storage is asked again a second later
+            with contextlib.suppress(StoreError):  # unavailable storage is queried again a second later
                 stop = bool(session) and self._store.stop_requested(session)
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
@@ -243,7 +243,7 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     )
     if reference is not None:
         try:
-            device_references.refuse_minority(reference, device, store)  # other devices may have joined meanwhile
+            device_references.refuse_minority(reference, device, store)  # other devices may have joined in the meantime
         except ComputingError:
             store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
             raise

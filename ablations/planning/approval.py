@@ -158,7 +158,7 @@ def _remember(kind: str, key: str, content: dict[str, str]) -> None:
 @contextlib.contextmanager
 def _written() -> Iterator[dict[str, dict[str, Any]]]:
     """Yield the stored approvals, to which the block may add, and then write them; other processes wait."""
-    from filelock import FileLock  # noqa: PLC0415 -- where something is approved
+    from filelock import FileLock  # noqa: PLC0415 -- only needed if something is approved
 
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -296,7 +296,7 @@ def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], sp
 def _has_memory(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> bool:
     try:
         model = _layers(name, specs, spec).get("model")
-    except ConfigError:  # said of that arm
+    except ConfigError:  # reported for that arm
         return False
     none = (None, "none", {"name": "none"})
     return isinstance(model, dict) and model.get("memory") not in none and model.get("placement", "") not in none
@@ -348,7 +348,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     if path[0] not in RUN_KEYS:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
-    owner = max(depths, key=lambda arm: depths[arm])  # of equal depths, the first: the arm itself
+    owner = max(depths, key=lambda arm: depths[arm])  # among equal depths, the first, which is the arm itself
     if depths[owner] < min(2, len(path)):
         return f"base.{problem}"
     factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
@@ -421,7 +421,9 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     by_place = training_code.roles(
         {arm.name: arm.config for arm in arms}, {arm.name: _given_role(specs[arm.name]) for arm in arms}
     )
-    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: given roles come first
+    for arm in sorted(
+        arms, key=lambda arm: specs[arm.name].role is None
+    ):  # the sort is stable, and given roles come first
         role = by_place.get(arm.name) or _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"

@@ -49,7 +49,7 @@ class DashboardCopy:
         if self._url not in ("journal", "none"):
             try:
                 self._open()
-            except Exception as error:  # noqa: BLE001 -- whatever a database's client raises
+            except Exception as error:  # noqa: BLE001 -- a database client may raise any exception
                 reason = _without_login(_reason(error), self._url)
                 raise UsageError(f"search.storage: {_shown(self._url)} cannot be used: {reason}") from None
 
@@ -75,7 +75,7 @@ class DashboardCopy:
                 self._complain(f"another process has been writing it for more than {_LOCK_TIMEOUT_S:g} s")
         except UsageError:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search continues
+        except Exception as error:  # noqa: BLE001 -- a database may raise any exception, and the search continues
             self._complain(_without_login(_reason(error), self._url))
         finally:
             lock.close()
@@ -96,7 +96,7 @@ class DashboardCopy:
             self._discard(self._journal, "it ends in the middle of a line")
         try:
             _copy(self._open(), name, trials, self._owner, final=final)
-        except Exception as error:  # noqa: BLE001 -- Optuna raises anything over a broken journal
+        except Exception as error:  # noqa: BLE001 -- Optuna may raise any exception for a broken journal
             self._discard(self._journal, _reason(error))
             _copy(self._open(), name, trials, self._owner, final=final)
 

@@ -90,7 +90,7 @@ def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
         spread = [low + share * (high - low) for share in shares]
     held = [min(max(value, low), high) for value in spread]
     if count > 1:
-        held[0], held[-1] = low, high  # the exact ends, without the rounding of exp(log(...))
+        held[0], held[-1] = low, high  # the exact ends, without rounding by exp(log(...))
     if isinstance(dimension, Real):
         return tuple(held)
     return tuple(dict.fromkeys(round(value) for value in held))

@@ -107,7 +107,7 @@ class ArmSearch:
         budget = 0
         while sum(bool(trial.run_ids) for trial in trials) < wanted:
             if given is not None and len(trials) == len(given):
-                break  # fewer trials were wanted then; the rest is proposed, and recorded, in the next batch
+                break  # fewer trials were requested then; the next batch proposes and records the rest
             question = self.proposals.ask(None if given is None else given[len(trials)])
             if question is None:
                 break

@@ -88,7 +88,7 @@ def space(
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return sorted(parameters, key=lambda parameter: parameter.only_if is not None)  # stable: choices first
+    return sorted(parameters, key=lambda parameter: parameter.only_if is not None)  # stable, choices first
 
 
 def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -> Iterator[Parameter]:

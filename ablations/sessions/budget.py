@@ -210,7 +210,7 @@ class AffordableRuns:
 
 
 def _rows(store: ResultStore) -> pd.DataFrame:
-    import analysis  # noqa: PLC0415 -- pandas, once a look
+    import analysis  # noqa: PLC0415 -- pandas, once per look
 
     return analysis.load(store.place, epochs=False).runs
 

@@ -288,7 +288,7 @@ class Coordinator:
         try:
             free = self._store.room()
         except StoreError as error:
-            # An outage that is waited for is reported by `Outages`.
+            # `Outages` reports an outage for whose end it waits.
             if str(error) != self._trouble and not (self._outages.limit_s and self._outages.passes(error)):
                 self._trouble = str(error)
                 self._publish(Notice(self._trouble))
@@ -302,7 +302,7 @@ class Coordinator:
         where = self._store.location
         try:
             enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
-        except OSError:  # since it was asked for the free space; asked again later
+        except OSError:  # while the free space was queried; it is queried again later
             return
         if free < enough and not self._is_low:
             self._scheduler.hold_back()

@@ -61,7 +61,7 @@ class SessionResult:
     @cached_property
     def results(self) -> Results:
         """The results in the study directory, loaded on first use; see `analysis.load`."""
-        from analysis.load import load  # noqa: PLC0415 -- pandas only where results are asked for
+        from analysis.load import load  # noqa: PLC0415 -- pandas, only needed for results
 
         return load(self.directory)
 

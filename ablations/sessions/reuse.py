@@ -120,7 +120,7 @@ def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], boo
             break
         try:
             count += sum(rows_of(file, run_ids, settle))
-        except FileNotFoundError:  # moved into a segment meanwhile
+        except FileNotFoundError:  # moved into a segment in the meantime
             count += sum(each_row(study, run_ids, settle, lambda *_: False))
     return count
 

@@ -90,7 +90,7 @@ def search_and_confirm(
     ------
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
-    with listed_once():  # or else every session of the search lists the photos
+    with listed_once():  # otherwise, every session of the search lists the photos
         found = _run(study, out, overrides, console=console, **options)
     return replace(found.session, trials=found.trials, confirmed=found.confirmed)
 
@@ -122,7 +122,7 @@ def _run(
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
         raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")
-    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search builds no corner again
+    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search does not build the corners again
         check(file)
     budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
@@ -268,7 +268,7 @@ class _Search:
         for trial in fresh:
             if (
                 outcomes[trial.name].state == "failed"
-            ):  # its other seeds may have paused; nothing will continue from them
+            ):  # its other seeds may have paused, but nothing will continue from them
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
 

@@ -92,7 +92,7 @@ def extended(seeds: Sequence[int], number: int) -> list[int]:
 
 
 def _look(directory: Place) -> Findings:
-    import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
+    import analysis  # noqa: PLC0415 -- pandas and scipy, once per look
 
     return analysis.examine(analysis.load(directory))
 

@@ -100,7 +100,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
             analysis_plan = prepare(plan, store)
         if waiting:
             plan, waiting = _assigned(plan, waiting, executor, store, console)
-        # Only now, when nothing prevents it from running, does the study replace an earlier version.
+        # The study replaces an earlier version only now, when nothing prevents it from running.
         register(plan, store, settled, console, analysis_plan)
         ledger = store.ledger(session)
         _begin(ledger, options, frozen=analysis_plan is not None)
@@ -109,7 +109,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
         affordable = AffordableRuns(options.budget, plan, waiting, store)
         coordinator = _compute(affordable, executor, session, options, ledger)
     if waiting:
-        store.clean()  # of workers that were killed in this session
+        store.clean()  # files of workers that were killed in this session
     head = _end(ledger, options)
     store.compact()
     if not options.stop.requested:
@@ -228,7 +228,7 @@ def _compute(
         return coordinator
     with ExitStack() as stack:
         stack.callback(_forget_stop, store, session)
-        for each in subscribers:  # the reporter ends last: a tracker may still have something to say
+        for each in subscribers:  # the reporter ends last, because a tracker may still send messages
             stack.enter_context(each)
         for text in (*notices(executor.resources, scheduler.shares), *device_references.notices(store)):
             coordinator.handle(Notice(text))

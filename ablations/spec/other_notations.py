@@ -86,7 +86,7 @@ def is_number(value: Any) -> bool:
 def _range(low: Any, high: Any, log: bool) -> Meant | None:
     if not (is_number(low) and is_number(high)):
         return None
-    if log and low < 0:  # exponents, as W&B's log_uniform takes them
+    if log and low < 0:  # exponents, as in W&B's log_uniform
         low, high = float(f"{2.718281828459045**low:.3g}"), float(f"{2.718281828459045**high:.3g}")
     return Meant(low=low, high=high, log=log)
 

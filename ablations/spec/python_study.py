@@ -115,7 +115,7 @@ class Study(StudySpec):
         **others: Any,
     ) -> None:
         if callable(train):
-            from aimlib.training.own.functions import register_function  # noqa: PLC0415 -- for own training code alone
+            from aimlib.training.own.functions import register_function  # noqa: PLC0415 -- only for own training code
 
             train = register_function(train)
         given = {key: value for key, value in locals().items() if key in StudySpec.model_fields}

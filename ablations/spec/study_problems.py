@@ -96,7 +96,7 @@ def _look_problems(spec: StudySpec) -> Iterable[str]:
     if anytime:
         return
     try:
-        spec.reading  # noqa: B018 -- it is made for its errors
+        spec.reading  # noqa: B018 -- it is evaluated for its errors
     except ValueError as error:
         yield f"looks: {error}"
 

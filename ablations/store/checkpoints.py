@@ -56,7 +56,9 @@ class RemoteCheckpoints:
             except StoreError:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
-            self._directories[run_id] = path  # only now: after an error the next call fetches the checkpoint
+            self._directories[run_id] = (
+                path  # set only now, so that the next call fetches the checkpoint after an error
+            )
         return self._directories[run_id]
 
     def refresh(self, run_id: str) -> None:
@@ -79,7 +81,7 @@ class RemoteCheckpoints:
                 continue
             try:
                 content, self._tags[run_id] = object_store.get(self._root / run_id / entry.name)
-            except FileNotFoundError:  # discarded meanwhile
+            except FileNotFoundError:  # discarded in the meantime
                 continue
             with files.explained(path / entry.name):
                 (path / entry.name).write_bytes(content)

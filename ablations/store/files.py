@@ -150,7 +150,7 @@ def abandoned(directory: Path) -> list[Path]:
     for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
         path = directory / name
         _, _, host, process, _ = name.split(".")
-        with suppress(FileNotFoundError):  # its writer has finished meanwhile
+        with suppress(FileNotFoundError):  # its writer has finished in the meantime
             if host == host_name():
                 stale = not is_alive(int(process))
             else:

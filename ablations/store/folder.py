@@ -104,7 +104,7 @@ class Folder(Protocol):
 def folder_at(root: Place, terms: Terms) -> Folder:
     """Return the folder object for this kind of location."""
     if isinstance(root, Path):
-        from ablations.store.local_folder import LocalFolder  # noqa: PLC0415 -- one of two
+        from ablations.store.local_folder import LocalFolder  # noqa: PLC0415 -- only one of the two is needed
 
         return LocalFolder(root)
     from ablations.store.bucket_folder import ObjectFolder  # noqa: PLC0415

@@ -219,7 +219,7 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
     except StoreError:  # the storage does not answer, which is not damage
         raise
     except OSError as error:
-        if error.errno is not None:  # the disk; unreadable Parquet has no number
+        if error.errno is not None:  # an error of the disk; unreadable Parquet has no error number
             raise StoreError(f"{folder.root / name}: cannot be read: {error}; check the disk, and run again") from error
         return Damage(name, short(error)) if folder.exists(name) else None
     except _ERRORS as error:

@@ -150,7 +150,7 @@ class Lease:
         with self._one_at_a_time:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
-                with suppress(StoreError):  # it expires by itself, and the run is finished
+                with suppress(StoreError):  # it expires automatically, and the run is finished
                     object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 

@@ -99,7 +99,7 @@ class SessionLedger:
 
     def _join(self) -> Standing:
         self.flush()
-        ledger = read(self._folder)  # before the rows are listed: each row is there before its entry
+        ledger = read(self._folder)  # read before the rows are listed, because each row exists before its entry
         settled = SettledRuns(self._folder).ids()
         lost = self._record_losses(ledger, settled)
         self._enter_plan(ledger)
@@ -136,7 +136,7 @@ class SessionLedger:
             self._due = time.monotonic() + PACE_S
             try:
                 self.flush()
-            except StoreError:  # the rows are there; the entries are written with the next ones
+            except StoreError:  # the rows exist; the entries are written with the next ones
                 return
 
     def flush(self) -> None:
@@ -210,7 +210,10 @@ def _digests(folder: Folder, wanted: Collection[str]) -> Iterable[dict[str, str]
     def of(name: str) -> dict[str, str]:
         try:
             return parquet_files.digests(folder.root / name, wanted)
-        except (StoreError, FileNotFoundError):  # damaged, or compacted meanwhile: the next session enters its rows
+        except (
+            StoreError,
+            FileNotFoundError,
+        ):  # damaged, or compacted in the meantime; the next session enters its rows
             return {}
 
     with ThreadPoolExecutor(_threads(folder)) as pool:

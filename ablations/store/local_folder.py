@@ -137,7 +137,7 @@ class LocalFolder:
         """Return the seconds since each matching file was written."""
         found = {}
         for name in self.names(folder, pattern):
-            with suppress(FileNotFoundError):  # removed meanwhile
+            with suppress(FileNotFoundError):  # removed in the meantime
                 found[name] = time.time() - (self.root / folder / name).stat().st_mtime
         return found
 

@@ -97,7 +97,11 @@ _UNREACHABLE_CODES = frozenset(
     {
         *("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "gaierror"),
         *("ClientConnectorError", "ClientConnectorDNSError", "ServiceRequestError", "ConnectionRefusedError"),
-        *("ConnectionError", "ConnectTimeout", "ServiceRequestTimeoutError"),  # of requests and of Azure's client
+        *(
+            "ConnectionError",
+            "ConnectTimeout",
+            "ServiceRequestTimeoutError",
+        ),  # exceptions of requests and of Azure's client
     }
 )
 _PERMANENT_CODES = frozenset(
@@ -110,7 +114,7 @@ _PERMANENT_CODES = frozenset(
 _CLIENT_MODULES = ("aiohttp", "botocore", "aiobotocore", "azure", "google", "requests", "urllib3")
 
 
-class OutageTooLong(StoreError):  # noqa: N818 -- an outage, and not an error of a user
+class OutageTooLong(StoreError):  # noqa: N818 -- an outage, not a user error
     """The storage was unavailable for longer than the limit."""
 
 

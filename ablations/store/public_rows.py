@@ -87,7 +87,7 @@ def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Ta
 def _public(text: str, names: Names) -> str:
     """Return a text, or a JSON document in its own format, without paths and names of machines."""
     if text[:1] in "{[":
-        document = parsed_json(text, None)  # None: text that only begins like a document
+        document = parsed_json(text, None)  # None for text that only begins like a document
         if document is not None:
             changed = public_document(document, names)
             return text if changed == document else json.dumps(changed, ensure_ascii=False)

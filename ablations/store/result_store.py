@@ -106,7 +106,7 @@ class ResultStore:
     _bounded: BoundedCalls | None
 
     def _open(self) -> None:
-        plans.read(self._folder)  # first: a study of a newer version is left as it is
+        plans.read(self._folder)  # this comes first, because a study of a newer version is left unchanged
         self._folder.prepare()
         self._settled.check()
 
@@ -242,7 +242,7 @@ class ResultStore:
 
         def attempt() -> Place:
             names = [match[0] for match in self._failure_names() if match[1] == run_id]
-            if next(attempts):  # an attempt before may have written it
+            if next(attempts):  # an earlier attempt may have written it
                 for name in names:
                     if parquet_files.holds(self.place / FAILURES / name, table):
                         return self.place / FAILURES / name

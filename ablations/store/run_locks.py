@@ -162,7 +162,7 @@ def _acquire(lock: FileLock) -> bool:
         if not lock.acquire(shared=True):
             return False
         lock.unlock()
-        time.sleep(random.uniform(0, POLL_INTERVAL_S))  # noqa: S311 -- two that check each other must fall out of step
+        time.sleep(random.uniform(0, POLL_INTERVAL_S))  # noqa: S311 -- two processes that check each other must not stay in step
     return False
 
 

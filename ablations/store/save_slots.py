@@ -76,7 +76,7 @@ class SaveSlots:
                     if not self._is_too_late(seconds * self._busy(), deadline):
                         held.callback(lock.close)
                         return True
-                    lock.close()  # alone it may still be done in time
+                    lock.close()  # without other runs, it may still finish in time
                 time.sleep(_POLL_S)
         return False
 

@@ -45,7 +45,7 @@ class SettledRuns:
 
     def ids(self) -> set[str]:
         """Return the ids of all settled runs."""
-        # Run files first: a row that is compacted meanwhile is in a segment before its file is removed.
+        # Run files come first, because a compacted row is in a segment before its file is removed.
         return self._in_files() | self._in_segments()
 
     def __contains__(self, run_id: str) -> bool:
@@ -86,7 +86,7 @@ class SettledRuns:
                 try:
                     parquet_files.check_file(self._folder.root / folder / name)
                 except StoreError:
-                    if self._folder.exists(f"{folder}/{name}"):  # and was not compacted meanwhile
+                    if self._folder.exists(f"{folder}/{name}"):  # and was not compacted in the meantime
                         raise
 
     def compact(self, at_least: int) -> int:

@@ -86,7 +86,7 @@ def live(folder: Folder) -> list[dict[str, Any]]:
     found = []
     for name in sorted(folder.names(LIVE, _LIVE_FILE)):
         content = folder.read(f"{LIVE}/{name}")
-        if content is not None:  # None: the session ended after the listing
+        if content is not None:  # None if the session ended after the listing
             found.append(_parsed(name, content))
     return found
 

@@ -14,7 +14,7 @@ from typing import Any
 from bench.harness import ROOT
 
 
-class Died(RuntimeError):  # noqa: N818 -- some are meant to
+class Died(RuntimeError):  # noqa: N818 -- some processes die on purpose
     """A process of the crew ended before it answered."""
 
 

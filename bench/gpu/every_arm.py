@@ -32,7 +32,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
         tried += 1
         try:
             _try(told, named, data, conditions)
-        except Exception as error:  # noqa: BLE001 -- the other arms are tried all the same
+        except Exception as error:  # noqa: BLE001 -- the other arms are tried nevertheless
             broken += 1
             first = next(iter(str(error).strip().splitlines()), "")
             told.expect(False, f"{text}, {named.name}", f"{type(error).__name__}: {first[:300]}")
@@ -45,7 +45,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
     """Take two steps and evaluate a batch to warm up, then do both once more under the conditions."""
-    # Eager: what a graph does in a step was found when it was captured.
+    # Steps are eager, because the work of a graph was already determined when it was captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device

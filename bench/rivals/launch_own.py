@@ -33,7 +33,7 @@ def nothing(_: Any, data: Any, **options: Any) -> Any:
     There is no checkpoint, because `CheckpointManager.keep` writes none after the last epoch of a run that lasted less
     than a second.
     """
-    import torch  # noqa: F401 -- as every run does
+    import torch  # noqa: F401 -- every run imports it
 
     from aimlib.training.outcomes import Outcome
 
@@ -56,7 +56,7 @@ class WithLedger(RayExecutor):
         class Nothing(Worker):
             def _run(self) -> None:
                 from ablations.execution import (
-                    run_task,  # here, as the worker itself does: torch must not delay its start
+                    run_task,  # imported here, as in the worker, so that torch does not delay its start
                 )
 
                 run_task.train = nothing

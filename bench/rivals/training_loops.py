@@ -88,7 +88,7 @@ def timm_epoch(
         network.train()
         optimizer.zero_grad()
         for x, labels in loader:
-            x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 -- as train.py has it
+            x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 -- as in train.py
             with autocast(device, precision):
                 output = network(x)
                 loss = functional.cross_entropy(output, labels)

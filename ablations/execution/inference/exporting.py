@@ -81,18 +81,19 @@ def export(
     shape = kept.stored.shape
     module = FromPixels(kept.stored.module(), kept.stored.input_scaling()).eval()
     x_BCHW = torch.rand(_BATCH, shape.channels, shape.height, shape.width) * 255
-    images = torch.export.Dim("images", min=1, max=2**31 - 1)  # without a limit torch 2.7 exports no memory
+    # Without a limit, torch 2.7 cannot export networks with memory.
+    images = torch.export.Dim("images", min=1, max=2**31 - 1)
     try:
         with torch.no_grad():
             program = torch.export.export(module, (x_BCHW,), dynamic_shapes=({0: images},), strict=False)
-    except Exception as error:  # torch.export raises many kinds
+    except Exception as error:  # torch.export raises many kinds of exceptions
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"run {kept.run.run_id}: torch.export cannot export its network ({type(error).__name__}: {reason}); "
             f"`ablations.network` returns it as a module"
         ) from error
     try:
-        with warnings.catch_warnings():  # it warns of tied tensors, which the program has as well
+        with warnings.catch_warnings():  # it warns about tied tensors, which the program also has
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             torch.export.save(program, path)
     except (OSError, RuntimeError) as error:

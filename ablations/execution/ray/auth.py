@@ -37,7 +37,7 @@ def prepare_token() -> None:
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` names no file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # later, ray would not notice; since 2.59 it is the default of a local session
+    if "ray" not in sys.modules:  # ray would not notice it later; since 2.59, it is the default of a local session
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return
@@ -50,7 +50,7 @@ def prepare_token() -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_unless_there(path)
-    except OSError:  # a home that is read-only, or none
+    except OSError:  # the home directory is read-only or missing
         path = _private_folder() / "auth_token"
         _write_unless_there(path)
         os.environ[TOKEN_PATH] = str(path)
@@ -96,7 +96,7 @@ def _write_unless_there(path: Path) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))  # 256 bits, as Ray's own
+            file.write(secrets.token_hex(32))  # 256 bits, like Ray's own tokens
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:

@@ -95,7 +95,7 @@ class Connection:
         try:
             with place:
                 self._connect()
-        except BaseException as error:  # noqa: BLE001 -- raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 -- raised in the waiting thread
             self._error = error
         self._there.set()
         if self._error is None:
@@ -111,10 +111,10 @@ class Connection:
             # Tune's workers have their own environment, so the workers that Ray prestarts, one per CPU, would never be
             # used.
             options |= {"_system_config": {"prestart_worker_first_driver": False}}
-        import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
+        import ray  # noqa: PLC0415 -- takes seconds, and only this function needs it
 
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns about signals, which this package handles
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener reports what happens to runs
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         _hush()
 

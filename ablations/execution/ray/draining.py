@@ -46,7 +46,7 @@ def is_draining() -> bool:
         return False
     try:
         draining = client.get_draining_nodes(timeout=_TIMEOUT)
-    except Exception:  # noqa: BLE001 -- whatever a cluster says that is being shut down
+    except Exception:  # noqa: BLE001 -- a cluster that is being shut down may raise any error
         return False
     own = ray.get_runtime_context().get_node_id()
     return own in {node.hex() if isinstance(node, bytes) else str(node) for node in draining}

@@ -96,7 +96,7 @@ class RayExecutor:
 
         Raises ------ UsageError: there is such a node; every run that Ray places there would fail.
         """
-        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- where GPUs are asked for
+        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- only needed with GPUs
 
         refuse_unusable(self._by_id, here=self.address is None)
 

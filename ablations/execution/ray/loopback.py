@@ -99,7 +99,7 @@ def _owners(root: Path) -> dict[str, tuple[int, str]]:
     for folder in root.iterdir() if root.is_dir() else ():
         if not folder.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+        with contextlib.suppress(OSError):  # ended in the meantime, or owned by another user
             for descriptor in (folder / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     target = str(descriptor.readlink())

@@ -78,7 +78,7 @@ def connected(address: str) -> Iterator[list[Node]]:
     connection = Connection(address)
     try:
         connection.wait()
-        import ray  # noqa: PLC0415 -- seconds of start-up
+        import ray  # noqa: PLC0415 -- takes seconds
 
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
@@ -172,7 +172,7 @@ def carry_out(wanted: str) -> str:
     for job in task["jobs"]:
         try:
             measured[job["name"]] = _measured(meter, job).model_dump(mode="json")
-        except Exception as error:  # noqa: BLE001 -- said where somebody waits, and the other arms continue
+        except Exception as error:  # noqa: BLE001 -- reported to the caller, and the other arms continue
             gist = (str(error).strip().splitlines() or [""])[0][:300]
             errors[job["name"]] = f"{type(error).__name__}: {gist} (on {socket.gethostname()})"
     return json.dumps({"measured": measured, "errors": errors})

@@ -132,7 +132,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             on_cpu = self._task.device == "cpu"
             ending = self._on_cpus(own_cpus()) if on_cpu else self._on_devices(device_names(self._slots))
-        except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
+        except BaseException as error:  # noqa: BLE001 -- if the thread died silently, the run would never end
             ending = ending_of(error)
         if ending.end == "paused" and self._drain.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
@@ -245,7 +245,7 @@ def _host_of(slot: Slot) -> str:
 
 def _uuid(number: int) -> str:
     """Return the UUID of a GPU that this process can use; empty if it is unknown."""
-    import torch  # noqa: PLC0415 -- which the run needs
+    import torch  # noqa: PLC0415 -- the run needs it anyway
 
     from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
 

@@ -106,7 +106,7 @@ def _gist(text: str) -> str:
 
 def usable_in_this_process() -> tuple[int, str]:
     """Return the number of GPUs that torch can use, and its reason if there are no more."""
-    import torch  # noqa: PLC0415 -- in its own process
+    import torch  # noqa: PLC0415 -- runs in a separate process
 
     from aimlib.training.devices import usable_gpus, why_unusable  # noqa: PLC0415 -- imports torch
 

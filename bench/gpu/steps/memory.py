@@ -79,7 +79,7 @@ def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:
     def fail(_row: object) -> None:
         raise _Wanted
 
-    gc.disable()  # a worker may keep garbage in reference cycles for any time
+    gc.disable()  # a worker may keep garbage in reference cycles indefinitely
     try:
         train(config, data, device=told.device, on_epoch=fail)
     except _Wanted as error:

@@ -56,7 +56,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
         data = noise(shape_of(config), _BATCHES * config.training.batch_size)
-        asked = [0]  # how often since the end of the first epoch; the first time before the second one begins
+        asked = [0]  # number of calls since the end of the first epoch; the first is before the second epoch begins
 
         def pause() -> bool:
             asked[0] += asked[0] > 0
@@ -131,7 +131,7 @@ def check(told: Report) -> None:
     # One process for all cases, and one to be killed for each case. They start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
-        for number, order in enumerate(orders, start=1):  # each process has a context to create: all at once
+        for number, order in enumerate(orders, start=1):  # each process must create a context; they do so at once
             crew.order(number, {**order, "killed": True, "folder": str(Path(order["folder"]) / "killed")})
         for number, ((case, mode), order) in enumerate(zip(cases, orders, strict=True), start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"

@@ -55,7 +55,7 @@ def check(told: Report) -> None:
     free = shutil.disk_usage(told.scratch).free
     if not told.rehearsal:
         number = min(number, int(torch.cuda.mem_get_info(told.device)[0] // (size + 600 * 2**20)))
-    if free < 1.5 * size * number:  # the old checkpoint stays until the new one is whole
+    if free < 1.5 * size * number:  # the old checkpoint is kept until the new one is complete
         size = max(free // (2 * number), 4_000_000)
         told.note(f"{free / 1e9:.0f} GB are free on the disk: checkpoints of {size / 1e9:.2f} GB instead of 1.94")
     with Crew(number, __name__, {"device": str(told.device), "bytes": size}) as crew:

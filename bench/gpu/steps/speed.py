@@ -128,10 +128,10 @@ def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():
             return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
-    except UsageError as error:  # no compiler here, say
+    except UsageError as error:  # for example because there is no compiler
         told.unmeasured(what, str(error))
         return None
-    except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
+    except Exception as error:  # noqa: BLE001 -- the other variants are measured nevertheless
         text = next(iter(str(error).strip().splitlines()), "")
         told.expect(False, f"can be measured: {what}", f"{type(error).__name__}: {text[:300]}")
         return None
