@@ -7,7 +7,7 @@ Rivals: a straightforward loop over studies with scipy: at each look, `scipy.sta
     interval of its result at the level of the look, and the table of verdicts as if and elif, until one stops. The loop
     is timed on every 20th study and its time scaled by 20; an assertion checks that it ends each of these with the same
     verdict after the same number of pairs. In addition, the same tests over all studies at once (`axis=1`), as an
-    experienced numpy user would write them. The studies are those of docs/calibration.md, 2,000 of each of its ten
+    experienced numpy user would write them. The studies are as in docs/calibration.md, 2,000 for each of its ten
     scenarios.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,

@@ -2,7 +2,7 @@
 
 A module of this folder answers one question. It has a docstring of four parts, each a paragraph that begins with
 ``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
-``main(__doc__, measure)`` makes a command. The answer goes to ``bench/results/<module>.json``, from which
+``main(__doc__, measure)`` turns into a command. The answer goes to ``bench/results/<module>.json``, from which
 `bench.summary` writes docs/performance.md and the last two parts of the docstring.
 """
 

@@ -146,7 +146,7 @@ def check(
         machine has none, the cluster to which this machine belongs is used.
     out : study directory, whose storage receives the saved state of runs; None means ``results/<name>``.
     numerics : also time the precisions and memory formats.
-    claim : return what it takes to test a claim at full size instead, for all its shipped studies; `study` is then the
+    claim : instead, return what it takes to test a claim at full size, for all its shipped studies; `study` is then the
         name of the claim, and only `timing` and `address` apply.
     reuse : as in `ablations.run`: a note states how many runs would be reused, and what that saves.
     trust : as in `ablations.run`.

@@ -285,7 +285,7 @@ def in_arms(names: Collection[str], every: Collection[str], whole: bool = False)
 
 
 def aggregated(notes: Iterable[str], arms: Collection[str], whole: bool = False) -> list[str]:
-    """Return the notes, with a single one for all arms whose notes say the same.
+    """Return the notes, with one note for all arms that share it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Tables that several commands print, fitted to the terminal, and how text of unknown origin is printed.
 
 On a terminal, or if COLUMNS is set, a table has at most that width. Names are shortened in the middle, then columns are
-left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide everything is printed, one
-line per row. A number is never broken or shortened.
+left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide, everything is printed,
+with one line per row. A number is never broken or shortened.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Table:
     fixed : headings of further columns that are never shortened.
     prose : headings of columns of sentences, which are wrapped between words.
     droppable : headings of columns that may be left out, the least important one first.
-    more : number of further rows, which are not given.
+    more : number of further rows that are not included.
     name_width : cells that names and texts keep while a column can be left out instead.
     """
 

@@ -140,8 +140,8 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
 
 _WHY = {
     "replication": (
-        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the others "
-        "are worth running"
+        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the "
+        "other studies are worth running"
     ),
     "controlled": (
         "does memory cause a gain? This requires the baseline, a network with as many parameters, and a memory that "

@@ -36,7 +36,7 @@ def command(
 
 
 def init(name: str | Path, *, template: Template = "idea") -> Path:
-    """Write a commented study and what it needs into a new folder, and return the study's file.
+    """Write a commented study and the files that it needs into a new folder; return the study's file.
 
     Parameters
     ----------

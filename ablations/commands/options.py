@@ -42,7 +42,7 @@ TrustedCode = Annotated[
     typer.Option(
         "--trust",
         metavar="HASH",
-        help="Approve own code of files that the study names, by its hash, without being asked; repeatable.",
+        help="Approve own code of files that the study names by its hash, without a prompt; repeatable.",
         show_default=False,
     ),
 ]

@@ -104,8 +104,8 @@ def plan(
     timing : time a few steps of every arm to estimate these hours.
     address : Ray cluster on whose devices the steps are timed; see `ablations.check`.
     figure : also write the power curves to this .svg or .png file.
-    reuse : as in `ablations.run`: a warning states how many runs would be reused. The hours in the table are those
-        of all runs.
+    reuse : as in `ablations.run`: a warning states how many runs would be reused. The hours in the table are for all
+        runs.
     trust : as in `ablations.run`.
 
     Raises

@@ -225,7 +225,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
 
     figure = power_figure.draw_by_spread(found.curves, found.most, found.measure)
     if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"--figure {path}: not a format of figures; give a file that ends in .svg or .png")
+        raise UsageError(f"--figure {path}: not a format of figures; give a file name that ends in .svg or .png")
     try:
         path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
     except OSError as error:

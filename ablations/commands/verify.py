@@ -1,4 +1,4 @@
-"""`ablate verify`: read everything that a study stores, and name what is damaged. In Python: `ablations.verify`."""
+"""`ablate verify`: read everything that a study stores, and name damaged files. In Python: `ablations.verify`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def verify(
     head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It even reveals
         rows that were rewritten together with the ledger.
     rerun : how many settled runs are computed again, one after the other in this process, and compared with what is
-        stored: bit for bit on the same kind of device, within a tolerance on another one, see
+        stored: bit for bit on the same kind of device, and within a tolerance on another kind; see
         `ablations.execution.repetition`. The study is not changed. A SHA-256 hash of the ledger's head and the run ids
         selects the runs.
     plugin : files with own code that runs use; own training code as ``FILE:FUNCTION``.

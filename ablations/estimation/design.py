@@ -46,10 +46,10 @@ def sentences(plan: Plan) -> Iterator[str]:
     effects = estimable(found)
     clear = effects[effects["aliased"] == ""]
     if len(clear):
-        yield f"effects: {_listed(_names(clear))} can be estimated apart from all others"
+        yield f"effects: {_listed(_names(clear))} can be estimated separately from all others"
     for name, aliased in zip(_names(effects), effects["aliased"], strict=True):
         if aliased:
-            yield f"effects: the effect of {name} cannot be told apart from {_listed(aliased.split(', '))}"
+            yield f"effects: the effect of {name} cannot be distinguished from {_listed(aliased.split(', '))}"
     if missing := _missing(effects, found):
         yield f"effects: {_listed(missing)} cannot be estimated with these arms"
     yield from _widths(effects, len(plan.study.spec.seeds))
@@ -80,8 +80,8 @@ def _of_variance(plan: Plan) -> Iterator[str]:
         if sources:
             has = "has" if len(arms) == 1 else "each have"
             yield (
-                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies that source "
-                f"alone; seed {seed} fixes the others"
+                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies only that "
+                f"source; seed {seed} fixes the others"
             )
     seeds = len(spec.seeds)
     if seeds < 2:

@@ -127,7 +127,7 @@ class Room:
 
     Attributes
     ----------
-    runs : the maximum that may be given at once.
+    runs : the maximum number of runs given at once.
     parallel : how many runs of the largest kind fit at once.
     """
 
@@ -180,7 +180,7 @@ class Room:
         return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
 
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
-        """Return whether a run fits next to those that Ray already received.
+        """Return whether a run fits in addition to the runs that Ray already received.
 
         Parameters
         ----------

@@ -66,7 +66,7 @@ class InlineExecutor:
             )
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the runs that the scheduler gives out until it is exhausted."""
+        """Compute the runs of the scheduler until none is left."""
         while not scheduler.exhausted:
             coordinator.handle(TICK)
             task = scheduler.next()

@@ -87,7 +87,7 @@ def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
     except UsageError as error:
         return f"this version does not read its configuration: {' '.join(str(error).split())[:200]}"
     if run_id != run.run_id:
-        raise _Problem(f"its configuration is that of run {run_id}")
+        raise _Problem(f"its configuration belongs to run {run_id}")
     return ""
 
 

@@ -59,7 +59,7 @@ def record_of(
 
 
 def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
-    """Return the row of a failed attempt, with what is known before anything was computed."""
+    """Return the row of a failed attempt, with the values that are known before anything is computed."""
     row = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
     with contextlib.suppress(UsageError):  # the attempt may have failed because this machine lacks a plugin
         row |= _components(RunConfig.parse(task.config))

@@ -322,7 +322,7 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
 
 
 def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
-    """Settle a paused run as it is, with the status ``pruned``; return False if another process has it.
+    """Settle a paused run unchanged, with the status ``pruned``; return False if another process has it.
 
     Raises
     ------

@@ -14,7 +14,7 @@ class Task:
     Attributes
     ----------
     directory : the study directory.
-    mark : identifies the directory as that of the driver; see `ResultStore.mark`.
+    mark : identifies the directory as the driver's own; see `ResultStore.mark`.
     config : the RunConfig as JSON; validated again by the worker.
     costs : the columns of its row that are known before the network is trained.
     device, threads : device and number of CPU threads for the training.

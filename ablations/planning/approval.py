@@ -123,7 +123,7 @@ def is_approved(path: Path, code: str) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    """Return whether this user alone can write a file and its folder."""
+    """Return whether only this user can write a file and its folder."""
     for each in (path, path.resolve().parent):
         found = each.stat()
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -38,7 +38,7 @@ class Arm:
     config : configuration of the run with the study's first seed.
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of its runs.
-    also : further combinations of levels that result in the same configuration, so that this arm stands for them.
+    also : further combinations of levels that result in the same configuration, which this arm therefore represents.
     integrity : how computing errors are detected, before the kernels of a GPU are considered.
     question : question that its comparison with the treatment answers, as stated in the study; None means the question
         of its role.
@@ -237,7 +237,7 @@ def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Chec
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    These are the study's, overridden by those of the arms from which it starts and by its own.
+    These are the study's resources, overridden by those of the arms from which it starts and by its own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):

@@ -101,7 +101,7 @@ class Store(Protocol):
 class SettledRun:
     """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`.
 
-    `seconds` is None if another study computed it, because its pace says nothing about the machines of this one.
+    `seconds` is None if another study computed it, because its pace does not describe the machines of this study.
     """
 
     run_id: str

@@ -131,7 +131,7 @@ def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
 
 
 def kin(spec: StudySpec, arm: str) -> list[str]:
-    """Return an arm and those that start from it, in the order of the study."""
+    """Return an arm and the arms that start from it, in the order of the study."""
     found = {arm}
     while more := {name for name, each in spec.arms.items() if each.of in found} - found:
         found |= more

@@ -2,7 +2,8 @@
 
 Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes have a fixed order. A new
 process that reports the same outcomes therefore receives the same proposals, and Optuna's own state is never read back.
-A sampler whose proposals depend on the machine (`Sampler.replays`) is not asked again: its proposals are recorded.
+A sampler whose proposals depend on the machine (`Sampler.replays`) is not asked again, because its proposals are
+recorded.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ class Proposals:
             self._study.tell(number, state=self._states.FAIL)
 
     def _worst(self) -> float:
-        """Return the lowest accuracy so far, for samplers that learn of a violation only from a complete trial."""
+        """Return the lowest accuracy so far, for samplers that learn about a violation only from a complete trial."""
         complete = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE,))
         return min((float(trial.value) for trial in complete), default=0.0)
 

@@ -71,7 +71,7 @@ def space(
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
     document : document of the varied arm (base and arm merged): determines the component to which single paths belong.
-    ranges : dimensions that replace those of the components, by the parameter's name.
+    ranges : dimensions that replace the components' own dimensions, by the parameter's name.
 
     Raises
     ------

@@ -59,7 +59,7 @@ _UNSHARED = (
 
 
 class Coordinator:
-    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes what it did.
+    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes these decisions.
 
     It never waits for the storage. During an outage, runs continue, and results that cannot be stored are stored later.
 
@@ -317,7 +317,7 @@ class Coordinator:
         self._is_low = free < enough
 
     def released(self) -> list[Task]:
-        """Wait for runs that other processes compute; return the tasks of those that were released without a result.
+        """Wait for runs that other processes compute; return the tasks of runs that were released without a result.
 
         The result is empty once all runs are settled or the session must end.
         """
@@ -345,7 +345,7 @@ class Coordinator:
         self._publish(Notice(text))
 
     def _freed(self, waiting: set[str]) -> list[str]:
-        """Remove settled runs from those for which this session waits; return those that no process holds any more."""
+        """Stop waiting for settled runs; return the runs that no process holds any more."""
         for run_id in sorted(waiting):
             if self._store.is_settled(run_id):
                 waiting.discard(run_id)

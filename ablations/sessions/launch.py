@@ -65,7 +65,7 @@ def run(
     address : address of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
     until : number of epochs after which a run pauses, by run id; such runs are in `SessionResult.paused`.
-    prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of being continued.
+    prune : ids of paused runs that are settled unchanged, with the status ``pruned``, instead of being continued.
     until_verdict : add the seeds of the next look after every look, until no question is open; see `sequential_looks`.
     track : trackers to which every run is also written: tensorboard, mlflow, wandb.
     reuse : directories of other studies, or folders of study directories. Results with the same run ids are verified

@@ -57,8 +57,8 @@ def _note(
     runs = counted(left.total(), "settled run belongs", "settled runs belong")
     listed = ", ".join(f"{arm}: {number}" for arm, number in sorted(left.items()))
     return (
-        f"{what}; {runs} to the earlier code ({listed}): their rows stay, are left out of the report, and count again "
-        f"if the earlier code is restored, which {CODE}/{code}.json records"
+        f"{what}; {runs} to the earlier code ({listed}): their rows are kept but left out of the report, and count "
+        f"again if the earlier code, recorded in {CODE}/{code}.json, is restored"
     )
 
 

@@ -23,8 +23,7 @@ def only_session() -> Iterator[None]:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
-            "ablations.run: a worker process imports this script again, and would run the whole study once more; "
-            f"{_GUARD}"
+            f"ablations.run: a worker process imports this script again, and would run the whole study again; {_GUARD}"
         )
     if getattr(_running, "now", False):
         raise UsageError(

@@ -47,7 +47,7 @@ class Runner(Protocol):
         """Run a study.
 
         `until` and `prune` are given only if trials are stopped early: `until` gives the number of epochs after which
-        runs pause, by run id, and `prune` the ids of paused runs that are settled as they are.
+        runs pause, by run id, and `prune` the ids of paused runs that are settled unchanged.
         """
 
 
@@ -221,7 +221,7 @@ class _Search:
         return None
 
     def _rung(self, brackets: Brackets, number: int) -> SessionResult | None:
-        """Bring all trials to a rung, unless the journal has its decision, and stop those that end there."""
+        """Train all trials up to a rung unless the journal has its decision, and stop the trials that end there."""
         taking = [b for b in brackets.batches if brackets.epochs(b, number) < b.budget]
         missing = [b for b in taking if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
@@ -244,7 +244,7 @@ class _Search:
         return None
 
     def _session(self, brackets: Brackets, until: Mapping[str, int]) -> SessionResult:
-        """Compute the missing runs of the study of all trials so far."""
+        """Compute the missing runs of the study that contains all trials so far."""
         told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
         arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
         path = _write(self.directory, screening_document(self.study, self.spec, arms))

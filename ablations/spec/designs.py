@@ -19,7 +19,7 @@ def full_factorial(levels: Levels) -> list[Combination]:
 
 
 def one_at_a_time(levels: Levels) -> list[Combination]:
-    """Return each level of each factor alone; the other factors stay unchanged in the varied arm."""
+    """Return each level of each factor separately; the other factors stay unchanged in the varied arm."""
     return [{factor: level} for factor, choices in levels.items() for level in choices]
 
 

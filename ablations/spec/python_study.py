@@ -24,7 +24,7 @@ class Study(StudySpec):
 
     The arguments are the keys of a study file, with the same values, defaults and messages, so that a study has the
     same run ids in a file and in Python. Paths are relative to the current folder. `ablations.check`, `plan` and `run`
-    accept it in place of a file; these build every arm's network, which finds mistakes in the options of plugins.
+    accept it instead of a file; these build every arm's network, which finds mistakes in the options of plugins.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ class Study(StudySpec):
     vary : the arm to which the factors are applied.
     search : a screening before the study's own runs.
     resources : resources of one run: cpus, gpus, memory, ...
-    keep : which trained network of a run is stored: best (that of the selected epoch), last or none.
+    keep : which trained network of a run is stored: best (from the selected epoch), last or none.
     keep_scores : float16 stores every class's score of every test image, for top-k accuracy and calibration error.
     integrity : whether and how computing errors are detected.
     plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
         script or notebook are known without this key.
     reuse : directories of other studies whose results of the same runs are copied.
-    train : own training code in place of the training loop: a function ``train(config, run)`` of the calling script or
-        notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options`` in `base`
-        and in the arms.
+    train : own training code that replaces the training loop: a function ``train(config, run)`` of the calling script
+        or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options`` in
+        `base` and in the arms.
 
     Raises
     ------

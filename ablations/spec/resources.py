@@ -153,7 +153,7 @@ class ArmResources(Frozen):
     accelerator_type: AcceleratorType | None = None
     """Ray's name of the type of accelerator that a node must have."""
     custom: Custom | None = None
-    """Custom resources that a run takes, instead of all those of the study."""
+    """Custom resources that a run takes, instead of all custom resources of the study."""
 
     @model_validator(mode="before")
     @classmethod

@@ -152,9 +152,9 @@ class StudySpec(Frozen):
     variance has no factors; instead, each further arm varies one random stream of a named arm, see
     `ablations.spec.sources`."""
     sources: Annotated[tuple[Source, ...], BeforeValidator(tuple_of)] = ()
-    """With design: variance, the sources that are varied one at a time; by default those of split, init, order and
-    augmentation from which an arm draws. layers varies draws of layers such as dropout; noise varies nothing, so that
-    only the device's own variation remains."""
+    """With design: variance, the sources that are varied one at a time; by default, those sources among split, init,
+    order and augmentation from which an arm draws. layers varies draws of layers such as dropout; noise varies nothing,
+    so that only the device's own variation remains."""
     fixed_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """With design: variance, the seed of the streams that are not varied, which must not be a seed of the study; by
     default 1000000."""
@@ -181,8 +181,9 @@ class StudySpec(Frozen):
     plugins: Annotated[tuple[str, ...], BeforeValidator(study_fields.files_of), ONE_OR_MORE] = ()
     """Files with own code, relative to the study file; their registered classes can be named like any other plugin."""
     train: Annotated[str | None, BeforeValidator(study_fields.train_of)] = None
-    """Own training code in place of the training loop: a function ``my_code.py:train`` in a file relative to the study
-    file, which takes (config, run), or the name of registered training code. See `aimlib.training.own.run.OwnRun`."""
+    """Own training code that replaces the training loop: a function ``my_code.py:train`` in a file relative to the
+    study file, which takes (config, run), or the name of registered training code. See
+    `aimlib.training.own.run.OwnRun`."""
     reuse: Annotated[tuple[str, ...], BeforeValidator(study_fields.directories_of), ONE_OR_MORE] = ()
     """Directories of other studies, relative to the study file; their results of the same runs are copied instead of
     being computed again."""

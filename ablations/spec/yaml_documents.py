@@ -358,7 +358,7 @@ def value_at(document: Any, path: Iterable[str]) -> Any:
 
 
 def put(document: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a copy of the value at `path` in place; a component given by name alone becomes a mapping with the name."""
+    """Set a copy of the value at `path` in place; a component given only by name becomes a mapping with the name."""
     for key in path[:-1]:
         inner = document.get(key)
         if key in _COMPONENTS:

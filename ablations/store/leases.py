@@ -98,7 +98,7 @@ class Lease:
 
     @property
     def taken(self) -> bool:
-        """Whether it was released or, as far as this process knows, taken over; an overdue lease may be neither."""
+        """Whether it was released or, to this process's knowledge, taken over; an overdue lease may be neither."""
         return self._taken or self._ended.is_set() or os.getpid() != self._process
 
     @property

@@ -113,7 +113,7 @@ class SessionLedger:
         return Standing(head, len(ledger.rows.keys() | {run_id for run_id, _ in self._entered}), lost)
 
     def end(self) -> Standing:
-        """Join the ledger once more, and end the chain.
+        """Join the ledger again, and end the chain.
 
         Raises
         ------

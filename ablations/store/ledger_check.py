@@ -113,7 +113,7 @@ def _rows(ledger: Ledger, stored: StoredRows, *, damaged: bool) -> list[str]:
 
 def _replaced(run_id: str, files: Mapping[str, str], expected: set[str], by: str) -> list[str]:
     return [
-        f"run {run_id}: its row in {name} is not the one that {by}: it was replaced or changed"
+        f"run {run_id}: its row in {name} is not the row that {by}, so it was replaced or changed"
         for name, digest in sorted(files.items())
         if digest not in expected
     ]
@@ -125,7 +125,7 @@ def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> l
     if known is None:
         return [
             f"--head {head}: no entry of the ledger has this hash; the ledger was rewritten or is incomplete, or the "
-            f"head is that of another study"
+            "head belongs to another study"
         ]
     entries = ledger.before(known)
     found = _unknown_joins(ledger, entries)

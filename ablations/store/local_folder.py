@@ -69,7 +69,7 @@ class LocalFolder:
                 f"folder (the study directory itself may be a link)"
             )
         if path.exists() and not path.is_dir():
-            raise StoreError(f"{path}: is a file in the place of a folder of the study; move it elsewhere")
+            raise StoreError(f"{path}: is a file where the study needs a folder; move it elsewhere")
         with files.explained(path, "created"):
             make_folder(path)
 

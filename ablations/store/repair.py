@@ -62,8 +62,8 @@ def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, s
 def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = True) -> list[str]:
     """Set damaged files of a study aside; return one sentence for each, and another one if files have no checksums.
 
-    A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan stays where it is, because
-    only a copy can replace it.
+    A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan is not moved, because only
+    a copy can replace it.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ class ResultStore:
         return read_mark(self.place)
 
     def commit(self, record: RunRecord, lock: RunLock | None = None) -> bool:
-        """Write the row of a settled run; return True if this row is the one that counts. See `settle`."""
+        """Write the row of a settled run; return True if this row counts. See `settle`."""
         return bool(self.settle(record, lock))
 
     def settle(self, record: RunRecord, lock: RunLock | None = None) -> str:
@@ -250,7 +250,7 @@ class ResultStore:
             created = self._folder.create_first(
                 _numbered(run_id, max(taken, default=-1) + 1), lambda path: write_table(table, path)
             )
-            assert created is not None, "the numbers are endless"
+            assert created is not None, "there is always a free number"
             return self.place / created
 
         return self._asked(attempt, writes=True)
@@ -272,7 +272,7 @@ class ResultStore:
             return name
         names = (f"{LOGS}/{_checked(run_id)}.{number:03}.jsonl" for number in count())
         first = self._folder.create_first(names, lambda path: path.write_text(content, encoding="utf-8"))
-        assert first is not None, "the numbers are endless"
+        assert first is not None, "there is always a free number"
         return first.rpartition("/")[2]
 
     @_reads
@@ -485,7 +485,7 @@ class ResultStore:
 
     @_reads
     def stop_requested(self, session: str) -> bool:
-        """Return whether the session was asked to stop; this is cheap enough for every few seconds."""
+        """Return whether the session was asked to stop; a call every few seconds costs little."""
         return session_signals.stop_requested(self._folder, session)
 
     @_writes

@@ -51,11 +51,11 @@ class RunLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it may not be held: it was released or taken over, or the storage is unavailable; cheap."""
+        """Whether it may be lost: it was released or taken over, or the storage is unavailable. This costs little."""
 
     @property
     def taken(self) -> bool:
-        """Whether it was released or is known to have been taken over; cheap."""
+        """Whether it was released or is known to have been taken over. This costs little."""
 
     def confirm(self) -> None:
         """Verify that it is held at this moment; acquire it again if the storage dropped it and no process took it.

@@ -3,8 +3,8 @@
 A row moves in this order. First, the segment is written to disk. Then every commit that may not have seen it must end
 or will check again (see `Folder.settle`). Finally, the run file is removed. If a compaction is killed at any time, a
 row is in one place or in both, and the next compaction continues. One compaction runs at a time: it locks the name
-``compaction``, and writes no segment if it has lost that lock. A segment that is written late despite this has rows
-identical to those of another segment.
+``compaction``, and writes no segment if it has lost that lock. If a segment is written late despite this, its rows are
+identical to rows of another segment.
 
 An NFS client may see a new segment late, by up to its directory cache time (`acdirmax`, 60 s unless mounted
 otherwise). If that client commits the same run within this time, the commit may report a second row as kept; readers

@@ -55,7 +55,7 @@ def every_arm(told: Report) -> list[Named]:
 
 
 def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study. In a rehearsal, they are those of its small version."""
+    """Return the arms of a shipped study. In a rehearsal, they are the arms of its small version."""
     return {arm.name: arm for arm in arms_of(read_study(f"{study}_small" if told.rehearsal else study))}
 
 

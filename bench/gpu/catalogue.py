@@ -13,7 +13,7 @@ class Step:
 
     Attributes
     ----------
-    number, name, title : names for people; results are kept as ``gpu-<name>.json``.
+    number, name, title : names for people; results are stored as ``gpu-<name>.json``.
     proves : what holds if it passes. module : module with a function ``check(report)``. limit_s : seconds after which
         it is ended on a card. rehearsal_s : this limit in a rehearsal on a CPU.
     needs : packages without which it is skipped.

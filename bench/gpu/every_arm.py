@@ -44,7 +44,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch to warm up, then do both once more under the conditions."""
+    """Take two steps and evaluate a batch to warm up, then do both again under the conditions."""
     # Steps are eager, because the work of a graph was already determined when it was captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)

@@ -1,6 +1,6 @@
 """`make gpu-study`: real studies on a card through Ray within the time limit, one of them killed halfway.
 
-Finished runs stay in the folder of results. With the same folder, the studies resume on another card.
+Finished runs are kept in the folder of results. With the same folder, the studies resume on another card.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds with a result of every arm, the runs that are stored twice, and those that failed."""
+    """Return the seeds with results for every arm, the runs that are stored twice, and the failed runs."""
     import analysis
 
     rows = analysis.load(directory).runs

@@ -145,7 +145,7 @@ def network(source: str | Path | Results, run: str) -> nn.Module:
     """Return the trained network of a run, on the CPU and in evaluation mode.
 
     Its input is a batch of images [images, channels, height, width] scaled as in training; `KeptRun.stored` has the
-    scaling. `ablations.predict` takes images as they are.
+    scaling. `ablations.predict` takes unscaled images.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class Comparison:
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:
-        equal = f"{self.images - self.different:,} of {self.images:,} predictions are those that the run stored"
+        equal = f"{self.images - self.different:,} of {self.images:,} predictions equal the stored ones"
         if not self.different:
             return equal
         kind = "the same kind of device" if self.same_device else "another kind of device or number of threads"

@@ -87,7 +87,7 @@ _MAKE = "copy the cluster's token there with mode 0600, or unset the variable an
 
 
 def _write_unless_there(path: Path) -> None:
-    """Write a new token atomically; if another process was faster, its token stays."""
+    """Write a new token atomically; if another process was faster, its token is kept."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size:
             return

@@ -39,7 +39,7 @@ class OccupiedNodes:
 
         Parameters
         ----------
-        nodes : resources of each node, by id. wanted : ids.
+        nodes : resources of each node, by id. wanted : ids of the nodes to occupy.
         """
         for node in [node for node in self._actors if node not in wanted]:
             self._release(node)

@@ -36,7 +36,7 @@ from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
-"""Seconds between two checks of which nodes are alive."""
+"""Seconds between two checks for nodes that are alive."""
 _SLACK = 2.0
 """Factor by which a driver waits longer than a worker before it assumes that a silent run hangs."""
 
@@ -83,7 +83,7 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
 class StartOrder(FIFOScheduler):  # type: ignore[misc]
     """Makes a run whose worker is starting wait for that worker, while free workers take later runs.
 
-    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the one that was
+    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the worker that was
     starting for it. If runs end sooner than a worker starts, all of them then run in one process, and each of them
     needlessly starts a process that imports Ray. A run whose worker does not start in time, for example because its
     node is still to be added to the cluster, gets the next free worker, as in Tune's own order.
@@ -119,7 +119,7 @@ def bundle_of(task: Task) -> dict[str, float]:
 
 
 class SessionStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends a session at once on request."""
+    """Stopper that ends a session at once on request."""
 
     def __init__(self) -> None:
         self.now = False

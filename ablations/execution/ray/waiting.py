@@ -22,7 +22,7 @@ def wait_for_nodes(
 ) -> Mapping[str, Node]:
     """Wait until every kind of run fits on a node; return the nodes.
 
-    Meanwhile a placement group for each kind of run that fits nowhere shows an autoscaler what is needed. Ray removes
+    Meanwhile, a placement group for each kind of run that fits nowhere shows an autoscaler what is needed. Ray removes
     such requests with the driver.
 
     Parameters

@@ -22,7 +22,7 @@ class Grid(Sampler):
     finite: ClassVar[bool] = True
 
     def build(self, seed: int) -> BaseSampler:
-        """Return a sampler that is never asked, because all points are enqueued."""
+        """Return a sampler that is never used, because all points are enqueued."""
         from optuna.samplers import RandomSampler  # noqa: PLC0415
 
         return RandomSampler(seed=seed)

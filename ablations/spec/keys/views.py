@@ -21,10 +21,10 @@ Every key with what may be written, its default and its meaning. In a terminal, 
 prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both also know the
 components of other packages that are installed. [study.md](study.md) explains how a study is written.
 
-`model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. Only changes are given there:
-what is required may come from the protocol or the base. A component is its name alone, or a mapping with its `name` and
-options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of a run's id;
-then another value is another run. "As run" is what the author's notebooks did.
+`model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. These only give changes,
+because required values may come from the protocol or the base. A component is given by its name, or by a mapping with
+its `name` and options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of
+a run's id; then another value is another run. "As run" is what the author's notebooks did.
 """
 _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resources": "Resources of a run"} | {
     "model": "The network",

@@ -22,7 +22,8 @@ _ABOVE = 1.1
 
 
 def check(told: Report) -> None:
-    """Compare the memory of two arms with the estimates; measure what is left after a finished and a failed run."""
+    """Compare the memory of two arms with the estimates; measure the memory in use after a finished and a failed
+    run."""
     arms = arms_of_study(told, "controlled")
     for name in ("baseline", "aim"):
         _compare(told, name, arms[name])

@@ -1,4 +1,4 @@
-"""How long does a checkpoint of 1.9 GB take, and eight at once?"""
+"""How long do one checkpoint of 1.9 GB and eight at once take?"""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_run_that_ended_early_for_no_reason_is_not_complete(plain: Scene, scen
 def test_the_configuration_of_another_run_is_refused(plain: Scene) -> None:
     config = json.loads(plain.row["config"])
     config["training"]["batch_size"] = 20
-    assert "its configuration is that of run " in plain.verified(config=json.dumps(config)).problem
+    assert "its configuration belongs to run " in plain.verified(config=json.dumps(config)).problem
 
 
 def test_a_configuration_that_this_version_does_not_read_is_stated(plain: Scene) -> None:

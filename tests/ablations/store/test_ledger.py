@@ -98,7 +98,7 @@ def test_a_replaced_row_is_found_without_a_head(tmp_path: Path) -> None:
     session(ResultStore(tmp_path), SESSIONS[0], range(3))
     rewritten(tmp_path / RUNS / f"{identity(1)}.parquet", OTHER)
     (text,) = contradictions(verify(tmp_path))
-    assert text.startswith(f"run {identity(1)}: its row in runs/{identity(1)}.parquet is not the one that the ledger")
+    assert text.startswith(f"run {identity(1)}: its row in runs/{identity(1)}.parquet is not the row that the ledger")
 
 
 def test_a_row_replaced_together_with_the_ledger_is_found_only_with_the_head(tmp_path: Path) -> None:
