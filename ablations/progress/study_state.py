@@ -97,8 +97,7 @@ class StudyState:
         return self._snapshot(active, now)
 
     def _read_sessions(self, now: float) -> None:
-        """Read the states of sessions. A changed beat shows that a session is active, even if its host's clock is
-        wrong."""
+        """Read the states of sessions. A changed beat shows that a session is active, even if its clock is wrong."""
         found, self._unread = {}, 0
         for document in self._store.live():
             stored = read(document)
