@@ -104,7 +104,7 @@ class _Found:
 
 
 def measure(asked: Asked) -> Answer:
-    """Time steps case by case, on the heap that a run has; the subjects of a case take turns."""
+    """Time steps case by case, with the heap settings of a run; the subjects of a case take turns."""
     device = torch.device(asked.device)
     with kept_heap(device):
         return _measured(asked, device)

@@ -85,7 +85,7 @@ def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place],
         yield f"reuse: no other study has any of the {counted(len(missing), 'missing run')}"
         return
     runs = f"{len(found.runs)} of {counted(len(missing), 'missing run')}"
-    yield f"reuse: {runs} would be taken over from {found.origins}{_saved(plan, costs, found.runs)}"
+    yield f"reuse: {runs} would be copied from {found.origins}{_saved(plan, costs, found.runs)}"
 
 
 def _saved(plan: Plan, costs: Iterable[Cost], run_ids: Container[str]) -> str:
@@ -135,9 +135,9 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     names, common = starts.unpaired(*models, shape, arm.config.seed)
     if names:
         yield (
-            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it has in common with "
-            f"arms.{baseline.name} start differently for the same seed ({few(names)}); initial_values = 'rules' in the "
-            f"class lets the study's rules set them in both"
+            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it shares with "
+            f"arms.{baseline.name} start with different values for the same seed ({few(names)}); initial_values = "
+            "'rules' in the class lets the study's rules set them in both"
         )
 
 
@@ -237,7 +237,7 @@ def _widened(arm: Arm, plan: Plan) -> bool:
 
 
 def _standing_for(plan: Plan) -> Iterable[str]:
-    """Yield which combinations of factor levels equal an arm that stands for them, because one level hides another."""
+    """Yield which combinations of factor levels equal an arm that represents them, because one level hides another."""
     for arm in plan.arms:
         for levels in arm.also:
             combination = ", ".join(f"{factor}={label}" for factor, label in levels.items())

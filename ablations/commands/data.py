@@ -267,7 +267,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
 
     Raises
     ------
-    ConfigError: unknown name or options.
+    ConfigError: the name or an option is unknown.
     """
     from aimlib.registry import datasets
 

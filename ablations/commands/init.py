@@ -23,8 +23,9 @@ def command(
     template: Annotated[
         Template,
         typer.Option(
-            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: "
-            "how a gain depends on two options; finetune: what pretrained weights give, and a memory on top of them."
+            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: how a "
+            "gain depends on two options; finetune: the effect of pretrained weights, and of a memory on top of "
+            "them."
         ),
     ] = "idea",
 ) -> None:
@@ -42,11 +43,11 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     ----------
     name : the folder; its last part is the name of the study.
     template : idea (your own part against a baseline and a matched control), claim (a reported gain), sweep (how a
-        gain depends on two options) or finetune (what pretrained weights give, and a memory on top of them).
+        gain depends on two options) or finetune (the effect of pretrained weights, and of a memory on top of them).
 
     Raises
     ------
-    UsageError: an unknown template, a name that no study can have, or a folder that exists or cannot be written.
+    UsageError: the template is unknown, no study can have this name, or the folder exists or cannot be written.
     """
     folder = Path(name)
     if template not in get_args(Template):

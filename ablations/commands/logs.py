@@ -51,7 +51,7 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     Raises
     ------
     UsageError: `run` matches no run, or more than one; the message lists the choices.
-    StoreError: not a study directory, or a corrupt file.
+    StoreError: this is not a study directory, or a file is corrupt.
     """
     from ablations.store.run_logs import find, read
     from aimlib.paths import place
@@ -70,7 +70,7 @@ def lines(log: RunLog) -> Iterator[str]:
     for each in log.entries:
         yield from each.lines(_safe)
     if not any(each.kind in ("stdout", "stderr") for each in log.entries):
-        yield "no output is kept: the run wrote nothing, or a version of this package that kept no output computed it"
+        yield "no output is kept, because the run wrote nothing or an earlier version of this package computed it"
 
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:

@@ -33,7 +33,8 @@ Reuse = Annotated[
     list[str] | None,
     typer.Option(
         metavar="DIR",
-        help="Copy results of the same runs from this study directory, or from all in this folder; repeatable.",
+        help="Copy results of the same runs from this study directory, or from all study directories in this folder; "
+        "repeatable.",
         show_default=False,
     ),
 ]
@@ -65,7 +66,7 @@ TimedAt = Annotated[
 ]
 Wide = Annotated[
     bool,
-    typer.Option("--wide", help="Print tables whole: no names shortened, no columns or rows left out."),
+    typer.Option("--wide", help="Print whole tables, without shortened names or omitted columns and rows."),
 ]
 
 

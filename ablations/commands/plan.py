@@ -39,7 +39,7 @@ def command(
     half_width: Annotated[
         float | None,
         typer.Option(
-            help="Also show how many seeds make the half-width of the last interval at most this.", show_default=False
+            help="Also show how many seeds are needed for this half-width of the last interval.", show_default=False
         ),
     ] = None,
     price: Annotated[

@@ -144,8 +144,8 @@ def results(
 
     Raises
     ------
-    StoreError: not a study directory, or a corrupt file.
-    UsageError: an unknown column, condition, statistic or table, or a file that cannot be written.
+    StoreError: this is not a study directory, or a file is corrupt.
+    UsageError: a column, condition, statistic or table is unknown, or a file cannot be written.
     """
     import analysis
     from aimlib.paths import Place

@@ -75,7 +75,7 @@ def status(directory: str | Place) -> Status:
 
     Raises
     ------
-    StoreError: not a study directory, or a corrupt file.
+    StoreError: this is not a study directory, or a file is corrupt.
     """
     import analysis
     from analysis.findings.standing import standing

@@ -1,7 +1,7 @@
 """A session on a Ray cluster runs in a child process, which is replaced when the cluster loses its head.
 
-Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, no exit handler
-and no other thread can prevent that. So the command line forks before it imports anything large. The child is the
+Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, exit handler or
+other thread can prevent this. The command line therefore forks before it imports anything large. The child is the
 session. The parent passes signals on, and exits like its child. If the child was ended by Ray, the parent waits until a
 process answers at the address of the cluster, and forks again: the new child resumes the study from its store.
 

@@ -218,7 +218,7 @@ def _plan(where: Place) -> Plan | None:
 
 
 def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what contradicts the plan, and how it deviates from the frozen one; nothing if results cannot be read."""
+    """Return what contradicts the plan, and how it deviates from the frozen one; empty if results are unreadable."""
     import analysis
     from aimlib.records import PLANS, STUDY_FILE
     from analysis.plan import plan_differs

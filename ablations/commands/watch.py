@@ -61,7 +61,7 @@ def watch(
 
     Raises
     ------
-    StoreError: not a study directory, a corrupt file, or the page cannot be written.
+    StoreError: this is not a study directory, a file is corrupt, or the page cannot be written.
     UsageError: a file without `html`, or no file for a study in object storage.
     """
     from ablations.progress import monitor

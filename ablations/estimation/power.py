@@ -165,7 +165,7 @@ def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
     """Yield a note on the device that hours refer to, if there are several kinds."""
     if len(costs) > 1:
         first, *others = [cost.kind for cost in costs]
-        yield f"hours are for {first}; `ablate check` also shows those for {', '.join(others)}"
+        yield f"hours are for {first}; `ablate check` also shows the hours for {', '.join(others)}"
 
 
 def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
@@ -272,7 +272,9 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
         reached = looks.reached(seeds)[-1]
         yield f"{seeds} seeds end between two looks; the verdict uses the first {reached} and ignores the others"
     if gain is None:
-        yield "outside the scope of a claim, a gain above δ has no stopping verdict, as there is no reported gain r"
+        yield (
+            "outside the scope of a claim, a gain above δ has no stopping verdict, because there is no reported gain r"
+        )
     delta, measure = plan.study.spec.smallest_effect, plan.study.spec.primary_measure
     for effect in table["effect"].unique().tolist():
         unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]

@@ -33,7 +33,7 @@ def needed(resources: Resources) -> dict[str, float]:
 
 
 def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable: Sequence[Node] = ()) -> None:
-    """Refuse a request that no node can meet.
+    """Raise an error if no node can meet a request.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which devices failed, and which of them are left out for the rest of a session."""
+"""Which devices failed, and which of them are excluded for the rest of a session."""
 
 from __future__ import annotations
 

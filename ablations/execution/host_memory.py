@@ -1,4 +1,4 @@
-"""Host memory (RAM) that this process takes for itself. Linux only; other systems report nothing."""
+"""Host memory (RAM) that this process takes for itself. This works only on Linux; other systems report nothing."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class InlineExecutor:
         """Do nothing, because there is nothing to start."""
 
     def check(self) -> None:
-        """Refuse a study that this process cannot compute.
+        """Raise an error for a study that this process cannot compute.
 
         Raises
         ------

@@ -129,5 +129,5 @@ def noise(shape: ImageShape, batch_size: int) -> DataSet:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions on which a measurement depends."""
+    """Return the versions that affect a measurement."""
     return {"aim-ablations": aimlib.__version__, "torch": torch.__version__, "python": platform.python_version()}

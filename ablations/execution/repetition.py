@@ -221,7 +221,7 @@ def _bits(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {again[name]} instead of {stored[name]}"
     first, second = _predicted(stored), _predicted(again)
     if first.shape != second.shape:
-        yield f"predictions are of {counted(len(second), 'epoch')} instead of {len(first)}"
+        yield f"predictions cover {counted(len(second), 'epoch')} instead of {len(first)}"
     elif (differing := (first != second).sum(axis=1)).any():
         at = int(np.argmax(differing > 0))
         yield f"{differing[at]} of {first.shape[1]} predictions of epoch {at + 1}, the first that differs"

@@ -230,7 +230,7 @@ class RetryPolicy:
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, ending: Ending, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
-        """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
+        """Give up a run that has device errors on every GPU, and use GPUs again if no other run had errors on them."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
             always = "its steps gave different bits in every repetition:"

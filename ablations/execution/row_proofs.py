@@ -1,6 +1,6 @@
 """Proofs of stored rows: their accuracies, run ids and selected epochs are computed again.
 
-`analysis.reading.proofs` proves what needs no plugin. With the plugins of a run, this module compares its
+`analysis.reading.proofs` proves everything that needs no plugin. With the plugins of a run, this module compares its
 configuration, including defaults, with the text that its run id hashes, and selects the epoch again by its rule.
 """
 

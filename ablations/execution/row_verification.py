@@ -139,8 +139,8 @@ def _accuracies(row: Mapping[str, Any], config: RunConfig, data: DataSet, epochs
     predicted = _predictions(row)
     if predicted.shape != (max(epochs, 1), len(labels)):
         raise _Problem(
-            f"its predictions are of {counted_as(predicted.shape[0], 'epoch')} and "
-            f"{counted_as(predicted.shape[1], 'image')}, not of {max(epochs, 1):,} and {len(labels):,}"
+            f"its predictions cover {counted_as(predicted.shape[0], 'epoch')} and "
+            f"{counted_as(predicted.shape[1], 'image')}, not {max(epochs, 1):,} and {len(labels):,}"
         )
     if predicted.max(initial=0) >= len(data.classes):
         raise _Problem(f"it predicts class {predicted.max()}, but there are {len(data.classes)}")

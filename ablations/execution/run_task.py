@@ -285,7 +285,7 @@ def _own_training(
 def _stored_network(
     task: Task, config: RunConfig, kept: KeptNetwork, data: DataSet, store: ResultStore, notice: OnNotice | None
 ) -> dict[str, Any]:
-    """Store the trained network of a run, and return the columns of its row that state it."""
+    """Store the trained network of a run, and return the columns of the row that describe it."""
     try:
         content = network_files.content_of(kept, config, task.run_id, _shape(data), data.classes)
     except TypeError as error:
@@ -313,9 +313,9 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
     data = _load(config, task.fingerprint)
     if data.fingerprint != task.fingerprint:
         raise DataError(
-            f"the data on this machine differs from the data that the study was planned with (fingerprint "
-            f"{data.fingerprint} instead of {task.fingerprint}): compare both with "
-            f"`ablate data info {config.data.name}`"
+            "the data on this machine differs from the data with which the study was planned (fingerprint "
+            f"{data.fingerprint} instead of {task.fingerprint}): compare both with `ablate data info "
+            f"{config.data.name}`"
         )
     assert config.run_id(data.fingerprint) == task.run_id, "driver and worker run different versions of this package"
     return config, data

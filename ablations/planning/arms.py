@@ -164,7 +164,7 @@ def _with_control(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> d
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
-    """Return why the arm of a merged document cannot be run, or an empty text if it can."""
+    """Return why the arm of a merged document cannot be run, or an empty string if it can."""
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         networks.refuse_unbuildable(config.model, shape_of(config))

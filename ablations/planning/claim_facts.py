@@ -111,7 +111,7 @@ class _Side:
         if kind == "option":
             return self._option(key)
         if not networks.has_network(self.arm.config):
-            raise _NotKnown("not known of own training code")
+            raise _NotKnown("unknown for own training code")
         if kind == "network":
             return self._network(key)
         if key in _OF_TFDS:
@@ -138,7 +138,7 @@ class _DataFacts:
 
     def __init__(self, arm: Arm, data: DataSet | None) -> None:
         if data is None:
-            raise _NotKnown("not known: no data here")
+            raise _NotKnown("unknown without the data")
         self.config, self.data, self.training = arm.config, data, arm.config.training
 
     def __getitem__(self, name: str) -> Value:

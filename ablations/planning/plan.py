@@ -73,7 +73,7 @@ def arms_of(study: StudyFile, without: Collection[str] = ()) -> list[Arm]:
 
     Raises
     ------
-    ConfigError: with one message per problem of the study.
+    ConfigError: the study has problems; there is one message for each.
     """
     _check_claim(study)
     return expand(study, without, costs=True)
@@ -88,7 +88,7 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Raises
     ------
-    ConfigError: with one message per problem of the study; missing or unsuitable data is reported only if there is no
+    ConfigError: the study has problems, with one message for each; missing or unsuitable data is reported only if there is no
     other problem, as `DataConfigError`.
     """
     arms = arms_of(study) if arms is None else arms
@@ -104,12 +104,12 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
-    """Return the summary of every arm's network; needs no data."""
+    """Return the summary of every arm's network. This needs no data."""
     return {arm.name: summary_of(arm) for arm in arms}
 
 
 def summary_of(arm: Arm) -> ModelSummary:
-    """Return the summary of an arm's network, which is computed once per process; needs no data.
+    """Return the summary of an arm's network, which is computed once per process. This needs no data.
 
     The summary of a network that own training code builds is unknown, so all its numbers are 0; see
     `networks.has_network`.

@@ -52,7 +52,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
     """Return whether an arm matches a protocol's side.
 
-    Model and training must match completely, the data only in the options that the protocol sets.
+    Model and training must match completely, but the data only in the options that the protocol sets.
     """
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")

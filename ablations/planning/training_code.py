@@ -24,7 +24,7 @@ def problems(config: OwnRunConfig, control: object, resources: Resources) -> lis
 
 
 def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield messages about options that only some arms have: a misspelled one would change nothing.
+    """Yield messages about options that only some arms have, because a misspelled option would have no effect.
 
     Parameters
     ----------

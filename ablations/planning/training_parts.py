@@ -15,7 +15,7 @@ from aimlib.training.selections.base import refuse_unusable_selection as try_sel
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try loss, transforms, callbacks and own code on images of `shape`; a training without them imports nothing.
+    """Try loss, transforms, callbacks and own code on images of `shape`; without these, nothing is imported.
 
     Raises
     ------

@@ -139,8 +139,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
-                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave "
-                f"{spec.pruner.name} nothing to stop; give more epochs, or a smaller min_resource"
+                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave nothing for "
+                f"{spec.pruner.name} to stop; give more epochs, or a smaller min_resource"
             ]
         )
     if spec.halving is not None:

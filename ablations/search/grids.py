@@ -19,7 +19,7 @@ _MOST_VALUES = 10_000
 
 
 def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return every point as values by the parameters' names, the last parameter varying first.
+    """Return every point as values by the parameters' names, with the last parameter varying fastest.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ def _read(path: Path, place: Mapping[str, Any]) -> Any:
     if isinstance(content, dict):
         for key, value in place.items():
             if content.get(key, value) != value:
-                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, and not of {value!r}"))
+                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, not of {value!r}"))
     return content
 
 

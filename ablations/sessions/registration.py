@@ -111,7 +111,7 @@ def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, An
 
     Parameters
     ----------
-    left : ids of settled runs that the plan does not have.
+    left : ids of settled runs that the plan does not contain.
     before, now : the stored plan and the current one.
     """
     arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}

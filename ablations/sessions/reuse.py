@@ -155,15 +155,15 @@ def _notices(study: OtherStudy, unusable: Sequence[_Inspected], inspected: Seque
     """Yield messages about rows that are not used, and about rows whose run id was not recomputed."""
     for row in unusable[:_SHOWN]:
         what = f"run {row.run_id} is not" if row.run_id else "nothing is"
-        yield clean(f"reuse {row.file}: {what} taken over from this file: {row.problem}")
+        yield clean(f"reuse {row.file}: {what} copied from this file: {row.problem}")
     if len(unusable) > _SHOWN:
         rest = counted(len(unusable) - _SHOWN, "further row is", "further rows are")
-        yield clean(f"reuse {study.place}: {rest} not taken over, for similar reasons")
+        yield clean(f"reuse {study.place}: {rest} not copied, for similar reasons")
     unconfirmed = [row for row in inspected if row.unconfirmed and not row.problem]
     if unconfirmed:
         rows = counted(len(unconfirmed), "row")
         yield clean(
-            f"reuse {study.place}: the run ids of {rows} could not be recomputed, and everything else agrees; "
+            f"reuse {study.place}: the run ids of {rows} could not be recomputed, but everything else agrees; "
             f"{unconfirmed[0].unconfirmed}"
         )
 

@@ -124,8 +124,10 @@ def _begin(ledger: SessionLedger, options: SessionOptions, *, frozen: bool) -> N
     if frozen:
         console.print(f"Ledger head at the freeze: {joined.head}", highlight=False, soft_wrap=True)
     if joined.lost:
-        runs = counted(len(joined.lost), "run of the ledger has", "runs of the ledger have")
-        text = f"{runs} no row any more ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
+        runs = counted(
+            len(joined.lost), "run of the ledger no longer has a row", "runs of the ledger no longer have a row"
+        )
+        text = f"{runs} ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
         console.print(f"{text}: damaged or deleted; planned ones are computed again.", highlight=False, soft_wrap=True)
 
 
@@ -159,7 +161,7 @@ def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptio
     with options.console.status("copying results of other studies"), options.stop.gentle():
         reused = reuse_of.take(found, plan, store, lambda: options.stop.requested)
         store.clean()  # checkpoints of runs that this study had begun
-    text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} taken over from"
+    text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} copied from"
     options.console.print(f"{text} {found.origins}", soft_wrap=True, markup=False, highlight=False)
     if left := found.runs.keys() - store.settled():
         options.console.print(

@@ -29,7 +29,7 @@ class Study(StudySpec):
     Parameters
     ----------
     name : name of the study, and of its folder in ``results/``.
-    base : what all arms share: ``{"data": ..., "model": ..., "training": ...}``.
+    base : configuration that all arms share: ``{"data": ..., "model": ..., "training": ...}``.
     arms : changes to the base by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control is
         ``{"of": "mine", "control": "matched_parameters"}``.
     description : text for the report.
@@ -58,7 +58,8 @@ class Study(StudySpec):
     search : a screening before the study's own runs.
     resources : resources of one run: cpus, gpus, memory, ...
     keep : which trained network of a run is stored: best (from the selected epoch), last or none.
-    keep_scores : float16 stores every class's score of every test image, for top-k accuracy and calibration error.
+    keep_scores : float16 stores the score of every class for every test image, for top-k accuracy and calibration
+        error.
     integrity : whether and how computing errors are detected.
     plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
         script or notebook are known without this key.

@@ -20,7 +20,7 @@ _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_mem
 
 
 def _gpus_of(data: Any) -> Any:
-    """Read ``gpus: auto`` as a whole GPU, to be shared once it has been measured how many runs fit on it."""
+    """Read ``gpus: auto`` as a whole GPU, to be shared once a measurement shows how many runs fit on it."""
     if not isinstance(data, dict) or data.get("gpus") is None:
         return data
     if data["gpus"] == "auto":

@@ -193,7 +193,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:
             yield (
-                f"factors.{name}: design {spec.design} goes from a first level to a last one; give two, not "
+                f"factors.{name}: design {spec.design} uses a first and a last level; give two levels, not "
                 f"{len(levels)}"
             )
 
@@ -213,8 +213,7 @@ def _source_problems(spec: StudySpec) -> Iterable[str]:
     seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
     if seed in spec.seeds:
         yield (
-            f"fixed_seed: {seed} is also a seed of the study, so that runs of several series would be the same; give "
-            f"another"
+            f"fixed_seed: {seed} is also a seed of the study, so runs of several series would be the same; give another"
         )
     layers = {"base": spec.base, **{f"arms.{name}": {"training": arm.training} for name, arm in spec.arms.items()}}
     for where, layer in layers.items():

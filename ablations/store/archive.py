@@ -121,7 +121,7 @@ def pack(findings: Findings, out: Path) -> Archive:
 
 
 def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, tuple[str, ...]]:
-    """Write all files of an archive; return the number of rows, the ledger's head, and what looks private."""
+    """Write all files of an archive; return the number of rows, the ledger's head, and the text that looks private."""
     study = folder / STUDY
     study.mkdir()
     tables, failures = _tables(where)

@@ -98,7 +98,7 @@ class RemoteCheckpoints:
             return
         if len(written) > 1:
             raise StoreError(
-                f"{self.directory(run_id)}: holds {len(written)} files; a checkpoint is one, put as a whole"
+                f"{self.directory(run_id)}: contains {len(written)} files, but a checkpoint is a single file"
             )
         address = self._root / run_id / written[0].name
         with files.explained(written[0], "read"):

@@ -73,7 +73,7 @@ class FileLock:
             return _content(self._descriptor()).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
-        """Replace the text, which states who holds the lock."""
+        """Replace the text, which states which process holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
             _write(self._descriptor(), text.encode())

@@ -26,7 +26,7 @@ Write = Callable[[Path], object]
 
 _STALE_AFTER = 24 * 3600.0  # seconds; writing a file takes less
 _ADVICE = {
-    errno.ENOSPC: "free space and run again: settled runs are kept, this one is not written",
+    errno.ENOSPC: "free space and run again: settled runs are kept, but this one is not written",
     errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, this one is not",
     errno.EROFS: "choose a directory on a writable file system",
     errno.EACCES: "get write permission or choose another directory",

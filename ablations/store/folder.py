@@ -88,7 +88,7 @@ class Folder(Protocol):
 
         Parameters
         ----------
-        create : create it if it is missing; saving a checkpoint does so as well.
+        create : whether to create it if it is missing; saving a checkpoint also does so.
         """
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:

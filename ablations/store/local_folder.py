@@ -65,8 +65,8 @@ class LocalFolder:
         """Create a folder of the study; raise an error if something else is in its place."""
         if path.is_symlink():
             raise StoreError(
-                f"{path}: is a link to another folder, in which files would be written and removed; replace it by a "
-                f"folder (the study directory itself may be a link)"
+                f"{path}: is a link to another folder, in which files would be written and removed; replace it with "
+                "a folder (the study directory itself may be a link)"
             )
         if path.exists() and not path.is_dir():
             raise StoreError(f"{path}: is a file where the study needs a folder; move it elsewhere")
@@ -113,7 +113,7 @@ class LocalFolder:
             return ended
 
     def replace(self, name: str, write: Write) -> None:
-        """Replace a file by renaming."""
+        """Replace a file by renaming another."""
         files.replace(self.root / name, write)
 
     def read(self, name: str) -> bytes | None:

@@ -314,7 +314,7 @@ class ResultStore:
 
         Parameters
         ----------
-        create : create it if it is missing; saving a checkpoint does so as well.
+        create : whether to create it if it is missing; saving a checkpoint also does so.
         """
         return self._folder.checkpoint_directory(_checked(run_id), create=create)
 

@@ -62,7 +62,7 @@ class RunLock(Protocol):
 
         Raises
         ------
-        Fenced: it is not held.
+        Fenced: the lock is not held.
         StoreError: the storage does not answer.
         """
 

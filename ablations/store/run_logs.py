@@ -81,11 +81,11 @@ class RunLog:
 
 
 def find(directory: Place, wanted: str) -> Run:
-    """Return the run that is meant by a run id, the beginning of one, or ``ARM/SEED``.
+    """Return the run for a run id, the beginning of one, or ``ARM/SEED``.
 
     Raises
     ------
-    UsageError: the text matches no run, or more than one. StoreError: not a study directory.
+    UsageError: the text matches no run, or more than one. StoreError: this is not a study directory.
     """
     runs = _planned(directory)
     arm, slash, seed = wanted.rpartition("/")

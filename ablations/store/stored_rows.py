@@ -54,7 +54,7 @@ class OtherStudy:
             if len(expected) == 1 or self.ledger.gaps:
                 return ""
             return f"the ledger of its study contains {len(expected)} different rows of it, as if copies were merged"
-        return "it is not the row that the ledger of its study contains: it was replaced or changed"
+        return "it is not the row in the ledger of its study, so it was replaced or changed"
 
 
 def other_study(where: Place) -> OtherStudy:

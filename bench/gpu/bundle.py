@@ -179,7 +179,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
     Parameters
     ----------
-    given : an archive, which is taken unchanged, or a tree in the layout of Stanford Dogs.
+    given : an archive, which is used unchanged, or a tree in the layout of Stanford Dogs.
 
     Raises
     ------

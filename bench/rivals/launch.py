@@ -48,7 +48,7 @@ def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = F
 
 
 def optuna(count: int, file: str) -> None:
-    """Optuna alone, in this process and in memory."""
+    """Launch by Optuna only, in this process and in memory."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -61,7 +61,7 @@ def optuna(count: int, file: str) -> None:
 
 
 def joblib(count: int, file: str) -> None:
-    """Joblib's own processes (loky), two of them."""
+    """Launch by two of joblib's own processes (loky)."""
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=2)(delayed(note)(file) for _ in range(count))
@@ -91,7 +91,7 @@ def _keep(file: str, number: int) -> None:
 
 
 def hydra(count: int, file: str) -> None:
-    """Hydra's basic sweeper, one job after the other in this process."""
+    """Launch by Hydra's basic sweeper, one job after the other in this process."""
     import hydra as package
     from omegaconf import DictConfig
 

@@ -65,7 +65,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
     rays = [listener for listener in listeners if any(name in listener.program for name in _HEAD)]
     open_to_all = [listener for listener in rays if listener.exposed]
     if not rays:
-        yield Finding("Ray's ports", "ok", "no Ray is running here")
+        yield Finding("Ray's ports", "ok", "Ray is not running here")
     elif not open_to_all:
         yield Finding("Ray's ports", "ok", f"{len(rays)}, on the loopback interface only")
     for listener in open_to_all:

@@ -70,8 +70,8 @@ def export(
 
     Raises
     ------
-    UsageError: no such run, its network was not kept, torch cannot export it, or the file cannot be written.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: there is no such run, its network was not kept, torch cannot export it, or the file cannot be written.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     path = Path(out)
     if path.suffix != ".pt2":

@@ -46,7 +46,7 @@ def features(
     ------
     UsageError: there is no such run, no such layer (the message lists the layers), or the layer's output is not one
         tensor per batch.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     kept, where = kept_run(source, run), pick_device(device)  # type: ignore[arg-type]
     network = kept.stored.module().to(where)

@@ -101,8 +101,8 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; or its network was not kept.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: `run` matches no run or more than one, or its network was not kept.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     where = place(source) if isinstance(source, str | Path) else source.directory
     meant = find(where, run)
@@ -154,7 +154,7 @@ def network(source: str | Path | Results, run: str) -> nn.Module:
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     return kept_run(source, run).stored.module()

@@ -77,7 +77,7 @@ def memory(source: str | Path | Results, run: str, *, images: int = 256, data_ro
     Raises
     ------
     UsageError: there is no such run, or its network was not kept or has no memory.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     kept = kept_run(source, run)
     network = kept.stored.module()

@@ -140,9 +140,9 @@ def predict(
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
+    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
     DataError: no photo can be read, or the data differs from the data of the run.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"device {device!r}: give cpu, cuda or auto")

@@ -83,7 +83,7 @@ def _refuse_missing(path: Path) -> None:
         raise UsageError(f"{TOKEN_PATH}: {path} is empty; {_MAKE}")
 
 
-_MAKE = "copy the cluster's token there with mode 0600, or unset the variable and Ray uses ~/.ray/auth_token"
+_MAKE = "copy the cluster's token there with mode 0600, or unset the variable so that Ray uses ~/.ray/auth_token"
 
 
 def _write_unless_there(path: Path) -> None:

@@ -59,7 +59,7 @@ class Answers:
 
     Attributes
     ----------
-    measured : by name of the job.
+    measured : measurements by name of the job.
     errors : why a job could not be measured, by its name.
     """
 
@@ -69,7 +69,7 @@ class Answers:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[list[Node]]:
-    """Connect to a cluster, yield what its nodes have, and end the connection.
+    """Connect to a cluster, yield the resources of its nodes, and end the connection.
 
     Raises
     ------

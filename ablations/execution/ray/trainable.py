@@ -197,7 +197,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"alive": self._alive >= began}
 
     def _stalled(self, silent: float) -> Ending:
-        """Return the ending of a run that hangs, with the place where it hangs; this process exits a moment later."""
+        """Return the ending of a run that hangs, with the place where it hangs; this process exits soon afterwards."""
         frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         self._end_soon()

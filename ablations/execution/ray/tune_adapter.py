@@ -56,7 +56,7 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next task; None if none is ready or there is no room; FINISHED if none will follow.
 
-        For a trial that it is given, Tune requests a worker, even if one is about to become free.
+        Tune requests a worker for each trial that it is given, even if one is about to become free.
         """
         self._callback.watch()  # Tune sleeps in here while nothing is running
         task = self._scheduler.next(self._callback.fit)
@@ -299,7 +299,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._stopper.now = True
 
     def _check_workers(self) -> None:
-        """End workers that have been silent for long: a whole machine may hang, workers included."""
+        """End workers that have been silent for a long time, because a machine may hang with all its workers."""
         limit = _SLACK * self._stall + 60
         for run_id, heard in list(self._heard.items()):
             if time.monotonic() - heard > limit:
@@ -323,15 +323,15 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     """Return why a session ends if its runs fit only on GPUs that failed."""
     if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
         return (
-            f"every device that could hold the {counted(len(stranded), 'run')} left over computed wrong bits twice: "
+            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong bits twice: "
             f"{scheduler.devices.described()}; {scheduler.devices.advice()}"
         )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
     return (
-        f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
-        f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
-        f"dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
+        f"every GPU that could hold the {counted(len(stranded), 'remaining run')} failed twice: "
+        f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d "
+        "ECC, dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
     )
 
 

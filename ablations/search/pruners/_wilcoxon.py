@@ -29,7 +29,7 @@ class Wilcoxon(Pruner):
         @model_validator(mode="after")
         def _refused(self) -> Self:
             raise ValueError(
-                "name: wilcoxon compares trials seed by seed, but the seeds of a trial are trained side by side and "
+                "name: wilcoxon compares trials seed by seed, but the seeds of a trial are trained together and "
                 "count as one mean, so nothing is left to stop; give median, percentile, or search.halving"
             )
 

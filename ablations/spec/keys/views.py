@@ -17,14 +17,14 @@ _INTRODUCTION = """\
 
 <!-- Written by `ablate keys --format markdown > docs/study-keys.md` from the code: do not edit. -->
 
-Every key with what may be written, its default and its meaning. In a terminal, `ablate keys PREFIX` shows those below a
-prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both also know the
-components of other packages that are installed. [study.md](study.md) explains how a study is written.
+Every key with its possible values, its default and its meaning. In a terminal, `ablate keys PREFIX` shows those below a
+prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both include the
+components of other installed packages. [study.md](study.md) explains how a study is written.
 
 `model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. These only give changes,
 because required values may come from the protocol or the base. A component is given by its name, or by a mapping with
 its `name` and options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of
-a run's id; then another value is another run. "As run" is what the author's notebooks did.
+a run's id, so that another value means another run. "As run" is what the author's notebooks did.
 """
 _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resources": "Resources of a run"} | {
     "model": "The network",
@@ -34,7 +34,7 @@ _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resour
 }
 """Headings of the top-level sections of the page."""
 _BELOW_TITLES = {
-    OWN_CODE: "In a study with `train`, these take the place of all keys of `training`, and `model` may be left out.",
+    OWN_CODE: "In a study with `train`, these keys replace all keys of `training`, and `model` may be left out.",
 }
 _CODE = re.compile(r"(`[^`]*`)")
 

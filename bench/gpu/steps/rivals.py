@@ -28,7 +28,7 @@ _RESERVE_S = 5.0
 
 
 def check(told: Report) -> None:
-    """Let the loops take turns on the baseline of `controlled`, in float32 and bfloat16."""
+    """Run the loops in turn on the baseline of `controlled`, in float32 and bfloat16."""
     arm = arms_of_study(told, "controlled")["baseline"]
     for precision in ("float32", "bfloat16"):
         if told.left() < told.choose(20, 5):
@@ -64,7 +64,7 @@ def _compare(told: Report, config: RunConfig, precision: str) -> None:
 
 
 def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
-    """Return the loops that work, after one trial each. Those that fail are reported."""
+    """Return the loops that work, after one trial each. Failing loops are reported."""
     working = {}
     for name, epoch in subjects.items():
         try:

@@ -84,7 +84,7 @@ def check(told: Report) -> None:
 
 
 def _all(told: Report, case: str, how: str, crew: Crew, orders: list[dict[str, Any]]) -> float:
-    """Let all processes save, and return the seconds until the last one is done."""
+    """Make all processes save, and return the seconds until the last one is done."""
     found = crew.together(orders)
     whole = max(each["to"] for each in found) - min(each["from"] for each in found)
     told.row(case, f"{how}: until each is done", [each["to"] - each["from"] for each in found], "s")

@@ -117,7 +117,7 @@ def test_the_replication_shows_its_facts_without_its_data(
     assert code == 2
     assert "Images is missing" in err
     assert max(map(len, out.splitlines())) <= 100
-    for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "not known: no data here"):
+    for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "unknown without the data"):
         assert text in out
     assert "differs from what was run in 1 of" in out
 

@@ -121,7 +121,7 @@ def test_the_uncertainty_of_a_pilot_counts(study, tmp_path):
     assert found.table["pairs_averaged"].between(5, 12).all()
     said = io.StringIO()
     plan_tables.power(found, Console(file=said, width=250), wide=True)
-    for words in ("over 5 pairs, 95 % interval", "averaged over the spreads", "half-width of the last interval"):
+    for words in ("over 5 pairs, 95 % interval", "averaged over all spreads", "half-width of the last interval"):
         assert words in said.getvalue()
 
 

@@ -97,7 +97,7 @@ def test_the_row_of_a_run_is_valid(scenes: dict[str, Scene]) -> None:
         ({"predictions": b"123"}, "its predictions are not readable"),
         ({"predictions.bits": 7}, "its predictions are not readable"),
         ({"predictions": None}, "its predictions are not readable"),
-        ({"predictions.epochs": 1}, "its predictions are of 1 epoch and 1,000 images, not of 2 and 500"),
+        ({"predictions.epochs": 1}, "its predictions cover 1 epoch and 1,000 images, not 2 and 500"),
         ({"predictions": bytes(500) + bytes([10]) * 500}, "it predicts class 10, but there are 10"),
         ({"predictions": bytes(1000)}, "but its predictions give 0."),
         ({"status": "diverged", "reason": None}, "it diverged without a reason"),
