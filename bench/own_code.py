@@ -1,7 +1,7 @@
 """What do own code for a part of the network and keeping the network cost?
 
 Question: How much more processor time does a run take if an update of its memory is in a file of the study instead of
-    an installed plugin, if its network is kept, and because memory is attached to the network?
+    an installed plugin, if its network is kept, and if memory is attached to the network?
 
 Rivals: the same class as an installed plugin, in a study that keeps no network. All of them compute the same numbers.
 

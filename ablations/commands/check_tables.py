@@ -126,7 +126,7 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
 
 
 def _facts(result: Check, console: Console, wide: bool) -> None:
-    """Print the facts of the claim; for a study on another data set, a terminal only shows how many differ."""
+    """Print the facts of the claim; on a terminal, only print how many differ if the data set is another one."""
     claim = result.plan.study.spec.claim
     if not result.facts or claim is None:
         return

@@ -43,7 +43,7 @@ def readable_bytes(count: int) -> str:
 
 
 def room(console: Console, wide: bool = False) -> int | None:
-    """Return the cells in a line; None (no limit) with `wide`, or in pipes and logs unless COLUMNS is set."""
+    """Return the width of a line in cells; None (no limit) with `wide`, or in pipes and logs unless COLUMNS is set."""
     if wide or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         return None
     return console.width

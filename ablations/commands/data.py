@@ -343,7 +343,7 @@ def _order(
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.")] = 16,
     settings: Settings = None,
 ) -> None:
-    """Show the first batch of each split in a fixed order, and which images an incomplete last batch has."""
+    """Show the first batch of each split in a fixed order, and the images of an incomplete last batch."""
     for split, (first, last) in order(name, root, rule, batch_size, parse_settings(settings)).items():
         _print(f"{split}: first batch of {batch_size} in the order {rule}")
         for place, image in enumerate(first, 1):

@@ -23,7 +23,7 @@ _DIFFERS = "≠ "
 
 
 def facts_of(plan: Plan) -> tuple[FactLine, ...]:
-    """Return the facts of a study's claim next to the study; empty if the study has no claim or the claim no facts."""
+    """Return the facts of a study's claim next to the study; empty if there is no claim or it has no facts."""
     from ablations.planning import claim_facts
     from analysis.claims import read_claim
 

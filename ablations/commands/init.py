@@ -29,7 +29,7 @@ def command(
         ),
     ] = "idea",
 ) -> None:
-    """Write a commented study to edit, which runs in under three minutes."""
+    """Write a commented study that runs in under three minutes, for you to edit."""
     study = init(name, template=template)
     for path in sorted(study.parent.iterdir()):
         typer.echo(f"wrote {path}")
@@ -60,7 +60,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     contents = {source.name: _content(source, folder) for source in sorted((_FOLDER / template).glob("*.*"))}
     if folder.exists():
         raise UsageError(
-            f"init: {folder} exists already, and nothing is overwritten; give another name, or edit what is there"
+            f"init: {folder} already exists, and nothing is overwritten; give another name, or edit what is there"
         )
     try:
         make_folder(folder.parent)

@@ -43,7 +43,7 @@ TrustedCode = Annotated[
     typer.Option(
         "--trust",
         metavar="HASH",
-        help="Approve own code of files that the study names by its hash, without a prompt; repeatable.",
+        help="Approve own code of the study by its hash, without a prompt; repeatable.",
         show_default=False,
     ),
 ]

@@ -142,9 +142,9 @@ def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
     measure, most = found.measure, int(found.prices["most"].iloc[0])
     planned = "four planned looks at equal distances" if found.looks.anytime else "the planned looks"
     console.print(
-        f"price of looks: any compared with {planned}, up to {most} pairs: for each, the chance that no question is "
-        "open and the mean pairs until then; equal chance: the most pairs that any needs for the chance of the "
-        "planned looks, and its mean pairs then; price: additional mean pairs of any",
+        f"price of looks: any is compared with {planned}, up to {most} pairs, by the chance that no question is open "
+        "and the mean pairs until then; equal chance: maximum pairs that any needs for the chance of the planned "
+        "looks, and its mean pairs then; price: additional mean pairs of any",
         highlight=False,
     )
     headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]

@@ -1,7 +1,7 @@
 """Where a result comes from: machine, code and library versions, and the distributions of its components.
 
-No environment variables are recorded, and no function here raises: a result of unknown origin is still a result, so
-unknown values are null.
+No environment variables are recorded, and no function here raises an error. A result of unknown origin is still a
+result, so unknown values are null.
 """
 
 from __future__ import annotations

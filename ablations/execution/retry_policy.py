@@ -45,7 +45,7 @@ _DEVICES_PER_RUN = 3
 """Number of GPUs with device errors after which a run is given up if no other run had errors on them, because its own
 code may cause them."""
 _DEVICES_IF_NEVER_REPEATED = 2
-"""This number for a run whose steps had different bits in every repetition."""
+"""The corresponding number for a run whose steps had different bits in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
 """Delay in seconds before a run is retried that ran out of memory because other processes used it."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -121,7 +121,7 @@ class RetryPolicy:
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : these shares, updated.
+    shares : the updated shares.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Scheduler:
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : these shares, updated.
+    shares : the updated shares.
     """
 
     def __init__(

@@ -123,7 +123,10 @@ _seen: set[str] = set()
 
 @functools.lru_cache(maxsize=1)
 def _outages(_directory: str, _mark: str) -> Outages:
-    """Return the waits of this process for a study. Its driver has used the storage, so the address is correct."""
+    """Return the object with which this process waits for a study's storage.
+
+    The study's driver has used the storage, so the address is correct.
+    """
     return Outages(worked=True)
 
 

@@ -337,7 +337,7 @@ def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def located(problem: str, name: str, spec: StudySpec) -> str:
-    """Add to a problem of an arm where it is: in the arm, a factor, an arm from which it starts, or the base.
+    """Prefix a problem of an arm with its location: the arm, a factor, an arm from which it starts, or the base.
 
     Parameters
     ----------

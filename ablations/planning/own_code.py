@@ -23,7 +23,7 @@ from aimlib.own_code.bundle import Bundle
 from aimlib.registry import FAMILIES, components_of
 
 _refusals: dict[str, str] = {}
-"""Why a class of this session cannot be used, by its key."""
+"""Reasons why classes of this session cannot be used, by key."""
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Raises
     ------
-    ConfigError: the study has problems, with one message for each; missing or unsuitable data is reported only if there is no
-    other problem, as `DataConfigError`.
+    ConfigError: the study has problems, with one message for each; missing or unsuitable data is reported only if there
+        is no other problem, as `DataConfigError`.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)

@@ -22,11 +22,11 @@ def protocol(arms: tuple[Arm, ...]) -> str:
     """Return the protocol that the baseline and the first AiM arm follow, regardless of the protocol in the study file.
 
     ``as_run_exact``, ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
-    ``controlled``: all arms except those with the role other are trained in the same way and without any use of test
-    images. The same way means that everything under `training` and `data` is equal and that AiM arms differ from the
-    baseline only in their memory. Without test images means that the epoch is the last one or is chosen on held-out
-    images, and that test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``,
-    as is own training code, because nothing is known about how it trains.
+    ``controlled``: all arms except those with the role other are trained in the same way and without test images. "In
+    the same way" means that everything under `training` and `data` is equal and that AiM arms differ from the baseline
+    only in their memory. "Without test images" means that the epoch is the last one or is chosen on held-out images,
+    and that test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``, as is
+    own training code, because nothing is known about how it trains.
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in arms):
         return "custom"

@@ -37,7 +37,7 @@ STORE_INTERVAL_S = 5.0
 """Seconds between two stored states."""
 _TICK_S = 1.0
 _BEATS_PER_NODE_TIME = 12
-"""Number of stored states per stored time of the nodes, which is stored once a minute."""
+"""Number of states per stored node time, so that the node time is stored once a minute."""
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 

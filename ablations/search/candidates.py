@@ -73,7 +73,7 @@ class Candidates:
 
         Returns
         -------
-        The largest violation as a share of the bound, at most 0 if it violates none, and a text, which is empty if there is none.
+        The largest violation as a share of the bound (at most 0 without one), and a text (empty without one).
         """
         run = self._screened(arm, document)
         violations, said = self._constrained(identity(run), run)

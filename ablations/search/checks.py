@@ -69,7 +69,7 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
 
     Raises
     ------
-    ConfigError: see `ablations.search.arm_spaces.spaces`; a grid that is not finite or has more points than there are
+    ConfigError: see `ablations.search.arm_spaces.spaces`; or a grid is not finite or has more points than there are
         trials.
     """
     spec = spec_of(study)

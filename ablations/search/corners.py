@@ -31,7 +31,7 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _admitting(parameter: Parameter, parameters: list[Parameter]) -> dict[str, Any]:
-    """Return values, with which this parameter is drawn, for all parameters on which it depends, directly or not."""
+    """Return values of all parameters on which this one depends, directly or not, for which it is drawn."""
     names = {each.name: each for each in parameters}
     found: dict[str, Any] = {}
     if parameter.only_if is not None:

@@ -225,7 +225,7 @@ def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
         return None
     own = {name: levels for name, levels in spec.levels.items() if name in {p.name for p in space.parameters}}
     points = grid(space.parameters, own)
-    random.Random(spec.seed_of_sampler).shuffle(points)  # noqa: S311 -- an order, no secret
+    random.Random(spec.seed_of_sampler).shuffle(points)  # noqa: S311 -- used for an order, not for a secret
     return points
 
 

@@ -68,7 +68,10 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
-    """Return the analysis plan for `register` to freeze, or None if one is frozen; takes a second, writes nothing."""
+    """Return the analysis plan for `register` to freeze, or None if one is frozen.
+
+    This takes a second and writes nothing.
+    """
     if store.has_analysis_plan():
         return None
     return planning.analysis_plan(planning.document(plan), plan.study.spec.claim)

@@ -67,7 +67,7 @@ class ArmSpec(Frozen):
     resources: ArmResources | None = None
     """Resources of its runs that differ from the study's; arms that start from this arm inherit them."""
     integrity: Integrity | None = None
-    """spot or off: whether steps of its runs are repeated. By default, this is as for the study; arms that start from
+    """spot or off: whether steps of its runs are repeated. The default is the study's value; arms that start from
     this arm inherit it. An arm that cannot compute the same bits twice from the same state needs off."""
     role: Annotated[
         Literal["baseline", "aim", "matched", "frozen", "permuted", "control", "other"] | None,

@@ -1,4 +1,4 @@
-"""The ways in which a key may be written in a study file, if there are more than the type as which it is read.
+"""The ways in which a key may be written in a study file, if they go beyond its type.
 
 These annotations are for the reference of keys (`ablations.spec.keys`) and for the JSON Schema of a study. They do not
 affect what a study may contain, because the validators decide that.
@@ -20,7 +20,7 @@ NULL: dict[str, Any] = {"type": "null"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Written:
-    """Annotation of a key whose JSON Schema is `schema`; the text of pydantic's own one would fill signatures."""
+    """Annotation of a key whose JSON Schema is `schema`; the text of pydantic's own would fill signatures."""
 
     schema: dict[str, Any]
 

@@ -95,7 +95,7 @@ def pack(findings: Findings, out: Path) -> Archive:
 
     Raises
     ------
-    UsageError: the name is different, or the file exists.
+    UsageError: the name has another ending, or the file exists.
     StoreError: a file of the study is damaged, its rows contradict themselves, or the archive cannot be written.
     """
     if not out.name.endswith(".tar.gz"):

@@ -91,7 +91,7 @@ def any_start() -> Iterator[None]:
 
 
 def graphs(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which graphs can be captured: any on a card, and a stand-in for CUDA graphs on a CPU."""
+    """Return a context in which graphs can be captured; on a CPU, it provides a stand-in for CUDA graphs."""
     if device.type != "cpu" or not has("step"):
         return contextlib.nullcontext()
     from aimlib.testing.cuda_graphs import cuda_graphs_on_cpu

@@ -1,6 +1,6 @@
 """Keeping a local Ray on the loopback interface, and finding sockets that listen beyond it.
 
-``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address by the address
+``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address with the address
 of the machine's network card, and its servers then listen on every interface. It stays on the loopback interface only
 if Ray's clusters are switched off, which is the default on macOS.
 """

@@ -120,7 +120,7 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : kind of the GPU that the worker is given; ``""`` means any GPU, None means no GPU.
+    kind : kind of the GPU that the worker is given; ``""`` means any GPU, and None means no GPU.
     device : device on which the worker computes, by default the GPU that it is given. Tests with declared GPUs pass
         cpu.
 

@@ -84,7 +84,7 @@ class StartOrder(FIFOScheduler):  # type: ignore[misc]
     """Makes a run whose worker is starting wait for that worker, while free workers take later runs.
 
     Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the worker that was
-    starting for it. If runs end sooner than a worker starts, all of them then run in one process, and each of them
+    starting for it. If runs end before a worker has started, all of them run in one process, and each of them
     needlessly starts a process that imports Ray. A run whose worker does not start in time, for example because its
     node is still to be added to the cluster, gets the next free worker, as in Tune's own order.
     """
@@ -95,7 +95,7 @@ class StartOrder(FIFOScheduler):  # type: ignore[misc]
         self._added: dict[str, float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Record since when a run waits."""
+        """Record the time at which a run begins to wait."""
         self._added[trial.trial_id] = self._clock()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
