@@ -4,11 +4,11 @@ Question: How many seconds does it take to simulate 20,000 group-sequential stud
     each to its verdict?
 
 Rivals: a straightforward loop over studies with scipy: at each look, `scipy.stats.ttest_1samp` of the differences, the
-    interval of its result at the level of the look, and the table of verdicts as if and elif, until one stops. The loop
-    is timed on every 20th study and its time scaled by 20; an assertion checks that it ends each of these with the same
-    verdict after the same number of pairs. In addition, the same tests over all studies at once (`axis=1`), as an
-    experienced numpy user would write them. The studies are as in docs/calibration.md, 2,000 for each of its ten
-    scenarios.
+    interval of its result at the level of the look, and the table of verdicts as if and elif, until one of them stops
+    the study. The loop is timed on every 20th study and its time scaled by 20; an assertion checks that it ends each of
+    these with the same verdict after the same number of pairs. In addition, the same tests over all studies at once
+    (`axis=1`), as an experienced numpy user would write them. The studies are as in docs/calibration.md, 2,000 for each
+    of its ten scenarios.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib

@@ -68,7 +68,7 @@ def command(
     by: Annotated[
         str | None, typer.Option(help="Group by these columns, separated by commas.", show_default=False)
     ] = None,
-    value: Annotated[str, typer.Option(help="Column to summarise with --by.")] = "test_accuracy",
+    value: Annotated[str, typer.Option(help="Column to summarize with --by.")] = "test_accuracy",
     stat: Annotated[
         str, typer.Option(help="What --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci.")
     ] = "runs,n,mean,sd,ci",
@@ -136,7 +136,7 @@ def results(
     where : conditions that rows must meet, such as ``arm=aim`` or ``batch_size >= 50 and placement == 'stage_only'``.
     columns : columns to return, separated by commas or as a list; None returns all.
     by : columns to group by; the result then has one row per group, with the statistics `stat` of the column `value`.
-    value : column to summarise.
+    value : column to summarize.
     stat : any of runs, n, mean, median, sd, se, min, max, ci.
     sort : columns to sort by; a minus in front sorts from high to low.
     table : runs, epochs, predictions, models, factors or importances.

@@ -106,7 +106,7 @@ def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]
 
 
 def _child() -> _Ended | None:
-    """Fork; return None in the child and, once that has ended, how it ended in the parent."""
+    """Fork; return None in the child, and return in the parent, once the child has ended, how it ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()

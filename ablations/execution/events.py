@@ -18,7 +18,7 @@ from aimlib.records.redaction import without_secrets
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A worker has a run; `where` names its machine and device in words."""
+    """A worker has received a run; `where` names its machine and device in words."""
 
     run_id: str
     where: str = ""

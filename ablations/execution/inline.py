@@ -32,8 +32,8 @@ class InlineExecutor:
 
     Parameters
     ----------
-    resources : resources of the runs of each arm. CPUs are the number of threads. Memory, types of accelerators and
-        custom resources choose a node of a cluster, and have no effect here.
+    resources : resources of the runs of each arm. The number of CPUs is the number of threads. Memory, types of
+        accelerators and custom resources determine the node of a cluster, and have no effect here.
     """
 
     parallel = 1

@@ -103,8 +103,8 @@ def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -
     """Return, by arm, how much the test accuracy of a run may differ on another kind of device, as a fraction.
 
     There, a run is at most a new random draw. It may therefore differ as much as two normal runs with the arm's spread
-    do, except with a probability of .01 (Student's t), but always by 5 percentage points and never by more than 25.
-    With fewer than five finished runs of the arm, the limit is 5.
+    do, except with a probability of .01 (Student's t), but 5 percentage points are always allowed and never more than
+    25. With fewer than five finished runs of the arm, the limit is 5.
     """
     finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
     by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}

@@ -149,7 +149,7 @@ class History:
         self._read = float("-inf")
 
     def arm(self, run_id: str) -> str | None:
-        """Return the arm of a run, or None if the plan does not, or no longer, contain it."""
+        """Return the arm of a run, or None if the plan does not contain the run."""
         return self._arms.get(run_id)
 
     def poll(self, seconds: float = float("inf")) -> list[SettledRun]:

@@ -16,7 +16,7 @@ from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 _DELAY_S = 30.0
-"""A delay of this length between two states is not reported."""
+"""Maximum delay in seconds between two states that is not reported."""
 _MESSAGES = 30
 
 

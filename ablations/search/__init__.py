@@ -2,7 +2,7 @@
 
 ====================  =======================================================================================
 `samplers, pruners`   plugins that configure Optuna, one per file
-`space`               the search space, from the dimensions that the plugins bring and the study's own ranges
+`space`               the search space, from the dimensions that the plugins provide and the study's own ranges
 `conditions`          when a parameter is drawn
 `corners`, `grids`    the corners of a space, and all points of a finite space
 `arm_spaces`          which part of the space applies to which arm

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def kept(values: Mapping[int, float], reduction_factor: int) -> frozenset[int]:
-    """Return the numbers of the trials that continue to the next rung: the best 1 of `reduction_factor`, rounded up.
+    """Return the numbers of the trials that continue to the next rung: the best one in `reduction_factor`, rounded up.
 
     Parameters
     ----------

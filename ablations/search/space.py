@@ -1,4 +1,4 @@
-"""The search space of a study, from the dimensions that the registered plugins themselves bring.
+"""The search space of a study, from the dimensions that the registered plugins themselves provide.
 
 A component that is searched over is a choice among its family's plugins; each choice has that plugin's dimensions, so
 an option is drawn only if its plugin was chosen. Plugins of third parties and their dimensions appear automatically.

@@ -144,7 +144,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage reports an error; they are written with the next ones.
+        StoreError: the storage reports an error; the entries are written with the next ones.
         """
         while self._unwritten:
             part = tuple(self._open[:_PAGE_ENTRIES])

@@ -59,7 +59,7 @@ class Listener:
     Attributes
     ----------
     address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` are all interfaces.
-    process : its number; 0 if this process may not know it.
+    process : its number; 0 if it is not accessible.
     program : name of the process, as ``ps`` shows it.
     """
 
