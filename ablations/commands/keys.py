@@ -19,7 +19,7 @@ _HEADINGS = ("key", "what may be written", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):
-    """Keys of a study, see `ablations.spec.keys.records.Key`; prints as text of 80 columns.
+    """Keys of a study, see `ablations.spec.keys.records.Key`; they print as text with 80 columns.
 
     The printed text omits the options of components unless the prefix leads to them; the list contains them in any
     case.

@@ -21,7 +21,7 @@ class Recomputed:
     study : name of the study.
     verdict : the headline computed from its rows.
     stated : the headline that the archive states.
-    problems : what is contradictory in the archive; empty if nothing is.
+    problems : contradictions in the archive; empty if there are none.
     report : page of the report, if a report was requested.
     """
 

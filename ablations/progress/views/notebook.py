@@ -24,7 +24,7 @@ _PANEL = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3">{code}</p
 
 
 def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook; imports nothing."""
+    """Return whether this process is the kernel of a notebook, without any import."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
