@@ -29,7 +29,7 @@ def test_the_commands_state_what_would_be_taken_over_and_what_was(
     first, file = studies
     code, text, _ = ablate(capsys, "check", file, "--no-timing", "--reuse", first)
     assert code == 0
-    assert "note: reuse: 2 of 4 missing runs would be taken over from first@" in text
+    assert "note: reuse: 2 of 4 missing runs would be copied from first@" in text
     assert not (tmp_path / "results").exists(), "a check writes nothing"
     code, text, _ = ablate(capsys, "run", file, "--executor", "inline", "--reuse", first, "--out", "out")
     assert code == 0

@@ -296,7 +296,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
     task = tasks(plan, store, list(plan.runs[:1]))[0]
     assert execute(replace(task, fingerprint="0" * 20)).end == "failed"
     (row,) = failures(tmp_path / "out")
-    assert row["reason"].startswith("DataError: the data on this machine differs from the data that the study was")
+    assert row["reason"].startswith("DataError: the data on this machine differs from the data with which the study")
     assert f"fingerprint {task.fingerprint} instead of {'0' * 20}" in row["reason"]
     assert "ablate data info digits" in row["reason"]
     assert rows(tmp_path / "out") == []
