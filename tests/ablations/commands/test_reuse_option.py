@@ -33,7 +33,7 @@ def test_the_commands_state_what_would_be_taken_over_and_what_was(
     assert not (tmp_path / "results").exists(), "a check writes nothing"
     code, text, _ = ablate(capsys, "run", file, "--executor", "inline", "--reuse", first, "--out", "out")
     assert code == 0
-    assert "2 of 4 runs are taken over from first@" in text
+    assert "2 of 4 runs are copied from first@" in text
     assert "4 runs: 2 computed now, 2 reused, 0 settled before, 0 failed, 0 open" in text
     _, text, _ = ablate(capsys, "status", "out")
     lines = [line.split() for line in text.splitlines()]
