@@ -79,7 +79,7 @@ _HOME = {
     "network": "ablations.execution.inference.kept",
     "predict": "ablations.execution.inference.predicting",
 }
-"""Modules of the names that are not functions of the command module of the same name."""
+"""Modules of the names that are not defined in the command module of the same name."""
 
 
 def __getattr__(name: str) -> Any:

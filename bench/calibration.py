@@ -3,11 +3,12 @@
 Question: How many seconds does it take to simulate 20,000 group-sequential studies (looks after 5, 8 and 12 pairs),
     each to its verdict?
 
-Rivals: a loop over studies as one writes it with scipy: at each look `scipy.stats.ttest_1samp` of the differences, the
-    interval of its result at the level of the look, and the table of verdicts as if and elif, until one stops. The loop
-    is timed on every 20th study and its time scaled by 20; that it ends every one of these with the same verdict after
-    the same number of pairs is asserted. Beside it the same tests over all studies at once (`axis=1`), as written
-    by someone who knows numpy. The studies are those of docs/calibration.md, 2,000 of each of its ten scenarios.
+Rivals: a straightforward loop over studies with scipy: at each look, `scipy.stats.ttest_1samp` of the differences, the
+    interval of its result at the level of the look, and the table of verdicts as if and elif, until one of them stops
+    the study. The loop is timed on every 20th study and its time scaled by 20; an assertion checks that it ends each of
+    these with the same verdict after the same number of pairs. In addition, the same tests over all studies at once
+    (`axis=1`), as an experienced numpy user would write them. The studies are as in docs/calibration.md, 2,000 for each
+    of its ten scenarios.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -40,7 +41,7 @@ _SCENARIOS = (
     (1.5, 4.92),
     (1.0, -2.0),
 )
-"""Standard deviation of either arm over seeds, and true difference, in pp."""
+"""Standard deviation of either arm over seeds, and the true difference, in pp."""
 STOPPING = ("harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported")
 _EVERY = 20
 
@@ -66,7 +67,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def study_by_study(differences: npt.NDArray[np.float64], levels: tuple[float, ...]) -> list[tuple[str, int]]:
-    """Return the verdict that ended each study, and after how many pairs, by a loop."""
+    """Return the verdict that ended each study, and the number of pairs until then, using a loop."""
     ends = []
     for study in differences:
         kind, number = "", 0
@@ -81,7 +82,7 @@ def study_by_study(differences: npt.NDArray[np.float64], levels: tuple[float, ..
 
 
 def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...]) -> list[Any]:
-    """Return the ends of the intervals of every study at every look, by scipy over an axis; the table is left out."""
+    """Return the ends of the intervals of every study at every look, by scipy over an axis and without the table."""
     return [
         stats.ttest_1samp(differences[:, :number], 0, axis=1).confidence_interval(1 - level)
         for number, level in zip(LOOKS.numbers, levels, strict=True)
@@ -89,7 +90,7 @@ def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...])
 
 
 def measure(asked: Asked) -> Answer:
-    """Time the three in turn on the same studies."""
+    """Time all three in turn on the same studies."""
     each, rounds = (100, 2) if asked.quick else (2_000, 7)
     rng = np.random.default_rng(20210301)
     studies = np.concatenate(
@@ -114,7 +115,7 @@ def measure(asked: Asked) -> Answer:
 
 
 def _agree(simulated: Outcomes, looped: list[tuple[str, int]]) -> None:
-    """Raise AssertionError where a study ends otherwise."""
+    """Raise AssertionError if a study ends differently."""
     kinds, pairs = simulated.kinds[::_EVERY].tolist(), simulated.pairs[::_EVERY].tolist()
     for number, (ours, theirs) in enumerate(zip(zip(kinds, pairs, strict=True), looped, strict=True)):
         if ours != theirs:

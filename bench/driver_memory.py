@@ -1,10 +1,10 @@
-"""How much memory does the driver of a large session take, for what, and does it grow?
+"""How much memory does the driver of a large session take, what takes it, and does it grow?
 
 Question: How many MiB are resident in the process of `ablations.run` while 10,000 runs are open, which of its steps
-    take them, and does it grow while it has the first 500 of them computed through Ray?
+    take this memory, and does it grow while the first 500 of the runs are computed through Ray?
 
-Rivals: Ray Tune with reused actors, which keeps every trial and its last result, on 500 trials in all. The steps are
-    those of a driver, in their own process: what is resident after each, and the CPU seconds that it took.
+Rivals: Ray Tune with reused actors, which keeps every trial and its last result, on 500 trials in all. The steps of a
+    driver are measured in a separate process: the resident memory after each, and the CPU seconds that it took.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -30,7 +30,7 @@ INTERVAL_S = 0.5
 
 
 def measure(asked: Asked) -> Answer:
-    """Launch both, one after the other, and read their resident memory from outside; then take a driver's steps."""
+    """Launch both, one after the other, and read their resident memory from outside; then measure a driver's steps."""
     count, enough = (80, 40) if asked.quick else (10_000, 500)
     ours = _watched("bench.rivals.launch_own", "ray", count, enough)
     theirs = _watched("bench.rivals.launch", "tune-reuse", enough, enough)
@@ -102,7 +102,7 @@ print(json.dumps(steps))
 
 
 def _steps() -> list[tuple[str, float, float]]:
-    """Return the name of every step of a driver, the MiB that are resident after it, and its CPU seconds."""
+    """Return the name of every step of a driver, the resident MiB after it, and its CPU seconds."""
     done = subprocess.run([sys.executable, "-c", _STEPS], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the steps of a driver failed:\n{done.stderr[-3000:]}")
@@ -110,7 +110,8 @@ def _steps() -> list[tuple[str, float, float]]:
 
 
 def _watched(module: str, who: str, count: int, enough: int) -> list[tuple[int, float]]:
-    """Return how many runs had begun and the driver's resident MiB, from the first run until enough have begun."""
+    """Return the number of runs that had begun and the driver's resident MiB, from the first run until enough have
+    begun."""
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "began", Path(folder) / "log"

@@ -1,8 +1,8 @@
-"""Measuring fairly: rivals in turn in one run, medians over rounds, ratios round by round, and what was measured kept.
+"""Fair measurements: rivals in turn in one run, medians over rounds, ratios round by round, and stored results.
 
 A module of this folder answers one question. It has a docstring of four parts, each a paragraph that begins with
 ``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
-``main(__doc__, measure)`` makes a command. The answer goes to ``bench/results/<module>.json``, from which
+``main(__doc__, measure)`` turns into a command. The answer goes to ``bench/results/<module>.json``, from which
 `bench.summary` writes docs/performance.md and the last two parts of the docstring.
 """
 
@@ -33,12 +33,10 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of a module.
+    """Options of a measurement.
 
-    Attributes
-    ----------
-    quick : one small round, to see that it works at all.
-    device : to train on, ``cpu`` or ``cuda``.
+    Attributes ---------- quick : one small round, to see whether it works at all. device : device to train on, ``cpu``
+    or ``cuda``.
     """
 
     quick: bool = False
@@ -51,12 +49,10 @@ class Row:
 
     Attributes
     ----------
-    case : what was done: "small_resnet, 64 px, float32".
-    subject : who did it: "aim", "Lightning".
-    figure : median over the rounds.
+    case : what was measured: "small_resnet, 64 px, float32". subject : which program: "aim", "Lightning". figure :
+        median over the rounds.
     unit : "ms", "images/s", "MiB", "x" for a ratio, ...
-    low, high : least and most of the rounds.
-    rounds : how often.
+    low, high : minimum and maximum over the rounds. rounds : number of rounds.
     """
 
     case: str
@@ -70,14 +66,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Goal:
-    """What was aimed at.
+    """A goal and its result.
 
     Attributes
     ----------
     text : "time of AiM / baseline, small_resnet 64 px float32: at most the ratio of multiply-adds + 0.05".
-    reached, limit : the two sides.
-    sense : "most": `reached` is to be at most `limit`; "least": at least.
-    why : where it is not met: what the limit is, in a sentence or two.
+    reached, limit : the result and the goal. sense : "most" if `reached` must be at most `limit`; "least" if at least.
+        why : if it is not met, the reason in a sentence or two.
     """
 
     text: str
@@ -93,7 +88,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a module found. `versions` names packages besides the usual ones whose versions matter."""
+    """The results of a module. `versions` names additional packages whose versions matter."""
 
     rows: Sequence[Row]
     goals: Sequence[Goal]
@@ -104,9 +99,9 @@ class Answer:
 def rounds_of(
     subjects: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, say: bool = True
 ) -> dict[str, list[float]]:
-    """Call each subject once per round, in an order that turns from round to round; return what they returned.
+    """Call each subject once per round, in an order that rotates from round to round; return the results.
 
-    The first `warm_up` rounds are thrown away.
+    The first `warm_up` rounds are discarded.
     """
     names = list(subjects)
     found: dict[str, list[float]] = {name: [] for name in names}
@@ -122,7 +117,7 @@ def rounds_of(
 
 
 def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
-    """Return a function that calls `call` so many times and returns the seconds of one."""
+    """Return a function that calls `call` this many times and returns the seconds per call."""
 
     def run() -> float:
         began = time.perf_counter()
@@ -134,7 +129,8 @@ def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
 
 
 def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
-    """Return a function that calls `call` and returns the CPU seconds of this process: a busy machine adds little."""
+    """Return a function that calls `call` and returns the CPU seconds of this process, to which a busy machine adds
+    little."""
 
     def run() -> float:
         began = time.process_time()
@@ -150,12 +146,12 @@ def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
-    """Return ``of / to`` round by round: a machine that is slow for a while is slow for both."""
+    """Return ``of / to`` round by round, because a machine that is slow for a while is slow for both."""
     return [a / b for a, b in zip(of, to, strict=True)]
 
 
 def wall(command: Sequence[str], **options: Any) -> float:
-    """Return the wall seconds of a command that ends with 0; its output is in the error where it does not.
+    """Return the wall seconds of a command that ends with 0; otherwise, the error contains its output.
 
     Raises
     ------
@@ -166,11 +162,9 @@ def wall(command: Sequence[str], **options: Any) -> float:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a command took.
+    """Time and memory of a command.
 
-    Attributes
-    ----------
-    wall, cpu : seconds; those of the CPU are of all its processes.
+    Attributes ---------- wall, cpu : seconds; the CPU seconds are for all its processes.
     peak : resident MiB of the largest process.
     """
 
@@ -180,7 +174,7 @@ class Spent:
 
 
 def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Spent:
-    """Return what a command took.
+    """Return the time and memory of a command.
 
     Raises
     ------
@@ -211,7 +205,7 @@ def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: P
 
 @contextlib.contextmanager
 def peak_resident() -> Iterator[list[float]]:
-    """Yield a list that holds, at the end, by how many MiB this process's resident memory rose at most. Linux."""
+    """Yield a list that, at the end, contains the maximum rise of this process's resident memory in MiB. Linux only."""
     page = resource.getpagesize()
 
     def resident() -> float:
@@ -236,7 +230,7 @@ def peak_resident() -> Iterator[list[float]]:
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """Return what was measured on."""
+    """Return a description of this machine."""
     found: dict[str, Any] = {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -258,7 +252,7 @@ def _cpu() -> str:
 
 
 def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of those that are installed here."""
+    """Return the versions of the installed ones."""
     found = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -267,7 +261,7 @@ def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
-    """Measure as a command: print the table and keep it."""
+    """Measure as a command: print the table and store it."""
     parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small round, kept nowhere")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks are trained")

@@ -1,14 +1,14 @@
-"""How fast do augmented images arrive?
+"""How fast does the input pipeline deliver augmented images?
 
-Question: How many images per second come out as augmented float batches on the training device, with the post's
+Question: How many images per second arrive as augmented float batches on the training device, with the post's
     augmentation, and does training ever wait for them?
 
 Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset, each behind a DataLoader with as many
     persistent workers as cores (better than one here), with Pillow's images (faster here than tensors), uint8 between
     processes, and floats made on the device. They resize by averaging, fill borders with black and draw a contrast per
-    image, none of which is dearer than what the post did; they interpolate twice, as ours does. FFCV is not a rival:
-    pip finds no wheel of it, and its source does not build where OpenCV is not installed. Training is compared with the
-    same steps on one batch that was prepared before.
+    image, none of which costs more than the operations in the post; they interpolate twice, as ours does. FFCV is not a
+    rival, because pip finds no wheel for it, and its source does not build without OpenCV. Training is compared with
+    the same steps on one batch that was prepared before.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -50,11 +50,11 @@ from bench.rivals import loaders
 AUGMENTATION = AugmentationConfig.model_validate(PROTOCOLS["as_described"].common["training"]["augmentation"])
 TIMES, SHARE = 10.0, 0.97
 SECONDS = 1.0
-"""How long our pipeline runs per round, at least; an epoch of it takes less."""
+"""Minimum seconds that our pipeline runs per round; one epoch takes less."""
 ENLARGED = 500
-"""Longer side of most photos of the official archive; those of a subset may have been made smaller."""
+"""Longer side of most photos in the official archive; photos of a subset may have been made smaller."""
 ALONE, PLAIN = "one interpolation alone", "aim, without rotation and translation"
-"""Parts of our pipeline, timed in the same rounds: they say what its limit is."""
+"""Parts of our pipeline, timed in the same rounds to show its limit."""
 TRAINED = {
     "small_resnet, 64 px": {
         "model": {"backbone": {"name": "small_resnet", "stem_stride": 2}},
@@ -77,7 +77,7 @@ def measure(asked: Asked) -> Answer:
     rows: list[Row] = []
     goals: list[Goal] = []
     notes: list[str] = []
-    # The process is as a run has it.
+    # The process is set up as in a run.
     with tempfile.TemporaryDirectory() as folder, reproducible(threads=None, tf32=False), kept_heap(device):
         given = photos(Path(folder) / "given", 64 if asked.quick else 1000)
         notes.append(f"Photos: {given.source}.")
@@ -138,7 +138,7 @@ def _compare(
 
 
 def _slowest(found: dict[str, list[float]]) -> str:
-    """Return where our time goes, in milliseconds of all cores per image."""
+    """Return a sentence on how our time is spent, in milliseconds of all cores per image."""
     names = ("aim", PLAIN, ALONE, "ImageFolder")
     ours, plain, alone, theirs = (1000 / float(np.median(found[name])) for name in names)
     return (
@@ -150,7 +150,7 @@ def _slowest(found: dict[str, list[float]]) -> str:
 
 
 def _interpolated(size: int, device: torch.device) -> Iterator[Iterator[torch.Tensor]]:
-    """Yield images that were turned by one grid_sample and nothing else, a few at a time, as a cache holds them."""
+    """Yield images rotated by one grid_sample and nothing else, few enough at a time to fit into a cache."""
     x_BCHW = torch.rand(2, 3, size, size, device=device)
     turn = torch.tensor([[0.9, -0.4, 0.0], [0.4, 0.9, 0.0]], device=device).expand(2, -1, -1)
     grid = functional.affine_grid(turn, [2, 3, size, size], align_corners=False)
@@ -164,7 +164,7 @@ def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:
 
 
 def _rate(epochs: Iterator[Iterator[torch.Tensor]], device: torch.device, seconds: float) -> float:
-    """Return images per second of whole epochs, as many as take `seconds`, at least one."""
+    """Return images per second over whole epochs: at least one, and as many as take `seconds`."""
     images, began = 0, time.perf_counter()
     for epoch in epochs:
         images += sum(len(x_BCHW) for x_BCHW in epoch)
@@ -248,7 +248,7 @@ def _trained(run: Run, steps: int) -> float:
 
 
 def _read(run: Run, steps: int) -> float:
-    """Do what comes before the network, and nothing else."""
+    """Do only the work that precedes the network."""
     size = min(run.options.batch_size, len(run.training))
     order = epoch_order(run.training, 0, 1)
     augmentation = run.options.augmentation
@@ -265,7 +265,7 @@ def _read(run: Run, steps: int) -> float:
 
 
 def _trained_on_one(run: Run, steps: int) -> float:
-    """Train by the same steps, each given the same floats."""
+    """Train with the same steps, each on the same floats."""
     size = min(run.options.batch_size, len(run.training))
     x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
     ready = ((x_BCHW.float() - 128) / 64, labels)

@@ -1,10 +1,10 @@
-"""What does it cost that nothing wrong settles?
+"""What do the checks against wrong results cost?
 
 Question: How much more processor time do runs take with checksums, the ledger, the reference step and spot checks, and
-    how much more does a verdict take that proves its rows?
+    how much more does a verdict take if it proves its rows?
 
-Rivals: the same study without each of them and without all: checksums that are not computed, a ledger that enters
-    nothing, `integrity: off`; and a verdict of rows that are trusted.
+Rivals: the same study without each of them and without all of them (no checksums, a ledger without entries, `integrity:
+    off`), and a verdict that trusts its rows.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -125,7 +125,7 @@ PARTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "ledger": _without_ledger,
     "spot checks and reference step": contextlib.nullcontext,
 }
-"""What is left out, and how; the last one by an option of the study."""
+"""What is left out, and how; an option of the study turns off the last one."""
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Question: How many MiB of memory does it take to prepare 100,000 photos and to train on them for an epoch, and how much
     more than 20,000 photos?
 
-Rivals: none; 2,000 photos show what the libraries and the network take.
+Rivals: none; 2,000 photos show the memory of the libraries and the network.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -32,15 +32,15 @@ from PIL import Image, ImageDraw
 from bench.harness import ROOT, Answer, Asked, Goal, Row, main, row
 
 SIDE, SIZE = 64, 32
-"""Of a photo, and of a packed one, in pixels."""
+"""Size of a photo, and of a packed photo, in pixels."""
 CLASSES, DIFFERENT = 20, 16
-"""Classes, and photos of each that differ in more than a comment."""
+"""Number of classes, and number of photos per class that differ in more than a comment."""
 TEST_EVERY = 20
 INTERVAL_S = 0.02
 CHILD = "import sys; from bench.large_data import child; child(*sys.argv[1:])"
 MOST_MIB = 1024
 MOST_BYTES = 1_000
-"""Of memory for one more photo: its path, label and what becomes of them."""
+"""Bytes of memory for an additional photo: its path, its label, and values derived from them."""
 HOW = (
     "Anonymous is memory that only this process can free: all of it, Python and torch included (Linux, "
     "/proc/PID/smaps_rollup, Anonymous and Pss_Shmem, read from outside every 20 ms). Mapped is the rest of what is "
@@ -49,7 +49,7 @@ HOW = (
 
 
 def measure(asked: Asked) -> Answer:
-    """Make trees of growing size, and let a process prepare each, and another one train on it."""
+    """Make trees of increasing size; prepare each in one process and train on it in another."""
     counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
     peaks: dict[tuple[str, int], list[float]] = {}
     rows: list[Row] = []
@@ -73,7 +73,8 @@ def _goals(what: str, peaks: dict[tuple[str, int], list[float]], counts: tuple[i
 
 
 def _make(root: Path, count: int) -> None:
-    """Write JPEGs of noise and shapes. Few are drawn; the others have the same pixels and another comment."""
+    """Write JPEGs of noise and shapes. Only a few are drawn; the others have the same pixels and a different
+    comment."""
     draw = np.random.default_rng(0)
     drawn = [[_drawn(draw, label) for _ in range(DIFFERENT)] for label in range(CLASSES)]
     for split in ("train", "test"):
@@ -117,7 +118,7 @@ def _asked(what: str, folder: str) -> tuple[float, float]:
 
 
 def child(what: str, folder: str) -> None:
-    """Be the process: prepare the photos, or train on them."""
+    """Prepare the photos or train on them, as the measured process."""
     from aimlib.registry import datasets
 
     cache = Path(folder) / "cache"
@@ -132,7 +133,7 @@ def child(what: str, folder: str) -> None:
 
 
 def _train(options: dict[str, object], fingerprint: str) -> None:
-    """Train for an epoch as a worker does: on data that it knows by its fingerprint."""
+    """Train for an epoch like a worker, on data that it knows by its fingerprint."""
     from aimlib.config import RunConfig
     from aimlib.registry import datasets
     from aimlib.training.loop import train

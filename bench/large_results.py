@@ -1,12 +1,12 @@
-"""How soon is a question about 10,000 stored runs answered?
+"""How quickly is a question about 10,000 stored runs answered?
 
 Question: How many CPU seconds do `analysis.load`, a selection by factor and the commands on a study of 10,000 runs
     take?
 
 Rivals: pandas, which reads the same runs and epochs from two ready Parquet files: a lower bound for `load`, which also
     verifies the rows, compares them with the plan and adds the factors as columns. `import pandas` as a whole process
-    is the lower bound of the commands, and the unit: on a busy machine it takes longer as well. The study has 500 arms
-    × 20 seeds × 50 epochs with predictions, see `bench.large_study`.
+    is the lower bound of the commands, and the unit, because it also takes longer on a busy machine. The study has 500
+    arms × 20 seeds × 50 epochs with predictions, see `bench.large_study`.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -34,7 +34,7 @@ LIMITS = {"ablate status": 2.0, "ablate results": 2.0}
 
 
 def measure(asked: Asked) -> Answer:
-    """Call the functions in turn in this process, then the commands in turn as their own processes."""
+    """Call the functions in turn in this process, then the commands in turn in separate processes."""
     runs, rounds = (80, 1) if asked.quick else (10_000, 5)
     with tempfile.TemporaryDirectory(prefix="results-") as name:
         folder = Path(name)

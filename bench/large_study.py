@@ -1,9 +1,9 @@
-"""A large study as it lies on disk, without training: for questions about reading and reporting.
+"""A large study written to disk without training, for questions about reading and reporting.
 
-The study is a factorial of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, beside baseline, matched and
-frozen control: up to 500 arms, each with 20 paired seeds of 50 epochs, tested after every epoch on the 1,708 images of
-20 breeds of Stanford Dogs. Files, columns, row groups and compression are those of the store; the learning curves are
-drawn, one run in 200 diverges half-way.
+The study is a factorial of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, in addition to the baseline
+and the matched and frozen controls: up to 500 arms, each with 20 paired seeds of 50 epochs, tested after every epoch on
+the 1,708 images of 20 breeds of Stanford Dogs. Files, columns, row groups and compression are as in the store; the
+learning curves are drawn at random, and one run in 200 diverges halfway.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SIZES = (1024, 256, 512, 2048, 4096)
 _FINGERPRINT = "6f1e8c0d2b7a49f3"
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _GROUP = 750
-"""Runs per row group: the store closes one at 64 MB of rows, most of which are predictions."""
+"""Runs per row group; the store closes a group at 64 MB of rows, which are mostly predictions."""
 
 
 def write(directory: Path, runs: int) -> Path:
@@ -65,7 +65,7 @@ def write(directory: Path, runs: int) -> Path:
 
 
 def _arms(number: int) -> list[dict[str, Any]]:
-    """Return name, role, of, levels, config, and the accuracy that its runs tend to."""
+    """Return the name, role, of, levels and config of each arm, and the accuracy that its runs approach."""
     rng = np.random.default_rng(0)
     arms = [
         _arm("baseline", "baseline", None, {"placement": "none", "update": "none"}, 0.151),
@@ -179,7 +179,7 @@ def _model(arm: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(planned: list[tuple[dict[str, Any], dict[str, Any]]], labels: Any, rng: np.random.Generator) -> pa.Table:
-    """Return the rows of some runs as the store has them."""
+    """Return the rows of some runs in the form of the store."""
     count = len(planned)
     lengths = np.where(rng.random(count) < 1 / 200, EPOCHS // 2, EPOCHS)
     ends = np.array([arm["accuracy"] for _, arm in planned]) + rng.normal(0, 0.006, count)
@@ -265,7 +265,7 @@ _SAME: dict[str, Any] = {
 
 
 def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
-    """Return predictions [epochs, images] that are right as often as the curve says, on images of one order."""
+    """Return predictions [epochs, images] that are correct as often as the curve says, on images in a fixed order."""
     wrong = rng.integers(1, CLASSES, size=(len(curve), IMAGES), dtype=np.uint8)
     place = rng.permutation(IMAGES)
     right = place[None] < np.round(curve * IMAGES)[:, None]

@@ -1,15 +1,16 @@
 """What does the launcher cost?
 
-Question: How long until the first run begins, and what does each of 100 runs that do nothing cost?
+Question: How long does it take until the first run begins, and what does each of 100 runs that do nothing cost?
 
-Rivals: Ray Tune's function trainable on two CPUs, its output off, with its JSON logger or none, with reused actors and
-    without, with torch imported in the trial, as ours does, and without; Optuna in its own process; joblib with two
-    processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with claims, provenance and a
-    row per run on the local disk, on Ray and inline; and on Ray its executor alone. `the disk alone` is joblib
-    with the files that such a run synchronizes, two and a folder: no ledger that survives a power cut is cheaper. A
-    run's first own action is to append the time to a file. ABLATOR is not a rival: its 0.0.1b3 requires Python 3.10 and
-    Ray 2.7, and there, tried by hand on this machine, its README's example with 4, 8 and 8 trials ended after 2, 2 and
-    0 of them with exit code 0: it starts nothing on a node that is over 80 % busy, and ends when nothing runs.
+Rivals: Ray Tune's function trainable on two CPUs, without output, with its JSON logger or none, with reused actors and
+    without, with torch imported in the trial (as in ours) and without; Optuna in its own process; joblib with two
+    processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with locks, provenance and a
+    row per run on the local disk, on Ray and inline; and its executor alone on Ray. `the disk alone` is joblib with the
+    files that such a run synchronizes, two files and a folder: no ledger that survives a power failure costs less. The
+    first action of a run is to append the time to a file. ABLATOR is not a rival. Its version 0.0.1b3 requires Python
+    3.10 and Ray 2.7. With these, tried by hand on this machine, the example in its README with 4, 8 and 8 trials ended
+    after 2, 2 and 0 trials with exit code 0, because it starts no trials on a node that is over 80 % busy and ends when
+    nothing runs.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -33,9 +34,9 @@ from pathlib import Path
 from bench.harness import Answer, Asked, Goal, main, process, ratios, rounds_of, row
 
 LONG = 60.0
-"""Seconds of a run whose overhead is derived."""
+"""Seconds of a run for which the overhead is derived."""
 FEW = 8
-"""Runs of the forms that start a process for each."""
+"""Number of runs for variants that start a process per run."""
 
 
 def measure(asked: Asked) -> Answer:
@@ -95,7 +96,7 @@ def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, fl
 def _turns(
     subjects: dict[str, Callable[[], tuple[float, float, float, float]]], rounds: int
 ) -> tuple[dict[str, list[float]], ...]:
-    """Return start, cost per trial, and wall and CPU seconds of the whole of every subject, round by round."""
+    """Return the start, the cost per trial, and the total wall and CPU seconds of every subject, round by round."""
     found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in subjects} for _ in range(4))
 
     def once(name: str) -> Callable[[], float]:
@@ -148,12 +149,12 @@ _PLANNED = (
 
 
 def _better(costs: dict[str, list[float]], name: str) -> list[float]:
-    """Return the cost of Ray Tune per run, round by round: of the form with torch or without, whichever is less."""
+    """Return the cost of Ray Tune per run, round by round, with or without torch, whichever is lower."""
     return [min(pair) for pair in zip(costs[name.format("")], costs[name.format(", torch")], strict=True)]
 
 
 def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
-    """Return what is to be said where a goal is not met, by what of ours was launched."""
+    """Return the explanations for goals that are not met, by our launched variant."""
     names = ("the disk alone", "ours, inline, with ledger", "ours, Ray, scheduling only", "ours, Ray, with ledger")
     disk, inline, scheduling, whole = (row("", "", costs[name], "ms").figure for name in names)
     return {

@@ -22,11 +22,11 @@ from bench.rivals.recomputation import recomputing
 
 BASELINE = "baseline"
 ARMS = ("every_layer", "every_layer, conv_sigmoid")
-"""What is asked about: memory that no update rewrites, and the arm `aim` of the shipped studies."""
+"""The measured arms: memory that no update rewrites, and the arm `aim` of the shipped studies."""
 
 _CONCATENATED, _RECOMPUTED = ", concatenated", ", recomputed"
 RECOMPUTED = ARMS[1] + _RECOMPUTED
-"""The shipped arm with updates that the backward pass computes again."""
+"""The shipped arm with updates that are recomputed in the backward pass."""
 
 
 def by_concatenation(arm: str) -> str:
@@ -38,8 +38,8 @@ def by_concatenation(arm: str) -> str:
 class Case:
     """A backbone at an image size, with the memory, batch size and classes that studies give it.
 
-    ResNet50 has the batch of the protocols `as_run` and `as_described`; that of `controlled`, 64, takes minutes per
-    round on a CPU. The small ResNet is that of `controlled_small`.
+    ResNet50 has the batch size of the protocols `as_run` and `as_described`; the batch size of `controlled`, 64, takes
+    minutes per round on a CPU. The small ResNet is the one in `controlled_small`.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Case:
         return ModelConfig.parse(document)
 
     def multiply_adds(self, subject: str) -> int:
-        """Return what `ablate check` prints: multiply-adds per image of a batch."""
+        """Return the multiply-adds per image of a batch, which `ablate check` prints."""
         return summarize(self.model(subject), self.shape, self.batch).multiply_adds
 
 
 def cases(quick: bool) -> list[Case]:
-    """Return all cases; with `quick` of few images, and with a small memory."""
+    """Return all cases; with `quick`, they have few images and a small memory."""
     return [
         Case(name, size, 2 if quick else batch, classes, backbone, memory, precision)
         for name, size, batch, classes, backbone, memory in (
@@ -96,7 +96,7 @@ class Step:
 
     Attributes
     ----------
-    loss : computes the loss of the batch, forwards.
+    loss : computes the loss of the batch (forward pass).
     """
 
     network: nn.Module
@@ -105,7 +105,7 @@ class Step:
     loss: Callable[[], Tensor]
 
     def take(self) -> tuple[float, float, float]:
-        """Take the step; return the seconds of forward pass, backward pass and optimizer."""
+        """Take the step; return the seconds of the forward pass, the backward pass and the optimizer."""
         began = time.perf_counter()
         loss = self.loss()
         forward = self._now()
@@ -122,7 +122,7 @@ class Step:
 
 
 def step(case: Case, subject: str, device: torch.device) -> Step:
-    """Return the step of the baseline, an arm or its rival, on images that are on the device already."""
+    """Return the step of the baseline, an arm or its rival, on images that are already on the device."""
     arm = subject.removesuffix(_CONCATENATED).removesuffix(_RECOMPUTED)
     network = build(case.model(arm), case.shape, seed=0)
     if subject != arm:

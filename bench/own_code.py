@@ -1,7 +1,7 @@
-"""What does it cost that a part of the network is one's own, or that its network is kept?
+"""What do own code for a part of the network and keeping the network cost?
 
-Question: How much more processor time does a run take if an update of its memory is a file of the study instead of an
-    installed plugin, if its network is kept, and by attaching the memory to the network?
+Question: How much more processor time does a run take if an update of its memory is in a file of the study instead of
+    an installed plugin, if its network is kept, and if memory is attached to the network?
 
 Rivals: the same class as an installed plugin, in a study that keeps no network. All of them compute the same numbers.
 
@@ -97,7 +97,7 @@ class Write(MemoryUpdate):
 
 
 def _install(folder: Path) -> None:
-    """Make a distribution with the plugin, and put it on the path."""
+    """Create a distribution with the plugin, and add it to the path."""
     info = folder / "bench_plugin-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-plugin\nVersion: 1.0\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The photos that questions about input are asked of: real ones where there are some, else made up."""
+"""Photos for questions about input: real photos if there are any, otherwise generated ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aimlib.registry import datasets
 
 VARIABLE = "AIM_STANFORD_DOGS"
 SIDES = ((224, 168), (168, 224), (224, 224), (224, 149))
-"""Widths and heights of photos that are made up."""
+"""Widths and heights of generated photos."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,8 @@ class Photos:
 
     Attributes
     ----------
-    root : of the folders.
-    source : what they are, for people.
-    longer : longest side among them, in pixels.
-    classes : how many.
+    root : root of the folders. source : description of the photos for people. longer : longest side of all photos, in
+        pixels. classes : number of classes.
     """
 
     root: Path
@@ -35,7 +33,7 @@ class Photos:
     classes: int
 
     def files(self) -> list[tuple[Path, int]]:
-        """Return the training photos with the numbers of their classes, as torchvision's ImageFolder has them."""
+        """Return the training photos with their class numbers, in the form of torchvision's ImageFolder."""
         folders = sorted(path for path in (self.root / "train").iterdir())
         return [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.iterdir())]
 
@@ -45,7 +43,7 @@ def photos(root: Path, count: int, longer: int | None = None) -> Photos:
 
     Parameters
     ----------
-    longer : longer side that they are enlarged to; None leaves them as they are.
+    longer : longer side to which they are enlarged; None keeps their size.
     """
     given = os.environ.get(VARIABLE)
     files = _of_dogs(given, count) if given else _made_up(count)

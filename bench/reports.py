@@ -1,14 +1,14 @@
-"""What does a report cost, and how does that grow with the study?
+"""What does a report cost, and how does the cost grow with the study?
 
-Question: How many seconds and how much memory does a report (load, verdict, and HTML, Markdown, figures as SVG and PNG,
-    tables as CSV, LaTeX and JSON) take of 100, 1,000 and 10,000 runs of 50 epochs, with predictions of 1,708 test
-    images, the whole process counted?
+Question: How many seconds and how much memory does the whole process of a report (load, verdict, and HTML, Markdown,
+    figures as SVG and PNG, tables as CSV, LaTeX and JSON) take for 100, 1,000 and 10,000 runs of 50 epochs, with
+    predictions of 1,708 test images?
 
 Rivals: pandas, which only reads the same runs and epochs (no predictions) from two ready Parquet files: a lower bound
-    for any program that looks at them. The study is a factorial around `aim` with 20 paired seeds, so of 5, 50
-    and 500 arms, see `bench.large_study`; its files are in the cache of the system. Time and memory are those of whole
-    processes, imports included. The parts are timed inside of the same processes. Of 50 and 500 arms, figures show at
-    most 16, and the page has a ranking and effects instead of all comparisons.
+    for any program that reads them. The study is a factorial around `aim` with 20 paired seeds, so it has 5, 50 and 500
+    arms, see `bench.large_study`; its files are in the cache of the system. Time and memory are for whole processes,
+    including imports. The parts are timed inside the same processes. With 50 and 500 arms, figures show at most 16, and
+    the page has a ranking and effects instead of all comparisons.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -98,8 +98,8 @@ def _clocked(call: Callable[..., Any], spent: dict[str, float], part: str) -> Ca
 
 
 def measure(asked: Asked) -> Answer:
-    """Measure whole processes in turn, of every size."""
-    from bench import large_study  # imports what is measured
+    """Measure whole processes for every size in turn."""
+    from bench import large_study  # imports the measured code
 
     sizes, rounds = (QUICK, 1) if asked.quick else (SIZES, 3)
     peaks: dict[str, list[float]] = defaultdict(list)

@@ -1,10 +1,10 @@
-"""What does a long study's past cost when it is taken up again?
+"""What do finished runs cost when a long study is resumed?
 
-Question: How many seconds more does it take to the start of the first unfinished run when 1,000 runs of the study are
+Question: How many more seconds does it take until the first unfinished run starts if 1,000 runs of the study are
     finished?
 
-Rivals: the same study directory without a result, of a plan of as many runs, and the same study with as few runs as are
-    left: what a launcher costs that remembers nothing.
+Rivals: the same study directory with a plan of as many runs but without results, and the same study with only as many
+    runs as are left, which shows the cost of a launcher without stored results.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -31,7 +31,7 @@ import numpy as np
 from bench.harness import Answer, Asked, Goal, main, rounds_of, row
 
 LEFT = 4
-"""Runs that are left: one seed of the demo's four arms."""
+"""Number of remaining runs: one seed of the demo's four arms."""
 CODE = (
     "import sys, time; from pathlib import Path; from ablations.sessions import launch\n"
     "from ablations.execution.attempts import Ending\n"
@@ -42,7 +42,7 @@ CODE = (
 
 
 def measure(asked: Asked) -> Answer:
-    """Take studies up again, in turn, and end the process where its first run begins."""
+    """Resume studies in turn, and end each process when its first run begins."""
     sizes = (20, 40) if asked.quick else (1000, 5000, 10_000)
     with tempfile.TemporaryDirectory() as parent:
         subjects: dict[str, Callable[[], float]] = {}
@@ -92,14 +92,14 @@ def _start(study: Path, finished: int) -> float:
 
 
 def _afresh(study: Path, finished: int) -> float:
-    """Start a study of as many runs as if one had looked at it before: its plan is registered, and nothing finished."""
+    """Create a study of as many runs in which the plan is registered but no run is finished."""
     if not study.exists():
         _start(study, finished)
     return _start(study, finished)
 
 
 def finished_study(study: Path, finished: int) -> None:
-    """Register the demo with one seed more than `finished` runs take, and settle those through the store."""
+    """Register the demo with one seed more than `finished` runs need, and settle these runs through the store."""
     from rich.console import Console
 
     from ablations.planning import plan as planning
@@ -116,7 +116,7 @@ def finished_study(study: Path, finished: int) -> None:
 
 
 def _record(run: Any, plan: Any) -> Any:
-    """Return the row of a run of 15 epochs whose numbers are drawn."""
+    """Return the row of a run of 15 epochs whose numbers are random."""
     from aimlib.records import RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
     drawn = np.random.default_rng(run.seed)

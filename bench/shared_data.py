@@ -1,6 +1,6 @@
-"""Do trials that run side by side share their data?
+"""Do concurrent trials share their data?
 
-Question: How much memory does the data take of four trials that train on it at once on one machine, against one?
+Question: How much memory does the data take if four trials train on it at once on one machine, compared with one trial?
 
 Rivals: as many processes with torchvision's ImageFolder behind a DataLoader of one or two workers.
 
@@ -34,7 +34,7 @@ TRIAL = "import sys; from bench.shared_data import trial; trial(sys.argv[1], sys
 
 
 def measure(asked: Asked) -> Answer:
-    """Start trials together, let each go through the photos once, and read what they hold."""
+    """Start trials together, let each read the photos once, and measure their memory."""
     size, count = (64, 48) if asked.quick else (224, 600)
     rows: list[Row] = []
     pack: dict[int, list[float]] = {}
@@ -64,7 +64,8 @@ def _packed(given: Photos, size: int) -> object:
 
 
 def trial(root: str, subject: str, classes: int, size: int) -> None:
-    """Be a trial: say when torch is imported, wait; go through the photos, say so, and wait to be told to end."""
+    """Run as a trial: report that torch is imported and wait; then read the photos, report this, and wait for the
+    end."""
     import torch
 
     from bench import input_pipeline
@@ -87,7 +88,7 @@ def trial(root: str, subject: str, classes: int, size: int) -> None:
 
 
 def _held(given: Photos, subject: str, size: int, trials: int) -> tuple[float, float]:
-    """Return the MiB of the mapped pack and the MiB that were added in all."""
+    """Return the MiB of the mapped pack and the total MiB that were added."""
     command = [sys.executable, "-c", TRIAL, str(given.root), subject, str(given.classes), str(size)]
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(_started(command)) for _ in range(trials)]
@@ -132,7 +133,7 @@ def _pss(pid: int) -> float:
 
 
 def _mapped(pid: int) -> float:
-    """Return how much of that is of packed pixels."""
+    """Return how much of this belongs to packed pixels."""
     total, inside = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *rest = line.split()

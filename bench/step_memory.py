@@ -1,11 +1,12 @@
 """How much memory does a training step take?
 
-Question: How much memory does a training step of AiM hold at its peak, in units of the baseline's?
+Question: How much memory does a training step of AiM take at its peak, in units of the baseline's peak?
 
-Rivals: The same networks by concatenation, and the steps of `bench.training_step`. On a CPU counted is every allocation
-    of torch in one step after a first one, with weights and optimizer state (`aimlib.training.footprint.on_cpu`); on a
-    GPU it is `torch.cuda.max_memory_allocated`. Allocations repeat exactly, so one round is enough. What forward passes
-    keep is read off autograd's graph. Beside the arms: the shipped one with updates that backward passes compute again.
+Rivals: The same networks with concatenation, and the steps of `bench.training_step`. On a CPU, all allocations of torch
+    in one step after a first one count, as do weights and optimizer state (`aimlib.training.footprint.on_cpu`); on a
+    GPU it is `torch.cuda.max_memory_allocated`. Allocations repeat exactly, so one round is enough. The memory that
+    forward passes keep is determined from autograd's graph. An additional arm is the shipped one with updates that are
+    recomputed in backward passes.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -39,14 +40,11 @@ _LIMIT = 1.05
 
 @dataclass(frozen=True)
 class _Held:
-    """What a step holds, in MiB.
+    """Memory of a step in MiB.
 
-    Attributes
-    ----------
-    peak : the most at once.
-    weights : with gradients and both moments.
-    kept : by the forward pass for the backward pass, by the operator that needs it; what several need counts for the
-        last one of the forward pass.
+    Attributes ---------- peak : the maximum. weights : weights with gradients and both moments. kept : memory that the
+    forward pass keeps for the backward pass, by the operator that needs it; memory that several operators need counts
+    for the last one in the forward pass.
     """
 
     peak: float
@@ -55,7 +53,7 @@ class _Held:
 
 
 def measure(asked: Asked) -> Answer:
-    """Account for one step of every subject."""
+    """Measure the memory of one step of every subject."""
     rows: list[Row] = []
     goals: list[Goal] = []
     for case in cases(asked.quick):
@@ -112,7 +110,7 @@ def _held(case: Case, subject: str, device: torch.device) -> _Held:
 
 
 def _kept(taken: Step) -> Counter[str]:
-    """Return the MiB that the graph of a forward pass holds, weights and buffers left out, each tensor once."""
+    """Return the MiB in the graph of a forward pass, without weights and buffers, each tensor once."""
     loss = taken.loss()
     seen = {tensor.untyped_storage()._cdata for tensor in (*taken.network.parameters(), *taken.network.buffers())}
     kept: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, and what was measured and reached into the header of every module, from bench/results."""
+"""Write docs/performance.md, and the parts Measured and Reached in the header of every module, from bench/results."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ def section(name: str, result: dict[str, Any]) -> str:
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """Return what was measured on this machine's kind, by module."""
+    """Return the results on this kind of machine, by module."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
     return {name: found[name] for name in ORDER if name in found}
 
 
 def page() -> str:
-    """Return docs/performance.md as it should be."""
+    """Return the expected content of docs/performance.md."""
     before = PAGE.read_text(encoding="utf-8").partition(TABLES)[0]
     return before + TABLES + "\n" + "\n".join(section(name, result) for name, result in results().items())
 
 
 def rewritten(name: str, result: dict[str, Any]) -> str:
-    """Return a module's source with what was measured in its header."""
+    """Return a module's source with the measurements in its header."""
     path = ROOT / "bench" / f"{name}.py"
     text = path.read_text(encoding="utf-8")
     for part, content in (("Measured", measured(result)), ("Reached", reached(result))):
@@ -108,13 +108,13 @@ def rewritten(name: str, result: dict[str, Any]) -> str:
 
 
 def _wrapped(part: str, content: str) -> str:
-    # Not at hyphens: lines are joined by spaces where the header is read.
+    # Do not break at hyphens, because lines are joined with spaces when the header is read.
     whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return "\n".join(textwrap.wrap(f"{part}: {content}", 118, subsequent_indent="    ", **whole))
 
 
 def main() -> None:
-    """Write both."""
+    """Write the page and the headers."""
     for name, result in results().items():
         (ROOT / "bench" / f"{name}.py").write_text(rewritten(name, result), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

@@ -1,13 +1,13 @@
-"""How many images a second does the training loop take?
+"""How many images per second does the training loop process?
 
-Question: How many images per second does this package's training loop take, from images in memory to weights: loading,
-    flips, standardisation, forward, backward, AdamW, loss and accuracy, without evaluation?
+Question: How many images per second does this package's training loop process, from images in memory to weights:
+    loading, flips, standardization, forward, backward, AdamW, loss and accuracy, without evaluation?
 
-Rivals: timm's `train_one_epoch` (from its package's loader, optimizer and meters: train.py is not in the package),
-    torchvision's reference recipe, and Lightning's Trainer, on the same baseline network, images, flips, precision and
-    threads; channels last, no logs, no checkpoints, persistent DataLoader workers, for each rival as many (0 or 1)
-    as are best in a first epoch. All take turns in one process, whose heap is set as `aimlib.training.heap` sets it
-    for a run, for all alike. This package's epochs have deterministic algorithms, as its runs have; the rivals' have
+Rivals: timm's `train_one_epoch` (from its package's loader, optimizer and meters, because train.py is not in the
+    package), torchvision's reference recipe, and Lightning's Trainer, on the same baseline network, images, flips,
+    precision and threads; channels last, no logs, no checkpoints, and persistent DataLoader workers, for each rival as
+    many (0 or 1) as are best in a first epoch. All take turns in one process, whose heap `aimlib.training.heap`
+    configures as for a run. This package's epochs use deterministic algorithms, like its runs; the rivals' epochs do
     not.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
@@ -90,7 +90,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
     config = RunConfig.parse(
         {
             "model": {"backbone": case.backbone},
-            "data": "digits",  # only named: the images are given
+            "data": "digits",  # only the name is used, because the images are given
             "training": {
                 "epochs": 1,
                 "batch_size": case.batch,
@@ -117,7 +117,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
 def _best(
     name: str, case: Case, images: Images, device: torch.device, choices: Sequence[int]
 ) -> tuple[int, Callable[[], float]]:
-    """Return the rival with as many workers as were best, and their number."""
+    """Return the rival with the best number of workers, and this number."""
     scaled = images.pixels.reshape(-1, 3) / 255
     statistics = (tuple(scaled.mean(axis=0).tolist()), tuple(scaled.std(axis=0).tolist()))
     tried = {}

@@ -1,16 +1,16 @@
-"""How much longer is a training step with memory?
+"""How much longer does a training step with memory take?
 
-Question: How much longer is a training step (forward, backward, optimizer) of AiM than of the baseline, with a memory
-    that every layer reads and no update rewrites (`every_layer`), and in the arm of the shipped studies, whose memory
-    `conv_ones` is rewritten by `conv_sigmoid` after every stage?
+Question: How much longer does a training step (forward, backward, optimizer) of AiM take than a step of the baseline,
+    with a memory that every layer reads and no update rewrites (`every_layer`), and in the arm of the shipped studies,
+    whose memory `conv_ones` is rewritten by `conv_sigmoid` after every stage?
 
-Rivals: The same networks as the post describes them, in the same run: the memory, repeated for every image,
-    concatenated to the input of every layer that reads and of every update block. The limit is the ratio of
-    multiply-adds per image that `ablate check` prints. Batches and memories are those of studies: ResNet50 16 images
-    as in `as_described`, the small ResNet 32 as in `controlled_small`; AdamW in fused steps
-    (`training.optimizer.fused: true`), channels last for all. Where a goal is not met, forward pass, backward pass and
-    optimizer of the same rounds, a copy of memory, calls of operators and a large batch say why. Of torch's own means,
-    `torch.compile` and updates computed again by the backward pass are tried as well.
+Rivals: The same networks as described in the post, in the same run: the memory is repeated for every image and
+    concatenated with the input of every layer that reads and of every update block. The limit is the ratio of
+    multiply-adds per image that `ablate check` prints. Batches and memories are as in studies: 16 images for ResNet50
+    as in `as_described`, and 32 for the small ResNet as in `controlled_small`; AdamW in fused steps
+    (`training.optimizer.fused: true`), channels last for all. If a goal is not met, the forward pass, backward pass and
+    optimizer of the same rounds, a copy of memory, operator calls and a large batch show why. Two methods of torch,
+    `torch.compile` and updates recomputed in the backward pass, are also tried.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -56,11 +56,11 @@ from bench.networks import ARMS, BASELINE, RECOMPUTED, Case, Step, by_concatenat
 _OVER_BASELINE, _OVER_RIVAL = 0.05, 0.92
 _PARTS = ("forward", "backward", "optimizer")
 _MANY = 64
-"""Images of the large batch, that of the protocol `controlled`."""
+"""Number of images in the large batch, as in the protocol `controlled`."""
 
 _PASSES = 10
-"""How often weights, or what is as large, are moved per step: read forwards and backwards, gradients written; then the
-optimizer reads weights, gradients and both moments, and writes weights and moments."""
+"""How often tensors of the weights' size are moved per step: weights are read in the forward and the backward pass, and
+gradients are written. Then the optimizer reads weights, gradients and both moments, and writes weights and moments."""
 
 _WHY_RIVAL = (
     "The update blocks are most of this arm's multiply-adds, and the two differ there only in how they take the memory."
@@ -71,14 +71,11 @@ Parts = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Found:
-    """Seconds of every round of a case's subjects, and what is to be known of their networks.
+    """Seconds of every round of a case's subjects, and facts about their networks.
 
-    Attributes
-    ----------
-    parts : of the mean step of a round: forward, backward, optimizer.
-    weights : MiB of the parameters.
-    multiply_adds : per image of the batch.
-    operators : called in a step, those that operators call included.
+    Attributes ---------- parts : seconds of the mean step of a round: forward, backward, optimizer. weights : MiB of
+    the parameters. multiply_adds : multiply-adds per image of the batch. operators : number of operators called in a
+    step, including calls by operators.
     """
 
     case: Case
@@ -94,7 +91,7 @@ class _Found:
         return ratios(self.seconds(of), self.seconds(to))
 
     def counted(self, arm: str) -> float:
-        """Return the ratio of multiply-adds, arm to baseline."""
+        """Return the ratio of the arm's multiply-adds to the baseline's."""
         return self.multiply_adds[arm] / self.multiply_adds[BASELINE]
 
     def rows(self) -> list[Row]:
@@ -107,7 +104,7 @@ class _Found:
 
 
 def measure(asked: Asked) -> Answer:
-    """Time steps case by case, on the heap that a run has; the subjects of a case take turns."""
+    """Time steps case by case, with the heap settings of a run; the subjects of a case take turns."""
     device = torch.device(asked.device)
     with kept_heap(device):
         return _measured(asked, device)
@@ -139,7 +136,7 @@ def _measured(asked: Asked, device: torch.device) -> Answer:
 def _find(
     case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int, warm_up: int = 1
 ) -> _Found:
-    """Time steps, after `warm_up` rounds: a large batch's become shorter until its memory is mapped."""
+    """Time steps after `warm_up` rounds, because steps of a large batch become shorter until its memory is mapped."""
     taken = {subject: step(case, subject, device) for subject in subjects}
     found: dict[str, list[Parts]] = {subject: [] for subject in subjects}
 
@@ -169,7 +166,7 @@ def _operators(taken: Step) -> int:
 
 
 def _bytes_per_second(device: torch.device, quick: bool) -> list[float]:
-    """Return how many bytes a copy of a large tensor moves per second: reads and writes."""
+    """Return how many bytes a copy of a large tensor moves per second, counting reads and writes."""
     source = torch.ones(2**22 if quick else 2**26, device=device)
     target = torch.ones_like(source)
 
@@ -211,7 +208,7 @@ def _goals(found: _Found, speed: float, large: _Found | None) -> list[Goal]:
 
 
 def _why(found: _Found, arm: str, speed: float, large: _Found | None) -> str:
-    """Return what makes the step longer than multiply-adds would, in figures of these rounds."""
+    """Return why the step takes longer than its multiply-adds suggest, with figures of these rounds."""
     longer = [
         statistics.median(
             [1000 * (a[part] - b[part]) for a, b in zip(found.parts[arm], found.parts[BASELINE], strict=True)]
@@ -255,7 +252,7 @@ def _recomputing(rows: Sequence[Row], case: Case) -> str:
 
 
 def _compiled(case: Case, device: torch.device) -> tuple[list[Row], list[str]]:
-    """Return what `torch.compile` takes and gives for the network of `every_layer`, and what follows from it."""
+    """Return the cost and the benefit of `torch.compile` for the network of `every_layer`, and a conclusion."""
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         return [], ["torch.compile was not tried: there is no C++ compiler here."]
     name = f"{case}, torch.compile"

@@ -1,4 +1,4 @@
-"""Template files for running a study on a cluster, to be printed, adapted and kept with the study.
+"""Template files for running a study on a cluster. Print one, adapt it, and keep it with the study.
 
 The first lines of a file declare its settings as ``#: key = default  explanation``. A setting is inserted wherever
 ``{{key}}`` appears. `docs/cluster.md` explains the files.
@@ -26,7 +26,7 @@ _FILES = {
 }
 _SETTING = re.compile(r"^#: (?P<key>\w+) = (?P<value>\S+)  +(?P<about>.+)$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@%+,~-]*|[/.~][A-Za-z0-9_.:/@%+,~-]*")
-"""Values that need no quotes, either in a shell script or in YAML."""
+"""Values that need no quotes in a shell script or in YAML."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A study submitted to a running Ray cluster with `ray job submit`; it keeps running when you close the laptop.
 #
-#: study = controlled  a shipped study, or a study file beside this script
+#: study = controlled  a shipped study, or a study file next to this script
 #: out = /shared/results/controlled  study directory, on storage that all nodes share
 #: dashboard = http://127.0.0.1:8265  Ray's dashboard, through an SSH tunnel
 #: source = .  checkout of aim-ablations, from which a wheel is built and sent

@@ -1,4 +1,4 @@
-"""`ablate across`: combine studies that ask one question in several settings. In Python: `ablations.across`."""
+"""`ablate across`: combine studies that ask the same question in several settings. In Python: `ablations.across`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def command(
         ),
     ],
     csv: Annotated[
-        Path | None, typer.Option(help="Write the effects, a row per study, to this file.", show_default=False)
+        Path | None, typer.Option(help="Write the effects to this file, one row per study.", show_default=False)
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw them: a .png, .svg or .pdf file.", show_default=False)
+        Path | None, typer.Option(help="Draw the effects in this .png, .svg or .pdf file.", show_default=False)
     ] = None,
     wide: Wide = False,
 ) -> None:
-    """Combine studies on several backbones, data sets or sizes: a verdict each, their mean, and partial pooling."""
+    """Combine studies on several backbones, data sets or sizes: all verdicts, their mean, and partial pooling."""
     from ablations.commands import console_tables
 
     found = across(*directories, csv=csv, figure=figure)
@@ -49,14 +49,14 @@ def across(*directories: str | Place, csv: str | Path | None = None, figure: str
 
     Parameters
     ----------
-    directories : study directories, or their URLs in object storage: two or more.
-    csv : file for the effects, a row per study.
+    directories : two or more study directories, or their URLs in object storage.
+    csv : file for the effects, one row per study.
     figure : .png, .svg or .pdf file for their figure.
 
     Raises
     ------
-    UsageError: one of them has no primary comparison of two pairs, two have the same setting or share runs, they ask
-        different questions, or a file cannot be written.
+    UsageError: a study has no primary comparison with at least two pairs, two studies have the same setting or share
+        runs, they ask different questions, or a file cannot be written.
     """
     import analysis
 

@@ -49,7 +49,7 @@ from aimlib.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands; a message about an option says what is wrong without the validator's own words."""
+    """The commands. A message about an option says what is wrong, without the wording of the validator."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -120,11 +120,11 @@ def _options(
 
 
 _ALLOCATIONS = 100_000
-"""Allocations between two garbage collections: importing torch creates many objects, all of which stay."""
+"""Allocations between two garbage collections. Importing torch creates many objects, and none of them is freed."""
 
 
 def main() -> None:
-    """Run the command line; a `UsageError` ends it with its message and exit code 2, without a traceback."""
+    """Run the command line; a `UsageError` ends it with a message and exit code 2, without a traceback."""
     try:
         app()
     except UsageError as error:
@@ -139,7 +139,7 @@ def main() -> None:
 def command() -> None:
     """Run the command line and end the process."""
     gc.set_threshold(_ALLOCATIONS)
-    for name in ("stdout", "stderr"):  # None if the process was started with it closed
+    for name in ("stdout", "stderr"):  # None if it was closed when the process started
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the life of the process
     try:
@@ -152,7 +152,7 @@ def command() -> None:
     except OSError as error:
         if error.errno not in _OF_OUTPUT or error.filename is not None:
             raise
-        # What could not be written would be written again at the end.
+        # Otherwise, Python would try again at exit to write the remaining output.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         typer.echo(
             f"error: the output cannot be written: {error.strerror}; free space, or write it elsewhere", err=True
@@ -161,7 +161,7 @@ def command() -> None:
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Errors of a full or broken device that standard output was redirected to."""
+"""Errors that occur if standard output was redirected to a full or broken device."""
 
 
 def _leave(code: int) -> None:

@@ -21,7 +21,7 @@ def command(
         Path | None, typer.Option(help="File to write; by default NAME.tar.gz in this folder.", show_default=False)
     ] = None,
 ) -> None:
-    """Pack a study for reviewers: rows, plan, ledger and code; no photos, no paths, no names of machines."""
+    """Pack a study for reviewers: rows, plan, ledger and code, without photos, paths or names of machines."""
     from aimlib.records.escaping import printable
 
     shown_on = console()
@@ -32,8 +32,8 @@ def command(
 def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
     """Pack a study so that a reviewer elsewhere can compute its verdict again; see `ablations.store.archive`.
 
-    The archive contains rows, plan, ledger, labels of the test images, own code and this package; no photos, no
-    networks, no paths, no names of machines or people.
+    The archive contains rows, plan, ledger, labels of the test images, own code and this package, but no photos,
+    networks, paths, or names of machines or people.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
     Raises
     ------
-    StoreError: not a study directory; a row contradicts its predictions or the ledger; or the file cannot be written.
+    StoreError: this is not a study directory, a row contradicts its predictions or the ledger, or the file cannot be
+        written.
     UsageError: the file exists, or its name does not end in .tar.gz.
     """
     import analysis
@@ -54,16 +55,18 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
 
 def _lines(packed: Archive) -> list[str]:
-    """Return what to print about an archive that was written."""
+    """Return the lines to print about an archive that was written."""
     size = packed.path.stat().st_size / 1e6
     text = [
         f"archive: {packed.path} ({counted(packed.rows, 'settled run')}, {size:.1f} MB)",
-        f"verdict in it: {packed.verdict}",
-        f"A reviewer computes it again with `ablate recompute {packed.path.name}`.",
+        f"its verdict: {packed.verdict}",
+        f"A reviewer can compute it again with `ablate recompute {packed.path.name}`.",
     ]
     if packed.ledger_head:
-        text.append(f"Publish this head of the ledger, too: {packed.ledger_head}")
+        text.append(f"Also publish this head of the ledger: {packed.ledger_head}")
     if packed.looks_private:
-        text.append("These names of folders or machines stay in it, because hashes of the study depend on them:")
+        text.append(
+            "The archive still contains these names of folders or machines, because hashes of the study depend on them:"
+        )
         text += [f"  {each}" for each in packed.looks_private]
     return text

@@ -38,15 +38,15 @@ def command(
         bool, typer.Option("--serve", help="Serve the page to this machine and keep it up to date, until Ctrl-C.")
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.", show_default=False)
+        int, typer.Option(min=0, max=65535, help="Port for --serve; 0 picks a free port.", show_default=False)
     ] = 0,
     unblind: Annotated[
         bool,
-        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report record it."),
+        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report will say so."),
     ] = False,
     hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
 ) -> None:
-    """Write a page with tables, curves and charts that follow a filter; or serve it while a study runs."""
+    """Write a page with tables, curves and charts that follow a filter, or serve it while a study runs."""
     written = browse(directories, out, serve=serve, port=port, unblind=unblind, hosts=hosts)
     if written is not None:
         console().print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
@@ -63,7 +63,7 @@ def browse(
 ) -> Path | None:
     """Write the page of one study or of several side by side, or serve it on this machine until interrupted.
 
-    It is `analysis.browse` with the states of runs in active sessions and with the kept output of runs.
+    It adds the states of runs in active sessions and the kept output of runs to `analysis.browse`.
 
     Parameters
     ----------

@@ -42,7 +42,10 @@ def command(
     trust: TrustedCode = None,
     plugins: Annotated[
         bool,
-        typer.Option(help="Run the code of files that the study names; without it, arms that need none are checked."),
+        typer.Option(
+            help="Run the code of the files that the study names; without it, only arms that need no such "
+            "code are checked."
+        ),
     ] = True,
 ) -> None:
     """Validate a whole study and show what it will run and cost."""
@@ -75,7 +78,7 @@ def command(
 
 
 def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
-    """Print the facts of the claim next to a study whose data is not here; most of them need none."""
+    """Print the facts of the claim next to a study whose data is not on this machine; most facts need no data."""
     from ablations.commands.fact_table import show_facts, without_data
     from ablations.spec.study import read_study
 
@@ -86,7 +89,7 @@ def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool)
 
 
 def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
-    """Return what it takes to test a claim at full size; `given` says whether another option is given as well."""
+    """Return what it takes to test a claim at full size; `given` says whether another option was given as well."""
     from ablations.estimation.full_size import full_size
 
     if given:
@@ -140,14 +143,15 @@ def check(
     overrides : ``key.path=value`` each.
     timing : time a few steps of every arm; see `ablations.estimation.estimate.estimate`.
     address : Ray cluster on whose devices the steps are timed. None uses this machine; if a study needs GPUs and this
-        machine has none, the cluster that it belongs to.
-    out : study directory, to whose storage runs save their state; None means ``results/<name>``.
+        machine has none, the cluster to which this machine belongs is used.
+    out : study directory, whose storage receives the saved state of runs; None means ``results/<name>``.
     numerics : also time the precisions and memory formats.
-    claim : return what it takes to test a claim at full size instead, for all its shipped studies; `study` is then the
+    claim : instead, return what it takes to test a claim at full size, for all its shipped studies; `study` is then the
         name of the claim, and only `timing` and `address` apply.
-    reuse : as in `ablations.run`: a note states how many runs would be taken over, and what that saves.
+    reuse : as in `ablations.run`: a note states how many runs would be reused, and what that saves.
     trust : as in `ablations.run`.
-    plugins : run own code of files that the study names. False: arms that use it are left out, and nothing is run.
+    plugins : run own code of files that the study names. If False, arms that use it are left out, and no such code is
+        run.
 
     Raises
     ------
@@ -192,7 +196,7 @@ def check(
 
 
 def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, list[str]]:
-    """Return the plan of a study, and notes on its own code; without plugins, the plan of the arms that use none."""
+    """Return the plan of a study, and notes on its own code; without plugins, the plan omits the arms that use it."""
     from ablations.planning import own_code
     from ablations.planning import plan as planning
     from ablations.planning.arms import using
@@ -203,5 +207,5 @@ def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, lis
     keys = {root.key for bundle in own_code.files_of(file).values() for root in bundle.roots}
     left_out = using(file, keys)
     plan = planning.plan(file, planning.arms_of(file, keys))
-    note = f"not checked, because its code was not to be run: {', '.join(left_out)}"
+    note = f"not checked, because running its code was not allowed: {', '.join(left_out)}"
     return plan, [note] if left_out else []

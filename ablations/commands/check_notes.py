@@ -1,4 +1,4 @@
-"""Notes of `ablate check` on a valid plan: worth knowing, but no obstacle to running it."""
+"""Notes of `ablate check` on a valid plan: worth knowing, but no reason not to run it."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def _training_code(plan: Plan) -> Iterable[str]:
     again = (
         "the first run is computed twice and its predictions are compared"
         if plan.study.spec.integrity == "spot"
-        else "no run is computed twice to see it (integrity: off)"
+        else "no run is computed twice to test this (integrity: off)"
     )
     yield (
         f"train: {plan.study.spec.training_code()} replaces the training loop, so nothing ensures that arms share "
         f"their initial values and the order of their images, or that a repeated run gives the same bits; use run.seed "
         f"and run.generator; {again}"
     )
-    yield "checkpoints: a run that has saved none by run.checkpoint starts from the beginning when it is resumed"
+    yield "checkpoints: a run that has saved none with run.checkpoint starts from the beginning when it is resumed"
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
-    """Yield how many of the missing runs would be taken over from other studies, and what that saves.
+    """Yield how many of the missing runs would be copied from other studies, and what that saves.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place],
         yield f"reuse: no other study has any of the {counted(len(missing), 'missing run')}"
         return
     runs = f"{len(found.runs)} of {counted(len(missing), 'missing run')}"
-    yield f"reuse: {runs} would be taken over from {found.origins}{_saved(plan, costs, found.runs)}"
+    yield f"reuse: {runs} would be copied from {found.origins}{_saved(plan, costs, found.runs)}"
 
 
 def _saved(plan: Plan, costs: Iterable[Cost], run_ids: Container[str]) -> str:
@@ -115,11 +115,11 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
     for unread in attachment.unread_updates:
         yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
     if _widened(arm, plan):
-        yield f"arms.{arm.name}: widened, so its layers start with different values than those of the other arms"
+        yield f"arms.{arm.name}: widened, so the initial values of its layers differ from those of the other arms"
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
-    """Yield where an arm's initial values come from, if not from the study's rules alone, and what is not paired."""
+    """Yield where an arm's initial values come from if not only from the study's rules, and what is not paired."""
     from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
@@ -135,9 +135,9 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     names, common = starts.unpaired(*models, shape, arm.config.seed)
     if names:
         yield (
-            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it has in common with "
-            f"arms.{baseline.name} start differently for the same seed ({few(names)}); initial_values = 'rules' in the "
-            f"class lets the study's rules set them in both"
+            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it shares with "
+            f"arms.{baseline.name} start with different values for the same seed ({few(names)}); initial_values = "
+            "'rules' in the class lets the study's rules set them in both"
         )
 
 
@@ -156,16 +156,16 @@ def _seeds(plan: Plan) -> Iterable[str]:
     seeds, looks = len(plan.study.spec.seeds), plan.study.spec.reading
     if (unbounded := looks.unbounded) > 0:
         yield (
-            f"looks: any with mixture_width {looks.mixture_width:g} has no bounded interval, and so no verdict, up to "
-            f"{counted(unbounded, 'pair')}"
+            f"looks: any with mixture_width {looks.mixture_width:g} gives no bounded interval, and so no verdict, up "
+            f"to {counted(unbounded, 'pair')}"
         )
     if seeds < looks.numbers[0]:
         pairs = counted(seeds, "pair")
-        yield f"seeds: {pairs} can only serve for screening; a verdict needs at least {looks.numbers[0]}"
+        yield f"seeds: {pairs} can only be used for screening; a verdict needs at least {looks.numbers[0]}"
     elif seeds not in looks.numbers:
         yield (
             f"seeds: {seeds} is between two looks; the verdict uses the first {looks.reached(seeds)[-1]}, and the "
-            f"others decide nothing (looks: {', '.join(map(str, looks.numbers))})"
+            f"others are not used (looks: {', '.join(map(str, looks.numbers))})"
         )
 
 
@@ -204,13 +204,13 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
 
 
 def _unchecked(plan: Plan) -> Iterable[str]:
-    """Yield why errors of computing are not looked for."""
+    """Yield why no check looks for computing errors."""
     from ablations.sessions.tasks import integrity_of
 
     if plan.study.spec.train is not None:
         return
     if all(arm.integrity == "off" for arm in plan.arms):
-        yield "integrity: off: nothing looks for wrong numbers that a device computes"
+        yield "integrity: off: no check looks for wrong numbers computed by a device"
         return
     for arm in plan.arms:
         integrity = integrity_of(plan, arm)
@@ -237,7 +237,7 @@ def _widened(arm: Arm, plan: Plan) -> bool:
 
 
 def _standing_for(plan: Plan) -> Iterable[str]:
-    """Yield which combinations of factor levels equal an arm that stands for them, because one level hides another."""
+    """Yield which combinations of factor levels equal an arm that represents them, because one level hides another."""
     for arm in plan.arms:
         for levels in arm.also:
             combination = ", ".join(f"{factor}={label}" for factor, label in levels.items())
@@ -245,7 +245,7 @@ def _standing_for(plan: Plan) -> Iterable[str]:
 
 
 def _same_networks(plan: Plan) -> Iterable[str]:
-    """Yield pairs of arms that differ in their placement by name, but not in the layers that read and update."""
+    """Yield pairs of arms whose placements have different names but choose the same layers to read and update."""
     groups: dict[str, list[Arm]] = defaultdict(list)
     for arm in plan.arms:
         attachment = plan.summaries[arm.name].attachment
@@ -265,13 +265,13 @@ def _same_networks(plan: Plan) -> Iterable[str]:
     for ways, found in pairs.items():
         more = f" (and {counted(len(found) - 1, 'more pair')} of arms)" if len(found) > 1 else ""
         yield (
-            f"{ways} choose the same layers in this network, so that the networks of {found[0]} are the same and so "
-            f"are their results{more}; remove one of them"
+            f"{ways} choose the same layers in this network, so the networks and results of {found[0]} are the "
+            f"same{more}; remove one of them"
         )
 
 
 def in_arms(names: Collection[str], every: Collection[str], whole: bool = False) -> str:
-    """Return which arms are meant: all names if they are few, all others if these are few, or some and how many."""
+    """Return which arms are meant: all names if these are few, all others if those are few, or some and a count."""
     others = [name for name in every if name not in names]
     if len(names) == len(every) and len(every) > 1:
         return f"all {len(every)} arms"
@@ -285,7 +285,7 @@ def in_arms(names: Collection[str], every: Collection[str], whole: bool = False)
 
 
 def aggregated(notes: Iterable[str], arms: Collection[str], whole: bool = False) -> list[str]:
-    """Return the notes, with a single one for all arms whose notes say the same.
+    """Return the notes, with one note for all arms that share it.
 
     Parameters
     ----------

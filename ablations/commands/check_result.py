@@ -28,8 +28,8 @@ class Check:
     disk : bytes that the study writes.
     notes : remarks that do not prevent the study from running.
     numerics : speed of each precision and memory format on every kind of device, if requested.
-    facts : every fact of the study's claim, as it was run, as it is described, and as this study has it; empty without
-        a claim, or if the claim has no facts.
+    facts : every fact of the study's claim: as it was run, as it is described, and as it is in this study. Empty
+        without a claim, or if the claim has no facts.
     """
 
     plan: Plan

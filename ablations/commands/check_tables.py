@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 _MOST_ARMS = 24
-"""Arms of the table on a terminal."""
+"""Number of arms that the table shows on a terminal."""
 _FEW_ARMS = 5
-"""Number of arms up to which the differences of each are listed."""
+"""Maximum number of arms for which the differences of each arm are listed."""
 _MOST_VALUES = 6
 
 
@@ -126,7 +126,7 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
 
 
 def _facts(result: Check, console: Console, wide: bool) -> None:
-    """Print the facts of the claim; on a terminal, of a study on another data set only how many differ."""
+    """Print the facts of the claim; on a terminal, only print how many differ if the data set is another one."""
     claim = result.plan.study.spec.claim
     if not result.facts or claim is None:
         return
@@ -170,7 +170,7 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """Return the cost on one kind of device, and about how long the study takes."""
+    """Return the cost on one kind of device, and roughly how long the study takes."""
     from ablations.progress import duration
 
     at_once = f"with {counted(cost.parallel, 'run')} at once"
@@ -190,7 +190,7 @@ def _disk(result: Check) -> str:
         sizes = found.checkpoints.values()
         each = " to ".join(dict.fromkeys((readable_bytes(min(sizes)), readable_bytes(max(sizes)))))
     together = f"up to {readable_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
-    together += ", and once more for the checkpoint before, which is kept too"
+    together += ", and as much again for the previous checkpoint, which is also kept"
     return f"checkpoints of {each}, {together}; {readable_bytes(found.predictions)} of predictions before compression"
 
 
@@ -199,7 +199,7 @@ def _numerics(tried: Numerics, console: Console, wide: bool) -> None:
     headings = ("s/step", *tried.seconds)
     rows = [(arm, *(f"{by_arm[arm]:.3g}" for by_arm in tried.seconds.values())) for arm in arms]
     rows.append(("as fast as stated", *(f"{tried.gain(numerics):.2f} ×" for numerics in tried.seconds)))
-    if len(arms) <= _FEW_ARMS:  # a line per setting, because settings have longer names than most arms
+    if len(arms) <= _FEW_ARMS:  # one line per setting, because settings have longer names than most arms
         columns = zip(*rows, strict=True)
         next(columns)
         headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")

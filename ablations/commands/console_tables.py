@@ -1,8 +1,8 @@
 """Tables that several commands print, fitted to the terminal, and how text of unknown origin is printed.
 
 On a terminal, or if COLUMNS is set, a table has at most that width. Names are shortened in the middle, then columns are
-left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide everything is printed, one
-line per row. A number is never broken or shortened.
+left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide, everything is printed,
+with one line per row. A number is never broken or shortened.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _SHORTEST_NAME = 6
 _MOST_NAMED = 8
-"""Columns that are named below a table that has no room for them."""
+"""Maximum number of omitted columns that are named below a table."""
 MOST_ROWS = 40
-"""Rows of a table on a terminal."""
+"""Number of rows of a table on a terminal."""
 _PROSE = frozenset({"reason"})
 _LEAST_IMPORTANT = ("run_id", "epochs_run", "seconds", "selected_epoch", "validation_accuracy")
 """Columns of results that are left out first."""
@@ -43,7 +43,7 @@ def readable_bytes(count: int) -> str:
 
 
 def room(console: Console, wide: bool = False) -> int | None:
-    """Return the cells of a line, or None without a limit: in pipes and logs, unless COLUMNS is set, and if `wide`."""
+    """Return the width of a line in cells; None (no limit) with `wide`, or in pipes and logs unless COLUMNS is set."""
     if wide or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         return None
     return console.width
@@ -57,12 +57,12 @@ class Table:
     ----------
     headings : one per column.
     rows : a cell per column.
-    right : headings of columns of numbers, which are set to the right and never shortened.
+    right : headings of columns of numbers, which are right-aligned and never shortened.
     fixed : headings of further columns that are never shortened.
     prose : headings of columns of sentences, which are wrapped between words.
     droppable : headings of columns that may be left out, the least important one first.
-    more : number of further rows, which are not given.
-    name_width : cells that names and texts keep as long as a column can be left out instead.
+    more : number of further rows that are not included.
+    name_width : cells that names and texts keep while a column can be left out instead.
     """
 
     headings: Sequence[str]
@@ -80,7 +80,7 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
 
     Parameters
     ----------
-    wide : print everything, whatever the width of the terminal.
+    wide : print everything, regardless of the width of the terminal.
     most : number of rows to print if there is a limit on the width. None prints all.
     what : word for a row, in the singular.
     """
@@ -98,7 +98,7 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines that are printed unchanged; rich would take each apart first, which takes a second for 10,000."""
+    """Lines that are printed unchanged; rich would parse each one first, which takes a second for 10,000 lines."""
 
     text: str
 
@@ -124,7 +124,7 @@ def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tu
 
 
 def _each(change: Callable[[str], str], texts: Sequence[str]) -> list[str]:
-    """Return every text changed; texts that occur again, as names of arms do, are changed once."""
+    """Return every text after the change; repeated texts, such as names of arms, are changed only once."""
     changed = {text: change(text) for text in set(texts)}
     return [changed[text] for text in texts]
 
@@ -136,7 +136,7 @@ def _some(headings: Sequence[str]) -> str:
 
 
 def _widths(table: Table, natural: dict[str, int], limit: int) -> dict[str, int]:
-    """Return the width of every column that is kept, so that a line has at most `limit` cells."""
+    """Return the widths of the columns that are kept; a line has at most `limit` cells."""
     kept = dict(natural)
     flexible = {h for h in kept if h not in table.right and h not in table.fixed}
     rest = [h for h in list(kept)[:0:-1] if h not in table.droppable]
@@ -182,7 +182,7 @@ def _wrapped_row(cells: Mapping[str, str], widths: Mapping[str, int], table: Tab
 
 
 def _padded(text: str, width: int, *, right: bool) -> str:
-    if text.isascii():  # each sign takes one cell
+    if text.isascii():  # each character takes one cell
         return text.rjust(width) if right else text.ljust(width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
@@ -205,7 +205,7 @@ def frame(data: pd.DataFrame, console: Console, *, wide: bool = False, most: int
     limit = room(console, wide)
     drawn = data if limit is None or most is None else data.head(most)
     names = [str(name) for name in data.columns]
-    cells = drawn.astype(object).where(drawn.notna(), None)  # NA, NaN and NaT alike
+    cells = drawn.astype(object).where(drawn.notna(), None)  # also for NA and NaT
     rows = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
     first = [name for name in _LEAST_IMPORTANT if name in names]
     others = [name for name in names[:0:-1] if name not in (*first, *_MOST_IMPORTANT)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Order = Literal["tfds", "sha256"]
 """The fixed orders of `aimlib.training.image_order`, which need numpy."""
 FixedOrder = dict[str, tuple[list[str], list[str]]]
-"""By split: the names of the first batch, and of the images that fill no batch."""
+"""By split: the names of the images in the first batch, and of those in an incomplete last batch."""
 
 app = typer.Typer(help="Fetch, check, pack and describe data sets.", no_args_is_help=True)
 
@@ -86,7 +86,7 @@ def verify(
 
     Raises
     ------
-    UsageError: a file cannot be written, or the data set has no photo files and something is asked for that needs them.
+    UsageError: a file cannot be written, or an option needs photo files and the data set has none.
     """
     from aimlib.datasets.photos import PhotoPlugin
     from aimlib.datasets.verification.contact_sheet import write_sheet
@@ -110,7 +110,7 @@ def verify(
 
 
 def _refuse_unwritable(option: str, file: Path) -> None:
-    """Refuse a file before a long check, if it could not be written after it."""
+    """Raise an error before a long check if the file could not be written after it."""
     if file.exists() or file.is_symlink():
         raise UsageError(f"{option}: exists already; remove it, or give another name")
     if not file.absolute().parent.is_dir():
@@ -150,12 +150,12 @@ def prepare(
 
     Parameters
     ----------
-    plan : pack nothing, and return what it will take: room, and time from a sample of the photos.
+    plan : pack nothing, and return the space that packing needs and the time, estimated from a sample of the photos.
 
     Raises
     ------
     DataError: the data is missing or unusable.
-    UsageError: `plan` is asked of data that is not packed.
+    UsageError: `plan` was given for data that is not packed.
     """
     from aimlib.datasets.pack_plan import plan_pack
     from aimlib.datasets.photos import PhotoPlugin
@@ -197,8 +197,8 @@ def index(
     Parameters
     ----------
     out : the table to write: Parquet if its suffix is .parquet, else CSV; it must not exist.
-    validation_fraction : share of each class of the training photos that become validation photos; None: none.
-    seed : of the choice of validation photos; see `aimlib.datasets.splitting`.
+    validation_fraction : share of the training photos of each class that become validation photos; None uses none.
+    seed : seed for choosing the validation photos; see `aimlib.datasets.splitting`.
 
     Raises
     ------
@@ -210,16 +210,16 @@ def index(
 
 
 def weights(name: str, base_url: str | None = None) -> Path:
-    """Fetch weights of torchvision's into its cache, where studies find them, and return the file.
+    """Fetch torchvision weights into torchvision's cache, where studies find them, and return the file.
 
     Parameters
     ----------
     name : torchvision's exact name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
-    base_url : folder that has torchvision's files; None: torchvision's own.
+    base_url : folder that has torchvision's files; None means torchvision's default.
 
     Raises
     ------
-    UsageError: torchvision has none of this name.
+    UsageError: torchvision has no weights with this name.
     DataError: the download failed.
     """
     from aimlib.weights import files
@@ -234,14 +234,14 @@ def order(
     batch_size: int = 16,
     settings: Mapping[str, Any] | None = None,
 ) -> FixedOrder:
-    """Return the first batch of each split in a fixed order, and which images its last batch would leave out.
+    """Return the first batch of each split in a fixed order, and the images in an incomplete last batch.
 
     Photos are listed, not opened.
 
     Parameters
     ----------
-    rule : as `training.order` of a study, see `aimlib.training.image_order`.
-    batch_size : images of a batch.
+    rule : as in `training.order` of a study; see `aimlib.training.image_order`.
+    batch_size : number of images in a batch.
 
     Raises
     ------
@@ -267,7 +267,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
 
     Raises
     ------
-    ConfigError: unknown name or options.
+    ConfigError: the name or an option is unknown.
     """
     from aimlib.registry import datasets
 
@@ -308,7 +308,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 def _print(text: str) -> None:
     from aimlib.records.escaping import printable
 
-    typer.echo(printable(text))  # file names and class names may be anything
+    typer.echo(printable(text))  # file names and class names may contain anything
 
 
 @app.command("download")
@@ -325,9 +325,9 @@ def _index(
     out: Annotated[str, typer.Option(help="The table to write, as .csv or .parquet.", show_default=False)],
     root: Root = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of each class of the training photos to make validation photos.")
+        float | None, typer.Option(help="Share of the training photos of each class to use for validation.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of validation photos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the validation photos.")] = 0,
     settings: Settings = None,
 ) -> None:
     """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
@@ -339,11 +339,11 @@ def _index(
 def _order(
     name: Name,
     root: Root = None,
-    rule: Annotated[Order, typer.Option(help="As training.order of a study.")] = "tfds",
-    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 16,
+    rule: Annotated[Order, typer.Option(help="Order of the images, as in training.order of a study.")] = "tfds",
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.")] = 16,
     settings: Settings = None,
 ) -> None:
-    """Show the first batch of each split in a fixed order, and what an incomplete last batch leaves out."""
+    """Show the first batch of each split in a fixed order, and the images of an incomplete last batch."""
     for split, (first, last) in order(name, root, rule, batch_size, parse_settings(settings)).items():
         _print(f"{split}: first batch of {batch_size} in the order {rule}")
         for place, image in enumerate(first, 1):
@@ -354,11 +354,14 @@ def _order(
 @app.command("weights")
 def _weights(
     name: Annotated[
-        str, typer.Argument(help="Torchvision's name, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name of the weights in torchvision, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False
+        ),
     ],
-    base_url: Annotated[str | None, typer.Option(help="Folder of the files, if not torchvision's own.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Folder of the files; default: torchvision's.")] = None,
 ) -> None:
-    """Fetch weights of torchvision's networks, for model.weights in a study; a study itself downloads nothing."""
+    """Fetch weights of torchvision networks for model.weights in a study; a study itself downloads nothing."""
     _print(f"{name} is {weights(name, base_url)}")
 
 
@@ -414,7 +417,7 @@ def _prepare(
         bool, typer.Option("--plan", help="Pack nothing; print the space and time that packing will take.")
     ] = False,
 ) -> None:
-    """Decode and resize all photos once, so that training can start without delay; an interrupted one continues."""
+    """Decode and resize all photos once, so that training can start without delay; resume if interrupted."""
     if plan:
         from ablations.commands.pack_plan_lines import lines
 
@@ -428,7 +431,7 @@ def _prepare(
 
 @app.command("info")
 def _info(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
-    """Show shape, splits, images per class, fingerprint and the location of the packed data."""
+    """Show the shape, splits, images per class, fingerprint and location of the packed data."""
     summary = info(name, root, size, parse_settings(settings))
     _print_head(summary)
     width = max(len(row.name) for row in summary.classes)

@@ -1,4 +1,4 @@
-"""`ablate export`: a trained network that a study kept, as a program of torch.export. In Python: `ablations.export`."""
+"""`ablate export`: write a network that a study kept as a torch.export program. In Python: `ablations.export`."""
 
 from __future__ import annotations
 

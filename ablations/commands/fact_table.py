@@ -23,7 +23,7 @@ _DIFFERS = "≠ "
 
 
 def facts_of(plan: Plan) -> tuple[FactLine, ...]:
-    """Return the facts of a study's claim next to the study; none without a claim, or if that has no facts."""
+    """Return the facts of a study's claim next to the study; empty if there is no claim or it has no facts."""
     from ablations.planning import claim_facts
     from analysis.claims import read_claim
 
@@ -33,7 +33,7 @@ def facts_of(plan: Plan) -> tuple[FactLine, ...]:
 
 
 def without_data(study: StudyFile) -> tuple[FactLine, ...]:
-    """Return the same for a study whose data is not here, or cannot be used.
+    """Return the facts for a study whose data is missing or unusable.
 
     ConfigError: the study has other problems.
     """
@@ -60,9 +60,11 @@ def rows(lines: Sequence[FactLine]) -> Iterator[tuple[str, ...]]:
 
 
 def summary(lines: Sequence[FactLine]) -> str:
-    """Return in how many facts a study differs from what was run, in words."""
+    """Return a sentence that says in how many facts a study differs from what was run."""
     known = [line.differs for line in lines if line.differs is not None]
-    return f"this study differs from what was run in {sum(known)} of {counted(len(known), 'fact')} that it decides"
+    return (
+        f"this study differs from what was run in {sum(known)} of the {counted(len(known), 'fact')} that it determines"
+    )
 
 
 def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide: bool = False) -> None:
@@ -70,8 +72,8 @@ def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide:
     table = Table(HEADINGS, list(rows(lines)), prose=HEADINGS, droppable=("on record in",), name_width=20)
     show(table, console, wide=wide)
     say(
-        f'claim {claim}: {summary(lines)}, marked ≠. As described: "as run" means that it takes over what was run. '
-        f"This study: – is what no study states",
+        f'claim {claim}: {summary(lines)}, marked ≠. Under "As described", "as run" means that the value of the '
+        'original run is used. Under "This study", "–" marks values that no study states',
         console,
         wide,
     )

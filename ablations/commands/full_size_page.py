@@ -67,13 +67,13 @@ def _hours_table(found: FullSize) -> Iterator[str]:
         bounds = [f"≥ {_hours(part.hours(PEAKS[card][precision]))}" for card, precision in columns]
         rows.append((part.name, *bounds, part.precision))
     yield (
-        "Hours of one card for the whole budget of epochs. These are lower bounds, not measurements: 6 × multiply-adds "
+        "Hours on one card for all epochs of the budget. These are lower bounds, not measurements: 6 × multiply-adds "
         "× images / peak for training, 2 × for evaluation. Plan with twice these hours until they are measured."
     )
     yield ""
     yield from _table(("study", *(f"{card} {precision}" for card, precision in columns), "stated"), rows)
     yield ""
-    yield f"Hours of a node with {GPUS} such cards, in the study's stated precision. These are lower bounds, too."
+    yield f"Hours on a node with {GPUS} such cards, in the study's stated precision. These are lower bounds, too."
     yield ""
     rows = [
         (part.name, *(f"≥ {_hours(_on_node(part, peaks[part.precision]))}" for peaks in PEAKS.values()))
@@ -140,8 +140,8 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
 
 _WHY = {
     "replication": (
-        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the others "
-        "are worth running"
+        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the "
+        "other studies are worth running"
     ),
     "controlled": (
         "does memory cause a gain? This requires the baseline, a network with as many parameters, and a memory that "

@@ -1,4 +1,4 @@
-"""`ablate init`: write a study to begin with. In Python: `ablations.init`."""
+"""`ablate init`: write a first study. In Python: `ablations.init`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def command(
     template: Annotated[
         Template,
         typer.Option(
-            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: "
-            "how a gain depends on two options; finetune: what pretrained weights give, and a memory on top of them."
+            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: how a "
+            "gain depends on two options; finetune: the effect of pretrained weights, and of a memory on top of "
+            "them."
         ),
     ] = "idea",
 ) -> None:
-    """Write a commented study that runs in under three minutes, to edit."""
+    """Write a commented study that runs in under three minutes, for you to edit."""
     study = init(name, template=template)
     for path in sorted(study.parent.iterdir()):
         typer.echo(f"wrote {path}")
@@ -36,17 +37,17 @@ def command(
 
 
 def init(name: str | Path, *, template: Template = "idea") -> Path:
-    """Write a commented study and what it needs into a new folder, and return the study's file.
+    """Write a commented study and the files that it needs into a new folder; return the study's file.
 
     Parameters
     ----------
     name : the folder; its last part is the name of the study.
     template : idea (your own part against a baseline and a matched control), claim (a reported gain), sweep (how a
-        gain depends on two options) or finetune (what pretrained weights give, and a memory on top of them).
+        gain depends on two options) or finetune (the effect of pretrained weights, and of a memory on top of them).
 
     Raises
     ------
-    UsageError: an unknown template, a name that no study can have, or a folder that exists or cannot be written.
+    UsageError: the template is unknown, no study can have this name, or the folder exists or cannot be written.
     """
     folder = Path(name)
     if template not in get_args(Template):
@@ -59,7 +60,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     contents = {source.name: _content(source, folder) for source in sorted((_FOLDER / template).glob("*.*"))}
     if folder.exists():
         raise UsageError(
-            f"init: {folder} exists already, and nothing is overwritten; give another name, or edit what is there"
+            f"init: {folder} already exists, and nothing is overwritten; give another name, or edit what is there"
         )
     try:
         make_folder(folder.parent)
@@ -72,7 +73,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     for path in (folder / file for file in contents if file.endswith(".py")):
         from ablations.planning.approval import approve_file
 
-        approve_file(path)  # it is the user's own from now on, so nobody asks about its changes
+        approve_file(path)  # the user owns it now, so its changes need no approval
     return folder / "study.yaml"
 
 

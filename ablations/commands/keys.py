@@ -19,15 +19,16 @@ _HEADINGS = ("key", "what may be written", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):
-    """Keys of a study, see `ablations.spec.keys.records.Key`; prints as text of 80 columns.
+    """Keys of a study, see `ablations.spec.keys.records.Key`; they print as text with 80 columns.
 
-    What is printed leaves out the options of components unless the prefix leads to them; they are items nevertheless.
+    The printed text omits the options of components unless the prefix leads to them; the list contains them in any
+    case.
     """
 
     prefix: str = ""
 
     def __new__(cls, keys: Iterable[_Key], prefix: str = "") -> Keys:
-        """Return the keys; `prefix` is what they were asked for by."""
+        """Return the keys that were requested with `prefix`."""
         found = super().__new__(cls, keys)
         found.prefix = prefix
         return found
@@ -56,14 +57,14 @@ def command(
         ),
     ] = "text",
 ) -> None:
-    """Show the keys of a study: what may be written, the default, and what it means."""
+    """Show the keys of a study: their possible values, defaults and meanings."""
     if form == "json-schema":
         import json
 
         from ablations.spec.keys.study_schema import study_schema
 
         if prefix:
-            raise UsageError(f"keys: a JSON Schema is that of a whole study; leave out {prefix!r}")
+            raise UsageError(f"keys: a JSON Schema always describes a whole study; leave out {prefix!r}")
         typer.echo(json.dumps(study_schema(), indent=1))
         return
     found = keys(prefix)
@@ -76,16 +77,16 @@ def command(
 
 
 def keys(prefix: str = "") -> Keys:
-    """Return the keys of a study below a prefix, in the order in which the classes that read a study have them.
+    """Return the keys of a study below a prefix, in the order of the classes that read a study.
 
     Parameters
     ----------
     prefix : beginning of a key path, such as ``training``, ``model.memory`` or ``training.schedule.cosine``, or a path
-        as a study has it, in `base` or in an arm. Empty: all keys.
+        as it is written in a study, in `base` or in an arm. If empty, all keys are returned.
 
     Raises
     ------
-    UsageError: there is no such key; the message has the nearest ones.
+    UsageError: there is no such key; the message lists similar ones.
     """
     from ablations.spec.keys.lookup import below
     from ablations.spec.keys.records import records

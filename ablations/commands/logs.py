@@ -1,4 +1,4 @@
-"""`ablate logs`: what a run wrote, and what happened to it. In Python: `ablations.logs`."""
+"""`ablate logs`: show what a run wrote, and what happened to it. In Python: `ablations.logs`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def command(
         str, typer.Argument(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False)
     ],
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Also show what comes, until the run has a result.")
+        bool, typer.Option("--follow", "-f", help="Also show new output until the run has a result.")
     ] = False,
     interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two updates.")] = 2.0,
 ) -> None:
@@ -44,14 +44,14 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     ----------
     directory : study directory, or its URL in object storage.
     run : run id or the beginning of one, or ``ARM/SEED``.
-    follow : print the log and what comes, until the run has a result or no process computes the study any more, and
-        return the whole log then.
+    follow : print the log and all new lines until the run has a result or no process computes the study any more; then
+        return the whole log.
     interval : seconds between two updates.
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; the message lists the choices.
-    StoreError: not a study directory, or a corrupt file.
+    UsageError: `run` matches no run, or more than one; the message lists the choices.
+    StoreError: this is not a study directory, or a file is corrupt.
     """
     from ablations.store.run_logs import find, read
     from aimlib.paths import place
@@ -65,16 +65,16 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
 
 
 def lines(log: RunLog) -> Iterator[str]:
-    """Yield the lines to print; nothing in them controls a terminal."""
+    """Yield the lines to print; they contain no terminal control characters."""
     yield f"run {log.run.run_id}: {_safe(log.run.arm)}/{log.run.seed}, {log.state}"
     for each in log.entries:
         yield from each.lines(_safe)
     if not any(each.kind in ("stdout", "stderr") for each in log.entries):
-        yield "no output is kept: the run wrote nothing, or a version of this package that kept no output computed it"
+        yield "no output is kept, because the run wrote nothing or an earlier version of this package computed it"
 
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
-    """Yield lines that are added to a log until its run is settled, or no session is computing the study any more."""
+    """Yield lines that are added to a log, until its run is settled or no session computes the study any more."""
     from ablations.store.run_logs import Activity, read
     from aimlib.paths import place
 
@@ -82,7 +82,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
     activity = Activity(where)
     settled = log.settled
     while not settled and quiet < 2:
-        settled = log.settled  # once more after the row: a worker writes its last lines after it
+        settled = log.settled  # again after the row, because a worker writes its last lines after it
         time.sleep(interval)
         log = read(where, log.run)
         for each in log.entries:

@@ -33,7 +33,8 @@ Reuse = Annotated[
     list[str] | None,
     typer.Option(
         metavar="DIR",
-        help="Copy results of the same runs from this study directory, or from all in this folder; repeatable.",
+        help="Copy results of the same runs from this study directory, or from all study directories in this folder; "
+        "repeatable.",
         show_default=False,
     ),
 ]
@@ -42,7 +43,7 @@ TrustedCode = Annotated[
     typer.Option(
         "--trust",
         metavar="HASH",
-        help="Approve own code of files that the study names, by its hash, without being asked; repeatable.",
+        help="Approve own code of the study by its hash, without a prompt; repeatable.",
         show_default=False,
     ),
 ]
@@ -65,7 +66,7 @@ TimedAt = Annotated[
 ]
 Wide = Annotated[
     bool,
-    typer.Option("--wide", help="Print tables whole: no names shortened, no columns or rows left out."),
+    typer.Option("--wide", help="Print whole tables, without shortened names or omitted columns and rows."),
 ]
 
 
@@ -80,7 +81,7 @@ def console() -> Console:
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:
-    """Print the verdict of a study in a sentence, after what must be known before it."""
+    """Print the verdict of a study in a sentence, after the warnings that belong to it."""
     import analysis
     from analysis.statistics.planned import gated_arms
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def lines(plan: PackPlan) -> Iterator[str]:
-    """Yield what packing will take, a line per fact."""
+    """Yield the space and time that packing will take, one line per fact."""
     splits = ", ".join(f"{count:,} {split}" for split, count in plan.splits.items())
     yield f"{plan.name}: {counted(plan.photos, 'photo')} ({splits})"
     yield f"pack      {readable_bytes(plan.bytes)} at {plan.size} x {plan.size}, in {plan.folder}"
@@ -40,9 +40,9 @@ def _lacking(plan: PackPlan) -> str:
 
 def _state(plan: PackPlan) -> str:
     said = {
-        "packed": "packed already, and up to date",
+        "packed": "already packed and up to date",
         "missing": "not packed yet",
-        "outdated": "packed already, but lists or photos have changed or were touched since; if they differ, all are "
+        "outdated": "already packed, but lists or photos have changed or were touched since; if they differ, all are "
         "packed again",
         "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are packed, "
         f"and `ablate data prepare` continues from there",
@@ -55,6 +55,6 @@ def _time(plan: PackPlan) -> str:
         return "none: there is nothing to pack"
     return (
         f"about {duration(max(1.0, plan.seconds))} for {counted(plan.photos_left, 'photo')}: an estimate from "
-        f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this machine; "
-        f"to write {readable_bytes(plan.bytes_left)} takes additional time"
+        f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this "
+        f"machine; writing {readable_bytes(plan.bytes_left)} takes additional time"
     )

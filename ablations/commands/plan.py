@@ -39,7 +39,7 @@ def command(
     half_width: Annotated[
         float | None,
         typer.Option(
-            help="Also show how many seeds make the half-width of the last interval at most this.", show_default=False
+            help="Also show how many seeds are needed for this half-width of the last interval.", show_default=False
         ),
     ] = None,
     price: Annotated[
@@ -94,23 +94,25 @@ def plan(
     ----------
     study, overrides : as in `ablations.check`.
     results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit, and
-        next to it the mean over what these results leave open.
+        also the mean over all spreads compatible with these results.
     seed_sd : standard deviation between seeds of either arm to plan with instead, such as a published one, in pp or in
-        the unit of the measure; the arms are taken as uncorrelated. Without both, a table of plausible ones.
-    half_width : also compute how many pairs make the half-width of the last interval at most this, in the same unit.
+        the unit of the measure; the arms are assumed to be uncorrelated. If neither is given, a table of plausible
+        values is used.
+    half_width : also compute the number of pairs after which the half-width of the last interval is at most this, in
+        the same unit.
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
     timing : time a few steps of every arm to estimate these hours.
-    address : Ray cluster on whose devices they are timed; see `ablations.check`.
+    address : Ray cluster on whose devices the steps are timed; see `ablations.check`.
     figure : also write the power curves to this .svg or .png file.
-    reuse : as in `ablations.run`: a warning states how many runs would be taken over. The hours in the table are those
-        of all runs.
+    reuse : as in `ablations.run`: a warning states how many runs would be reused. The hours in the table are for all
+        runs.
     trust : as in `ablations.run`.
 
     Raises
     ------
     ConfigError: the study has problems.
-    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than that of
-        any share, both results and a spread are given, or the results have no primary comparison with two pairs.
+    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than a share
+        can have, both results and a spread are given, or the results have no primary comparison with two pairs.
     """
     from ablations.commands.check import check
     from ablations.estimation.power import analyse
@@ -143,7 +145,8 @@ def plan(
 
 
 _MOST_PP, _FEWEST_PP = 50.0, 0.05
-"""Standard deviations of shares: no share varies more than half of its range; a smaller one may be a fraction."""
+"""Limits on standard deviations of shares, in pp: no share can exceed the first, and less than the second suggests a
+fraction of 1."""
 
 
 def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
@@ -151,7 +154,7 @@ def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
 
     Raises
     ------
-    UsageError: no share can vary so much.
+    UsageError: no share can vary this much.
     """
     if seed_sd is None or measure.difference != "pp":
         return

@@ -1,4 +1,4 @@
-"""What `ablate plan` prints and draws: the power of a study."""
+"""Output of `ablate plan`: tables and a figure of the power of a study."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     averaged = bool(found.table["finally_averaged"].notna().any())
     if averaged:
         console.print(
-            "averaged: the same averaged over the spreads that the given results leave open, instead of at the limit",
+            "averaged: that chance averaged over all spreads compatible with the given results, instead of at the "
+            "limit",
             highlight=False,
         )
     headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
@@ -71,13 +72,13 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
 
 
 def _sd(measure: PrimaryMeasure, sd: float) -> str:
-    """Return a standard deviation; one that two decimals would round away by its significant digits."""
+    """Return a standard deviation as text, with significant digits if two decimals would round it to zero."""
     text = measure.decimal(sd)
     return text if float(text) else number_format.significant(sd)
 
 
 def _when(found: PowerAnalysis) -> str:
-    """Return when the verdict is read, and at which level."""
+    """Return when the verdict is read, and at which confidence level."""
     looks = found.looks
     if looks.anytime:
         return (
@@ -90,7 +91,7 @@ def _when(found: PowerAnalysis) -> str:
 
 
 def _spread(found: PowerAnalysis) -> Iterator[str]:
-    """Yield what is known of the spread that the study is planned with."""
+    """Yield what is known about the spread with which the study is planned."""
     measure, spread = found.measure, found.spread
     if found.seen is None or spread is None:
         return
@@ -106,11 +107,11 @@ def _spread(found: PowerAnalysis) -> Iterator[str]:
 
 
 def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
-    """Print the chances by each look, with a row per spread and true gain."""
+    """Print the cumulative chances at each look, with one row per spread and true gain."""
     measure = found.measure
     console.print(
         "by each look: chance that no question is open, so that --until-verdict ends / chance that an interval was "
-        "above 0" + (", averaged over the spreads that the given results leave open" if found.seen is not None else ""),
+        "above 0" + (", averaged over all spreads compatible with the given results" if found.seen is not None else ""),
         highlight=False,
     )
     numbers = sorted(found.by_look["pairs"].unique().tolist())
@@ -127,7 +128,7 @@ def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
 
 
 def _groups(frame: pd.DataFrame) -> Iterator[tuple[tuple[float, float], pd.DataFrame]]:
-    """Yield the rows of each spread and true gain, in order."""
+    """Yield the rows for each spread and true gain, in order."""
     for key in frame[["seed_sd", "effect"]].drop_duplicates().itertuples(index=False, name=None):
         yield key, frame[(frame["seed_sd"] == key[0]) & (frame["effect"] == key[1])]
 
@@ -137,14 +138,13 @@ def _chances(row: Mapping[Any, Any]) -> str:
 
 
 def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
-    """Print what reading at any time costs beside planned looks."""
+    """Print what reading at any time costs compared with planned looks."""
     measure, most = found.measure, int(found.prices["most"].iloc[0])
     planned = "four planned looks at equal distances" if found.looks.anytime else "the planned looks"
     console.print(
-        f"price of looks: any beside {planned}, to {most} pairs: chance that no question is open, and mean pairs until "
-        "then, of both; "
-        "equal chance: pairs up to which any must go for the chance of the planned looks, and its mean pairs then; "
-        "price: by how many its mean pairs exceed theirs",
+        f"price of looks: any is compared with {planned}, up to {most} pairs, by the chance that no question is open "
+        "and the mean pairs until then; equal chance: maximum pairs that any needs for the chance of the planned "
+        "looks, and its mean pairs then; price: additional mean pairs of any",
         highlight=False,
     )
     headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]
@@ -166,7 +166,7 @@ def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
 
 
 def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
-    """Print how many pairs make the last interval as narrow as wanted."""
+    """Print how many pairs are needed for the requested width of the last interval."""
     wanted = measure.in_unit(f"{widths['half_width'].iloc[0]:g}")
     console.print(
         f"pairs needed for a half-width of the last interval of at most {wanted}: in expectation, and in 80 and 90 % "
@@ -225,7 +225,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
 
     figure = power_figure.draw_by_spread(found.curves, found.most, found.measure)
     if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"--figure {path}: not a format of figures; give a file that ends in .svg or .png")
+        raise UsageError(f"--figure {path}: not a format of figures; give a file name that ends in .svg or .png")
     try:
         path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`ablate predict`: what a trained network that a study kept says of images. In Python: `ablations.predict`."""
+"""`ablate predict`: classify images with a trained network that a study kept. In Python: `ablations.predict`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def command(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A folder of photos; without one, the test images of the run.", show_default=False),
+        typer.Argument(help="A folder of photos; default: the test images of the run.", show_default=False),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.", show_default=False)] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     data_root: Annotated[
         str | None,
-        typer.Option(help="Folder of the data here; default: where the run found it.", show_default=False),
+        typer.Option(
+            help="Folder of the data on this machine; default: the folder that the run used.", show_default=False
+        ),
     ] = None,
     plugin: PluginFiles = None,
     trust: TrustedCode = None,
@@ -46,7 +48,7 @@ def command(
 
 
 def lines(found: Predicted, shown: bool = True) -> list[str]:
-    """Return what to print.
+    """Return the lines to print.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def lines(found: Predicted, shown: bool = True) -> list[str]:
 
 
 def _verdict_is_due(directory: str) -> bool:
-    """Return whether test images may be looked at, as in all other commands."""
+    """Return whether results on test images may be shown, by the same rule as in all other commands."""
     import analysis
     from analysis.statistics.blinding import is_screening, verdict_is_due
 

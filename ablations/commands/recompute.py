@@ -19,10 +19,10 @@ class Recomputed:
     Attributes
     ----------
     study : name of the study.
-    verdict : the headline that its rows give now.
+    verdict : the headline computed from its rows.
     stated : the headline that the archive states.
-    problems : what contradicts the archive or itself; empty if nothing does.
-    report : page of the report, if one was asked for.
+    problems : contradictions in the archive; empty if there are none.
+    report : page of the report, if a report was requested.
     """
 
     study: str
@@ -41,7 +41,7 @@ def command(
     archive: Annotated[Path, typer.Argument(help="A .tar.gz file that `ablate archive` wrote.", show_default=False)],
     report: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default=False)] = None,
 ) -> None:
-    """Verify an archive of a study, and compute its verdict again; the exit code is 1 if it is contradicted."""
+    """Verify an archive of a study and compute its verdict again; the exit code is 1 if a check fails."""
     from aimlib.records.escaping import printable
 
     found, shown_on = recompute(archive, report), console()
@@ -60,12 +60,12 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
     Parameters
     ----------
     archive : file that `archive` wrote.
-    report : folder for the report; None: none is written.
+    report : folder for the report; if None, no report is written.
 
     Raises
     ------
     UsageError: the file does not exist.
-    StoreError: it is not an archive, or its rows cannot be read.
+    StoreError: the file is not an archive, or its rows cannot be read.
     """
     import analysis
     from ablations.commands.verify import verify
@@ -80,10 +80,10 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             verified = verify(found.study)
             damages = map(str, verified.inspection.damages)
             problems += [*damages, *verified.ledger.contradictions, *verified.contradictions]
-            findings = analysis.examine(analysis.load(found.study))  # reads predictions: while they are there
+            findings = analysis.examine(analysis.load(found.study))  # while the predictions still exist
             verdict, name = findings.headline, findings.results.plan.name
             if name != found.manifest["study"]:
-                problems.append(f"{MANIFEST} names another study than the plan, which is that of {name}")
+                problems.append(f"{MANIFEST} names another study; the plan belongs to {name}")
             page = analysis.report(found.study, report) if report is not None else None
         except StoreError as error:
             cause = str(error).replace(f"{scratch}/", "")
@@ -92,7 +92,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
 
 
 def _lines(found: Recomputed) -> list[str]:
-    """Return what to print about an archive whose verdict was computed again."""
+    """Return the lines to print about an archive whose verdict was computed again."""
     text = [f"study {found.study}", f"verdict now: {found.verdict}"]
     text += [f"contradiction: {each}" for each in found.problems]
     if found.verdict == found.stated:

@@ -32,7 +32,7 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
 
     Raises
     ------
-    StoreError: not a study directory, or a corrupt file.
+    StoreError: this is not a study directory, or a file is corrupt.
     """
     import analysis
 

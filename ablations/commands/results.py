@@ -68,13 +68,15 @@ def command(
     by: Annotated[
         str | None, typer.Option(help="Group by these columns, separated by commas.", show_default=False)
     ] = None,
-    value: Annotated[str, typer.Option(help="Column to summarise with --by.")] = "test_accuracy",
+    value: Annotated[str, typer.Option(help="Column to summarize with --by.")] = "test_accuracy",
     stat: Annotated[
         str, typer.Option(help="What --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci.")
     ] = "runs,n,mean,sd,ci",
     sort: Annotated[
         str | None,
-        typer.Option(help="Sort by these columns, separated by commas; -COLUMN: high to low.", show_default=False),
+        typer.Option(
+            help="Sort by these columns, separated by commas; -COLUMN sorts from high to low.", show_default=False
+        ),
     ] = None,
     table: Annotated[
         Table,
@@ -86,7 +88,7 @@ def command(
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     wide: Wide = False,
 ) -> None:
-    """Show, filter, group and export the results of a study, or of several together."""
+    """Show, filter, group and export the results of one study or of several together."""
     from ablations.commands import console_tables
 
     frame = results(
@@ -124,7 +126,7 @@ def results(
     csv: str | Path | None = None,
     parquet: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Return one table of the results of a study, or of several together: filtered, grouped and sorted.
+    """Return one table of the results of one study or of several together, filtered, grouped and sorted.
 
     `analysis.load` gives all tables at once, for further work in pandas.
 
@@ -134,7 +136,7 @@ def results(
     where : conditions that rows must meet, such as ``arm=aim`` or ``batch_size >= 50 and placement == 'stage_only'``.
     columns : columns to return, separated by commas or as a list; None returns all.
     by : columns to group by; the result then has one row per group, with the statistics `stat` of the column `value`.
-    value : column to summarise.
+    value : column to summarize.
     stat : any of runs, n, mean, median, sd, se, min, max, ci.
     sort : columns to sort by; a minus in front sorts from high to low.
     table : runs, epochs, predictions, models, factors or importances.
@@ -142,8 +144,8 @@ def results(
 
     Raises
     ------
-    StoreError: not a study directory, or a corrupt file.
-    UsageError: an unknown column, condition, statistic or table, or a file that cannot be written.
+    StoreError: this is not a study directory, or a file is corrupt.
+    UsageError: a column, condition, statistic or table is unknown, or a file cannot be written.
     """
     import analysis
     from aimlib.paths import Place
@@ -171,7 +173,7 @@ def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
     elif table in _TABLES_OF_SEVERAL:
         found = analysis.load(directories, epochs=with_epochs)
     else:
-        raise UsageError(f"--table {table}: shown for one study at a time; got {len(directories)}, so give one")
+        raise UsageError(f"--table {table}: can only be shown for one study; got {len(directories)}, so give one")
     return getattr(found, "runs" if table == "trials" else table)  # type: ignore[no-any-return]
 
 
@@ -206,7 +208,7 @@ def _rows(frame: pd.DataFrame, columns: Listed | None, sort: Listed | None) -> p
 
 
 def _shown(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are shown if none are named."""
+    """Return the columns that are shown by default."""
     if not set(_SHOWN) <= set(frame.columns):
         return list(frame.columns)
     reused = ("reused_from",) if "reused_from" in frame.columns and frame["reused_from"].notna().any() else ()

@@ -30,7 +30,7 @@ def command(
         typer.Option(help="Address of a Ray cluster, or 'auto'; default: this machine.", show_default=False),
     ] = None,
     executor: Annotated[
-        Literal["ray", "inline"], typer.Option(help="ray, or inline: in this process, one run after another.")
+        Literal["ray", "inline"], typer.Option(help="ray, or inline (one run after another, in this process).")
     ] = "ray",
     until_verdict: Annotated[
         bool, typer.Option("--until-verdict", help="Add the seeds of the next look until the study can stop.")
@@ -46,7 +46,8 @@ def command(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Device hours of the study, such as 20gpuh or 90cpumin: only looks that are affordable are begun.",
+            help="Budget of the study in device hours, such as 20gpuh or 90cpumin; looks that would exceed it are "
+            "not begun.",
             show_default=False,
         ),
     ] = None,
@@ -54,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long to wait for nodes on which the runs fit, such as 30min, while an autoscaler adds them.",
+            help="How long to wait for nodes that can hold the runs, such as 30min, while an autoscaler adds them.",
             show_default=False,
         ),
     ] = None,
@@ -129,31 +130,31 @@ def run(
 ) -> SessionResult:
     """Compute the missing runs of a study; the same call continues it after an interruption.
 
-    A study with a search first tries its trials and then confirms the best of them. Runs that fail do not raise an
-    error: they are in the result. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session after every run
-    has saved its state: the result then says so in `interrupted`, and its `open` runs continue next time. A second one
-    ends it at once, with KeyboardInterrupt, and so does the first before any run has begun.
+    A study with a search first tries its trials and then confirms the best of them. Failed runs do not raise an error;
+    the result lists them. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session after every run has
+    saved its state. The result then says so in `interrupted`, and its `open` runs continue next time. A second
+    interruption ends the session at once, with KeyboardInterrupt, as does the first if no run has begun.
 
     Parameters
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
-    out : study directory, or the URL of one in object storage; None is ``results/<name>``.
+    out : study directory, or its URL in object storage; None means ``results/<name>``.
     overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
-    address : of a Ray cluster; None starts Ray on this machine.
+    address : address of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
-    until_verdict : after every look add the seeds of the next one, until nothing is open.
-    track : trackers that every run is also written to: tensorboard, mlflow, wandb.
-    budget : device hours of the study, all its sessions together, such as ``20gpuh`` or ``90cpumin``: looks are begun
-        while they are affordable. None: no limit.
-    wait_for_nodes : how long to wait for nodes on which the runs fit, such as ``30min`` or ``2h``, while an autoscaler
-        adds them. None: a study that fits on no present node is refused.
-    reuse : directories of other studies, or folders of study directories: results of the same run ids are verified and
-        copied instead of being computed again. Those that the study names follow.
-    trust : hashes of approved own code of files that the study names; True approves all of it; see
+    until_verdict : add the seeds of the next look after every look, until no question is open.
+    track : trackers to which every run is also written: tensorboard, mlflow, wandb.
+    budget : limit on the device hours of the study in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that
+        would exceed it are not begun. None sets no limit.
+    wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
+        adds them. If None, a study that fits on no current node raises an error.
+    reuse : directories of other studies, or folders of study directories. Results with the same run ids are verified
+        and copied instead of being computed again. The directories that the study itself names come after these.
+    trust : hashes of approved own code of files that the study names; True approves all of this code; see
         `ablations.planning.approval`. Classes of the calling script or notebook need no approval.
     until, prune : as in `ablations.sessions.launch.run`, to pause runs and to settle paused ones.
-    console : where progress is shown. None: in a notebook below the cell, updated in place; otherwise on standard
-        error. ``rich.console.Console(quiet=True)`` shows nothing.
+    console : where progress is shown. By default, this is below the cell of a notebook, updated in place, or standard
+        error elsewhere. ``rich.console.Console(quiet=True)`` shows nothing.
 
     Raises
     ------
@@ -187,7 +188,7 @@ def run(
 
 
 def _progress_console() -> Console:
-    """Return where a call from Python shows its progress: the cell of a notebook, or standard error."""
+    """Return the console on which a call from Python shows its progress: the cell of a notebook, or standard error."""
     from ablations.commands.safe_console import SafeConsole
     from ablations.progress.views.notebook import NotebookConsole, in_notebook
 

@@ -1,4 +1,4 @@
-"""What `ablate run` prints: the outcome of a session and the trials of a screening."""
+"""Output of `ablate run`: the outcome of a session and the trials of a screening."""
 
 from __future__ import annotations
 

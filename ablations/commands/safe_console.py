@@ -11,9 +11,9 @@ from aimlib.records.escaping import printable
 
 
 class SafeConsole(Console):
-    """A console that replaces the control characters in everything it prints, whatever the text's origin.
+    """A console that replaces the control characters in all text that it prints.
 
-    Colors and cursor movements of rich itself remain, and so do line feeds and tabs.
+    Colors and cursor movements of rich itself remain, as do line feeds and tabs.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Status:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes
     ----------
     counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
         `reused` counts the runs that were copied from other studies, if there are any.
-    sentence : the verdict or, while runs are missing, how far the study is and the verdict as of the last look.
+    sentence : the verdict or, while runs are missing, the progress of the study and the verdict as of the last look.
     node_hours : hours of all nodes so far; empty if no session of the study was on a cluster.
     """
 
@@ -34,8 +34,8 @@ class Status:
 
     @property
     def note(self) -> str:
-        """What this quick reading does not do."""
-        return "A quick reading: rows are not proven here. `ablate verify` proves them."
+        """Sentence about the checks that this quick summary omits."""
+        return "This is a quick summary that does not prove the rows. `ablate verify` proves them."
 
     def __repr__(self) -> str:
         """Return the table and the sentences."""
@@ -75,7 +75,7 @@ def status(directory: str | Place) -> Status:
 
     Raises
     ------
-    StoreError: not a study directory, or a corrupt file.
+    StoreError: this is not a study directory, or a file is corrupt.
     """
     import analysis
     from analysis.findings.standing import standing
@@ -98,7 +98,7 @@ def _node_hours(directory: str | Place) -> str:
 
 
 def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
-    """Print how many runs of all arms have each status, and return the rows of the arms without all their results."""
+    """Print how many runs of all arms have each status, and return the rows of the arms with missing results."""
     from aimlib.records import SETTLED
 
     numbers = found.drop(columns="arm").sum()

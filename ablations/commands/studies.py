@@ -14,11 +14,11 @@ class ShippedStudy:
 
     Attributes
     ----------
-    name : to give to the commands in place of a file.
+    name : name that the commands accept in place of a file.
     asks : the question that it answers.
-    arms, runs : numbers of arms and of runs, without those that a search adds.
-    trial_runs : number of runs of its search; 0 without one.
-    needs : the device and the data.
+    arms, runs : numbers of arms and runs, without the runs that a search adds.
+    trial_runs : number of runs of its search; 0 without a search.
+    needs : the device and the data that it needs.
     """
 
     name: str
@@ -58,7 +58,7 @@ _STUDIES = (
     ShippedStudy("variance_small", "which source of randomness moves the accuracy, on digits", 10, 120, _DIGITS),
     ShippedStudy("screening_small", "screening, on digits", 2, 10, _DIGITS, 24),
 )
-"""A test compares the numbers with the files: reading these takes longer than a command may."""
+"""A test compares these numbers with the files. Reading the files would be too slow for a command."""
 _HEADINGS = ("name", "asks", "arms", "runs", "needs")
 
 
@@ -81,12 +81,12 @@ class ShippedStudies(tuple[ShippedStudy, ...]):
 
 
 def command() -> None:
-    """List the shipped studies: what each asks, its size, and what it needs."""
+    """List the shipped studies: the question of each, its size, and what it needs."""
     typer.echo(repr(studies()))
 
 
 def studies() -> ShippedStudies:
-    """Return the studies that come with the package, in the order in which one reads them."""
+    """Return the studies that come with the package, in recommended reading order."""
     return ShippedStudies(_STUDIES)
 
 

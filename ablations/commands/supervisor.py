@@ -1,11 +1,11 @@
 """A session on a Ray cluster runs in a child process, which is replaced when the cluster loses its head.
 
-Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, no exit handler
-and no other thread can prevent that. So the command line forks before it imports anything large. The child is the
-session. The parent passes signals on, and exits like its child. If the child was ended by Ray, the parent waits until
-somebody answers at the address of the cluster, and forks again: the new child resumes the study from its store.
+Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, exit handler or
+other thread can prevent this. The command line therefore forks before it imports anything large. The child is the
+session. The parent passes signals on, and exits like its child. If the child was ended by Ray, the parent waits until a
+process answers at the address of the cluster, and forks again: the new child resumes the study from its store.
 
-A pipe tells the two endings apart: Python writes to it when it exits, and Ray's ``_exit`` does not.
+A pipe distinguishes the two cases: Python writes to it when it exits, and Ray's ``_exit`` does not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child receives as well
 _POLL_S, _REFUSED_S = 2.0, 15.0
 _SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
-"""After this many children in a row that lost Ray within this time, the next one is not replaced."""
+"""If this many children in a row lose Ray within this time, no new child replaces the last one."""
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -56,7 +56,7 @@ class _Ended:
     Attributes
     ----------
     code : its exit code, or the negative number of the signal that ended it.
-    by_itself : whether Python ended it.
+    by_itself : whether Python ended the process.
     stopped_by : the last signal that was passed on to it; 0 if there was none.
     seconds : how long it ran.
     """
@@ -68,7 +68,7 @@ class _Ended:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it could not begin: there is no Ray yet, or no node on which its runs fit."""
+        """Whether it could not begin, because Ray was not running yet or no node could hold its runs."""
         return self.by_itself and self.code == _REFUSED and not self.stopped_by
 
     @property
@@ -83,8 +83,8 @@ def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]
 
     Parameters
     ----------
-    address : of the cluster.
-    limit_s : returns the longest wait for a new head.
+    address : address of the cluster.
+    limit_s : returns the maximum time to wait for a new head.
     say : prints a line.
     """
     lives, lost_at = 0, None
@@ -106,7 +106,7 @@ def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]
 
 
 def _child() -> _Ended | None:
-    """Fork; return None in the child and, once that has ended, how it ended in the parent."""
+    """Fork; return None in the child, and return in the parent, once the child has ended, how it ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -166,7 +166,7 @@ def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> 
 
     Raises
     ------
-    SystemExit: Ray has not within the limit, or a signal ended the wait.
+    SystemExit: Ray did not answer within the limit, or a signal ended the wait.
     """
     began = time.monotonic()
     with _default_signals():
@@ -177,7 +177,7 @@ def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> 
             )
             while not _answers(address):
                 if time.monotonic() - began >= limit_s:
-                    say("no Ray answers; start it again, and the same command resumes the study")
+                    say("Ray does not answer; start it again, and the same command resumes the study")
                     raise SystemExit(1)
                 time.sleep(_POLL_S)
         except KeyboardInterrupt:
@@ -205,7 +205,7 @@ class _default_signals:  # noqa: N801 -- a context manager
 
 
 def _answers(address: str) -> bool:
-    """Return whether a process listens at an address; an address without a port is tried by the next child."""
+    """Return whether a process listens at an address; true without a port, because the next child tries it."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return True

@@ -1,4 +1,4 @@
-"""`ablate verify`: read everything that a study stores, and name what is damaged. In Python: `ablations.verify`."""
+"""`ablate verify`: read everything that a study stores, and name damaged files. In Python: `ablations.verify`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes
     ----------
@@ -33,13 +33,13 @@ class Verified:
     missing : ids of planned runs without an intact row, in the order of the plan; None without a readable plan.
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
     ledger : the comparison of the rows with the ledger.
-    contradictions : rows whose accuracies, configuration or selected epoch contradict their predictions, run id or
-        curve, that are stored twice with different content, have the results of another seed, or times that cannot be,
-        with run id and file; and a plan that no session has stored.
+    contradictions : rows that contradict themselves or other rows, with run id and file, and a plan that no session has
+        stored. Such a row has accuracies, a configuration or a selected epoch that contradict its predictions, run id
+        or curve; is stored twice with different content; has the results of another seed; or has impossible times.
     proven : number of rows whose accuracies follow from their predictions.
-    unproven : number of rows by what could not be proven.
-    lost_networks : files of trained networks that rows state and that are not there.
-    confirmed : the head that was given, if the study still contains everything that it stands for; otherwise empty.
+    unproven : number of rows for each reason why they could not be proven.
+    lost_networks : files of trained networks that rows name but that are missing.
+    confirmed : the head that was given, if the study still contains everything that it covers; otherwise empty.
     deviations : how the plan deviates from the frozen one; the report calls such a study exploratory.
     reruns : the runs that were computed again; empty without `rerun`.
     """
@@ -58,7 +58,7 @@ class Verified:
 
     @property
     def is_intact(self) -> bool:
-        """Whether no file is damaged, no row contradicts itself or the ledger, and reruns gave what is stored."""
+        """Whether no file is damaged, no row contradicts itself or the ledger, and reruns gave the stored results."""
         is_reproduced = all(each.is_reproduced for each in self.reruns)
         return is_reproduced and not (self.inspection.damages or self.ledger.contradictions or self.contradictions)
 
@@ -70,7 +70,9 @@ def command(
     ] = False,
     head: Annotated[
         str | None,
-        typer.Option("--head", help="A head of the ledger that was kept elsewhere: confirm everything that it covers."),
+        typer.Option(
+            "--head", help="A head of the ledger that you kept elsewhere; everything that it covers is confirmed."
+        ),
     ] = None,
     rerun: Annotated[
         int,
@@ -109,25 +111,26 @@ def verify(
 
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
     the run id from the configuration, and the selected epoch from the curve; the last two need the plugins of the run.
-    Scores, where they are kept, must name the classes that the predictions name.
+    If scores are kept, their highest class must be the predicted one.
     Without `repair` nothing is changed.
 
     Parameters
     ----------
     directory : study directory, or its URL in object storage.
     repair : set damaged files aside under ``damaged/``; the next `ablate run` computes their runs again.
-    head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It reveals even
+    head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It even reveals
         rows that were rewritten together with the ledger.
     rerun : how many settled runs are computed again, one after the other in this process, and compared with what is
-        stored: bit for bit on the same kind of device, within a tolerance on another one, see
-        `ablations.execution.repetition`. The study is not changed. SHA-256 of the ledger's head and the run ids draws
-        them.
+        stored: bit for bit on the same kind of device, and within a tolerance on another kind; see
+        `ablations.execution.repetition`. The study is not changed. A SHA-256 hash of the ledger's head and the run ids
+        selects the runs.
     plugin : files with own code that runs use; own training code as ``FILE:FUNCTION``.
     trust : hashes of approved own code; True approves all of it.
 
     Raises
     ------
-    StoreError: not a study directory, the storage does not answer, or a newer version of this package wrote the study.
+    StoreError: this is not a study directory, the storage does not answer, or a newer version of this package wrote the
+        study.
     UsageError: `head` is not a hash, `rerun` is negative, or own code cannot be used.
     """
     from ablations.execution.row_proofs import RowProofs
@@ -140,7 +143,7 @@ def verify(
     if rerun < 0:
         raise UsageError(f"rerun: give the number of runs to compute again, 0 or more; got {rerun}")
     _enter(plugin, trust)
-    ledger, frozen = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
+    ledger, frozen = store_repair.ledger_of(where)  # read before the rows, because each row exists before its entry
     plan, unreadable = _plan(where)
     stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
 
@@ -185,7 +188,7 @@ def _enter(files: Iterable[str | Path], trust: Trust) -> None:
 
 
 def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
-    """Compute runs of the plan again that the key draws among those that ended by themselves."""
+    """Compute again the runs of the plan that the key draws from those that ended normally."""
     from ablations.execution.repetition import REPEATED, drawn, repeated
     from analysis.reading.files import read_settled
 
@@ -199,7 +202,7 @@ def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Rep
 
 
 def _networks_of(rows: pa.Table) -> Iterator[str]:
-    """Yield the files of trained networks that rows state."""
+    """Yield the files of trained networks that rows name."""
     from ablations.store.networks import name_of
 
     if "network" in rows.column_names:
@@ -219,7 +222,7 @@ def _plan(where: Place) -> tuple[Plan | None, tuple[str, ...]]:
 
 
 def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what contradicts the plan, and how it deviates from the frozen one; nothing if results cannot be read."""
+    """Return what contradicts the plan, and how it deviates from the frozen one; empty if results are unreadable."""
     import analysis
     from aimlib.records import PLANS, STUDY_FILE
     from analysis.plan import plan_differs
@@ -227,7 +230,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from analysis.statistics.planned import gated_arms
 
     if plan_differs(where):
-        return (f"{STUDY_FILE}: it is not one of the plans in {PLANS}/: it was changed",), ()
+        return (f"{STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed",), ()
     try:
         results = analysis.load(where, epochs=gated_arms)
         deviations = analysis.examine(results, further=False, unproven=True).deviations
@@ -246,7 +249,7 @@ def _missing(plan: Plan | None, inspection: Inspection) -> tuple[str, ...] | Non
 
 
 def lines(found: Verified) -> list[str]:
-    """Return what to print."""
+    """Return the lines to print."""
     inspection = found.inspection
     damaged = {damage.kind for damage in inspection.damages}
     text = []
@@ -284,7 +287,7 @@ def _on_rows(found: Verified) -> list[str]:
 
 
 def _of_several(why: str) -> str:
-    """Return a reason that speaks of one row as one of several."""
+    """Return a reason worded for one row in the plural."""
     for one, several in (("its ", "their "), ("it has ", "they have ")):
         if why.startswith(one):
             return several + why.removeprefix(one)

@@ -57,11 +57,11 @@ def watch(
     html : also write an overview page for a browser, rewritten every few seconds.
     once : show the state once and return.
     interval : seconds between two updates.
-    console : where it is shown; None is the cell of a notebook, or standard output.
+    console : where the study is shown; by default the cell of a notebook, or standard output.
 
     Raises
     ------
-    StoreError: not a study directory, a corrupt file, or the page cannot be written.
+    StoreError: this is not a study directory, a file is corrupt, or the page cannot be written.
     UsageError: a file without `html`, or no file for a study in object storage.
     """
     from ablations.progress import monitor

@@ -1,1 +1,1 @@
-"""Estimates of what a study needs: time, device memory and disk space, before it is launched."""
+"""Estimates, before the launch, of the time, device memory and disk space that a study needs."""

@@ -1,4 +1,4 @@
-"""What the design of a study can and cannot tell apart, in words, before any run."""
+"""Which effects the design of a study can and cannot distinguish, in words, before any run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def layout(plan: Plan) -> Layout | None:
 
 
 def sentences(plan: Plan) -> Iterator[str]:
-    """Yield which effects or sources the arms can and cannot tell apart, and how wide their intervals will be."""
+    """Yield which effects or sources the arms can and cannot distinguish, and how wide their intervals will be."""
     if plan.study.spec.design == "variance":
         yield from _of_variance(plan)
     found = layout(plan)
@@ -46,17 +46,17 @@ def sentences(plan: Plan) -> Iterator[str]:
     effects = estimable(found)
     clear = effects[effects["aliased"] == ""]
     if len(clear):
-        yield f"effects: {_listed(_names(clear))} can be estimated apart from all others"
+        yield f"effects: {_listed(_names(clear))} can be estimated separately from all others"
     for name, aliased in zip(_names(effects), effects["aliased"], strict=True):
         if aliased:
-            yield f"effects: the effect of {name} cannot be told apart from {_listed(aliased.split(', '))}"
+            yield f"effects: the effect of {name} cannot be distinguished from {_listed(aliased.split(', '))}"
     if missing := _missing(effects, found):
         yield f"effects: {_listed(missing)} cannot be estimated with these arms"
     yield from _widths(effects, len(plan.study.spec.seeds))
 
 
 def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Return the half-width of the intervals: kind, seeds, seed_sd and half_width; the widest effect of a kind."""
+    """Return the half-widths of intervals, of the widest effect of each kind: kind, seeds, seed_sd and half_width."""
     effects = estimable(found)
     rows = [
         (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
@@ -68,7 +68,7 @@ def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -
 
 
 def _of_variance(plan: Plan) -> Iterator[str]:
-    """Yield what design variance varies, and how well its seeds determine a standard deviation and a share."""
+    """Yield what the design `variance` varies, and how well its seeds determine a standard deviation and a share."""
     spec = plan.study.spec
     varied: dict[tuple[Source, ...], list[str]] = {}
     for arm in spec.arms if spec.vary is None else [spec.vary]:
@@ -80,8 +80,8 @@ def _of_variance(plan: Plan) -> Iterator[str]:
         if sources:
             has = "has" if len(arms) == 1 else "each have"
             yield (
-                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies that source "
-                f"alone; seed {seed} fixes the others"
+                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies only that "
+                f"source; seed {seed} fixes the others"
             )
     seeds = len(spec.seeds)
     if seeds < 2:
@@ -93,7 +93,8 @@ def _of_variance(plan: Plan) -> Iterator[str]:
     if seeds > 2:
         _, wide = uncorrelated_ratio(seeds)
         text += (
-            f"; that of a source's share of the variance is at most 1/{significant(wide)} to {significant(wide)} times"
+            f"; the interval of a source's share of the variance is at most 1/{significant(wide)} to "
+            f"{significant(wide)} times"
         )
     yield text
 
@@ -123,7 +124,7 @@ def _widths(effects: pd.DataFrame, seeds: int) -> Iterator[str]:
         effects_all = counted(len(effects), "effect")
         yield (
             f"effects: with {counted(seeds, 'seed')} the intervals of all {effects_all} (95 % together) are {told}, "
-            f"times the seed SD of an arm"
+            "in units of the seed SD of an arm"
         )
 
 

@@ -67,10 +67,10 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
     """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions.
 
-    They are unknown, and 0, for own training code.
+    The result is 0 for own training code, whose checkpoints are unknown.
     """
     if isinstance(arm.config, OwnRunConfig):
-        return 0  # it saves what it likes
+        return 0  # it decides itself what to save
     network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
     return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions

@@ -25,7 +25,7 @@ from aimlib.training.footprint import runs_per_device
 from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
 
 MOST_RUNS = 8
-"""Maximum number of runs per GPU; with more, their steps only wait for each other."""
+"""Maximum number of runs per GPU; with more, their steps would only wait for each other."""
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
@@ -79,8 +79,8 @@ def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console
     """Return the plan with a share of a GPU for every arm with ``gpus: auto``.
 
     Earlier measurements of the same configuration, kind of device and versions are read from the study directory. The
-    others are made on the connected cluster and stored. The share applies to every available kind of GPU: it is that of
-    the kind on which the fewest runs fit.
+    others are made on the connected cluster and stored. The share applies to every available kind of GPU; the kind on
+    which the fewest runs fit determines it.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return a measurement of every arm on every kind of GPU; those not stored yet are made now.
+    """Return a measurement of every arm on every kind of GPU, and make those that are not stored yet.
 
     Measurements on a GPU without a name are not stored, because the next such GPU may be of another kind.
     """

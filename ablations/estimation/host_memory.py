@@ -1,4 +1,4 @@
-"""How much host memory the runs of a study take, and what to request for them."""
+"""How much host memory the runs of a study take, and how much to request for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ablations.estimation.estimate import Cost
 
 _HEADROOM = 1.25
-"""Factor for what a short measurement does not see, such as a checkpoint that is being written."""
+"""Factor for memory that a short measurement does not include, such as a checkpoint that is being written."""
 _PIECE_BYTES = 2**28
 
 
@@ -24,7 +24,7 @@ def proposal(host_bytes: int) -> int:
 
 
 def sentence(cost: Cost, resources: Mapping[str, Resources]) -> str:
-    """Return what the runs take and, unless it is stated, what to request; empty if it was not measured.
+    """Return how much the runs take and, unless the study states it, how much to request; empty if not measured.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def sentence(cost: Cost, resources: Mapping[str, Resources]) -> str:
 
 
 def notes(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on arms whose runs take more than is requested, or more than the machine has.
+    """Return notes on arms whose runs take more than they request or than the machine has.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def notes(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
 
 
 def _too_many(arm: str, cost: Cost, given: Resources) -> str:
-    """Return a note if the runs that start at once do not fit into the memory of the CPU's machine together."""
+    """Return a note if the runs that start at once do not fit together into the memory of the machine."""
     each = cost.arms[arm]
     taken = each.host_bytes if each.host_bytes is not None else each.peak_bytes
     if cost.device != "cpu" or given.memory is not None or not taken or cost.parallel * taken <= cost.total_bytes:

@@ -1,4 +1,4 @@
-"""What looks cost and give: the chance of a verdict by each look, the price of reading at any time, and half-widths."""
+"""Costs and benefits of looks: chance of a verdict by each look, price of reading at any time, half-widths."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STUDIES = 4000
 """Number of simulated studies per row."""
 _SEED = 20210302
 _SHOWN_NUMBERS = (5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 1000)
-"""Numbers of pairs that a table has if any could be read."""
+"""Numbers of pairs in the table if the verdict may be read after any number."""
 _ABOVE_0 = "positive, size open"
 _EQUAL_LOOKS = 4
-"""Number of planned looks that reading at any time is compared with."""
+"""Number of planned looks with which reading at any time is compared."""
 ASSURANCES = (0.8, 0.9)
 BY_LOOK = ["seed_sd", "effect", "pairs", "level", "settled", "shown"]
 PRICES = [
@@ -41,7 +41,7 @@ HALF_WIDTHS = ["seed_sd", "half_width", "expected", *(f"assured_{round(100 * a)}
 def drawn(
     rng: np.random.Generator, spread: Spread, effect: float, pairs: int, studies: int = STUDIES
 ) -> npt.NDArray[np.float64]:
-    """Return differences, [studies, pairs]; each study has a true spread of its own if it is not known."""
+    """Return differences, [studies, pairs]; if the true spread is unknown, each study draws its own."""
     sds = spread.sd if spread.is_known else spread.draws(rng, studies)[:, None]
     return np.asarray(rng.normal(size=(studies, pairs)) * sds + effect)
 
@@ -49,8 +49,8 @@ def drawn(
 def ends(gain: float | None) -> frozenset[str]:
     """Return the verdicts with which `ablate run --until-verdict` ends.
 
-    Those that stop a study and, where no reported gain applies, so that none stops it for a gain above δ, one whose
-    interval is above 0.
+    These are the verdicts that stop a study. If no reported gain applies, no verdict stops it for a gain above δ; then
+    a verdict whose interval is above 0 counts as well.
     """
     return frozenset(STOPPING) | ({_ABOVE_0} if gain is None else frozenset())
 
@@ -67,15 +67,15 @@ def by_look(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return one row per spread, true gain and look: its level, and the chances by then.
+    """Return one row per spread, true gain and look: its level, and the cumulative chances.
 
-    Columns as in `BY_LOOK`: `settled`, the chance of a verdict that ends the study (see `ends`); `shown`, that an
-    interval was above 0. At the first look the latter is exact, from the non-central t distribution.
+    Columns as in `BY_LOOK`: `settled`, the chance of a verdict that ends the study (see `ends`); `shown`, the chance
+    that an interval was above 0. At the first look, `shown` is exact, from the non-central t distribution.
 
     Parameters
     ----------
     most : number of pairs at which the study ends.
-    spreads : the seed SD that a row is named by, and the spread of the differences.
+    spreads : the seed SD, which names a row, and the spread of the differences.
     delta, gain : as in `simulate`.
     """
     rng, rows = np.random.default_rng(_SEED), []
@@ -94,13 +94,13 @@ def by_look(
 
 
 def _shown_at_first(effect: float, spread: Spread, looks: Looks) -> float:
-    """Return the chance that the interval of the first look is above 0; the two-sided power has both sides."""
+    """Return the chance that the interval of the first look is above 0; two-sided power would include both sides."""
     level = looks.levels[0]
     if level == 0:
         return 0.0
     if effect == 0:
         return level / 2
-    # For a gain the other side has a chance below 1e-3 of the level wherever power matters.
+    # For a gain, the other side has a chance below 1e-3 of the level whenever power matters.
     return power_over(effect, spread, looks.numbers[0], level)
 
 
@@ -112,16 +112,18 @@ def price_of_any(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return what reading at any time costs beside planned looks, one row per spread and true gain.
+    """Return what reading at any time costs compared with planned looks, one row per spread and true gain.
 
-    Columns as in `PRICES`: with the planned looks the chance that a verdict ends the study by the last one, at `most`
-    pairs, and the mean number of pairs; with reading at any time up to as many pairs, the same; and the number of pairs
-    up to which it must go to have the chance that the planned looks have, with the mean number of pairs then. NaN where
-    it does not get there with three times as many pairs, or where the planned looks have a chance below 5 %.
+    The columns are `PRICES`. For the planned looks, they give the chance that a verdict ends the study by the last
+    look, at `most` pairs, and the mean number of pairs. For reading at any time, they give both for up to as many
+    pairs, the maximum number of pairs that it needs for the chance of the planned looks, and the mean number of pairs
+    with this maximum. These two are NaN if three times as many pairs do not suffice, or if the chance of the planned
+    looks is below 5 %.
 
     Parameters
     ----------
-    looks : those of the study. If it is read at any time, the planned looks are four at equal distances up to `most`.
+    looks : looks of the study. If it is read at any time, it is compared with four looks at equal distances up to
+        `most`.
     """
     rng, rows = np.random.default_rng(_SEED), []
     fixed = _equal_looks(most) if looks.anytime else looks
@@ -143,7 +145,7 @@ def price_of_any(
 
 
 def _at_equal_chance(free: Outcomes, chance: float) -> tuple[float, float]:
-    """Return up to how many pairs studies must go for this chance of a verdict, and their mean number then."""
+    """Return the maximum number of pairs needed for this chance of a verdict, and the resulting mean number."""
     if chance < 0.05:
         return float("nan"), float("nan")
     for most in range(FEWEST_PAIRS, int(free.pairs.max()) + 1):
@@ -158,13 +160,13 @@ def _equal_looks(most: int) -> Looks:
 
 
 def half_widths(half_width: float, looks: Looks, spreads: Sequence[tuple[float, Spread]]) -> pd.DataFrame:
-    """Return how many pairs make the last interval so narrow, one row per spread.
+    """Return how many pairs are needed for this half-width of the last interval, one row per spread.
 
-    Columns as in `HALF_WIDTHS`: in expectation, and with 80 and 90 % assurance; NaN if it takes more than 10,000.
+    Columns as in `HALF_WIDTHS`: in expectation, and with 80 and 90 % assurance; NaN if more than 10,000 are needed.
 
     Parameters
     ----------
-    half_width : in the unit of the spreads.
+    half_width : half-width in the unit of the spreads.
     """
     rows = []
     for seed_sd, spread in spreads:

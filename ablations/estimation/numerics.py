@@ -62,7 +62,7 @@ class Numerics:
 
     @property
     def best(self) -> str:
-        """The setting with the least total time for one step of every arm."""
+        """The setting with the shortest total time for one step of every arm."""
         return min(self.seconds, key=lambda setting: sum(self.seconds[setting].values()))
 
     def gain(self, setting: str) -> float:

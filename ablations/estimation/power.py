@@ -52,11 +52,11 @@ class PowerAnalysis:
     ----------
     looks : looks at which the verdict is read.
     table : one row per combination of seed_sd and effect (pp), with the columns pairs_80 (pairs for 80 % power at one
-        look; -1: more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (the same
-        by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean number
-        until the study stops), device_hours (mean, in `unit`) and price (mean), and finally_averaged and
-        pairs_averaged: both averaged over what the given results leave open about the spread, with the probability that
-        they give it, instead of at its upper limit; NaN without results. Unknown hours and prices are NaN.
+        look; -1 means more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (that
+        chance by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean
+        number until the study stops), device_hours (mean, in `unit`) and price (mean), and finally_averaged and
+        pairs_averaged: both averaged over the spreads compatible with the given results, weighted by their probability,
+        instead of at the upper limit; NaN without results. Unknown hours and prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
@@ -64,13 +64,14 @@ class PowerAnalysis:
     unit : unit of device_hours: ``CPU-hours``, or ``GPU-hours`` of the most common kind of GPU.
     effects : half-widths (pp) of the intervals of the effects of factors, by kind, seeds and seed_sd; None if the study
         has no factors.
-    design : which effects its arms can and cannot tell apart, in sentences.
-    measure : what the verdict is about; where it is not in pp, all numbers are in the unit of its differences.
-    spread : SD of the differences in the given results with its degrees of freedom, or the given one; None if neither
-        was given.
-    by_look : the chances by each look, see `looks_power.by_look`.
-    prices : what reading at any time costs beside planned looks, see `looks_power.price_of_any`.
-    half_widths : numbers of pairs for the wanted half-width, see `looks_power.half_widths`; None if none was wanted.
+    design : which effects its arms can and cannot distinguish, in sentences.
+    measure : measure of the verdict; if it is not in pp, all numbers are in the unit of its differences.
+    spread : SD of the differences in the given results with its degrees of freedom, or the given spread; None if
+        neither was given.
+    by_look : the cumulative chances at each look; see `looks_power.by_look`.
+    prices : what reading at any time costs compared with planned looks; see `looks_power.price_of_any`.
+    half_widths : numbers of pairs for the requested half-width, see `looks_power.half_widths`; None if none was
+        requested.
     most : number of pairs at which the study ends.
     """
 
@@ -100,7 +101,7 @@ def analyse(
     seed_sd: float | None = None,
     half_width: float | None = None,
 ) -> PowerAnalysis:
-    """Simulate the looks and the verdict table of a study; the arguments are those of `ablations.plan`.
+    """Simulate the looks and the verdict table of a study; the arguments are as for `ablations.plan`.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def analyse(
 
 
 def _seed_sds(seen: float | None, given: float | None, unit: float) -> tuple[float, ...]:
-    """Return the standard deviations of an arm between seeds to plan with: seen, given, or plausible ones."""
+    """Return the standard deviations of an arm between seeds for planning: observed, given or plausible ones."""
     if seen is not None:
         return (seen / float(np.sqrt(2)),)
     return (given,) if given is not None else tuple(unit * sd for sd in SEED_SDS)
@@ -164,11 +165,11 @@ def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
     """Yield a note on the device that hours refer to, if there are several kinds."""
     if len(costs) > 1:
         first, *others = [cost.kind for cost in costs]
-        yield f"hours are for {first}; `ablate check` also shows those for {', '.join(others)}"
+        yield f"hours are for {first}; `ablate check` also shows the hours for {', '.join(others)}"
 
 
 def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
-    """Return the spread of the differences of the primary comparison of a study, and what makes it doubtful."""
+    """Return the spread of the differences of the primary comparison of a study, and a reason to doubt it."""
     found = analysis.examine(analysis.load(Path(results)))
     primary = found.primary
     if primary is None or not primary.interval.sd > 0:
@@ -177,7 +178,7 @@ def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
         )
     if primary.interval.sd < IDENTICAL:
         raise UsageError(
-            f"{results}: has no spread to plan with, because no difference differs from another; check that study, or "
+            f"{results}: has no spread to plan with, because all its differences are equal; check that study, or "
             "give --seed-sd"
         )
     doubts = [primary.verdict.text] if primary.verdict.kind == "withheld" else []
@@ -231,7 +232,7 @@ def _table(
 
 
 def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
-    """Return the pairs for 80 % power at one look; -1: more than 10,000, or no effect."""
+    """Return the pairs for 80 % power at one look; -1 means more than 10,000, or no effect."""
     level = level_at(looks)
     found = (
         pairs_for_power(effect, sd, lambda pairs: float(level(np.array([pairs], dtype=float))[0])) if effect else None
@@ -242,7 +243,7 @@ def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
 def _averaged(
     read: tuple[Looks, int], pilot: Spread | None, effect: float, against: tuple[float, float | None]
 ) -> tuple[float, float]:
-    """Return the chance of a stopping verdict and the mean number of pairs, over what a pilot leaves open."""
+    """Return the chance of a stopping verdict and the mean number of pairs, over spreads compatible with a pilot."""
     if pilot is None:
         return float("nan"), float("nan")
     looks, most = read
@@ -271,7 +272,9 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
         reached = looks.reached(seeds)[-1]
         yield f"{seeds} seeds end between two looks; the verdict uses the first {reached} and ignores the others"
     if gain is None:
-        yield "outside the scope of a claim, a gain above δ has no stopping verdict, as there is no reported gain r"
+        yield (
+            "outside the scope of a claim, a gain above δ has no stopping verdict, because there is no reported gain r"
+        )
     delta, measure = plan.study.spec.smallest_effect, plan.study.spec.primary_measure
     for effect in table["effect"].unique().tolist():
         unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]

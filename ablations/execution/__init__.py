@@ -1,1 +1,1 @@
-"""Where and how runs are computed: what is next, on which worker, and what to do when an attempt ends."""
+"""Where and how runs are computed: which run is next, on which worker, and what follows the end of an attempt."""

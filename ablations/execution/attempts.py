@@ -36,10 +36,10 @@ End = Literal[
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception in the user's
 code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed, or a
 GPU or CPU computed different bits from the same state. full: the storage was full. storage: the storage was
-unavailable, and waiting was interrupted or took too long. machine: the host is out of memory or about to be shut
-down. stalled: it hung. held: another process computes this run. unshared: the worker does not see the study's
-directory. not_begun: the worker was given a GPU that is left out, or its process must not take another run. died:
-the process ended without a report."""
+unavailable, and the wait for it was interrupted or took too long. machine: the host is out of memory or about to be
+shut down. stalled: it hung. held: another process computes this run. unshared: the worker cannot find the study's
+directory. not_begun: the worker was given a GPU that is left out, or its process must not take another run. died: the
+process ended without a report."""
 
 COMPUTING_ERROR = "computing error"
 """Beginning of the reason of a device error if the device reported none, but computed wrong bits."""
@@ -61,9 +61,9 @@ class Ending:
     accuracy : validation accuracy of the last of them, a fraction; None if there is none.
     device : UUID of the GPU that it ran on; empty if there was none, or if it is unknown. After a device error on a
         CPU, the name of the machine's CPUs.
-    host : machine of that device; empty if it is none.
+    host : machine of that device; empty if `device` is.
     held_by_others : out of memory while other processes used much of the GPU's memory.
-    process_spent : the process must not take another run, as it can no longer use its GPU.
+    process_spent : the process must not take another run, because it can no longer use its GPU.
     never_repeats : a step was computed several times from the same state, with different bits every time.
     row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
     """
@@ -82,7 +82,7 @@ class Ending:
     row_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values, as a worker sends it."""
+        """Return the ending as plain values, in the form that a worker sends."""
         return asdict(self)
 
 
@@ -123,7 +123,7 @@ def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether an error, or its cause, is full storage."""
+    """Return whether full storage is the error or its cause."""
     return kind_of(error, of_storage=False) == "full" or any(
         isinstance(each, StoreError) and "free space" in text_of(each) for each in _chain(error)
     )
@@ -137,7 +137,7 @@ def _is_of_host_memory(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what caused it, the first cause last."""
+    """Yield an error and its causes, the original cause last."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -148,7 +148,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def fault_of(error: BaseException) -> str:
     """Return the identity of an error: its type, and the place that raised it.
 
-    Not the message, which may name a seed or an address.
+    The message is not part of it, because it may name a seed or an address.
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
@@ -156,13 +156,13 @@ def fault_of(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the type and the message of an error as they are stored and shown: without secrets, and not too long."""
-    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # so that no long text is searched
+    """Return the type and the message of an error as they are stored and shown: shortened, and without secrets."""
+    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # avoids a search in a long text
     return storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE)
 
 
 def end_of_traceback(error: BaseException) -> str:
-    """Return the last lines of a traceback as they are stored and shown: without secrets, and not too long."""
+    """Return the last lines of a traceback as they are stored and shown: shortened, and without secrets."""
     lines = "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:]
     text = without_secrets("\n".join(shortened(line, LONGEST_LINE) for line in lines))
     return storable(text, LONGEST_TRACEBACK)
@@ -171,7 +171,7 @@ def end_of_traceback(error: BaseException) -> str:
 def ending_of_death(report: str) -> Ending:
     """Return the ending of an attempt whose worker could not report.
 
-    The machine is the cause, unless Python raised an exception in the worker; then the ending names a fault.
+    The machine is the cause unless Python raised an exception in the worker; in that case, the ending names a fault.
 
     Parameters
     ----------

@@ -14,16 +14,16 @@ from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = Mapping[str, float]
-"""What a node has according to Ray, by name of the resource."""
+"""Amounts that a node has according to Ray, by name of the resource."""
 ACCELERATOR_TYPE = "accelerator_type:"
 """Prefix of the resource by which Ray names the type of a node's accelerators."""
 LITTLE_OF_TYPE = 0.001
-"""Share of that resource, of which a node has 1, that every run takes."""
+"""Share of that resource that every run takes; a node has 1."""
 Spare = Literal["none", "one", "double"]
 
 
 def needed(resources: Resources) -> dict[str, float]:
-    """Return the resources that a run takes of a node, by Ray's names."""
+    """Return the resources that a run takes from a node, by Ray's names."""
     found = {"CPU": float(resources.cpus), "GPU": resources.gpus}
     if resources.memory is not None:
         found["memory"] = float(resources.memory)
@@ -33,16 +33,15 @@ def needed(resources: Resources) -> dict[str, float]:
 
 
 def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable: Sequence[Node] = ()) -> None:
-    """Refuse a request that no node can meet.
+    """Raise an error if no node can meet a request.
 
     Parameters
     ----------
-    nodes : the present ones.
-    addable : one of each type that an autoscaler can add.
+    nodes : the current nodes. addable : one node of each type that an autoscaler can add.
 
     Raises
     ------
-    UsageError: no node can; the message names what is requested and what there is.
+    UsageError: no node can meet it; the message names what is requested and what is available.
     """
     there = [*nodes, *addable]
     whose = "no node has" if not addable else "no node, present or added by the autoscaler, has"
@@ -60,7 +59,7 @@ def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable:
 
 
 def _too_much(name: str, amount: float, most: float, whose: str, nodes: Sequence[Node]) -> str:
-    """Return the message about a resource of which no node has enough."""
+    """Return the error message for a resource of which no node has enough."""
     if name in ("CPU", "GPU"):
         key, text = f"resources.{name.lower()}s", f"a run asks for {amount:g} {name}s, and {whose} more than {most:g}"
     elif name == "memory":
@@ -82,7 +81,7 @@ def _too_much(name: str, amount: float, most: float, whose: str, nodes: Sequence
 
 
 def described(nodes: Iterable[Node]) -> str:
-    """Return the nodes in words, equal ones counted."""
+    """Return the nodes in words, with a count of equal nodes."""
     each = Counter(
         ", ".join(
             _amount(name, amount)
@@ -117,18 +116,18 @@ def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
 
 
 class Room:
-    """Which runs Ray is given: enough to start all workers together, and none that cannot run.
+    """Which runs Ray receives: enough to start all workers together, and none that cannot run.
 
     Parameters
     ----------
-    resources : what the runs of each arm are given; different kinds may run side by side.
-    nodes : the present ones, by id.
-    spare : runs beyond that, because an autoscaler adds nodes for runs that wait: one, or as many again as fit on the
-        present nodes, at least one, so that a cluster doubles at every step.
+    resources : resources of a run of each arm; different kinds may run side by side.
+    nodes : the current nodes, by id.
+    spare : additional runs, because an autoscaler adds nodes for runs that wait: one, or as many as fit on the current
+        nodes (at least one), so that a cluster doubles at every step.
 
     Attributes
     ----------
-    runs : the maximum that may be given at once.
+    runs : the maximum number of runs given at once.
     parallel : how many runs of the largest kind fit at once.
     """
 
@@ -140,7 +139,7 @@ class Room:
         self.update(nodes)
 
     def update(self, nodes: Mapping[str, Node]) -> None:
-        """Record which nodes there are."""
+        """Record the current nodes."""
         self._nodes = dict(nodes)
         there = [self._without_left_out(name) for name in self._nodes]
         fit = sum(fitting(wanted, there) for wanted in self._kinds)
@@ -150,7 +149,7 @@ class Room:
 
     @property
     def node_count(self) -> int:
-        """Number of the present nodes; 0 if there is only this machine."""
+        """Number of current nodes; 0 if there is only this machine."""
         return 0 if self._growth == "none" else len(self._nodes)
 
     @property
@@ -160,11 +159,11 @@ class Room:
 
     @property
     def nodes(self) -> Mapping[str, Node]:
-        """The present nodes, by id."""
+        """The current nodes, by id."""
         return self._nodes
 
     def leave_out(self, slots: Iterable[Slot], nodes: Iterable[str] = ()) -> None:
-        """Record the GPUs, and the nodes, on which nothing more begins."""
+        """Record the GPUs and the nodes on which no more runs begin."""
         self._left_out, self._without = frozenset(slots), frozenset(nodes)
         self.update(self._nodes)
 
@@ -181,11 +180,11 @@ class Room:
         return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
 
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
-        """Return whether a run fits in addition to those that were already given.
+        """Return whether a run fits in addition to the runs that Ray already received.
 
         Parameters
         ----------
-        running : the resources of each of them, and its GPUs as far as known.
+        running : the resources of each of those, and its GPUs if known.
         """
         used = {name: node for name, node in self._nodes.items() if name not in self._without}
         is_limited = bool(self._left_out or self._without)
@@ -207,7 +206,7 @@ def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> 
 
     Parameters
     ----------
-    resources : what the runs on GPUs are given.
+    resources : resources of the runs on GPUs.
     """
     wanted = list(resources)
     of_type: dict[str, list[Node]] = {}
@@ -230,7 +229,7 @@ def holds(node: Node, bundle: Mapping[str, float]) -> bool:
 def types_of_seeds(
     seeds: Sequence[int], types: Mapping[str, float], before: Mapping[int, str] | None = None
 ) -> dict[int, str]:
-    """Return the type of GPU on which each seed is computed: all arms of a seed on the same, or pairs are none.
+    """Return the type of GPU for each seed: all arms of a seed use the same type, or they would not be pairs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which devices failed, and which of them are left out for the rest of a session."""
+"""Which devices failed, and which of them are excluded for the rest of a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TEST_HARDWARE = (
     "from here, on other hardware as well"
 )
 _SAME_FAULT_S = 5.0
-"""Window in seconds within which failures of one GPU count as one: under MPS the fault of one client ends all clients
+"""Window in seconds within which failures of one GPU count as one: under MPS, the fault of one client ends all clients
 of the GPU."""
 _FAULTS = 2
 """Number of faults after which a GPU is excluded."""
@@ -88,14 +88,14 @@ class DeviceFailures:
         ]
 
     def forgive(self, run_id: str) -> list[Device]:
-        """Forget faults that no other run met; return the GPUs that are used again."""
+        """Forget the faults of a run that no other run shares; return the GPUs that are used again."""
         before = self.left_out
         for device in self._devices.values():
             device.faults = [fault for fault in device.faults if fault.runs != {run_id}]
         return [device for device in before.values() if not device.is_left_out]
 
     def runs(self) -> Counter[str]:
-        """Return the number of faults that each run met on excluded GPUs."""
+        """Return the number of faults of each run on excluded GPUs."""
         devices = self.left_out.values()
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 
@@ -104,7 +104,7 @@ class DeviceFailures:
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())
 
     def advice(self) -> str:
-        """Return what to do about excluded devices that computed wrong bits: whether to look at them or at an arm."""
+        """Return what to do about excluded devices that computed wrong bits: whether to check the devices or an arm."""
         faults = [fault for device in self.left_out.values() for fault in device.faults]
         unrepeatable = sum(fault.never_repeats for fault in faults)
         if not unrepeatable:

@@ -1,7 +1,7 @@
-"""Whether a device computes the reference step like the study's other devices of its kind.
+"""Whether a device computes the reference step with the same bits as the study's other devices of its kind.
 
-Every device computes it before its first run in a process, and the study stores the result. A permanent error of a
-device shows here even if the device repeats it exactly. With two devices that disagree, neither is trusted: both are
+Every device computes it before its first run in a process, and the study stores the result. This reveals a permanent
+error of a device even if the device repeats it exactly. With two devices that disagree, neither is trusted: both are
 named, and both continue. A device that disagrees with itself or with a majority of at least three devices computes no
 runs.
 """
@@ -28,11 +28,12 @@ from aimlib.training.reference_step import Kind
 from aimlib.training.reproducibility import reproducible
 
 Verdict = Literal["agrees", "undecided", "others", "minority", "itself"]
-"""agrees: with all others. undecided: devices disagree, and no majority tells which of them are wrong. others: a
-majority agrees, and other devices do not. minority: a majority disagrees. itself: it disagrees with its earlier result.
+"""agrees: with all other devices. undecided: devices disagree, and no majority shows which of them are wrong. others:
+the device agrees with a majority, and other devices do not. minority: the device disagrees with a majority. itself: it
+disagrees with its earlier result.
 """
 _MAJORITY_OF = 3
-"""Least number of devices of which a majority counts."""
+"""Minimum number of devices for a majority to count."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Judgement:
 
     Attributes
     ----------
-    others : devices with a different result than this one.
+    others : devices whose result differs from the result of this one.
     """
 
     verdict: Verdict
@@ -78,7 +79,7 @@ _computed: dict[tuple[Any, ...], StoredReference] = {}
 def confirm(
     task: Task, config: RunConfig, device: torch.device, store: ResultStore, on_notice: OnNotice
 ) -> StoredReference:
-    """Return the result of the reference step on this device, which is computed once for a process.
+    """Return the result of the reference step on this device, which is computed once per process.
 
     Raises
     ------
@@ -95,11 +96,11 @@ def confirm(
 
 
 def rounds_like(row: Mapping[str, Any], device: torch.device, *, precision: str, tf32: bool) -> bool:
-    """Return whether a device rounds as the one that computed a run, as far as its row tells.
+    """Return whether a device rounds like the device that computed a run, as far as the row shows.
 
-    The name of a model is not enough: virtual machines give processors with other instructions the same name. So the
-    reference step, which the run's device computed as well, must have the same bits here. Where a row has none, the
-    name decides.
+    The name of a model is not enough, because virtual machines give the same name to processors with different
+    instructions. The reference step, which the run's device also computed, must therefore have the same bits here. If a
+    row has no reference step, the name decides.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def rounds_like(row: Mapping[str, Any], device: torch.device, *, precision: str,
 
 
 def refuse_minority(own: StoredReference, device: torch.device, store: ResultStore) -> None:
-    """Raise ComputingError if by now a majority of devices disagrees with this one."""
+    """Raise ComputingError if a majority of devices now disagrees with this one."""
     judgement = judge(own, store.references())
     if judgement.verdict == "minority":
         raise ComputingError(_text(judgement, reference_step.described(device), store))
@@ -136,7 +137,7 @@ def _reference(
         if again != own:
             if not _is_confirmed(again, stored):
                 raise ComputingError(f"the reference step gave different bits on {name} when it was repeated")
-            on_notice(f"the reference step gave wrong bits once on {name}, and the right ones when it was repeated")
+            on_notice(f"the reference step gave wrong bits once on {name}, and correct bits when it was repeated")
             own = again
     judgement = judge(own, stored)
     if judgement.verdict in ("itself", "minority"):
@@ -144,19 +145,19 @@ def _reference(
     if own not in stored:
         content = {"name": name, "digest": own.digest, "kind": kind.text, "at": datetime.now(UTC).isoformat()}
         store.keep_reference(own, content)
-        if judgement.verdict != "agrees":  # once: later processes of this device find its file
+        if judgement.verdict != "agrees":  # only once, because later processes on this device find its file
             on_notice(_text(judgement, name, store))
     return own
 
 
 def _is_confirmed(own: StoredReference, stored: Iterable[StoredReference]) -> bool:
-    """Return whether a stored result is the same, and no majority has another one."""
+    """Return whether a stored result is the same and no majority has a different one."""
     same = any((each.kind, each.digest) == (own.kind, own.digest) for each in stored)
     return same and judge(own, stored).verdict in ("agrees", "others")
 
 
 def notices(store: ResultStore) -> list[str]:
-    """Return a sentence for every kind of which stored results disagree."""
+    """Return a sentence for every kind of device whose stored results disagree."""
     kinds: dict[str, dict[str, list[StoredReference]]] = {}
     for each in store.references():
         kinds.setdefault(each.kind, {}).setdefault(each.digest, []).append(each)
@@ -189,7 +190,7 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
             return f"{others} computed the reference step with different bits than most devices of that kind"
         case _:
             return (
-                f"{name} and {others} are of one kind and computed the reference step with different bits: one of "
-                f"them computes wrong numbers, and a third device would show which; both continue, and the column "
-                f"reference of the rows tells their results apart"
+                f"{name} and {others} are of one kind and computed the reference step with different bits, so one of "
+                "them computes wrong numbers; a third device would show which. Both continue, and the column "
+                "reference of the rows distinguishes their results"
             )

@@ -1,7 +1,7 @@
 """What happens during a session, as one stream of events.
 
-Executors send `ExecutorEvent` to the coordinator. It decides what the end of an attempt means for the run, and
-publishes `Event` to all subscribers.
+Executors send `ExecutorEvent` to the coordinator. The coordinator decides what the end of an attempt means for the run,
+and publishes `Event` to all subscribers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aimlib.records.redaction import without_secrets
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A worker has a run; `where` names its machine and device in words."""
+    """A worker has received a run; `where` names its machine and device in words."""
 
     run_id: str
     where: str = ""
@@ -55,7 +55,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about one run or, without a run id, about the whole session; without secrets and not too long."""
+    """A message about one run or, without a run id, about the whole session; shortened, and without secrets."""
 
     text: str
     run_id: str = ""
@@ -67,7 +67,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class NodesChanged:
-    """The cluster has different nodes than before, or the session has begun.
+    """The nodes of the cluster have changed, or the session has begun.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ _E_contra = TypeVar("_E_contra", contravariant=True)
 
 
 class Subscriber(Protocol[_E_contra]):
-    """Receives events; called in one thread, and must not raise."""
+    """Receive events; the method is called in one thread and must not raise."""
 
     def handle(self, event: _E_contra) -> None:
         """Record an event."""

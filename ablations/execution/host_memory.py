@@ -1,4 +1,4 @@
-"""Host memory (RAM) that this process takes for itself. Linux only; other systems report nothing."""
+"""Host memory (RAM) that this process takes for itself. This works only on Linux; other systems report nothing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-"""Resets the peak that the kernel records, see proc_pid_clear_refs(5)."""
+"""Value that resets the peak that the kernel records; see proc_pid_clear_refs(5)."""
 
 
 def begin_peak() -> None:
-    """Return freed memory to the system and let the peak start from what the process takes now."""
+    """Return freed memory to the system, and reset the peak to the current memory of the process."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # some containers refuse; the peak is then that of the whole process
+    with contextlib.suppress(OSError):  # some containers forbid this; the peak then covers the whole process
         _RESET.write_text(_RESET_PEAK, encoding="ascii")
 
 
 def private_peak() -> int | None:
     """Return the peak of the memory of this process in bytes since `begin_peak`; None if it is unknown.
 
-    Pages of files and shared memory do not count: processes on a machine share the libraries and the mapped images.
+    Pages of files and shared memory do not count, because the processes of a machine share libraries and mapped images.
     """
     try:
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
@@ -42,7 +42,7 @@ def private_peak() -> int | None:
 
 
 def unmapped_bytes(array: np.ndarray[Any, Any]) -> int:
-    """Return the bytes that an array takes of the memory of its process; 0 if it is mapped from a file."""
+    """Return the bytes of process memory that an array takes; 0 if it is mapped from a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):

@@ -1,4 +1,4 @@
-"""Computing runs in this process, one after the other: for debugging, and where there is no Ray."""
+"""Computing runs in this process, one after the other, for debugging or without Ray."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _POLL_INTERVAL_S = 0.2
 
 
 class InlineExecutor:
-    """Computes one run after the other in this process.
+    """Executor that computes one run after the other in this process.
 
     Parameters
     ----------
-    resources : what the runs of each arm are given. The CPUs are threads. Memory, types of accelerators and custom
-        resources choose a node of a cluster, and have no effect here.
+    resources : resources of the runs of each arm. The number of CPUs is the number of threads. Memory, types of
+        accelerators and custom resources determine the node of a cluster, and have no effect here.
     """
 
     parallel = 1
@@ -44,20 +44,20 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Take these resources for the runs of each arm."""
+        """Use these resources for the runs of each arm."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:
-        """Does nothing: there is nothing to start."""
+        """Do nothing, because there is nothing to start."""
 
     def check(self) -> None:
-        """Refuse a study that this process cannot compute.
+        """Raise an error for a study that this process cannot compute.
 
         Raises
         ------
         UsageError: runs need a GPU, and torch sees none here.
         """
-        import torch  # noqa: PLC0415 -- whoever computes has it
+        import torch  # noqa: PLC0415 -- processes that compute have torch
 
         if any(wanted.trained_on == "cuda" for wanted in self.resources) and not torch.cuda.is_available():
             raise UsageError(
@@ -66,7 +66,7 @@ class InlineExecutor:
             )
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the runs that the scheduler gives out until it is exhausted."""
+        """Compute the runs of the scheduler until none is left."""
         while not scheduler.exhausted:
             coordinator.handle(TICK)
             task = scheduler.next()
@@ -77,13 +77,13 @@ class InlineExecutor:
             coordinator.handle(AttemptEnded(task.run_id, ending))
             if ending.process_spent:
                 stop.request(f"this process cannot use its GPU any more: {ending.reason}")
-            elif scheduler.devices.left_out:  # there is no other device here
+            elif scheduler.devices.left_out:  # this process has no other device
                 devices = scheduler.devices
                 stop.request(f"computed wrong bits twice: {devices.described()}; {devices.advice()}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # what the session shows is not output of the run
+            with not_captured():  # output of the session is not output of the run
                 coordinator.handle(event)
 
         def pause() -> bool:

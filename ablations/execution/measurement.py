@@ -1,4 +1,4 @@
-"""Cost of a run on a device: seconds of its steps and bytes at its peak; sent and stored as JSON."""
+"""Cost of a run on a device: seconds of its steps and its peak memory in bytes, sent and stored as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 6.0
 CONTEXT_BYTES = 500 * 2**20
 """Memory that CUDA uses per process beyond torch's allocations, if it cannot be measured."""
 _QUICK = 0.5
-"""Duration of a step above which its memory is not measured on a CPU, because that takes several steps."""
+"""Seconds per step above which the memory of a run on a CPU is not measured, because that takes several steps."""
 
 
 Bytes = Annotated[int, Field(ge=0)]
@@ -38,20 +38,20 @@ class Measurement(Frozen):
 
     device: Literal["cpu", "cuda"]
     device_name: str
-    """Its model."""
+    """Model of the device."""
     total_bytes: Bytes
     """Memory of the device."""
     step_seconds: Seconds
-    """One training step (a batch), median of the timed ones."""
+    """Seconds per training step (one batch), the median of the timed steps."""
     evaluation_seconds: Seconds
-    """One evaluation of a batch."""
+    """Seconds per evaluation of a batch."""
     peak_bytes: Bytes | None = None
-    """Memory of the run at its peak, without the images; None if it was not measured. See
+    """Peak memory of the run, without the images; None if it was not measured. See
     `aimlib.training.footprint`."""
     host_bytes: Bytes | None = None
-    """Host memory of the process at its peak, without shared libraries and the images; None if it was not measured."""
+    """Peak host memory of the process, without shared libraries and the images; None if it was not measured."""
     context_bytes: Bytes = 0
-    """Memory that the process uses on a GPU beyond that; 0 on a CPU."""
+    """Additional memory that the process uses on a GPU; 0 on a CPU."""
 
 
 class Meter:
@@ -59,7 +59,7 @@ class Meter:
 
     Parameters
     ----------
-    device : the one that a run would choose.
+    device : device that a run would choose.
     """
 
     def __init__(self, device: Literal["cpu", "cuda"]) -> None:
@@ -82,7 +82,7 @@ class Meter:
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer
-        gc.collect()  # the next arm must not be measured beside this one's memory
+        gc.collect()  # memory of this arm must not affect the measurement of the next one
         return Measurement(
             device="cuda" if on_gpu else "cpu",
             device_name=device_name(self.device),
@@ -119,7 +119,7 @@ def memory_of(device: torch.device) -> int:
 
 
 def noise(shape: ImageShape, batch_size: int) -> DataSet:
-    """Return random images of a shape: enough for timing, no file needed."""
+    """Return random images of a shape, which suffice for timing and need no file."""
     generator = np.random.default_rng(0)
     count = max(2 * batch_size, 2 * shape.classes)
     pixels = generator.integers(0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8)
@@ -129,5 +129,5 @@ def noise(shape: ImageShape, batch_size: int) -> DataSet:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions on which a measurement depends."""
+    """Return the versions that affect a measurement."""
     return {"aim-ablations": aimlib.__version__, "torch": torch.__version__, "python": platform.python_version()}

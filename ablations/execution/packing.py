@@ -12,7 +12,7 @@ _LITTLE = 1e-6
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU as Ray identifies it: a node, and the number of the GPU on it."""
+    """A GPU as Ray identifies it: a node, and the number of the GPU on that node."""
 
     node: str
     device: str
@@ -51,15 +51,16 @@ class _Machine:
 
 
 class Packing:
-    """What is free on nodes. A fraction of a GPU never spans two, and more than one is whole GPUs of one node.
+    """Free resources of nodes.
 
-    The place of a run that has not yet reported it is guessed by Ray's own rule: on the GPU that it fills best.
+    A fraction of a GPU never spans two GPUs, and more than one GPU means whole GPUs of one node. If a run has not
+    reported its GPU yet, Ray's own rule predicts it: the GPU that the run fills best.
 
     Parameters
     ----------
-    nodes : resources of each, by its id.
+    nodes : resources of each node, by its id.
     left_out : GPUs that are excluded.
-    running : resources of each run, and its GPUs as far as known.
+    running : resources of each run, and its GPUs if known.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ def _whole(machines: Iterable[_Machine], number: int) -> tuple[_Machine | None, 
 
 
 def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, list[str]]:
-    """Return the machine and the GPU on which a share leaves the least free; no GPU if none is requested."""
+    """Return the machine and the GPU on which a share leaves the least room; no GPU if none is requested."""
     best: tuple[float, _Machine | None, list[str]] = (float("inf"), None, [])
     for machine in machines:
         if not share:

@@ -1,7 +1,7 @@
 """Where a result comes from: machine, code and library versions, and the distributions of its components.
 
-No environment variables are recorded, and nothing here raises: a result of unknown origin is still a result, so unknown
-values are null.
+No environment variables are recorded, and no function here raises an error. A result of unknown origin is still a
+result, so unknown values are null.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HASHED_BYTES = 2**20  # of each untracked file, besides its size
 def provenance() -> dict[str, str | None]:
     """Return host, git_commit, git_dirty and versions, as the columns of these names in `aimlib.records`.
 
-    The state of the checkout is that of the first call in this process, because later edits do not run in it.
+    The state of the checkout is determined at the first call in a process, because later edits do not affect its code.
     """
     commit, dirty = _own_checkout()
     return {"host": platform.node(), "git_commit": commit, "git_dirty": dirty, "versions": versions()}
@@ -51,7 +51,7 @@ def versions() -> str:
 def plugins_of(config: RunConfig) -> str:
     """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted.
 
-    Of own code it names file and hash, and the distributions that it imports.
+    For own code, it gives the file, its hash, and the distributions that it imports.
     """
     found = {}
     for registry, component in components_of(config):
@@ -70,18 +70,18 @@ def _own_checkout() -> tuple[str | None, str | None]:
 def checkout_state(package: Path) -> tuple[str | None, str | None]:
     """Return commit and hash of the uncommitted changes of the checkout that holds `package`.
 
-    The hash covers ``git diff HEAD`` and the untracked files that are not ignored: names, sizes and the first
-    megabyte of each, without study directories, whose results would change it from run to run.
+    The hash covers ``git diff HEAD`` and the untracked files that are not ignored: names, sizes and the first megabyte
+    of each. It leaves out study directories, whose results would change the hash from run to run.
 
     Parameters
     ----------
-    package : a directory whose ``__init__.py`` is tracked, which tells a checkout from an installation that
-        merely lies inside some repository.
+    package : a directory whose ``__init__.py`` is tracked, which distinguishes a checkout from an installation that is
+        merely inside some repository.
 
     Returns
     -------
-    40 or 64 hexadecimal digits and 20 of them; None for the commit outside a checkout, without git, or if git takes too
-    long; None for the hash without changes.
+    The commit, 40 or 64 hexadecimal digits, and the hash, 20 digits. The commit is None outside a checkout, without
+    git, or if git takes too long. The hash is None if there are no changes.
     """
     deadline = time.monotonic() + _TIME_LIMIT
     if _git(package, deadline, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -109,7 +109,7 @@ def _changes(root: Path, deadline: float) -> str | None:
 
 
 def _outside_studies(root: Path, names: list[str]) -> list[str]:
-    """Return the names that are in no directory with a ``study.json``."""
+    """Return the names that are not in a directory with a ``study.json``."""
     parents = {name: PurePosixPath(name).parents for name in names}
     folders = {folder for above in parents.values() for folder in above}
     studies = {folder for folder in folders if (root / folder / STUDY_FILE).exists()}
@@ -120,7 +120,7 @@ def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return f"{path.stat().st_size}\0".encode() + file.read(_HASHED_BYTES)
-    except OSError:  # deleted meanwhile, a dangling link or unreadable: its name is hashed anyway
+    except OSError:  # deleted in the meantime, a dangling link, or unreadable; its name is hashed anyway
         return b""
 
 

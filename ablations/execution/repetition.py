@@ -1,7 +1,7 @@
-"""Settled runs computed again, in their own folder, and compared with what the study stores.
+"""Computing settled runs again, in a separate folder, and comparing them with the stored results.
 
-Which runs are repeated is drawn by SHA-256 from the ledger's head, which covers all rows, and the run ids: whoever
-wrote the rows could not choose.
+SHA-256 of the ledger's head, which covers all rows, and the run ids selects the runs, so whoever wrote the rows could
+not choose them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ablations.execution.task import Task
 
 LOSS_TOLERANCE, ACCURACY_TOLERANCE, MOST_TOLERANCE = 0.1, 0.05, 0.25
-"""On another kind of device sums are rounded differently, and training amplifies that: the loss of the first epoch may
-differ by the first, as a share; the test accuracy of the selected epoch by the second, or as much as two seeds of the
-arm do, but at most by the third."""
+"""Tolerances on another kind of device, which rounds sums differently; training amplifies this. The first is the
+relative difference of the loss of the first epoch. The test accuracy of the selected epoch may differ by the second, or
+as much as two seeds of the arm, but at most by the third."""
 _RARELY, _FEWEST_RUNS = 0.01, 5
-"""Probability with which two seeds of an arm differ by more than `allowed_accuracies` says, and the number of runs from
-which on their spread is used."""
+"""Probability that two seeds of an arm differ by more than `allowed_accuracies` states, and the minimum number of runs
+from which their spread is estimated."""
 REPEATED = ("finished", "diverged")
-"""States of the runs that are drawn: those that ended by themselves."""
+"""States of the runs that can be drawn: all runs that ended normally."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS if column.name != "seconds")
 _PREDICTIONS = ("predictions", "predictions.bits", "predictions.epochs")
 _STATED = ("status", "epochs_run", "selected_epoch")
@@ -49,9 +49,9 @@ class Repetition:
 
     Attributes
     ----------
-    where : the device that computed it now, and the one of the stored run if that is another.
-    same_kind : whether device, its reference step, threads and versions are those of the stored run, so that no bit may
-        differ.
+    where : the device that computed it now, and the device of the stored run if it differs.
+    same_kind : whether the device, its reference step, threads and versions equal those of the stored run; then no bit
+        may differ.
     compared : what was compared, in words.
     differences : how the results differ; empty if they are the same, or within the tolerance of another device.
     not_repeated : why it could not be computed again; empty if it was.
@@ -68,7 +68,7 @@ class Repetition:
 
     @property
     def is_reproduced(self) -> bool:
-        """Whether it was computed again and gave what the study stores."""
+        """Whether it was computed again and gave the stored results."""
         return not (self.differences or self.not_repeated)
 
     def __str__(self) -> str:
@@ -100,11 +100,11 @@ def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple
 
 
 def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -> dict[str, float]:
-    """Return, by arm, how far the test accuracy of a run may move on another kind of device, as a fraction.
+    """Return, by arm, how much the test accuracy of a run may differ on another kind of device, as a fraction.
 
-    There a run is at most another draw. So it may move as far as two normal runs of the arm's spread differ, except
-    with a probability of .01 (Student's t), but 5 percentage points in any case and 25 at most. With fewer than five
-    finished runs of the arm it is 5.
+    There, a run is at most a new random draw. It may therefore differ as much as two normal runs with the arm's spread
+    do, except with a probability of .01 (Student's t), but 5 percentage points are always allowed and never more than
+    25. With fewer than five finished runs of the arm, the limit is 5.
     """
     finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
     by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}
@@ -138,9 +138,7 @@ def _not_repeated(run: Repetition, why: str) -> Repetition:
 def _computed(stored: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the row of a run that is computed in a folder.
 
-    Raises
-    ------
-    UsageError: its plugins are not here, or it has another id now; data is missing; or it fails.
+    Raises ------ UsageError: its plugins are not installed, it has another id now, data is missing, or it fails.
     """
     from ablations.execution import run_task  # noqa: PLC0415 -- imports torch
     from ablations.store import ResultStore  # noqa: PLC0415
@@ -163,8 +161,7 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
     if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
         raise UsageError(
             "its configuration has another run id here, because a component has a different version or different "
-            "code; use the "
-            "version of this package, and the files, that computed it"
+            "code; use the version of this package and the files with which it was computed"
         )
     return Task(
         directory=directory,
@@ -200,7 +197,7 @@ def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, An
 def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what decides the bits: the device, threads, and the versions of the libraries that compute.
 
-    The bits of the reference step tell devices apart that have the same name, such as processors of virtual machines.
+    The bits of the reference step distinguish devices with the same name, such as processors of virtual machines.
     """
     versions = json.loads(row["versions"] or "{}")
     device = row["device"], row["device_name"], row["reference"], row["threads"]
@@ -218,13 +215,13 @@ def _predicted(row: Mapping[str, Any]) -> Any:
 
 
 def _bits(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is not the same to the last bit."""
+    """Yield what differs in any bit."""
     for name in _STATED:
         if stored[name] != again[name]:
             yield f"{name} is {again[name]} instead of {stored[name]}"
     first, second = _predicted(stored), _predicted(again)
     if first.shape != second.shape:
-        yield f"predictions are of {counted(len(second), 'epoch')} instead of {len(first)}"
+        yield f"predictions cover {counted(len(second), 'epoch')} instead of {len(first)}"
     elif (differing := (first != second).sum(axis=1)).any():
         at = int(np.argmax(differing > 0))
         yield f"{differing[at]} of {first.shape[1]} predictions of epoch {at + 1}, the first that differs"
@@ -243,7 +240,7 @@ def _difference(name: str, one: Any, other: Any) -> str:
 
 
 def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any], far: float) -> Iterator[str]:
-    """Yield what differs by more than another kind of device explains; `far` is of accuracies."""
+    """Yield what differs by more than another kind of device explains; `far` is the limit for accuracies."""
     if stored["status"] != again["status"]:
         yield f"status is {again['status']} instead of {stored['status']}"
     one, other = (np.array((row["epochs.train_loss"] or [np.nan])[:1], dtype=np.float64)[0] for row in (stored, again))

@@ -1,19 +1,21 @@
-"""Which run is retried after an attempt ended, when, and with which share of a GPU. Depends on neither Ray nor storage.
+"""Which run is retried after an attempt ended, when, and with which share of a GPU.
+
+This module depends on neither Ray nor storage.
 
 =====================  =================================================================================================
 an attempt ended as    what follows
 =====================  =================================================================================================
 died, machine          retried after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` in a row without
                        progress
-stalled                the same, after 5 s at least
+stalled                as above, but after at least 5 s
 full, storage          retried after 30 s, as often as necessary
 out_of_memory          retried at once with a larger share of a GPU; on a whole GPU given up, or retried once after 30 s
-                       where others held much of its memory
-device_error           retried after 5 s on another GPU; a GPU that failed twice is left out, as are the CPUs of a
-                       machine that computed wrong bits twice; given up where the run meets such errors on three
-                       devices and no other run does
+                       if other processes used much of its memory
+device_error           retried after 5 s on another GPU; a GPU that failed twice is excluded, as are the CPUs of a
+                       machine that computed wrong bits twice; given up after such errors on three devices if no other
+                       run had them there
 not_begun              retried after 5 s on another GPU, or after 1 s in another process
-failed                 given up; after the same error twice no more runs of its arm are begun
+failed                 given up; after the same error twice, no more runs of its arm are started
 =====================  =================================================================================================
 """
 
@@ -28,26 +30,26 @@ from ablations.execution.task import Task
 from aimlib.records import RunState
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
-"""Delay in seconds before a run is retried after a failure of the infrastructure; doubled with every failure in a
-row."""
+"""Delay in seconds before a run is retried after a failure of the infrastructure; doubled with every consecutive
+failure."""
 _STALL_DELAY_S = 5.0
-"""Delay in seconds before a run that hung is retried: its process must have ended, or it still holds the run's lock."""
+"""Delay in seconds before a run that hung is retried: its process must first end, because it holds the run's lock."""
 _FULL_DELAY_S = 30.0
-"""Delay in seconds before a run that full or unavailable storage ended is retried."""
+"""Delay in seconds before a run is retried that ended because of full or unavailable storage."""
 _SAME_ERROR = 2
 """Number of failures with the same error after which no more runs of an arm start."""
 _DEVICE_DELAY_S = 5.0
 """Delay in seconds before a run that lost its GPU, or was given an excluded one, is retried: its process must have
 ended, and an excluded GPU must be occupied first."""
 _DEVICES_PER_RUN = 3
-"""Number of GPUs with device errors after which a run is given up if no other run had errors on them: its own code may
-cause them."""
+"""Number of GPUs with device errors after which a run is given up if no other run had errors on them, because its own
+code may cause them."""
 _DEVICES_IF_NEVER_REPEATED = 2
-"""The same for a run whose steps had different bits in every repetition."""
+"""The corresponding number for a run whose steps had different bits in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
-"""Delay in seconds before a run is retried that was out of memory because other processes used it."""
+"""Delay in seconds before a run is retried that ran out of memory because other processes used it."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Shares of which a whole number fills a GPU."""
+"""Shares that fill a GPU exactly if a whole number of runs share it."""
 _LEAST_GROWTH = 1.5
 
 
@@ -114,12 +116,12 @@ class RetryPolicy:
     ----------
     retries : how often in a row the infrastructure may end a run that makes no progress.
     clock : monotonic seconds.
-    shares : share of a GPU, by arm, for arms whose runs were out of memory with less.
+    shares : share of a GPU, by arm, for arms whose runs ran out of memory with less.
 
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : the same, updated.
+    shares : the updated shares.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class RetryPolicy:
         self.add(tasks)
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Add tasks; the history of known ones stays."""
+        """Add tasks, and keep the history of known tasks."""
         for task in tasks:
             self._runs.setdefault(task.run_id, _History(task))
 
@@ -147,7 +149,7 @@ class RetryPolicy:
         self._runs[task.run_id].given = task.gpus
 
     def progressed(self, run_id: str) -> None:
-        """Record the progress of a run: its deaths are counted from zero again."""
+        """Record the progress of a run, which resets its count of deaths to zero."""
         if run_id in self._runs:
             run = self._runs[run_id]
             run.deaths, run.progressed = 0, self._clock()
@@ -195,7 +197,7 @@ class RetryPolicy:
         if run.task.device == "cpu" or before == 0:
             return self._retry(run, reason)
         if before < 1:
-            arm = run.task.arm  # the arm's other runs are as large
+            arm = run.task.arm  # the other runs of the arm are equally large
             share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
             return Retry(0.0, f"out of memory with {before:g} of a GPU, continues with {share:g}: {reason}")
         if ending.held_by_others and not run.waited:
@@ -205,7 +207,7 @@ class RetryPolicy:
         return self._fail(run, "out of memory", text, waiting, record=True)
 
     def _after_device_error(self, run: _History, ending: Ending, waiting: Collection[str]) -> Decision:
-        """Move the run to another GPU; the fault is the GPU's, unless the run meets it on one GPU after another."""
+        """Move the run to another GPU; the GPU is at fault unless the run fails on one GPU after another."""
         name = ending.device or f"{'CPU' if run.task.device == 'cpu' else 'GPU'} of {ending.host or 'an unknown host'}"
         run.lost.setdefault(name, self._clock())
         left_out = self.devices.failed(
@@ -228,7 +230,7 @@ class RetryPolicy:
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, ending: Ending, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
-        """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
+        """Give up a run that has device errors on every GPU, and use GPUs again if no other run had errors on them."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
             always = "its steps gave different bits in every repetition:"
@@ -252,5 +254,5 @@ class RetryPolicy:
 
 
 def larger(share: float) -> float:
-    """Return the next larger share that packs, at least half as much again; a whole GPU where there is none."""
+    """Return the next share that fills a GPU exactly and is at least half as large again, or a whole GPU."""
     return next((each for each in _PACKING if each >= _LEAST_GROWTH * share - 1e-9), 1.0)

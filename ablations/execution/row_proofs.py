@@ -1,7 +1,7 @@
-"""What stored rows prove about themselves: accuracies, run ids and selected epochs, computed again.
+"""Proofs of stored rows: their accuracies, run ids and selected epochs are computed again.
 
-`analysis.reading.proofs` proves what needs no plugin. With the plugins of a run, its configuration is compared with the
-text that its run id hashes, defaults included, and its rule selects the epoch again.
+`analysis.reading.proofs` proves everything that needs no plugin. With the plugins of a run, this module compares its
+configuration, including defaults, with the text that its run id hashes, and selects the epoch again by its rule.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from analysis.reading.study_proofs import against_plan
 
 _COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
 _AT_ONCE = 16
-"""Number of rows of which the scores are in memory as plain values."""
+"""Number of rows whose scores are in memory as plain values at once."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
 
 
@@ -42,7 +42,7 @@ class RowProofs:
     ----------
     problems : one sentence for each contradiction of a single row, with run id and file.
     proven : number of rows whose accuracies were compared with their predictions.
-    unproven : number of rows by what could not be proven.
+    unproven : number of rows for each reason why they could not be proven.
     """
 
     def __init__(self, where: Place, plan: Plan | None = None) -> None:
@@ -52,7 +52,7 @@ class RowProofs:
         self._plan = plan
         self._images = _readable(test_images(where))
         self._where = where
-        self._consistency = Consistency(selections=False)  # the plugins select below
+        self._consistency = Consistency(selections=False)  # below, the plugins select it
         self._files: dict[str, str] = {}
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()
@@ -74,7 +74,7 @@ class RowProofs:
                     self._prove_configuration(name, row)
 
     def found(self) -> list[str]:
-        """Return all contradictions, with what rows contradict of each other."""
+        """Return all contradictions, including those between rows."""
         known = "\n".join(self.problems)
         together = [
             f"run {each.run_ids[0]} in {self._files[each.run_ids[0]]}: {each.text}"
@@ -99,7 +99,7 @@ class RowProofs:
             self._note(name, row["run_id"], selection_problem(config.training, curve, row["selected_epoch"]), "")
 
     def _config(self, text: Any, seed: Any) -> RunConfig | str:
-        """Return the configuration in a row, or why it cannot be read; those of an arm's other seeds are read once."""
+        """Return the configuration in a row, or why it cannot be read; each is read once for all seeds of an arm."""
         try:
             document = json.loads(text)
             stored_seed = document.pop("seed")
@@ -117,19 +117,19 @@ def _parsed(document: dict[str, Any]) -> RunConfig | str:
         return RunConfig.parse(document)
     except UsageError as error:
         told = "; ".join(line.partition("; ")[0] for line in str(error).splitlines())
-        return f"its plugins or options are unknown here ({told}); give the file of own code: --plugin FILE"
+        return f"its plugins or options are unknown here ({told}); give the file with its code: --plugin FILE"
 
 
 def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
-    """Return how a configuration contradicts the run id, or why that is unknown; both empty if it gives the id."""
+    """Return how a configuration contradicts the run id, or why this is unknown; both are empty if it gives the id."""
     text = config.identity_text(str(row["data_fingerprint"]))
     if config.run_id(str(row["data_fingerprint"])) == row["run_id"]:
         return "", ""
     if row["identity"] is None:
-        return "", "its configuration gives another run id: a component has another version now, or it was changed"
+        return "", "its configuration gives another run id: it was changed, or a component has another version now"
     if _without_versions(json.loads(text)) == _without_versions(json.loads(row["identity"])):
         return "", "its run id was computed with other versions or other code of its components"
-    return "its configuration is not the one that its run id hashes", ""
+    return "its run id is not the hash of its configuration", ""
 
 
 def _without_versions(content: Any) -> Any:
@@ -145,7 +145,7 @@ def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scores(rows: pa.Table) -> Iterator[tuple[str, str]]:
-    """Yield id and contradiction of every run of which the kept scores contradict the predictions."""
+    """Yield the id and the contradiction of every run whose kept scores contradict its predictions."""
     if scores.COLUMN not in rows.column_names:
         return
     kept = rows.filter(rows[scores.COLUMN].is_valid()).select(["run_id", *scores.COLUMNS])
@@ -161,7 +161,7 @@ def _plain(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def _readable(find: Callable[[str], TestImages | None]) -> Callable[[str], TestImages | None]:
-    """Return the same function; a damaged table of images, which the inspection names, counts as missing."""
+    """Return a function that treats a damaged table of images, which the inspection reports, as missing."""
 
     def found(fingerprint: str) -> TestImages | None:
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aimlib.datasets.base import DataSet
 
 _COMPLETE = ("finished", "diverged")
-"""Outcomes of the experiment alone. A pruned run was stopped by the search of its own study."""
+"""Outcomes that depend only on the experiment. A pruned run was stopped by the search of its own study."""
 _FINITE = "train_loss", "test_loss", "test_accuracy"
 _ROUNDING = 1e-9
 _OF_SELECTED = ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss")
@@ -53,7 +53,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
     """Return whether a stored row is the result of a planned run.
 
     The run id is recomputed from the stored configuration, every test accuracy from the stored predictions, and the
-    selected epoch from the curve. Scores, where they are kept, must agree with the predictions.
+    selected epoch from the curve. If scores are kept, they must agree with the predictions.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
 
 
 def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
-    """Refuse a row of another experiment; return why its id could not be recomputed."""
+    """Raise an error if a row belongs to another experiment; return why its id could not be recomputed."""
     if row["status"] not in _COMPLETE:
         raise _Problem(f"its status is {row['status']!r}, not {' or '.join(map(repr, _COMPLETE))}")
     _equal("data_fingerprint", row["data_fingerprint"], run.fingerprint)
@@ -87,7 +87,7 @@ def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
     except UsageError as error:
         return f"this version does not read its configuration: {' '.join(str(error).split())[:200]}"
     if run_id != run.run_id:
-        raise _Problem(f"its configuration is that of run {run_id}")
+        raise _Problem(f"its configuration belongs to run {run_id}")
     return ""
 
 
@@ -109,7 +109,7 @@ def _curve(row: Mapping[str, Any], finite: Sequence[str]) -> list[dict[str, Any]
 def _length(
     row: Mapping[str, Any], training: TrainingConfig, curve: Sequence[Mapping[str, Any]], *, may_end: bool
 ) -> None:
-    """Refuse a run that ended before it was done; own training code may end when it likes (`may_end`)."""
+    """Raise an error if a run ended too early; own training code may end at any time (`may_end`)."""
     _equal("epochs_planned", row["epochs_planned"], training.epochs)
     if len(curve) > training.epochs:
         raise _Problem(f"it has {counted_as(len(curve), 'epoch')} of {training.epochs} planned")
@@ -133,14 +133,14 @@ def _stopped(training: TrainingConfig, curve: Sequence[Mapping[str, Any]]) -> bo
 
 
 def _accuracies(row: Mapping[str, Any], config: RunConfig, data: DataSet, epochs: int) -> list[float]:
-    """Return the test accuracy of every row of predictions, as it was measured."""
+    """Return the test accuracy for every row of predictions, computed as during the run."""
     labels = data.test.labels
     _equal("test_images", row["test_images"], len(labels))
     predicted = _predictions(row)
     if predicted.shape != (max(epochs, 1), len(labels)):
         raise _Problem(
-            f"its predictions are of {counted_as(predicted.shape[0], 'epoch')} and "
-            f"{counted_as(predicted.shape[1], 'image')}, not of {max(epochs, 1):,} and {len(labels):,}"
+            f"its predictions cover {counted_as(predicted.shape[0], 'epoch')} and "
+            f"{counted_as(predicted.shape[1], 'image')}, not {max(epochs, 1):,} and {len(labels):,}"
         )
     if predicted.max(initial=0) >= len(data.classes):
         raise _Problem(f"it predicts class {predicted.max()}, but there are {len(data.classes)}")
@@ -162,7 +162,7 @@ def _predictions(row: Mapping[str, Any]) -> npt.NDArray[Any]:
 def _selection(
     row: Mapping[str, Any], training: TrainingConfig, curve: Sequence[Mapping[str, Any]], accuracies: Sequence[float]
 ) -> None:
-    """Refuse a row whose curve, predictions and selected epoch contradict each other."""
+    """Raise an error if the curve, predictions and selected epoch of a row contradict each other."""
     for epoch, accuracy in zip(curve, accuracies, strict=False):
         if abs(epoch["test_accuracy"] - accuracy) > _ROUNDING:
             raise _Problem(

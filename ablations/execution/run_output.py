@@ -1,6 +1,6 @@
-"""What a run writes to stdout and stderr, kept in the store while it is computed.
+"""Keeping the output of a run on stdout and stderr in the store while the run is computed.
 
-The output still goes where it went before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
+The output still appears where it did before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
 beginning and `TAIL_BYTES` from the end of an attempt are kept. An error here never affects the run.
 """
 
@@ -25,19 +25,20 @@ from aimlib.records.redaction import without_secrets
 Kind = Literal["stdout", "stderr", "note"]
 """note: a message of this package about the run."""
 Write = Callable[[str], object]
-"""Writes the whole log of the attempt, as JSON lines."""
+"""Function that writes the whole log of the attempt, as JSON lines."""
 
 HEAD_BYTES, TAIL_BYTES = 2**16, 3 * 2**16
 _LONGEST_LINE = 2**13
 """Maximum number of characters of a line that are kept."""
 _WRITE_INTERVAL_S = 2.0
-"""Minimum time between two writes of a log: each replaces a file or an object."""
+"""Minimum time between two writes of a log, because each write replaces a file or an object."""
 
 
 def entry(kind: Kind, text: str) -> dict[str, str]:
-    """Return a line of a log, with the present time."""
+    """Return a line of a log with the current time."""
     length = len(text)
-    text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))  # first, because half a secret is not recognized
+    # Secrets are removed first, because half a secret is not recognized.
+    text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))
     if length > _LONGEST_LINE:
         text = f"{text[:_LONGEST_LINE]} ... {length - _LONGEST_LINE} more characters"
     return {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, "text": text}
@@ -91,7 +92,7 @@ class RunOutput:
 
     @contextlib.contextmanager
     def captured(self) -> Iterator[None]:
-        """Capture what this thread, and threads that start meanwhile, write to stdout and stderr."""
+        """Capture what this thread, and threads started meanwhile, write to stdout and stderr."""
         self._others = set(threading.enumerate()) - {threading.current_thread()}
         warnings.simplefilter("ignore", _NoWarning)  # Python shows warnings again that earlier runs have shown
         with _attached(self):
@@ -101,7 +102,7 @@ class RunOutput:
                 self.close()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
         with self._lock:
             for kind, text in self._partial.items():
                 if text:
@@ -133,7 +134,7 @@ class RunOutput:
             return as_lines([*self._head, *gap, *self._tail])
 
     def _keep_writing(self) -> None:
-        self._others.add(threading.current_thread())  # what writing prints is not output of the run
+        self._others.add(threading.current_thread())  # output of the writer is not output of the run
         while not self._over.is_set():
             self._changed.wait()
             self._changed.clear()
@@ -142,7 +143,7 @@ class RunOutput:
         self._store()
 
     def _store(self) -> None:
-        with contextlib.suppress(Exception):  # whatever the storage says: the next write contains everything
+        with contextlib.suppress(Exception):  # ignore any storage error, because the next write contains everything
             self._write(self._content())
 
 
@@ -151,12 +152,12 @@ class _NoWarning(Warning):
 
 
 def _visible(line: str) -> str:
-    """Return what a terminal shows of a line that was rewritten with carriage returns, as progress bars do."""
+    """Return what a terminal shows of a line that was rewritten with carriage returns, like a progress bar."""
     return next((part for part in reversed(line.split("\r")) if part), "")
 
 
 class _Tee:
-    """A stream that passes everything on, also to the run that is being computed."""
+    """A stream that passes everything on and also copies it to the run that is being computed."""
 
     def __init__(self, stream: TextIO, kind: Kind) -> None:
         self.stream, self._kind = stream, kind
@@ -179,7 +180,7 @@ class _Tee:
 
 
 _attached_run: RunOutput | None = None
-"""The run whose output is captured: a process computes one at a time."""
+"""The run whose output is captured; a process computes one run at a time."""
 
 
 @contextlib.contextmanager
@@ -193,7 +194,7 @@ def _attached(run: RunOutput) -> Iterator[None]:
         yield
     finally:
         _attached_run = before[0]
-        if sys.stdout is ours[0]:  # otherwise the run has replaced it for good
+        if sys.stdout is ours[0]:  # otherwise, the run has replaced it permanently
             sys.stdout = before[1]
         if sys.stderr is ours[1]:
             sys.stderr = before[2]

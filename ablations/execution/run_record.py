@@ -28,7 +28,7 @@ def record_of(
 
     Parameters
     ----------
-    reference : digest of the reference step on its device; None if that was not computed.
+    reference : digest of the reference step on its device; None if the step was not computed.
     """
     trained, held_out, tested = outcome.images
     row = _origin(task) | {
@@ -59,7 +59,7 @@ def record_of(
 
 
 def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
-    """Return the row of a failed attempt, with what is known before anything was computed."""
+    """Return the row of a failed attempt, with the values that are known before anything is computed."""
     row = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
     with contextlib.suppress(UsageError):  # the attempt may have failed because this machine lacks a plugin
         row |= _components(RunConfig.parse(task.config))
@@ -67,7 +67,7 @@ def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) 
 
 
 def _origin(task: Task) -> dict[str, Any]:
-    """Return the columns that need nothing but the task; all others are null."""
+    """Return the columns that depend only on the task; all others are null."""
     empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     return (
         empty

@@ -1,4 +1,4 @@
-"""One run on a worker, from its task to a row in the store. Does not depend on Ray."""
+"""One run on a worker, from its task to a row in the store. This module does not depend on Ray."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from aimlib.training.spot_checks import SpotBudget
 _POLL_INTERVAL_S = 1.0
 """Seconds between two checks of whether the session must end."""
 _spot_budget = SpotBudget()
-"""Of all runs of this process."""
+"""Time spent on spot checks in all runs of this process."""
 
 
 def execute(
@@ -54,18 +54,19 @@ def execute(
     """Compute a run and settle it in the store, continuing from its checkpoint if there is one.
 
     An exception becomes a row with the status ``failed``, unless the machine, the storage or the device caused it; only
-    exceptions that end the process are passed on. Storage that is unavailable is waited for.
+    exceptions that end the process are passed on. If the storage is unavailable, the run waits for it.
 
     Parameters
     ----------
     on_epoch : called after every epoch with the epoch's row.
-    pause : asked after every step; when true, the run saves its state and ends.
-    deadline : asked while it waits to save: the monotonic time by which that must be done; None: no limit.
+    pause : called after every step; if it returns true, the run saves its state and ends.
+    deadline : called while the run waits to save; returns the monotonic time by which this must be done, or None for no
+        limit.
     on_notice : called with messages for the user about the run.
-    on_outage : called with the reason when the run waits for the storage, and with an empty text when it continues.
+    on_outage : called with the reason when the run waits for the storage, and with an empty string when it continues.
     """
     device = pick_device(task.device)
-    uuid = device_uuid(device)  # a device that is lost is no longer listed
+    uuid = device_uuid(device)  # a lost device is no longer listed
     log = _LogWriter(task)
     output = RunOutput(log)
 
@@ -78,7 +79,7 @@ def execute(
     with waits.active(), output.captured():
         try:
             ending = _execute(task, _Callbacks(on_epoch, pause, deadline, notice), waits)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
+        except Exception as error:  # noqa: BLE001 -- any exception must end up in a row
             ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
             if ending.end == "failed" and waits.outages.passes(error, of_storage=False):
                 ending = replace(ending, end="storage", fault="")
@@ -94,7 +95,7 @@ def execute(
 
 
 class _LogWriter:
-    """Writes the log of an attempt into the study's folder, unless this machine has another one under its path."""
+    """Writes the log of an attempt into the study's folder, unless this machine has another folder under its path."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -109,7 +110,7 @@ class _LogWriter:
 
 @dataclass(frozen=True)
 class _Callbacks:
-    """Callbacks of a run; None: none. See `execute`."""
+    """Optional callbacks of a run; see `execute`."""
 
     on_epoch: OnEpoch | None = None
     pause: Callable[[], bool] | None = None
@@ -140,7 +141,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     try:
         record = _compute(task, store, lock, supervisor, waits)
         digest = store.settle(record, lock)
-    except Fenced as fenced:  # it was taken for dead, and another process continues from its last checkpoint
+    except Fenced as fenced:  # it was considered dead, and another process continues from its last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
         ending = Ending("held") if lock.taken else supervisor.ending("paused")
@@ -152,13 +153,13 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
 
 
 def _is_spent(error: BaseException) -> bool:
-    """Return whether the device was found to be lost at the end of a run, whatever ended it."""
+    """Return whether the device was lost when a run ended, for any reason."""
     failure = failure_of(error)
     return failure is not None and failure.context_lost
 
 
 class _Supervisor:
-    """Tracks the progress of a run, and whether it must pause."""
+    """Progress of a run, and whether it must pause."""
 
     def __init__(self, task: Task, store: ResultStore, lock: RunLock, callbacks: _Callbacks) -> None:
         self._task, self._store, self._lock, self._on_epoch = task, store.at_once(), lock, callbacks.on_epoch
@@ -184,7 +185,7 @@ class _Supervisor:
         return self._store.saving((save.epochs, save.step), save.seconds, self._deadline)
 
     def _deadline(self) -> float | None:
-        self._is_to_stop()  # the request may come only now
+        self._is_to_stop()  # the request may only come now
         return min((until for each in self._deadlines if (until := each()) is not None), default=None)
 
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
@@ -192,12 +193,12 @@ class _Supervisor:
         return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
 
     def _is_to_stop(self) -> bool:
-        """Return whether the session must end, or another process has taken the run; asks the storage periodically."""
+        """Return whether the session must end or another process has taken the run; query the storage periodically."""
         now = time.monotonic()
         if now - self._checked >= _POLL_INTERVAL_S:
             self._checked = now
             session = self._task.session
-            with contextlib.suppress(StoreError):  # unavailable storage is asked again a second later
+            with contextlib.suppress(StoreError):  # unavailable storage is queried again a second later
                 stop = bool(session) and self._store.stop_requested(session)
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
@@ -207,7 +208,7 @@ class _Supervisor:
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
-        """Record of when all must be over; the request may be as old as the last check."""
+        """Record when everything must be finished; the request may be as old as the last check."""
         if within is not None:
             self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
@@ -242,7 +243,7 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     )
     if reference is not None:
         try:
-            device_references.refuse_minority(reference, device, store)  # other devices may have joined meanwhile
+            device_references.refuse_minority(reference, device, store)  # other devices may have joined in the meantime
         except ComputingError:
             store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
             raise
@@ -284,7 +285,7 @@ def _own_training(
 def _stored_network(
     task: Task, config: RunConfig, kept: KeptNetwork, data: DataSet, store: ResultStore, notice: OnNotice | None
 ) -> dict[str, Any]:
-    """Store the trained network of a run, and return the columns of its row that state it."""
+    """Store the trained network of a run, and return the columns of the row that describe it."""
     try:
         content = network_files.content_of(kept, config, task.run_id, _shape(data), data.classes)
     except TypeError as error:
@@ -302,7 +303,7 @@ def _shape(data: DataSet) -> ImageShape:
 
 
 def _share(task: Task) -> float | None:
-    """Return the share of a GPU's memory that the run may use; None: all of it."""
+    """Return the share of a GPU's memory that the run may use; None means all of it."""
     return task.gpus if 0 < task.gpus < 1 else None
 
 
@@ -312,16 +313,16 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
     data = _load(config, task.fingerprint)
     if data.fingerprint != task.fingerprint:
         raise DataError(
-            f"the data on this machine differs from the data that the study was planned with (fingerprint "
-            f"{data.fingerprint} instead of {task.fingerprint}): compare both with "
-            f"`ablate data info {config.data.name}`"
+            "the data on this machine differs from the data with which the study was planned (fingerprint "
+            f"{data.fingerprint} instead of {task.fingerprint}): compare both with `ablate data info "
+            f"{config.data.name}`"
         )
     assert config.run_id(data.fingerprint) == task.run_id, "driver and worker run different versions of this package"
     return config, data
 
 
 def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
-    """Settle a paused run as it is, with the status ``pruned``; return False if another process has it.
+    """Settle a paused run unchanged, with the status ``pruned``; return False if another process has it.
 
     Raises
     ------
@@ -342,7 +343,8 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
 def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
     """Return the completed epochs of a run that is not settled, 0 before the first, and a validation accuracy.
 
-    The accuracy is that of the epoch at which it pauses, if it has reached it, otherwise that of the last one.
+    The accuracy is from the epoch at which the run pauses if it has reached that epoch, and otherwise from the last
+    one.
     """
     found = checkpointing.load(store.checkpoint_directory(task.run_id), task.run_id)
     if found is None or not found.epochs:
@@ -355,7 +357,7 @@ _loaded: dict[tuple[str, str], DataSet] = {}
 
 
 def _load(config: RunConfig, fingerprint: str) -> DataSet:
-    """Return the data, kept in memory while consecutive runs of this process use the same."""
+    """Return the data, kept in memory while consecutive runs of this process use the same data."""
     key = config.data.model_dump_json(), fingerprint
     if key not in _loaded:
         _loaded.clear()

@@ -1,4 +1,4 @@
-"""What is computed next. Depends on neither Ray nor storage; what follows when an attempt ends is `retry_policy`'s."""
+"""Order of the runs. This module depends on neither Ray nor storage; `retry_policy` decides what follows an attempt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablations.execution.retry_policy import Decision, Retry, RetryPolicy
 from ablations.execution.task import Task
 
 Fit = Literal["now", "later", "never"]
-"""Whether a run fits: now, once others have ended, or not while GPUs are excluded."""
+"""Whether a run fits: now, once other runs have ended, or not while GPUs are excluded."""
 
 
 @dataclass
@@ -20,7 +20,7 @@ class _Entry:
     task: Task
     place: int
     ready: float = 0.0
-    """Time at which it may be given out, on the scheduler's clock."""
+    """Time at which the run may start, on the scheduler's clock."""
 
 
 class Scheduler:
@@ -28,15 +28,15 @@ class Scheduler:
 
     Parameters
     ----------
-    tasks : in the order in which they are given out.
+    tasks : tasks in the order in which they start.
     retries : how often in a row the infrastructure may end a run that makes no progress.
     clock : monotonic seconds.
-    shares : share of a GPU, by arm, for arms whose runs were out of memory with less.
+    shares : share of a GPU, by arm, for arms whose runs ran out of memory with less.
 
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : the same, updated.
+    shares : the updated shares.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Scheduler:
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing is running and nothing more will be given out."""
+        """Whether nothing is running and no more tasks will start."""
         return not self._running and (self._is_halted or not self._waiting)
 
     def next(self, fit: Callable[[Task], Fit] | None = None) -> Task | None:
@@ -69,8 +69,8 @@ class Scheduler:
 
         Parameters
         ----------
-        fit : tells whether a task fits; None: every task does. The first task that does not fit is waited for, and no
-            later task of its kind passes it; otherwise a run that needs a whole GPU would wait forever for two halves.
+        fit : returns whether a task fits; None means that every task does. If a task does not fit, no later task of its
+            kind overtakes it; otherwise, a run that needs a whole GPU would wait forever for two halves.
         """
         if self._is_held_back or self._is_halted:
             return None
@@ -109,7 +109,7 @@ class Scheduler:
         return self._entries[run_id].task.arm
 
     def progressed(self, run_id: str) -> None:
-        """Record the progress of a run: its deaths are counted from zero again."""
+        """Record the progress of a run, which resets its count of deaths to zero."""
         self._policy.progressed(run_id)
 
     def ended(self, run_id: str, ending: Ending) -> Decision:
@@ -124,7 +124,7 @@ class Scheduler:
         return decision
 
     def _requeue(self, entry: _Entry, delay: float) -> None:
-        """Put a run back in its old place: runs that were started are finished first."""
+        """Return a run to its old place, because runs that were started are finished first."""
         entry.ready = self._clock() + delay
         later = [run_id for run_id in self._waiting if self._entries[run_id].place > entry.place]
         for run_id in later:
@@ -132,19 +132,19 @@ class Scheduler:
         self._waiting |= dict.fromkeys([entry.task.run_id, *later])
 
     def hold_back(self) -> None:
-        """Give out no tasks until `go_on`."""
+        """Start no tasks until `go_on`."""
         self._is_held_back = True
 
     def go_on(self) -> None:
-        """Give out tasks again."""
+        """Start tasks again."""
         self._is_held_back = False
 
     def halt(self) -> None:
-        """Give out no more tasks: the session ends with what is running."""
+        """Start no more tasks; the session ends with the running ones."""
         self._is_halted = True
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks, even those that had ended because another process had them and released them.
+        """Queue tasks, even those that ended because another process held them and has released them.
 
         Their deaths still count.
         """
@@ -155,9 +155,10 @@ class Scheduler:
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
-    """Return tasks seed by seed, as they come, and within a seed the longest first.
+    """Return tasks seed by seed in the given order, and within a seed the longest first.
 
-    An unfinished study therefore has complete pairs, and workers are idle at the end no longer than a short run takes.
+    An unfinished study therefore has complete pairs, and at the end, workers are idle at most for the time of a short
+    run.
     """
     tasks = list(tasks)
     places = {seed: place for place, seed in enumerate(dict.fromkeys(task.config["seed"] for task in tasks))}

@@ -1,4 +1,4 @@
-"""How a session is told to end: Ctrl-C, SIGTERM, or a watchdog."""
+"""Requests to end a session: Ctrl-C, SIGTERM, or a watchdog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 CLUSTER_GONE = "Ray's own process on this machine has ended; give the same command again to continue"
-"""Reason of a session that ends because it lost Ray."""
+"""Reason for ending a session that lost Ray."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -31,7 +31,7 @@ _repeated_within_s = 0.0
 
 
 def ignore_repeated(seconds: float) -> None:
-    """Ignore a signal that follows another one within this time, in all of this process."""
+    """Ignore signals that follow another one within this time, in the whole process."""
     global _repeated_within_s  # noqa: PLW0603 -- a property of the process
     _repeated_within_s = seconds
 
@@ -57,7 +57,7 @@ class Stop:
         return bool(self.reason)
 
     def request(self, reason: str, code: int = 1, *, urgent: bool = False) -> None:
-        """Request the end; do nothing if that was done."""
+        """Request the end; do nothing if it was already requested."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
 
@@ -68,7 +68,7 @@ class Stop:
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """Within the block, in which runs have a state to save, the first signal only requests the end."""
+        """Within the block, where runs have a state to save, the first signal only requests the end."""
         self._gentle = True
         self._install()  # Ray has replaced our handlers
         try:
@@ -80,7 +80,7 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """Handle Ctrl-C and SIGTERM within the block.
 
-        They raise `Interrupted`, and within `gentle` the second one does.
+        A signal raises `Interrupted`; within `gentle`, only the second one does.
 
         Outside the main thread, where Python allows no handlers, nothing changes.
         """

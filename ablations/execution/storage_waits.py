@@ -1,4 +1,4 @@
-"""How a run on a worker waits for storage that is unavailable, and what it does without storage."""
+"""How a run on a worker waits for unavailable storage, and what it does meanwhile."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ablations.store import ResultStore, read_mark
 from ablations.store.outages import Outages
 
 _REPORTED_AFTER_S = 20.0
-"""Seconds after which a waiting run reports that to the driver, which usually notices an outage itself."""
+"""Seconds after which a waiting run informs the driver, which usually notices an outage itself."""
 _SAVE_INTERVAL_S = 1.0
 """Seconds between two attempts to save the state of a run that must pause."""
 
 Report = Callable[[str], None]
-"""Called with the reason why a run waits, and with an empty text once it continues."""
+"""Function that is called with the reason why a run waits, and with an empty string once it continues."""
 
 
 class StorageWaits:
@@ -25,8 +25,8 @@ class StorageWaits:
 
     Parameters
     ----------
-    pause : asked while waiting, which also shows that the run is alive; whether the run must end.
-    deadline : the monotonic time by which it must have ended; None: no limit.
+    pause : called while waiting, which also shows that the run is alive; returns whether the run must end. deadline :
+        returns the monotonic time by which it must have ended, or None for no limit.
     report : called when a run has waited for a while, and when it continues.
     note : called with messages for the log of the run.
     """
@@ -76,7 +76,8 @@ class StorageWaits:
     def goes_on_without(self, error: Exception, *, pausing: bool) -> bool:
         """Return whether a run can continue although its state could not be saved.
 
-        After an epoch it can: the next save includes this one. If it must pause, True means that it saves again.
+        After an epoch, it can, because the next save includes this state. If the run must pause, True means that it
+        saves again.
         """
         if not self.outages.passes(error):
             return False
@@ -89,9 +90,9 @@ class StorageWaits:
         return True
 
     def _must_end(self) -> bool:
-        """Return whether waiting must end: the run was asked to pause, and its grace period is over.
+        """Return whether waiting must end because the run must pause and its grace period is over.
 
-        Called while waiting.
+        This is called while a run waits.
         """
         self._waits()
         if self._pause is None or not self._pause():
@@ -122,7 +123,10 @@ _seen: set[str] = set()
 
 @functools.lru_cache(maxsize=1)
 def _outages(_directory: str, _mark: str) -> Outages:
-    """Return the waits of this process for a study. Its driver has used the storage, so the address is right."""
+    """Return the object with which this process waits for a study's storage.
+
+    The study's driver has used the storage, so the address is correct.
+    """
     return Outages(worked=True)
 
 

@@ -1,4 +1,4 @@
-"""The description of a run for a worker. Imports no torch, because most of its users only pass it on."""
+"""The description of a run for a worker. This module does not import torch, because most users only pass tasks on."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ class Task:
     Attributes
     ----------
     directory : the study directory.
-    mark : identifies it as the driver's own directory, see `ResultStore.mark`.
+    mark : identifies the directory as the driver's own; see `ResultStore.mark`.
     config : the RunConfig as JSON; validated again by the worker.
     costs : the columns of its row that are known before the network is trained.
-    device, threads : where it is trained.
+    device, threads : device and number of CPU threads for the training.
     gpus : number of GPUs; a fraction limits the memory that it may use of one.
-    accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
-    memory_bytes : host memory that a node reserves for it; 0: none is reserved.
-    custom : custom resources of a node that it takes, by name.
-    session : name of the session that computes it, which may be asked to stop; empty: none.
-    until : number of epochs after which it pauses, with its state saved; None: it runs to its end.
-    grace_seconds : time that it has to save its state when its process or node is told to end.
+    accelerator : type of GPU that it needs, so that all runs of a seed use the same type; empty means any.
+    memory_bytes : host memory that a node reserves for it; 0 if none is reserved.
+    custom : custom resources that it takes from a node, by name.
+    session : name of the session that computes it, which may be asked to stop; empty if there is none.
+    until : number of epochs after which it saves its state and pauses; None means that it runs to its end.
+    grace_seconds : time that it has to save its state when its process or node must end.
     left_out : names of the excluded GPUs, and of machines whose CPUs are excluded.
-    integrity : ``spot``: the device computes the reference step, and some steps are repeated. ``reference``: no step is
-        repeated. ``off``: neither.
+    integrity : with ``spot``, the device computes the reference step, and some steps are repeated; with ``reference``,
+        no step is repeated; with ``off``, neither is done.
     outage_seconds : how long it waits for storage that is unavailable.
     keep : which trained network is stored: ``best``, ``last`` or ``none``.
     keep_scores : how the scores of the test images are stored: ``float16`` or ``none``.
     own_code : the own code that it needs, with its hashes; see `aimlib.own_code.parts`.
-    repeat : whether own training code computes it a second time, to compare the predictions.
+    repeat : whether own training code computes it a second time to compare the predictions.
     """
 
     directory: str
@@ -62,5 +62,5 @@ class Task:
 
 
 def as_json(task: Task) -> dict[str, Any]:
-    """Return the task as plain values, as it is sent to a worker."""
+    """Return the task as plain values, in the form sent to a worker."""
     return asdict(task)

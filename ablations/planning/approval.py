@@ -1,6 +1,6 @@
 """Approval of own code: a file that a study names runs only after its user has agreed to this code once.
 
-What is approved is the hash of the code that would run, so comments may change. Approvals are remembered for the user
+The user approves the hash of the code that would run, so comments may change. Approvals are remembered for the user
 of this machine, in a private file: ``$AIM_CONFIG_DIR/approved_code.json``, else ``~/.config/aim-ablations``.
 """
 
@@ -25,27 +25,27 @@ from aimlib.records.escaping import printable
 
 CONFIG_VARIABLE = "AIM_CONFIG_DIR"
 SHOWN_DIGITS = 32
-"""Digits of a hash that are printed, and suffice for `--trust`."""
+"""Number of digits of a hash that are printed and that suffice for `--trust`."""
 _FILE = "approved_code.json"
 _MOST_BYTES = 10_000_000
 _HASH = re.compile(rf"[0-9a-f]{{{SHOWN_DIGITS},64}}")
 
 Trust = bool | str | Collection[str]
-"""True approves what a study names; otherwise hashes of approved code."""
+"""True to approve all code that a study names; otherwise, hashes of approved code."""
 
 
 def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> None:
-    """Refuse code that its user has not approved; on a terminal, ask.
+    """Raise an error if the user has not approved some code; on a terminal, ask first.
 
     Parameters
     ----------
-    study : what messages call the study: its file or name.
+    study : name of the study in messages: its file or name.
     bundles : the code, by its file.
-    trust : what the user approves with this call.
+    trust : code that the user approves with this call.
 
     Raises
     ------
-    UsageError: some of it is not approved, or `trust` contains no hash; the message has the hashes of all files.
+    UsageError: some code is not approved, or `trust` contains no hash; the message has the hashes of all files.
     """
     if trust is True:
         return
@@ -84,11 +84,11 @@ def _named(path: Path, bundle: Bundle) -> str:
 
 
 def _command(digits: Sequence[str]) -> str:
-    """Return what to type to approve code by the first digits of each hash."""
+    """Return the options with which to approve code by the first digits of each hash."""
     if Path(sys.argv[0]).stem in ("ablate", "app"):
         return f"`ablate {shlex.join(sys.argv[1:])} {' '.join(f'--trust {each}' for each in digits)}`"
     quoted = ", ".join(f'"{each}"' for each in digits)
-    return f"trust={quoted if len(digits) == 1 else f'[{quoted}]'}, or trust=True for whatever the study names"
+    return f"trust={quoted if len(digits) == 1 else f'[{quoted}]'}, or trust=True for all code that the study names"
 
 
 def _is_interactive() -> bool:
@@ -107,12 +107,12 @@ def _asked(question: str, path: Path, bundle: Bundle) -> bool:
 
 
 def approve(code: str, path: Path) -> None:
-    """Remember the approval of code by its hash; without a place to remember it, it counts for this call."""
+    """Store the approval of code by its hash; if it cannot be stored, it counts for this call only."""
     _remember("code", code, {"file": path.name})
 
 
 def approve_file(path: Path) -> None:
-    """Remember the approval of a file whatever it contains, as long as only its owner can write it."""
+    """Store the approval of a file with any content, as long as only its owner can write it."""
     _remember("files", str(path.resolve()), {})
 
 
@@ -123,7 +123,7 @@ def is_approved(path: Path, code: str) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    """Return whether this user alone can write a file and its folder."""
+    """Return whether only this user can write a file and its folder."""
     for each in (path, path.resolve().parent):
         found = each.stat()
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -138,7 +138,7 @@ def _folder() -> Path:
 
 
 def _known() -> dict[str, dict[str, Any]]:
-    """Return what was approved; nothing if others can write the file."""
+    """Return the stored approvals; empty if other users can write the file."""
     path = _folder() / _FILE
     try:
         found = path.lstat()
@@ -157,8 +157,8 @@ def _remember(kind: str, key: str, content: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _written() -> Iterator[dict[str, dict[str, Any]]]:
-    """Yield what was approved, to be added to, and write it; other processes wait."""
-    from filelock import FileLock  # noqa: PLC0415 -- where something is approved
+    """Yield the stored approvals, to which the block may add, and then write them; other processes wait."""
+    from filelock import FileLock  # noqa: PLC0415 -- only needed if something is approved
 
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

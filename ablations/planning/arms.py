@@ -34,13 +34,14 @@ class Arm:
     ----------
     name : unique in the study.
     role : ``baseline``, ``aim`` (the treatment), ``matched``, ``frozen``, ``permuted``, ``control`` or ``other``.
-    of : the arm that it is a control or a variation of; None if it starts from the base.
+    of : the arm from which it is derived as a control or a variation; None if it starts from the base.
     config : configuration of the run with the study's first seed.
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of its runs.
-    also : further combinations of levels that result in the same configuration, so that this arm stands for them.
-    integrity : how errors of computing are looked for, before kernels of a GPU are considered.
-    question : what its comparison with the treatment answers, as the study states it; None: its role's own question.
+    also : further combinations of levels that result in the same configuration, which this arm therefore represents.
+    integrity : how computing errors are detected, before the kernels of a GPU are considered.
+    question : question that its comparison with the treatment answers, as stated in the study; None means the question
+        of its role.
     """
 
     name: str
@@ -64,11 +65,11 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     Parameters
     ----------
     without : components, such as ``placements/head_only``, whose arms are left out.
-    costs : also count what every network costs, while it is there: `networks.summary` then has it.
+    costs : also count the cost of every network while it exists; `networks.summary` then has it.
 
     Raises
     ------
-    ConfigError: with one message per problem.
+    ConfigError: the study has problems; there is one message for each.
     """
     spec = study.spec
     problems: list[str] = []
@@ -101,7 +102,7 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
 
 
 def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
-    """Return an arm by its name; none if its design varies by default what it does not draw."""
+    """Return an arm by its name; empty if its design varies, by default, a source from which the arm does not draw."""
     idle = draws_nothing(arm.name, arm.config, spec)
     if idle is None:
         return {arm.name: arm}
@@ -120,14 +121,14 @@ _NAMED = 3
 
 
 def _said_once(error: str, names: list[str]) -> str:
-    """Return one message on what several arms have in common."""
+    """Return one message for several arms with the same problem."""
     places = [f"arms.{name}" for name in names[:_NAMED]]
     more = [counted(len(names) - _NAMED, "other arm")] if len(names) > _NAMED else []
     return f"{', '.join([*places, *more])}: {error}"
 
 
 def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
-    """Return messages about arms that are valid separately, but not together."""
+    """Return messages about arms that are valid on their own but not together."""
     configs = {arm.name: arm.config for arm in kept}
     lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
     unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []
@@ -143,7 +144,7 @@ def shape_of(config: RunConfig) -> ImageShape:
 
 
 def batch_size_of(config: RunConfig) -> int:
-    """Return the number of images that share what a network computes once per batch; 1 for own training code."""
+    """Return the number of images that share the computations made once per batch; 1 for own training code."""
     return 1 if isinstance(config, OwnRunConfig) else config.training.batch_size
 
 
@@ -163,7 +164,7 @@ def _with_control(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> d
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
-    """Return why the arm of a merged document cannot be run, or an empty text if it can."""
+    """Return why the arm of a merged document cannot be run, or an empty string if it can."""
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         networks.refuse_unbuildable(config.model, shape_of(config))
@@ -178,7 +179,7 @@ _Network = tuple[str, ImageShape]
 
 
 def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network], *, costs: bool) -> Arm:
-    """Return an arm without its role; a network is built unless `built` contains it, and is then added."""
+    """Return an arm without its role; its network is built and added to `built` unless it is already there."""
     arm = specs[name]
     merged = weights.resolved(_layers(name, specs, spec))
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
@@ -208,7 +209,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
 
 
 def _try_parts(config: RunConfig) -> None:
-    """Try the parts of a training that can fail on their own; own training code has its selection rule alone."""
+    """Try the parts of a training that can fail separately; own training code only has a selection rule."""
     if isinstance(config, OwnRunConfig):
         training_parts.refuse_unusable_selection(config.training)
     else:
@@ -216,7 +217,7 @@ def _try_parts(config: RunConfig) -> None:
 
 
 def _build(config: RunConfig, built: set[_Network]) -> None:
-    """Build a network unless it is among those that were built: arms that differ in their training share one."""
+    """Build a network unless it was already built; arms that differ only in their training share one."""
     network = (config.model.model_dump_json(), shape_of(config))
     if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
@@ -226,7 +227,7 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
-    """Return how errors of computing are looked for in an arm's runs: as stated for it, or else for the study."""
+    """Return how computing errors are detected in an arm's runs: as stated for the arm, or else for the study."""
     stated = next((found for each in _lineage(name, specs) if (found := specs[each].integrity) is not None), None)
     if stated is None or stated == spec.integrity:
         return spec.integrity
@@ -236,7 +237,7 @@ def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Chec
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    These are the study's, overridden by those of the arms from which it starts and by its own.
+    These are the study's resources, overridden by those of the arms from which it starts and by its own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):
@@ -295,7 +296,7 @@ def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], sp
 def _has_memory(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> bool:
     try:
         model = _layers(name, specs, spec).get("model")
-    except ConfigError:  # said of that arm
+    except ConfigError:  # reported for that arm
         return False
     none = (None, "none", {"name": "none"})
     return isinstance(model, dict) and model.get("memory") not in none and model.get("placement", "") not in none
@@ -336,7 +337,7 @@ def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def located(problem: str, name: str, spec: StudySpec) -> str:
-    """Prefix a problem of an arm with its place: the arm, a factor, an arm from which it starts, or the base.
+    """Prefix a problem of an arm with its location: the arm, a factor, an arm from which it starts, or the base.
 
     Parameters
     ----------
@@ -347,7 +348,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     if path[0] not in RUN_KEYS:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
-    owner = max(depths, key=lambda arm: depths[arm])  # of equal depths, the first: the arm itself
+    owner = max(depths, key=lambda arm: depths[arm])  # among equal depths, the first, which is the arm itself
     if depths[owner] < min(2, len(path)):
         return f"base.{problem}"
     factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
@@ -420,7 +421,9 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     by_place = training_code.roles(
         {arm.name: arm.config for arm in arms}, {arm.name: _given_role(specs[arm.name]) for arm in arms}
     )
-    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: given roles come first
+    for arm in sorted(
+        arms, key=lambda arm: specs[arm.name].role is None
+    ):  # the sort is stable, and given roles come first
         role = by_place.get(arm.name) or _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"
@@ -446,15 +449,15 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 
 
 def _question(name: str, role: str, specs: Mapping[str, ArmSpec]) -> str | None:
-    """Return the question of an arm; one that turns out to be no part of the argument has none."""
+    """Return the question of an arm; an arm that is not part of the argument has none."""
     return None if role == "other" else specs[name].question
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
     """Return the options in which an arm differs from the baseline, with their key paths and both values.
 
-    A component that the baseline lacks, or has with another name, counts as one difference. Of files of weights the
-    name stands for the place, which is nobody's business in a report.
+    A component that the baseline lacks, or has with another name, counts as one difference. Files of weights appear by
+    name only, because their location is private and does not belong in a report.
     """
     return list(_differing("", _without_places(baseline.config), _without_places(arm.config)))
 

@@ -1,4 +1,4 @@
-"""The facts of a claim beside what a study has instead, read off its configuration, its networks and its data."""
+"""The facts of a claim next to the values of a study, determined from its configuration, networks and data."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from aimlib.models import ModelSummary
 
 NOT_OF_A_STUDY = "–"
-"""What is written where a study has no such value."""
+"""Text shown if a study has no such value."""
 _FIRST = 9
 _OF_TFDS = {"shards": SHARDS, "block": BLOCK}
-"""What is known of the order ``tfds`` without data."""
+"""Facts about the order ``tfds`` that are known without data."""
 _WORDNET_ID = re.compile(r"^n\d{8}-")
 
 
 @dataclass(frozen=True)
 class FactLine:
-    """A fact of a claim, and what a study has instead.
+    """A fact of a claim, and the values of a study for it.
 
     Attributes
     ----------
-    topic, fact : what it is about.
-    as_run, as_described : what was done, and what the description says; in words.
-    this_study : what the study has, for its baseline and its treatment; ``–`` if a study has no such value.
-    differs : whether the study has something else than was run; None if that cannot be said.
-    source : where the fact is on record.
+    topic, fact : subject of the fact.
+    as_run, as_described : what was done, and what the description says, in words.
+    this_study : the values of the study for its baseline and its treatment; ``–`` if a study has no such value.
+    differs : whether the study differs from what was run; None if this is unknown.
+    source : where the fact is recorded.
     """
 
     topic: str
@@ -65,9 +65,8 @@ def lines(
 
     Parameters
     ----------
-    seeds : how many runs each arm has.
-    summaries : of the networks, by arm.
-    data : by arm; None if it is not here.
+    seeds : number of runs of each arm. summaries : summaries of the networks, by arm. data : data by arm; None if it is
+        not on this machine.
     """
     baseline = reference(tuple(arms))
     treatment = next((arm for arm in arms if arm.role == "aim"), None)
@@ -100,7 +99,7 @@ def _line(fact: Fact, sides: Mapping[Side, _Side | None]) -> FactLine:
 
 
 class _Side:
-    """One arm, and what can be asked of it."""
+    """One arm, and the values that claims can request from it."""
 
     def __init__(self, arm: Arm, seeds: int, summary: ModelSummary, data: DataSet | None) -> None:
         self.arm, self.seeds, self.summary, self.data = arm, seeds, summary, data
@@ -112,7 +111,7 @@ class _Side:
         if kind == "option":
             return self._option(key)
         if not networks.has_network(self.arm.config):
-            raise _NotKnown("not known of own training code")
+            raise _NotKnown("unknown for own training code")
         if kind == "network":
             return self._network(key)
         if key in _OF_TFDS:
@@ -135,11 +134,11 @@ class _Side:
 
 
 class _DataFacts:
-    """What a claim may ask of an arm's data, see `analysis.claims.facts.DataNumber`."""
+    """Values of an arm's data that a claim may request; see `analysis.claims.facts.DataNumber`."""
 
     def __init__(self, arm: Arm, data: DataSet | None) -> None:
         if data is None:
-            raise _NotKnown("not known: no data here")
+            raise _NotKnown("unknown without the data")
         self.config, self.data, self.training = arm.config, data, arm.config.training
 
     def __getitem__(self, name: str) -> Value:

@@ -40,7 +40,7 @@ def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
 
 
 def source_specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    """Return the arms of design variance, by name: one per source of every arm whose variance is measured."""
+    """Return the arms of the design `variance`, by name: one per source of every arm whose variance is measured."""
     if spec.design != "variance":
         return {}
     seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
@@ -52,7 +52,7 @@ def source_specs(spec: StudySpec) -> dict[str, ArmSpec]:
 
 
 def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
-    """Return an arm with fixed streams; of a control, the same control of the arm that it starts from."""
+    """Return an arm with fixed streams; a control stays a control of the same arm."""
     changes: dict[str, Any] = {"training": {"streams": dict(streams)}}
     if arm.control is None:
         return ArmSpec.parse({**changes, "of": name, "role": "other"})
@@ -61,7 +61,7 @@ def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
 
 
 def draws_nothing(name: str, config: RunConfig, spec: StudySpec) -> Source | None:
-    """Return the source that an arm of design variance varies without effect; None if there is none."""
+    """Return the source that an arm of the design `variance` varies without effect; None if there is none."""
     arms = [spec.vary] if spec.vary else list(spec.arms)
     if spec.design != "variance" or name in spec.arms:
         return None
@@ -90,7 +90,7 @@ def _same_name(name: str, chosen: Combination, other: ArmSpec, spec: StudySpec) 
 
 
 def arm_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return ``vary[channels=8]``, or, if all factors are switches, ``vary+memory+stem`` with those that are on.
+    """Return ``vary[channels=8]``, or, if all factors are switches, ``vary+memory+stem`` with the factors that are on.
 
     A switch is a factor with two labels, one of which means on. A combination with all switches off is named by its
     levels.

@@ -1,4 +1,4 @@
-"""What a claim may ask of an arm's network, see `analysis.claims.facts.NetworkNumber`; read off the network itself."""
+"""Values of an arm's network that a claim may request, computed from it; see `analysis.claims.facts.NetworkNumber`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _Convolutional = (nn.Conv2d, nn.Linear)
 
 
 class NetworkFacts:
-    """The network of an arm, and what can be asked of it.
+    """The network of an arm, and the values that claims can request from it.
 
     Parameters
     ----------
-    network : on the meta device; is not changed.
-    summary : of this network.
+    network : network on the meta device, which is not changed. summary : summary of this network.
     """
 
     def __init__(self, network: nn.Module, model: ModelConfig, shape: ImageShape, summary: ModelSummary) -> None:
@@ -38,11 +37,11 @@ class NetworkFacts:
         self.plain = self.memory.network if self.memory else network
 
     def __getitem__(self, name: str) -> Value:
-        """Return a number of the network; None where it has none, as a network without memory has no readers."""
+        """Return a number of the network, or None if it has none; a network without memory has no readers."""
         return _ANSWERS[name](self)
 
     def of_type(self, kind: Any) -> list[Any]:
-        """Return the layers of a kind, without those of memory sources and updates."""
+        """Return the layers of a kind, without the layers of memory sources and updates."""
         return [module for module in self.plain.modules() if isinstance(module, kind)]
 
     def layout(self) -> Layout:
@@ -50,7 +49,7 @@ class NetworkFacts:
         return cast("Backbone", backbones.create(self.model.backbone)).layout(self.plain)
 
     def starts(self, modules: Iterable[nn.Module]) -> Value:
-        """Return how the weights of layers start."""
+        """Return how the weights of layers are initialized."""
         if self.model.weights is not None:
             return f"weights of {self.model.weights.source}"
         rules = [rules_of(each, self.model.conv_init, self.model.read_init or "concatenated") for each in modules]
@@ -58,7 +57,7 @@ class NetworkFacts:
 
 
 def _one_or_all(values: Iterable[Any]) -> Value:
-    """Return the value if all are equal, otherwise each that occurs; None if there is none."""
+    """Return the value if all are equal, otherwise all distinct values; None if there are none."""
     found = list(dict.fromkeys(values))
     return found[0] if len(found) == 1 else found or None
 

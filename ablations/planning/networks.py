@@ -1,6 +1,6 @@
-"""The networks of arms: each is built once, and what it costs is counted while it is there.
+"""The networks of arms: each is built once, and its cost is counted while it exists.
 
-Arms that differ in their training alone have the same network. Nothing here imports torch before it is asked.
+Arms that differ only in their training have the same network. This module imports torch only when a function needs it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from aimlib.training.tuning.groups import Tuning
 
 _NETWORKS = 4
-"""Networks that are kept: the arms of a factor of the training follow each other. A large one takes megabytes."""
+"""Number of networks that are kept: arms that differ only in training follow each other. A large one takes
+megabytes."""
 _SUMMARIES = 16_384
 
 
 def has_network(config: RunConfig) -> bool:
-    """Return whether a run's network is known; own training code may build one of its own."""
+    """Return whether a run's network is known; own training code may build its own network."""
     return config.model is not None
 
 
@@ -59,12 +60,12 @@ def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
 
 
 def is_tuned(config: RunConfig) -> bool:
-    """Return whether a run fine-tunes; own training code has its own ways."""
+    """Return whether a run fine-tunes; this is always false for own training code."""
     return has_network(config) and getattr(config.training, "fine_tuning", None) is not None
 
 
 def tuning(config: RunConfig, shape: ImageShape) -> Tuning:
-    """Return what a run that fine-tunes does with its network.
+    """Return how a run that fine-tunes treats its network.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSumm
 
 
 def network(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return a network on the meta device, to look at: others get the same one.
+    """Return a network on the meta device for inspection; all callers share it.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Own code of a study: the files that it names and the classes of the calling session, in the registries.
 
-A driver runs only code of files that its user's command names, after the user has approved it, and code that the user's
-process runs itself. What is stored with a study is a record, and none of it is ever imported.
+A driver only runs code of files that the user's command names, after the user has approved it, and code that the user's
+process itself runs. The code stored with a study is a record and is never imported.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from aimlib.own_code.bundle import Bundle
 from aimlib.registry import FAMILIES, components_of
 
 _refusals: dict[str, str] = {}
-"""Why a class of this session cannot be used, by its key."""
+"""Reasons why classes of this session cannot be used, by key."""
 
 
 @dataclass(frozen=True)
 class Entered:
-    """Own code in the registries.
+    """Own code that was registered.
 
     Attributes
     ----------
-    files : what the study's files register.
+    files : components that the study's files register.
     notes : which of their lines are not run.
     """
 
@@ -45,7 +45,7 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
 
     Parameters
     ----------
-    trust : hashes of approved code; True approves what the study names.
+    trust : hashes of approved code; True approves all code that the study names.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _file_and_function(text: str) -> tuple[Path, list[str]]:
 
 
 def files_of(study: StudyFile) -> dict[Path, Bundle]:
-    """Return what the files of a study register, without running anything of them.
+    """Return the components that the files of a study register, without running these files.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def files_of(study: StudyFile) -> dict[Path, Bundle]:
 
 @contextmanager
 def _located(study: StudyFile, key: str = "plugins") -> Iterator[None]:
-    """Name the study's file and a key of it in messages on its own code."""
+    """Add the study's file and a key in it to messages about its own code."""
     try:
         yield
     except PluginError as error:

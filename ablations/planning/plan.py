@@ -73,7 +73,7 @@ def arms_of(study: StudyFile, without: Collection[str] = ()) -> list[Arm]:
 
     Raises
     ------
-    ConfigError: with one message per problem of the study.
+    ConfigError: the study has problems; there is one message for each.
     """
     _check_claim(study)
     return expand(study, without, costs=True)
@@ -88,8 +88,8 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Raises
     ------
-    ConfigError: with one message per problem of the study; missing or unsuitable data is reported only if there is no
-    other problem, as `DataConfigError`.
+    ConfigError: the study has problems, with one message for each; missing or unsuitable data is reported only if there
+        is no other problem, as `DataConfigError`.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
@@ -104,14 +104,15 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
-    """Return the summary of every arm's network; needs no data."""
+    """Return the summary of every arm's network. This needs no data."""
     return {arm.name: summary_of(arm) for arm in arms}
 
 
 def summary_of(arm: Arm) -> ModelSummary:
-    """Return the summary of an arm's network, which is computed once per process; needs no data.
+    """Return the summary of an arm's network, which is computed once per process. This needs no data.
 
-    That of a network which own training code builds is unknown: all its numbers are 0, see `networks.has_network`.
+    The summary of a network that own training code builds is unknown, so all its numbers are 0; see
+    `networks.has_network`.
     """
     config = arm.config
     if not networks.has_network(config):
@@ -196,7 +197,7 @@ def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
 
 
 def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
-    """Return messages about images that cannot be held out."""
+    """Return messages about validation images that cannot be held out."""
     images, fraction = len(data.train.labels), training.validation_fraction
     if data.validation is not None:
         return _idle_fraction(fraction, len(data.validation.labels))
@@ -213,7 +214,7 @@ def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
 
 
 def _idle_fraction(fraction: float, images: int) -> list[str]:
-    """Return a message about a stated share of the training images where the data has its own validation images."""
+    """Return a message about a stated share of the training images if the data has its own validation images."""
     if fraction in (0.0, TrainingConfig.model_fields["validation_fraction"].default):
         return []
     return [
@@ -230,7 +231,7 @@ def _held_out(training: TrainingConfig, data: DataSet) -> int:
 
 
 def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the plan in the form in which the study directory stores it.
+    """Return the plan in the form that is stored in the study directory.
 
     Parameters
     ----------
@@ -288,21 +289,21 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def _has_own_validation(arm: Arm, plan: Plan) -> bool:
-    """Return whether an arm is validated on images that its data brings, the same for every seed."""
+    """Return whether an arm is validated on the data's own validation images, the same for every seed."""
     return plan.data[arm.name].validation is not None and arm.config.training.validation_fraction > 0
 
 
 def _left_out(plan: Plan) -> dict[str, str]:
-    """Return what arms leave out of their data by a list, and why, by name."""
+    """Return the images that lists exclude from the data of arms, and why, by name."""
     lists = {arm.name: arm.config.data.exclude for arm in plan.arms if isinstance(arm.config.data, PhotoConfig)}
     said = {file: read_exclusions(file).summary() for file in set(lists.values()) if file is not None}
     return {name: said[file] for name, file in lists.items() if file is not None}
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
-    """Return what the texts call the treatment: as the study says, or its name if no arm has a memory; else None.
+    """Return the word for the treatment in texts: from the study, or its name if no arm has a memory; else None.
 
-    A plan that was stored without one keeps none, unless the study says it now.
+    A plan that was stored without such a word keeps none, unless the study states one now.
     """
     if before is not None and "what" not in before:
         return plan.study.spec.what
@@ -348,7 +349,7 @@ def _claim_name(claim: str) -> str | None:
 
 
 def claim_document(plan: Plan) -> dict[str, Any] | None:
-    """Return what is stored of the claim under test; None if there is none, or a shipped one."""
+    """Return the stored form of the claim under test; None if there is no claim or if it is a shipped one."""
     from analysis.claims.stored import document_of, is_own  # noqa: PLC0415 -- pandas
 
     claim = plan.study.spec.claim

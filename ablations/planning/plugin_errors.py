@@ -1,4 +1,4 @@
-"""Errors of plugins, told from errors of this package by the code that was running."""
+"""Errors of plugins, distinguished from errors of this package by the code that was running."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aimlib.records.escaping import LONGEST_LINE, shortened
 def explained() -> Iterator[None]:
     """Turn an exception that passed through code of a plugin into a PluginError that names the place.
 
-    Any other exception is a bug of this package and is left unchanged, and so is what torch raises for sizes that do
-    not fit.
+    Any other exception is a bug of this package and is left unchanged, as are torch's errors about sizes that do not
+    fit.
     """
     try:
         yield

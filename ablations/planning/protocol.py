@@ -19,14 +19,14 @@ _MEMORY = tuple(
 
 
 def protocol(arms: tuple[Arm, ...]) -> str:
-    """Return the protocol that the baseline and the first AiM arm follow, whatever protocol the study file names.
+    """Return the protocol that the baseline and the first AiM arm follow, regardless of the protocol in the study file.
 
     ``as_run_exact``, ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
-    ``controlled``: all arms except those with the role other are trained equally and without any use of test images.
-    Equally means that everything under `training` and `data` is equal and AiM arms differ from the baseline only in
-    their memory. Without test images means that the epoch is the last one or is chosen on held-out images, and that
-    test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``, own training code
-    too: nothing is known about how it trains.
+    ``controlled``: all arms except those with the role other are trained in the same way and without test images. "In
+    the same way" means that everything under `training` and `data` is equal and that AiM arms differ from the baseline
+    only in their memory. "Without test images" means that the epoch is the last one or is chosen on held-out images,
+    and that test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``, as is
+    own training code, because nothing is known about how it trains.
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in arms):
         return "custom"
@@ -52,7 +52,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
     """Return whether an arm matches a protocol's side.
 
-    Model and training must match completely, the data only in the options that the protocol sets.
+    Model and training must match completely, but the data only in the options that the protocol sets.
     """
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")

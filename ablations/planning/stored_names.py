@@ -1,4 +1,4 @@
-"""Names of arms in a directory with a stored plan, where runs keep their stored name.
+"""Names of arms in a directory with a stored plan, in which runs keep their stored names.
 
 The rule that names combinations of factors (`ablations.planning.factors`) has changed: an arm that earlier versions
 called ``aim+augmentation`` may be the one without augmentation.
@@ -52,7 +52,7 @@ def _is_combination(name: str, plan: Plan) -> bool:
 
 
 def _without_clashes(plan: Plan, stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the stored names, and names with all levels for arms whose own name is a stored name of another."""
+    """Return the stored names, and names with all levels for arms whose name is the stored name of another arm."""
     taken = set(stored.values())
     spelled = {
         arm.name: f"{plan.study.spec.vary}[{','.join(f'{factor}={level}' for factor, level in arm.levels.items())}]"

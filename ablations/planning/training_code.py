@@ -1,4 +1,4 @@
-"""Arms of own training code: which options they have, and their roles, which follow from no network."""
+"""Arms of own training code: their options, and their roles, which do not follow from a network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aimlib.training.own.config import OwnRunConfig
 
 
 def problems(config: OwnRunConfig, control: object, resources: Resources) -> list[str]:
-    """Return messages about what an arm of own training code cannot have."""
+    """Return messages about keys that an arm of own training code cannot have."""
     found = []
     if control is not None and config.model is None:
-        found.append("control: changes the network under `model`, which this arm does not give; use options instead")
+        found.append("control: changes the network under `model`, but this arm has no `model`; use options instead")
     if resources.gpus_auto:
         found.append(
             "resources.gpus: auto measures steps of the built-in training loop; give the share of a GPU that a run of "
@@ -24,7 +24,7 @@ def problems(config: OwnRunConfig, control: object, resources: Resources) -> lis
 
 
 def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield messages about options that only some arms have: a misspelled one would change nothing.
+    """Yield messages about options that only some arms have, because a misspelled option would have no effect.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 def roles(configs: Mapping[str, RunConfig], given: Mapping[str, str | None]) -> dict[str, str]:
     """Return the roles of arms without a network and without a given role.
 
-    The baseline is the arm of that name, else the first one; the first other arm is the treatment.
+    The baseline is the arm named `baseline`, or else the first arm; the first other arm is the treatment.
 
     Parameters
     ----------

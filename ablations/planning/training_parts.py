@@ -1,4 +1,4 @@
-"""The parts of a training that can fail on their own: each is tried on a few values before anything starts."""
+"""The parts of a training that can fail separately; each is tried on a few values before anything starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aimlib.training.selections.base import refuse_unusable_selection as try_sel
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try loss, transforms, callbacks and own code on images of `shape`; a training without them imports nothing.
+    """Try loss, transforms, callbacks and own code on images of `shape`; without these, nothing is imported.
 
     Raises
     ------
-    UsageError: an option does not fit the images or their classes, or the result is not what training needs.
+    UsageError: an option does not fit the images or their classes, or training cannot use the result.
     PluginError: code of a plugin failed.
     """
     with plugin_errors.explained():
@@ -40,7 +40,7 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
 
 
 def _try_own(training: TrainingConfig) -> None:
-    """Try an optimizer, a schedule and a selection rule of own code once: a run would fail, at worst at its end."""
+    """Try an optimizer, a schedule and a selection rule of own code once; otherwise, a run might fail at its end."""
     if type(training.optimizer).code:
         import torch  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> N
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield a message on arms whose runs report no number of their own: they have neither callbacks nor own code.
+    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor own code.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 
 
 def losses_to_compare(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield why the losses of arms cannot be compared: a run reports the loss that it minimizes, on its own scale.
+    """Yield why the losses of arms cannot be compared: each run reports the loss that it minimizes, on its own scale.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ def resolved(document: dict[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError: the file is not here, or is not the stated one.
+    ConfigError: the file is missing or is not the stated one.
     """
     model = document.get("model")
     given = model.get("weights") if isinstance(model, Mapping) else None
@@ -32,7 +32,7 @@ def resolved(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(backbone: Any) -> str:
-    """Return torchvision's name of a backbone, or the backbone's own."""
+    """Return torchvision's name of a backbone, or else the backbone's own name."""
     if not isinstance(backbone, Mapping):
         return str(backbone)
     return str(backbone.get("architecture") or backbone.get("name"))

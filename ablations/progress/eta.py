@@ -11,7 +11,7 @@ from ablations.progress.session_state import RunProgress
 _FRESH_S = 2.0
 """Age up to which an estimate of the time left is reused."""
 _WINDOW = 64
-"""Epochs after which an old measurement has little weight, because the load of the machine changes."""
+"""Number of epochs after which an old measurement has little weight, because the load of the machine changes."""
 
 
 class Mean:

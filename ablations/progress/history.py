@@ -70,7 +70,7 @@ _MOST_EPOCHS = 2**31
 
 
 def _count(epochs: object) -> int:
-    """Return a number of epochs; ValueError if it is none."""
+    """Return a number of epochs. ValueError: the value is not a number of epochs."""
     if type(epochs) is not int or not 0 < epochs < _MOST_EPOCHS:
         raise ValueError(f"{epochs!r} is not a number of epochs")
     return epochs
@@ -101,7 +101,7 @@ class Store(Protocol):
 class SettledRun:
     """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`.
 
-    `seconds` is None if another study computed it, because its pace says nothing about the machines of this one.
+    `seconds` is None if another study computed it, because its pace does not describe the machines of this study.
     """
 
     run_id: str
@@ -149,7 +149,7 @@ class History:
         self._read = float("-inf")
 
     def arm(self, run_id: str) -> str | None:
-        """Return the arm of a run, or None if the plan does not, or no longer, contain it."""
+        """Return the arm of a run, or None if the plan does not contain the run."""
         return self._arms.get(run_id)
 
     def poll(self, seconds: float = float("inf")) -> list[SettledRun]:

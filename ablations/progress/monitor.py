@@ -50,7 +50,7 @@ def watch(
 
     Raises
     ------
-    StoreError: not a study directory, a corrupt file, or the page cannot be written.
+    StoreError: this is not a study directory, a file is corrupt, or the page cannot be written.
     """
     study, place = _open(directory, store)
     target = None if html is None else Path(html)

@@ -37,7 +37,7 @@ STORE_INTERVAL_S = 5.0
 """Seconds between two stored states."""
 _TICK_S = 1.0
 _BEATS_PER_NODE_TIME = 12
-"""Every which state the time of the nodes is stored with: once a minute."""
+"""Number of states per stored node time, so that the node time is stored once a minute."""
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 
@@ -64,7 +64,7 @@ class ProgressReporter:
     store : where the state is stored for `ablate watch`; None stores nothing.
     session : id of the session, of letters, digits and '-'; random if empty.
     every : seconds between two stored states.
-    outages : outages of the storage, which report themselves; None: they are reported once, like other errors.
+    outages : outages of the storage, which are reported elsewhere; if None, they are reported once, like other errors.
     """
 
     def __init__(

@@ -16,8 +16,8 @@ images):
 * ``runs``: by run id, the state of active, retried and failed runs, see `RunProgress`; ``began`` and ``heard`` are
   seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
 * ``paused``, ``stopped``: ids of runs. All other runs are settled, according to the store, or waiting
-* ``outage``: since when and why the storage refuses a part of what the session writes; empty if it does not, and
-  missing in the states of earlier versions
+* ``outage``: since when and why the storage rejects some writes of the session; empty if it does not, and missing in
+  the states of earlier versions
 * ``messages``: a list of ``at`` (seconds since the epoch) and ``text``, the newest last
 """
 
@@ -40,9 +40,9 @@ MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 
 Time = Annotated[float, Field(ge=0, le=2.5e11)]
-"""Seconds since the epoch, up to the year 9892: what a calendar can show."""
+"""Seconds since the epoch, up to the year 9892, which calendars can show."""
 Count = Annotated[int, Field(ge=0, le=10**6)]
-"""A number of things that are counted one by one; more is not a state that a session stored."""
+"""A count of single items; a state with a larger number was not stored by a session."""
 
 
 @dataclass(slots=True)

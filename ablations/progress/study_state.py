@@ -16,7 +16,7 @@ from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 _DELAY_S = 30.0
-"""A delay of this length between two states is not reported."""
+"""Maximum delay in seconds between two states that is not reported."""
 _MESSAGES = 30
 
 
@@ -97,7 +97,7 @@ class StudyState:
         return self._snapshot(active, now)
 
     def _read_sessions(self, now: float) -> None:
-        """Read the states of sessions. A changed beat shows that a session is active, whatever its host's clock."""
+        """Read the states of sessions. A changed beat shows that a session is active, even if its clock is wrong."""
         found, self._unread = {}, 0
         for document in self._store.live():
             stored = read(document)

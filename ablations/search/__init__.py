@@ -1,13 +1,13 @@
-"""A search over the options of arms: what can be drawn, who asks, what is kept, and what is confirmed.
+"""A search over the options of arms: spaces, drawing, records and confirmation.
 
 ====================  =======================================================================================
-`samplers, pruners`   what Optuna is asked with: one plugin per file
-`space`               the search space, from the dimensions that the plugins bring and the study's own ranges
+`samplers, pruners`   plugins that configure Optuna, one per file
+`space`               the search space, from the dimensions that the plugins provide and the study's own ranges
 `conditions`          when a parameter is drawn
-`corners`, `grids`    the corners of a space, and all of it if it is finite
+`corners`, `grids`    the corners of a space, and all points of a finite space
 `arm_spaces`          which part of the space applies to which arm
-`sampling`            asks Optuna, and reports outcomes to it
-`candidates`          from drawn values to complete runs, whether they can be confirmed and meet the constraints
+`sampling`            draws from Optuna, and reports outcomes to it
+`candidates`          from drawn values to complete runs that can be confirmed and meet the constraints
 `halving`             which trials of a rung continue
 `rounds`, `brackets`  the search of an arm batch by batch; batches that are computed together
 `outcomes`            from the rows of a screening to the outcomes of its trials
@@ -18,7 +18,7 @@
 `importances`         how much the parameters mattered for the trials
 ====================  =======================================================================================
 
-Importing any of them imports neither torch nor Optuna. Plugins are imported on first use.
+Importing any of these modules imports neither torch nor Optuna. Plugins are imported on first use.
 """
 
 from ablations.search.corners import corners

@@ -20,7 +20,7 @@ class Space:
     Attributes
     ----------
     over : key paths of `SearchSpec.over` that apply.
-    left_out : those that do not apply, with the reason.
+    left_out : key paths that do not apply, with the reason.
     """
 
     parameters: tuple[Parameter, ...]
@@ -33,12 +33,12 @@ def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
     Parameters
     ----------
-    arms : document of each, base and arm merged.
+    arms : document of each arm, with the base and the arm merged.
 
     Raises
     ------
-    ConfigError: a path applies to no arm, or to none of the arms that it is given for; nothing of an arm can be
-    searched; `SearchSpec.training` fixes a path.
+    ConfigError: a path applies to no arm, or to none of the arms for which it is given; nothing in an arm can be
+        searched; `SearchSpec.training` fixes a path.
     """
     own = isinstance(spec.over, dict)
     found = {name: _space(spec, _paths(spec, name), arms[name]) for name in spec.arms}

@@ -1,7 +1,7 @@
-"""The batches that are computed together, rung by rung: which trials still run, to which epoch, and which are stopped.
+"""The batches that are computed together, rung by rung: which trials continue, to which epoch, and which are stopped.
 
-Every batch is a separate bracket, so every arm stops the same share of its trials, after the same fractions of its own
-epochs, and arms are never compared with each other.
+Every batch is a separate bracket. Every arm therefore stops the same share of its trials after the same fractions of
+its own epochs, and arms are never compared with each other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aimlib.errors import UsageError, counted
 
 
 class Brackets:
-    """The batches of one round, at most one of every arm.
+    """The batches of one round, at most one per arm.
 
     Attributes
     ----------
     rungs : largest number of rungs after which trials may be stopped; 0 without halving or a pruner.
-    failed : reasons why trials are given up, by their names.
+    failed : reasons why trials were given up, by name of the trial.
     """
 
     def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:
@@ -61,7 +61,7 @@ class Brackets:
     def decided(
         self, batch: Batch, rung: int, found: Rows, paused: Mapping[str, float | None], failed: Mapping[str, str]
     ) -> Rung:
-        """Return the value of a rung for every trial of a batch that took part in it.
+        """Return the value of a rung for every trial of a batch that reached it.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Brackets:
         self._alive[batch.arm] = [trial for trial in alive if trial.number in kept]
 
     def reached(self, trial: Trial) -> tuple[tuple[int, float], ...]:
-        """Return the rungs in which a trial took part: their epochs, and its mean validation accuracy after them."""
+        """Return the rungs that a trial reached: their epochs, and its mean validation accuracy after them."""
         return tuple(self._reached.get(trial.name, ()))
 
     def outcome(self, trial: Trial, found: Rows, failed: Mapping[str, str]) -> Outcome:

@@ -1,4 +1,4 @@
-"""From the values drawn for an arm to complete runs, and whether the arms that depend on it can follow."""
+"""From the values drawn for an arm to complete runs, with a check that the arms that depend on it can be built."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Candidate:
     identity : text that is equal for equal configurations, as they would be confirmed.
     run_ids : its runs in the screening, seed by seed.
     budget : their epochs.
-    violations : by how much it violates each constraint, as a share of the bound; at most 0 if it does not.
-    infeasible : which constraints it violates, in words; empty if none.
+    violations : amount by which it violates each constraint, as a share of the bound; at most 0 without a violation.
+    infeasible : the constraints that it violates, in words; empty if there are none.
     """
 
     problem: str
@@ -43,7 +43,7 @@ class Candidate:
 
 
 class Candidates:
-    """Examines configurations for the arms of a study; data are loaded once, for their fingerprints."""
+    """Examines configurations for the arms of a study; data is loaded once, for its fingerprint."""
 
     def __init__(self, study: StudyFile, spec: SearchSpec) -> None:
         self.study, self.spec = study, spec
@@ -51,11 +51,11 @@ class Candidates:
         self._measured: dict[str, dict[str, float]] = {}
 
     def examine(self, arm: str, document: Document) -> Candidate:
-        """Return the candidate that a configuration makes of an arm.
+        """Return the candidate that results from a configuration of an arm.
 
         Parameters
         ----------
-        document : the arm's document, base and arm merged.
+        document : the arm's document, with the base and the arm merged.
         """
         found, problem = built(self.study, arm, document)
         if problem:
@@ -69,11 +69,11 @@ class Candidates:
         return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs, violations)
 
     def violated(self, arm: str, document: Document) -> tuple[float, str]:
-        """Return by how much a configuration that can be built violates its constraints, and which, in words.
+        """Return by how much a buildable configuration violates its constraints, and the violated ones in words.
 
         Returns
         -------
-        The largest violation as a share of the bound, at most 0 if it violates none, and a text, empty if none.
+        The largest violation as a share of the bound (at most 0 without one), and a text (empty without one).
         """
         run = self._screened(arm, document)
         violations, said = self._constrained(identity(run), run)
@@ -117,8 +117,8 @@ def measures(run: RunConfig) -> dict[str, float]:
 def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
     """Return the identity of an arm with another configuration, or the reason why it cannot be confirmed.
 
-    All arms that start from it are built with it, because a configuration that its controls cannot follow could not be
-    judged.
+    All arms that start from it are also built, because a configuration could not be judged if its controls cannot be
+    built.
     """
     spec = study.spec
     arms = {name: spec.arms[name] for name in kin(spec, arm)}
@@ -131,7 +131,7 @@ def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
 
 
 def kin(spec: StudySpec, arm: str) -> list[str]:
-    """Return an arm and those that start from it, in the order of the study."""
+    """Return an arm and the arms that start from it, in the order of the study."""
     found = {arm}
     while more := {name for name, each in spec.arms.items() if each.of in found} - found:
         found |= more
@@ -139,12 +139,12 @@ def kin(spec: StudySpec, arm: str) -> list[str]:
 
 
 def replaced(arm: ArmSpec, document: Document) -> ArmSpec:
-    """Return an arm with another, complete configuration: it starts from the base, and keeps role and question."""
+    """Return an arm with another, complete configuration; it starts from the base, and keeps its role and question."""
     return ArmSpec.parse({**_own(document), "role": arm.role, "question": arm.question})
 
 
 def identity(config: RunConfig) -> str:
-    """Return text that is equal for equal configurations, whatever their seed."""
+    """Return text that is equal for equal configurations, regardless of their seed."""
     return json.dumps({**config.identity(), "seed": 0}, sort_keys=True)
 
 
@@ -166,7 +166,7 @@ def screening_document(study: StudyFile, spec: SearchSpec, arms: Mapping[str, Do
 
 
 def screening_name(study: StudyFile) -> str:
-    """Return the name of a study's screening, which is a folder's."""
+    """Return the name of a study's screening, which is also the name of a folder."""
     return f"{study.spec.name[:54]}-screening"
 
 
@@ -179,7 +179,7 @@ def _own(document: Document) -> dict[str, Any]:
 
 
 def role_of(study: StudyFile, arm: str) -> str:
-    """Return the role of an arm that states its own options; builds nothing."""
+    """Return the role of an arm that states its own options, without building a network."""
     given = study.spec.arms[arm]
     if given.role is not None or given.question is not None:
         return given.role or "control"
@@ -188,5 +188,5 @@ def role_of(study: StudyFile, arm: str) -> str:
 
 
 def own_arms(spec: StudySpec) -> Iterable[str]:
-    """Return the arms that state their own options, and are not made from others."""
+    """Return the arms that state their own options and are not derived from others."""
     return (name for name, arm in spec.arms.items() if arm.control is None and arm.levels is None)

@@ -1,6 +1,6 @@
 """What `ablate check` reports about a search before anything is trained.
 
-What each arm gets, what is wrong or unequal.
+The report covers the space of each arm, problems, and unequal tuning.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from aimlib.errors import ConfigError, UsageError, counted, unknown_name
 from aimlib.registry import selections
 
 _SAMPLED = 200
-"""Configurations that are looked at where no corner of a space meets the constraints."""
+"""Number of sampled configurations if no corner of a space meets the constraints."""
 
 
 def check(study: StudyFile) -> list[str]:
-    """Return notes on the search of a study, every corner of its space built on the meta device.
+    """Return notes on the search of a study, for which every corner of its space is built on the meta device.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def budgets_of(study: StudyFile) -> dict[str, int]:
 
 
 def spec_of(study: StudyFile) -> SearchSpec:
-    """Return the search of a study; UsageError if it has none."""
+    """Return the search of a study. UsageError: it has no search."""
     if study.spec.search is None:
         raise UsageError(f"{study.where}: this study has no search")
     return study.spec.search
@@ -69,7 +69,8 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
 
     Raises
     ------
-    ConfigError: see `ablations.search.arm_spaces.spaces`; a grid that is not finite, or larger than the trials.
+    ConfigError: see `ablations.search.arm_spaces.spaces`; or a grid is not finite or has more points than there are
+        trials.
     """
     spec = spec_of(study)
     try:
@@ -138,8 +139,8 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
-                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave "
-                f"{spec.pruner.name} nothing to stop; give more epochs, or a smaller min_resource"
+                f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave nothing for "
+                f"{spec.pruner.name} to stop; give more epochs, or a smaller min_resource"
             ]
         )
     if spec.halving is not None:
@@ -147,7 +148,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         if len(set(rungs)) < len(rungs):
             raise ConfigError(
                 [
-                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} have no "
+                    f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} are too few for "
                     f"{len(rungs)} rungs with a factor of {spec.halving.reduction_factor} (they would end after "
                     f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
                 ]
@@ -186,7 +187,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         if outside == count - len(problems):
             notes += _nowhere_feasible(study, spec, arm, space, candidates)
     if space.left_out:
-        notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}: not searched for it")
+        notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}, so its search omits this")
     return [*notes, *(f"search: {arm}: {described(parameter)}" for parameter in space.parameters), *problems]
 
 
@@ -210,7 +211,7 @@ def _nowhere_feasible(
             return
         found.append((violation, said))
     closest = f"; the closest: {min(found)[1]}" if found else ""
-    remedy = "loosen search.constraints, or widen search.ranges"
+    remedy = "relax search.constraints, or widen search.ranges"
     if points is not None and len(points) <= _SAMPLED:
         raise ConfigError(
             [f"{study.where}: search: no configuration of arm {arm!r} meets the constraints{closest}; {remedy}"]
@@ -222,7 +223,7 @@ def _nowhere_feasible(
 
 
 def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
-    """Yield what a sampler does not model, and how a search resumes with it."""
+    """Yield the parameters that a sampler does not model, and how a search with it resumes."""
     sampler = sampler_of(spec)
     kinds = getattr(sampler, "relative_to", ())
     depending = [p.name for p in space.parameters if p.only_if is not None or p.when]
@@ -230,14 +231,14 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
     at_random = [*(choices if "choices" not in kinds else []), *depending] if kinds else []
     if at_random:
         yield (
-            f"search: arm {arm!r}: the sampler {spec.sampler.name} draws these parameters independently and at random, "
-            f"because they are choices or not in every trial: {', '.join(at_random)}"
+            f"search: arm {arm!r}: the sampler {spec.sampler.name} draws these parameters independently and at "
+            f"random, because they are choices or occur only in some trials: {', '.join(at_random)}"
         )
     if not getattr(sampler, "replays", False):
         yield (
-            f"search: what the sampler {spec.sampler.name} proposes may differ in another process or on another "
-            f"machine, so each batch is recorded before it is computed; a resumed search computes the recorded batches "
-            f"and continues from there"
+            f"search: the sampler {spec.sampler.name} may propose other values in another process or on another "
+            "machine, so each batch is recorded before it is computed; a resumed search computes the recorded "
+            "batches and continues from there"
         )
 
 
@@ -253,7 +254,7 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     whole = len(spec.seeds) * trials * budget
     ends = ", ".join(map(str, rungs[:-1]))
     return (
-        f"of every {spec.batch} trials one of {spec.halving.reduction_factor} continues after {ends} of {budget} "
+        f"one in {spec.halving.reduction_factor} of every {spec.batch} trials continues after {ends} of {budget} "
         f"epochs: {epochs} epochs instead of {whole}"
     )
 

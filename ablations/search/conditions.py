@@ -15,12 +15,12 @@ When = Mapping[str, Sequence[Condition]]
 
 
 def governed(parameter: str, when: When) -> str | None:
-    """Return the key of `search.when` that applies to a parameter: its name, or the component that it belongs to."""
+    """Return the key of `search.when` that applies to a parameter: its name, or the component to which it belongs."""
     return next((name for name in when if parameter == name or parameter.startswith(f"{name}.")), None)
 
 
 def conditional(parameters: Sequence[Parameter], when: When) -> list[Parameter]:
-    """Return parameters with the conditions of a study, each after those on which it depends.
+    """Return parameters with the conditions of a study, each after the parameters on which it depends.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _impossible(condition: Condition, names: Mapping[str, Parameter]) -> str:
 
 
 def _in_order(found: Mapping[str, Parameter]) -> list[Parameter]:
-    """Return the parameters in their order, each moved after those on which it depends."""
+    """Return the parameters in their order, but each after the parameters on which it depends."""
     if not any(parameter.when for parameter in found.values()):
         return list(found.values())
     needs = {

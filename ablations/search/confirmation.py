@@ -16,7 +16,7 @@ from aimlib.errors import UsageError
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What is confirmed.
+    """The study that confirms trials.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Confirmation:
 
 
 def ranked(trials: Iterable[Trial], arm: str) -> list[Trial]:
-    """Return the complete trials of an arm, the best first, ties in their order; each configuration once."""
+    """Return the complete trials of an arm, the best first and ties in their order, with each configuration once."""
     own = [trial for trial in trials if trial.arm == arm and trial.value is not None and not trial.repeats]
     return sorted(own, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
@@ -71,8 +71,8 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile, t
             return trial
     if best:
         raise UsageError(
-            f"{study.where}: search: all that was found for arm {arm!r} equals another arm of the study; search more "
-            f"widely, or remove that arm"
+            f"{study.where}: search: every configuration found for arm {arm!r} equals another arm of the study; "
+            "search more widely, or remove that arm"
         )
     states = {trial.outcome.state for trial in trials if trial.arm == arm}
     why = "the screening's directory shows why its runs failed"
@@ -97,7 +97,7 @@ def _identities(study: StudyFile, arms: Mapping[str, ArmSpec]) -> set[str]:
 def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
     """Return a study file with everything in the study except its arms, the search and its files of own code.
 
-    The session that searches has registered what those contain.
+    The session that searches has already registered the content of these files.
     """
     without = {"arms", "search", "plugins", *(("delta_pp",) if spec.delta is not None else ())}
     said = spec.model_dump(mode="json", exclude=without)

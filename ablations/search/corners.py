@@ -1,4 +1,4 @@
-"""The corners of a search space: finitely many networks that cover every choice and both ends of every range."""
+"""The corners of a search space: a finite number of networks that cover every choice and both ends of every range."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _admitting(parameter: Parameter, parameters: list[Parameter]) -> dict[str, Any]:
-    """Return values of the parameters on which this one depends, directly or not, with which it is drawn."""
+    """Return values of all parameters on which this one depends, directly or not, for which it is drawn."""
     names = {each.name: each for each in parameters}
     found: dict[str, Any] = {}
     if parameter.only_if is not None:

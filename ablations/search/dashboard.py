@@ -1,7 +1,7 @@
 """A copy of a search that optuna-dashboard can show: a journal in the study directory, or a database.
 
-It is written but never read back. The journal decides which trials were proposed; a copy that is missing, truncated or
-different is rewritten, and a search continues if it cannot be written.
+The copy is written but never read back. The journal decides which trials were proposed. A copy that is missing,
+truncated or different is rewritten, and a search continues if it cannot be written.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class DashboardCopy:
     Parameters
     ----------
     storage : see `ablations.spec.search.SearchSpec.storage`.
-    directory : of the screening.
-    owner : marks studies in a database as copies of this search.
+    directory : directory of the screening. owner : marks studies in a database as copies of this search.
     say : receives messages for the user.
 
     Raises
@@ -50,7 +49,7 @@ class DashboardCopy:
         if self._url not in ("journal", "none"):
             try:
                 self._open()
-            except Exception as error:  # noqa: BLE001 -- whatever a database's client raises
+            except Exception as error:  # noqa: BLE001 -- a database client may raise any exception
                 reason = _without_login(_reason(error), self._url)
                 raise UsageError(f"search.storage: {_shown(self._url)} cannot be used: {reason}") from None
 
@@ -59,11 +58,12 @@ class DashboardCopy:
 
         Parameters
         ----------
-        final : whether these are all; otherwise a copy with more trials belongs to a search that is being resumed.
+        final : whether these are all trials; otherwise, a copy with more trials belongs to a search that is being
+            resumed.
 
         Raises
         ------
-        UsageError: the database has a study of that name that is not a copy of this search.
+        UsageError: the database has a study with this name that is not a copy of this search.
         """
         if self._url == "none":
             return
@@ -75,7 +75,7 @@ class DashboardCopy:
                 self._complain(f"another process has been writing it for more than {_LOCK_TIMEOUT_S:g} s")
         except UsageError:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search continues
+        except Exception as error:  # noqa: BLE001 -- a database may raise any exception, and the search continues
             self._complain(_without_login(_reason(error), self._url))
         finally:
             lock.close()
@@ -96,7 +96,7 @@ class DashboardCopy:
             self._discard(self._journal, "it ends in the middle of a line")
         try:
             _copy(self._open(), name, trials, self._owner, final=final)
-        except Exception as error:  # noqa: BLE001 -- Optuna raises anything over a broken journal
+        except Exception as error:  # noqa: BLE001 -- Optuna may raise any exception for a broken journal
             self._discard(self._journal, _reason(error))
             _copy(self._open(), name, trials, self._owner, final=final)
 
@@ -128,7 +128,7 @@ class _Held:
 
 
 def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str, *, final: bool) -> None:
-    """Write what the copy lacks; rewrite a copy that differs, or finally has more trials."""
+    """Write the trials that the copy lacks; rewrite a copy that differs or has more trials at the end."""
     study = _study(storage, name, owner)
     there = storage.get_all_trials(study, deepcopy=False)
     if (final and len(there) > len(trials)) or not all(
@@ -164,7 +164,7 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Return whether a trial of the copy is this trial, at an earlier or later time."""
+    """Return whether a trial of the copy is this trial at an earlier or later time."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False
@@ -185,7 +185,7 @@ def _settle(storage: BaseStorage, old: FrozenTrial, new: FrozenTrial) -> None:
 
 
 def _cut_off(journal: Path) -> bool:
-    """Return whether the last line of a journal is incomplete, so that a following line would be lost with it."""
+    """Return whether the last line of a journal is incomplete, so that the next line would be lost with it."""
     try:
         with journal.open("rb") as file:
             if file.seek(0, 2) == 0:
@@ -216,13 +216,13 @@ def _resolved(storage: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without login data: no user, password or options are printed."""
+    """Return a URL without login data, that is, without user, password and options."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _without_login(text: str, url: str) -> str:
-    """Return a message of a database's client without the user and the password of the URL."""
+    """Return a message of a database client without the user and the password of the URL."""
     if "://" not in url:
         return text
     place = urlsplit(url)

@@ -1,7 +1,7 @@
 """A finite search space, point by point.
 
 Optuna's own grid is the product of all dimensions, conditional ones included, and would propose the same network
-repeatedly with different values of options that it does not have. Here an option counts only if its plugin is chosen.
+repeatedly with different values of options that it does not have. Here, an option counts only if its plugin is chosen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_VALUES = 10_000
 
 
 def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return every point as values by the parameters' names, the last parameter varying first.
+    """Return every point as values by the parameters' names, with the last parameter varying fastest.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, 
 
     Raises
     ------
-    ConfigError: a range has no levels, levels are outside the range or of an unknown parameter, or there are too many
+    ConfigError: a range has no levels, levels are outside the range or belong to an unknown parameter, or there are too
+        many
     points.
     """
     values: dict[str, tuple[Any, ...]] = {}
@@ -80,7 +81,7 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
 
 
 def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
-    """Return this many values from end to end, evenly spaced on the dimension's scale; a single one is the middle."""
+    """Return this many values from end to end, evenly spaced on the dimension's scale; a single value is the middle."""
     low, high = float(dimension.low), float(dimension.high)
     shares = [0.5] if count == 1 else [place / (count - 1) for place in range(count)]
     if dimension.log:
@@ -89,7 +90,7 @@ def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
         spread = [low + share * (high - low) for share in shares]
     held = [min(max(value, low), high) for value in spread]
     if count > 1:
-        held[0], held[-1] = low, high  # the exact ends, without the rounding of exp(log(...))
+        held[0], held[-1] = low, high  # the exact ends, without rounding by exp(log(...))
     if isinstance(dimension, Real):
         return tuple(held)
     return tuple(dict.fromkeys(round(value) for value in held))

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 
 
 def kept(values: Mapping[int, float], reduction_factor: int) -> frozenset[int]:
-    """Return the numbers of the trials that continue to the next rung: the best 1 of `reduction_factor`, rounded up.
+    """Return the numbers of the trials that continue to the next rung: the best one in `reduction_factor`, rounded up.
 
     Parameters
     ----------
-    values : finite validation accuracy of every trial of the rung, by its number. Of tied trials the first continue.
+    values : finite validation accuracy of every trial of the rung, by its number. If trials are tied, the first ones
+        continue.
     """
     ranked = sorted(values, key=lambda number: (-values[number], number))
     return frozenset(ranked[: -(-len(ranked) // reduction_factor)])
 
 
 def epochs_of_bracket(trials: int, reduction_factor: int, rungs: tuple[int, ...]) -> int:
-    """Return the number of epochs of a batch, for one seed, if no trial ends early by itself.
+    """Return the number of epochs of a batch for one seed, if no trial ends early for other reasons.
 
     Parameters
     ----------

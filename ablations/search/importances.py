@@ -42,8 +42,8 @@ def importances(
 ) -> list[dict[str, Any]]:
     """Return one row per method and parameter, as in `analysis.reading.importances.IMPORTANCE_COLUMNS`.
 
-    Only complete trials count, each configuration once. No rows if there are fewer than `LEAST_TRIALS`, or if all have
-    the same accuracy.
+    Only complete trials count, and each configuration counts once. There are no rows if there are fewer trials than
+    `LEAST_TRIALS`, or if all have the same accuracy.
     """
     complete = [trial for trial in trials if trial.value is not None and not trial.repeats]
     if len(complete) < LEAST_TRIALS or len({trial.value for trial in complete}) < 2:

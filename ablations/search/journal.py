@@ -1,8 +1,8 @@
-"""The results that were reported to a search, written once: with them a new process proposes the same trials.
+"""The results that were reported to a search, written once, with which a new process proposes the same trials.
 
 ``rounds/<arm>.<nnn>.json`` contains a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json``
-the decision of one of its rungs. ``rounds/<arm>.<nnn>.proposed.json`` contains what a sampler proposed for a batch if
-it could not propose the same again. Each is created exclusively, so the first of two processes that search at the same
+the decision of one of its rungs. ``rounds/<arm>.<nnn>.proposed.json`` contains the proposals of a sampler for a batch
+if it might not repeat them. Each file is created exclusively, so the first of two processes that search at the same
 time decides for both. A failed run that a later session repairs does not change the recorded outcome.
 """
 
@@ -45,8 +45,8 @@ class Rung:
     ----------
     epochs : number of epochs after which it ended.
     values : mean validation accuracy after these epochs, by the numbers of its trials.
-    failed : numbers of trials of which a run failed, with the reason.
-    stopped : numbers of the trials that a pruner stopped; None if halving decides by the values alone.
+    failed : numbers of trials with a failed run, with the reason.
+    stopped : numbers of the trials that a pruner stopped; None if halving decides from the values alone.
     """
 
     epochs: int
@@ -60,7 +60,7 @@ class Journal:
 
     Parameters
     ----------
-    directory : of the screening.
+    directory : directory of the screening.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,7 +69,7 @@ class Journal:
             make_folder(self.folder)
 
     def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
-        """Return the reported outcomes of a batch; None if there are none."""
+        """Return the reported outcomes of a batch, or None if there are none."""
         path = self._path(arm, number)
         content = _read(path, _place(arm, number))
         if content is None:
@@ -80,7 +80,7 @@ class Journal:
             raise _broken(path, error) from None
 
     def write_round(self, arm: str, number: int, trials: Sequence[Trial]) -> None:
-        """Record a batch, unless that has been done."""
+        """Record a batch unless it is already recorded."""
         items = [
             {
                 "number": trial.number,
@@ -109,7 +109,7 @@ class Journal:
             raise _broken(path, error) from None
 
     def write_rung(self, arm: str, number: int, rung: int, decided: Rung) -> None:
-        """Record a rung, unless that has been done."""
+        """Record a rung unless it is already recorded."""
         content = {
             **_place(arm, number, rung),
             "epochs": decided.epochs,
@@ -146,7 +146,7 @@ class Journal:
         return drawn
 
     def write_proposed(self, arm: str, number: int, search: str, drawn: Sequence[Mapping[str, Any]]) -> None:
-        """Record the proposals for a batch, unless that has been done."""
+        """Record the proposals for a batch unless they are already recorded."""
         content = {**_place(arm, number), "search": search, "drawn": [dict(each) for each in drawn]}
         _create(self._path(arm, number, "proposed"), content)
 
@@ -174,7 +174,7 @@ def _told(item: Mapping[str, Any]) -> Told:
 
 
 def _refuse_no_numbers(*values: object) -> None:
-    """Raise TypeError for what is not a finite number; trials are compared by them."""
+    """Raise TypeError if a value is not a finite number, because trials are compared by it."""
     for value in values:
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TypeError(f"{value!r} is not a number")
@@ -186,12 +186,12 @@ def _create(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _place(arm: str, number: int, rung: int | None = None) -> dict[str, Any]:
-    """Return the keys of a record that say where it belongs; records of earlier versions have only the arm."""
+    """Return the keys of a record that state where it belongs; records of earlier versions only have the arm."""
     return {"arm": arm, "batch": number} | ({} if rung is None else {"rung": rung})
 
 
 def _read(path: Path, place: Mapping[str, Any]) -> Any:
-    """Return a record, or None if there is none; one of another place was copied or renamed, and is refused."""
+    """Return a record, or None; a record that belongs elsewhere was copied or renamed, and raises an error."""
     try:
         content = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _read(path: Path, place: Mapping[str, Any]) -> Any:
     if isinstance(content, dict):
         for key, value in place.items():
             if content.get(key, value) != value:
-                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, and not of {value!r}"))
+                raise _broken(path, Damaged(f"it is the record of {key} {content[key]!r}, not of {value!r}"))
     return content
 
 

@@ -19,7 +19,7 @@ class Rows:
 
     Attributes
     ----------
-    trials : row of each by its run id.
+    trials : row of each run by its id.
     curves : validation accuracy after every completed epoch by run id.
     """
 
@@ -29,9 +29,7 @@ class Rows:
     def reached(self, run_id: str, epochs: int) -> float | None:
         """Return the validation accuracy of a settled run after this many epochs, or after its last one.
 
-        None without one.
-
-        For a run that diverged in its first epoch it is that of the start.
+        The result is None if there is none, and the accuracy at the start for a run that diverged in its first epoch.
         """
         curve = self.curves.get(run_id, ())
         return curve[min(epochs, len(curve)) - 1] if curve else _number(self.trials[run_id]["validation_accuracy"])
@@ -52,7 +50,7 @@ def rows(directory: Path) -> Rows:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of finite values, whatever their order; None if one is missing or not finite."""
+    """Return the mean of finite values, regardless of their order; None if one is missing or not finite."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite and len(finite) == len(values) else None
 
@@ -65,7 +63,7 @@ def outcome(
     Parameters
     ----------
     failed : reasons why runs failed, by run id.
-    rungs : its accuracies at the rungs in which it took part.
+    rungs : its accuracies at the rungs that it reached.
     """
     there = [found.trials[run_id] for run_id in run_ids if run_id in found.trials]
     cost: dict[str, Any] = {

@@ -19,7 +19,7 @@ COST = "cost.json"
 
 
 def write_ranking(directory: Path, trials: Sequence[Trial], places: Mapping[str, str]) -> None:
-    """Write every trial, arm by arm, the best first; equal searches write the same bytes.
+    """Write all trials, arm by arm and the best first; equal searches write the same bytes.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The search of one arm, batch by batch.
 
-Trials are proposed, their outcomes come from the journal or new runs, and are reported.
+Trials are proposed; their outcomes come from the journal or from new runs, and are reported to the sampler.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ablations.spec.study import StudyFile
 from aimlib.errors import StoreError, UsageError
 
 _MOST_DRAWS = 20
-"""Number of draws per wanted configuration after which a space is given up as impossible to build."""
+"""Number of draws per requested configuration after which the search assumes that the space cannot be built."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Batch:
 
     Attributes
     ----------
-    number : from 0, within the arm.
-    trials : in the order in which they were drawn; those that cannot be built already have their outcome.
-    recorded : outcomes that were reported before, by number; None if there are none.
+    number : number within the arm, from 0. trials : trials in the order in which they were drawn; those that cannot be
+        built already have an outcome.
+    recorded : outcomes that were already reported, by number; None if there are none.
     budget : epochs of their runs.
     """
 
@@ -49,7 +49,7 @@ class Batch:
 
 
 def _before(found: Candidate) -> Outcome:
-    """Return the outcome of a trial before it is trained."""
+    """Return the initial outcome of a trial, before training."""
     if found.problem:
         return Outcome("unbuildable", None, found.problem)
     if found.infeasible:
@@ -62,7 +62,7 @@ class ArmSearch:
 
     Attributes
     ----------
-    trials : those with reported outcomes, in order.
+    trials : trials with reported outcomes, in order.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ArmSearch:
 
     @property
     def done(self) -> int:
-        """Number of trials with reported outcomes, of those that can be built."""
+        """Number of buildable trials with reported outcomes."""
         return sum(trial.buildable for trial in self.trials)
 
     def ask(self) -> Batch | None:
@@ -107,7 +107,7 @@ class ArmSearch:
         budget = 0
         while sum(bool(trial.run_ids) for trial in trials) < wanted:
             if given is not None and len(trials) == len(given):
-                break  # fewer trials were wanted then; the rest is proposed, and recorded, in the next batch
+                break  # fewer trials were requested then; the next batch proposes and records the rest
             question = self.proposals.ask(None if given is None else given[len(trials)])
             if question is None:
                 break
@@ -123,7 +123,7 @@ class ArmSearch:
         return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
 
     def _given(self, told: tuple[Told, ...] | None) -> tuple[Mapping[str, Any], ...] | None:
-        """Return the recorded proposals for the batch if the sampler cannot repeat them; None if it is to be asked.
+        """Return the recorded proposals for the batch if the sampler cannot repeat them; None means to ask the sampler.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class ArmSearch:
                 raise UsageError(
                     f"{self._study.where}: search: of {self._draws} configurations that were drawn for arm "
                     f"{self.arm!r} {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
-                    f"narrow search.over or search.ranges, or loosen search.constraints"
+                    "narrow search.over or search.ranges, or relax search.constraints"
                 )
         else:
             self._firsts.setdefault(found.identity, trial)
@@ -183,7 +183,7 @@ class ArmSearch:
         )
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
-        """Report the outcomes of a batch. A repeated configuration has the earlier outcome, and cost nothing."""
+        """Report the outcomes of a batch. A repeated configuration has the earlier outcome and no cost."""
         for trial in batch.trials:
             if not trial.buildable:
                 self.trials.append(trial)
@@ -199,7 +199,7 @@ class ArmSearch:
         self._rounds += 1
 
     def decide(self, rung: Rung) -> tuple[int, ...] | None:
-        """Report a rung; return the trials that a pruner stops, or None if halving decides by the values alone."""
+        """Report a rung; return the trials that a pruner stops, or None if halving decides from the values alone."""
         if self._spec.pruner is not None:
             return self.proposals.stopped(rung)
         for number, value in rung.values.items():
@@ -207,7 +207,7 @@ class ArmSearch:
         return None
 
     def replay(self, batch: Batch) -> None:
-        """Report the recorded rungs of a batch, because some pruners remember what they were asked."""
+        """Report the recorded rungs of a batch, because some pruners remember earlier requests."""
         if self._spec.pruner is None or batch.recorded is None:
             return
         for number in range(len(self._spec.rungs(batch.budget)) - 1):

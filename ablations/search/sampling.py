@@ -1,8 +1,9 @@
 """Asks Optuna for configurations of one arm, and reports their outcomes to it.
 
-Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes follow in a fixed order, so a
-new process that reports the same outcomes receives the same proposals; Optuna's own state is never read back. A sampler
-whose proposals depend on the machine (`Sampler.replays`) is not asked again: its proposals are recorded.
+Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes have a fixed order. A new
+process that reports the same outcomes therefore receives the same proposals, and Optuna's own state is never read back.
+A sampler whose proposals depend on the machine (`Sampler.replays`) is not asked again, because its proposals are
+recorded.
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ class Question:
 
     Attributes
     ----------
-    number : from 0.
-    drawn : values by the parameters' names.
-    document : the same, to be merged over the arm.
+    number : number from 0. drawn : values by the parameters' names.
+    document : these values as a document, to be merged over the arm.
     """
 
     number: int
@@ -54,12 +54,12 @@ class Proposals:
 
     Parameters
     ----------
-    name : of Optuna's study; Hyperband assigns trials to its brackets by this name.
+    name : name of Optuna's study, by which Hyperband assigns trials to its brackets.
     budget : epochs of the trials.
 
     Attributes
     ----------
-    points : number of possible proposals; None if they are endless.
+    points : number of possible proposals; None if it is unlimited.
     replays : see `ablations.search.samplers.Sampler`.
     search : identifies the sampler and the space.
     """
@@ -94,7 +94,7 @@ class Proposals:
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All proposed trials, as Optuna has them."""
+        """All proposed trials as Optuna objects."""
         asked: list[optuna.trial.FrozenTrial] = [
             trial for trial in self._study.trials if trial.state != self._states.WAITING
         ]
@@ -105,7 +105,7 @@ class Proposals:
 
         Parameters
         ----------
-        recorded : what was proposed before a restart, instead of asking the sampler.
+        recorded : values proposed before a restart, which are used instead of asking the sampler.
         """
         if self.points is not None and len(self._asked) >= self.points:
             return None
@@ -126,7 +126,7 @@ class Proposals:
             self._asked[number].set_user_attr(name, value)
 
     def constrain(self, number: int, violations: Mapping[str, float]) -> None:
-        """Report by how much a trial violates each constraint; at most 0 if it does not."""
+        """Report the amount by which a trial violates each constraint; at most 0 without a violation."""
         with _quiet():  # CMA-ES warns that it does not use them
             for name, value in violations.items():
                 self._asked[number].set_constraint(name, value)
@@ -150,7 +150,7 @@ class Proposals:
         return tuple(found)
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Report the outcome of a trial: once, with one value, however many seeds it has."""
+        """Report the outcome of a trial once, as a single value for all its seeds."""
         for epochs, value in outcome.rungs:
             self.reached(number, epochs, value)
         with _quiet():
@@ -167,13 +167,13 @@ class Proposals:
             self._study.tell(number, state=self._states.FAIL)
 
     def _worst(self) -> float:
-        """Return the lowest accuracy so far, for samplers that learn of a violation only from a complete trial."""
+        """Return the lowest accuracy so far, for samplers that learn about a violation only from a complete trial."""
         complete = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE,))
         return min((float(trial.value) for trial in complete), default=0.0)
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads like a function
-    """Hides Optuna's notes on experimental features and on parameters that are drawn independently."""
+    """Hide Optuna's notes on experimental features and on parameters that are drawn independently."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -197,7 +197,7 @@ def sampler_of(spec: SearchSpec) -> Sampler:
 
 
 def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
-    """Yield documents of an arm's space in random order: all points of a finite one, or else draws without an end."""
+    """Yield documents of an arm's space in random order: all points of a finite space, or else endless draws."""
     import optuna  # noqa: PLC0415
 
     points = points_of(space, spec)
@@ -213,11 +213,9 @@ def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
 
 
 def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
-    """Return the points of an arm's space in random order, so that an early stop has covered all of it.
+    """Return the points of an arm's space in random order, so that they cover the space even if the search stops early.
 
-    Returns
-    -------
-    None if the sampler draws without an end.
+    Returns ------- None if the sampler draws without an end.
 
     Raises
     ------
@@ -227,7 +225,7 @@ def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
         return None
     own = {name: levels for name, levels in spec.levels.items() if name in {p.name for p in space.parameters}}
     points = grid(space.parameters, own)
-    random.Random(spec.seed_of_sampler).shuffle(points)  # noqa: S311 -- an order, no secret
+    random.Random(spec.seed_of_sampler).shuffle(points)  # noqa: S311 -- used for an order, not for a secret
     return points
 
 

@@ -1,9 +1,9 @@
-"""The search space of a study, from the dimensions that the registered plugins themselves bring.
+"""The search space of a study, from the dimensions that the registered plugins themselves provide.
 
 A component that is searched over is a choice among its family's plugins; each choice has that plugin's dimensions, so
 an option is drawn only if its plugin was chosen. Plugins of third parties and their dimensions appear automatically.
 Parameters are named by key paths: ``model.memory`` is the choice, ``model.memory.conv_ones.channels`` an option of it.
-Nothing here imports Optuna: a trial is whatever has its `suggest_...` methods.
+This module does not import Optuna; a trial is any object with its `suggest_...` methods.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMPONENTS: Mapping[str, Registry] = {
     "training.schedule": schedules,
     "training.loss": losses,
 }
-"""Components that can be searched over, by family; update and schedule may also be none."""
+"""Components that can be searched, by family; update and schedule may also be none."""
 
 _MAY_BE_NONE = frozenset({"model.update", "training.schedule"})
 _OF_MEMORY = frozenset(
@@ -47,11 +47,11 @@ class Parameter:
 
     Attributes
     ----------
-    name : key path, options of a component with its choice in it.
+    name : key path; for an option of a component, it includes the choice.
     path : place of its value in a document.
     dimension : its possible values.
-    only_if : name and value of the parameter that it depends on; None if it is always drawn. The value None stands for
-        anything but none.
+    only_if : name and value of the parameter on which it depends; None if it is always drawn. The value None stands for
+        any value except none.
     when : further conditions, from `SearchSpec.when`.
     """
 
@@ -70,12 +70,12 @@ def space(
     Parameters
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
-    document : document of the varied arm (base and arm merged): decides which component single paths belong to.
-    ranges : dimensions that replace those of the components, by the parameter's name.
+    document : document of the varied arm (base and arm merged): determines the component to which single paths belong.
+    ranges : dimensions that replace the components' own dimensions, by the parameter's name.
 
     Raises
     ------
-    ConfigError: with one message per unknown path.
+    ConfigError: paths are unknown; there is one message for each.
     """
     parameters: list[Parameter] = []
     problems: list[str] = []
@@ -88,7 +88,7 @@ def space(
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return sorted(parameters, key=lambda parameter: parameter.only_if is not None)  # stable: choices first
+    return sorted(parameters, key=lambda parameter: parameter.only_if is not None)  # stable, choices first
 
 
 def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -> Iterator[Parameter]:
@@ -123,11 +123,12 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
 
 
 _JUDGES = ("epochs", "validation_fraction", "selection", "monitor", "precision", "step", "data_on")
-"""Options of the training that decide how trials are compared or computed, and so are the same for all of them."""
+"""Options of the training that decide how trials are compared or computed, and therefore are the same for all
+trials."""
 
 
 def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimension]) -> bool:
-    """Return whether a path is an option without its own dimension, for which the study gives one."""
+    """Return whether a path is an option without its own dimension for which the study gives one."""
     keys = path.split(".")
     if path not in ranges or path in COMPONENTS or keys[0] not in ("model", "training") or len(keys) < 2:
         return False
@@ -147,7 +148,7 @@ def _single_of_run(path: str) -> Parameter:
 
 
 def with_ranges(parameters: Iterable[Parameter], ranges: Mapping[str, Dimension]) -> Iterator[Parameter]:
-    """Yield parameters with the dimensions that a study gives, without the options of choices that it leaves out."""
+    """Yield parameters with the dimensions that a study gives, without the options of omitted choices."""
     chosen: dict[str, Dimension] = {}
     for parameter in parameters:
         if parameter.only_if is not None:
@@ -178,7 +179,7 @@ def _refuse_unknown_choices(parameter: Parameter, given: Dimension) -> None:
 
 
 def _like(own: Dimension, given: Dimension) -> Dimension:
-    """Return a given range as one of real numbers if the component's own range is."""
+    """Return a given range as a range of real numbers if the component's own range is one."""
     if isinstance(own, Real) and isinstance(given, Integer):
         return Real(float(given.low), float(given.high), given.log)
     return given

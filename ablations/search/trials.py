@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 State = Literal["complete", "pruned", "failed", "unbuildable", "infeasible"]
 """complete: every run reached its own end; pruned: stopped at a rung, so that its accuracy is censored; failed: one of
-its runs failed; unbuildable: there is no such network, or a control of the arm could not follow it; infeasible: it
+its runs failed; unbuildable: the network, or a control of the arm derived from it, cannot be built; infeasible: it
 violates a constraint, so it was not trained."""
 
 
@@ -44,12 +44,12 @@ class Trial:
     Attributes
     ----------
     arm : the arm that is searched.
-    number : from 0, within the arm.
-    drawn : what the search chose, by the parameters' names.
+    number : number within the arm, from 0.
+    drawn : values that the search chose, by the parameters' names.
     document : its part of the arm's document: keys model, data and training.
     identity : text that is equal for equal configurations; empty if it cannot be built.
     run_ids : its runs in the screening, seed by seed.
-    violations : by how much it violates each constraint, as a share of the bound; negative if it does not.
+    violations : amount by which it violates each constraint, as a share of the bound; negative without a violation.
     repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty.
     outcome : its outcome.
     """
@@ -71,12 +71,12 @@ class Trial:
 
     @property
     def value(self) -> float | None:
-        """Mean validation accuracy over its seeds; None if it has none that can be compared."""
+        """Mean validation accuracy over its seeds; None if it has no comparable one."""
         return self.outcome.value
 
     @property
     def reason(self) -> str:
-        """Why there is no value."""
+        """Reason why there is no value."""
         return self.outcome.reason
 
     @property
@@ -89,7 +89,7 @@ class Trial:
 
     @property
     def censored(self) -> bool:
-        """Whether it was stopped before its end."""
+        """Whether it was stopped early."""
         return self.outcome.state == "pruned"
 
 

@@ -1,1 +1,1 @@
-"""Sessions: one call of `run`, from the study to its result, with its looks and its screening."""
+"""Sessions: one call to `run`, from the study to its result, including looks and screening."""

@@ -1,12 +1,12 @@
-"""A budget of device hours: runs are begun look by look, while the next look is affordable.
+"""A budget of device hours: looks are begun one by one, as long as the next one fits into the budget.
 
-Counted are the hours that led to the study's stored results, in all sessions together: seconds of each run times the
-CPUs, or the GPUs or the share of one, that its arm takes. Results copied from other studies cost nothing. Time that was
-lost to interruptions and failed attempts is not stored and therefore not counted.
+The budget covers the hours that led to the study's stored results in all sessions: seconds of each run times the CPUs,
+the GPUs, or the share of a GPU that its arm takes. Results copied from other studies cost nothing. Time lost to
+interruptions and failed attempts is not stored and therefore not counted.
 
-A look is begun only if all of its missing runs fit into what is left, so that no hours are spent on pairs that no
-verdict can use. What a run will take is the median of the finished runs of its arm; until one has finished, it is
-scaled by multiply-adds and epochs from the other arms. Until any run has finished, the first seed is computed to
+A look is begun only if all of its missing runs fit into the rest of the budget, so that no hours are spent on pairs
+that no verdict can use. The estimate for a run is the median of the finished runs of its arm; until one has finished,
+it is scaled by multiply-adds and epochs from the other arms. Until any run has finished, the first seed is computed to
 measure it. A look that was begun is completed, even if its runs take longer than estimated.
 """
 
@@ -39,7 +39,7 @@ class Budget:
     Attributes
     ----------
     hours : more than 0.
-    device : whose hours: those of GPUs, or of single CPUs.
+    device : device of the hours: GPU, or single CPU.
     """
 
     hours: float
@@ -56,7 +56,8 @@ class Budget:
         found = _AMOUNT.fullmatch(text)
         if found is None:
             raise UsageError(
-                f"--budget {text}: give a number and gpuh or cpuh, such as 20gpuh, or minutes: 90gpumin, 90cpumin"
+                f"--budget {text}: give a number and gpuh or cpuh, such as 20gpuh, or minutes, such as 90gpumin or "
+                "90cpumin"
             )
         hours = float(found[1]) / (1 if found[3].lower().startswith("h") else 60)
         if not 0 < hours < math.inf:
@@ -64,7 +65,7 @@ class Budget:
         return cls(hours, "gpu" if found[2].lower() == "gpu" else "cpu")
 
     def devices_of(self, task: Task) -> float:
-        """Return how many of the devices a run takes."""
+        """Return the number of devices that a run takes."""
         return task.gpus if self.device == "gpu" else float(task.threads)
 
     def text(self, hours: float) -> str:
@@ -73,7 +74,7 @@ class Budget:
 
 
 def refuse_useless(budget: Budget | None, plan: Plan) -> None:
-    """Refuse a budget of GPU-hours for a study without GPUs, which it would not limit.
+    """Raise an error for a budget of GPU-hours if a study uses no GPUs, because it would not limit the study.
 
     Raises
     ------
@@ -87,13 +88,13 @@ def refuse_useless(budget: Budget | None, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a study has used of its budget, and what it needs to continue.
+    """How much of its budget a study has used, and how much it needs to continue.
 
     Attributes
     ----------
     hours : hours used by the study so far.
     open : ids of the runs that were not begun because of the budget.
-    text : both in sentences; empty if no run was left.
+    text : both in sentences; empty if no run was left out.
     """
 
     hours: float
@@ -103,14 +104,13 @@ class Spent:
 
 @dataclass
 class AffordableRuns:
-    """The runs of a session, given out look by look.
+    """The runs of a session, look by look.
 
     Parameters
     ----------
-    budget : None: all runs are given out at once.
-    plan : the study.
+    budget : the budget; None starts all runs at once. plan : the study.
     waiting : the tasks of the session, seed by seed.
-    store : where results are.
+    store : store of the results.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class AffordableRuns:
     spent: Spent | None = field(default=None, init=False)
 
     def next(self) -> list[Task]:
-        """Return the tasks to begin now; none once all were given out or the next look is not affordable."""
+        """Return the tasks to begin now; empty if none are left or the next look exceeds the budget."""
         if not self.waiting or self.spent is not None:
             return []
         if self.budget is None:
@@ -211,7 +211,7 @@ class AffordableRuns:
 
 
 def _rows(store: ResultStore) -> pd.DataFrame:
-    import analysis  # noqa: PLC0415 -- pandas, once a look
+    import analysis  # noqa: PLC0415 -- pandas, once per look
 
     return analysis.load(store.place, epochs=False).runs
 

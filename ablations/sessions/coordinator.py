@@ -40,36 +40,35 @@ from aimlib.records import SETTLED
 from aimlib.records.escaping import printable
 
 _POLL_INTERVAL_S = 2.0
-"""Seconds between two checks of runs that another process computes."""
+"""Seconds between two checks of runs that other processes compute."""
 _ROOM_INTERVAL_S = 5.0
 """Seconds between two checks of the free space on the storage."""
 _LOW_BYTES, _LOW_SHARE = 2**30, 0.05
-"""No run starts while less than the smaller of the two is free."""
+"""No run starts while less free space is left than the smaller of these two."""
 ANSWER_S = 5.0
-"""Seconds after which a storage that does not answer counts as unavailable: the thread of the coordinator is also the
-one that keeps Ray going."""
+"""Seconds without an answer after which the storage counts as unavailable, because the thread of the coordinator also
+keeps Ray running."""
 _PASSING_ON_S = 10.0
-"""Seconds after which workers are ended because the storage does not pass on a request to stop."""
+"""Seconds after which workers are ended if the storage does not pass on a request to stop."""
 _SHOWN_LINES = 6
 """Number of lines that are shown from the end of a traceback."""
 _UNSHARED = (
-    "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
-    "with --out"
+    "the worker cannot find the study's directory {directory}: put it on storage that all nodes share, and give that "
+    "path with --out"
 )
 
 
 class Coordinator:
-    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes what it did.
+    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes these decisions.
 
-    It never waits for the storage: during an outage, runs continue, and what cannot be stored is stored afterwards.
+    It never waits for the storage. During an outage, runs continue, and results that cannot be stored are stored later.
 
     Parameters
     ----------
-    store : one that does not wait, see `ResultStore.at_once`.
-    tasks : those of the session, by run id.
-    session : its id, under which workers are asked to stop.
+    store : a store that does not wait; see `ResultStore.at_once`. tasks : tasks of the session, by run id.
+    session : id of the session, under which workers are asked to stop.
     subscribers : receive every event of a run, and every notice.
-    ledger : receives the digests of the rows that workers wrote; None: they are entered by a later session.
+    ledger : receives the digests of the rows that workers wrote; if None, a later session enters them.
 
     Attributes
     ----------
@@ -128,7 +127,7 @@ class Coordinator:
             subscriber.handle(event)
 
     def _notice(self, text: str, run_id: str = "") -> None:
-        """Publish a message; a message from a run only once for all runs of its arm."""
+        """Publish a message; a message from a run is published only once for all runs of its arm."""
         if not run_id:
             self._publish(Notice(text))
             return
@@ -138,11 +137,11 @@ class Coordinator:
             self._publish(Notice(f"arm {arm}: {text}", run_id))
 
     def notify(self, text: str) -> None:
-        """Publish a message about the storage at the next event; for any thread."""
+        """Publish a message about the storage at the next event; any thread may call this."""
         self._notices.put(text)
 
     def _waits_for_storage(self, run_id: str, reason: str) -> None:
-        """Record that a run waits for the storage, of which this process may see nothing: its node may be cut off."""
+        """Record that a run waits for the storage, which this process may still reach if only that node is cut off."""
         if reason:
             self._waiting[run_id] = reason
         else:
@@ -182,7 +181,7 @@ class Coordinator:
             self._remember_share(self._tasks[run_id], shares)
 
     def _remember_share(self, task: Task, before: Mapping[str, float]) -> None:
-        """Store for the next session the share of a GPU with which the arm continues, if it is larger than before."""
+        """Store, for the next session, the share of a GPU with which the arm continues if it is larger than before."""
         enough, too_little = self._scheduler.shares.get(task.arm, 0.0), before.get(task.arm, 0.0)
         if enough > too_little:
             with contextlib.suppress(StoreError):  # it is only a hint
@@ -211,19 +210,19 @@ class Coordinator:
             self._say(f"    {line}")
 
     def _withhold(self, run_ids: Sequence[str], reason: str) -> None:
-        """Record of runs that are not begun any more, because their arm fails with the same error every time."""
+        """Record that runs are no longer begun, because their arm fails with the same error every time."""
         for run_id in run_ids:
             self.withheld[run_id] = reason
             self._publish(RunEnded(run_id, "stopped"))
         if run_ids:
             rest = counted(len(run_ids), "other run is", "other runs are")
-            self._say(f"arm {self._tasks[run_ids[0]].arm}: the same error twice; its {rest} not begun")
+            self._say(f"arm {self._tasks[run_ids[0]].arm}: the same error twice; its {rest} not started")
 
     def _say(self, text: str) -> None:
         self._console.print(printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _sees(self, run_id: str) -> bool:
-        """Return whether the row that a worker wrote has arrived; unavailable storage is no reason to doubt it."""
+        """Return whether the row that a worker wrote has arrived; if the storage is unavailable, assume so."""
         try:
             return self._store.is_settled(run_id)
         except StoreError:
@@ -262,9 +261,9 @@ class Coordinator:
                 self._record(run_id, reason)
 
     def _pass_on_stop(self) -> None:
-        """Ask the workers to stop, through the storage; if that fails, again at the next tick.
+        """Ask the workers through the storage to stop; if that fails, try again at the next tick.
 
-        If it keeps failing, their processes are asked instead: they save what the storage accepts by then.
+        If it keeps failing, signal their processes instead, which save whatever the storage accepts by then.
         """
         try:
             self._store.request_stop(self._session, self._time_left())
@@ -275,11 +274,11 @@ class Coordinator:
                 self._publish(Notice(text))
             return
         self._stop_passed_on = True
-        advice = "" if self._stop.code == 1 else "; once more to end it at once"
+        advice = "" if self._stop.code == 1 else "; the same signal again ends it at once"
         self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:
-        """Return the seconds that runs have to save their state; None without a limit."""
+        """Return the seconds that runs have to save their state; None means no limit."""
         if not self._stop.urgent:
             return None
         grace = min((task.grace_seconds for task in self._tasks.values()), default=0.0)
@@ -289,7 +288,7 @@ class Coordinator:
         try:
             free = self._store.room()
         except StoreError as error:
-            # An outage that is waited for is reported by `Outages`.
+            # `Outages` reports an outage for whose end it waits.
             if str(error) != self._trouble and not (self._outages.limit_s and self._outages.passes(error)):
                 self._trouble = str(error)
                 self._publish(Notice(self._trouble))
@@ -299,11 +298,11 @@ class Coordinator:
             self._hold_back_below(free)
 
     def _hold_back_below(self, free: int) -> None:
-        """Start no run while the storage is nearly full."""
+        """Start no runs while the storage is nearly full."""
         where = self._store.location
         try:
             enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
-        except OSError:  # since it was asked for the free space; asked again later
+        except OSError:  # while the free space was queried; it is queried again later
             return
         if free < enough and not self._is_low:
             self._scheduler.hold_back()
@@ -318,9 +317,9 @@ class Coordinator:
         self._is_low = free < enough
 
     def released(self) -> list[Task]:
-        """Wait for runs that other processes compute; return the tasks of those that were released without a result.
+        """Wait for runs that other processes compute; return the tasks of runs that were released without a result.
 
-        Empty once all of them are settled, or the session must end.
+        The result is empty once all runs are settled or the session must end.
         """
         waiting, self._held = self._held, set()
         is_told = False
@@ -346,7 +345,7 @@ class Coordinator:
         self._publish(Notice(text))
 
     def _freed(self, waiting: set[str]) -> list[str]:
-        """Take settled runs out of those that are waited for; return those that no process holds any more."""
+        """Stop waiting for settled runs; return the runs that no process holds any more."""
         for run_id in sorted(waiting):
             if self._store.is_settled(run_id):
                 waiting.discard(run_id)

@@ -21,7 +21,7 @@ def with_measured_shares(
     """Return plan and tasks with the measured shares of a GPU for arms with ``gpus: auto``."""
     if not any(arm.resources.gpus_auto for arm in plan.arms):
         return plan, waiting
-    from ablations.estimation.gpu_shares import settle_shares  # noqa: PLC0415 -- the rest of training, needed by few studies
+    from ablations.estimation.gpu_shares import settle_shares  # noqa: PLC0415 -- imports much of training, which few studies need here
 
     plan = settle_shares(plan, executor.nodes, store, console)
     executor.give(arm.resources for arm in plan.arms)
@@ -42,7 +42,7 @@ def with_one_type_per_seed(waiting: list[Task], executor: RayExecutor, store: Re
 
 def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
     """Return the type of GPU on which the settled runs of each seed were computed, if it is still available."""
-    import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types asks
+    import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types needs it
 
     if store.read_plan() is None:
         return {}
@@ -60,11 +60,11 @@ def notices(resources: Iterable[Resources], shares: Mapping[str, float]) -> list
 
     Parameters
     ----------
-    shares : share of a GPU with which each arm starts because it was out of memory with less before.
+    shares : share of a GPU with which each arm starts because it ran out of memory with less.
     """
     idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
     grown = [
-        f"runs of {arm} begin with {share:g} of a GPU, because they were out of memory with less before"
+        f"runs of {arm} begin with {share:g} of a GPU, because they ran out of memory with less"
         for arm, share in shares.items()
     ]
     return [*idle, *grown]

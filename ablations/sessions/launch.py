@@ -1,4 +1,4 @@
-"""Running a study: settled runs stay, missing runs are computed, and started runs continue."""
+"""Running a study: settled runs are kept, missing runs are computed, and started runs continue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Executor = Literal["ray", "inline"]
 
 
 def refuse_unknown_executor(executor: object) -> None:
-    """Refuse an executor that does not exist: any other text would choose one silently."""
+    """Raise an error for an unknown executor, because any other text would silently select one."""
     if executor not in get_args(Executor):
         raise UsageError(f"--executor {unknown_name('executor', str(executor), get_args(Executor))}")
 
@@ -52,29 +52,30 @@ def run(
     trust: Trust = (),
     console: Console | None = None,
 ) -> SessionResult:
-    """Compute the missing runs of a study without a search; `ablations.run` is the same for all studies.
+    """Compute the missing runs of a study without a search; `ablations.run` does this for all studies.
 
-    Ctrl-C or SIGTERM ends the session after every run has saved its state; a second one ends it at once, with
+    Ctrl-C or SIGTERM ends the session after every run has saved its state; a second signal ends it at once, with
     KeyboardInterrupt.
 
     Parameters
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
-    out : study directory, or the URL of one in object storage; None is ``results/<name>``.
+    out : study directory, or its URL in object storage; None means ``results/<name>``.
     overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
-    address : of a Ray cluster; None starts Ray on this machine.
+    address : address of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
     until : number of epochs after which a run pauses, by run id; such runs are in `SessionResult.paused`.
-    prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of being continued.
-    until_verdict : after every look add the seeds of the next one, until nothing is open; see `sequential_looks`.
-    track : trackers that every run is also written to: tensorboard, mlflow, wandb.
-    reuse : directories of other studies, or folders of study directories: results of the same run ids are verified and
-        copied instead of being computed again; see `ablations.sessions.reuse`. Those that the study names follow.
-    budget : device hours of the study, all its sessions together, such as ``20gpuh`` or ``90cpumin``: looks are begun
-        while they are affordable; see `ablations.sessions.budget`. None: no limit.
-    wait_for_nodes : how long to wait for nodes on which the runs fit, such as ``30min`` or ``2h``, while an autoscaler
-        adds them. None: a study that fits on no present node is refused.
-    trust : hashes of approved own code of files that the study names; True approves all of it; see
+    prune : ids of paused runs that are settled unchanged, with the status ``pruned``, instead of being continued.
+    until_verdict : add the seeds of the next look after every look, until no question is open; see `sequential_looks`.
+    track : trackers to which every run is also written: tensorboard, mlflow, wandb.
+    reuse : directories of other studies, or folders of study directories. Results with the same run ids are verified
+        and copied instead of being computed again; see `ablations.sessions.reuse`. The directories that the study
+        itself names come after these.
+    budget : limit on the device hours of the study in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that
+        would exceed it are not begun; see `ablations.sessions.budget`. None sets no limit.
+    wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
+        adds them. If None, a study that fits on no current node raises an error.
+    trust : hashes of approved own code of files that the study names; True approves all of this code; see
         `ablations.planning.approval`.
     console : where progress is shown; None is silent.
 
@@ -93,7 +94,7 @@ def run(
     console = console or Console(quiet=True)
     file = read_study(study, overrides)
     if file.spec.search is not None:
-        raise UsageError(f"{file.where}: search: this study searches first; run it with ablations.run")
+        raise UsageError(f"{file.where}: search: this study starts with a search; run it with ablations.run")
     enter(file, trust, console)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     stop = Stop()
@@ -139,7 +140,7 @@ def _seconds_to_wait(text: str | None, address: str | None) -> float:
 
 
 def enter(file: StudyFile, trust: Trust, console: Console) -> None:
-    """Register the own code of a study, and print what its reader should know of the code and of overrides."""
+    """Register the own code of a study, and print notes on the code and on overrides."""
     for line in (*file.notes, *own_code.enter(file, trust).notes):
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
@@ -156,7 +157,7 @@ def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:
 
 @contextmanager
 def _interruptible(options: SessionOptions) -> Iterator[None]:
-    """End with the exit code of a request to stop if that interrupted waiting for the storage."""
+    """End with the exit code of a request to stop if the request interrupted the wait for the storage."""
     try:
         yield
     except StoreError as error:
@@ -168,7 +169,7 @@ def _interruptible(options: SessionOptions) -> Iterator[None]:
 
 
 def _repair(directory: Place, console: Console) -> None:
-    """Set damaged files of an earlier session aside, and print what is lost and what is done."""
+    """Set damaged files of an earlier session aside, and print what is lost and what was done."""
     if isinstance(directory, Path) and not directory.is_dir():
         return
     with console.status("verifying the stored results"):

@@ -1,4 +1,4 @@
-"""Own code that changed since the study was planned: which definition, and which runs belong to the earlier code."""
+"""Own code that changed since the study was planned: the definitions, and the runs that belong to the earlier code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from aimlib.paths import Place
 
 _SHOWN = 6
-"""Definitions that are named."""
+"""Maximum number of definitions that are named."""
 
 
 def notes(plan: Plan, directory: Place, settled: Collection[str] | None = None) -> list[str]:
-    """Return a sentence for each component of own code that changed since the stored plan; only reads.
+    """Return a sentence for each component of own code that changed since the stored plan; nothing is written.
 
     Parameters
     ----------
     directory : study directory, which need not exist.
-    settled : ids of all settled runs in it; None: they are read if something changed.
+    settled : ids of all settled runs in it; if None, they are read if something changed.
     """
     now = codes(plan)
     before = stored_document(directory / STUDY_FILE) if now else None
@@ -58,8 +58,8 @@ def _note(
     runs = counted(left.total(), "settled run belongs", "settled runs belong")
     listed = ", ".join(f"{arm}: {number}" for arm, number in sorted(left.items()))
     return (
-        f"{what}; {runs} to the earlier code ({listed}): their rows stay, are left out of the report, and count again "
-        f"if the earlier code is restored, which {CODE}/{code}.json records"
+        f"{what}; {runs} to the earlier code ({listed}): their rows are kept but left out of the report, and count "
+        f"again if the earlier code, recorded in {CODE}/{code}.json, is restored"
     )
 
 
@@ -98,7 +98,7 @@ def stored_document(path: Place) -> dict[str, Any] | None:
 
 
 def record(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return what is recorded of each component of own code, by its hash."""
+    """Return the record of each component of own code, by its hash."""
     found: dict[str, dict[str, Any]] = {}
     for arm in plan.arms:
         for key, bundle in parts.bundles(arm.config).items():

@@ -1,4 +1,4 @@
-"""One session at a time: a script that a worker process imports again, or a plugin, must not start another one."""
+"""One session at a time: a plugin, or a script that a worker process imports again, must not start another one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ _running = threading.local()
 
 @contextmanager
 def only_session() -> Iterator[None]:
-    """Refuse a session that would begin while this thread runs another, or while a worker process is being prepared.
+    """Raise an error if a session would begin while this thread runs another or a worker process is being prepared.
 
     Raises
     ------
-    UsageError: one would, with what to change in the script.
+    UsageError: a session would begin; the message says what to change in the script.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
-            "ablations.run: a worker process imports this script again, and would run the whole study once more; "
-            f"{_GUARD}"
+            f"ablations.run: a worker process imports this script again, and would run the whole study again; {_GUARD}"
         )
     if getattr(_running, "now", False):
         raise UsageError(

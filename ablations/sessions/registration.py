@@ -1,4 +1,4 @@
-"""What is written about a study before its first run: its plan, the frozen analysis plan, its models and images."""
+"""Files that are written before the first run of a study: its plan, the frozen analysis plan, its models and images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.reading.files import read_settled
 
 _SHOWN = 4
-"""Number of arms of another study that are named."""
+"""Maximum number of arms of another study that are named."""
 
 
 def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str]) -> None:
-    """Refuse a directory that contains the results of another study.
+    """Raise an error if a directory contains the results of another study.
 
     Parameters
     ----------
@@ -30,17 +30,17 @@ def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str
 
     Raises
     ------
-    UsageError: it does.
+    UsageError: it contains such results.
     """
     if (found := another_study(store.read_plan(), plan, settled)) is not None:
         raise UsageError(f"{store.location}: {found}")
 
 
 def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collection[str]) -> str | None:
-    """Return why a stored plan is that of another study, and what to do; None if it is not, or there is none.
+    """Return why a stored plan belongs to another study, and what to do; None if it does not, or there is none.
 
-    A study of the same name is another one if it has settled runs, none of which is planned now, and no arm but the
-    baseline in common. Whoever changes a study keeps arms or runs.
+    A study with the same name counts as another study if it has settled runs, none of which is planned now, and shares
+    no arm except the baseline. A changed study keeps some arms or runs.
     """
     if before is None:
         return None
@@ -54,13 +54,13 @@ def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collect
         return None
     arms = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
     return (
-        f"holds another study of the name {name!r}, with other arms ({arms}) and no run of this one; change the name "
-        f"of this study, or give another --out"
+        f"holds another study named {name!r}, with other arms ({arms}) and no run of this one; change the name of "
+        "this study, or give another --out"
     )
 
 
 def another_study_notes(plan: Plan, directory: Place) -> list[str]:
-    """Return that a study directory, which need not exist, holds another study, which `run` refuses; only reads."""
+    """Return a message if a study directory, which need not exist, holds another study; write nothing."""
     before = obsolete.stored_document(directory / STUDY_FILE)
     settled = read_settled(directory, ["run_id"])["run_id"].to_pylist() if before is not None else []
     found = another_study(before, plan, settled)
@@ -68,7 +68,10 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
-    """Return the analysis plan for `register` to freeze, None if one is frozen; takes a second, writes nothing."""
+    """Return the analysis plan for `register` to freeze, or None if one is frozen.
+
+    This takes a second and writes nothing.
+    """
     if store.has_analysis_plan():
         return None
     return planning.analysis_plan(planning.document(plan), plan.study.spec.claim)
@@ -77,12 +80,12 @@ def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
 def register(
     plan: Plan, store: ResultStore, settled: set[str], console: Console, analysis_plan: dict[str, Any] | None
 ) -> None:
-    """Write everything but results, and report which existing results are used.
+    """Write everything except results, and report which existing results are used.
 
     Parameters
     ----------
     settled : ids of all settled runs in the store.
-    analysis_plan : as `prepare` returned it.
+    analysis_plan : result of `prepare`.
     """
     store.clean()
     before = store.read_plan()
@@ -111,8 +114,8 @@ def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, An
 
     Parameters
     ----------
-    left : ids of settled runs that the plan does not have.
-    before, now : the plan as it was stored and as it is.
+    left : ids of settled runs that the plan does not contain.
+    before, now : the stored plan and the current one.
     """
     arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}
     names = {arm["name"] for arm in now["arms"]}

@@ -1,7 +1,7 @@
 """Shares of a GPU that were too small for an arm, kept from session to session.
 
 ``shares.json`` in a study's folder records with which share of a GPU the runs of an arm did not fit, and with which
-they continued. It is a hint: without it, or if an arm was changed, runs find out again.
+they continued. It is only a hint: without it, or if an arm was changed, runs determine their shares again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ablations.store import ResultStore
 
 
 def remembered(store: ResultStore, tasks: Iterable[Task]) -> dict[str, float]:
-    """Return the share of a GPU, by arm, for arms whose present share was too small before."""
+    """Return the share of a GPU, by arm, for arms whose current share was too small before."""
     known = store.read_shares()
     found = {}
     for task in {task.arm: task for task in tasks if 0 < task.gpus < 1}.values():
@@ -28,7 +28,7 @@ def remembered(store: ResultStore, tasks: Iterable[Task]) -> dict[str, float]:
 
 
 def remember(store: ResultStore, task: Task, too_little: float, enough: float) -> None:
-    """Store the share with which a run was out of memory, and the one with which its arm continues.
+    """Store the share with which a run ran out of memory, and the share with which its arm continues.
 
     Raises
     ------
@@ -43,6 +43,6 @@ def _is_share(value: object) -> bool:
 
 
 def _key(task: Task) -> str:
-    """Return the key that the runs of an arm have in common."""
+    """Return the key that all runs of an arm share."""
     common = {name: value for name, value in task.config.items() if name != "seed"}
     return hashlib.sha256(json.dumps([task.arm, common], sort_keys=True).encode()).hexdigest()[:20]

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SessionResult:
-    """The result of one call of `ablations.run`.
+    """The result of one call to `ablations.run`.
 
     Attributes
     ----------
-    directory : the study directory; of a study with a search, that of the confirmation or, if the search was
+    directory : the study directory; for a study with a search, the directory of the confirmation or, if the search was
         interrupted, of the screening.
     planned, settled_before, computed : numbers of runs.
     reused : number of runs whose results were copied from other studies.
@@ -33,10 +33,10 @@ class SessionResult:
         runs of their arm were started.
     paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
     withheld : ids of runs that were not started because their arm fails with the same error every time.
-    interrupted : what ended the session early; empty if nothing did.
+    interrupted : reason why the session ended early; empty if it did not.
     code : exit code of the command line if it was interrupted.
     budget : the runs that were not begun because of the budget; None if there were none.
-    ledger_head : hash that stands for all settled runs, see `aimlib.records.ledger`; empty if it could not be written.
+    ledger_head : hash that covers all settled runs, see `aimlib.records.ledger`; empty if it could not be written.
     trials : all trials of a search, arm by arm in order; empty without a search.
     confirmed : whether the best trials of the search were confirmed; None without a search.
     """
@@ -61,26 +61,26 @@ class SessionResult:
     @cached_property
     def results(self) -> Results:
         """The results in the study directory, loaded on first use; see `analysis.load`."""
-        from analysis.load import load  # noqa: PLC0415 -- pandas only where results are asked for
+        from analysis.load import load  # noqa: PLC0415 -- pandas, only needed for results
 
         return load(self.directory)
 
     @cached_property
     def findings(self) -> Findings:
-        """What the results say, with the verdict, found on first use; see `analysis.examine`."""
+        """The findings, including the verdict, computed on first use; see `analysis.examine`."""
         from analysis.findings.study import examine  # noqa: PLC0415
 
         return examine(self.results)
 
     @property
     def cut_off(self) -> bool:
-        """Whether the session ended early, or has left runs that it would have started."""
+        """Whether the session ended early, with runs that it would have started."""
         not_begun = self.withheld.keys() | (self.budget.open if self.budget is not None else frozenset())
         return bool(self.interrupted) or not not_begun >= set(self.open)
 
     @property
     def given_up(self) -> dict[str, str]:
-        """Ids of the runs that have no result and would get none by continuing, each with its reason."""
+        """Ids of the runs that have no result and would not get one by continuing, each with its reason."""
         return {**self.failed, **self.withheld}
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class SessionResult:
 
     @property
     def outcome(self) -> str:
-        """The numbers of runs in words, and what ended the session early."""
+        """The numbers of runs in words, and the reason if the session ended early."""
         counts = {"completed": len(self.completed), "failed": len(self.failed), "open": len(self.open)}
         counts |= {"paused": len(self.paused)} if self.paused else {}
         text = f"{counted(self.planned, 'run')}: {', '.join(f'{number} {state}' for state, number in counts.items())}"

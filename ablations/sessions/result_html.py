@@ -14,7 +14,7 @@ _NEXT = "Run the same study again to continue; finished runs are never repeated.
 
 
 def html(result: SessionResult) -> str:
-    """Return the standing of the study, the outcome of the session, and why runs failed."""
+    """Return the state of the study, the outcome of the session, and the reasons why runs failed."""
     parts = [paragraph(_standing(result), bold=True), paragraph(f"{result.directory}: {result.outcome}.")]
     if result.failed:
         parts.append(table(("failed run", "reason"), result.failed.items()))

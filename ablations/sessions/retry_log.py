@@ -1,4 +1,4 @@
-"""What a driver adds to the logs of runs: attempts that ended without a row, of which the worker may not report."""
+"""Lines that a driver adds to the logs of runs about attempts that ended without a row or a report."""
 
 from __future__ import annotations
 

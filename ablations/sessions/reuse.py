@@ -1,7 +1,7 @@
-"""Runs of the same id that other studies have computed: they are verified and copied instead of being computed again.
+"""Runs with the same id that other studies have computed are verified and copied instead of being computed again.
 
-A row is copied as it is, with the study, host and times of its computation, and states in `reused_from` from which
-study directory it was copied. Other directories are only read.
+A row is copied unchanged, with the study, host and times of its computation; `reused_from` states the study directory
+from which it was copied. Other directories are only read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ablations.planning.plan import Plan, PlannedRun
 
 _SHOWN = 5
-"""Number of unusable rows of one study that are named one by one."""
+"""Maximum number of unusable rows of one study that are named individually."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Reusable:
 
     Attributes
     ----------
-    runs : a verified row by run id.
-    notices : which rows are not used, and why, for the user.
+    runs : verified rows by run id. notices : messages for the user about unused rows, with the reasons.
     """
 
     runs: Mapping[str, Found]
@@ -52,7 +51,7 @@ class Reusable:
 
     @property
     def origins(self) -> str:
-        """The studies that the rows come from; if there are several, each with its number of runs."""
+        """The studies from which the rows come; if there are several, each with its number of runs."""
         return _origins(found.study for found in self.runs.values())
 
 
@@ -63,7 +62,7 @@ def missing_runs(plan: Plan, own: Place) -> set[str]:
 
 
 def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own: Place) -> Reusable:
-    """Return which missing runs other studies have; reads and verifies their rows, and writes nothing.
+    """Return which missing runs other studies have; read and verify their rows, and write nothing.
 
     If several studies have a valid row of a run, the first study given counts.
 
@@ -75,7 +74,7 @@ def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own
 
     Raises
     ------
-    UsageError: a directory does not exist or is not that of a study.
+    UsageError: a directory does not exist or is not a study directory.
     """
     given, wanted_ids = list(given), set(missing)
     if not wanted_ids or not given:
@@ -96,14 +95,14 @@ def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own
 
 
 def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], bool] = lambda: False) -> int:
-    """Copy the rows into a store, each by exclusive creation; return how many of them are the ones that count.
+    """Copy the rows into a store, each by exclusive creation; return the number of copies that count.
 
-    Every row is verified again as it is copied. One that has changed or vanished since it was found is left to the next
-    session. If the process is killed, the rows copied so far are settled and the next session copies the rest.
+    Every row is verified again while it is copied. A row that has changed or vanished in the meantime is left to the
+    next session. If the process is killed, the rows copied so far are settled, and the next session copies the rest.
 
     Parameters
     ----------
-    stop : asked before every row; when true, no further row is copied.
+    stop : called before every row; if it returns true, no further row is copied.
     """
     planned = {run.run_id: run for run in plan.runs if run.run_id in found.runs}
     by_file: dict[Place, list[str]] = {}
@@ -121,7 +120,7 @@ def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], boo
             break
         try:
             count += sum(rows_of(file, run_ids, settle))
-        except FileNotFoundError:  # moved into a segment meanwhile
+        except FileNotFoundError:  # moved into a segment in the meantime
             count += sum(each_row(study, run_ids, settle, lambda *_: False))
     return count
 
@@ -153,18 +152,18 @@ def _inspect(
 
 
 def _notices(study: OtherStudy, unusable: Sequence[_Inspected], inspected: Sequence[_Inspected]) -> Iterable[str]:
-    """Yield messages on rows that are not used, and on rows whose run id was not recomputed."""
+    """Yield messages about rows that are not used, and about rows whose run id was not recomputed."""
     for row in unusable[:_SHOWN]:
         what = f"run {row.run_id} is not" if row.run_id else "nothing is"
-        yield clean(f"reuse {row.file}: {what} taken over from this file: {row.problem}")
+        yield clean(f"reuse {row.file}: {what} copied from this file: {row.problem}")
     if len(unusable) > _SHOWN:
         rest = counted(len(unusable) - _SHOWN, "further row is", "further rows are")
-        yield clean(f"reuse {study.place}: {rest} not taken over, for similar reasons")
+        yield clean(f"reuse {study.place}: {rest} not copied, for similar reasons")
     unconfirmed = [row for row in inspected if row.unconfirmed and not row.problem]
     if unconfirmed:
         rows = counted(len(unconfirmed), "row")
         yield clean(
-            f"reuse {study.place}: the run ids of {rows} could not be recomputed, and everything else agrees; "
+            f"reuse {study.place}: the run ids of {rows} could not be recomputed, but everything else agrees; "
             f"{unconfirmed[0].unconfirmed}"
         )
 

@@ -1,6 +1,6 @@
-"""Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
+"""Screening: a search over the options of arms, and then the confirmation of the best trials on fresh seeds.
 
-The screening and the confirmation are their own studies, below the study directory. Nothing is trained twice: an
+The screening and the confirmation are separate studies below the study directory. Nothing is trained twice: an
 interrupted search proposes the same trials again, finds their results in its journal and its store, and continues.
 Trials are judged by validation accuracy; test images have no influence on the choice.
 """
@@ -41,13 +41,13 @@ _OF_CONFIRMATION = frozenset({"until_verdict"})
 
 
 class Runner(Protocol):
-    """Runs a study file into a directory, as `ablations.sessions.launch.run` does."""
+    """Function that runs a study file into a directory, like `ablations.sessions.launch.run`."""
 
     def __call__(self, study: Path, out: Path, /, **options: Any) -> SessionResult:
         """Run a study.
 
-        `until` and `prune` are given only if trials are stopped early: numbers of epochs by run id after which runs
-        pause, and ids of paused runs that are settled as they are.
+        `until` and `prune` are given only if trials are stopped early: `until` gives the number of epochs after which
+        runs pause, by run id, and `prune` the ids of paused runs that are settled unchanged.
         """
 
 
@@ -57,9 +57,8 @@ class Screening:
 
     Attributes
     ----------
-    trials : all that were tried and reported, arm by arm in order.
-    session : the session that confirmed the best; or that of the screening, if it was interrupted.
-    confirmed : whether the best were confirmed.
+    trials : all trials that were tried and reported, arm by arm in order. session : the session that confirmed the best
+        trials, or the screening session if it was interrupted. confirmed : whether the best trials were confirmed.
     """
 
     trials: tuple[Trial, ...]
@@ -75,22 +74,23 @@ def search_and_confirm(
     console: Console | None = None,
     **options: Any,
 ) -> SessionResult:
-    """Read a study with a search, screen, and confirm the best on the study's own seeds.
+    """Read a study with a search, screen, and confirm the best trials on the study's own seeds.
 
     Parameters
     ----------
-    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those about a verdict apply to the
-        confirmation alone.
+    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; options about a verdict apply only
+        to the confirmation.
 
     Returns
     -------
-    The session that confirmed the best, or that of the screening if it was interrupted; with `trials` and `confirmed`.
+    The session that confirmed the best trials, or the screening session if it was interrupted, with `trials` and
+    `confirmed`.
 
     Raises
     ------
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
-    with listed_once():  # or else every session of the search lists the photos
+    with listed_once():  # otherwise, every session of the search lists the photos
         found = _run(study, out, overrides, console=console, **options)
     return replace(found.session, trials=found.trials, confirmed=found.confirmed)
 
@@ -103,7 +103,7 @@ def run(
     console: Console | None = None,
     **options: Any,
 ) -> Screening:
-    """Do what `ablations.run` does with a study that has a search; an earlier name."""
+    """Run a study that has a search; this is an earlier name for `ablations.run`."""
     warn_renamed("ablations.sessions.screening.run", "ablations.run, whose result has the trials")
     return _run(study, out, overrides, console=console, **options)
 
@@ -122,7 +122,7 @@ def _run(
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
         raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")
-    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search builds no corner again
+    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search does not build the corners again
         check(file)
     budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
@@ -149,7 +149,7 @@ def screen(
     Parameters
     ----------
     directory : study directory, in which `screening` and `confirmation` are created.
-    run, confirm : run the screening and the confirmation; None: the same for both.
+    run, confirm : functions that run the screening and the confirmation; if `confirm` is None, `run` does both.
     """
     searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
     interrupted = searching.run()
@@ -221,7 +221,7 @@ class _Search:
         return None
 
     def _rung(self, brackets: Brackets, number: int) -> SessionResult | None:
-        """Bring all trials to a rung, unless the journal has its decision, and stop those that end there."""
+        """Train all trials up to a rung unless the journal has its decision, and stop the trials that end there."""
         taking = [b for b in brackets.batches if brackets.epochs(b, number) < b.budget]
         missing = [b for b in taking if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
@@ -244,7 +244,7 @@ class _Search:
         return None
 
     def _session(self, brackets: Brackets, until: Mapping[str, int]) -> SessionResult:
-        """Compute the missing runs of the study of all trials so far."""
+        """Compute the missing runs of the study that contains all trials so far."""
         told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
         arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
         path = _write(self.directory, screening_document(self.study, self.spec, arms))
@@ -268,16 +268,16 @@ class _Search:
         for trial in fresh:
             if (
                 outcomes[trial.name].state == "failed"
-            ):  # its other seeds may have paused; nothing will continue from them
+            ):  # its other seeds may have paused, but nothing will continue from them
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
 
     def _written(self, write: Callable[[], object]) -> None:
-        """Write to the journal, of which the first writer wins, so writing again after an outage is harmless."""
+        """Write to the journal. The first writer wins, so writing again after an outage is harmless."""
         self._outages.wait_out(write, writes=True)
 
     def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Stop a search in which every trial fails, so that a repaired machine can try the same trials again."""
+        """Stop a search if every trial fails, so that a repaired machine can try the same trials again."""
         if not outcomes or any(outcome.state != "failed" for outcome in outcomes.values()):
             return
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
@@ -289,7 +289,7 @@ class _Search:
             )
 
     def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:
-        """Return the record of a batch; of two processes that search at the same time the first one decides."""
+        """Return the record of a batch; if two processes search at the same time, the first one decides."""
         if batch.recorded is not None:
             return batch.recorded
         told = self._journal.round(batch.arm, batch.number)

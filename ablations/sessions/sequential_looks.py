@@ -3,7 +3,7 @@
 After every planned look the result is analyzed, and seeds are added if the verdict is open. No results are analyzed
 between looks, so the error of all looks together stays as planned.
 
-Where the verdict may be read after any number of pairs, it is read after every block of them.
+If the verdict may be read after any number of pairs, it is read after every block of pairs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings
 
 RunSeeds = Callable[[Sequence[int]], SessionResult]
-"""Computes the missing runs of the study with these seeds."""
+"""Function that computes the missing runs of the study with these seeds."""
 
 
 def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> SessionResult:
-    """Run to the first look, then from look to look, until nothing is open or no look is left.
+    """Run to the first look, then from look to look, until no question is open or no look is left.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
     Returns
     -------
-    The last session; `computed` and `reused` count the runs of all, `settled_before` those before the first. It ends
-    early if runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
+    The last session. `computed` and `reused` count the runs of all sessions, and `settled_before` the runs before the
+    first one. It ends early if runs failed, were stopped or were interrupted, because a look that lacks a pair has no
+    verdict.
     """
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
@@ -57,7 +58,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
         open_still = findings.unsettled
         _say(f"look after {counted(len(seeds), 'pair')}: {text}", console)
         if not open_still:
-            _say("no question is open that further pairs could settle", console)
+            _say("no open question could be settled by further pairs", console)
             return session
         if following is None:
             left = f"max_pairs is reached, {len(seeds)}" if study.spec.reading.anytime else "no look is left"
@@ -85,13 +86,13 @@ def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
 
 
 def extended(seeds: Sequence[int], number: int) -> list[int]:
-    """Return this many seeds: those given, then the integers after the largest, as in the frozen plan."""
+    """Return this many seeds: the given ones, then the integers after the largest, as in the frozen plan."""
     after = max(seeds) + 1
     return [*seeds, *range(after, after + max(0, number - len(seeds)))]
 
 
 def _look(directory: Place) -> Findings:
-    import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
+    import analysis  # noqa: PLC0415 -- pandas and scipy, once per look
 
     return analysis.examine(analysis.load(directory))
 

@@ -1,4 +1,4 @@
-"""One session of a study without a search: from its plan to what was settled."""
+"""One session of a study without a search, from its plan to the settled runs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from aimlib.records.escaping import printable
 
 Executor = InlineExecutor | RayExecutor
 _SHOWN = 5
-"""Number of lost runs that are named."""
+"""Maximum number of lost runs that are named."""
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The options of `ablations.sessions.launch.run` besides the study."""
+    """The options of `ablations.sessions.launch.run` except the study."""
 
     directory: Place
     address: str | None
@@ -100,7 +100,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
             analysis_plan = prepare(plan, store)
         if waiting:
             plan, waiting = _assigned(plan, waiting, executor, store, console)
-        # Only now, when nothing prevents it from running, does the study replace an earlier version.
+        # The study replaces an earlier version only now, when nothing prevents it from running.
         register(plan, store, settled, console, analysis_plan)
         ledger = store.ledger(session)
         _begin(ledger, options, frozen=analysis_plan is not None)
@@ -109,7 +109,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
         affordable = AffordableRuns(options.budget, plan, waiting, store)
         coordinator = _compute(affordable, executor, session, options, ledger)
     if waiting:
-        store.clean()  # of workers that were killed in this session
+        store.clean()  # files of workers that were killed in this session
     head = _end(ledger, options)
     store.compact()
     if not options.stop.requested:
@@ -124,13 +124,15 @@ def _begin(ledger: SessionLedger, options: SessionOptions, *, frozen: bool) -> N
     if frozen:
         console.print(f"Ledger head at the freeze: {joined.head}", highlight=False, soft_wrap=True)
     if joined.lost:
-        runs = counted(len(joined.lost), "run of the ledger has", "runs of the ledger have")
-        text = f"{runs} no row any more ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
+        runs = counted(
+            len(joined.lost), "run of the ledger no longer has a row", "runs of the ledger no longer have a row"
+        )
+        text = f"{runs} ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
         console.print(f"{text}: damaged or deleted; planned ones are computed again.", highlight=False, soft_wrap=True)
 
 
 def _end(ledger: SessionLedger, options: SessionOptions) -> str:
-    """Write the rest of the chain, and print and return the head of the ledger."""
+    """Write the remaining entries, and print and return the head of the ledger."""
     console = options.console
     try:
         ended = options.outages.wait_out(ledger.end, writes=True)
@@ -159,7 +161,7 @@ def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptio
     with options.console.status("copying results of other studies"), options.stop.gentle():
         reused = reuse_of.take(found, plan, store, lambda: options.stop.requested)
         store.clean()  # checkpoints of runs that this study had begun
-    text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} taken over from"
+    text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} copied from"
     options.console.print(f"{text} {found.origins}", soft_wrap=True, markup=False, highlight=False)
     if left := found.runs.keys() - store.settled():
         options.console.print(
@@ -170,7 +172,7 @@ def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptio
 
 
 def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tuple[Plan, Executor]:
-    """Return the plan, and the executor, which is already starting if runs are sure to be missing."""
+    """Return the plan and the executor, which is already starting if runs are certainly missing."""
     executor: Executor = InlineExecutor([])
     if options.executor == "ray":
         executor = stack.enter_context(RayExecutor([], options.address, wait_for_nodes=options.wait_for_nodes))
@@ -186,7 +188,7 @@ def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tupl
 
 
 def _is_unfinished(options: SessionOptions, planned: int) -> bool:
-    """Return whether a study surely has runs without a result; creates nothing."""
+    """Return whether a study certainly has runs without a result; create nothing."""
     if not options.has_plan():
         return True
     return len(ResultStore(options.directory, outages=options.outages).settled()) < planned
@@ -195,7 +197,7 @@ def _is_unfinished(options: SessionOptions, planned: int) -> bool:
 def _assigned(
     plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
-    """Return plan and tasks with the GPUs that they request, once the executor is available and can compute them."""
+    """Return the plan and the tasks with the GPUs that they request, once the executor can compute them."""
     if not isinstance(executor, RayExecutor):
         executor.check()
         return plan, waiting
@@ -228,7 +230,7 @@ def _compute(
         return coordinator
     with ExitStack() as stack:
         stack.callback(_forget_stop, store, session)
-        for each in subscribers:  # the reporter ends last: a tracker may still have something to say
+        for each in subscribers:  # the reporter ends last, because a tracker may still send messages
             stack.enter_context(each)
         for text in (*notices(executor.resources, scheduler.shares), *device_references.notices(store)):
             coordinator.handle(Notice(text))
@@ -271,12 +273,12 @@ def _result(
 
 
 def _forget_stop(store: ResultStore, session: str) -> None:
-    """Withdraw a request to stop; without storage it stays, and is removed with the states of dead sessions."""
+    """Withdraw a request to stop; if the storage is unavailable, it is removed later, with states of dead sessions."""
     with suppress(StoreError):
         store.at_once(ANSWER_S).forget_stop(session)
 
 
 def _tracking_place(store: ResultStore) -> Path:
-    """Return where trackers write: the study directory, or, for a study in object storage, a folder here."""
+    """Return where trackers write: the study directory or, for a study in object storage, a local folder."""
     where = store.place
     return Path("results") / where.name if isinstance(where, ObjectPath) else where

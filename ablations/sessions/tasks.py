@@ -1,4 +1,4 @@
-"""From the runs of a plan to the tasks that workers are given."""
+"""From the runs of a plan to the tasks for workers."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def tasks(
 
 
 def integrity_of(plan: Plan, arm: Arm) -> Checks:
-    """Return how errors of computing are looked for: steps whose kernels are not deterministic are not repeated."""
+    """Return how computing errors are detected; steps whose kernels are not deterministic are not repeated."""
     if arm.integrity == "spot" and arm.resources.trained_on == "cuda":
         return "reference" if plan.summaries[arm.name].nondeterministic_on_gpu else "spot"
     return arm.integrity
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the run with absolute paths to its data: a worker may have another working directory."""
+    """Return the run with absolute paths to its data, because a worker may have another working directory."""
     return config.model_copy(update={"data": config.data.with_absolute_paths()})

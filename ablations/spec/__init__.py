@@ -1,1 +1,1 @@
-"""A study as data: the content of a study file, read and checked."""
+"""A study as data: reading and checking the content of a study file."""

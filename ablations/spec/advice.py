@@ -1,4 +1,4 @@
-"""What to do about frequent mistakes in a study: keys at the wrong place or by another tool's name."""
+"""Advice on frequent mistakes in a study: keys in the wrong place or with another tool's name."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _TORCHVISION = re.compile(
 _BAYESIAN = re.compile(
     r"unknown sampler '(?P<name>bayes\w*|bo|bohb|optuna|gaussian_?process)'; (?:did you mean '\w+'\? )?", re.IGNORECASE
 )
-"""Names of Bayesian optimization, which are not names of samplers."""
+"""Names for Bayesian optimization that are not names of samplers."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
-    "name": "give the study a name, which is also that of its folder",
+    "name": "give the study a name; its folder gets the same name",
     "base": "give what all arms share: base: {data: ..., model: ..., training: ...}",
     "arms": "give the configurations to compare, e.g. arms: {baseline: {}, mine: {model: {...}}}",
     "base.data": "give the data set, e.g. data: digits; `ablate plugins` lists them",
     "base.model": "give the network, e.g. model: {backbone: small_resnet}; `ablate plugins` lists the backbones",
 }
-"""What to give for a required key that is missing."""
+"""Advice for a required key that is missing."""
 
 OTHER_NAMES = {
     "architecture": "backbone",
@@ -71,7 +71,7 @@ OTHER_NAMES = {
     "variants": "arms",
     "wd": "weight_decay",
 }
-"""Names that other tools use, with the keys that are meant."""
+"""Names that other tools use, with the corresponding keys."""
 _TOP = (
     "seeds",
     "looks",
@@ -105,7 +105,7 @@ _PLACES = {
 
 
 def advised(problems: Iterable[str]) -> list[str]:
-    """Return messages about a study, each with what to do where that can be said better than by naming known keys.
+    """Return messages about a study, with better advice than a list of known keys if there is any.
 
     Parameters
     ----------

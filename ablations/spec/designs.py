@@ -10,7 +10,7 @@ from typing import Any
 
 Levels = Mapping[str, Sequence[Any]]
 Combination = dict[str, Any]
-"""The level of each factor that is set, by the factor's name."""
+"""The levels of the factors that are set, by the factor's name."""
 
 
 def full_factorial(levels: Levels) -> list[Combination]:
@@ -19,7 +19,7 @@ def full_factorial(levels: Levels) -> list[Combination]:
 
 
 def one_at_a_time(levels: Levels) -> list[Combination]:
-    """Return each level of each factor alone; the other factors stay as they are in the varied arm."""
+    """Return each level of each factor separately; the other factors stay unchanged in the varied arm."""
     return [{factor: level} for factor, choices in levels.items() for level in choices]
 
 
@@ -40,7 +40,7 @@ def ladder(levels: Levels) -> list[Combination]:
 
 
 def leave_one_out(levels: Levels) -> list[Combination]:
-    """Return the combination of all last levels, and those with one factor reset to its first level."""
+    """Return the combination of all last levels, and the combinations with one factor reset to its first level."""
     whole = {factor: choices[-1] for factor, choices in levels.items()}
     return [whole, *({**whole, factor: choices[0]} for factor, choices in levels.items())]
 
@@ -53,7 +53,7 @@ DESIGNS: dict[str, Callable[[Levels], list[Combination]]] = {
 }
 
 TWO_LEVELS = frozenset({"ladder", "leave_one_out", "fractional_factorial"})
-"""Designs that go from a first level to a last one, so every factor must have exactly two."""
+"""Designs that go from a first level to a last one, so every factor must have exactly two levels."""
 
 
 def factor_labels(factors: Iterable[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ def parse_seconds(text: str) -> float:
 
     Raises
     ------
-    ValueError: the text is not a duration, its unit is missing or ambiguous, or it is infinite.
+    ValueError: the text is not a duration, is infinite, or has no unit or an ambiguous one.
     """
     found = _DURATION.fullmatch(text)
     if found is None:

@@ -1,8 +1,8 @@
-"""Fractional factorial designs of two-level factors: a part of all combinations, and what it cannot tell apart.
+"""Fractional factorial designs of two-level factors: a part of all combinations, and what it cannot distinguish.
 
-The generators are the standard ones of least aberration, as in Montgomery, *Design and Analysis of Experiments*, table
-8.14, and the NIST/SEMATECH e-Handbook, section 5.3.3.4.7. A generated factor is at its last level if an odd number of
-the factors of its generator are. So the combination of all first levels always belongs to the design.
+The generators are the standard ones with minimum aberration, as in Montgomery, *Design and Analysis of Experiments*,
+table 8.14, and the NIST/SEMATECH e-Handbook, section 5.3.3.4.7. A generated factor is at its last level if an odd
+number of the factors in its generator are. The combination of all first levels therefore always belongs to the design.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ablations.spec.designs import Combination, factor_labels
 
 Levels = Mapping[str, Sequence[Any]]
 Generators = dict[str, tuple[str, ...]]
-"""The factors of the generator of each generated factor, by its name."""
+"""For each generated factor, by its name, the factors of its generator."""
 
 _LETTERS = "ABCDEFGHJKL"
 STANDARD: dict[tuple[int, int], str] = {
@@ -42,7 +42,7 @@ STANDARD: dict[tuple[int, int], str] = {
     (11, 16): "E=ABC F=BCD G=ACD H=ABD J=ABCD K=AB L=AC",
     (11, 32): "F=ABC G=BCD H=CDE J=ACD K=ADE L=BDE",
 }
-"""Generators by number of factors and of combinations."""
+"""Generators by number of factors and number of combinations."""
 
 
 def standard(factors: Sequence[str], resolution: int) -> Generators:
@@ -76,7 +76,7 @@ def _of_letters(text: str, factors: Sequence[str]) -> Generators:
 
 
 def parsed(texts: Sequence[str], factors: Sequence[str]) -> Generators:
-    """Return generators written as ``update = placement * channels``, with factors by key path or by their short name.
+    """Return generators written as ``update = placement * channels``, with factors given by key path or short name.
 
     Raises
     ------

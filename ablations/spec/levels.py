@@ -27,7 +27,7 @@ def _factors(value: Any) -> Any:
 
 
 def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
-    """Refuse keys that are equal as text, such as 1 and "1"."""
+    """Raise an error if keys are equal as text, such as 1 and "1"."""
     texts: dict[str, Any] = {}
     for key in keys:
         if str(key) in texts:
@@ -74,7 +74,7 @@ def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
 def equal_levels(levels: tuple[Any, ...] | dict[str, Any]) -> tuple[str, str] | None:
     """Return the places of the first two equal levels, as ``[0] (1)`` or ``.label``, or None if all levels differ.
 
-    1 and 1.0 are equal, and so are levels with the same label in arm names; 1 and true are not.
+    1 and 1.0 are equal, as are levels with the same label in arm names; 1 and true are not.
     """
     items = (
         [(f".{label}", changes, None) for label, changes in levels.items()]
@@ -98,10 +98,10 @@ def _equal(one: Any, other: Any) -> bool:
 Factors = Annotated[
     dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors), as_any_of({"x-factors": True})
 ]
-"""For a key path, a tuple of levels; for a factor with its own name, a mapping from labels to changes."""
+"""For a key path, a tuple of levels. For a factor with its own name, a mapping from labels to changes."""
 
 Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels), as_any_of({"type": "object"})]
-"""Labels of levels, by factor."""
+"""Labels of levels by factor."""
 
 
 def _seeds(value: Any) -> Any:
@@ -125,4 +125,4 @@ Seeds = Annotated[
         {"type": "array", "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**31}, "minItems": 1},
     ),
 ]
-"""A list of seeds; a number is read as that many, starting at 0."""
+"""A list of seeds; a number is read as that many seeds, starting at 0."""

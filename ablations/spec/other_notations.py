@@ -1,7 +1,6 @@
-"""What the values of a search mean in the notations of W&B, Optuna, Ray Tune, Hydra, Ax and NNI.
+"""Meaning of the values of a search in the notations of W&B, Optuna, Ray Tune, Hydra, Ax and NNI.
 
-A study does not use these notations; they are recognized so that a message can show the same values as a study writes
-them.
+A study does not use these notations; they are recognized so that a message can show how a study writes the same values.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _CHOICE_CALLS = {
 
 @dataclass(frozen=True)
 class Meant:
-    """The values that some notation stands for: choices, or a range."""
+    """The values that a notation stands for: choices, or a range."""
 
     choices: tuple[Any, ...] = ()
     low: float = 0.0
@@ -39,7 +38,7 @@ class Meant:
     log: bool = False
 
     def __str__(self) -> str:
-        """Return it as it is written in `search.ranges`."""
+        """Return the values as they are written in `search.ranges`."""
         if self.choices:
             return "[" + ", ".join(map(_plain, self.choices)) + "]"
         return f"{{low: {_plain(self.low)}, high: {_plain(self.high)}{', log: true' if self.log else ''}}}"
@@ -52,7 +51,7 @@ def _plain(value: Any) -> str:
 
 
 def meant(value: Any) -> Meant | None:
-    """Return what a notation of values stands for, or None if it is not recognized."""
+    """Return the values that a notation stands for, or None if it is not recognized."""
     if isinstance(value, str):
         return _meant_by_text(value)
     if isinstance(value, (list, tuple)):
@@ -87,7 +86,7 @@ def is_number(value: Any) -> bool:
 def _range(low: Any, high: Any, log: bool) -> Meant | None:
     if not (is_number(low) and is_number(high)):
         return None
-    if log and low < 0:  # exponents, as W&B's log_uniform takes them
+    if log and low < 0:  # exponents, as in W&B's log_uniform
         low, high = float(f"{2.718281828459045**low:.3g}"), float(f"{2.718281828459045**high:.3g}")
     return Meant(low=low, high=high, log=log)
 

@@ -15,60 +15,62 @@ from aimlib.component import explain
 from aimlib.errors import ConfigError
 
 _LACKING: Any = ...
-"""Stands for a required key that was not given: the message about it is that of a study file."""
+"""Stands for a required key that was not given, so that its message is the same as for a study file."""
 Keys = Mapping[str, Any]
 
 
 class Study(StudySpec):
-    """A study, validated when it is made; frozen.
+    """A frozen study, validated when it is created.
 
     The arguments are the keys of a study file, with the same values, defaults and messages, so that a study has the
-    same run ids wherever it is written. Paths are relative to the current folder. `ablations.check`, `plan` and `run`
-    accept it in place of a file; these build every arm's network, which finds mistakes in the options of plugins.
+    same run ids in a file and in Python. Paths are relative to the current folder. `ablations.check`, `plan` and `run`
+    accept it instead of a file; these build every arm's network, which finds mistakes in the options of plugins.
 
     Parameters
     ----------
     name : name of the study, and of its folder in ``results/``.
-    base : what all arms share: ``{"data": ..., "model": ..., "training": ...}``.
+    base : configuration that all arms share: ``{"data": ..., "model": ..., "training": ...}``.
     arms : changes to the base by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control is
         ``{"of": "mine", "control": "matched_parameters"}``.
     description : text for the report.
     what : what the study is about, as a noun in the singular, e.g. squeeze-and-excitation; used by all texts.
     claim : name of a shipped claim, or path of a claim file.
-    measure : what the verdict is about: accuracy, balanced_accuracy, macro_f1, loss, or
+    measure : measure of the verdict: accuracy, balanced_accuracy, macro_f1, loss, or
         ``{"scalar": name, "better": "lower"}`` for a number that runs report after every epoch.
     delta_pp, delta : smallest effect of interest, in percentage points; for a loss or a scalar `delta`, in its unit.
     seeds : a number of seeds, or a list of them.
-    looks : numbers of pairs after which the verdict is reached, at least 5 each; or ``"any"``: it may be read after any
-        number of pairs.
+    looks : numbers of pairs after which the verdict is reached, at least 5 each, or ``"any"`` if it may be read after
+        any number of pairs.
     further_block : number of pairs in an optional block after the last look.
     spending : how the error is spent on the looks: constant, obrien_fleming, lan_demets_pocock or
         lan_demets_obrien_fleming; see `analysis.looks.spending`.
-    mixture_width : of ``looks="any"``: the standardized effects at which its intervals are tightest; None: 1.25.
-    max_pairs, block : of ``looks="any"``: at how many pairs `until_verdict` ends (None: 60), and how many it adds at a
-        time (None: 1).
+    mixture_width : with ``looks="any"``, the standard deviation of the standardized effects at which its intervals are
+        tightest; None means 1.25.
+    max_pairs, block : with ``looks="any"``, the number of pairs at which `until_verdict` ends (None means 60), and the
+        number that it adds at a time (None means 1).
     protocol : name of a protocol that `base` changes: controlled, as_run, as_run_exact, as_described, well_trained.
-    factors : what is varied: a key path with a list of levels, or a name with labels and their changes.
+    factors : the factors to vary: a key path with a list of levels, or a name with labels and their changes.
     design : which combinations of levels become arms.
-    sources, fixed_seed : of design variance: which random streams are varied one at a time (by default split, init,
-        order and augmentation), and the seed of the others (None: 1000000).
-    resolution, generators : of a fractional factorial.
+    sources, fixed_seed : with the design `variance`, the random streams that are varied one at a time (by default
+        split, init, order and augmentation), and the seed of the others (None means 1000000).
+    resolution, generators : options of a fractional factorial.
     vary : the arm to which the factors are applied.
     search : a screening before the study's own runs.
-    resources : of one run: cpus, gpus, memory, ...
-    keep : which trained network of a run is stored: best (that of the selected epoch), last or none.
-    keep_scores : float16 stores every class's score of every test image, for top-k accuracy and calibration error.
-    integrity : whether computing errors are looked for.
+    resources : resources of one run: cpus, gpus, memory, ...
+    keep : which trained network of a run is stored: best (from the selected epoch), last or none.
+    keep_scores : float16 stores the score of every class for every test image, for top-k accuracy and calibration
+        error.
+    integrity : whether and how computing errors are detected.
     plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
-        script or notebook are known without it.
+        script or notebook are known without this key.
     reuse : directories of other studies whose results of the same runs are copied.
-    train : own training code in place of the training loop: a function ``train(config, run)`` of the calling script or
-        notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. What it reads is ``options``
-        in `base` and in the arms.
+    train : own training code that replaces the training loop: a function ``train(config, run)`` of the calling script
+        or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options`` in
+        `base` and in the arms.
 
     Raises
     ------
-    ConfigError: with one message per problem: key path, what is wrong, what to do.
+    ConfigError: the study has problems; each message has the key path, what is wrong, and what to do.
     """
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -114,7 +116,7 @@ class Study(StudySpec):
         **others: Any,
     ) -> None:
         if callable(train):
-            from aimlib.training.own.functions import register_function  # noqa: PLC0415 -- for own training code alone
+            from aimlib.training.own.functions import register_function  # noqa: PLC0415 -- only for own training code
 
             train = register_function(train)
         given = {key: value for key, value in locals().items() if key in StudySpec.model_fields}
@@ -129,7 +131,8 @@ class Study(StudySpec):
     def from_file(cls, path: str | Path) -> Self:
         """Return the study in a file, or a shipped study by its name.
 
-        Paths in it become absolute. ConfigError: as for the commands, with the file in front of each message.
+        Paths in it become absolute. ConfigError: the study has problems; as in the commands, each message starts with
+        the file.
         """
         spec = read_study(path).spec
         file, document = read_document(path)
@@ -150,7 +153,7 @@ class Study(StudySpec):
         return type(self)(**{**self._document, **(update or {})})
 
     def __eq__(self, other: object) -> bool:
-        """Return whether two studies say the same, in whichever way they are written."""
+        """Return whether two studies have the same content, even if it is written differently."""
         if not isinstance(other, StudySpec):
             return NotImplemented
         return all(getattr(self, key) == getattr(other, key) for key in StudySpec.model_fields)
@@ -168,7 +171,7 @@ class Study(StudySpec):
 
 
 def _is_said(key: str, value: Any) -> bool:
-    """Return whether an argument was given and says more than the default."""
+    """Return whether an argument was given and differs from the default."""
     if value is _LACKING or (value is None and key in ("factors", "resources")):
         return False
     default = StudySpec.model_fields[key].default

@@ -14,13 +14,13 @@ from aimlib.component import Frozen
 
 Device = Literal["cpu", "cuda"]
 _LEAST_BYTES = 2**20
-"""A run takes more than this. A smaller number is a mistake in the unit."""
+"""Every run takes more than this; a smaller number is a mistake in the unit."""
 _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_memory": ""}
-"""Ray's names of resources that cannot be given as custom ones, with the key that is meant."""
+"""Ray's names of resources that cannot be given as custom resources, with the corresponding key."""
 
 
 def _gpus_of(data: Any) -> Any:
-    """Read ``gpus: auto`` as a whole GPU, to be shared once it has been measured how many runs fit on it."""
+    """Read ``gpus: auto`` as a whole GPU, to be shared once a measurement shows how many runs fit on it."""
     if not isinstance(data, dict) or data.get("gpus") is None:
         return data
     if data["gpus"] == "auto":
@@ -41,7 +41,7 @@ def _memory_of(value: Any) -> Any:
 
 
 def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
-    """Refuse names that have their own key, and amounts that Ray refuses."""
+    """Raise an error for names that have their own key, and for amounts that Ray does not accept."""
     for name, amount in value.items():
         if name in _OWN_KEYS:
             key = _OWN_KEYS[name]
@@ -79,10 +79,10 @@ class Resources(Frozen):
     gpus_auto: SkipJsonSchema[bool] = False
     """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
     memory: Memory | None = None
-    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray starts no more runs on a node than its
-    memory can hold; it does not limit a run to this amount. None: the memory of nodes is not considered."""
+    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray starts no more runs on a node than fit
+    into its memory, but does not limit a run to this amount. None: the memory of nodes is not considered."""
     accelerator_type: AcceleratorType | None = None
-    """Ray's name of the type of accelerator that a node needs to have, for example A100. None: any node."""
+    """Ray's name of the type of accelerator that a node must have, for example A100. None: any node."""
     custom: Custom = Field(default_factory=dict, json_schema_extra={"default": {}})
     """Custom resources of the cluster's nodes that a run takes, by name, for example ``{tpu_slice: 1}``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -94,12 +94,12 @@ class Resources(Frozen):
     run has its own process, which repeats the imports each time."""
     stall_minutes: Annotated[float, Field(gt=0)] = 30.0
     """Minutes without a training step after which a run is stopped and retried from its checkpoint. Preparing the data
-    counts, so allow time for it."""
+    counts as well, so allow time for it."""
     grace_seconds: Annotated[float, Field(ge=0)] = 25.0
     """Seconds that runs have to save their state after SIGTERM before they are stopped."""
     outage_hours: Annotated[float, Field(ge=0, le=10_000)] = 12.0
     """Hours that a session and its runs wait for storage that is full, unreachable or refuses access, before they give
-    up. 0: they do not wait."""
+    up. With 0, they do not wait."""
 
     @property
     def trained_on(self) -> Device:
@@ -118,7 +118,9 @@ class Resources(Frozen):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: {self.gpus}: above 1, give a whole number")
         if self.device == "cuda" and self.gpus == 0:
-            raise ValueError("device: cuda needs gpus above 0, as a run only uses GPUs that it is given; set gpus")
+            raise ValueError(
+                "device: cuda needs gpus above 0, because a run uses only the GPUs that it is given; set gpus"
+            )
         if self.device == "cpu" and self.gpus > 0:
             asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
             raise ValueError(f"gpus: {asked} has no effect, because device is cpu; remove gpus or change device")
@@ -149,9 +151,9 @@ class ArmResources(Frozen):
     memory: Memory | None = None
     """Host memory (RAM) of a run in bytes, or with a unit: 4GiB."""
     accelerator_type: AcceleratorType | None = None
-    """Ray's name of the type of accelerator that a node needs to have."""
+    """Ray's name of the type of accelerator that a node must have."""
     custom: Custom | None = None
-    """Custom resources that a run takes, instead of all those of the study."""
+    """Custom resources that a run takes, instead of all custom resources of the study."""
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from aimlib.registry import ComponentOf
 
 
 def _one_or_more(value: Any) -> Any:
-    """Read a single name as a list with one item."""
+    """Read a single name as a list of one."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
@@ -40,7 +40,8 @@ class HalvingSpec(Frozen):
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """One in this many trials of a rung continues, and the next rung is this many times longer. Often called eta."""
     rungs: Annotated[int, Field(ge=2, le=10)] = 3
-    """Number of rungs; the last is the whole budget. 3 rungs and a factor of 3 stop trials at 1/9 and 1/3 of it."""
+    """Number of rungs; the last is the whole budget. With 3 rungs and a factor of 3, trials are stopped at 1/9 and 1/3
+    of it."""
 
     def epochs(self, budget: int) -> tuple[int, ...]:
         """Return the epoch after which each rung ends, rounded up; the last is the budget itself."""
@@ -48,7 +49,7 @@ class HalvingSpec(Frozen):
 
 
 class SearchSpec(Frozen):
-    """A screening: a search over options of arms, judged on validation images and on its own seeds.
+    """A screening: a search over options of arms, judged on validation images and with its own seeds.
 
     All searched arms have the same numbers of trials, seeds and epochs. The best trial of each arm is confirmed in its
     place, on the study's seeds, and the arm's controls are derived from it.
@@ -72,7 +73,7 @@ class SearchSpec(Frozen):
     seeds: Seeds = (1000, 1001)
     """Seeds of every trial, which must differ from the study's."""
     sampler: Annotated[ComponentConfig, ComponentOf(samplers)] = Field(default="tpe", validate_default=True)
-    """A sampler of Optuna by its name, with its options: tpe, random, grid, gp, cmaes, qmc, nsgaii, brute_force."""
+    """An Optuna sampler by its name, with its options: tpe, random, grid, gp, cmaes, qmc, nsgaii, brute_force."""
     sampler_seed: Seed | None = None
     """Seed of the sampler; by default, the first of `seeds`."""
     levels: dict[str, Annotated[Any, BeforeValidator(search_notation.levels), as_any_of(*_LEVELS)]] = {}
@@ -82,8 +83,8 @@ class SearchSpec(Frozen):
         BeforeValidator(search_notation.ranges),
         as_any_of({"type": "object", "additionalProperties": {"anyOf": [_CHOICES, _RANGE]}}),
     ] = {}
-    """Choices or a range of one's own for parameters in `over`: a list, or {low: 0.0001, high: 0.1, log: true}. An
-    option of the model or the training that brings no range can be searched with one."""
+    """Your own choices or range for parameters in `over`: a list, or {low: 0.0001, high: 0.1, log: true}. This also
+    makes it possible to search an option of the model or the training that has no range."""
     when: Annotated[
         dict[str, Any],
         BeforeValidator(search_conditions.when),
@@ -98,10 +99,10 @@ class SearchSpec(Frozen):
     halving: HalvingSpec | None = None
     """How to stop trials early within each batch; None trains all of them to the end."""
     pruner: Annotated[Any, ComponentOf(pruners, optional=True)] = None
-    """A pruner of Optuna by its name, with its options, instead of `halving`: median, percentile, hyperband,
+    """An Optuna pruner by its name, with its options, instead of `halving`: median, percentile, hyperband,
     successive_halving, threshold, patient, nop."""
     confirm: Literal["in_place", "beside"] = "in_place"
-    """in_place: the best trial replaces its arm, and `top` further ones are added. beside: the arm stays as written,
+    """in_place: the best trial replaces its arm, and `top` further trials are added. beside: the arm stays as written,
     and the `top` best trials are added."""
     top: Annotated[int, Field(ge=0)] = 3
     """Number of trials per arm to confirm in addition to the arm itself."""

@@ -1,4 +1,4 @@
-"""When a parameter of a search is drawn, and which configurations are admitted."""
+"""When a parameter of a search is drawn, and which configurations are allowed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Condition:
     ----------
     name : the other parameter.
     values : the values; empty if there are bounds.
-    low, high : the bounds; None if there is none on that side.
+    low, high : the bounds; None if there is no bound on that side.
     """
 
     name: str
@@ -54,7 +54,7 @@ _WHEN = "e.g. {training.optimizer.weight_decay: {model.update: [gated, residual]
 
 
 def when(value: Any) -> Any:
-    """Read `search.when`: conditions by the parameter that depends on them."""
+    """Read `search.when`, conditions by the parameter that depends on them."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
             f"give a mapping from parameters to conditions, {_WHEN}; got {value!r}"
@@ -102,7 +102,7 @@ class Constraint:
     bound: float
 
     def violation(self, value: float) -> float:
-        """Return by how much a value exceeds the bound, as a share of it; at most 0 if the value is admitted."""
+        """Return by how much a value exceeds the bound, as a share of the bound; at most 0 if the value is allowed."""
         excess = value / self.bound - 1
         return excess if self.sign == "<=" else -excess
 

@@ -1,7 +1,7 @@
 """The plugin families of a search: samplers and pruners, by the names that Optuna gives them.
 
-Third parties register theirs in the entry point groups ``aimlib.samplers`` and ``aimlib.pruners``. What a plugin
-defines is described in `ablations.search.samplers` and `ablations.search.pruners`.
+Third parties register plugins in the entry point groups ``aimlib.samplers`` and ``aimlib.pruners``. What a plugin must
+define is described in `ablations.search.samplers` and `ablations.search.pruners`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How the values of a search are written: `search.over`, `search.ranges` and `search.levels`.
+"""Notation for the values of a search: `search.over`, `search.ranges` and `search.levels`.
 
-`over` lists key paths; `ranges` gives values of one's own: a list of choices, or
-``{low: 0.0001, high: 0.1, log: true}``.
+`over` lists key paths; `ranges` gives the study's own values: a list of choices, or ``{low: 0.0001, high: 0.1, log:
+true}``.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def _is_mapping(value: Any) -> bool:
 
 
 def _is_list_of_paths(value: Any) -> bool:
-    """Return whether a value can be the list of an arm; values that stand for numbers cannot."""
+    """Return whether a value can be the list of an arm; values that represent numbers cannot."""
     if isinstance(value, (list, tuple)):
         return all(not is_number(item) and not isinstance(item, bool) for item in value)
     return meant(value) is None
 
 
 def _paths(where: str, value: Any) -> tuple[str, ...]:
-    """Return key paths, or raise a ValueError that shows how to write the notation of other tools here."""
+    """Return key paths, or raise a ValueError that shows how to translate the notation of other tools."""
     if isinstance(value, dict) and value:
         raise ValueError(where + spelled(value))
     if not isinstance(value, (list, tuple)):
@@ -64,7 +64,7 @@ def _paths(where: str, value: Any) -> tuple[str, ...]:
 
 
 def _flat(value: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
-    """Return nested mappings below model, data and training by their key paths; everything else as it is."""
+    """Return nested mappings below model, data and training by their key paths, and everything else unchanged."""
     found: dict[str, Any] = {}
     for key, item in value.items():
         path = f"{above}.{key}" if above else str(key)
@@ -114,7 +114,7 @@ def _between(found: Meant) -> str:
 
 
 def ranges(value: Any) -> Any:
-    """Read `search.ranges`: dimensions by the parameter's name."""
+    """Read `search.ranges`, dimensions by the parameter's name."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
             f"give a mapping from parameters to lists or ranges, e.g. {{training.batch_size: [16, 32]}}; got {value!r}"

@@ -1,4 +1,4 @@
-"""Names of arms in little room: shortened in the middle, so that what tells them apart stays."""
+"""Names of arms for narrow columns, shortened in the middle so that they remain distinguishable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.cells import cell_len, set_cell_size
 from aimlib.records.escaping import on_one_line
 
 _SEPARATORS = (r"([\[\](){},;+=:/| ]+)", r"([_.\-\s]+)")
-"""What separates the parts of a name (factors and levels), and the words of a part, from coarse to fine."""
+"""Separators of the parts of a name (factors and levels), and of the words of a part, from coarse to fine."""
 _LEAST = 3
-"""Cells that a shared part keeps as long as the differing parts fit otherwise."""
+"""Number of cells that a shared part keeps as long as the differing parts fit."""
 
 
 clean = on_one_line
@@ -37,7 +37,7 @@ def shortened(names: Iterable[str], width: int) -> list[str]:
 
     A name that fits stays unchanged. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, lose the
     parts that they share first: ``aim[…=stage_only,…=8]``. Names that would be equal end in the number of their first
-    place among the different names, such as ``aim…#3``. Some stay equal only if `width` has no room for that number.
+    place among the different names, such as ``aim…#3``. Names only stay equal if `width` has no room for that number.
     """
     names = [clean(name) for name in names]
     different = list(dict.fromkeys(names))
@@ -70,7 +70,7 @@ def _short_forms(names: Sequence[str], width: int, depth: int) -> dict[str, str]
 
 
 def _without_shared(names: Sequence[str], width: int, depth: int) -> dict[str, str]:
-    """Shorten names with the same separators: first the runs of parts that all share, then the other parts."""
+    """Shorten names with the same separators: first the sequences of parts that all share, then the other parts."""
     split = [re.split(_SEPARATORS[depth], name) for name in names]
     runs = _runs(split)
     shared = {at: split[0][run.start : run.stop] for at, (run, same) in enumerate(runs) if same}
@@ -106,7 +106,7 @@ def _step(sizes: dict[int, int], largest: int, least: int) -> int:
 
 
 def _runs(split: Sequence[Sequence[str]]) -> list[tuple[range, bool]]:
-    """Return the ranges of parts, each with whether all names share it; a part that differs is its own range."""
+    """Return the ranges of parts, and whether all names share each range; a part that differs is its own range."""
     found: list[tuple[range, bool]] = []
     for at, parts in enumerate(zip(*split, strict=True)):
         same = len(set(parts)) == 1
@@ -118,7 +118,7 @@ def _runs(split: Sequence[Sequence[str]]) -> list[tuple[range, bool]]:
 
 
 def _run(text: str, width: int) -> str:
-    """Return a shared run of parts, cut before its last separator: ``aim[…=``."""
+    """Return a shared sequence of parts, cut before its last separator: ``aim[…=``."""
     if cell_len(text) <= width:
         return text
     last = re.search(r"[^\w\s]$", text)
@@ -133,7 +133,7 @@ def _unique_forms(parts: Iterable[str], width: int, depth: int) -> dict[str, str
 
 
 def _with_short_ends(names: Sequence[str], width: int) -> dict[str, str]:
-    """Shorten words: the beginning and the end that all share are cut where the words begin to differ."""
+    """Shorten words by cutting the shared beginning and the shared end where the words begin to differ."""
     first, last = min(names), max(names)
     start = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, names)))
     if len(names) == 1 or start < _LEAST:
@@ -159,7 +159,7 @@ def _last(text: str, width: int) -> str:
 
 
 def _distinct(short: dict[str, str], width: int, taken: set[str], places: Sequence[str]) -> dict[str, str]:
-    """Return the short forms, with the number of its place for a form that is equal to another or to a name."""
+    """Return the short forms; a form that equals another form or a name gets the number of its place."""
     counts: dict[str, int] = defaultdict(int)
     for form in short.values():
         counts[form] += 1

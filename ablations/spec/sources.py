@@ -1,7 +1,7 @@
-"""Design variance: arms that vary one random stream at a time (Bouthillier et al., 2021).
+"""The design `variance`: arms that vary one random stream at a time (Bouthillier et al., 2021).
 
-In such an arm every stream but one has a fixed seed, which is none of the study's, so that no run of it shares all its
-draws with a run of another series. The named arm itself is the series in which all streams vary together.
+In such an arm, every stream except one has a fixed seed, which is not a seed of the study, so that none of its runs
+shares all draws with a run of another series. The named arm itself is the series in which all streams vary together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Source = Literal["split", "init", "order", "augmentation", "layers", "noise"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 BY_DEFAULT: tuple[Source, ...] = ("split", "init", "order", "augmentation")
 FIXED_SEED = 1_000_000
-"""Seed of the streams that are not varied, unless the study gives another; in run ids, so it never changes."""
+"""Seed of the streams that are not varied unless the study gives another. Run ids contain it, so it never changes."""
 
 
 def source_arm(arm: str, source: Source) -> str:

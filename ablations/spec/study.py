@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analysis.primary_measure import PrimaryMeasure
 
 MAX_PAIRS = 60
-"""Number of pairs at which `--until-verdict` ends by default where the verdict may be read after any number."""
+"""Number of pairs at which `--until-verdict` ends by default if the verdict may be read after any number."""
 
 
 _MEASURES: tuple[dict[str, Any], ...] = (
@@ -53,7 +53,7 @@ class ArmSpec(Frozen):
     training: Annotated[Mapped, part_of_run("training")] = {}
     """Options of the training that differ from the base."""
     options: Annotated[Mapped, part_of_run("options")] = {}
-    """What own training code reads."""
+    """Options for own training code."""
     of: str | None = None
     """Name of the arm from which this one starts; by default, it starts from the base."""
     control: Annotated[
@@ -62,12 +62,13 @@ class ArmSpec(Frozen):
     ] = None
     """Control to apply to the arm `of`."""
     levels: Labels = None
-    """Levels of the factors at which this arm is the varied arm; omitted factors are at their first level."""
+    """Levels of the factors that define this arm as a version of the varied arm; omitted factors are at their first
+    level."""
     resources: ArmResources | None = None
     """Resources of its runs that differ from the study's; arms that start from this arm inherit them."""
     integrity: Integrity | None = None
-    """spot or off: whether steps of its runs are repeated, by default as for the study; arms that start from this arm
-    inherit it. An arm that cannot compute the same bits twice from the same state needs off."""
+    """spot or off: whether steps of its runs are repeated. The default is the study's value; arms that start from
+    this arm inherit it. An arm that cannot compute the same bits twice from the same state needs off."""
     role: Annotated[
         Literal["baseline", "aim", "matched", "frozen", "permuted", "control", "other"] | None,
         BeforeValidator(study_fields.stored_role),
@@ -76,7 +77,8 @@ class ArmSpec(Frozen):
     """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used. An
     arm with a question is a control."""
     question: Text | None = None
-    """What the comparison with the treatment answers, e.g. more than its additional parameters? The role has a default.
+    """Question that the comparison with the treatment answers, e.g. more than its additional parameters? The role has a
+    default.
     """
 
     @model_validator(mode="after")
@@ -85,7 +87,7 @@ class ArmSpec(Frozen):
             raise ValueError("a control needs 'of'; give the name of the arm that it controls")
         if self.question is not None and self.role in ("aim", "other"):
             role = "treatment" if self.role == "aim" else self.role
-            raise ValueError(f"question: an arm with the role {role} asks none; give it to a control or the baseline")
+            raise ValueError(f"question: an arm with the role {role} has none; give it to a control or the baseline")
         if self.model.get("control") is not None:
             raise ValueError("model.control cannot be set directly; give 'of' and 'control' to the arm instead")
         return self
@@ -97,7 +99,8 @@ class StudySpec(Frozen):
     name: str
     """Name of the study, and of its folder in ``results/``: at most 64 letters, digits, ``.``, ``_`` and ``-``."""
     base: Annotated[Mapped, part_of_run()]
-    """What all arms share: ``data``, ``model`` and ``training``, and ``options`` for own training code."""
+    """Configuration that all arms share: ``data``, ``model`` and ``training``, and ``options`` for own training
+    code."""
     arms: dict[str, Annotated[ArmSpec, BeforeValidator(study_fields.arm_of)]]
     """The configurations to compare: changes to the base by the arm's name, ``{}`` for none."""
     description: str = ""
@@ -106,38 +109,39 @@ class StudySpec(Frozen):
     """Name of a claim in `analysis.claims`, or path of a claim file relative to the study's or the current folder."""
     what: Text | None = None
     """What the study is about, as a noun in the singular, e.g. squeeze-and-excitation: what the treatment has and the
-    baseline lacks. All texts use it. By default memory, or the name of the treatment if no arm has a memory."""
+    baseline lacks. All texts use it. The default is memory, or the name of the treatment if no arm has a memory."""
     measure: Annotated[Any, BeforeValidator(study_fields.measure_of), as_any_of(*_MEASURES)] = "accuracy"
-    """What the verdict is about: accuracy, balanced_accuracy, macro_f1 or loss of the test images, or a number that
-    runs report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
+    """Measure of the verdict: accuracy, balanced_accuracy, macro_f1 or loss of the test images, or a number that runs
+    report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy, balanced accuracy or F1 score."""
     delta: Annotated[float, Field(gt=0)] | None = None
-    """The same for a loss or a scalar, in its unit."""
+    """Smallest effect of interest for a loss or a scalar, in its unit."""
     seeds: Seeds = (0, 1, 2, 3, 4)
     """Number of seeds, which are then 0, 1, 2, ..., or a list of them. Every arm has one run per seed."""
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of
-    all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read
-    after any number of pairs, from 5 on, and the study may end or continue after each."""
+    all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. With any, the verdict may be read
+    after any number of pairs from 5 on, and the study may end or continue after each pair."""
     spending: Annotated[str, BeforeValidator(study_fields.spending_of), as_any_of(one_of_names("spendings"))] = (
         "constant"
     )
     """How the error is spent on the looks: constant (every look at the same level; Pocock's design), obrien_fleming,
-    lan_demets_pocock or lan_demets_obrien_fleming. Those of O'Brien and Fleming's type leave nearly all of it to the
+    lan_demets_pocock or lan_demets_obrien_fleming. Designs of O'Brien and Fleming's type leave nearly all of it to the
     last look."""
     mixture_width: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """With looks: any, the standard deviation of the standardized effects at which its intervals are tightest; by
-    default 1.25. Up to .833 there is no bounded interval after 5 pairs."""
+    default 1.25. Up to .833, there is no bounded interval after 5 pairs."""
     max_pairs: Annotated[int, Field(ge=1)] | None = None
-    """With looks: any, the number of pairs at which --until-verdict ends, by default 60. Not frozen: the error holds
-    for any number of pairs."""
+    """With looks: any, the number of pairs at which --until-verdict ends, by default 60. It is not frozen, because the
+    error holds for any number of pairs."""
     block: Annotated[int, Field(ge=1)] | None = None
-    """With looks: any, the number of pairs that --until-verdict adds at a time, by default 1. Not frozen."""
+    """With looks: any, the number of pairs that --until-verdict adds at a time, by default 1. It is not frozen."""
     further_block: Annotated[int, Field(ge=0)] = 0
     """Number of pairs in an optional block after the last look; half of the error is reserved for it beforehand."""
     protocol: Annotated[str | None, as_any_of(one_of_names("protocols"), NULL)] = None
-    """Name of a protocol in `aimlib.training.protocols`; `base` is merged over the part that all its arms share."""
+    """Name of a protocol in `aimlib.training.protocols`; `base` is merged over the part that all arms of the protocol
+    share."""
     factors: Factors = {}
     """The factors: a key path with a list of levels, or the factor's own name with a mapping from labels to changes. A
     level may change several options. Combinations of levels become arms."""
@@ -145,17 +149,19 @@ class StudySpec(Frozen):
         Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial", "variance"] | None
     ) = None
     """Which combinations become arms, see `ablations.spec.designs`; by default, full_factorial if there are factors.
-    variance has no factors: further arms vary one random stream of a named arm each, see `ablations.spec.sources`."""
+    variance has no factors; instead, each further arm varies one random stream of a named arm, see
+    `ablations.spec.sources`."""
     sources: Annotated[tuple[Source, ...], BeforeValidator(tuple_of)] = ()
-    """With design: variance, what is varied, one at a time; by default split, init, order and augmentation, as far as
-    an arm draws from them. layers: draws of layers such as dropout; noise: nothing, so that only the device's own
-    variation is left."""
+    """With design: variance, the sources that are varied one at a time; by default, those sources among split, init,
+    order and augmentation from which an arm draws. layers varies draws of layers such as dropout; noise varies nothing,
+    so that only the device's own variation remains."""
     fixed_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    """With design: variance, the seed of the streams that are not varied, none of the study's own; by default
-    1000000."""
+    """With design: variance, the seed of the streams that are not varied, which must not be a seed of the study; by
+    default 1000000."""
     resolution: Literal[3, 4, 5, 6, 7] | None = None
-    """Least resolution of a fractional factorial: with 3, main effects cannot be told apart from two-way interactions;
-    with 4, two-way interactions cannot be told apart from each other; with 5, both can be told apart."""
+    """Minimum resolution of a fractional factorial: with 3, main effects cannot be distinguished from two-way
+    interactions; with 4, two-way interactions cannot be distinguished from each other; with 5, both can be
+    distinguished."""
     generators: Annotated[tuple[str, ...], BeforeValidator(study_fields.generators_of), ONE_OR_MORE] = ()
     """Instead of a resolution, the generators of a fractional factorial, such as ``update = placement * channels``."""
     vary: str | None = None
@@ -165,20 +171,21 @@ class StudySpec(Frozen):
     resources: Resources = Resources()
     """Resources of one run."""
     keep: Annotated[Literal["best", "last", "none"], BeforeValidator(study_fields.keep_of)] = "none"
-    """Which trained network of a run is stored: best (that of the selected epoch), last or none. In no run id."""
+    """Which trained network of a run is stored: best (from the selected epoch), last or none. No run id contains it."""
     keep_scores: Annotated[Literal["none", "float16"], BeforeValidator(study_fields.keep_of)] = "none"
-    """float16: the log-probabilities of every class for every test image are stored, of the selected epoch, for top-k
-    accuracy and calibration error. In no run id."""
+    """float16 stores the log-probabilities of every class for every test image in the selected epoch, for top-k
+    accuracy and calibration error. No run id contains it."""
     integrity: Integrity = "spot"
-    """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
-    numbers; both take at most .5 % of the time and change no number. off: neither."""
+    """With spot, every device computes a reference step, and a run occasionally repeats a training step, to find wrong
+    numbers; both take at most .5 % of the time and change no numbers. With off, neither is done."""
     plugins: Annotated[tuple[str, ...], BeforeValidator(study_fields.files_of), ONE_OR_MORE] = ()
-    """Files with own code, relative to the study file: their registered classes can be named like any other plugin."""
+    """Files with own code, relative to the study file; their registered classes can be named like any other plugin."""
     train: Annotated[str | None, BeforeValidator(study_fields.train_of)] = None
-    """Own training code in place of the training loop: a function ``my_code.py:train`` in a file relative to the study
-    file, which takes (config, run); or the name of a registered one. See `aimlib.training.own.run.OwnRun`."""
+    """Own training code that replaces the training loop: a function ``my_code.py:train`` in a file relative to the
+    study file, which takes (config, run), or the name of registered training code. See
+    `aimlib.training.own.run.OwnRun`."""
     reuse: Annotated[tuple[str, ...], BeforeValidator(study_fields.directories_of), ONE_OR_MORE] = ()
-    """Directories of other studies, relative to the study file: their results of the same runs are copied instead of
+    """Directories of other studies, relative to the study file; their results of the same runs are copied instead of
     being computed again."""
 
     @model_validator(mode="after")
@@ -188,7 +195,7 @@ class StudySpec(Frozen):
         return self
 
     def training_function(self) -> tuple[Path, str] | None:
-        """Return file and name of the function of own training code; None if there is none, or it is registered."""
+        """Return the file and the function name of own training code; None if there is none or it is registered."""
         found = study_fields.FUNCTION.fullmatch(self.train or "")
         return (Path(found["file"]), found["function"]) if found is not None else None
 
@@ -199,14 +206,14 @@ class StudySpec(Frozen):
 
     @property
     def primary_measure(self) -> PrimaryMeasure:
-        """What the verdict is about."""
+        """Measure of the verdict."""
         from analysis.primary_measure import primary_measure  # noqa: PLC0415
 
         return primary_measure(self.measure, self.smallest_effect)
 
     @property
     def reading(self) -> Looks:
-        """When the verdict may be read, and at which levels."""
+        """When the verdict may be read, and at which confidence levels."""
         from analysis.looks import ANY, Looks  # noqa: PLC0415
 
         if self.looks == ANY:
@@ -225,7 +232,7 @@ class StudySpec(Frozen):
         return self.delta_pp if self.delta is None else self.delta
 
     def fraction(self) -> Generators:
-        """Return the generators of a fractional factorial; ValueError if they are wrong or there are none."""
+        """Return the generators of a fractional factorial. ValueError: they are missing or wrong."""
         if self.generators:
             return parsed(self.generators, list(self.factors))
         return standard(list(self.factors), self.resolution or 3)
@@ -238,7 +245,7 @@ class StudyFile:
     Attributes
     ----------
     spec : its content, with overrides applied.
-    path : the file; None for a study that was given as values of Python.
+    path : the file; None for a study that was given as Python values.
     notes : values of single arms that the overrides replaced.
     """
 
@@ -248,7 +255,7 @@ class StudyFile:
 
     @property
     def where(self) -> str:
-        """What messages call the study: its file or, without one, its name."""
+        """Name of the study in messages: its file or, without one, its name."""
         return f"study {self.spec.name!r}" if self.path is None else str(self.path)
 
 
@@ -259,7 +266,7 @@ def shipped_studies() -> dict[str, Path]:
 
 
 class Documented(Protocol):
-    """A study that knows its content as plain values, such as `ablations.Study`."""
+    """A study that has its content as plain values, such as `ablations.Study`."""
 
     def to_document(self) -> dict[str, Any]:
         """Return the content of the study as plain values."""
@@ -281,7 +288,8 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
 
     Raises
     ------
-    ConfigError: with one message per problem: file, key path, what is wrong, nearest valid name.
+    ConfigError: the study has problems; each message has the file, the key path, what is wrong, and the nearest valid
+        name.
     """
     path, document = read_document(source)
     notes = []
@@ -304,11 +312,12 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
 
 
 def read_document(source: StudySource) -> tuple[Path | None, dict[str, Any]]:
-    """Return the file of a study, None if it has none, and its content as plain values, not yet validated.
+    """Return the file of a study, or None, and its content as plain values, which are not validated yet.
 
     Raises
     ------
-    ConfigError: no such file or shipped study, not YAML, or a value that no study file could hold.
+    ConfigError: there is no such file or shipped study, it is not YAML, or it has a value that no study file could
+        hold.
     """
     if isinstance(source, (str, Path)):
         path = _find(source)
@@ -370,7 +379,7 @@ def _override(document: dict[str, Any], path: list[str], value: Any) -> list[str
 
 
 def _override_notes(document: dict[str, Any], path: list[str], value: Any, replaced: list[str]) -> Iterator[str]:
-    """Yield what an override does that its words do not show."""
+    """Yield notes on effects of an override that are not obvious."""
     option = ".".join(path)
     if replaced:
         yield f"{option}={value} also replaces the values of single arms: {', '.join(replaced)}"

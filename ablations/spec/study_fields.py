@@ -1,4 +1,4 @@
-"""How the values of a study file are read: spellings that mean the same, and what is refused with an example."""
+"""Reading the values of a study file: equivalent spellings, and error messages with an example."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_TEXT = 120
 
 
 def _looks(value: Any) -> Any:
-    """Read a single number of pairs as one look, and the word for looks after any number of pairs."""
+    """Read a single number of pairs as one look, or the word for looks after any number of pairs."""
     numbers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
     if value == "any" or (numbers and all(type(number) is int for number in numbers)):
         return numbers or "any"
@@ -30,7 +30,7 @@ def _looks(value: Any) -> Any:
 
 
 def spending_of(value: Any) -> Any:
-    """Read the name of a design of the error that looks spend."""
+    """Read the name of the design by which looks spend the error."""
     from analysis import looks  # noqa: PLC0415 -- pandas comes with the package
 
     return looks.spending_of(value)
@@ -91,7 +91,7 @@ def generators_of(value: Any) -> Any:
 
 
 def _integrity(value: Any) -> Any:
-    """Read false, which other readers of YAML make of off."""
+    """Read false as off, because other YAML readers read off as false."""
     return "off" if value is False else value
 
 
@@ -101,8 +101,8 @@ def keep_of(value: Any) -> Any:
 
 
 Checks = Literal["spot", "reference", "off"]
-"""How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
-repeated. reference: no step is repeated. off: neither."""
+"""How computing errors are detected in a run. spot: its device computes the reference step, and some steps are
+repeated. reference: no step is repeated. off: neither is done."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
 LookNumbers = Annotated[
     Any,
@@ -118,7 +118,7 @@ Mapped = dict[str, Any]
 
 
 def _text(value: Any) -> Any:
-    """Read a text of one line without the space around it."""
+    """Read a text of one line, without surrounding space."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_TEXT:
         raise ValueError(f"give a text of one line and at most {_LONGEST_TEXT} characters; got {value!r}")
     return value.strip()
@@ -145,7 +145,7 @@ def measure_of(value: Any) -> Any:
 
 
 def _near_measure(word: str, known: Sequence[str]) -> str:
-    """Return which measure is meant, also by a part of its name, such as ``f1``."""
+    """Return which measure is meant, even by a part of its name, such as ``f1``."""
     parts = [name for name in known if len(word) > 1 and word.lower() in name.split("_")]
     near = did_you_mean(word, known) or (did_you_mean(parts[0], parts) if parts else "")
     return near and f"unknown measure {word!r}; {near}"

@@ -1,4 +1,4 @@
-"""How a notebook shows a study: its arms with what is changed in each, its factors, and its size. Builds nothing."""
+"""How a notebook shows a study: its arms with their changes, its factors, and its size. No network is built."""
 
 from __future__ import annotations
 

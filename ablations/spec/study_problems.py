@@ -1,4 +1,4 @@
-"""What is wrong with a study whose values are right by themselves: keys that do not fit together."""
+"""Problems of a study whose values are individually valid: keys that do not fit together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_SEARCHED = 80
 
 
 def problems(spec: StudySpec) -> Iterable[str]:
-    """Yield messages about a study, each with the key path in front."""
+    """Yield messages about a study, each starting with the key path."""
     if not NAME.fullmatch(spec.name):
         yield (
             f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-', a letter or digit first "
@@ -96,7 +96,7 @@ def _look_problems(spec: StudySpec) -> Iterable[str]:
     if anytime:
         return
     try:
-        spec.reading  # noqa: B018 -- it is made for its errors
+        spec.reading  # noqa: B018 -- it is evaluated for its errors
     except ValueError as error:
         yield f"looks: {error}"
 
@@ -193,13 +193,13 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:
             yield (
-                f"factors.{name}: design {spec.design} goes from a first level to a last one; give two, not "
+                f"factors.{name}: design {spec.design} uses a first and a last level; give two levels, not "
                 f"{len(levels)}"
             )
 
 
 def _source_problems(spec: StudySpec) -> Iterable[str]:
-    """Yield what does not fit design variance."""
+    """Yield messages about keys that do not fit the design `variance`."""
     if spec.factors:
         yield "design: variance varies random streams, not factors; remove the factors, or choose another design"
     if spec.train is not None:
@@ -213,8 +213,7 @@ def _source_problems(spec: StudySpec) -> Iterable[str]:
     seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
     if seed in spec.seeds:
         yield (
-            f"fixed_seed: {seed} is also a seed of the study, so that runs of several series would be the same; give "
-            f"another"
+            f"fixed_seed: {seed} is also a seed of the study, so runs of several series would be the same; give another"
         )
     layers = {"base": spec.base, **{f"arms.{name}": {"training": arm.training} for name, arm in spec.arms.items()}}
     for where, layer in layers.items():

@@ -1,7 +1,7 @@
-"""How a key may be written in a study file, where that is more than the type as which it is read.
+"""The ways in which a key may be written in a study file, if they go beyond its type.
 
-These annotations are for the reference of keys (`ablations.spec.keys`) and for the JSON Schema of a study. They change
-nothing of what a study may contain: the validators decide that.
+These annotations are for the reference of keys (`ablations.spec.keys`) and for the JSON Schema of a study. They do not
+affect what a study may contain, because the validators decide that.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ NULL: dict[str, Any] = {"type": "null"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Written:
-    """Annotation of a key whose JSON Schema is `schema`; pydantic's own has a representation that fills signatures."""
+    """Annotation of a key whose JSON Schema is `schema`; the text of pydantic's own would fill signatures."""
 
     schema: dict[str, Any]
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return the schema in place of that of the type."""
+        """Return this schema instead of the schema of the type."""
         return copy.deepcopy(self.schema)
 
     def __repr__(self) -> str:
@@ -38,12 +38,12 @@ def as_any_of(*ways: dict[str, Any]) -> Written:
 
 
 def one_of_names(kind: str) -> dict[str, Any]:
-    """Return the place of an enumeration that `ablations.spec.keys.generation` fills in."""
+    """Return the placeholder of an enumeration that `ablations.spec.keys.generation` fills in."""
     return {"x-names": kind}
 
 
 def part_of_run(path: str = "") -> Written:
-    """Annotate a mapping with changes to a run: to the part at `path`, or to all of it."""
+    """Annotate a mapping with changes to a run, either to the part at `path` or to all of it."""
     return as_any_of({"x-run": path})
 
 

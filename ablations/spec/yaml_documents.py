@@ -78,7 +78,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError: no such file, not YAML, or not a mapping.
+    ConfigError: there is no such file, it is not YAML, or it is not a mapping.
     """
     if path.suffix == ".py":
         raise ConfigError(
@@ -109,7 +109,7 @@ def parse(text: str, where: str) -> Any:
 
     Raises
     ------
-    ConfigError: not YAML, a tag, or a value that cannot be written without aliases.
+    ConfigError: the text is not YAML, has a tag, or has a value that cannot be written without aliases.
     """
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
@@ -129,7 +129,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _explained(problem: str) -> tuple[str, str]:
-    """Return a problem in the words of studies, and what to do about it."""
+    """Return a problem in the terms of studies, and what to do about it."""
     for part, said, remedy in _REMEDIES:
         if part in problem:
             return problem.replace(part, said), remedy
@@ -169,11 +169,11 @@ _REMEDIES = (
         )
     ),
 )
-"""Parts of PyYAML's messages, the words for users in their place, and what to do."""
+"""Parts of PyYAML's messages, the words for users that replace them, and what to do."""
 
 
 def _refuse_unplain(content: Any, where: str) -> None:
-    """Refuse values that need a tag, and aliases that are recursive or expand excessively."""
+    """Raise an error for values that need a tag, and for aliases that are recursive or expand excessively."""
     waiting, seen = [content], 0
     while waiting:
         value = waiting.pop()
@@ -194,7 +194,7 @@ def _refuse_unplain(content: Any, where: str) -> None:
 
 
 def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
-    """Refuse ``{widths: (4, 8, 8)}``, which is three keys for YAML: 'widths', 8 and '8)'."""
+    """Raise an error for ``{widths: (4, 8, 8)}``, which YAML reads as three keys: 'widths', 8 and '8)'."""
     if isinstance(content, list):
         for number, item in enumerate(content):
             _refuse_tuples(item, where, f"{path}[{number}]")
@@ -216,11 +216,11 @@ def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
 
 
 def plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of values of Python as a study file would hold them: tuples as lists, numpy's numbers as Python's.
+    """Return a copy of Python values as in a study file, with tuples as lists and NumPy numbers as Python numbers.
 
     Raises
     ------
-    ConfigError: with one message for every value that a study file cannot hold.
+    ConfigError: there are values that a study file cannot hold; there is one message for each.
     """
     problems: list[str] = []
     try:
@@ -253,7 +253,7 @@ def _below(path: str, key: Any) -> str:
 
 
 def _of_python(value: Any) -> Any:
-    """Return the value as one of the basic types; a subclass, such as an enumeration's member, may print otherwise."""
+    """Return the value as one of the basic types; a subclass, such as an enumeration's, may print differently."""
     basic = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
     return value if basic is None else basic(value)
 
@@ -276,7 +276,7 @@ def dump(content: Mapping[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper: texts that either version of YAML reads as something else are quoted; no aliases."""
+    """PyYAML's safe dumper without aliases; it quotes texts that either version of YAML reads as something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -302,7 +302,7 @@ def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _plainly(below: Any, above: Any) -> Any:
-    """Return options of own training code merged: what is called ``optimizer`` there is no component."""
+    """Return merged options of own training code, in which a key such as ``optimizer`` is not a component."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return copy.deepcopy(above)
     return {**below, **{key: _plainly(below.get(key), value) for key, value in above.items()}}
@@ -351,14 +351,14 @@ def has(document: Any, path: Iterable[str]) -> bool:
 
 
 def value_at(document: Any, path: Iterable[str]) -> Any:
-    """Return the value at `path`, which `has` says is there."""
+    """Return the value at `path`, which must exist according to `has`."""
     for key in path:
         document = document[key]
     return document
 
 
 def put(document: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a copy of the value at `path` in place; a component given by name alone becomes a mapping with the name."""
+    """Set a copy of the value at `path` in place; a component given only by name becomes a mapping with the name."""
     for key in path[:-1]:
         inner = document.get(key)
         if key in _COMPONENTS:
@@ -373,7 +373,7 @@ def assignment(text: str) -> tuple[list[str], Any]:
 
     Raises
     ------
-    ConfigError: not of that form.
+    ConfigError: the text does not have this form.
     """
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")

@@ -3,16 +3,16 @@
 An archive (``.tar.gz``) contains in one folder:
 
 ===================  ================================================================================================
-``archive.json``     what it is: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
+``archive.json`` description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
 ``README.md``        how to compute the verdict again
 ``study/``           a study directory: plan, frozen plan, rows with predictions, labels of the test images, own code
 ``original_ledger/`` the ledger of the study as it was run: run ids, times and digests of the rows before replacements
 ``source/``          this package, so that the verdict can be computed where it cannot be installed from elsewhere
 ===================  ================================================================================================
 
-Photos, checkpoints, trained networks and logs stay behind. Names of hosts and of devices are numbered, and paths,
-logins and addresses are removed from configurations and messages. A changed row has another digest, so the study in
-the archive has its own ledger; that of the study as it was run confirms when which row was settled.
+Photos, checkpoints, trained networks and logs are not included. Names of hosts and of devices are numbered, and paths,
+logins and addresses are removed from configurations and messages. A changed row has another digest, so the study in the
+archive has its own ledger; the original ledger confirms when each row was settled.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ class Archive:
 
     Attributes
     ----------
-    path : of its file.
-    verdict : the headline that a reviewer must obtain again.
+    path : path of its file. verdict : the headline that a reviewer must obtain again.
     rows : number of settled runs in it.
     ledger_head : head of the ledger of the study as it was run; empty without a ledger.
-    looks_private : what names a folder or a person and stays, because the study's hashes depend on it.
+    looks_private : names of folders or people that remain, because the study's hashes depend on them.
     """
 
     path: Path
@@ -91,12 +90,12 @@ def pack(findings: Findings, out: Path) -> Archive:
 
     Parameters
     ----------
-    findings : of `analysis.examine`, which proves the rows.
-    out : the file; its name ends in ``.tar.gz``, and it does not exist.
+    findings : result of `analysis.examine`, which proves the rows. out : the file, which must not exist and whose name
+        ends in ``.tar.gz``.
 
     Raises
     ------
-    UsageError: another name, or the file exists.
+    UsageError: the name has another ending, or the file exists.
     StoreError: a file of the study is damaged, its rows contradict themselves, or the archive cannot be written.
     """
     if not out.name.endswith(".tar.gz"):
@@ -122,7 +121,7 @@ def pack(findings: Findings, out: Path) -> Archive:
 
 
 def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, tuple[str, ...]]:
-    """Write all files of an archive; return the number of rows, the ledger's head, and what looks private."""
+    """Write all files of an archive; return the number of rows, the ledger's head, and the text that looks private."""
     study = folder / STUDY
     study.mkdir()
     tables, failures = _tables(where)
@@ -145,7 +144,7 @@ def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, t
 
 
 def _tables(where: Place) -> tuple[list[pa.Table], dict[str, pa.Table]]:
-    """Return the settled rows, and the failed attempts by the name of their file."""
+    """Return the settled rows, and the failed attempts by file name."""
     from analysis.reading.files import collect, listed, read_rows  # noqa: PLC0415
 
     settled = [table for tables in collect(where, lambda path: read_rows(path, _whole)) for table in tables]
@@ -179,7 +178,7 @@ def _first_rows(rows: pa.Table) -> pa.Table:
 
 
 def _copy_plan(where: Place, study: Path, names: Names) -> None:
-    """Store every plan that the study had, without places, and the present one last."""
+    """Store every plan that the study had, without paths, and the current one last."""
     store = ResultStore(study)
     for path in (*_files(where / PLANS, _JSON), where / STUDY_FILE):
         document = public_document(_document(path), names)
@@ -235,7 +234,7 @@ def _copy_unchanged(source: Place, target: Path) -> None:
 
 
 def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
-    """Copy a claim that is a file of the user's; studies of earlier versions have no copy of their own."""
+    """Copy a claim that is a file of the user; studies of earlier versions have no copy of it."""
     from analysis.claims.stored import document_of, is_own  # noqa: PLC0415
 
     if claim is None or not is_own(claim):
@@ -247,7 +246,7 @@ def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
 
 
 def _settle_ledger(study: Path, where: Place) -> None:
-    """Enter the archived rows, and the frozen plans of the study as it was run, in their own ledger."""
+    """Enter the archived rows, and the frozen plans of the study as it was run, in a new ledger."""
     from analysis.reading import ledger  # noqa: PLC0415
 
     chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
@@ -265,12 +264,12 @@ _ROOTS = (
     *("data", "datasets", "scratch", "work", "workspace", "project", "projects", "users", "share", "shared", "storage"),
     *("lustre", "gpfs", "beegfs", "nfs", "afs", "ceph", "cluster", "local", "ssd", "nvme", "export", "content"),
 )
-"""First folders of paths on the machines that people use."""
+"""First folders of paths on common machines."""
 _FOLDER = re.compile(rf"(?<![\w.:/])/(?:{'|'.join(_ROOTS)})\d*/[^\s\"'\\,;:]+")
 
 
 def _looking_private(study: Path, names: Names) -> Iterator[str]:
-    """Yield what still looks like a path or the name of a host, by file."""
+    """Yield text that still looks like a path or the name of a host, by file."""
     for path in [*sorted((study / CODE).glob("*.json")), study / ANALYSIS_PLAN]:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         yield from (f"{path.relative_to(study)}: {each}" for each in _private_in(text, names))
@@ -287,7 +286,7 @@ def _private_in(text: str, names: Names) -> list[str]:
 
 
 def _copy_source(target: Path) -> None:
-    """Copy this package, with a pyproject.toml made of its installed metadata."""
+    """Copy this package, with a pyproject.toml made from its installed metadata."""
     for package in _PACKAGES:
         root = resources.files(package)
         with resources.as_file(root) as folder:
@@ -318,7 +317,7 @@ def _copy_source(target: Path) -> None:
 
 
 def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, ...]) -> None:
-    """Write README and manifest."""
+    """Write the README and the manifest."""
     results = findings.results
     versions = sorted(set(results.runs["versions"].dropna()))
     commits = sorted(set(results.runs["git_commit"].dropna()))
@@ -367,7 +366,7 @@ and needs no photos. The folder of `--report` then contains the whole report.
 
 
 def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Yield name, SHA-256 and size of every file but the manifest, in the order of their names."""
+    """Yield the name, SHA-256 and size of every file except the manifest, sorted by name."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != MANIFEST:
@@ -376,7 +375,7 @@ def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _write(folder: Path, out: Path) -> None:
-    """Write the archive next to its place, then rename it; its entries state no user and no time."""
+    """Write the archive under a temporary name, then rename it; its entries state neither user nor time."""
     partial = out.with_name(f".{out.name}.part")
     try:
         with tarfile.open(partial, "w:gz", compresslevel=6) as archive:

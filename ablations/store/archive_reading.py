@@ -1,4 +1,4 @@
-"""Reading archives of studies, which come from somebody else: unpacked safely, and compared with their manifest."""
+"""Reading archives from other people: they are unpacked safely and compared with their manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablations.store.archive import FORMAT, MANIFEST, STUDY, digests
 from aimlib.errors import StoreError, UsageError
 
 _MOST_BYTES = 64 * 2**30
-"""Size of an unpacked archive above which it is refused."""
+"""Maximum size of an unpacked archive."""
 _MOST_FILES = 200_000
 
 
@@ -39,7 +39,7 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     Raises
     ------
     UsageError: the file does not exist.
-    StoreError: it is not an archive of a study, is cut off, or unpacks to something unreasonably large.
+    StoreError: the file is not an archive of a study, is truncated, or is unreasonably large when unpacked.
     """
     _extract(path, folder)
     roots = [each for each in folder.iterdir() if each.is_dir()]

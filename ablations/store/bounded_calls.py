@@ -1,4 +1,4 @@
-"""Calls that may hang, for a thread that must not: a frozen server or network disk answers neither yes nor no."""
+"""Calls that may hang, for a thread that must not hang: a frozen server or network disk never answers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 class BoundedCalls:
     """Runs calls in their own thread, one at a time, and stops waiting for a call that takes too long.
 
-    Until that call ends, all others fail at once, so that at most one thread hangs.
+    Until that call ends, all other calls fail at once, so that at most one thread hangs.
 
     Parameters
     ----------
-    seconds : how long a call is waited for.
+    seconds : how long to wait for a call.
     where : the storage, for messages.
     """
 
@@ -27,11 +27,11 @@ class BoundedCalls:
         self._hanging: threading.Thread | None = None
 
     def __call__(self, act: Callable[[], T]) -> T:
-        """Return what `act` returns, or raise what it raises.
+        """Return the result of `act`, or raise its exception.
 
         Raises
         ------
-        StoreError: it did not end in time, or an earlier call has still not ended.
+        StoreError: the call did not end in time, or an earlier call has not ended yet.
         """
         if self._hanging is not None and self._hanging.is_alive():
             raise self._no_answer()

@@ -1,9 +1,8 @@
 """A study's folder in object storage. See `ablations.store.folder.Folder`.
 
-The layout is that of a directory, so a copy made with any tool can be read as one. A put is atomic and, if requested,
-exclusive, and every later request sees it (AWS S3, MinIO, SeaweedFS, Google Cloud Storage and Azure Blob Storage
-guarantee that).
-``leases/<name>`` corresponds to ``locks`` in a directory.
+The layout is the same as in a directory, so a copy made with any tool can be read as a directory. A put is atomic and,
+if requested, exclusive, and every later request sees it. AWS S3, MinIO, SeaweedFS, Google Cloud Storage and Azure Blob
+Storage guarantee this. ``leases/<name>`` corresponds to ``locks`` in a directory.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ class ObjectFolder:
 
     Parameters
     ----------
-    root : its location.
-    terms : of the leases.
+    root : its location. terms : terms of the leases.
     """
 
     def __init__(self, root: ObjectPath, terms: Terms) -> None:
@@ -49,7 +47,7 @@ class ObjectFolder:
         return (ObjectFolder, (self.root, self._terms))  # observation times refer to a clock of this machine
 
     def prepare(self) -> None:
-        """Refuse a server that ignores the conditions of a put, because results would be overwritten there."""
+        """Raise an error if a server ignores the conditions of a put, because it would overwrite results."""
         probe = self.root / f"probe-{uuid.uuid4().hex}"
         try:
             first = object_store.put(probe, b"1", create=True)
@@ -66,7 +64,7 @@ class ObjectFolder:
             )
 
     def refuse_absence(self) -> None:
-        """Do nothing: a bucket that is missing refuses every request."""
+        """Do nothing, because every request to a missing bucket fails."""
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
         """Put an object if none exists."""
@@ -76,14 +74,14 @@ class ObjectFolder:
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
         """Put the object, then check whether a compaction had moved this run before.
 
-        A segment is there before the run objects that it holds are removed. So a put that succeeded although the run
-        was settled, because a compaction had just removed its object, sees the segment now, and its row does not count:
-        the segment's does, and the next compaction removes this one. Unless it is this very row that was moved.
+        A segment exists before the run objects that it contains are removed. If a put succeeded although the run was
+        settled, because a compaction had just removed its object, the segment is visible now. Then the row in the
+        segment counts, and the next compaction removes this one, unless this same row was moved.
         """
         return object_store.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
 
     def settling_ended(self) -> bool:
-        """There is nothing to wait for: `settle` checks again afterwards."""
+        """Do not wait, because `settle` checks again afterwards."""
         return True
 
     def replace(self, name: str, write: Write) -> None:
@@ -124,11 +122,11 @@ class ObjectFolder:
         return []
 
     def room(self) -> int | None:
-        """Return None: a bucket is never full."""
+        """Return None, because a bucket is never full."""
         return None
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name by a lease; a checkpoint that its previous holder wrote replaces the local copy."""
+        """Lock a name with a lease; a checkpoint of its previous holder replaces the local copy."""
         lease = self._leases.acquire(name, self.root / LEASES / name)
         if lease is not None:
             try:
@@ -143,7 +141,7 @@ class ObjectFolder:
         return self._leases.holder(self.root / LEASES / name)
 
     def forget_lock(self, name: str) -> None:
-        """Do nothing: `clean` removes old leases."""
+        """Do nothing, because `clean` removes old leases."""
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
         """Return a local directory into which the stored checkpoint has been fetched."""
@@ -154,7 +152,7 @@ class ObjectFolder:
         self._checkpoints.keep(run_id, lock)
 
     def save_slots(self) -> Path:
-        """Return a local folder: the limit of puts is this machine's connection to the storage."""
+        """Return a local folder, because this machine's connection to the storage limits puts."""
         return self._checkpoints.save_slots()
 
     def discard_checkpoint(self, run_id: str) -> None:
@@ -162,7 +160,7 @@ class ObjectFolder:
         self._checkpoints.discard(run_id)
 
     def _content(self, write: Write) -> bytes:
-        """Return the bytes that `write` writes, via a file in the temporary folder."""
+        """Return the bytes that `write` writes, using a file in the temporary folder."""
         with tempfile.TemporaryDirectory(prefix="aim-ablations-") as folder:
             path = Path(folder) / "content"
             with files.explained(path):

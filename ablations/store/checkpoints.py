@@ -1,4 +1,4 @@
-"""Checkpoints of runs whose study is in object storage: training writes locally, and each file is put as a whole."""
+"""Checkpoints of runs whose study is in object storage: training writes files locally, and each is put as a whole."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _ATTEMPTS = 5
 class RemoteCheckpoints:
     """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
 
-    Every store has its own directories, in the user's part of the temporary folder, because a process that was presumed
-    dead must not share files with its successor. They are removed when the run is discarded, with the store, or, if the
-    process was killed, by the next store of this study on the machine. A checkpoint replaces exactly the version that
-    this store fetched or wrote last; if another process has written one, the lock is confirmed first.
+    Every store has its own directories, in the user's part of the temporary folder, because a process that was
+    considered dead must not share files with its successor. They are removed when the run is discarded or the store is
+    closed. If the process was killed, the next store of this study on the machine removes them. A checkpoint replaces
+    exactly the version that this store fetched or wrote last; if another process has written one, the lock is confirmed
+    first.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class RemoteCheckpoints:
         self._tags: dict[str, str | None] = {}
 
     def directory(self, run_id: str) -> Path:
-        """Return the local directory with the stored checkpoint in it; it stays the same until it is discarded."""
+        """Return the local directory that contains the stored checkpoint; it stays the same until it is discarded."""
         if run_id not in self._directories:
             self.clean()
             path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
@@ -55,13 +56,15 @@ class RemoteCheckpoints:
             except StoreError:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
-            self._directories[run_id] = path  # only now: after an error the next call fetches the checkpoint
+            self._directories[run_id] = (
+                path  # set only now, so that the next call fetches the checkpoint after an error
+            )
         return self._directories[run_id]
 
     def refresh(self, run_id: str) -> None:
         """Drop the local copy if another process has written or discarded the checkpoint since it was fetched or put.
 
-        To be called after the run was locked: its previous holder may have got further than this process had.
+        Call this after the run was locked, because its previous holder may be further ahead than this process.
         """
         if (path := self._directories.get(run_id)) is None:
             return
@@ -78,24 +81,24 @@ class RemoteCheckpoints:
                 continue
             try:
                 content, self._tags[run_id] = object_store.get(self._root / run_id / entry.name)
-            except FileNotFoundError:  # discarded meanwhile
+            except FileNotFoundError:  # discarded in the meantime
                 continue
             with files.explained(path / entry.name):
                 (path / entry.name).write_bytes(content)
 
     def keep(self, run_id: str, lock: RunLock | None) -> None:
-        """Put the checkpoint; nothing if there is none yet.
+        """Put the checkpoint; do nothing if there is none yet.
 
         Raises
         ------
-        Fenced: the lock was lost; the successor's checkpoint stays.
+        Fenced: the lock was lost; the successor's checkpoint is kept.
         """
         written = sorted(path for path in self.directory(run_id).iterdir() if _NAME.fullmatch(path.name))
         if not written:
             return
         if len(written) > 1:
             raise StoreError(
-                f"{self.directory(run_id)}: holds {len(written)} files; a checkpoint is one, put as a whole"
+                f"{self.directory(run_id)}: contains {len(written)} files, but a checkpoint is a single file"
             )
         address = self._root / run_id / written[0].name
         with files.explained(written[0], "read"):
@@ -138,7 +141,7 @@ class RemoteCheckpoints:
                 shutil.rmtree(self._cache() / name, ignore_errors=True)
 
     def _cache(self) -> Path:
-        """Return the folder of this study, below one that only this user can access."""
+        """Return the folder of this study, in a folder that only this user can access."""
         own = files.private_folder(Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}")
         with files.explained(own, "created"):
             (own / self._here).mkdir(mode=0o700, exist_ok=True)
@@ -146,7 +149,7 @@ class RemoteCheckpoints:
 
 
 def _remove(path: Path, process: int) -> None:
-    """Remove a directory, and its study's if it was the last one; do nothing in a forked child."""
+    """Remove a directory, and the study's folder if it was the last one; do nothing in a forked child."""
     if os.getpid() == process:
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Locks that the operating system releases when their holder dies, for whatever reason.
+"""Locks that the operating system releases when their holder dies for any reason.
 
 They are `flock` locks on files that are not removed while a process needs them: a lock on a removed file excludes no
 one.
@@ -26,12 +26,12 @@ _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """An open lock file. Two of them exclude each other, within a process and between processes.
+    """An open lock file. Two of these exclude each other, within a process and between processes.
 
     Parameters
     ----------
-    path : the lock file; created if missing, never removed, and refused if it is a link, because its holder writes into
-        it.
+    path : the lock file, which is created if missing and never removed. It must not be a link, because its holder
+        writes into it.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class FileLock:
             return _content(self._descriptor()).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
-        """Replace the text, which states who holds the lock."""
+        """Replace the text, which states which process holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
             _write(self._descriptor(), text.encode())
@@ -86,7 +86,7 @@ class FileLock:
             return False
 
     def is_signed(self, token: str) -> bool:
-        """Return the same as `holds`; OSError if the file system does not answer, or its folder is missing."""
+        """Return the same as `holds`. OSError: the file system does not answer, or its folder is missing."""
         if self._handle is None:
             return False
         try:
@@ -131,14 +131,14 @@ class FileLock:
         return True
 
     def close(self) -> None:
-        """Unlock and close; nothing if it is closed already."""
+        """Unlock and close; do nothing if it is already closed."""
         if self._handle is not None:
             with suppress(OSError):  # a stale handle; closing the file unlocks it as well
                 self.unlock()
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without unlocking: the lock stays with the process that this one was forked from."""
+        """Close without unlocking; the process from which this one was forked keeps the lock."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             with suppress(OSError):
@@ -150,7 +150,7 @@ class FileLock:
 
 
 def _content(handle: int) -> bytes:
-    """Return what a lock file contains, although one call may return less, as POSIX allows."""
+    """Return the whole content of a lock file, although POSIX allows one call to return less."""
     content = b""
     while len(content) < _LONGEST_TEXT and (part := os.pread(handle, _LONGEST_TEXT - len(content), len(content))):
         content += part
@@ -158,7 +158,7 @@ def _content(handle: int) -> bytes:
 
 
 def _write(handle: int, content: bytes) -> None:
-    """Write the content of a lock file, although one call may write less."""
+    """Write the whole content of a lock file, although one call may write less."""
     written = 0
     while written < len(content):
         written += os.pwrite(handle, content[written:], written)
@@ -166,7 +166,7 @@ def _write(handle: int, content: bytes) -> None:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Iterator[bool]:
-    """Hold the lock `path` for a block; yield whether it was acquired within `timeout_s` seconds."""
+    """Hold the lock `path` within the block; yield whether it was acquired within `timeout_s` seconds."""
     lock = FileLock(path)
     try:
         yield lock.acquire(shared=shared, timeout_s=timeout_s)
@@ -175,7 +175,7 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Itera
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: close the parent's lock files, which would otherwise stay locked when the parent is killed."""
+    """In a forked child, close the parent's lock files, which would otherwise stay locked when the parent is killed."""
     for lock in list(_open):
         lock.abandon()
 

@@ -1,6 +1,6 @@
-"""The four primitives the store needs of a file system: exclusive creation, replacement, listing, removal.
+"""The four operations that the store needs from a file system: exclusive creation, replacement, listing, removal.
 
-Whatever would differ for object storage is here. A file becomes visible under its name complete and on disk, or not at
+Everything that differs in object storage is here. A file becomes visible under its name complete and on disk, or not at
 all: it is written under a temporary name in the same directory, synchronized, and then linked or renamed.
 """
 
@@ -22,11 +22,11 @@ from aimlib.errors import StoreError
 from aimlib.paths import advice_on, share
 
 Write = Callable[[Path], object]
-"""Writes a complete file to the given path."""
+"""Function that writes a complete file to the given path."""
 
 _STALE_AFTER = 24 * 3600.0  # seconds; writing a file takes less
 _ADVICE = {
-    errno.ENOSPC: "free space and run again: settled runs are kept, this one is not written",
+    errno.ENOSPC: "free space and run again: settled runs are kept, but this one is not written",
     errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, this one is not",
     errno.EROFS: "choose a directory on a writable file system",
     errno.EACCES: "get write permission or choose another directory",
@@ -68,7 +68,7 @@ def private_folder(path: Path) -> Path:
 
     Raises
     ------
-    StoreError: it exists, and is a link, belongs to another user, or is accessible to others.
+    StoreError: it exists and is a link, belongs to another user, or is accessible to others.
     """
     with explained(path, "created"):
         path.mkdir(mode=0o700, exist_ok=True)
@@ -86,7 +86,7 @@ def staged(path: Path, write: Write) -> Iterator[Path]:
 
     Raises
     ------
-    StoreError: the file system reports an error, for instance because it is full.
+    StoreError: the file system reports an error, for example because it is full.
     """
     temporary = path.parent / _temporary_name()
     try:
@@ -114,7 +114,7 @@ def publish(temporary: Path, path: Path) -> bool:
 
 
 def names(directory: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Return the names in `directory` that match completely; none if it does not exist."""
+    """Return the names in `directory` that match completely; empty if it does not exist."""
     with explained(directory, "listed"):
         try:
             return [name for name in os.listdir(directory) if pattern.fullmatch(name)]  # noqa: PTH208 -- 10,000 paths
@@ -123,7 +123,7 @@ def names(directory: Path, pattern: re.Pattern[str]) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     with explained(path, "removed"):
         path.unlink(missing_ok=True)
 
@@ -143,17 +143,17 @@ def synchronise(path: Path) -> None:
 def abandoned(directory: Path) -> list[Path]:
     """Return temporary files whose writer is dead.
 
-    A process of this machine that has ended, or one of another machine if the file is a day old.
+    The writer is a process of this machine that has ended, or a process of another machine if the file is a day old.
 
-    Age is measured by the clock that dates the files, which is that of the file server; the clock of this machine may
-    have jumped.
+    Age is measured by the clock of the file server, which dates the files, because the clock of this machine may have
+    jumped.
     """
     found: list[Path] = []
     now: float | None = None
     for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
         path = directory / name
         _, _, host, process, _ = name.split(".")
-        with suppress(FileNotFoundError):  # its writer has finished meanwhile
+        with suppress(FileNotFoundError):  # its writer has finished in the meantime
             if host == host_name():
                 stale = not is_alive(int(process))
             else:
@@ -165,7 +165,7 @@ def abandoned(directory: Path) -> list[Path]:
 
 
 def clock_of(directory: Path) -> float:
-    """Return the time stamp that a file written now receives."""
+    """Return the timestamp that a file written now receives."""
     with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
         return probe.stat().st_mtime
 
@@ -175,7 +175,7 @@ def _temporary_name() -> str:
 
 
 def check_usable(directory: Path) -> None:
-    """Raise StoreError if files cannot be created and linked, before the first run rather than after it."""
+    """Raise StoreError if files cannot be created and linked, so that this shows before the first run."""
     with staged(directory / "probe", lambda path: path.write_bytes(b"")) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)

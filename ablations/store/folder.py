@@ -1,4 +1,4 @@
-"""What the store needs from the place where a study is stored: the only part that differs between kinds of storage."""
+"""Operations that the store needs from the location of a study, the only part that differs between kinds of storage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Folder(Protocol):
         """Its location."""
 
     def prepare(self) -> None:
-        """Create the folder if it is missing; StoreError if files cannot be created exclusively in it."""
+        """Create the folder if it is missing. StoreError: files cannot be created exclusively in it."""
 
     def refuse_absence(self) -> None:
         """Raise StoreError if a folder that was prepared is missing, because its file system is no longer mounted.
@@ -40,14 +40,14 @@ class Folder(Protocol):
 
         Parameters
         ----------
-        kept : returns whether a segment contains the row that `write` writes; None: no segment contains a row of this
+        kept : returns whether a segment contains the row that `write` writes; None if no segment contains a row of this
             run.
         """
 
     def settling_ended(self) -> bool:
-        """Wait until every `settle` that may not have seen the present segments has ended.
+        """Wait until every `settle` that may not have seen the current segments has ended.
 
-        Return False if it has not.
+        Return False if this takes too long.
         """
 
     def replace(self, name: str, write: Write) -> None:
@@ -57,25 +57,25 @@ class Folder(Protocol):
         """Return the content of a file; None if it does not exist."""
 
     def exists(self, name: str) -> bool:
-        """Return whether a file exists; one request."""
+        """Return whether a file exists, with one request."""
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """Return the names in a folder that match completely; none if it does not exist."""
+        """Return the names in a folder that match completely; empty if it does not exist."""
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
         """Return the same names with the seconds since each was written."""
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
 
     def clean(self, settled: set[str]) -> list[Place]:
-        """Remove files that killed writers left, and return their names; files of running writers stay."""
+        """Remove files that killed writers left, and return their names; files of running writers are kept."""
 
     def room(self) -> int | None:
         """Return the free bytes; None if the storage has no limit."""
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name; None while it is locked."""
+        """Lock a name; return None if it is locked."""
 
     def holder(self, name: str) -> str | None:
         """Return a description of the holder of a lock; None if no process holds it."""
@@ -84,27 +84,27 @@ class Folder(Protocol):
         """Remove the lock of a run that was settled, unless a process holds it."""
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return the local directory for a run's checkpoint, with the stored one in it.
+        """Return the local directory for a run's checkpoint, including the stored one.
 
         Parameters
         ----------
-        create : create it if it is missing; saving a checkpoint does so as well.
+        create : whether to create it if it is missing; saving a checkpoint also does so.
         """
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
-        """Store the content of a run's checkpoint directory, so that it outlives this machine."""
+        """Store the content of a run's checkpoint directory, so that it remains if this machine fails."""
 
     def save_slots(self) -> Path:
-        """Return the folder of the locks by which processes that save to this storage take turns."""
+        """Return the folder of the locks with which processes take turns in saving to this storage."""
 
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove a run's checkpoint and all its copies."""
 
 
 def folder_at(root: Place, terms: Terms) -> Folder:
-    """Return the folder for this kind of place."""
+    """Return the folder object for this kind of location."""
     if isinstance(root, Path):
-        from ablations.store.local_folder import LocalFolder  # noqa: PLC0415 -- one of two
+        from ablations.store.local_folder import LocalFolder  # noqa: PLC0415 -- only one of the two is needed
 
         return LocalFolder(root)
     from ablations.store.bucket_folder import ObjectFolder  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Inspection of a study's files: every file is read whole, and what is damaged is named with what is lost."""
+"""Inspection of a study's files: every file is read completely, and each damaged one is named with what is lost."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ _DONE = {
     CODE: "`ablate run` writes it again if the study still uses that code",
     LIVE: "its session writes it again",
     LEDGER: "`ablate run` enters the rows again, but heads that cover these entries cannot be confirmed",
-    NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",
+    NETWORKS: "no number depends on it; restore it from a copy, or compute the run in a new study with keep",
     ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",
-    SHARES: "runs find their shares again",
+    SHARES: "runs determine their shares again",
     MODELS_FILE: "`ablate run` writes it again",
     STUDY_FILE: REMEDY,
     CLAIM_FILE: "`ablate run` writes it again",
@@ -124,17 +124,17 @@ class Damage:
 
     @property
     def kind(self) -> str:
-        """The kind of file: its folder, or the name of a file without one."""
+        """The kind of file: its folder, or its name if it is in no folder."""
         return self.name.partition("/")[0]
 
     def __str__(self) -> str:
-        """What is damaged, what is lost, and what is done."""
+        """What is damaged, what is lost, and what happens next."""
         return f"{self.name} is damaged ({self.problem}): it contains {_LOST[self.kind]}; {_DONE[self.kind]}"
 
 
 @dataclass
 class Inspection:
-    """What an inspection found.
+    """Result of an inspection.
 
     Attributes
     ----------
@@ -169,18 +169,18 @@ class _Intact:
 
 
 Visitor = Callable[[str, pa.Table], object]
-"""Is given the name of a run file or segment, and a table of rows in it, after they were verified."""
+"""Function that receives the name of a run file or segment, and a table of its rows, after they were verified."""
 
 
 def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = True) -> Inspection:
     """Read every row, table, plan and state of a study, and compare it with its checksums.
 
-    Files that vanish meanwhile, because they are compacted, are not counted. Nothing is changed.
+    Files that vanish in the meantime, because they are compacted, are not counted. Nothing is changed.
 
     Parameters
     ----------
     visit : called with all settled rows, a few at a time, from several threads.
-    networks : whether trained networks are read as well, which take the most room and of which no number depends.
+    networks : whether to read trained networks as well, which take the most space and on which no number depends.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = Tr
 
 
 def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact | None:
-    """Return what is wrong with a file or in it; None if it has vanished."""
+    """Return the problems of a file or its content; None if it has vanished."""
     try:
         if name.endswith(".json"):
             return _document(folder, name)
@@ -219,7 +219,7 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
     except StoreError:  # the storage does not answer, which is not damage
         raise
     except OSError as error:
-        if error.errno is not None:  # the disk; unreadable Parquet has no number
+        if error.errno is not None:  # an error of the disk; unreadable Parquet has no error number
             why = f"{error.strerror or error}; {advice_on(error)}"
             raise StoreError(f"{folder.root / name}: cannot be read: {why}") from error
         return Damage(name, short(error)) if folder.exists(name) else None
@@ -228,7 +228,7 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
 
 
 _ERRORS = (Damaged, pa.ArrowException, OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError)
-"""What reading damaged content raises."""
+"""Exceptions that reading damaged content raises."""
 
 
 def _document(folder: Folder, name: str) -> _Intact:
@@ -262,7 +262,7 @@ def _page(folder: Folder, name: str) -> _Intact:
 
 
 def _network(folder: Folder, name: str) -> _Intact:
-    """Compare a network with its name, which has the first digits of the hash in the row of its run."""
+    """Compare a network with its name, which contains the first digits of the hash in the row of its run."""
     content = folder.read(name)
     if content is None:
         raise FileNotFoundError(name)
@@ -303,9 +303,9 @@ def opened(path: Place) -> pq.ParquetFile:
 
 
 def check_columns(file: pq.ParquetFile) -> None:
-    """Raise Damaged if a table of runs has no readable version, or lacks columns.
+    """Raise Damaged if a table of runs has no readable version or lacks columns.
 
-    The version of the study itself was checked before: another one in a single file is damage.
+    The version of the study itself was checked before, so another version in a single file is damage.
     """
     version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"")
     if not version.isdigit() or not OLDEST_VERSION <= int(version) <= SCHEMA_VERSION:
@@ -317,7 +317,7 @@ def check_columns(file: pq.ParquetFile) -> None:
 
 
 def intact_groups(path: Place) -> Iterator[pa.Table]:
-    """Yield the row groups of a damaged segment that match their checksums; without checksums there are none."""
+    """Yield the row groups of a damaged segment that match their checksums; without checksums, none are yielded."""
     try:
         file = opened(path)
     except _ERRORS:

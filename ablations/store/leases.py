@@ -2,17 +2,17 @@
 
 A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
 conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
-(`If-Match` on its ETag); so exactly one of two competing processes succeeds. A daemon thread renews it every third of
+(`If-Match` on its ETag), so exactly one of two competing processes succeeds. A daemon thread renews it every third of
 its term.
 
-Expiry is never decided by comparing timestamps of two machines, because a wall clock may jump. A process that wants the
-lease watches the object, and takes it over if it has not changed for longer than a term on the process's own monotonic
-clock. The holder counts its term from the start of its last successful renewal, on its own monotonic clock, so it gives
-up before a watcher takes over. The clock continues while a machine sleeps (`CLOCK_BOOTTIME`). A process that was
-stopped inside a request is caught by the conditional put of its result.
+Expiry is never decided by comparing timestamps of two machines, because a wall clock may jump. A process that tries to
+acquire the lease watches the object, and takes it over if it has not changed for longer than a term on the process's
+own monotonic clock. The holder counts its term from the start of its last successful renewal, on its own monotonic
+clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps (`CLOCK_BOOTTIME`). A
+process that was stopped inside a request is caught by the conditional put of its result.
 
-The age of the object, by the storage's clock alone, only decides whether watching is worthwhile: a lease that was
-written within its term is alive, and a request for it is refused at once.
+The age of the object, which only uses the storage's clock, decides whether watching is worthwhile: a lease that was
+written within its term is alive, and a request for it fails at once.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_i
 T = TypeVar("T")
 
 _MARGIN = 1.1
-"""Number of terms that a watcher waits: clocks run at different rates, and a holder needs time between checking and
-acting."""
+"""Number of terms that a watcher waits, because clocks run at different rates and a holder needs time between checking
+and acting."""
 
 _RENEWALS = 3
 """Number of renewals in a row, each answered too late, after which a lease counts as not confirmed."""
 
 _LONGEST = 24 * 3600.0
-"""Longest term in seconds that is accepted from a lease."""
+"""Maximum term in seconds that is accepted from a lease."""
 
 
 def since_boot() -> float:
@@ -56,12 +56,12 @@ def since_boot() -> float:
 
 @dataclass(frozen=True)
 class Terms:
-    """The times by which leases are kept and taken over.
+    """Times that decide when leases are kept or taken over.
 
     Attributes
     ----------
     term : seconds without renewal after which a lease of this process may be taken over; it is written into the lease.
-    clock : returns seconds; must never jump.
+    clock : returns seconds, and must never jump.
     sleep : waits for the given seconds while a lease is watched.
     """
 
@@ -75,8 +75,7 @@ class Lease:
 
     Parameters
     ----------
-    tag : ETag of the object as this process wrote it.
-    since : start of that request, on the clock of `terms`.
+    tag : ETag of the object as written by this process. since : start of that request, on the clock of `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):
@@ -99,7 +98,7 @@ class Lease:
 
     @property
     def taken(self) -> bool:
-        """Whether it was released or, as far as this process knows, taken over; an overdue lease may be neither."""
+        """Whether it was released or, to this process's knowledge, taken over; an overdue lease may be neither."""
         return self._taken or self._ended.is_set() or os.getpid() != self._process
 
     @property
@@ -145,13 +144,13 @@ class Lease:
         ) from TimeoutError()
 
     def release(self) -> None:
-        """Release the run; a lost lease is left to its present holder."""
+        """Release the run; a lost lease is left to its current holder."""
         if os.getpid() != self._process:
             return
         with self._one_at_a_time:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
-                with suppress(StoreError):  # it expires by itself, and the run is finished
+                with suppress(StoreError):  # it expires automatically, and the run is finished
                     object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
@@ -180,7 +179,7 @@ class Leases:
         self._terms = terms
         self._seen: dict[Address, tuple[str, float]] = {}
         self._unanswered: dict[Address, dict[str, Any]] = {}
-        """Leases whose acquisition failed: the storage may have written them, and lost its answer."""
+        """Leases whose acquisition failed; the storage may have written them and lost its answer."""
 
     def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
@@ -242,9 +241,9 @@ class Leases:
         return tag
 
     def _watched(self, ask: Callable[[], T]) -> T:
-        """Return an answer of the storage; without one, watching starts again.
+        """Return an answer of the storage; if there is none, watching starts again.
 
-        During an outage no holder can renew its lease, so an unchanged lease then does not show that its holder died.
+        During an outage no holder can renew its lease, so an unchanged lease does not show that its holder died.
         """
         try:
             return ask()
@@ -281,7 +280,8 @@ def _token(content: bytes) -> str:
 def _decoded(content: bytes, term: float) -> tuple[bool, str, float]:
     """Return whether a lease was released, who holds it, and its term.
 
-    A damaged lease counts as held for `term`, the reader's own: its holder renews it within that time, if it is alive.
+    A damaged lease counts as held for the reader's own `term`, because its holder renews it within that time if it is
+    alive.
     """
     try:
         document = json.loads(content)

@@ -1,8 +1,8 @@
 """Writing and reading the ledger of a study; see `aimlib.records.ledger`.
 
-A session enters rows at its own pace: it collects the digests of its rows, and writes the last page of its chain again
-after at most `PACE_S` seconds with new entries. What a crash loses are entries, not rows. The next session enters every
-settled row that is not in the ledger, and reads it for that.
+A session enters rows in batches: it collects the digests of its rows, and writes the last page of its chain again after
+at most `PACE_S` seconds with new entries. A crash loses entries, not rows. The next session enters every settled row
+that is not in the ledger, which it reads for this purpose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aimlib.records import RUNS, SEGMENTS
 from aimlib.records.ledger import LEDGER, NO_HASH, PAGE, Entry, Ledger, Page, entry, page_name
 
 PACE_S = 10.0
-"""Longest time in seconds between a settled row and its entry."""
+"""Maximum time in seconds between a settled row and its entry."""
 _PAGE_ENTRIES = 1000
 """Number of entries after which a new page begins, so that no write grows with the study."""
 _THREADS, _REQUESTS = 4, 16
@@ -35,13 +35,13 @@ Waiting = Callable[[Callable[[], "Standing"]], "Standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger of a study is after a session joined it.
+    """State of the ledger of a study after a session joined it.
 
     Attributes
     ----------
     head : hash that covers all entries.
     entered : number of runs whose rows it contains.
-    lost : ids of runs whose entered rows are no longer there.
+    lost : ids of runs whose entered rows no longer exist.
     """
 
     head: str
@@ -67,9 +67,8 @@ class SessionLedger:
 
     Parameters
     ----------
-    folder : of the study.
-    session : its id, 12 hexadecimal digits.
-    waiting : calls a function, and calls it again after an outage of the storage; `flush_if_due` does without.
+    folder : folder of the study. session : its id, 12 hexadecimal digits.
+    waiting : calls a function, and calls it again after an outage of the storage; `flush_if_due` does not use it.
     """
 
     def __init__(self, folder: Folder, session: str, waiting: Waiting = lambda act: act()) -> None:
@@ -92,7 +91,7 @@ class SessionLedger:
         self._add("plan", "analysis", sha256)
 
     def join(self) -> Standing:
-        """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all that.
+        """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all of these.
 
         If there is nothing to enter and a single chain to join, nothing is written.
 
@@ -104,7 +103,7 @@ class SessionLedger:
 
     def _join(self) -> Standing:
         self.flush()
-        ledger = read(self._folder)  # before the rows are listed: each row is there before its entry
+        ledger = read(self._folder)  # read before the rows are listed, because each row exists before its entry
         settled = SettledRuns(self._folder).ids()
         lost = self._record_losses(ledger, settled)
         self._enter_plan(ledger)
@@ -118,7 +117,7 @@ class SessionLedger:
         return Standing(head, len(ledger.rows.keys() | {run_id for run_id, _ in self._entered}), lost)
 
     def end(self) -> Standing:
-        """Join the ledger once more, and end the chain.
+        """Join the ledger again, and end the chain.
 
         Raises
         ------
@@ -136,12 +135,12 @@ class SessionLedger:
         return Standing(self._last, len(self._entered))
 
     def flush_if_due(self) -> None:
-        """Write new entries if the last ones were written `PACE_S` seconds ago; later, if the storage refuses now."""
+        """Write new entries if the last ones were written `PACE_S` seconds ago; if storage fails, try again later."""
         if self._unwritten and time.monotonic() >= self._due:
             self._due = time.monotonic() + PACE_S
             try:
                 self.flush()
-            except StoreError:  # the rows are there; the entries are written with the next ones
+            except StoreError:  # the rows exist; the entries are written with the next ones
                 return
 
     def flush(self) -> None:
@@ -149,7 +148,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage reports an error; they are written with the next ones.
+        StoreError: the storage reports an error; the entries are written with the next ones.
         """
         while self._unwritten:
             part = tuple(self._open[:_PAGE_ENTRIES])
@@ -175,7 +174,7 @@ class SessionLedger:
         self._last, self._unwritten = new.hash, True
 
     def _record_losses(self, ledger: Ledger, settled: set[str]) -> tuple[str, ...]:
-        """Enter which entered rows and pages are no longer there; return the ids of runs without a row."""
+        """Enter which entered rows and pages no longer exist; return the ids of runs without a row."""
         for name in sorted(ledger.problems):
             page = name.removeprefix(f"{LEDGER}/")
             self._add("gap", page if PAGE.fullmatch(page) else page_name(page, 0), _now())
@@ -188,7 +187,7 @@ class SessionLedger:
         return tuple(lost)
 
     def _enter_plan(self, ledger: Ledger) -> None:
-        """Enter the frozen analysis plan, unless the ledger has one: a later plan would not be frozen."""
+        """Enter the frozen analysis plan unless the ledger has one, because a later plan would not be frozen."""
         sha256 = None if ledger.plans else plans.frozen_hash(self._folder)
         if sha256 is not None and not any(each.kind == "plan" for each in self._entries()):
             self.plan(sha256)
@@ -208,14 +207,17 @@ class SessionLedger:
 
 
 def _digests(folder: Folder, wanted: Collection[str]) -> Iterable[dict[str, str]]:
-    """Yield the digests of the rows of these runs, file by file; damaged files have none."""
+    """Yield the digests of the rows of these runs, file by file, without damaged files."""
     files = [f"{SEGMENTS}/{name}" for name in sorted(folder.names(SEGMENTS, _TABLE))]
     files += [f"{RUNS}/{name}" for name in sorted(folder.names(RUNS, _TABLE)) if name.partition(".")[0] in wanted]
 
     def of(name: str) -> dict[str, str]:
         try:
             return parquet_files.digests(folder.root / name, wanted)
-        except (StoreError, FileNotFoundError):  # damaged, or compacted meanwhile: the next session enters its rows
+        except (
+            StoreError,
+            FileNotFoundError,
+        ):  # damaged, or compacted in the meantime; the next session enters its rows
             return {}
 
     with ThreadPoolExecutor(_threads(folder)) as pool:

@@ -22,7 +22,7 @@ class StoredRows:
     Attributes
     ----------
     digests : digest by file, by run. A run whose row is being moved into a segment has two files.
-    had_ledger : whether a row shows that its session kept a ledger.
+    had_ledger : whether any row shows that its session kept a ledger.
     """
 
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class StoredRows:
 
 @dataclass(frozen=True)
 class LedgerCheck:
-    """What the comparison found.
+    """Result of the comparison.
 
     Attributes
     ----------
-    head : the hash that stands for most rows; None if the ledger is empty.
+    head : the hash that covers most rows; None if the ledger is empty.
     sessions, entered : numbers of chains, and of runs with an entry.
     contradictions : one sentence for each difference between the ledger and the store.
     notes : what the ledger cannot show, in sentences.
@@ -55,11 +55,11 @@ class LedgerCheck:
 
 
 def checked_head(text: str) -> str:
-    """Return a head as it is compared, in lower case.
+    """Return a head in lower case, for comparison.
 
     Raises
     ------
-    UsageError: it has no 32 to 64 hexadecimal digits.
+    UsageError: it does not consist of 32 to 64 hexadecimal digits.
     """
     head = text.strip().lower()
     if _HEAD.fullmatch(head) is None:
@@ -71,13 +71,13 @@ def checked_head(text: str) -> str:
 
 
 def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bool, head: str = "") -> LedgerCheck:
-    """Return the differences between the ledger and what is stored.
+    """Return the differences between the ledger and the stored files.
 
     Parameters
     ----------
     plan : SHA-256 of the stored analysis plan; None without one.
-    damaged : run files or segments are damaged, so that rows are missing for a known reason.
-    head : a hash that was kept elsewhere, as `checked_head` returns it; empty without one.
+    damaged : whether run files or segments are damaged, so that rows are missing for a known reason.
+    head : a hash that was kept elsewhere, in the form that `checked_head` returns; empty if there is none.
     """
     found = [f"{name}: {problem}" for name, problem in sorted(ledger.problems.items())]
     if not ledger.chains and not ledger.damaged and stored.had_ledger:
@@ -106,26 +106,26 @@ def _rows(ledger: Ledger, stored: StoredRows, *, damaged: bool) -> list[str]:
             found.append(f"run {run_id}: the ledger contains its row, but no file does; `ablate run` computes it again")
         if len(expected) > 1:
             found.append(
-                f"run {run_id}: the ledger contains {len(expected)} different rows, and no loss of a row explains it"
+                f"run {run_id}: the ledger contains {len(expected)} different rows, and no lost row explains this"
             )
     return found
 
 
 def _replaced(run_id: str, files: Mapping[str, str], expected: set[str], by: str) -> list[str]:
     return [
-        f"run {run_id}: its row in {name} is not the one that {by}: it was replaced or changed"
+        f"run {run_id}: its row in {name} is not the row that {by}, so it was replaced or changed"
         for name, digest in sorted(files.items())
         if digest not in expected
     ]
 
 
 def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> list[str]:
-    """Return what the store no longer contains of what a head stands for."""
+    """Return messages about everything that a head covers and the store no longer contains."""
     known = ledger.find(head)
     if known is None:
         return [
             f"--head {head}: no entry of the ledger has this hash; the ledger was rewritten or is incomplete, or the "
-            f"head is that of another study"
+            "head belongs to another study"
         ]
     entries = ledger.before(known)
     found = _unknown_joins(ledger, entries)
@@ -169,7 +169,7 @@ def _notes(ledger: Ledger, stored: StoredRows) -> list[str]:
             notes.append(f"{runs} entered by sessions that the head does not include; the next session joins them")
     if ledger.lost:
         runs = counted(len(ledger.lost), "run was", "runs were")
-        notes.append(f"{runs} computed again, or will be, because the row was damaged or deleted")
+        notes.append(f"{runs} computed again or will be, because a row was damaged or deleted")
     if ledger.gaps:
         pages = counted(len(ledger.gaps), "page")
         notes.append(f"{pages} of the ledger {'is' if len(ledger.gaps) == 1 else 'are'} missing")

@@ -50,7 +50,7 @@ class LocalFolder:
         self._is_prepared = False
 
     def prepare(self) -> None:
-        """Create the directory; refuse a file, and a file system without hard links or locks."""
+        """Create the directory; raise an error for a file, or a file system without hard links or locks."""
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
         for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
@@ -61,19 +61,19 @@ class LocalFolder:
         self._is_prepared = True
 
     def _make(self, path: Path) -> None:
-        """Create a folder of the study; refuse what stands in its place."""
+        """Create a folder of the study; raise an error if something else is in its place."""
         if path.is_symlink():
             raise StoreError(
-                f"{path}: is a link to another folder, in which files would be written and removed; replace it by a "
-                f"folder (the study directory itself may be a link)"
+                f"{path}: is a link to another folder, in which files would be written and removed; replace it with "
+                "a folder (the study directory itself may be a link)"
             )
         if path.exists() and not path.is_dir():
-            raise StoreError(f"{path}: is a file in the place of a folder of the study; move it elsewhere")
+            raise StoreError(f"{path}: is a file where the study needs a folder; move it elsewhere")
         with files.explained(path, "created"):
             make_folder(path)
 
     def refuse_absence(self) -> None:
-        """Check the folder of the locks, which no process removes."""
+        """Check the folder of the locks, which is never removed."""
         if self._is_prepared:
             with files.explained(self.root / LOCKS, "found"):
                 os.stat(self.root / LOCKS)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
@@ -90,14 +90,14 @@ class LocalFolder:
         return name
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Create the file while no compaction removes moved files."""
+        """Create the file at a time when no compaction removes moved files."""
         path = self.root / name
         with files.staged(path, write) as temporary, self.committing():
             return kept() is None and files.publish(temporary, path)
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """While a commit is in this block, no run file that was compacted after its start is removed."""
+        """While a commit is in this block, no run file is removed that was compacted after the block began."""
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
@@ -112,7 +112,7 @@ class LocalFolder:
             return ended
 
     def replace(self, name: str, write: Write) -> None:
-        """Replace a file by renaming."""
+        """Replace a file by renaming another."""
         files.replace(self.root / name, write)
 
     def read(self, name: str) -> bytes | None:
@@ -137,7 +137,7 @@ class LocalFolder:
         names, found = self.names(folder, pattern), {}
         now = files.clock_of(self.root / folder) if names else 0.0  # the clock of this machine may have jumped
         for name in names:
-            with suppress(FileNotFoundError):  # removed meanwhile
+            with suppress(FileNotFoundError):  # removed in the meantime
                 found[name] = now - (self.root / folder / name).lstat().st_mtime
         return found
 
@@ -159,7 +159,7 @@ class LocalFolder:
             return shutil.disk_usage(self.root).free
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name by a lock on a file."""
+        """Lock a name with a lock on a file."""
         return run_locks.lock_run(name, self._lock(name))
 
     def holder(self, name: str) -> str | None:
@@ -169,7 +169,7 @@ class LocalFolder:
     def forget_lock(self, name: str) -> None:
         """Remove the lock file while it is locked, so that no process computes under it.
 
-        A process that opened the file before locks a file without a name, and finds the run settled.
+        A process that opened the file earlier locks a file without a name and finds the run settled.
         """
         if self._lock(name).exists():
             with locked(self._lock(name)) as entered:
@@ -180,7 +180,7 @@ class LocalFolder:
         return self.root / LOCKS / f"{name}.lock"
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return a directory inside the study's, which outlives the process that writes there."""
+        """Return a directory inside the study directory, which outlives the process that writes there."""
         path = self.root / CHECKPOINTS / run_id
         if create:
             with files.explained(path, "created"):
@@ -188,10 +188,10 @@ class LocalFolder:
         return path
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
-        """Do nothing: the file is already in place."""
+        """Do nothing, because the file is already in place."""
 
     def save_slots(self) -> Path:
-        """Return a folder of the study, shared by all machines that compute it."""
+        """Return a folder of the study, which all machines that compute it share."""
         return self.root / _SAVES
 
     def discard_checkpoint(self, run_id: str) -> None:

@@ -12,7 +12,7 @@ from aimlib.records.checksums import intact_document, with_checksum
 
 
 def read(folder: Folder) -> dict[str, Any]:
-    """Return the stored measurements; empty if there is no file, or it is damaged and they are made again."""
+    """Return the stored measurements; empty if the file is missing or damaged, in which case they are made again."""
     return intact_document(folder.read(MEASUREMENTS_FILE)) or {}
 
 

@@ -23,7 +23,7 @@ def name_of(run_id: str, digest: str) -> str:
 
 
 def keep(folder: Folder, run_id: str, digest: str, content: bytes) -> None:
-    """Store a network; a file of the same run with other content stays."""
+    """Store a network; a file of the same run with other content is kept."""
     folder.replace(name_of(run_id, digest), lambda path: path.write_bytes(content))
 
 
@@ -59,7 +59,7 @@ def unclaimed(
 
     Parameters
     ----------
-    digests : returns the hashes that the rows of the given runs state.
+    digests : returns the hashes in the rows of the given runs.
     """
     found = [match for name in folder.names(NETWORKS, NAME) if (match := NAME.fullmatch(name))]
     several = {run_id for run_id, number in Counter(match[1] for match in found).items() if number > 1}

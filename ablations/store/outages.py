@@ -1,16 +1,16 @@
-"""Outages of a study's storage: which errors pass without a change to the study, and how long they are waited out.
+"""Outages of a study's storage: errors that pass without a change to the study, and how long operations wait.
 
-Only this module decides that, for every operation: reads, commits, checkpoints, leases and states of sessions.
+Only this module decides this for all operations: reads, commits, checkpoints, leases and states of sessions.
 
 =============  =========================================================================================================
 kind of error  what follows
 =============  =========================================================================================================
-full           no space or a quota: waited out
-away           the disk, the server or the network fails: waited out
-unreachable    no server answers at the address: waited out, but only for `START_LIMIT_S` until the storage has
+full           no space, or a quota is reached: operations wait
+away           the disk, the server or the network fails: operations wait
+unreachable    no server answers at the address: operations wait, but only for `START_LIMIT_S` until the storage has
                been used once, because the address may be wrong
-refused        credentials, permissions, a read-only or missing folder: waited out once the storage has been used, and
-               otherwise raised at once, because waiting does not help
+refused        credentials, permissions, or a read-only or missing folder: operations wait if the storage has already
+               been used; otherwise, the error is raised at once, because waiting does not help
 =============  =========================================================================================================
 
 All other errors are raised at once, such as a bucket that does not exist, a damaged file or a lost lock.
@@ -36,7 +36,7 @@ T = TypeVar("T")
 Kind = Literal["full", "away", "unreachable", "refused"]
 
 START_LIMIT_S = 600.0
-"""Longest wait in seconds for an address at which no server has answered yet."""
+"""Maximum wait in seconds for an address at which no server has answered yet."""
 NOTICE_INTERVAL_S = 600.0
 """Seconds between two notices about the same outage."""
 _FLAPPING_S = 60.0
@@ -50,7 +50,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_THE_DISK = frozenset(
     {errno.EIO, errno.ESTALE, *(getattr(errno, name) for name in ("EREMOTEIO",) if hasattr(errno, name))}
 )
-"""Errors that no plugin raises on its own account, unlike those of a network."""
+"""Errors that plugins never raise themselves, unlike network errors."""
 _AWAY = _OF_THE_DISK | {
     getattr(errno, name)
     for name in (
@@ -97,7 +97,11 @@ _UNREACHABLE_CODES = frozenset(
     {
         *("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "gaierror"),
         *("ClientConnectorError", "ClientConnectorDNSError", "ServiceRequestError", "ConnectionRefusedError"),
-        *("ConnectionError", "ConnectTimeout", "ServiceRequestTimeoutError"),  # of requests and of Azure's client
+        *(
+            "ConnectionError",
+            "ConnectTimeout",
+            "ServiceRequestTimeoutError",
+        ),  # exceptions of requests and of Azure's client
     }
 )
 _PERMANENT_CODES = frozenset(
@@ -110,17 +114,17 @@ _PERMANENT_CODES = frozenset(
 _CLIENT_MODULES = ("aiohttp", "botocore", "aiobotocore", "azure", "google", "requests", "urllib3")
 
 
-class OutageTooLong(StoreError):  # noqa: N818 -- an outage, and not an error of a user
+class OutageTooLong(StoreError):  # noqa: N818 -- an outage, not a user error
     """The storage was unavailable for longer than the limit."""
 
 
 def kind_of(error: BaseException, *, of_storage: bool = True) -> Kind | None:
-    """Return the kind of outage that an error is due to; None if waiting does not help.
+    """Return the kind of outage that caused an error; None if waiting does not help.
 
     Parameters
     ----------
-    of_storage : whether an operation of the store raised it. In any other error, only errors of storage that the store
-        has explained, a full disk and errors of a disk count.
+    of_storage : whether an operation of the store raised it. For any other operation, only a full disk, disk errors,
+        and storage errors that the store has explained count.
     """
     for each in _causes(error):
         if isinstance(each, OutageTooLong):
@@ -132,7 +136,7 @@ def kind_of(error: BaseException, *, of_storage: bool = True) -> Kind | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what caused it, the first cause last."""
+    """Yield an error and its causes, the original cause last."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -175,15 +179,15 @@ def _kind_of_answer(status: int, code: str) -> Kind | None:
 
 @dataclass(frozen=True)
 class Outage:
-    """An outage that continues.
+    """A current outage.
 
     Attributes
     ----------
-    kind : of the last error.
+    kind : kind of the last error.
     reason : the last error in words.
     since : time of its first error, on the clock of `Outages`.
     at_start : whether the storage has never been used successfully.
-    of_writes : whether an operation that writes has failed; then it lasts until one succeeds.
+    of_writes : whether a write has failed; in that case, the outage lasts until a write succeeds.
     """
 
     kind: Kind
@@ -198,11 +202,11 @@ class Outages:
 
     Parameters
     ----------
-    limit_s : seconds that an outage may last; 0 waits for nothing.
-    worked : whether the storage is known to be usable, for reading and writing.
+    limit_s : maximum seconds of an outage; 0 means no waiting. worked : whether the storage is known to be usable for
+        reading and writing.
     notify : called with one line when an outage begins, every `NOTICE_INTERVAL_S` seconds, and when it ends.
-    interrupted : asked every half second while waiting; once it returns true, waiting ends with the storage's error.
-    clock, sleep : monotonic seconds, and waiting for seconds.
+    interrupted : called every half second while waiting; once it returns true, waiting ends with the storage's error.
+    clock, sleep : functions that return monotonic seconds and that wait for some seconds.
     """
 
     def __init__(
@@ -228,18 +232,18 @@ class Outages:
 
     @property
     def current(self) -> Outage | None:
-        """The present outage, or None."""
+        """The current outage, or None."""
         return self._current
 
     @property
     def seconds(self) -> float:
-        """How long the present outage has lasted; 0 if there is none."""
+        """Seconds that the current outage has lasted; 0 if there is none."""
         outage = self._current
         return 0.0 if outage is None else self._clock() - outage.since
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the present outage has exceeded its limit."""
+        """Whether the current outage has exceeded its limit."""
         outage = self._current
         return bool(self.limit_s) and outage is not None and self.seconds >= self._limit_of(outage)
 
@@ -256,23 +260,23 @@ class Outages:
             self.notify, self.interrupted = before
 
     def passes(self, error: BaseException, *, of_storage: bool = True, writes: bool = False) -> bool:
-        """Return whether an error is due to an outage that this object would wait out.
+        """Return whether an error is due to an outage for whose end this object would wait.
 
         Parameters
         ----------
         of_storage : see `kind_of`.
-        writes : whether the operation writes: a folder that was never written may be read-only.
+        writes : whether the operation writes, because a folder that was never written may be read-only.
         """
         kind = kind_of(error, of_storage=of_storage)
         return kind is not None and (kind != "refused" or (self._wrote if writes else self._worked))
 
     def wait_out(self, act: Callable[[], T], *, writes: bool = False) -> T:
-        """Return what `act` returns, calling it again as long as an outage prevents it.
+        """Return the result of `act`, which is called again as long as an outage prevents it.
 
         Raises
         ------
         OutageTooLong: the outage has lasted for longer than its limit.
-        Exception: what `act` raises, if waiting does not help or was interrupted.
+        Exception: the exception of `act`, if waiting does not help or was interrupted.
         """
         delay = _FIRST_DELAY_S
         while True:
@@ -287,12 +291,12 @@ class Outages:
             delay = min(2 * delay, _LONGEST_DELAY_S)
 
     def observe_failure(self, error: Exception) -> None:
-        """Record an error of an operation that writes and is repeated later."""
+        """Record an error of a write that is repeated later."""
         if self.passes(error):
             self._failed(error, writes=True)
 
     def observe(self, act: Callable[[], T], *, writes: bool = False) -> T:
-        """Return what `act` returns, and record whether it shows an outage; what it raises is passed on at once."""
+        """Return the result of `act`, and record whether it shows an outage; its exceptions are passed on at once."""
         try:
             result = act()
         except Exception as error:
@@ -313,7 +317,7 @@ class Outages:
             raise OutageTooLong(text) from error
 
     def _wait(self, seconds: float) -> bool:
-        """Wait, up to a third less, so that many processes do not return at the same moment; False if interrupted."""
+        """Wait, up to a third less, so that processes do not all return at once; return False if interrupted."""
         end = self._clock() + seconds * random.uniform(2 / 3, 1)  # noqa: S311 -- no secret
         while (left := end - self._clock()) > 0:
             if self.interrupted is not None and self.interrupted():
@@ -362,7 +366,7 @@ class Outages:
         self._is_told = True
         self._tell(
             f"the storage is unavailable: {outage.reason}. Waiting for up to {duration(self._limit_of(outage))} "
-            f"(resources.outage_hours); runs continue, and what they cannot store now is stored afterwards"
+            "(resources.outage_hours); runs continue, and results that they cannot store now are stored later"
         )
 
     def _tell(self, text: str) -> None:

@@ -35,7 +35,7 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
 
     Raises
     ------
-    ValueError: a row lacks or invents columns.
+    ValueError: a row lacks columns or has unknown ones.
     """
     expected = {column.name for column in columns}
     for number, row in enumerate(rows):
@@ -62,13 +62,13 @@ def check_version(path: Place, version: object, package: object = None) -> None:
             f"package knows; update aim-ablations, or {release_to_read(package)}"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of "
-        f"this package, or one of a version too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of this "
+        "package, or its version is too old to continue: use another directory"
     )
 
 
 def run_ids(path: Place) -> frozenset[str]:
-    """Return the run ids in a run file or segment; reads only that column."""
+    """Return the run ids in a run file or segment; only that column is read."""
     with _opened(path) as file:
         return frozenset(each for part in verified(file, ["run_id"]) for each in part.column("run_id").to_pylist())
 
@@ -76,7 +76,7 @@ def run_ids(path: Place) -> frozenset[str]:
 def digests(path: Place, wanted: Collection[str]) -> dict[str, str]:
     """Return the digests of the rows of these runs in a run file or segment; see `aimlib.records.row_digests`.
 
-    Groups of rows without any of them are not read.
+    Row groups without any of these runs are not read.
     """
     found: dict[str, str] = {}
     with _opened(path) as file:
@@ -111,11 +111,11 @@ def check_file(path: Place) -> pa.Schema:
 def write_segment(paths: Iterable[Place], segment: Path) -> None:
     """Write the rows of run files into one file, with about 64 MB of them in memory at a time.
 
-    Columns that another version of this package added are kept.
+    Columns added by another version of this package are kept.
 
     Raises
     ------
-    StoreError: a run file is broken, or contains a run other than its name says.
+    StoreError: a run file is broken, or contains a different run than its name says.
     """
     paths = list(paths)
     schema = _common_schema(paths)

@@ -34,14 +34,14 @@ def write(folder: Folder, plan: dict[str, Any]) -> None:
 
 
 def _kept(folder: Folder, name: str, text: str, content: Any) -> bool:
-    """Return whether a file contains this plan, creating the file if it does not exist."""
+    """Return whether a file contains this plan; create the file if it does not exist."""
     if not folder.exists(name) and folder.create_first([name], lambda temporary: _write(temporary, text)):
         return True
     return bool(_without_additions(_load(folder, name)) == _without_additions(content))
 
 
 def _without_additions(content: Any) -> Any:
-    """Return a plan without what the store adds, in which earlier versions differ: checksum and schema version."""
+    """Return a plan without the checksum and the schema version that the store adds, which differ between versions."""
     if not isinstance(content, dict):
         return content
     return {key: value for key, value in content.items() if key not in (DOCUMENT_KEY, _VERSION)}
@@ -80,7 +80,7 @@ def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
 
 
 def frozen_hash(folder: Folder) -> str | None:
-    """Return the SHA-256 that is stored with the frozen analysis plan; None if there is none that can be read."""
+    """Return the SHA-256 that is stored with the frozen analysis plan; None if no plan can be read."""
     try:
         found = json.loads(folder.read(ANALYSIS_PLAN) or b"{}")["sha256"]
     except (ValueError, RecursionError, KeyError, TypeError):

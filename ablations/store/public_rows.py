@@ -15,19 +15,19 @@ from analysis.browse.disclosure import is_local, public_text
 from analysis.reading.frames import parsed_json
 
 _KEPT = frozenset({"run_id", "arm", "seed", "identity", "data_fingerprint", "git_commit", "git_dirty", "network"})
-"""Columns of text that other values are hashes of, or that are hashes."""
+"""Text columns that are hashes, or from which other values are hashed."""
 _NUMBERED = {"host": "host", "device_uuid": "device"}
 
 
 @dataclass
 class Names:
-    """Names that were replaced by numbers, and texts that must stay.
+    """Names that were replaced by numbers, and texts that must not change.
 
     Attributes
     ----------
     hosts : number of every host, by its name.
     devices : number of every device, by its UUID.
-    identities : the text that a run id is the hash of, by run id.
+    identities : the text of which a run id is the hash, by run id.
     """
 
     hosts: dict[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Names:
 
     @classmethod
     def of_rows(cls, tables: Iterable[pa.Table]) -> Names:
-        """Return the names of all hosts and devices in these rows, numbered in their order."""
+        """Return the names of all hosts and devices in these rows, numbered in order."""
         names = cls()
         for rows in tables:
             for column in _NUMBERED:
@@ -52,12 +52,12 @@ class Names:
 
 
 def public_rows(rows: pa.Table, names: Names) -> pa.Table:
-    """Return rows without places and names of machines.
+    """Return rows without paths and names of machines.
 
     Parameters
     ----------
     rows : run, failure or model rows with any columns.
-    names : of all hosts and devices; it learns the identities of the runs.
+    names : names of all hosts and devices, to which the identities of the runs are added.
     """
     if "identity" in rows.column_names:
         pairs = zip(rows["run_id"].to_pylist(), rows["identity"].to_pylist(), strict=True)
@@ -71,7 +71,7 @@ def public_rows(rows: pa.Table, names: Names) -> pa.Table:
 
 
 def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Table:
-    """Return rows with every text of a column changed; equal texts are changed once."""
+    """Return rows in which every text of a column is changed; equal texts are changed only once."""
     if column not in rows.column_names:
         return rows
     found: dict[str | None, str | None] = {None: None}
@@ -85,9 +85,9 @@ def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Ta
 
 
 def _public(text: str, names: Names) -> str:
-    """Return a text, or a JSON document within its own format, without places and names of machines."""
+    """Return a text, or a JSON document in its own format, without paths and names of machines."""
     if text[:1] in "{[":
-        document = parsed_json(text, None)  # None: text that only begins like a document
+        document = parsed_json(text, None)  # None for text that only begins like a document
         if document is not None:
             changed = public_document(document, names)
             return text if changed == document else json.dumps(changed, ensure_ascii=False)
@@ -95,7 +95,7 @@ def _public(text: str, names: Names) -> str:
 
 
 def public_document(document: Any, names: Names) -> Any:
-    """Return a JSON document in which options that name places are null and texts name no place or machine."""
+    """Return a JSON document in which options with paths are null and texts contain no paths or names of machines."""
     if isinstance(document, Mapping):
         return {key: _value(key, value, names) for key, value in document.items()}
     if isinstance(document, list):

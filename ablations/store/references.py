@@ -1,6 +1,6 @@
-"""Results of the reference step, one small file for each device of each kind; not part of the results.
+"""Results of the reference step, one small file for each device of each kind. They are not part of the results.
 
-``references/<kind>.<device>.<digest>.json``: the name alone is compared, so that listing the folder is enough, and the
+``references/<kind>.<device>.<digest>.json``: only the name is compared, so that listing the folder is enough, and the
 content is for people. See `ablations.execution.device_references`.
 """
 
@@ -26,7 +26,7 @@ class StoredReference:
     Attributes
     ----------
     kind : 16 hexadecimal digits; only results of one kind are comparable.
-    device : hash of what identifies the device.
+    device : hash of the device's identity.
     digest : hash of the bits of the reference step.
     """
 
@@ -41,7 +41,7 @@ class StoredReference:
 
 
 def device_key(identity: str) -> str:
-    """Return the hash by which a device is stored."""
+    """Return the hash under which a device is stored."""
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -52,7 +52,7 @@ def listed(folder: Folder) -> list[StoredReference]:
 
 
 def keep(folder: Folder, reference: StoredReference, content: Mapping[str, Any]) -> None:
-    """Store a result, unless it is stored."""
+    """Store a result unless it is already stored."""
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     folder.create_first([reference.name], lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -1,6 +1,6 @@
 """Repair of a study: damaged files are set aside under ``damaged/``, so that their runs are computed again.
 
-Nothing is removed before it was copied. Intact rows of a damaged segment are first written to a new segment, so an
+Nothing is removed before it has been copied. Intact rows of a damaged segment are first written to a new segment, so an
 interrupted repair loses nothing, and the next one continues.
 """
 
@@ -31,13 +31,13 @@ from aimlib.records.checksums import plan_damage
 from aimlib.records.ledger import Ledger
 
 DAMAGED = "damaged"
-"""Folder of the files that were set aside."""
+"""Folder for files that were set aside."""
 _LOCK_TIMEOUT_S = 60.0
 _PLAN = re.compile(r"[0-9]+\.json")
 
 
 def inspected(where: str | Place, terms: Terms | None = None, visit: Visitor | None = None) -> Inspection:
-    """Return what an inspection of a study finds; changes nothing.
+    """Return the result of an inspection of a study; change nothing.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, s
 
 
 def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = True) -> list[str]:
-    """Set damaged files of a study aside; return one sentence for each, and one if files have no checksums.
+    """Set damaged files of a study aside; return one sentence for each, and another one if files have no checksums.
 
-    A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan stays where it is, because
-    only a copy can replace it.
+    A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan is not moved, because only
+    a copy can replace it.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = T
 
 
 def _locked(folder: Folder) -> RunLock:
-    """Return the lock of compactions, which must not read a file that is set aside."""
+    """Return the lock of compactions, which must not read a file while it is set aside."""
     if isinstance(folder.root, Path):
         for name in (DAMAGED, LOCKS):  # a copy of a study may lack locks
             make_folder(folder.root / name)
@@ -145,7 +145,7 @@ def _schema(groups: list[pa.Table]) -> pa.Schema:
 
 
 def _restore_plan(folder: Folder) -> str:
-    """Make the newest intact plan the current one; return what was done."""
+    """Make the newest intact plan the current one; return a description of this."""
     for name in sorted(folder.names(PLANS, _PLAN), key=lambda name: int(name.partition(".")[0]), reverse=True):
         content = folder.read(f"{PLANS}/{name}")
         if content is not None and _is_intact(content):

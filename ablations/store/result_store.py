@@ -1,9 +1,9 @@
 """`ResultStore`: one folder per study, written by any number of processes and readable at any time.
 
-The folder is a local or NFS directory, or in object storage; all differences are behind `ablations.store.folder`.
-Layout and columns are those of `aimlib.records`. It also contains ``plans/<nnn>.json``, every plan that the study ever
-had; ``logs``, what runs wrote; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished run;
-``live``, messages between sessions; and ``shares.json``, the GPU shares of arms that had too little.
+The folder is a local or NFS directory, or is in object storage; `ablations.store.folder` hides all differences.
+`aimlib.records` defines the layout and the columns. It also contains ``plans/<nnn>.json``, every plan that the study
+ever had; ``logs``, the output of runs; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished
+run; ``live``, messages between sessions; and ``shares.json``, the GPU shares of arms that had too little.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
 def _storage(
     *, writes: bool
 ) -> Callable[[Callable[Concatenate[ResultStore, P], T]], Callable[Concatenate[ResultStore, P], T]]:
-    """Wait for the storage in a method, and call it again after an outage, as far as the store's `outages` allow."""
+    """Wait for the storage in a method, and call the method again after an outage if the store's `outages` allow it."""
 
     def wrap(method: Callable[Concatenate[ResultStore, P], T]) -> Callable[Concatenate[ResultStore, P], T]:
         @functools.wraps(method)
@@ -88,12 +88,12 @@ class ResultStore:
     ----------
     where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
     terms : times of this process's leases on a study in object storage.
-    outages : how long every method waits for storage that is unavailable; None: not at all.
+    outages : how long every method waits for unavailable storage; None means not at all.
 
     Raises
     ------
-    StoreError: it is a file or cannot be written, the file system has no hard links or locks, the server no
-        conditional writes, or a newer version wrote it.
+    StoreError: `where` is a file or cannot be written, the file system has no hard links or locks, the server has no
+        conditional writes, or a newer version wrote the study.
     """
 
     def __init__(self, where: str | Place, terms: Terms | None = None, outages: Outages | None = None) -> None:
@@ -106,12 +106,12 @@ class ResultStore:
     _bounded: BoundedCalls | None
 
     def _open(self) -> None:
-        plans.read(self._folder)  # first: a study of a newer version is left as it is
+        plans.read(self._folder)  # this comes first, because a study of a newer version is left unchanged
         self._folder.prepare()
         self._settled.check()
 
     def _asked(self, act: Callable[[], T], *, writes: bool) -> T:
-        """Return what an operation returns, waiting for the storage if this store does."""
+        """Return the result of an operation, waiting for the storage if this store does so."""
 
         def checked() -> T:
             result = act()
@@ -124,12 +124,12 @@ class ResultStore:
         return (self.outages.wait_out if self._waits else self.outages.observe)(attempt, writes=writes)
 
     def at_once(self, seconds: float | None = None) -> ResultStore:
-        """Return the same store without waiting: its methods raise StoreError during an outage.
+        """Return the same store without waiting; its methods raise StoreError during an outage.
 
         Parameters
         ----------
-        seconds : after which a storage that does not answer counts as unavailable; None: without a limit. With a limit,
-            only one thread may use the store.
+        seconds : seconds without an answer after which the storage counts as unavailable; None means no limit. With a
+            limit, only one thread may use the store.
         """
         found = copy.copy(self)
         found._waits, found._bounded = False, BoundedCalls(seconds, self.location) if seconds is not None else None
@@ -142,12 +142,12 @@ class ResultStore:
 
     @property
     def location(self) -> str:
-        """The same as text, for messages and workers: an absolute path, or a URL."""
+        """The location as text, for messages and workers: an absolute path, or a URL."""
         return str(self._folder.root)
 
     @property
     def directory(self) -> Path:
-        """The study directory; StoreError if the study is in object storage and has none."""
+        """The study directory. StoreError: the study is in object storage and has none."""
         if not isinstance(self._folder.root, Path):
             raise StoreError(f"{self.location}: is not a directory of this machine; this operation needs one")
         return self._folder.root
@@ -161,7 +161,7 @@ class ResultStore:
     def mark(self) -> str:
         """Return the random text that identifies this folder, created on first use.
 
-        A worker compares it, because on a machine that does not share the directory the same path is a different
+        A worker compares it, because on a machine that does not share the directory, the same path is a different
         folder.
         """
         if not self._folder.exists(MARK_FILE):
@@ -170,13 +170,13 @@ class ResultStore:
         return read_mark(self.place)
 
     def commit(self, record: RunRecord, lock: RunLock | None = None) -> bool:
-        """Write the row of a settled run; return True if this row is the one that counts. See `settle`."""
+        """Write the row of a settled run; return True if this row counts. See `settle`."""
         return bool(self.settle(record, lock))
 
     def settle(self, record: RunRecord, lock: RunLock | None = None) -> str:
-        """Write the row of a settled run; return its digest for the ledger, or an empty text if another row counts.
+        """Write the row of a settled run; return its digest for the ledger, or an empty string if another row counts.
 
-        The first writer wins: if the run already has a row, nothing changes. On return the row is on disk.
+        The first writer wins: if the run already has a row, nothing changes. On return, the row is on disk.
 
         Parameters
         ----------
@@ -184,9 +184,9 @@ class ResultStore:
 
         Raises
         ------
-        Fenced: the lock was lost; the run is left to its present holder.
+        Fenced: the lock was lost; the run is left to its current holder.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
-        StoreError: the file system reports an error, for instance because it is full; nothing becomes visible.
+        StoreError: the file system reports an error, for example because it is full; nothing becomes visible.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
@@ -195,7 +195,7 @@ class ResultStore:
         return row_digests(table)[0] if self._settle(run_id, table, lock) else ""
 
     def _settle(self, run_id: str, row: pa.Table, lock: RunLock | None = None) -> bool:
-        """Settle a run. After an outage, a row of an earlier attempt counts as this one's."""
+        """Settle a run. After an outage, a row of an earlier attempt counts as the row of this one."""
         attempts = count()
 
         def attempt() -> bool:
@@ -207,17 +207,17 @@ class ResultStore:
         return self._asked(attempt, writes=True)
 
     def copy_row(self, row: pa.Table) -> bool:
-        """Write the row of a settled run that another study computed; return True if it is the row that counts.
+        """Write the row of a settled run that another study computed; return True if this row counts.
 
         As with `commit`, the first writer wins.
 
         Parameters
         ----------
-        row : one row with the columns of `aimlib.records.run_schema`; `reused_from` states where it comes from.
+        row : one row with the columns of `aimlib.records.run_schema`; `reused_from` states its origin.
 
         Raises
         ------
-        ValueError: the run is not settled, or the row does not state where it comes from.
+        ValueError: the run is not settled, or the row does not state its origin.
         StoreError: the file system reports an error.
         """
         (run_id,), (status,), (origin,) = (row.column(name).to_pylist() for name in ("run_id", "status", "reused_from"))
@@ -242,7 +242,7 @@ class ResultStore:
 
         def attempt() -> Place:
             names = [match[0] for match in self._failure_names() if match[1] == run_id]
-            if next(attempts):  # an attempt before may have written it
+            if next(attempts):  # an earlier attempt may have written it
                 for name in names:
                     if parquet_files.holds(self.place / FAILURES / name, table):
                         return self.place / FAILURES / name
@@ -250,7 +250,7 @@ class ResultStore:
             created = self._folder.create_first(
                 _numbered(run_id, max(taken, default=-1) + 1), lambda path: write_table(table, path)
             )
-            assert created is not None, "the numbers are endless"
+            assert created is not None, "there is always a free number"
             return self.place / created
 
         return self._asked(attempt, writes=True)
@@ -272,17 +272,17 @@ class ResultStore:
             return name
         names = (f"{LOGS}/{_checked(run_id)}.{number:03}.jsonl" for number in count())
         first = self._folder.create_first(names, lambda path: path.write_text(content, encoding="utf-8"))
-        assert first is not None, "the numbers are endless"
+        assert first is not None, "there is always a free number"
         return first.rpartition("/")[2]
 
     @_reads
     def settled(self) -> set[str]:
-        """Return the ids of the runs that are never repeated: finished, diverged and pruned ones."""
+        """Return the ids of the runs that are never repeated: finished, diverged and pruned runs."""
         return self._settled.ids()
 
     @_reads
     def is_settled(self, run_id: str) -> bool:
-        """Return whether a run is settled; ask again after locking it: another process may have settled it."""
+        """Return whether a run is settled; ask again after locking it, because another process may have settled it."""
         return _checked(run_id) in self._settled
 
     @_reads
@@ -292,11 +292,11 @@ class ResultStore:
 
     @_writes
     def lock_run(self, run_id: str) -> RunLock | None:
-        """Lock a run for this process; None while it is locked, here or in any process.
+        """Lock a run for this process; return None while this or another process holds the lock.
 
-        The lock ends with `RunLock.release`, a `with` block, or the death of this process: at once in a directory; in
-        object storage when the lease has not been renewed for a term. This call waits for one term before it takes over
-        a lease that seems abandoned.
+        The lock ends with `RunLock.release`, a `with` block, or the death of this process: in a directory at once, and
+        in object storage when the lease has not been renewed for a term. This call waits for one term before it takes
+        over a lease that seems abandoned.
         """
         return self._folder.lock(_checked(run_id))
 
@@ -309,20 +309,21 @@ class ResultStore:
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
         """Return the local directory for a run's checkpoint, for the lock's holder.
 
-        It contains the stored checkpoint. For object storage it is in the user's part of the temporary folder, and
+        It contains the stored checkpoint. For object storage, it is in the user's part of the temporary folder, and
         exists as long as this store.
 
         Parameters
         ----------
-        create : create it if it is missing; saving a checkpoint does so as well.
+        create : whether to create it if it is missing; saving a checkpoint also does so.
         """
         return self._folder.checkpoint_directory(_checked(run_id), create=create)
 
     @_writes
     def keep_checkpoint(self, run_id: str, lock: RunLock | None = None) -> None:
-        """Store the file in a run's checkpoint directory so that it outlives this machine; call it after each save.
+        """Store the file in a run's checkpoint directory so that it outlives this machine; call this after each save.
 
-        In a directory it is already stored; in object storage this is one put. Does nothing if there is no file yet.
+        In a directory, it is already stored; in object storage, this is one put. This does nothing if there is no file
+        yet.
 
         Parameters
         ----------
@@ -330,14 +331,14 @@ class ResultStore:
 
         Raises
         ------
-        Fenced: the lock was lost; the checkpoint of the run's present holder stays.
+        Fenced: the lock was lost; the checkpoint of the run's current holder is kept.
         """
         if lock is not None:
             _confirmed(lock, run_id)
         self._folder.keep_checkpoint(_checked(run_id), lock)
 
     def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
-        """Wait until a run that must pause may save, and hold that right for a block; yield whether to save.
+        """Wait until a run that must pause may save, and hold this right within the block; yield whether to save.
 
         See `SaveSlots.taken`.
         """
@@ -355,7 +356,7 @@ class ResultStore:
 
     @_reads
     def network(self, run_id: str, digest: str) -> bytes:
-        """Return the content of the file of a run's network; StoreError if it is missing or damaged."""
+        """Return the content of the file of a run's network. StoreError: it is missing or damaged."""
         return networks.read(self._folder, _checked(run_id), digest)
 
     @_reads
@@ -399,23 +400,23 @@ class ResultStore:
 
     @_reads
     def read_plan(self) -> dict[str, Any] | None:
-        """Return the plan as it was given to `write_plan`; None if there is none.
+        """Return the plan that was given to `write_plan`; None if there is none.
 
         Raises
         ------
-        StoreError: the file is broken, or of a version that this package does not know.
+        StoreError: the file is broken, or has a version that this package does not know.
         """
         return plans.read(self._folder)
 
     @_writes
     def keep_code(self, code: str, document: dict[str, Any]) -> None:
-        """Store the record of own code under its hash, unless it is stored."""
+        """Store the record of own code under its hash unless it is already stored."""
         text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self._folder.create_first([f"{CODE}/{code}.json"], lambda path: path.write_text(text, encoding="utf-8"))
 
     @_writes
     def write_claim(self, document: dict[str, Any]) -> None:
-        """Write ``claim.json``, the claim under test if it is a file of the user's."""
+        """Write ``claim.json``, the claim under test if it is a file of the user."""
         text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self._folder.replace(CLAIM_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -428,7 +429,8 @@ class ResultStore:
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
         """Write ``analysis_plan.json`` unless it exists; return the SHA-256 of the existing one.
 
-        The number of runs that were already settled is written with it: a plan made after them was not made beforehand.
+        The number of runs that were already settled is written with it, because a plan made after them was not made
+        beforehand.
         """
         return plans.freeze(self._folder, content, len(self.settled()))
 
@@ -462,7 +464,7 @@ class ResultStore:
 
     @_reads
     def read_shares(self) -> dict[str, Any]:
-        """Return the content of ``shares.json``; empty if it does not exist or is damaged."""
+        """Return the content of ``shares.json``, or an empty mapping if the file is missing or damaged."""
         return intact_document(self._folder.read(SHARES_FILE)) or {}
 
     @_writes
@@ -472,18 +474,18 @@ class ResultStore:
         Parameters
         ----------
         session : its name, 12 hexadecimal digits, as in all methods about sessions.
-        within : seconds after which its runs are ended, saved or not; None: without a limit.
+        within : seconds after which its runs are ended, saved or not; None means no limit.
         """
         session_signals.request_stop(self._folder, session, within)
 
     @_reads
     def time_to_stop(self, session: str) -> float | None:
-        """Return the seconds that the runs of a session had when it was asked to stop; None without a limit."""
+        """Return the seconds that the runs of a session had when it was asked to stop; None means no limit."""
         return session_signals.time_to_stop(self._folder, session)
 
     @_reads
     def stop_requested(self, session: str) -> bool:
-        """Return whether the session was asked to stop; cheap enough to ask every few seconds."""
+        """Return whether the session was asked to stop; a call every few seconds costs little."""
         return session_signals.stop_requested(self._folder, session)
 
     @_writes
@@ -493,7 +495,7 @@ class ResultStore:
 
     @_writes
     def write_live(self, session: str, document: dict[str, Any]) -> None:
-        """Write what the session is doing, in place of what it wrote before; it counts as dead after a day of silence.
+        """Replace the stored state of the session, which counts as dead after a day without one.
 
         Parameters
         ----------
@@ -507,17 +509,17 @@ class ResultStore:
 
     @_writes
     def write_node_time(self, session: str, seconds: float) -> None:
-        """Write for how many seconds all nodes of a session together were up, in place of what was written before."""
+        """Replace the stored total uptime of all nodes of a session, in seconds."""
         session_signals.write_node_time(self._folder, session, seconds)
 
     @_reads
     def node_time(self) -> dict[str, float]:
-        """Return the seconds of all nodes together, by session."""
+        """Return the total uptime of all nodes by session, in seconds."""
         return session_signals.node_time(self.place)
 
     @_reads
     def live(self) -> list[dict[str, Any]]:
-        """Return the last state of every session, each with its name as `session`, in the order of names."""
+        """Return the last state of every session, each with its name as `session`, sorted by name."""
         return session_signals.live(self._folder)
 
     @_writes
@@ -529,8 +531,8 @@ class ResultStore:
     def compact(self, at_least: int = 256) -> int:
         """Move run files into a segment if there are at least `at_least`; return the number of removed files.
 
-        This is safe at any time beside readers, writers and other compactions, and when killed: a row may be in both
-        places for a while, and then the segment's counts.
+        This is safe at any time, even with concurrent readers, writers and compactions, and if the process is killed. A
+        row may be in both places for a while; then the row in the segment counts.
 
         Raises
         ------
@@ -540,9 +542,9 @@ class ResultStore:
 
     @_writes
     def clean(self) -> list[Place]:
-        """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
+        """Remove files that killed writers left: temporary files, which are returned, and checkpoints of settled runs.
 
-        Files of running writers stay. Files of sessions that have been silent for a day are removed as well.
+        Files of running writers are kept. Files of sessions that have been silent for a day are also removed.
         """
         session_signals.clean(self._folder)
         settled = self.settled()
@@ -554,7 +556,7 @@ class ResultStore:
         return leftover
 
     def _networks_of(self, run_ids: Collection[str]) -> list[str]:
-        """Return the hashes of networks that the rows of settled runs state."""
+        """Return the hashes of networks in the rows of settled runs."""
         from analysis.reading.files import read_settled_of  # noqa: PLC0415 -- rarely needed
 
         table = read_settled_of(self.place, ["run_id", "network"], run_ids)
@@ -566,7 +568,7 @@ class ResultStore:
 
 
 def read_mark(where: str | Place) -> str:
-    """Return the mark of a study's folder; empty if it has none, or does not exist. Creates nothing."""
+    """Return the mark of a study's folder; empty if it has none or does not exist. Nothing is created."""
     path = place(where) / MARK_FILE
     try:
         return read_file(path).decode("ascii", errors="replace")
@@ -577,7 +579,7 @@ def read_mark(where: str | Place) -> str:
 
 
 def _numbered(run_id: str, number: int) -> Iterator[str]:
-    """Yield the names of a run's failures, starting at a number."""
+    """Yield file names for a run's failures, starting at a number."""
     return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
 
 
@@ -589,7 +591,7 @@ def _confirmed(lock: RunLock, run_id: str) -> None:
 
 
 def _checked(identity: object, what: str = "run id") -> str:
-    """Return the id; raise StoreError if it must not become a file name."""
+    """Return the id. StoreError: it must not become a file name."""
     if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
         raise StoreError(f"{what} {identity!r}: must be 20 hexadecimal digits in lower case")
     return identity

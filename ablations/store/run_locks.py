@@ -1,7 +1,7 @@
-"""Locks of runs: while a process computes a run, no other does.
+"""Locks of runs: while a process computes a run, no other process does.
 
-They save work; only the commit decides which row counts. A process can lose its lock without noticing; the token
-reveals it, and a process that lost its lock cannot write (it is fenced).
+They only save work; the commit decides which row counts. A process can lose its lock without noticing. The token
+reveals this, and a process that lost its lock cannot write (it is fenced).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Fenced(StoreError):  # noqa: N818 -- the field's word
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(
-            f"run {run_id}: this process lost its lock, because it hung or did not reach the storage for too long; "
-            f"nothing was written, and the run's present holder continues from its last checkpoint"
+            f"run {run_id}: this process lost its lock, because it hung or could not reach the storage for too long; "
+            "nothing was written, and the run's current holder continues from its last checkpoint"
         )
 
     def __reduce__(self) -> tuple[type[Exception], tuple[str, ...]]:
@@ -38,7 +38,7 @@ class Fenced(StoreError):  # noqa: N818 -- the field's word
 
 
 class RunLock(Protocol):
-    """The right to compute a run, until it is released, lost, or the process dies. A context manager.
+    """The right to compute a run until it is released or lost, or the process dies; a context manager.
 
     Attributes
     ----------
@@ -51,23 +51,23 @@ class RunLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it is not certain that it is held: it was released or taken over, or the storage is away; cheap."""
+        """Whether it may be lost: it was released or taken over, or the storage is unavailable. This costs little."""
 
     @property
     def taken(self) -> bool:
-        """Whether it was released, or is known to have been taken over; cheap."""
+        """Whether it was released or is known to have been taken over. This costs little."""
 
     def confirm(self) -> None:
-        """Verify that it is held at this moment, acquiring it again if the storage dropped it and nobody took it.
+        """Verify that it is held at this moment; acquire it again if the storage dropped it and no process took it.
 
         Raises
         ------
-        Fenced: it is not held.
+        Fenced: the lock is not held.
         StoreError: the storage does not answer.
         """
 
     def release(self) -> None:
-        """Release the run. Does nothing after the first time, or in a child that was forked later."""
+        """Release the run. This does nothing after the first time, or in a child that was forked later."""
 
     def __enter__(self) -> Self: ...
 
@@ -85,19 +85,19 @@ class FileRunLock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lock file is closed, was replaced or removed, or has since been signed by another process.
+        """Whether the lock file is closed, was replaced or removed, or now contains the token of another process.
 
         A lock excludes only processes that open the same file, so its name must still lead to this one. In addition, an
         NFS server that restarts, or a client that is cut off for longer than the server waits, can drop a lock without
-        notifying its holder; the next holder signs the file. Both are noticed only as fast as the client's cache allows
-        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that no other process took is not noticed at
-        all.
+        notifying its holder; the next holder writes its token. Both are noticed only as fast as the client's cache
+        allows (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that no other process took is never
+        noticed.
         """
         return not self._lock.holds(self.token)
 
     @property
     def taken(self) -> bool:
-        """Whether `lost` is true for a different reason than an error of the file system."""
+        """Whether `lost` is true for a reason other than a file system error."""
         try:
             return not self._lock.is_signed(self.token)
         except OSError:
@@ -126,7 +126,7 @@ class FileRunLock:
 
 
 def lock_run(run_id: str, path: Path) -> FileRunLock | None:
-    """Lock a run by its lock file; return None while another process, or another part of this one, holds it.
+    """Lock a run by its lock file; return None while another process or another part of this one holds it.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def lock_run(run_id: str, path: Path) -> FileRunLock | None:
 
 
 def signature() -> str:
-    """Return host, process and time as text, to show who holds a lock."""
+    """Return the host, process and time as text, to show which process holds a lock."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{socket.gethostname()} process {os.getpid()} since {now}"
 
@@ -154,7 +154,7 @@ def signature() -> str:
 def _acquire(lock: FileLock) -> bool:
     """Lock exclusively, despite processes that only check.
 
-    `holder`, and failed attempts, take a shared lock for a moment.
+    `holder` and failed attempts take a shared lock for a moment.
     """
     for _ in range(_ATTEMPTS):
         if lock.acquire():
@@ -162,15 +162,15 @@ def _acquire(lock: FileLock) -> bool:
         if not lock.acquire(shared=True):
             return False
         lock.unlock()
-        time.sleep(random.uniform(0, POLL_INTERVAL_S))  # noqa: S311 -- two that check each other must fall out of step
+        time.sleep(random.uniform(0, POLL_INTERVAL_S))  # noqa: S311 -- two processes that check each other must not stay in step
     return False
 
 
 def holder(path: Path) -> str | None:
-    """Return host, process and start time of the holder of a lock file; None if no running process holds it."""
+    """Return the host, process and start time of the holder of a lock file; None if no running process holds it."""
     if not path.exists():
         return None
     with closing(FileLock(path)) as lock:
         if lock.acquire(shared=True):
             return None
-        return lock.text().partition("\n")[0] or "a process that has not signed yet"
+        return lock.text().partition("\n")[0] or "a process that has not written its name yet"

@@ -1,4 +1,4 @@
-"""Reading the logs of runs: the output that workers kept, and what the rows say about attempts. Writes nothing."""
+"""Reading the logs of runs: the output that workers kept, and what the rows say about attempts. Nothing is written."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class LogEntry:
     Attributes
     ----------
     at : UTC time at which it was written.
-    kind : stdout, stderr, note (of this package) or row (what a stored row says).
-    text : one or more lines, as they were written. Print them with escape sequences removed.
+    kind : stdout, stderr, note (from this package) or row (from a stored row).
+    text : one or more lines as they were written. Remove escape sequences before you print them.
     """
 
     at: datetime
@@ -53,7 +53,7 @@ class LogEntry:
     text: str
 
     def lines(self, safe: Callable[[str], str] = str) -> Iterator[str]:
-        """Yield it as text for a person."""
+        """Yield the lines as text for people."""
         stamp = f"{self.at:%Y-%m-%d %H:%M:%S}"
         mark = {"stdout": "|", "stderr": "!"}.get(self.kind, "-")
         for line in self.text.splitlines() or [""]:
@@ -69,7 +69,7 @@ class RunLog:
     run : the run.
     state : its status in words.
     settled : whether it has its result.
-    entries : from the first to the last.
+    entries : entries from the first to the last.
     """
 
     run: Run
@@ -82,12 +82,11 @@ class RunLog:
 
 
 def find(directory: Place, wanted: str) -> Run:
-    """Return the run that is meant by a run id, the beginning of one, or ``ARM/SEED``.
+    """Return the run for a run id, the beginning of one, or ``ARM/SEED``.
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant.
-    StoreError: not a study directory.
+    UsageError: the text matches no run, or more than one. StoreError: this is not a study directory.
     """
     runs = _planned(directory)
     arm, slash, seed = wanted.rpartition("/")
@@ -143,7 +142,7 @@ def _unreadable(path: Place, error: OSError) -> StoreError:
 
 
 def read(directory: Place, run: Run) -> RunLog:
-    """Return the log of a run as it is now."""
+    """Return the current log of a run."""
     settled, failed = _settled_row(directory, run.run_id), _failed_rows(directory, run.run_id)
     entries = [each for row in failed for each in _of_row(row)]
     if settled is not None:
@@ -153,12 +152,12 @@ def read(directory: Place, run: Run) -> RunLog:
     if settled is not None:
         state = str(settled["status"])
     elif failed:
-        state = f"failed {counted(len(failed), 'time')}; the same command of `ablate run` tries it again"
+        state = f"failed {counted(len(failed), 'time')}; the same `ablate run` command retries it"
     return RunLog(run, state, settled is not None, tuple(sorted(entries, key=lambda each: each.at)))
 
 
 def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry]]:
-    """Return the kept output of runs by their id; runs that wrote nothing are left out."""
+    """Return the kept output of runs by run id, without runs that wrote nothing."""
     wanted = set(run_ids)
     found: dict[str, list[LogEntry]] = defaultdict(list)
     for path in _files(directory / LOGS, ".jsonl"):
@@ -250,13 +249,14 @@ def _files(folder: Place, suffix: str) -> list[Place]:
         return []
     except OSError as error:
         raise StoreError(
-            f"{folder}: cannot be listed ({error.strerror or error}); allow it, or move what is in its place elsewhere"
+            f"{folder}: cannot be listed ({error.strerror or error}); grant access, or move the file that is in its "
+            "place"
         ) from None
     return [path for path in paths if path.suffix == suffix and not path.name.startswith(".")]
 
 
 def _parsed(path: Place) -> Iterator[LogEntry]:
-    """Yield the entries of a file; anything else in it is shown unchanged."""
+    """Yield the entries of a file; any other content is shown unchanged."""
     try:
         content = read_file(path).decode("utf-8", errors="replace")
     except FileNotFoundError:

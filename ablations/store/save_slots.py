@@ -1,11 +1,11 @@
 """The order in which many runs save at once: few at a time, the most advanced first, and none that cannot finish.
 
-When a session is told to end, all of its runs save at once, tens of gigabytes to one storage within half a minute.
-Written in parallel, all of them would end late, or none would. A run therefore takes one of few slots, which are locks
-on files that the operating system releases when their holder dies. Each waiting run locks a ticket, whose name contains
-its progress.
+When a session must end, all of its runs save at once, tens of gigabytes to one storage within half a minute. If they
+wrote in parallel, all of them would be late, or none. A run therefore takes one of few slots, which are locks on files
+that the operating system releases when their holder dies. Each waiting run locks a ticket, whose name contains its
+progress.
 
-On NFS a listing may be outdated (`acdirmax`): the order is then not always kept, but the number of slots is.
+On NFS, a listing may be outdated (`acdirmax`), so the order is not always kept, but the number of slots is.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from aimlib.errors import StoreError
 from aimlib.paths import make_folder
 
 SLOTS = 2
-"""Number of runs that save at once: one computes and copies while the other writes."""
+"""Number of runs that save at once, so that one computes and copies while the other writes."""
 _POLL_S = 0.05
 _DEAD_AFTER_S = 60.0
 """Seconds after which a ticket without a holder is removed; before that, its run may be about to lock it."""
 _TICKET = re.compile(r"(\d{6})-(\d{9})-[0-9a-f]{12}\.ticket")
 
 Deadline = Callable[[], float | None]
-"""The monotonic time by which a save must be done; None: no limit."""
+"""The monotonic time by which a save must be done; None means no limit."""
 
 
 class SaveSlots:
@@ -40,7 +40,7 @@ class SaveSlots:
 
     Parameters
     ----------
-    folder : of the locks and tickets; processes that share it share the slots.
+    folder : folder of the locks and tickets; processes that share it share the slots.
     slots : number of runs that save at once.
     """
 
@@ -49,13 +49,13 @@ class SaveSlots:
 
     @contextmanager
     def taken(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> Iterator[bool]:
-        """Hold a slot for a block; yield whether to save.
+        """Hold a slot within the block; yield whether to save.
 
         Parameters
         ----------
         progress : completed epochs, and steps of the current one.
         seconds : duration of this run's last save; 0 if there was none.
-        deadline : asked while it waits. A run whose save would not be done by then leaves the slot to others.
+        deadline : called while the run waits. A run whose save would not be done by then leaves the slot to others.
 
         If the storage has no locks, or no space for a ticket, the run saves without waiting, because the resulting
         error is clearer.
@@ -76,7 +76,7 @@ class SaveSlots:
                     if not self._is_too_late(seconds * self._busy(), deadline):
                         held.callback(lock.close)
                         return True
-                    lock.close()  # alone it may still be done in time
+                    lock.close()  # without other runs, it may still finish in time
                 time.sleep(_POLL_S)
         return False
 
@@ -87,7 +87,7 @@ class SaveSlots:
 
     @contextmanager
     def _ticket(self, progress: tuple[int, int]) -> Iterator[str]:
-        """Publish the progress of this run for a block."""
+        """Publish the progress of this run within the block."""
         epochs, step = progress
         name = f"{epochs:06d}-{step:09d}-{uuid.uuid4().hex[:12]}.ticket"
         with closing(FileLock(self._folder / name)) as lock:
@@ -138,7 +138,7 @@ class SaveSlots:
         return None
 
     def _busy(self) -> int:
-        """Return the number of occupied slots, including this run's: they share the storage."""
+        """Return the number of occupied slots, including this run's, which share the storage."""
         busy = 0
         for number in range(1, self._slots + 1):
             with locked(self._folder / f"slot-{number}.lock", shared=True) as free:

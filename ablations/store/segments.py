@@ -1,13 +1,14 @@
-"""Settled runs: one file each at first, compacted into segments.
+"""Settled runs: at first one file each, later compacted into segments.
 
-A row moves in this order: the segment is written and on disk; every commit that may not have seen it has ended, or will
-check again (see `Folder.settle`); the run file is removed. Whenever it is killed, a row is in one place or in both, and
-the next compaction continues. One compaction runs at a time: it locks the name ``compaction``, and writes no segment if
-it has lost that lock. A segment that is nevertheless written late repeats rows of another segment identically.
+A row moves in this order. First, the segment is written to disk. Then every commit that may not have seen it must end
+or will check again (see `Folder.settle`). Finally, the run file is removed. If a compaction is killed at any time, a
+row is in one place or in both, and the next compaction continues. One compaction runs at a time: it locks the name
+``compaction``, and writes no segment if it has lost that lock. If a segment is written late despite this, its rows are
+identical to rows of another segment.
 
 An NFS client may see a new segment late, by up to its directory cache time (`acdirmax`, 60 s unless mounted
-otherwise). A commit of the same run from there within that time may report a second row as kept; readers drop
-it, because the segment's row counts.
+otherwise). If that client commits the same run within this time, the commit may report a second row as kept; readers
+drop it, because the row in the segment counts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SettledRuns:
 
     Parameters
     ----------
-    folder : the study's.
+    folder : folder of the study.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -44,14 +45,14 @@ class SettledRuns:
 
     def ids(self) -> set[str]:
         """Return the ids of all settled runs."""
-        # Run files first: a row that is compacted meanwhile is in a segment before its file is removed.
+        # Run files come first, because a compacted row is in a segment before its file is removed.
         return self._in_files() | self._in_segments()
 
     def __contains__(self, run_id: str) -> bool:
         return self._folder.exists(_name(run_id)) or self._segment_of(run_id) is not None
 
     def add(self, run_id: str, row: pa.Table, write: Write, *, again: bool = False) -> bool:
-        """Settle a run with the row that `write` writes; return whether it is the row that counts.
+        """Settle a run with the row that `write` writes; return whether this row counts.
 
         Parameters
         ----------
@@ -72,7 +73,7 @@ class SettledRuns:
         return parquet_files.holds(self._folder.root / _name(run_id) if segment is None else self._place(segment), row)
 
     def _segment_of(self, run_id: str) -> str | None:
-        """Return the name of a segment that contains the run."""
+        """Return the name of a segment that contains the run, or None."""
         return next((name for name, ids in self._each_segment() if run_id in ids), None)
 
     def check(self) -> None:
@@ -85,7 +86,7 @@ class SettledRuns:
                 try:
                     parquet_files.check_file(self._folder.root / folder / name)
                 except StoreError:
-                    if self._folder.exists(f"{folder}/{name}"):  # and was not compacted meanwhile
+                    if self._folder.exists(f"{folder}/{name}"):  # and was not compacted in the meantime
                         raise
 
     def compact(self, at_least: int) -> int:
@@ -127,7 +128,7 @@ class SettledRuns:
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
 
     def _verify_segments_of(self, moved: set[str]) -> None:
-        """Read the segments that contain these runs whole: their run files may be the only intact copies."""
+        """Read whole segments with these runs, because their run files may be the only intact copies."""
         for name, ids in self._each_segment():
             if not moved.isdisjoint(ids):
                 parquet_files.verify(self._place(name))

@@ -2,7 +2,7 @@
 
 ``live/<session>.json`` is the driver's report of what is running; ``live/<session>.stop`` asks it to stop. Neither is
 part of the results. A session that has been silent for a day is dead, and `clean` removes these files.
-``live/<session>.nodes`` stays: it records how many seconds the nodes of a session's cluster were up.
+``live/<session>.nodes`` is kept: it records how many seconds the nodes of a session's cluster were up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aimlib.records import LIVE
 from aimlib.records.checksums import intact_document, with_checksum
 
 DEAD_AFTER = 24 * 3600.0
-"""Seconds after which a session that has written nothing is dead."""
+"""Seconds without any writes after which a session is dead."""
 
 _SESSION = re.compile(r"[0-9a-f]{12}")
 _LIVE_FILE = re.compile(r"[0-9a-f]{12}\.json")
@@ -28,7 +28,7 @@ _ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
 
 
 def request_stop(folder: Folder, session: str, within: float | None = None) -> None:
-    """Ask a session to stop, wherever it runs; `within` this many seconds, or without a limit."""
+    """Ask a session on any machine to stop `within` this many seconds, or without a limit."""
     text = "" if within is None else f"{within:.1f}"
     folder.replace(_stop(session), lambda path: path.write_text(text, encoding="ascii"))
 
@@ -39,7 +39,7 @@ def stop_requested(folder: Folder, session: str) -> bool:
 
 
 def time_to_stop(folder: Folder, session: str) -> float | None:
-    """Return the seconds that the session had to stop at the time of the request; None: no limit."""
+    """Return the seconds that the session had to stop at the time of the request; None means no limit."""
     try:
         return float(folder.read(_stop(session)) or b"")
     except ValueError:
@@ -47,25 +47,25 @@ def time_to_stop(folder: Folder, session: str) -> float | None:
 
 
 def forget_stop(folder: Folder, session: str) -> None:
-    """Withdraw the request, or record that it was followed."""
+    """Remove the request after it was withdrawn or followed."""
     folder.remove(_stop(session))
 
 
 def write_live(folder: Folder, session: str, document: dict[str, Any]) -> None:
-    """Write what a session is doing, in place of what it wrote before."""
+    """Replace the stored state of a session."""
     content = with_checksum({**document, "session": _checked(session)})
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     folder.replace(_live(session), lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def write_node_time(folder: Folder, session: str, seconds: float) -> None:
-    """Write the seconds that all nodes of a session were up, in place of what was written before."""
+    """Replace the stored total uptime of all nodes of a session, in seconds."""
     text = json.dumps({"node_seconds": seconds}, allow_nan=False)
     folder.replace(f"{LIVE}/{_checked(session)}.nodes", lambda path: path.write_text(text, encoding="ascii"))
 
 
 def node_time(root: Place) -> dict[str, float]:
-    """Return the seconds of all nodes by session; a damaged file or folder, on which no result depends, counts as 0."""
+    """Return the seconds of all nodes by session; damaged files, on which no result depends, count as 0."""
     try:
         paths: list[Place] = sorted((root / LIVE).iterdir())
     except OSError:
@@ -82,11 +82,11 @@ def _seconds_in(path: Place) -> float:
 
 
 def live(folder: Folder) -> list[dict[str, Any]]:
-    """Return the last state of every session, by its name; of a damaged file only the name."""
+    """Return the last state of every session by name; for a damaged file, the state only has the name."""
     found = []
     for name in sorted(folder.names(LIVE, _LIVE_FILE)):
         content = folder.read(f"{LIVE}/{name}")
-        if content is not None:  # None: the session ended after the listing
+        if content is not None:  # None if the session ended after the listing
             found.append(_parsed(name, content))
     return found
 
@@ -97,7 +97,7 @@ def forget_live(folder: Folder, session: str) -> None:
 
 
 def clean(folder: Folder) -> None:
-    """Remove the files of dead sessions: those of which every file is older than a day."""
+    """Remove the files of dead sessions, whose files are all older than a day."""
     ages = folder.ages(LIVE, _ANY_FILE)
     youngest: dict[str, float] = {}
     for name, age in ages.items():
@@ -109,7 +109,7 @@ def clean(folder: Folder) -> None:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    """Return the state in a file; of a damaged one only the session, which replaces it with its next state."""
+    """Return the state in a file; for a damaged file, only the session, which replaces it with its next state."""
     return {**(intact_document(content) or {}), "session": name.partition(".")[0]}
 
 
@@ -122,7 +122,7 @@ def _stop(session: str) -> str:
 
 
 def _checked(session: object) -> str:
-    """Return the session's name; raise StoreError if it must not become a file name."""
+    """Return the session's name. StoreError: it must not become a file name."""
     if not isinstance(session, str) or not _SESSION.fullmatch(session):
         raise StoreError(f"session {session!r}: must be 12 hexadecimal digits in lower case")
     return session

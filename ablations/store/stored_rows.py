@@ -30,7 +30,7 @@ class OtherStudy:
     Attributes
     ----------
     place : the directory, or the folder in object storage.
-    name : name of the study and the first digits of its folder's mark, as rows state where they were copied from.
+    name : name of the study and the first digits of its folder's mark, which copied rows state as their origin.
     ledger : its ledger.
     """
 
@@ -54,7 +54,7 @@ class OtherStudy:
             if len(expected) == 1 or self.ledger.gaps:
                 return ""
             return f"the ledger of its study contains {len(expected)} different rows of it, as if copies were merged"
-        return "it is not the row that the ledger of its study contains: it was replaced or changed"
+        return "it is not the row in the ledger of its study, so it was replaced or changed"
 
 
 def other_study(where: Place) -> OtherStudy:
@@ -62,20 +62,20 @@ def other_study(where: Place) -> OtherStudy:
 
     Raises
     ------
-    StoreError: its plan is missing, not readable or none that a session has stored, or pages of its ledger are damaged
-        or missing.
+    StoreError: its plan is missing, unreadable or was never stored by a session, or pages of its ledger are damaged or
+        missing.
     """
     if plan_differs(where):
         raise StoreError(
-            f"{where / STUDY_FILE}: it is none of the plans in {PLANS}/: it was changed or is that of another study; "
-            f"restore the newest of {PLANS}/*.json under this name"
+            f"{where / STUDY_FILE}: it is not one of the plans in {PLANS}/, so it was changed or belongs to another "
+            f"study; restore the newest of {PLANS}/*.json under this name"
         )
     name, mark = read_plan(where).name, read_mark(where)[:_MARK_DIGITS]
     return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name, ledger.whole(where))
 
 
 def is_study(where: Place) -> bool:
-    """Return whether a place is a study directory."""
+    """Return whether a location is a study directory."""
     return (where / STUDY_FILE).exists()
 
 
@@ -113,8 +113,7 @@ def rows_of(path: Place, wanted: Collection[str], use: Callable[[pa.Table, Place
 
     Raises
     ------
-    FileNotFoundError: it has vanished.
-    StoreError: it cannot be read.
+    FileNotFoundError: the file has vanished. StoreError: the file cannot be read.
     """
     values = pa.array(sorted(wanted), type=pa.string())
 
@@ -126,7 +125,7 @@ def rows_of(path: Place, wanted: Collection[str], use: Callable[[pa.Table, Place
 
 
 def _row(batch: pa.RecordBatch) -> pa.Table:
-    """Return a row with all columns; those that were added since it was written are null."""
+    """Return a row with all columns; columns that were added since it was written are null."""
     schema, table = run_schema(), pa.Table.from_batches([batch])
     present = set(table.column_names)
     columns: list[Any] = [
@@ -137,6 +136,6 @@ def _row(batch: pa.RecordBatch) -> pa.Table:
 
 
 def copied(row: pa.Table, study: OtherStudy) -> pa.Table:
-    """Return a row that states from which study it was copied; the rest is as it was computed."""
+    """Return a row that states from which study it was copied and is otherwise unchanged."""
     position = row.schema.get_field_index("reused_from")
     return row.set_column(position, row.schema.field(position), pa.array([study.name], type=pa.string()))

@@ -43,7 +43,7 @@ class RunInfo:
 
     @property
     def name(self) -> str:
-        """Readable name."""
+        """Readable name of the run."""
         return f"{self.arm}, seed {self.seed}"
 
 
@@ -69,7 +69,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def ended(self, run: RunInfo, end: str) -> None:
-        """End a run that is finished, diverged, pruned, failed or stopped, or held, that is, may continue later."""
+        """End a run that is finished, diverged, pruned, failed or stopped, or that is held and may continue later."""
 
     def close(self) -> None:  # noqa: B027 -- not every tracker has something to close
         """Close the tracker; open runs stay unfinished."""

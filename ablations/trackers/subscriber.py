@@ -149,7 +149,7 @@ class _Worker:
 class Ledger:
     """The last epoch of each run that a tracker has, so that a resumed run repeats no epoch.
 
-    It is stored on disk with a file per run, for all drivers of the study.
+    It is stored on disk, with one file per run, for all drivers of the study.
 
     Parameters
     ----------

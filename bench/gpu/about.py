@@ -13,7 +13,7 @@ from bench.gpu.report import Report
 
 PACKAGES = (*harness.PACKAGES, "pydantic", "timm", "nvidia-ml-py")
 COMMIT = harness.ROOT / "COMMIT"
-"""Written by `make gpu-bundle`: the commit of a source that is not in a repository."""
+"""File written by `make gpu-bundle`, with the commit of a source that is not in a repository."""
 
 
 class Unusable(Exception):  # noqa: N818 -- an outcome, not an error
@@ -21,11 +21,9 @@ class Unusable(Exception):  # noqa: N818 -- an outcome, not an error
 
 
 def refuse_unusable(told: Report) -> None:
-    """Refuse a machine whose GPU torch cannot use.
+    """Raise an error if torch cannot use the GPU of this machine.
 
-    Raises
-    ------
-    Unusable: with the reason and what to do.
+    Raises ------ Unusable: the message has the reason and what to do.
     """
     if told.rehearsal:
         return

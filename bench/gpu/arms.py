@@ -26,7 +26,7 @@ from aimlib.training.run import Run
 from bench.gpu.report import Report
 
 PEAKS = {"H100": (67.0, 494.0, 989.0), "H200": (67.0, 494.0, 989.0), "A100": (19.5, 156.0, 312.0)}
-"""Peak TFLOP/s in float32, TF32 and bfloat16 (dense), by what a card's name holds; the vendor's."""
+"""The vendor's peak TFLOP/s in float32, TF32 and bfloat16 (dense), by a part of the card's name."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def every_arm(told: Report) -> list[Named]:
 
 
 def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study. In a rehearsal, they are those of its small version."""
+    """Return the arms of a shipped study. In a rehearsal, they are the arms of its small version."""
     return {arm.name: arm for arm in arms_of(read_study(f"{study}_small" if told.rehearsal else study))}
 
 
@@ -74,7 +74,7 @@ def has(option: str) -> bool:
 
 @lru_cache(maxsize=2)
 def noise(shape: ImageShape, images: int) -> DataSet:
-    """Return random images of a shape, as many to train on as to test on, at least two of every class."""
+    """Return random images of a shape, equally many for training and testing, at least two of every class."""
     count = max(images, 2 * shape.classes)
     pixels = np.random.default_rng(0).integers(
         0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8
@@ -91,7 +91,7 @@ def any_start() -> Iterator[None]:
 
 
 def graphs(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return where graphs can be captured: anywhere on a card, and on a CPU under a stand-in for CUDA's graphs."""
+    """Return a context in which graphs can be captured; on a CPU, it provides a stand-in for CUDA graphs."""
     if device.type != "cpu" or not has("step"):
         return contextlib.nullcontext()
     from aimlib.testing.cuda_graphs import cuda_graphs_on_cpu
@@ -104,9 +104,8 @@ class Trainer:
 
     Parameters
     ----------
-    config : of the run; see `changed`.
-    batches : of an epoch; images are random.
-    threads : CPU threads; None leaves torch's setting.
+    config : configuration of the run; see `changed`. batches : batches per epoch; images are random. threads : CPU
+        threads; None keeps torch's setting.
     """
 
     def __init__(self, config: RunConfig, device: torch.device, batches: int, threads: int | None = None) -> None:

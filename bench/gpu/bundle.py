@@ -1,4 +1,4 @@
-"""`make gpu-bundle`: what a compute node without a network needs, in folders of limited size.
+"""`make gpu-bundle`: everything that a compute node without a network needs, in folders of limited size.
 
 Each folder contains pieces, a manifest and `install.py`, which joins, verifies and installs the pieces of all folders.
 """
@@ -31,13 +31,13 @@ HAVE = HERE / "node-packages.txt"
 _MIB = 2**20
 _PIECE = 15 * _MIB
 _ROOM_FOR_INDEX = 64 * 1024
-"""Bytes of a folder that pieces leave for the manifest and the script."""
+"""Bytes of a folder that are reserved for the manifest and the script."""
 PLATFORMS = (*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014", "manylinux1")
-"""Whose wheels a node runs; pip takes each as it is written."""
+"""Platforms whose wheels a node runs, in pip's notation."""
 _NEVER_READ = ("ray/jars/",)
-"""Parts of wheels that no Python program reads: Ray's Java is 40 % of its wheel."""
+"""Parts of wheels that no Python program reads; Ray's Java files are 40 % of its wheel."""
 _LEFT_OUT = ("docs/", "examples/")
-"""Parts of the source that no step needs, but for docs/gpu.md, into which the tables are written."""
+"""Parts of the source that no step needs, except docs/gpu.md, into which the tables are written."""
 
 
 class BundleError(RuntimeError):
@@ -45,7 +45,8 @@ class BundleError(RuntimeError):
 
 
 def packages(text: str) -> dict[str, str]:
-    """Return the packages in a list, one a line, with their versions; an empty one where the line gives only a name."""
+    """Return the packages in a list with one per line, and their versions; the version is empty if a line only has a
+    name."""
     found = {}
     for line in text.splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
@@ -55,18 +56,18 @@ def packages(text: str) -> dict[str, str]:
 
 
 def normal(name: str) -> str:
-    """Return the normalized name, as package indexes compare it."""
+    """Return the normalized name, which package indexes compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
-    """Download the requirements of this package for that Python, and theirs in turn, except those in `have`.
+    """Download the requirements of this package for that Python, recursively, except those in `have`.
 
-    Versions are those in constraints.txt, with which the tests passed.
+    The versions are from constraints.txt, with which the tests passed.
 
     Raises
     ------
-    BundleError: pip finds no wheel, or none of a required version.
+    BundleError: pip finds no wheel, or no wheel of a required version.
     """
     with (ROOT / "pyproject.toml").open("rb") as file:
         waiting = [Requirement(text) for text in tomllib.load(file)["project"]["dependencies"]]
@@ -87,7 +88,7 @@ def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def _is_there(wanted: Requirement, version: str | None) -> bool:
-    """Return whether the node has a package that suffices. A package without a version in its list does.
+    """Return whether the node has a suitable package. A package without a version in its list is suitable.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def _is_there(wanted: Requirement, version: str | None) -> bool:
 
 
 def slim(wheel: Path) -> Path:
-    """Leave out of a wheel, in place, what `_NEVER_READ` names, and say so in its list of files; return the wheel."""
+    """Remove the files in `_NEVER_READ` from a wheel, in place, and from its list of files; return the wheel."""
     with zipfile.ZipFile(wheel) as content:
         every = content.infolist()
         kept = [item for item in every if not item.filename.startswith(_NEVER_READ)]
@@ -174,15 +175,15 @@ def source(target: Path) -> Path:
 
 
 def photos(given: Path, target: Path, most: int) -> Path:
-    """Write photos as an archive of at most `most` bytes: all of a tree, or the first of every breed and split.
+    """Write photos as an archive of at most `most` bytes: a whole tree, or the first photos of every breed and split.
 
     Parameters
     ----------
-    given : an archive, which is taken unchanged, or a tree in the layout of Stanford Dogs.
+    given : an archive, which is used unchanged, or a tree in the layout of Stanford Dogs.
 
     Raises
     ------
-    BundleError: no such file, or the archive is larger.
+    BundleError: there is no such file, or the archive is larger.
     """
     if given.is_file():
         if given.stat().st_size > most:

@@ -1,4 +1,4 @@
-"""The steps of the acceptance, the cheap and fatal ones first."""
+"""The steps of the acceptance test, the cheap and fatal ones first."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ class Step:
 
     Attributes
     ----------
-    number, name, title : for people; results are kept as ``gpu-<name>.json``.
-    proves : what holds where it passes.
-    module : has a function ``check(report)``.
-    limit_s : seconds after which it is ended on a card.
-    rehearsal_s : the same in a rehearsal on a CPU.
+    number, name, title : names for people; results are stored as ``gpu-<name>.json``.
+    proves : what holds if it passes. module : module with a function ``check(report)``. limit_s : seconds after which
+        it is ended on a card. rehearsal_s : this limit in a rehearsal on a CPU.
     needs : packages without which it is skipped.
-    least_s : seconds below which it is not begun.
-    fatal : where it fails on a card, no other step is tried.
+    least_s : it is not begun if fewer seconds are left. fatal : whether no other step is tried if it fails on a card.
     """
 
     number: int
@@ -194,7 +191,7 @@ def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:
 
     Raises
     ------
-    BadSteps: not of that form, or a number that no step has.
+    BadSteps: the text does not have this form, or a number belongs to no step.
     """
     known = {step.number: step for step in steps}
     wanted: set[int] = set()

@@ -1,4 +1,4 @@
-"""One step of the acceptance, in this process: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID SCRATCH``."""
+"""One step of the acceptance test, in this process: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID SCRATCH``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that wait for orders, so that several act at the same moment, or one of them may die."""
+"""Processes that wait for orders, so that several can act at the same moment and one of them may die."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 from bench.harness import ROOT
 
 
-class Died(RuntimeError):  # noqa: N818 -- some are meant to
+class Died(RuntimeError):  # noqa: N818 -- some processes die on purpose
     """A process of the crew ended before it answered."""
 
 
 class Crew:
-    """So many processes, each of which has called ``member(options)`` of a module and waits for orders.
+    """A number of processes, each of which has called ``member(options)`` of a module and waits for orders.
 
     Parameters
     ----------
-    module : has a function ``member(options)``, which returns the function that carries out an order.
+    module : module with a function ``member(options)``, which returns the function that carries out an order.
     options : plain values, the same for all.
     """
 
@@ -68,7 +68,7 @@ class Crew:
 
         Raises
         ------
-        Died: it ended instead.
+        Died: it ended before it answered.
         """
         pipe = self.members[member].stdout
         assert pipe is not None

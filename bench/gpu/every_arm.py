@@ -1,4 +1,4 @@
-"""A training step and an evaluation of every arm of every full-size study, under conditions that are tried."""
+"""A training step and an evaluation of every arm of every full-size study, under the conditions to test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has,
 from bench.gpu.report import Report
 
 _RESERVE_S = 4.0
-"""Seconds that are left for what must be said at the end."""
+"""Seconds that are reserved for the messages at the end."""
 
 Conditions = Callable[[Report], AbstractContextManager[None]]
 
@@ -32,7 +32,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
         tried += 1
         try:
             _try(told, named, data, conditions)
-        except Exception as error:  # noqa: BLE001 -- the other arms are tried all the same
+        except Exception as error:  # noqa: BLE001 -- the other arms are tried nevertheless
             broken += 1
             first = next(iter(str(error).strip().splitlines()), "")
             told.expect(False, f"{text}, {named.name}", f"{type(error).__name__}: {first[:300]}")
@@ -44,8 +44,8 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch to warm up, then do both once more under the conditions."""
-    # Eager: what a graph does in a step was found when it was captured.
+    """Take two steps and evaluate a batch to warm up, then do both again under the conditions."""
+    # Steps are eager, because the work of a graph was already determined when it was captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
@@ -75,7 +75,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
 
 
 class _Enough(Exception):
-    """One batch is evaluated. The sums are not read, because the end of an evaluation waits for them."""
+    """Evaluate one batch. The sums are not read, because the end of an evaluation waits for them."""
 
 
 def _evaluate(run: Run) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Joins, verifies and installs what `make gpu-bundle` wrote: python3 1/install.py --target DIR 1 2
+"""Join, verify and install the folders that `make gpu-bundle` wrote: python3 1/install.py --target DIR 1 2
 
 It needs only Python, and pip if there are wheels, but no network. DIR then contains `site` with the packages,
 `source`, and `photos` if the bundle has any. It prints the next command.
@@ -33,7 +33,7 @@ def manifest_of(folders):
 
 
 def joined(manifest, folders, target):
-    """Write every file of the bundle, whole and verified, to `target`; return the paths."""
+    """Write every file of the bundle, joined and verified, to `target`; return the paths."""
     problems, paths = [], []
     for file in manifest["files"]:
         pieces = [_piece(piece, folders, problems) for piece in file["pieces"]]

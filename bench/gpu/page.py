@@ -1,4 +1,4 @@
-"""Writes the title and the tables of docs/gpu.md from the stored results of cards. Never from a rehearsal."""
+"""Write the title and the tables of docs/gpu.md from the stored results of cards, never from a rehearsal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _row(row: dict[str, Any]) -> str:
 
 
 def page(folder: Path = harness.RESULTS) -> str:
-    """Return docs/gpu.md as it should be.
+    """Return the expected content of docs/gpu.md.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def page(folder: Path = harness.RESULTS) -> str:
 
 
 def write() -> None:
-    """Write it."""
+    """Write the page."""
     PAGE.write_text(page(), encoding="utf-8")
 
 

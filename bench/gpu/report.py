@@ -1,4 +1,5 @@
-"""The report of an acceptance step while it runs, as lines of JSON, so that everything before a crash is kept."""
+"""The report of an acceptance step, written as lines of JSON while it runs, so that everything before a crash is
+kept."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ class Report:
 
     Parameters
     ----------
-    path : the file that gets a line of JSON for everything that is said.
-    device : ``cuda``, or ``cpu`` for a rehearsal: the logic runs on small networks, and no figure means anything.
+    path : the file that gets a line of JSON for every report. device : ``cuda``, or ``cpu`` for a rehearsal, in which
+        the logic runs on small networks and figures are meaningless.
     limit_s : seconds after which the step is ended.
     scratch : an empty folder for its files.
     """
@@ -48,7 +49,7 @@ class Report:
         return torch.device("cpu") if self.rehearsal else torch.device("cuda", torch.cuda.current_device())
 
     def choose(self, card: Any, rehearsal: Any) -> Any:
-        """Return the first on a card, and the second in a rehearsal."""
+        """Return the first value on a card, and the second in a rehearsal."""
         return rehearsal if self.rehearsal else card
 
     def left(self) -> float:
@@ -83,21 +84,19 @@ class Report:
         self.say("last_part", what=what)
 
     def unmeasured(self, what: str, why: str) -> None:
-        """Record what was left out, and why."""
+        """Record what was left out, with the reason."""
         self.note(f"not measured: {what}: {why}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step.
+    """The outcome of a step.
 
     Attributes
     ----------
     status : PASS, FAIL or SKIPPED.
-    reason : of a FAIL or a SKIPPED.
-    card : what the figures were taken on: name, uuid, driver, ...; empty for a rehearsal.
-    rows, goals, expected, notes : what it said.
-    log : the end of what it printed, where it failed.
+    reason : reason for FAIL or SKIPPED. card : card on which the figures were measured: name, uuid, driver, ...; empty
+        for a rehearsal. rows, goals, expected, notes : content of its report. log : the end of its output if it failed.
     """
 
     number: int

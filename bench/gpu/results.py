@@ -1,4 +1,4 @@
-"""Stores outcomes in ``bench/results/gpu-<step>.json``, never those of a CPU as those of a card."""
+"""Store outcomes in ``bench/results/gpu-<step>.json``, and never outcomes of a CPU as outcomes of a card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.gpu.report import Outcome
 
 
 class NoCard(ValueError):  # noqa: N818 -- it names what is missing
-    """Figures of a card are stored or shown without the name of the card."""
+    """Figures of a card would be stored or shown without the name of the card."""
 
 
 def file_of(name: str, device: str, folder: Path) -> Path:
@@ -21,15 +21,15 @@ def file_of(name: str, device: str, folder: Path) -> Path:
 
 
 def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
-    """Write an outcome, whole or not at all.
+    """Write an outcome completely or not at all.
 
     Parameters
     ----------
-    how : when, command, commit, machine.
+    how : time, command, commit and machine.
 
     Raises
     ------
-    NoCard: figures are declared as those of a card, but no card is named.
+    NoCard: figures are declared as figures of a card, but no card is named.
     """
     if outcome.device != "cpu" and (outcome.rows or outcome.goals) and not outcome.card.get("name"):
         raise NoCard(f"{outcome.name}: figures of no named card are not kept")

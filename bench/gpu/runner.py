@@ -19,7 +19,7 @@ from bench.gpu.report import Outcome
 from bench.harness import ROOT
 
 _DUMP_S = 1.0
-"""Seconds that a step which is out of time gets to print where it is."""
+"""Seconds that a step gets after its time limit to print where it is."""
 _LOG_LINES = 40
 
 
@@ -28,7 +28,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
     Parameters
     ----------
-    most_s : seconds that are left of the time of all steps.
+    most_s : remaining seconds of the time for all steps.
     """
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
     if missing:
@@ -40,7 +40,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
         said, log = Path(folder) / "said.jsonl", Path(folder) / "log"
         began = time.monotonic()
         code = _child(step, device, limit, said, log)
-        # Results are published: they show no folder of this machine.
+        # Results are published, so they show no folder of this machine.
         lines = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "").splitlines()
         return _outcome(step, device, code, limit, time.monotonic() - began, report.read(said), lines)
 

@@ -1,4 +1,4 @@
-"""Small studies with faulty networks, run by an ordinary session."""
+"""Small studies with faulty networks, run in an ordinary session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def install(folder: Path) -> None:
 
 
 def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int = 1) -> Path:
-    """Write a study of such arms, each given by the options of its backbone; return its file."""
+    """Write a study of such arms, each defined by the options of its backbone; return its file."""
     install(told.scratch / "plugins")
     backbone = {"name": NAME, "widths": [4, 8], "blocks": [1, 1], "trace": str(told.scratch / "trace.jsonl")}
     training = {

@@ -1,6 +1,6 @@
-"""`make gpu-study`: real studies on a card, through Ray, one of them killed half-way, within the time limit.
+"""`make gpu-study`: real studies on a card through Ray within the time limit, one of them killed halfway.
 
-Finished runs stay in the folder of results. With the same folder, the studies resume on another card.
+Finished runs are kept in the folder of results. With the same folder, the studies resume on another card.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.harness import ROOT, row
 
 _POLL_S = 0.5
 _LAST_S = 40.0
-"""Seconds before the end at which a session is asked to save its runs."""
+"""Seconds before the end at which a session must save its runs."""
 _TO_DIE_S = 30.0
 _REPORT = ("report.md", "figures")
 
@@ -36,10 +36,10 @@ class Study:
 
     Attributes
     ----------
-    number, name, title : as those of steps; numbers from 101.
+    number, name, title : as for steps, with numbers from 101.
     file : name of the shipped study.
-    overrides : ``key.path=value`` each.
-    killed : whether its first session is killed half-way.
+    overrides : texts ``key.path=value``.
+    killed : whether its first session is killed halfway.
     """
 
     number: int
@@ -76,7 +76,7 @@ def _breeds(tree: Path) -> int:
 
 @dataclass
 class Session:
-    """A running call of `ablate run`."""
+    """A running `ablate run` command."""
 
     study: Study
     directory: Path
@@ -95,7 +95,7 @@ class Session:
         return cls(study, directory, process)
 
     def wait(self, until: float, enough: int | None = None) -> bool:
-        """Wait for its end, for a number of settled runs, or for the time `until`. Return whether it ended."""
+        """Wait for its end, a number of settled runs, or the time `until`. Return whether it ended."""
         while time.monotonic() < until and self.process.poll() is None:
             if enough is not None and len(settled(self.directory)) >= enough:
                 break
@@ -103,7 +103,7 @@ class Session:
         return self.process.poll() is not None
 
     def kill(self) -> None:
-        """Kill only its driver, as if the node were lost. Ray's processes exit by themselves."""
+        """Kill only its driver, as if the node were lost. Ray's processes then exit on their own."""
         self.process.kill()
         self.process.wait()
 
@@ -207,7 +207,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds with a result of every arm, the runs that are stored twice, and those that failed."""
+    """Return the seeds with results for every arm, the runs that are stored twice, and the failed runs."""
     import analysis
 
     rows = analysis.load(directory).runs
@@ -218,7 +218,7 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment. It is determined in a separate process, so that this one takes no memory of the card."""
+    """Return the environment. A separate process determines it, so that this one takes no memory of the card."""
     if device == "cpu":
         return {}, about.versions()
     code = "import json, pathlib; from bench.gpu import about; from bench.gpu.report import Report\n"
@@ -247,7 +247,7 @@ def write_report(study: Study, out: Path, device: str) -> Path:
 
 
 def tree(given: Path, out: Path) -> Path:
-    """Return the tree of photos, as given or unpacked from an archive. It contains ``Images``."""
+    """Return the tree of photos, given or unpacked from an archive, which contains ``Images``."""
     if given.is_file():
         target = out / "photos" / given.name.partition(".")[0]
         if not target.exists():

@@ -27,7 +27,7 @@ class Unwell(SmallResNetBackbone):
     """The small ResNet, with a fault."""
 
     class Config(SmallResNetBackbone.Config):
-        """Which fault."""
+        """The kind of fault."""
 
         does: Literal["nothing", "takes_memory", "asserts"] = "nothing"
         takes: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -37,7 +37,7 @@ class Unwell(SmallResNetBackbone):
     config: Config
 
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network. Its fault occurs in training steps, also in those before a CUDA graph is captured."""
+        """Return the network. Its fault occurs in training steps, including those before a CUDA graph is captured."""
         network = super().build(shape)
         first = [True]
 

@@ -1,6 +1,6 @@
 """The same trials that do nothing, launched by `ablations`; see `bench.launch`.
 
-Arguments: ``ray``, ``inline`` or ``scheduling``, number of trials, the file, where each notes the time.
+Arguments: ``ray``, ``inline`` or ``scheduling``, the number of trials, and the file to which each appends the time.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ CURVE = {
 
 
 def nothing(_: Any, data: Any, **options: Any) -> Any:
-    """Stand in the place of `aimlib.training.loop.train`: one epoch's row, and nothing computed.
+    """Replace `aimlib.training.loop.train`: return one epoch's row, and compute nothing.
 
-    No checkpoint: `CheckpointManager.keep` writes none after the last epoch of a run that lasted less than a second.
+    There is no checkpoint, because `CheckpointManager.keep` writes none after the last epoch of a run that lasted less
+    than a second.
     """
-    import torch  # noqa: F401 -- as every run does
+    import torch  # noqa: F401 -- every run imports it
 
     from aimlib.training.outcomes import Outcome
 
@@ -46,7 +47,7 @@ def nothing(_: Any, data: Any, **options: Any) -> Any:
 
 
 class WithLedger(RayExecutor):
-    """Everything but the training: claim, checkpoint, row, provenance."""
+    """Launch everything except the training: lock, checkpoint, row, provenance."""
 
     def worker(self) -> type:
         """Return a worker that trains nothing."""
@@ -55,7 +56,7 @@ class WithLedger(RayExecutor):
         class Nothing(Worker):
             def _run(self) -> None:
                 from ablations.execution import (
-                    run_task,  # here, as the worker itself does: torch must not delay its start
+                    run_task,  # imported here, as in the worker, so that torch does not delay its start
                 )
 
                 run_task.train = nothing
@@ -65,7 +66,7 @@ class WithLedger(RayExecutor):
 
 
 class Scheduling(RayExecutor):
-    """Nothing but the way to a worker and back."""
+    """Launch only the way to a worker and back."""
 
     def worker(self) -> type:
         """Return a worker whose runs end at once."""
@@ -81,7 +82,7 @@ class Scheduling(RayExecutor):
 
 
 class Coordinator:
-    """Tells the scheduler what ended, and nobody else anything."""
+    """Coordinator that only informs the scheduler about ended attempts."""
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
@@ -97,7 +98,7 @@ class Coordinator:
 
 
 def schedule(count: int) -> None:
-    """Only the executor, on Ray."""
+    """Launch only the executor, on Ray."""
     from ablations.execution.scheduler import Scheduler
     from ablations.execution.signals import Stop
     from ablations.execution.task import Task
@@ -112,7 +113,7 @@ def schedule(count: int) -> None:
 
 
 def run(count: int, folder: Path, executor: Any) -> None:
-    """What `ablate run` calls, on the four arms of the demo, with everything that it keeps."""
+    """Launch the function behind `ablate run` on the four arms of the demo, with everything that it stores."""
     from ablations.sessions import launch, session
 
     if executor == "inline":

@@ -1,4 +1,4 @@
-"""One epoch of training by Lightning's Trainer."""
+"""One epoch of training with Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def lightning_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return an epoch of Lightning's Trainer, from its first hook to its last, without what `fit` does around it."""
+    """Return an epoch of Lightning's Trainer, from its first hook to its last, without the other work of `fit`."""
     module = _Module(network)
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     warnings.filterwarnings("ignore", module="lightning")

@@ -1,6 +1,7 @@
-"""Loaders of other packages that do the work of the post's augmentation, each as its documentation recommends.
+"""Loaders of other packages that apply the post's augmentation, each as its documentation recommends.
 
-All give batches of uint8, which become floats on the training device as ours do: less to pass between processes.
+All yield batches of uint8, which become floats on the training device, as in ours, so that less data passes between
+processes.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Applied:
 
 
 def hugging_face(photos: Photos, size: int, pinned: bool) -> Loader:
-    """Return Hugging Face `datasets`, the photos' bytes in its Arrow table, behind a DataLoader."""
+    """Return Hugging Face `datasets` behind a DataLoader, with the bytes of the photos in its Arrow table."""
     import datasets
 
     files = photos.files()
@@ -81,7 +82,7 @@ def _collated(rows: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def web_dataset(photos: Photos, size: int, pinned: bool) -> Loader:
-    """Return webdataset on as many tar files as there are workers, two each, written first."""
+    """Return webdataset on newly written tar files, two per worker."""
     import webdataset
 
     files, shards = photos.files(), 2 * WORKERS

@@ -1,4 +1,4 @@
-"""Reads Parquet files with pandas and prints ``{}`` and the peak resident memory of the process in MiB."""
+"""Read Parquet files with pandas and print ``{}`` and the peak resident memory of the process in MiB."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Updates of which nothing is kept for the backward pass but what goes into them: the pass computes the rest again."""
+"""Updates that keep only their inputs for the backward pass, which computes the rest again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.rivals.concatenation import with_updates
 
 
 class _Recomputed(nn.Module):
-    """An update that is computed twice, with the same bits; running statistics take in the first time only."""
+    """An update that is computed twice with the same bits; only the first time changes the running statistics."""
 
     def __init__(self, update: nn.Module) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _Recomputed(nn.Module):
 
 @contextmanager
 def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
-    """Let batch norms write into copies of their buffers."""
+    """Make batch norms write into copies of their buffers."""
     norms = [module for module in of.modules() if isinstance(module, _BatchNorm)]
     kept = [dict(norm._buffers) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):

@@ -1,7 +1,7 @@
-"""One epoch of training as others write it: timm, torchvision's reference recipe; Lightning's is beside this file.
+"""One epoch of training in other packages: timm and torchvision's reference recipe; Lightning has a separate file.
 
-Each is made from images in memory as uint8 and trains an epoch per call: random horizontal flips, standardisation,
-forward, backward, AdamW, and the figures that its own loop takes.
+Each is made from images in memory as uint8 and trains an epoch per call: random horizontal flips, standardization,
+forward, backward, AdamW, and the metrics that its own loop computes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATE, DECAY = 1e-3, 0.05
 
 
 class _Photos(Dataset[tuple[Any, int]]):
-    """Images one by one, flipped at random: arrays of uint8 for timm, standardized tensors for the others."""
+    """Single images, flipped at random: arrays of uint8 for timm, standardized tensors for the others."""
 
     def __init__(self, images: Images, transform: Callable[[Any], Any]) -> None:
         self.images, self.transform = images, transform
@@ -40,7 +40,7 @@ class _Photos(Dataset[tuple[Any, int]]):
 
 
 def _flipped_array(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return channels first, as the arrays that timm's `fast_collate` takes."""
+    """Return an array with channels first, as required by timm's `fast_collate`."""
     if torch.rand(()) < 0.5:
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -74,7 +74,7 @@ def timm_epoch(
 ) -> Callable[[], float]:
     """Return timm's epoch.
 
-    The installed package has no `train_one_epoch`; this is that of its train.py, from the package's `fast_collate`,
+    The installed package has no `train_one_epoch`; this is the one in its train.py, with the package's `fast_collate`,
     `PrefetchLoader`, `create_optimizer_v2` and `AverageMeter`.
     """
     loader = PrefetchLoader(
@@ -88,7 +88,7 @@ def timm_epoch(
         network.train()
         optimizer.zero_grad()
         for x, labels in loader:
-            x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 -- as train.py has it
+            x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 -- as in train.py
             with autocast(device, precision):
                 output = network(x)
                 loss = functional.cross_entropy(output, labels)
@@ -110,7 +110,7 @@ def torchvision_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return the epoch of torchvision's references/classification/train.py, its log left out."""
+    """Return the epoch of torchvision's references/classification/train.py, without its log."""
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     criterion = nn.CrossEntropyLoss()

@@ -92,7 +92,7 @@ def test_a_session_ends_if_the_remaining_runs_fit_only_on_failed_gpus(scenario: 
         f"small-{number}" for number in range(4)
     }
     assert "large-0" not in found["over"], "it failed through no fault of its own, and is open"
-    assert "every GPU that could hold the 1 run left over failed twice" in found["stopped"]
+    assert "every GPU that could hold the 1 remaining run failed twice" in found["stopped"]
     assert f"node {found['first'][:8]}" in found["stopped"]
 
 

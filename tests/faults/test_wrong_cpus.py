@@ -50,6 +50,6 @@ def test_a_machine_with_two_errors_is_excluded_and_another_takes_its_runs(scenar
 def test_if_all_machines_have_errors_the_session_ends_with_their_names_and_open_runs(scenario: Any) -> None:
     found = scenario("all_of_them")
     assert found["nodes"] == []
-    assert found["stopped"].startswith("every device that could hold the 4 runs left over computed wrong bits twice")
+    assert found["stopped"].startswith("every device that could hold the 4 remaining runs computed wrong bits twice")
     assert found["stopped"].count("(node ") == 2
     assert found["free_afterwards"] == 6.0

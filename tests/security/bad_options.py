@@ -49,7 +49,7 @@ KINDS = [
         "plan STUDY --no-timing --figure x.gif",
         "--figure x.gif",
         "not a format of figures",
-        "give a file that ends in .svg or .png",
+        "give a file name that ends in .svg or .png",
     ),
     Kind(
         "an output in a folder that does not exist",
@@ -198,7 +198,7 @@ KINDS = [
         "several studies where one is possible",
         "results DONE DONE --table predictions",
         "--table predictions",
-        "one study at a time; got 2",
+        "can only be shown for one study; got 2",
         "give one",
     ),
     Kind(

@@ -424,7 +424,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "an option that had its default; ledger too": Forgery(
         ledger_too(row(config('"label_smoothing": 0.0', '"label_smoothing": 0.1'))),
-        says="its configuration is not the one that its run id hashes",
+        says="its run id is not the hash of its configuration",
     ),
     "the budget of a run; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(epochs_planned=9))),

@@ -83,5 +83,5 @@ def test_reuse_refuses_a_study_with_the_plan_of_another_study(victim: Victim) ->
         ablations.run(victim.study, victim.folder / "new", executor="inline", reuse=victim.directory)
     document = victim.plan()
     victim.plant("study.json", json.dumps(document | {"name": "another"}))
-    with pytest.raises(StoreError, match=r"study\.json: it is none of the plans in plans/"):
+    with pytest.raises(StoreError, match=r"study\.json: it is not one of the plans in plans/"):
         ablations.run(victim.study, victim.folder / "new", executor="inline", reuse=victim.directory)

@@ -15,7 +15,7 @@ from aimlib.errors import StoreError
 
 _GIB = 2**30
 _HEAD = ("gcs_server", "raylet", "dashboard.py")
-"""Programs of Ray that accept connections. A raylet's agents do so, too, but are covered by the raylet."""
+"""Programs of Ray that accept connections. A raylet's agents do so, too, but are reported with the raylet."""
 _SKEW = 5.0  # seconds
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.", "9p", "virtiofs")
 
@@ -27,7 +27,8 @@ def token() -> Iterable[Finding]:
         yield Finding(
             subject,
             "problem",
-            f"{auth.MODE}={os.environ[auth.MODE]}: anyone who can reach the ports of a Ray started here can run code",
+            f"{auth.MODE}={os.environ[auth.MODE]}: anyone who can reach the ports of a Ray head started here can run "
+            "code",
             f"unset {auth.MODE}, or export {auth.MODE}=token",
         )
         return
@@ -54,7 +55,7 @@ def token() -> Iterable[Finding]:
 
 
 def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
-    """Report whether Ray on this machine can be reached from other machines, and without a token.
+    """Report whether other machines can connect to Ray on this machine, and whether they can do so without a token.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
     rays = [listener for listener in listeners if any(name in listener.program for name in _HEAD)]
     open_to_all = [listener for listener in rays if listener.exposed]
     if not rays:
-        yield Finding("Ray's ports", "ok", "no Ray is running here")
+        yield Finding("Ray's ports", "ok", "Ray is not running here")
     elif not open_to_all:
         yield Finding("Ray's ports", "ok", f"{len(rays)}, on the loopback interface only")
     for listener in open_to_all:
@@ -72,7 +73,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
             yield Finding(
                 "Ray dashboard",
                 "problem",
-                f"listens on {listener.address} port {listener.port}: it takes jobs from anyone (CVE-2023-48022)",
+                f"listens on {listener.address} port {listener.port}: it accepts jobs from anyone (CVE-2023-48022)",
                 "start Ray with --dashboard-host=127.0.0.1, and open it through ssh -L 8265:127.0.0.1:8265 HEAD",
             )
     heads = [listener for listener in open_to_all if "gcs_server" in listener.program]

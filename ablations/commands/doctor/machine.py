@@ -1,4 +1,4 @@
-"""`ablations.doctor`: examine whether this machine can run a study, and what to do if it cannot."""
+"""`ablations.doctor`: examine whether this machine can run a study, and say what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GIB = 2**30
 
 @renamed(with_ray="ray")
 def doctor(out: str | Path = "results", *, ray: bool = True) -> list[Finding]:
-    """Examine Python, libraries, devices, memory, disk, storage, access to Ray, and data, without changing anything.
+    """Examine Python, libraries, devices, memory, disk, storage, access to Ray, and data, and change nothing.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _data() -> Iterable[Finding]:
     for name in datasets.names():
         needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
         if needed:
-            yield Finding(f"data {name}", "ok", f"the study states where and what it is ({', '.join(needed)})")
+            yield Finding(f"data {name}", "ok", f"the study itself must describe this data ({', '.join(needed)})")
             continue
         try:
             summary = summarise(datasets.create(datasets.parse(name)))

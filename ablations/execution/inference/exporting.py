@@ -1,4 +1,4 @@
-"""A kept network as a program of torch.export, which other software runs without this package."""
+"""Export of a kept network as a torch.export program, which other software runs without this package."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from analysis import Results
 
 _BATCH = 2
-"""Images of the example that the program is made from; it accepts any number of images."""
+"""Number of images in the example for the export; the program accepts any number of images."""
 
 
 class FromPixels(nn.Module):
-    """A network behind the scaling of its pixels.
+    """A network that first scales its pixels.
 
     Parameters
     ----------
     network : in evaluation mode.
-    scaling : of pixels from 0 to 255.
+    scaling : scaling of pixels from 0 to 255.
     """
 
     mean: Tensor
@@ -70,8 +70,8 @@ def export(
 
     Raises
     ------
-    UsageError: no such run, its network was not kept, torch cannot export it, or the file cannot be written.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: there is no such run, its network was not kept, torch cannot export it, or the file cannot be written.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     path = Path(out)
     if path.suffix != ".pt2":
@@ -81,18 +81,19 @@ def export(
     shape = kept.stored.shape
     module = FromPixels(kept.stored.module(), kept.stored.input_scaling()).eval()
     x_BCHW = torch.rand(_BATCH, shape.channels, shape.height, shape.width) * 255
-    images = torch.export.Dim("images", min=1, max=2**31 - 1)  # without a limit torch 2.7 exports no memory
+    # Without a limit, torch 2.7 cannot export networks with memory.
+    images = torch.export.Dim("images", min=1, max=2**31 - 1)
     try:
         with torch.no_grad():
             program = torch.export.export(module, (x_BCHW,), dynamic_shapes=({0: images},), strict=False)
-    except Exception as error:  # torch.export raises many kinds
+    except Exception as error:  # torch.export raises many kinds of exceptions
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"run {kept.run.run_id}: torch.export cannot export its network ({type(error).__name__}: {reason}); "
             f"`ablations.network` returns it as a module"
         ) from error
     try:
-        with warnings.catch_warnings():  # it warns of tied tensors, which the program has as well
+        with warnings.catch_warnings():  # it warns about tied tensors, which the program also has
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             torch.export.save(program, path)
     except (OSError, RuntimeError) as error:

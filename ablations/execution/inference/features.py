@@ -30,7 +30,7 @@ def features(
     device: str = "auto",
     data_root: str | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return what a layer of a run's kept network gives for the run's test images, [images, ...].
+    """Return the output of a layer of a run's kept network for the run's test images, [images, ...].
 
     Parameters
     ----------
@@ -38,14 +38,15 @@ def features(
     run : run id or the beginning of one, or ``ARM/SEED``.
     layer : name of a module of the network, such as ``layer4``; a module that is called several times for a batch
         gives the output of its last call.
-    images : number of test images, from the first in the order of the data set; None: all.
+    images : number of test images, from the start of the data set; None means all.
     device : ``cpu``, ``cuda`` or ``auto``.
-    data_root : folder of the data on this machine; None: where the run found it.
+    data_root : folder of the data on this machine; None means the folder that the run used.
 
     Raises
     ------
-    UsageError: no such run or layer; the message lists the layers; or the layer's output is not one tensor per batch.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: there is no such run, no such layer (the message lists the layers), or the layer's output is not one
+        tensor per batch.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     kept, where = kept_run(source, run), pick_device(device)  # type: ignore[arg-type]
     network = kept.stored.module().to(where)

@@ -1,4 +1,4 @@
-"""The trained network of a run, from its study directory."""
+"""Loading the trained network of a run from its study directory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KeptRun:
     Attributes
     ----------
     run : its id, arm and seed.
-    row : its columns that say where and how it was computed.
+    row : columns of its row that state where and how it was computed.
     stored : its network.
     config : its configuration.
     where : the study directory.
@@ -64,7 +64,7 @@ class KeptRun:
 
         Parameters
         ----------
-        root : folder of the data on this machine; None: where the run found it.
+        root : folder of the data on this machine; None means the folder that the run used.
         """
         config = self.config.data
         if root is not None:
@@ -79,7 +79,7 @@ class KeptRun:
 
         Raises
         ------
-        DataError: they are missing here, or differ from those of the run.
+        DataError: the images are missing on this machine, or differ from the images of the run.
         """
         found = self.data(root).load_known(self.row["data_fingerprint"])
         if found.fingerprint != self.row["data_fingerprint"]:
@@ -101,8 +101,8 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; or its network was not kept.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: `run` matches no run or more than one, or its network was not kept.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     where = place(source) if isinstance(source, str | Path) else source.directory
     meant = find(where, run)
@@ -129,7 +129,7 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
 
 
 def _parsed(config: Any, identity: str, where: str) -> RunConfig:
-    """Return the configuration of a run; say what to do if its own code is not there."""
+    """Return the configuration of a run; the error says what to do if its own code is missing."""
     try:
         return RunConfig.parse(config)
     except ConfigError as error:
@@ -145,7 +145,7 @@ def network(source: str | Path | Results, run: str) -> nn.Module:
     """Return the trained network of a run, on the CPU and in evaluation mode.
 
     Its input is a batch of images [images, channels, height, width] scaled as in training; `KeptRun.stored` has the
-    scaling. `ablations.predict` takes images as they are.
+    scaling. `ablations.predict` takes unscaled images.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def network(source: str | Path | Results, run: str) -> nn.Module:
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     return kept_run(source, run).stored.module()

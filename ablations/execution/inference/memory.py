@@ -1,4 +1,4 @@
-"""The memory of a kept network: what it holds, which layers read it, and how that came about over the epochs."""
+"""The memory of a kept network: its content, the layers that read it, and their development over the epochs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearnedMemory:
-    """What the memory of a network holds, and which layers read it.
+    """Content of the memory of a network, and the layers that read it.
 
     Attributes
     ----------
-    run_id, arm, epoch : of the network.
+    run_id, arm, epoch : run, arm and epoch of the network.
     content : the memory at the start of a forward pass, before any update, [channels, rows, columns].
     epochs : one row per epoch and source, with the columns epoch (0 is the start), source, mean, sd and rms
         (root mean square) of its values.
     weights : one row per epoch and layer that reads, with the columns epoch, layer, own and read: the Frobenius norms
-        of its own weights and of those by which it reads.
+        of its own weights and of its weights for reading.
     contributions : one row per layer that reads, with the columns layer, own and read: the root mean squares, over test
         images, of the parts of its output that come from its input and from the memory.
     images : number of test images behind the contributions.
@@ -52,32 +52,32 @@ class LearnedMemory:
     images: int
 
     def figure(self) -> Figure:
-        """Return a figure of all of it."""
+        """Return a figure of all these values."""
         from analysis.figures.memory import draw  # noqa: PLC0415 -- seaborn
 
         return draw(self.content, self.epochs, self.weights, self.contributions)
 
     def caption(self) -> str:
-        """Return what the figure shows."""
+        """Return the caption of the figure."""
         from analysis.figures.memory import caption  # noqa: PLC0415
 
         return caption(self.content, self.epochs, self.weights, self.contributions, self.images)
 
 
 def memory(source: str | Path | Results, run: str, *, images: int = 256, data_root: str | None = None) -> LearnedMemory:
-    """Return what the memory of a run's kept network holds, and which layers read it.
+    """Return the content of the memory of a run's kept network, and the layers that read it.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the beginning of one, or ``ARM/SEED``.
     images : number of test images on which the layers' use of the memory is measured.
-    data_root : folder of the data on this machine; None: where the run found it.
+    data_root : folder of the data on this machine; None means the folder that the run used.
 
     Raises
     ------
-    UsageError: no such run, its network was not kept or has no memory.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: there is no such run, or its network was not kept or has no memory.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     kept = kept_run(source, run)
     network = kept.stored.module()
@@ -119,7 +119,7 @@ def _contributions(kept: KeptRun, network: AimNetwork, images: int, data_root: s
 
 
 class _Measure:
-    """Adds up the squares of both parts of a reader's output, and the number of values."""
+    """Sums of the squares of both parts of a reader's output, and the number of values."""
 
     def __init__(self, sums: npt.NDArray[np.float64]) -> None:
         self.sums = sums

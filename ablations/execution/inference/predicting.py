@@ -38,11 +38,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions of the test images next to those that the run stored.
+    """Comparison of predictions for the test images with the stored predictions of the run.
 
     Attributes
     ----------
-    images, different : number of test images, and of those with a different prediction than stored.
+    images, different : number of test images, and number of test images whose prediction differs from the stored one.
     margin : largest difference between the probabilities of the new and the stored prediction of an image; 0 without
         a difference.
     same_device : whether the run was computed on the same kind of device with the same number of threads, so that no
@@ -56,11 +56,11 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether the stored predictions came out again: exactly on the same kind of device, elsewhere up to ties."""
+        """Whether the stored predictions were reproduced: exactly on the same kind of device, otherwise up to ties."""
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:
-        equal = f"{self.images - self.different:,} of {self.images:,} predictions are those that the run stored"
+        equal = f"{self.images - self.different:,} of {self.images:,} predictions equal the stored ones"
         if not self.different:
             return equal
         kind = "the same kind of device" if self.same_device else "another kind of device or number of threads"
@@ -69,22 +69,21 @@ class Comparison:
 
 
 TOLERANCE = 1e-3
-"""Probability by which two classes may differ and still be exchanged on another kind of device, which rounds
-differently."""
+"""Largest difference in probability at which another kind of device, which rounds differently, may swap two classes."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a network says of images.
+    """Predictions of a network for images.
 
     Attributes
     ----------
-    run_id, epoch : of the network.
-    names : of the images.
+    run_id, epoch : run and epoch of the network.
+    names : names of the images.
     classes : names of the classes.
     probabilities : [images, classes].
     labels : [images], true class numbers; None if they are unknown.
-    compared : the comparison with the stored predictions; None for different images than the run's.
+    compared : the comparison with the stored predictions; None if the images are not those of the run.
     """
 
     run_id: str
@@ -102,7 +101,7 @@ class Predicted:
         return numbers
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per image: its name, the predicted class and its probability, and those of all classes."""
+        """Return one row per image: its name, the predicted class with its probability, and all probabilities."""
         names = np.array(self.classes, dtype=object)
         columns: dict[str, Any] = {"image": self.names}
         if self.labels is not None:
@@ -123,27 +122,27 @@ def predict(
     plugin: Iterable[str | Path] = (),
     trust: Trust = (),
 ) -> Predicted:
-    """Return what the kept network of a run says of photos, or of the run's own test images.
+    """Return the predictions of a run's kept network for photos, or for the run's own test images.
 
-    The test images are compared with the predictions that the run stored: on the same kind of device with the same
-    number of threads they are equal, elsewhere up to `TOLERANCE`.
+    The test images are compared with the predictions that the run stored: they are equal on the same kind of device
+    with the same number of threads, and otherwise equal up to `TOLERANCE`.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the beginning of one, or ``ARM/SEED``.
-    folder : photos, also in folders below it; a photo's folder is taken for its class if all of them are classes of
-        the run. None: the test images.
+    folder : folder of photos, which may have subfolders; a photo's folder is its class if all folders are classes of
+        the run. None means the test images.
     device : ``cpu``, ``cuda`` or ``auto``.
-    data_root : folder of the data on this machine, for the test images; None: where the run found it.
+    data_root : folder of the data on this machine, for the test images; None means the folder that the run used.
     plugin : files with own code that the run used; their code is approved as for `ablations.run`.
     trust : hashes of approved own code; True approves all of it.
 
     Raises
     ------
-    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
-    DataError: no photo can be read, or the data differs from that of the run.
-    StoreError: not a study directory, or the network's file is missing or damaged.
+    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
+    DataError: no photo can be read, or the data differs from the data of the run.
+    StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"device {device!r}: give cpu, cuda or auto")
@@ -173,7 +172,7 @@ def softmax(outputs: Tensor) -> Floats:
 def batches_through(
     kept: KeptRun, network: nn.Module, images: Images, order: splits.Indices, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield the outputs of every batch, computed as the run's own evaluation does: same batches, format, precision."""
+    """Yield the outputs of every batch, computed with the batches, format and precision of the run's own evaluation."""
     options = kept.config.training
     scaling = kept.stored.input_scaling().to(device)
     with reproducible(threads=kept.row["threads"], tf32=options.tf32), torch.inference_mode():
@@ -190,7 +189,7 @@ def _outputs(kept: KeptRun, images: Images, order: splits.Indices, device: torch
 
 
 def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Comparison | None:
-    """Compare with what the run stored; None if the kept network is not one whose predictions are stored."""
+    """Compare with the stored predictions of the run; None if none are stored for the kept network."""
     names = ["run_id", "epochs_run", "predictions", "predictions.bits", "predictions.epochs"]
     (row,) = read_settled_of(kept.where, names, [kept.run.run_id]).to_pylist()
     stored = predictions_from(row["predictions"], row["predictions.bits"], row["predictions.epochs"])

@@ -1,8 +1,8 @@
-"""The token that Ray requires from clients: it exists before Ray starts, and only its owner can read it.
+"""The token that Ray requires from clients. It must exist before Ray starts, and only its owner may read it.
 
 Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the
-token to ``~/.ray/auth_token``, which everybody on the machine may read (mode 0644). Anybody who reads it can run code
-as the user. ``ray start --head`` turns authentication on only if a token already exists.
+token to ``~/.ray/auth_token``, which everyone on the machine may read (mode 0644). Anyone who reads it can run code as
+the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _PRIVATE = 0o600
 def prepare_token() -> None:
     """Turn token authentication on and make the token private; call it before ``ray.init`` starts Ray.
 
-    The user's decisions stay: a mode that is set, even ``disabled``, and an existing token. If others can read the
-    user's token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that
-    cannot be written, in a private folder that is removed with this process.
+    The user's decisions are kept: a mode that is set, even ``disabled``, and an existing token. If other users can read
+    the token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that cannot
+    be written, in a private folder that is removed with this process.
 
     Raises
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` names no file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # later, ray would not notice; since 2.59 it is the default of a local session
+    if "ray" not in sys.modules:  # ray would not notice it later; since 2.59, it is the default of a local session
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return
@@ -50,7 +50,7 @@ def prepare_token() -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_unless_there(path)
-    except OSError:  # a home that is read-only, or none
+    except OSError:  # the home directory is read-only or missing
         path = _private_folder() / "auth_token"
         _write_unless_there(path)
         os.environ[TOKEN_PATH] = str(path)
@@ -83,11 +83,11 @@ def _refuse_missing(path: Path) -> None:
         raise UsageError(f"{TOKEN_PATH}: {path} is empty; {_MAKE}")
 
 
-_MAKE = "copy the cluster's token there with mode 0600, or unset the variable and Ray uses ~/.ray/auth_token"
+_MAKE = "copy the cluster's token there with mode 0600, or unset the variable so that Ray uses ~/.ray/auth_token"
 
 
 def _write_unless_there(path: Path) -> None:
-    """Write a new token atomically; if another process was faster, its token stays."""
+    """Write a new token atomically; if another process was faster, its token is kept."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size:
             return
@@ -96,7 +96,7 @@ def _write_unless_there(path: Path) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))  # 256 bits, as Ray's own
+            file.write(secrets.token_hex(32))  # 256 bits, like Ray's own tokens
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
@@ -104,7 +104,7 @@ def _write_unless_there(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Remove everybody else's permissions; a file of another owner, such as a mounted secret, stays unchanged."""
+    """Remove the permissions of all other users; a file of another owner, such as a mounted secret, stays unchanged."""
     with contextlib.suppress(PermissionError):
         if readable_by_others(path):
             path.chmod(_PRIVATE)

@@ -34,12 +34,12 @@ _SETTINGS = {
 class Connection:
     """A connection to Ray, opened and closed by its own thread.
 
-    On Linux the processes of a Ray that is started here end with the thread that started them, so a killed driver
-    leaves none behind. The thread therefore lives until the connection is closed.
+    On Linux, Ray processes that are started here end with the thread that started them, so a killed driver leaves none
+    behind. The thread therefore lives until the connection is closed.
 
     Parameters
     ----------
-    address : of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
+    address : address of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Connection:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin to connect; does nothing if that has been done.
+        """Begin to connect; do nothing if this was called before.
 
         Raises
         ------
@@ -73,20 +73,20 @@ class Connection:
 
         Raises
         ------
-        UsageError: it is not available.
+        UsageError: Ray is not available.
         """
         self.begin()
         self._there.wait()
         if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
             raise UsageError(
                 f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and "
-                f"if it requires a token, give driver and nodes the same one (RAY_AUTH_TOKEN_PATH)"
+                "if it requires a token, give the driver and the nodes the same token (RAY_AUTH_TOKEN_PATH)"
             ) from self._error
         if self._error is not None:
             raise self._error
 
     def end(self) -> None:
-        """Close the connection, and stop a Ray that was started here; does nothing without a connection."""
+        """Close the connection, and stop Ray if it was started here; do nothing without a connection."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -95,7 +95,7 @@ class Connection:
         try:
             with place:
                 self._connect()
-        except BaseException as error:  # noqa: BLE001 -- raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 -- raised in the waiting thread
             self._error = error
         self._there.set()
         if self._error is None:
@@ -111,16 +111,16 @@ class Connection:
             # Tune's workers have their own environment, so the workers that Ray prestarts, one per CPU, would never be
             # used.
             options |= {"_system_config": {"prestart_worker_first_driver": False}}
-        import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
+        import ray  # noqa: PLC0415 -- takes seconds, and only this function needs it
 
         logging.getLogger("ray").setLevel(logging.ERROR)  # it warns about signals, which this package handles
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener reports what happens to runs
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         _hush()
 
 
 def _hush() -> None:
-    """Keep Ray from printing long reports about every worker that dies: the listener reports it in a line."""
+    """Keep Ray from printing a long report about every worker that dies; the listener reports it in one line."""
     with contextlib.suppress(ImportError):
         from ray._private import worker  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def _hush() -> None:
 
 
 def _refuse_deaf(address: str | None) -> None:
-    """Refuse an address at which no process listens: Ray itself would keep trying for ten minutes."""
+    """Raise an error if no process listens at an address, because Ray itself would keep trying for ten minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return

@@ -1,8 +1,8 @@
 """Whether Ray is about to shut down the node of this process.
 
 `ray start --block`, the program of every KubeRay pod and of Slurm's nodes under `ray symmetric-run`, reacts to SIGTERM
-by draining its node: nothing new starts there, and everything ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s),
-or as soon as nothing runs there any more. Workers are not told: a worker with a state to save must ask. `ray
+by draining its node: no new task starts there, and the node ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s), or
+earlier if nothing runs there any more. Ray does not inform workers, so a worker with a state to save must ask. `ray
 drain-node` and autoscalers announce the end of a node the same way. A raylet that receives SIGTERM itself, for example
 from `ray stop`, kills its workers at once.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 _TIMEOUT = 2.0
-"""Timeout of the question in seconds: a cluster that does not answer has other problems."""
+"""Timeout of the request in seconds: a cluster that does not answer has other problems."""
 
 
 class DrainCheck:
@@ -46,7 +46,7 @@ def is_draining() -> bool:
         return False
     try:
         draining = client.get_draining_nodes(timeout=_TIMEOUT)
-    except Exception:  # noqa: BLE001 -- whatever a cluster says that is being shut down
+    except Exception:  # noqa: BLE001 -- a cluster that is being shut down may raise any error
         return False
     own = ray.get_runtime_context().get_node_id()
     return own in {node.hex() if isinstance(node, bytes) else str(node) for node in draining}

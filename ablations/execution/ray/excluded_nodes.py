@@ -1,6 +1,6 @@
-"""Nodes whose CPUs computed wrong bits, and which are therefore occupied.
+"""Occupying nodes whose CPUs computed wrong bits.
 
-Ray starts a run on any node with free CPUs. On an excluded node placeholders take every CPU as soon as it is free.
+Ray starts a run on any node with free CPUs. On an excluded node, placeholders take every CPU as soon as it is free.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class OccupiedNodes:
 
         Parameters
         ----------
-        nodes : resources of every node, by id.
-        wanted : ids.
+        nodes : resources of each node, by id. wanted : ids of the nodes to occupy.
         """
         for node in [node for node in self._actors if node not in wanted]:
             self._release(node)

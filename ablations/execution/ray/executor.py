@@ -1,7 +1,7 @@
 """Computing runs with Ray Tune, on this machine or on a cluster.
 
-Tune is the executor of one session and nothing more: our own scheduler and store decide which runs there are, which are
-settled and which are retried, and Ray's own state is never read back.
+Tune only executes one session. Our own scheduler and store decide which runs exist, which are settled and which are
+retried, and Ray's own state is never read back.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from ablations.spec.resources import Resources
 from ablations.store import files
 
 _MANY = 10_000
-"""Runs that may wait for nodes at once on a cluster that grows; `Room` gives out fewer."""
+"""Maximum number of runs that wait for nodes at once on a cluster that grows; `Room` allows fewer."""
 
 
 class RayExecutor:
     """Computes runs with Ray Tune.
 
-    A context manager, which closes what `begin` opened; `check` waits until Ray is available.
+    This context manager closes what `begin` opened; `check` waits until Ray is available.
 
     Parameters
     ----------
-    resources : what the runs of each arm are given.
-    address : of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
-    wait_for_nodes : seconds to wait for nodes on which the runs fit; the cluster then counts as one that grows on
-        demand.
+    resources : resources of the runs of each arm. address : address of a running Ray cluster; None starts Ray on this
+        machine, on the loopback interface.
+    wait_for_nodes : seconds to wait for nodes that can hold the runs; the cluster is then assumed to grow on demand.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class RayExecutor:
         self._connection.end()
 
     def begin(self) -> None:
-        """Begin to connect, or to start Ray; returns at once.
+        """Begin to connect or to start Ray, and return at once.
 
         Raises
         ------
@@ -67,16 +66,16 @@ class RayExecutor:
         self._connection.begin()
 
     def check(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Wait for Ray, and compare the requested resources with those that it has.
+        """Wait for Ray, and compare the requested resources with the available ones.
 
         Parameters
         ----------
-        say : shows a line about nodes that are waited for.
+        say : shows a line about the nodes for which it waits.
 
         Raises
         ------
-        UsageError: there is no Ray, or a run fits on no node of the cluster, also not after `wait_for_nodes`; Ray would
-            wait forever without a message.
+        UsageError: Ray is not available, or a run fits on no node of the cluster, even after `wait_for_nodes`; Ray
+            would wait forever without a message.
         """
         self._connection.begin()
         self.worker()  # imports Tune while Ray starts
@@ -93,13 +92,11 @@ class RayExecutor:
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
 
     def refuse_unusable_gpus(self) -> None:
-        """Refuse nodes on which torch can use fewer GPUs than Ray counts.
+        """Raise an error if torch can use fewer GPUs on a node than Ray counts.
 
-        Raises
-        ------
-        UsageError: there is such a node; every run that Ray places there would fail.
+        Raises ------ UsageError: there is such a node; every run that Ray places there would fail.
         """
-        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- where GPUs are asked for
+        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- only needed with GPUs
 
         refuse_unusable(self._by_id, here=self.address is None)
 
@@ -114,11 +111,11 @@ class RayExecutor:
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Take these resources for the runs of each arm; `check` compares them with those that Ray has."""
+        """Use these resources for the runs of each arm; `check` compares them with the resources of Ray."""
         self.resources = tuple(resources)
 
     def give(self, resources: Iterable[Resources]) -> None:
-        """Give the runs of each arm these resources instead; `check` has been called.
+        """Change the resources of the runs of each arm, after `check` was called.
 
         Raises
         ------
@@ -135,9 +132,9 @@ class RayExecutor:
         return Worker
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the runs that the scheduler gives out, as many as fit, until none is left or the session ends.
+        """Compute the runs of the scheduler, as many as fit at once, until none is left or the session ends.
 
-        Runs without a report were cut off: their nodes are gone, or a grace period is over.
+        Runs without a report were interrupted: their nodes are gone, or a grace period is over.
         """
         from ray import tune  # noqa: PLC0415
 
@@ -185,9 +182,9 @@ class RayExecutor:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a folder for the files that Tune requires; remove those of sessions whose driver was killed.
+    """Yield a folder for the files that Tune requires; remove folders of sessions whose driver was killed.
 
-    Outside the study directory: Tune's files are pickles.
+    The folder is outside the study directory, because Tune's files are pickles.
     """
     parent = files.private_folder(Path(tempfile.gettempdir()) / f"aim-tune-{os.getuid()}")
     for left in parent.glob(f"session.{files.host_name()}.*"):

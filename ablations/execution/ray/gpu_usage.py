@@ -1,4 +1,4 @@
-"""Which GPUs the runs of a session use, and which are excluded and therefore occupied."""
+"""Which GPUs the runs of a session use, and which GPUs are occupied because they are excluded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ablations.execution.ray.placeholders import Placeholders
 
 
 class Usage:
-    """Tracks the GPUs of the runs that were given out.
+    """Tracks the GPUs of the runs that Ray received.
 
     Parameters
     ----------
     placeholders : occupy the excluded GPUs.
-    names : of Ray's GPUs, as runs first reported them; new ones are added.
+    names : names of Ray's GPUs, as runs first reported them; new ones are added.
     """
 
     def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
@@ -47,11 +47,11 @@ class Usage:
             self._placeholders.freed(slot)
 
     def running(self) -> list[tuple[Bundle, tuple[Slot, ...]]]:
-        """Return the resources of every run, and its GPUs as far as known."""
+        """Return the resources of every run, and its GPUs if known."""
         return [(bundle, self._slots.get(run_id, ())) for run_id, bundle in self._bundles.items()]
 
     def leave_out(self, names: Collection[str]) -> bool:
-        """Exclude exactly the GPUs with these names; return whether that is a change."""
+        """Exclude exactly the GPUs with these names; return whether this changes anything."""
         slots = frozenset(slot for slot, name in self._names.items() if name in names)
         changed, self.left_out = slots != self.left_out, slots
         return changed
@@ -61,8 +61,8 @@ class Usage:
 
         Parameters
         ----------
-        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not give it back. It is let
-            onto an excluded GPU, where it ends at once, and is available again.
+        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not return the run. The run is
+            allowed onto an excluded GPU, where it ends at once, and is then available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

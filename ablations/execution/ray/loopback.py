@@ -1,8 +1,8 @@
 """Keeping a local Ray on the loopback interface, and finding sockets that listen beyond it.
 
-``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address by that of the
-machine's network card, and its servers then listen on every interface. It stays on the loopback interface only if Ray's
-clusters are switched off, which is the default on macOS.
+``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address with the address
+of the machine's network card, and its servers then listen on every interface. It stays on the loopback interface only
+if Ray's clusters are switched off, which is the default on macOS.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LISTEN = "0A"  # state of a socket in /proc/net/tcp
 def on_loopback() -> Iterator[None]:
     """Inside, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` starts a Ray that only this machine reaches.
 
-    Not for a session that joins a cluster. The previous state is restored afterwards.
+    Do not use it for a session that joins a cluster. The previous state is restored afterwards.
     """
     before = os.environ.get(_CLUSTERS)
     os.environ[_CLUSTERS] = "0"
@@ -44,7 +44,7 @@ def on_loopback() -> Iterator[None]:
 
 
 def _switch(clusters: bool) -> bool | None:
-    """Change what ray read from the variable when it was imported; return what it was, None before the import."""
+    """Change the value that ray read from the variable at import; return the old value, or None before import."""
     constants: Any = sys.modules.get("ray._private.ray_constants")
     before: bool | None = getattr(constants, "ENABLE_RAY_CLUSTER", None)
     if before is not None:
@@ -59,7 +59,7 @@ class Listener:
     Attributes
     ----------
     address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` are all interfaces.
-    process : its number; 0 if that is not ours to know.
+    process : its number; 0 if it is not accessible.
     program : name of the process, as ``ps`` shows it.
     """
 
@@ -79,7 +79,7 @@ def listeners(root: Path = Path("/proc")) -> list[Listener]:
 
     Parameters
     ----------
-    root : where the proc file system is.
+    root : path of the proc file system.
     """
     owners = _owners(root)
     found = set()
@@ -94,12 +94,12 @@ def listeners(root: Path = Path("/proc")) -> list[Listener]:
 
 
 def _owners(root: Path) -> dict[str, tuple[int, str]]:
-    """Return number and name of the process by the inode of each of its sockets."""
+    """Return the number and name of the process for the inode of each of its sockets."""
     found = {}
     for folder in root.iterdir() if root.is_dir() else ():
         if not folder.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+        with contextlib.suppress(OSError):  # ended in the meantime, or owned by another user
             for descriptor in (folder / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     target = str(descriptor.readlink())

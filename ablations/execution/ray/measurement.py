@@ -1,4 +1,4 @@
-"""Measuring the arms of a study on a worker of a cluster: a head or login node need not have a GPU.
+"""Measuring the arms of a study on a worker of a cluster, because a head or login node need not have a GPU.
 
 One small task per kind of device is sent to Ray. It receives and returns plain JSON.
 """
@@ -22,7 +22,7 @@ from aimlib.errors import UsageError
 from aimlib.own_code import parts
 
 _START_S = 120.0
-"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are taken."""
+"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are in use."""
 _ARM_S = 60.0
 """Timeout in seconds for each arm."""
 
@@ -59,7 +59,7 @@ class Answers:
 
     Attributes
     ----------
-    measured : by name of the job.
+    measured : measurements by name of the job.
     errors : why a job could not be measured, by its name.
     """
 
@@ -69,7 +69,7 @@ class Answers:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[list[Node]]:
-    """Connect to a cluster, yield what its nodes have, and end the connection.
+    """Connect to a cluster, yield the resources of its nodes, and end the connection.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def connected(address: str) -> Iterator[list[Node]]:
     connection = Connection(address)
     try:
         connection.wait()
-        import ray  # noqa: PLC0415 -- seconds of start-up
+        import ray  # noqa: PLC0415 -- takes seconds
 
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
@@ -86,7 +86,7 @@ def connected(address: str) -> Iterator[list[Node]]:
 
 
 def running_cluster() -> str | None:
-    """Return the address of the cluster that this machine belongs to; None if there is none. Imports no Ray."""
+    """Return the address of the cluster to which this machine belongs, or None. This does not import Ray."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"  # noqa: S108 -- Ray's own
@@ -120,12 +120,13 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : kind of the GPU that the worker is given; ``""``: any; None: no GPU.
-    device : what the worker computes on, the GPU that it is given. Tests with declared GPUs pass cpu.
+    kind : kind of the GPU that the worker is given; ``""`` means any GPU, and None means no GPU.
+    device : device on which the worker computes, by default the GPU that it is given. Tests with declared GPUs pass
+        cpu.
 
     Raises
     ------
-    UsageError: no worker took the task, or it gave no answer in time, or it died.
+    UsageError: no worker took the task, or the worker did not answer in time, or it died.
     """
     import ray  # noqa: PLC0415
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -137,7 +138,7 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
     ready, _ = ray.wait([reference], timeout=limit)
     if not ready:
         ray.cancel(reference, force=True)
-        raise UsageError(f"{where} gave no answer within {limit:.0f} s: all of them may be taken; try again later")
+        raise UsageError(f"{where} did not answer within {limit:.0f} s; all of them may be in use, so try again later")
     try:
         answer = json.loads(ray.get(reference))
     except RayError as error:
@@ -158,7 +159,7 @@ def _task(jobs: Sequence[Job], kind: str | None) -> Any:
 
 
 def carry_out(wanted: str) -> str:
-    """Measure on this machine; from JSON to JSON. Runs on a worker."""
+    """Measure on this machine, which is a worker; the argument and the result are JSON."""
     task = json.loads(wanted)
     measured: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -171,7 +172,7 @@ def carry_out(wanted: str) -> str:
     for job in task["jobs"]:
         try:
             measured[job["name"]] = _measured(meter, job).model_dump(mode="json")
-        except Exception as error:  # noqa: BLE001 -- said where somebody waits, and the other arms continue
+        except Exception as error:  # noqa: BLE001 -- reported to the caller, and the other arms continue
             gist = (str(error).strip().splitlines() or [""])[0][:300]
             errors[job["name"]] = f"{type(error).__name__}: {gist} (on {socket.gethostname()})"
     return json.dumps({"measured": measured, "errors": errors})
@@ -193,6 +194,7 @@ def _missing(device: str) -> str:
         return ""
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return (
-        f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray has "
-        f"given it one: run `nvidia-smi` and `ablate doctor` there; an old driver needs an update or another torch"
+        f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray "
+        "assigned one: run `nvidia-smi` and `ablate doctor` there; an old driver must be updated, or an older torch "
+        "installed"
     )

@@ -1,9 +1,9 @@
 """Placeholders: actors that occupy the GPUs on which no more runs may start.
 
-Ray chooses the GPU of a run itself, and takes the broken one because it is free. Ray cannot be asked for a particular
-GPU either: a placeholder requests any GPU of its node, reports which one it was given, and stays if that one is to be
-occupied. Placeholders that were given another GPU stay until the search is over; otherwise the next one would be given
-the same GPU.
+Ray itself chooses the GPU of a run, and would choose a broken one because it is free. It is also impossible to request
+a particular GPU from Ray. A placeholder therefore requests any GPU of its node, reports which one it was given, and
+stays if that GPU must be occupied. Placeholders that were given another GPU stay until the search is over; otherwise
+the next one would be given the same GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ablations.execution.packing import Slot
 
 _TIMEOUT_S = 10.0
-"""Seconds without a GPU after which a placeholder finds none: a process takes about a second to start."""
+"""Seconds without a GPU after which a placeholder gives up; a process takes about a second to start."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
 """Seconds between two searches, doubled after every failed one."""
 _POLL_S = 0.2
@@ -33,7 +33,7 @@ class Actor(Protocol):
     """A placeholder on a node."""
 
     def landed(self) -> Slot | None:
-        """Return the GPU that it was given; None while it waits. Gone if it has ended."""
+        """Return the GPU that it was given, or None while it waits; raise `Gone` if it has ended."""
 
     def end(self) -> None:
         """Release the GPU."""
@@ -53,7 +53,7 @@ class _Placeholder:
 
 @dataclass
 class _Node:
-    """The placeholders on a node, and the search for its GPUs that are to be occupied."""
+    """The placeholders on a node, and the search for the GPUs to occupy on it."""
 
     placeholders: list[_Placeholder] = field(default_factory=list)
     not_before: float = 0.0
@@ -73,7 +73,7 @@ class Placeholders:
 
     Parameters
     ----------
-    piece : smallest share of a GPU that a run uses: a smaller rest needs no placeholder.
+    piece : smallest share of a GPU that a run uses; a smaller remainder needs no placeholder.
     start : starts a placeholder.
     clock : monotonic seconds.
     """
@@ -93,7 +93,7 @@ class Placeholders:
             self.freed(slot)
 
     def freed(self, slot: Slot) -> None:
-        """Record that a run on a GPU has ended: its share can be occupied."""
+        """Record that a run on a GPU has ended, so that its share can be occupied."""
         if slot in self._wanted:
             node = self._nodes[slot.node]
             node.not_before, node.pause = self._clock(), _FIRST_PAUSE_S
@@ -108,7 +108,7 @@ class Placeholders:
 
         Parameters
         ----------
-        used : shares of GPUs that runs of this session have.
+        used : shares of GPUs that runs of this session use.
         """
         now = self._clock()
         if not self._nodes or now - self._looked < _POLL_S:
@@ -154,7 +154,7 @@ class Placeholders:
         node.not_before, node.pause = now + node.pause, min(_LONGEST_PAUSE_S, 2 * node.pause)
 
     def _let_others_go(self, node: _Node) -> None:
-        """Release GPUs that need not be occupied, but first the placeholders that wait, which would take them."""
+        """Release GPUs that need not be occupied, after the waiting placeholders, which would otherwise take them."""
         _let_go(node, lambda each: each.slot is None)
         _let_go(node, lambda each: each.slot not in self._wanted)
 
@@ -212,7 +212,7 @@ def start_on_ray(node: str, share: float) -> Actor:
 
 
 class Placeholder:
-    """Occupies the share that Ray gave it, without touching the GPU or using the CPU."""
+    """Occupies its share of a GPU without using the GPU or the CPU."""
 
     def slot(self) -> tuple[str, str]:
         """Return the node and the number of the GPU there."""

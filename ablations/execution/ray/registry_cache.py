@@ -14,11 +14,11 @@ from typing import Any
 
 @contextmanager
 def cached_registry() -> Iterator[None]:
-    """Remember what the registry contains within a block; a new registration is seen at once.
+    """Cache the content of the registry within a block; a new registration is visible at once.
 
     Versions of Tune with another registry are left unchanged.
     """
-    from ray.tune import registry  # noqa: PLC0415 -- loaded by sessions on Ray alone
+    from ray.tune import registry  # noqa: PLC0415 -- only sessions on Ray load it
 
     known: Any = getattr(registry, "_global_registry", None)
     if not all(callable(getattr(known, name, None)) for name in ("register", "contains", "get")):
@@ -42,7 +42,7 @@ def _methods(known: Any) -> dict[str, Any]:
     def contains(category: str, key: str) -> bool:
         if (category, key) not in found and kind.contains(known, category, key):
             found.add((category, key))
-        return (category, key) in found  # what is missing may be registered later
+        return (category, key) in found  # missing entries may be registered later
 
     @cache
     def get(category: str, key: str) -> Any:

@@ -1,7 +1,7 @@
-"""The side of a run in a Ray worker: Tune's class trainable, whose main thread stays responsive.
+"""The part of a run in a Ray worker: Tune's class trainable, whose main thread stays responsive.
 
 The run has its own thread. A SIGTERM (Slurm, Kubernetes, a reclaimed node), or a shutdown of the node that Ray
-announces, is therefore answered at once with a checkpoint, and a run that hangs is noticed.
+announces, is therefore answered at once with a checkpoint, and a run that hangs is detected.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ablations.execution.ray.placeholders import own_slots
 from ablations.execution.task import Task
 
 _BEAT = 20.0
-"""Seconds after which a heartbeat is sent if no epoch was completed."""
+"""Seconds without a completed epoch after which a heartbeat is sent."""
 _GATHER = 0.05
-"""Seconds for which events are batched: a message to the driver costs as much as a short epoch."""
+"""Seconds for which events are batched: a message to the driver takes as long as a short epoch."""
 _LAST_WORDS = 2.0
 """Seconds that an unusable process has to report before it is killed."""
 _MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
@@ -51,8 +51,9 @@ def execute(
 ) -> Ending:
     """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run begins.
 
-    Tune regards a worker as started once this module is imported. With torch that took seconds, during which the first
-    worker may end its run; Tune then gives it the run that waits for the second worker, and drops the second worker.
+    Tune regards a worker as started once this module is imported. An import of torch would take seconds, in which the
+    first worker may end its run. Tune would then give it the run that waits for the second worker, and drop the second
+    worker.
     """
     from ablations.execution import run_task  # noqa: PLC0415
 
@@ -100,12 +101,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"events": events, "done": done}
 
     def cleanup(self) -> None:
-        """Let a run that is still being computed save its state."""
+        """Make a run that is still being computed save its state."""
         self._let_save()
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what a task needs."""
+        """Return the resources that a task needs."""
         return tune.PlacementGroupFactory([json.loads(config["resources"])])
 
     def _take(self, config: dict[str, Any]) -> None:
@@ -131,17 +132,17 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             on_cpu = self._task.device == "cpu"
             ending = self._on_cpus(own_cpus()) if on_cpu else self._on_devices(device_names(self._slots))
-        except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
+        except BaseException as error:  # noqa: BLE001 -- if the thread died silently, the run would never end
             ending = ending_of(error)
         if ending.end == "paused" and self._drain.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
 
     def _on_cpus(self, name: str) -> Ending:
-        """Compute the task, but not on a machine whose CPUs are excluded; after wrong bits, report the machine."""
+        """Compute the task unless the CPUs of this machine are excluded; after wrong bits, report the machine."""
         host = socket.gethostname()
         if name in self._task.left_out:
-            reason = f"it was started on {name}, which is left out"
+            reason = f"it was started on {name}, which is excluded"
             return Ending("not_begun", reason, device=name, host=host, process_spent=True)
         ending = self._compute()
         if ending.end != "device_error":
@@ -149,11 +150,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return replace(ending, device=name, host=host, process_spent=True)
 
     def _on_devices(self, names: list[str]) -> Ending:
-        """Compute the task, but not on an excluded GPU; report the GPU."""
+        """Compute the task unless its GPU is excluded; report the GPU."""
         given = zip(names, self._slots, strict=True)
         left_out = [name for name, slot in given if name in self._task.left_out or slot in self._left_out]
         if left_out:
-            reason = f"it was given {left_out[0]}, which is left out"
+            reason = f"it was given {left_out[0]}, which is excluded"
             return Ending("not_begun", reason, device=left_out[0], host=socket.gethostname(), process_spent=True)
         ending = self._compute()
         if not names:
@@ -196,14 +197,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"alive": self._alive >= began}
 
     def _stalled(self, silent: float) -> Ending:
-        """Return the ending of a run that hangs, with the place where it hangs; this process exits a moment later."""
+        """Return the ending of a run that hangs, with the place where it hangs; this process exits soon afterwards."""
         frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         self._end_soon()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
 
     def _end_soon(self) -> None:
-        """Let this process send its last report, and exit."""
+        """Make this process send its last report and exit."""
         self._spent = True
         threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
@@ -243,8 +244,8 @@ def _host_of(slot: Slot) -> str:
 
 
 def _uuid(number: int) -> str:
-    """Return the UUID of a GPU that this process sees; empty if it cannot be found out."""
-    import torch  # noqa: PLC0415 -- which the run needs
+    """Return the UUID of a GPU that this process can use; empty if it is unknown."""
+    import torch  # noqa: PLC0415 -- the run needs it anyway
 
     from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
 
@@ -259,5 +260,5 @@ def _place(task: Task) -> str:
 
 
 def _uses_mps() -> bool:
-    """Return whether processes of this machine share GPUs through NVIDIA's Multi-Process Service, which is running."""
+    """Return whether processes of this machine share GPUs through a running NVIDIA Multi-Process Service."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()

@@ -1,4 +1,4 @@
-"""Between Tune and our scheduler: what Tune asks for next, and what it reports."""
+"""Adapter between Tune and our scheduler: it gives Tune the next task, and passes on Tune's reports."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
-"""Seconds between two checks of which nodes are alive."""
+"""Seconds between two checks for nodes that are alive."""
 _SLACK = 2.0
 """Factor by which a driver waits longer than a worker before it assumes that a silent run hangs."""
 
 
 _WORKER_START_S = 20.0
-"""Seconds after which a run stops waiting for the worker that is starting for it."""
+"""Seconds after which a run no longer waits for the worker that is starting for it."""
 _NOTHING: dict[str, Any] = {}
 
 
 class TaskSearcher(Searcher):  # type: ignore[misc]
-    """Gives Tune the tasks of the scheduler, one at a time, when it has room for one."""
+    """Gives the tasks of the scheduler to Tune, one at a time, when there is room for one."""
 
     def __init__(self, scheduler: Scheduler, callback: TuneCallback, stall_seconds: float) -> None:
         super().__init__(metric=None, mode=None)
         self._scheduler, self._callback, self._stall = scheduler, callback, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next task; None if none is ready or there is no room; FINISHED where none will be.
+        """Return the next task; None if none is ready or there is no room; FINISHED if none will follow.
 
-        For a trial that it is given, Tune requests a worker, even if one is about to become free.
+        Tune requests a worker for each trial that it is given, even if one is about to become free.
         """
         self._callback.watch()  # Tune sleeps in here while nothing is running
         task = self._scheduler.next(self._callback.fit)
@@ -68,25 +68,25 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED) if self._scheduler.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Does nothing: endings come through `TuneCallback`."""
+        """Do nothing, because endings come through `TuneCallback`."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: the store is the truth."""
+        """Save nothing, because the store is the source of truth."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing is restored."""
+        """Restore nothing."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **_: Any) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
 
 class StartOrder(FIFOScheduler):  # type: ignore[misc]
-    """Lets a run whose worker is starting wait for that worker, while free workers take later runs.
+    """Makes a run whose worker is starting wait for that worker, while free workers take later runs.
 
-    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the one that was
-    starting for it. Runs that end sooner than a worker starts then all end up in one process, and every one of them
-    starts, in vain, a process that imports Ray. A run whose worker does not start in time, for example because its
-    node is still to be added to the cluster, gets the next free worker as before.
+    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the worker that was
+    starting for it. If runs end before a worker has started, all of them run in one process, and each of them
+    needlessly starts a process that imports Ray. A run whose worker does not start in time, for example because its
+    node is still to be added to the cluster, gets the next free worker, as in Tune's own order.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,7 +95,7 @@ class StartOrder(FIFOScheduler):  # type: ignore[misc]
         self._added: dict[str, float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Record since when a run waits."""
+        """Record the time at which a run begins to wait."""
         self._added[trial.trial_id] = self._clock()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
@@ -109,7 +109,7 @@ class StartOrder(FIFOScheduler):  # type: ignore[misc]
 
 
 def bundle_of(task: Task) -> dict[str, float]:
-    """Return what a task needs of a node, in Ray's names."""
+    """Return the resources that a task needs on a node, by Ray's names."""
     bundle = {"CPU": float(task.threads)} | ({"GPU": task.gpus} if task.gpus else {})
     if task.memory_bytes:
         bundle["memory"] = float(task.memory_bytes)
@@ -119,13 +119,13 @@ def bundle_of(task: Task) -> dict[str, float]:
 
 
 class SessionStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends a session at once on request."""
+    """Stopper that ends a session at once on request."""
 
     def __init__(self) -> None:
         self.now = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No single run is stopped here."""
+        """Never stop a single run."""
         return False
 
     def stop_all(self) -> bool:
@@ -138,7 +138,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     Parameters
     ----------
-    room : receives the present nodes and the excluded GPUs.
+    room : receives the current nodes and the excluded GPUs.
     usage : receives the GPUs of the runs; occupies the excluded ones.
     grace : seconds after an urgent request to stop during which runs may save their state.
     stall : seconds of silence after which a worker assumes that its run hangs.
@@ -172,7 +172,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._nodes: NodesChanged | None = None
         self._spent = 0
-        """Workers that must not take another run, and may have been given one nevertheless."""
+        """Workers that must not take another run but may already have received one."""
         self._leave_out()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
@@ -194,7 +194,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
                 self._ended(run_id, Ending(**event["ended"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Pass on that a worker is gone; do nothing if its run had ended before."""
+        """Pass on that a worker is gone; do nothing if its run had already ended."""
         run_id = _run_id(trial)
         was_heard = run_id in self._heard
         self._forget(run_id)
@@ -207,7 +207,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             self._coordinator.handle(AttemptEnded(run_id, ending))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Monitor, and keep Tune from accumulating what has ended."""
+        """Monitor nodes and workers, and keep Tune from accumulating ended trials."""
         self.watch()
         _let_go(trials)
 
@@ -236,7 +236,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         return f"{number - len(self._without)} of {counted(number, 'node')} are used from now on"
 
     def close(self) -> None:
-        """Release the nodes that are occupied."""
+        """Release the occupied nodes."""
         self._occupied.close()
 
     @property
@@ -299,7 +299,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._stopper.now = True
 
     def _check_workers(self) -> None:
-        """End workers that have been silent for long: a whole machine may hang, workers included."""
+        """End workers that have been silent for a long time, because a machine may hang with all its workers."""
         limit = _SLACK * self._stall + 60
         for run_id, heard in list(self._heard.items()):
             if time.monotonic() - heard > limit:
@@ -323,25 +323,25 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     """Return why a session ends if its runs fit only on GPUs that failed."""
     if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
         return (
-            f"every device that could hold the {counted(len(stranded), 'run')} left over computed wrong bits twice: "
+            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong bits twice: "
             f"{scheduler.devices.described()}; {scheduler.devices.advice()}"
         )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
     return (
-        f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
-        f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
-        f"dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
+        f"every GPU that could hold the {counted(len(stranded), 'remaining run')} failed twice: "
+        f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d "
+        "ECC, dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
     )
 
 
 def _let_go(trials: list[Any]) -> None:
-    """Take trials that have ended off Tune's own list, which it traverses at every step, and empty them.
+    """Remove ended trials from Tune's own list, which it traverses at every step, and empty them.
 
-    Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
-    each trial itself is emptied: of averaged metrics that are not used, of its configuration, and of its resource
-    request. Nothing is lost, because ended runs are in the store. The last trial stays: without any, Tune would read
-    its own files at the end.
+    Tune gives callbacks the list that it works with itself. Its other records of ended trials cannot be reached from
+    here, so each trial itself is emptied: its unused averaged metrics, its configuration and its resource request are
+    removed. Nothing is lost, because ended runs are in the store. The last trial stays, because without any trial, Tune
+    would read its own files at the end.
     """
     ended = [trial for trial in trials if trial.is_finished()]
     for trial in ended[:-1]:

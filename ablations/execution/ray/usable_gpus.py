@@ -1,7 +1,8 @@
 """Whether torch can use the GPUs that Ray counts.
 
-Ray counts them through NVML. It counts a GPU even if its driver is too old for this torch, or the card is lost, and
-every run placed there would fail. Torch is asked in a separate process, whose context ends with it.
+Ray counts them through NVML. It even counts a GPU whose driver is too old for this torch or whose card is lost, and
+every run placed there would fail. Torch is queried in a separate process, so that its CUDA context ends with the
+process.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _SLACK_S = 30.0
 
 
 def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
-    """Refuse a node on which torch can use fewer GPUs than Ray counts.
+    """Raise an error if torch can use fewer GPUs on a node than Ray counts.
 
     Parameters
     ----------
-    nodes : resources of each, by its id.
+    nodes : resources of each node, by its id.
     here : whether the only node is this machine, so that this process can ask torch itself.
 
     Raises
     ------
-    UsageError: there is such a node, or one does not answer.
+    UsageError: there is such a node, or a node does not answer.
     """
     counted = {node: int(has["GPU"]) for node, has in nodes.items() if has.get("GPU", 0) >= 1}
     answers = {node: usable_here() for node in counted} if here else _asked(list(counted))
@@ -50,7 +51,7 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
 
 
 def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
-    """Ask the nodes of the cluster, by a task on each that uses none of its resources."""
+    """Query the nodes of the cluster with a task on each, which uses none of its resources."""
     import ray  # noqa: PLC0415 -- here alone
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
@@ -65,20 +66,20 @@ def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
     for node, answer in answers.items():
         if answer in silent:
             raise UsageError(
-                f"{names.get(node, node)}: does not say within {_LIMIT_S + _SLACK_S:.0f} s how many GPUs torch can "
-                f"use; check that machine, or remove it from the cluster"
+                f"{names.get(node, node)}: did not report within {_LIMIT_S + _SLACK_S:.0f} s how many GPUs torch can "
+                "use; check that machine, or remove it from the cluster"
             )
         try:
             found[node] = ray.get(answer)
         except ray.exceptions.RayError as error:
             raise UsageError(
-                f"{names.get(node, node)}: cannot be asked how many GPUs torch can use: {_gist(str(error))}"
+                f"{names.get(node, node)}: could not be asked how many GPUs torch can use: {_gist(str(error))}"
             ) from error
     return found
 
 
 def usable_here() -> tuple[str, int, str]:
-    """Return this machine, the number of its GPUs that torch can use, and torch's reason if there are no more."""
+    """Return this machine, the number of its GPUs that torch can use, and torch's reason if it cannot use more."""
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     command = [sys.executable, "-m", __name__]
     try:
@@ -105,7 +106,7 @@ def _gist(text: str) -> str:
 
 def usable_in_this_process() -> tuple[int, str]:
     """Return the number of GPUs that torch can use, and its reason if there are no more."""
-    import torch  # noqa: PLC0415 -- in its own process
+    import torch  # noqa: PLC0415 -- runs in a separate process
 
     from aimlib.training.devices import usable_gpus, why_unusable  # noqa: PLC0415 -- imports torch
 

@@ -22,18 +22,18 @@ def wait_for_nodes(
 ) -> Mapping[str, Node]:
     """Wait until every kind of run fits on a node; return the nodes.
 
-    Meanwhile a placement group for each kind of run that fits nowhere shows an autoscaler what is needed. Ray removes
+    Meanwhile, a placement group for each kind of run that fits nowhere shows an autoscaler what is needed. Ray removes
     such requests with the driver.
 
     Parameters
     ----------
-    nodes : returns the present nodes, by id.
+    nodes : returns the current nodes, by id.
     limit : seconds to wait.
     say : called once if there is something to wait for.
 
     Raises
     ------
-    UsageError: after `limit` there is still no such node; the message names what is missing.
+    UsageError: there is no such node after `limit`; the message names what is missing.
     """
     wanted, deadline = list(resources), time.monotonic() + limit
     there = nodes()

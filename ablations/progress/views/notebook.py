@@ -18,13 +18,13 @@ from aimlib.records.html_tables import preformatted
 
 _WIDTH, _HEIGHT = 110, 40
 _MOST_LINES = 30
-"""Lines of notices that are kept; the latest count."""
+"""Number of the latest lines of notices that are kept."""
 _TICK_S = 1.0
 _PANEL = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3">{code}</pre>'
 
 
 def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook; imports nothing."""
+    """Return whether this process is the kernel of a notebook, without any import."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
@@ -60,7 +60,7 @@ class NotebookConsole(Console):
 
     @contextmanager
     def status(self, status: Any, **options: Any) -> Iterator[None]:  # type: ignore[override]  # nothing spins
-        """Show what is being done within the block."""
+        """Show what happens within the block."""
         self._status = str(status)
         self.draw()
         try:
@@ -99,7 +99,7 @@ class NotebookView:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start drawing, in a thread: the kernel's own is busy with the cell."""
+        """Start drawing in a new thread, because the kernel's thread is busy with the cell."""
         self._over.clear()
         # IPython keeps to which cell output belongs in a context variable.
         context = contextvars.copy_context()
@@ -120,7 +120,7 @@ class NotebookView:
 
 
 class _Html:
-    """HTML that IPython displays as it is."""
+    """HTML that IPython displays unchanged."""
 
     def __init__(self, content: str) -> None:
         self._content = content

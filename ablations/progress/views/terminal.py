@@ -1,4 +1,4 @@
-"""The terminal view: as much as fits its width and height, for 4 runs as for 4,000."""
+"""The terminal view, which shows as much as fits its width and height, for 4 or 4,000 runs."""
 
 from __future__ import annotations
 

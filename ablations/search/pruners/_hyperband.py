@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pruners.register("hyperband")
 class Hyperband(Pruner):
-    """Successive halving in several brackets, which stop trials more or less early; needs many trials."""
+    """Successive halving in several brackets, some of which stop trials earlier than others; needs many trials."""
 
     source: ClassVar[str] = "Li et al. (2018), Hyperband: a novel bandit-based approach"
 

@@ -23,11 +23,11 @@ class Patient(Pruner):
         """The options of optuna.pruners.PatientPruner."""
 
         patience: Annotated[int, Field(ge=0)] = 1
-        """Number of rungs without an improvement that are tolerated."""
+        """Number of rungs without an improvement that are allowed."""
         min_delta: Annotated[float, Field(ge=0, le=1)] = 0.0
-        """Accuracy, a fraction, by which a trial may fall behind its best and still continues."""
+        """Accuracy, as a fraction, by which a trial may fall below its best without being stopped."""
         wrapped: Annotated[Any, ComponentOf(pruners, optional=True)] = None
-        """The other pruner, which decides at its own rungs if it has some, otherwise at these."""
+        """The other pruner, which decides at its own rungs if it has any, and otherwise at these."""
 
     def rungs(self, budget: int) -> tuple[int, ...]:
         """Return the rungs of the other pruner, or evenly spaced ones."""

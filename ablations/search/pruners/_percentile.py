@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @pruners.register("percentile")
 class Percentile(Pruner):
-    """Keeps a trial while it is in the best `percentile` per cent of the complete trials at the same epoch."""
+    """Keeps a trial while it is in the best `percentile` percent of the complete trials at the same epoch."""
 
     class Config(PrunerConfig):
         """The options of optuna.pruners.PercentilePruner."""
 
         percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
-        """Share of the trials to keep, in per cent."""
+        """Share of the trials to keep, in percent."""
         n_startup_trials: Annotated[int, Field(ge=0)] = 5
         """Number of complete trials before which none is stopped."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0

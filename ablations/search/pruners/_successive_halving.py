@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class SuccessiveHalving(Pruner):
     """Keeps the best fraction of all trials at each rung; the first trials are compared with few others.
 
-    `search.halving` compares the trials of a batch only with each other, and so treats them alike.
+    `search.halving` only compares the trials of a batch with each other, and therefore treats them equally.
     """
 
     source: ClassVar[str] = "Li et al. (2020), A system for massively parallel hyperparameter tuning"
 
     class Config(ComponentConfig):
-        """The options of optuna.pruners.SuccessiveHalvingPruner; the rungs follow from them."""
+        """The options of optuna.pruners.SuccessiveHalvingPruner, which determine the rungs."""
 
         min_resource: Annotated[int, Field(ge=1)] = 1
         """Number of epochs of the first rung."""

@@ -21,9 +21,9 @@ class Threshold(Pruner):
         """The options of optuna.pruners.ThresholdPruner."""
 
         lower: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Lowest accuracy that continues, a fraction."""
+        """Lowest accuracy with which a trial continues, as a fraction."""
         upper: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Highest accuracy that continues, a fraction."""
+        """Highest accuracy with which a trial continues, as a fraction."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
         """Number of epochs before which no trial is stopped."""
 

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @pruners.register("wilcoxon")
 class Wilcoxon(Pruner):
-    """Optuna's pruner for objectives that are a mean over problem instances; refused with the reason."""
+    """Optuna's pruner for objectives that are a mean over problem instances; a search rejects it with a reason."""
 
     class Config(ComponentConfig):
         """No configuration is valid."""
 
         p_threshold: float = 0.1
-        """Level of the test."""
+        """Significance level of the test."""
         n_startup_steps: int = 2
         """Number of steps before which no trial is stopped."""
 
         @model_validator(mode="after")
         def _refused(self) -> Self:
             raise ValueError(
-                "name: wilcoxon compares trials seed by seed, but the seeds of a trial are trained side by side and "
+                "name: wilcoxon compares trials seed by seed, but the seeds of a trial are trained together and "
                 "count as one mean, so nothing is left to stop; give median, percentile, or search.halving"
             )
 

@@ -17,12 +17,13 @@ class PrunerConfig(ComponentConfig):
     """Options of a pruner that decides at evenly spaced epochs."""
 
     rungs: Annotated[int, Field(ge=2, le=50)] = 4
-    """Number of equal parts of the budget; after each but the last, trials may be stopped. 4 and 20 epochs: after 5,
-    10 and 15. All trials of a batch pause there, so each rung costs one restart of their runs."""
+    """Number of equal parts of the budget; after each part but the last, trials may be stopped. With 4 parts and 20
+    epochs, this is after epochs 5, 10 and 15. All trials of a batch pause there, so each rung costs one restart of
+    their runs."""
 
 
 class Pruner(ABC):
-    """Builds a pruner of Optuna. A step is an epoch, and the value is the mean validation accuracy over the seeds.
+    """Builds an Optuna pruner. A step is an epoch, and the value is the mean validation accuracy over the seeds.
 
     All trials of a batch are trained up to a rung before Optuna is asked about each of them, in the order of their
     numbers, so the order in which runs end does not matter.
@@ -45,7 +46,7 @@ class Pruner(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that the study gives; all others are Optuna's defaults."""
+        """The options given in the study; all others have Optuna's defaults."""
         return {name: getattr(self.config, name) for name in sorted(self.config.model_fields_set - {"rungs"})}
 
 

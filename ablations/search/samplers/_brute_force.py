@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @samplers.register("brute_force")
 class BruteForce(Sampler):
-    """Draws every configuration of a finite space once: choices and integers; ranges of real numbers need a grid."""
+    """Draws every configuration of choices and integers once; ranges of real numbers need a grid."""
 
     finite: ClassVar[bool] = True
 
@@ -22,7 +22,7 @@ class BruteForce(Sampler):
         from optuna.samplers import BruteForceSampler  # noqa: PLC0415
 
         class Enumeration(BruteForceSampler):  # type: ignore[misc]  # Optuna has no types here
-            """The sampler without its call of `Study.stop`, which raises outside `Study.optimize`."""
+            """The sampler without its call to `Study.stop`, which raises an error outside `Study.optimize`."""
 
             def after_trial(self, *_: Any) -> None:
                 pass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("cmaes")
 class Cmaes(Sampler):
-    """Adapts a normal distribution over the ranges; for many trials and numbers only."""
+    """Adapts a normal distribution over the ranges; only for numbers, and for many trials."""
 
     relative_to: ClassVar[tuple[str, ...]] = ("numbers",)
     requires: ClassVar[str] = "cmaes"
@@ -31,7 +31,7 @@ class Cmaes(Sampler):
         sigma0: Annotated[float, Field(gt=0)] | None = None
         """Initial standard deviation; by default a sixth of the smallest range."""
         popsize: Annotated[int, Field(ge=2)] | None = None
-        """Number of trials of a generation; by default 4 + 3 ln(number of ranges)."""
+        """Number of trials in a generation; by default 4 + 3 ln(number of ranges)."""
         use_separable_cma: bool = False
         """Restrict the covariance to its diagonal."""
         with_margin: bool = False
@@ -39,7 +39,7 @@ class Cmaes(Sampler):
         lr_adapt: bool = False
         """Adapt the learning rate, for noisy or multimodal objectives."""
         consider_pruned_trials: bool = False
-        """Learn from trials that were stopped early as well."""
+        """Also learn from trials that were stopped early."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

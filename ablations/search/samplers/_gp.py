@@ -29,7 +29,7 @@ class Gp(Sampler):
         n_startup_trials: Annotated[int, Field(ge=0)] = 10
         """Number of trials drawn at random at the start."""
         deterministic_objective: bool = False
-        """Whether a repeated trial has the same accuracy; with its own seeds it has not."""
+        """Whether a repeated trial has the same accuracy; with different seeds, it does not."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 class Grid(Sampler):
     """Proposes every point of a finite space once, in random order; `search.levels` makes ranges finite.
 
-    The points come from `ablations.search.grids`, because Optuna's grid is the product of all parameters, also of those
-    that a configuration does not have.
+    The points come from `ablations.search.grids`, because Optuna's grid is the product of all parameters, including
+    those that a configuration does not have.
     """
 
     finite: ClassVar[bool] = True
 
     def build(self, seed: int) -> BaseSampler:
-        """Return a sampler that is never asked, because all points are enqueued."""
+        """Return a sampler that is never used, because all points are enqueued."""
         from optuna.samplers import RandomSampler  # noqa: PLC0415
 
         return RandomSampler(seed=seed)

@@ -25,9 +25,9 @@ class Nsgaii(Sampler):
         """The options of optuna.samplers.NSGAIISampler."""
 
         population_size: Annotated[int, Field(ge=2)] = 50
-        """Number of complete trials of a generation; fewer trials than this are a random search."""
+        """Number of complete trials in a generation; with fewer trials, this is a random search."""
         mutation_prob: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Probability of mutating a parameter; by default 1 / the number of parameters."""
+        """Probability of mutating a parameter; by default 1 divided by the number of parameters."""
         crossover_prob: Annotated[float, Field(ge=0, le=1)] = 0.9
         """Probability of a crossover."""
         swapping_prob: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("tpe")
 class Tpe(Sampler):
-    """Draws where good trials are dense compared with the others; handles conditional parameters."""
+    """Draws where good trials are dense compared with other trials; handles conditional parameters."""
 
     infeasible: ClassVar[Infeasible] = "pruned"
     source: ClassVar[str] = "Bergstra et al. (2011), Algorithms for hyper-parameter optimization"
@@ -27,15 +27,15 @@ class Tpe(Sampler):
         n_startup_trials: Annotated[int, Field(ge=0)] = 10
         """Number of trials drawn at random at the start."""
         n_ei_candidates: Annotated[int, Field(ge=1)] = 24
-        """Number of draws of which the most promising is proposed."""
+        """Number of draws from which the most promising one is proposed."""
         multivariate: bool = False
         """Model parameters jointly instead of one by one."""
         group: bool = False
-        """With multivariate: model each group of parameters that occur together in a conditional space."""
+        """With multivariate, model each group of parameters that occur together in a conditional space."""
         constant_liar: bool = True
-        """Keep away from trials of the same batch, which have no result yet."""
+        """Avoid values near trials of the same batch, which have no result yet."""
         prior_weight: Annotated[float, Field(gt=0)] = 1.0
-        """Weight of the prior, the whole range."""
+        """Weight of the prior, which covers the whole range."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

@@ -14,7 +14,7 @@ Infeasible = Literal["failed", "pruned", "complete"]
 
 
 class Sampler(ABC):
-    """Builds a sampler of Optuna.
+    """Builds an Optuna sampler.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Sampler(ABC):
         proposes the same trials bit by bit. If not, each batch is recorded before it is computed, a resumed search
         takes the recorded proposals, and each further proposal comes from its own sampler with its own seed.
         Set it to False if proposals depend on the last bits of linear algebra, which differ between machines.
-    infeasible : how Optuna is told of a configuration that violates a constraint. failed: the sampler does not know
+    infeasible : how a configuration that violates a constraint is reported to Optuna. failed: the sampler does not know
         constraints and ignores the trial; pruned, complete: the sampler reads the violation from trials in this
         state. A complete trial needs a value: it gets the worst accuracy so far.
     finite : whether it enumerates the space, which must then be finite.
@@ -45,9 +45,9 @@ class Sampler(ABC):
 
     @abstractmethod
     def build(self, seed: int) -> BaseSampler:
-        """Return Optuna's sampler, which starts from this seed."""
+        """Return Optuna's sampler, started from this seed."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that the study gives; all others are Optuna's defaults."""
+        """The options given in the study; all others have Optuna's defaults."""
         return {name: getattr(self.config, name) for name in sorted(self.config.model_fields_set)}

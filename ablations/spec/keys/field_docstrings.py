@@ -1,4 +1,4 @@
-"""What the docstrings below the fields of a class say. Python keeps none of them, so the source is read when asked."""
+"""The docstrings below the fields of a class. Python does not keep them, so they are read from the source."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Docstrings = dict[str, str]
 
 
 def field_docstrings(cls: type) -> Docstrings:
-    """Return what is written below the fields of a class and of its bases, by the field's name.
+    """Return the texts below the fields of a class and of its bases, by the field's name.
 
-    A class whose source is not in a file has none. A field that is declared again without a text has its base's.
+    A class whose source is not in a file has none. A field that is declared again without a text has the text of the
+    base.
     """
     found: Docstrings = {}
     for each in reversed(cls.__mro__):

@@ -1,6 +1,6 @@
-"""JSON Schemas of the classes that read a study, as pydantic derives them, with the meaning of every field.
+"""JSON Schemas of the classes that read a study, as derived by pydantic, with the meaning of every field.
 
-Four marks stand for what is not known while classes are defined, and are filled in here or in `study_schema`:
+Four marks stand for content that is not known while classes are defined, and are filled in here or in `study_schema`:
 ``x-family`` a component of a family, ``x-run`` changes to a part of a run, ``x-factors`` the factors, ``x-names`` an
 enumeration.
 """
@@ -34,7 +34,7 @@ _DECLARED_ELSEWHERE = {"model": {"control"}}
 
 
 class _WithMeanings(GenerateJsonSchema):
-    """pydantic's generator, with the docstrings of fields; what has no schema, such as own validators, is any value."""
+    """pydantic's generator, with the docstrings of fields; where there is no schema, any value is allowed."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """Return the schema of a class with the meaning of each of its keys."""
@@ -54,12 +54,12 @@ class _WithMeanings(GenerateJsonSchema):
         return {}
 
     def emit_warning(self, kind: Any, detail: str) -> None:
-        """Say nothing of defaults that JSON cannot hold."""
+        """Ignore defaults that JSON cannot hold."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """A plugin of a family: its class, or why it cannot be imported."""
+    """A plugin of a family: its class, or the reason why it cannot be imported."""
 
     family: Registry
     name: str
@@ -78,9 +78,8 @@ class Classes:
 
     Attributes
     ----------
-    schemas : JSON Schemas by name, which ``$ref`` gives after `REFERENCE`.
-    names : the name of each class.
-    components : by family.
+    schemas : JSON Schemas by name; ``$ref`` has this name after `REFERENCE`.
+    names : the name of each class. components : components by family.
     """
 
     schemas: Mapping[str, Schema]
@@ -92,7 +91,7 @@ class Classes:
         return self.schemas[self.names[cls]]
 
     def referred(self, schema: Schema) -> str | None:
-        """Return the name of the one class that the values of a key belong to; None if they are not mappings."""
+        """Return the name of the class of the values of a key; None if they are not mappings."""
         ways = [schema, *schema.get("anyOf", ())]
         ways += [way["additionalProperties"] for way in ways if isinstance(way.get("additionalProperties"), dict)]
         ways += [way["items"] for way in ways if isinstance(way.get("items"), dict)]
@@ -105,7 +104,7 @@ def families() -> dict[str, Registry]:
 
 
 def component(family: Registry, name: str) -> Component:
-    """Return a plugin; one that cannot be imported has the reason instead of its class."""
+    """Return a plugin; if it cannot be imported, it has the reason instead of its class."""
     try:
         return Component(family, name, family.get(name))
     except PluginError as error:
@@ -135,7 +134,7 @@ def _generated(
 
 
 def _filled(node: Any, renamed: Mapping[str, str]) -> Any:
-    """Return a schema with its enumerations and with other names of the schemas to which it refers."""
+    """Return a schema with its enumerations filled in, and with new names for the schemas to which it refers."""
     if isinstance(node, list):
         return [_filled(item, renamed) for item in node]
     if not isinstance(node, dict):

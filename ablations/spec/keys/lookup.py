@@ -1,4 +1,4 @@
-"""Keys below a prefix, and what is meant by one that does not exist."""
+"""Keys below a prefix, and suggestions for keys that do not exist."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def below(keys: Iterable[Key], prefix: str) -> tuple[Key, ...]:
     Parameters
     ----------
     prefix : beginning of a key path, with or without the name of a component (``training.schedule.cosine``,
-        ``training.schedule.warmup_epochs``), or a path as a study has it, in `base` or in an arm. Empty: all keys.
+        ``training.schedule.warmup_epochs``), or a path as it is written in a study, in `base` or in an arm. If empty,
+        all keys are returned.
 
     Raises
     ------
-    UsageError: there is no such key; the message has the nearest ones.
+    UsageError: there is no such key; the message lists similar ones.
     """
     keys = tuple(keys)
     parts = _parts(prefix)

@@ -16,7 +16,7 @@ from aimlib.training.own.config import OwnRunConfig, OwnTrainingConfig
 
 REQUIRED = "required"
 OWN_CODE = "with own training code (train)"
-"""The section of keys that replace those of the same path in a study with `train`."""
+"""The section of keys that, in a study with `train`, replace the keys of the same path."""
 _ARM = "arms.NAME"
 _IN_IDS = frozenset(
     {
@@ -25,7 +25,7 @@ _IN_IDS = frozenset(
         *("search.seeds", "search.training"),
     }
 )
-"""Keys of a study whose content becomes part of the configuration of a run, and so of its id."""
+"""Keys of a study whose content becomes part of the configuration of a run and therefore of its id."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Key:
 
     Attributes
     ----------
-    path : where a study has it, e.g. ``training.schedule.warmup_epochs``; what belongs to a run is in `base` or in an
-        arm. NAME stands for the name of an arm.
+    path : its place in a study, e.g. ``training.schedule.warmup_epochs``; keys of a run are in `base` or in an arm.
+        NAME stands for the name of an arm.
     section : path of the mapping that contains it, for a heading.
-    component : name of the component that has it as an option; empty for any other key.
-    type : what may be written, in words; for a component its family.
-    default : as a study would have it, or ``required``; empty if leaving it out is not the same as any value.
-    meaning : what it does, with its unit.
-    in_run_id : whether the id of a run contains what it says.
+    component : name of the component of which it is an option; empty for any other key.
+    type : the possible values in words; for a component, its family.
+    default : the default as written in a study, or ``required``; empty if omitting the key is not equivalent to any
+        value.
+    meaning : its effect, with its unit.
+    in_run_id : whether the id of a run contains its value.
     source : origin of a component's idea.
     schema : JSON Schema of its values.
     """
@@ -58,7 +59,7 @@ class Key:
 
     @property
     def address(self) -> str:
-        """The path with the name of the component in it: ``training.schedule.cosine.warmup_epochs``."""
+        """The path including the name of the component: ``training.schedule.cosine.warmup_epochs``."""
         if not self.component:
             return self.path
         option = self.path.removeprefix(self.section)
@@ -66,7 +67,7 @@ class Key:
 
     @property
     def is_component(self) -> bool:
-        """Whether it is a component itself, not one of its options."""
+        """Whether it is a component, not one of its options."""
         return bool(self.component) and self.path == self.section
 
 
@@ -144,7 +145,7 @@ def _families(schema: Schema) -> list[str]:
 
 
 def _family(known: Classes, family: str, path: str) -> Iterator[Key]:
-    """Yield the components of a family, each before its options; those of a component within it are not repeated."""
+    """Yield the components of a family, each before its options; options of a nested component are not repeated."""
     for each in known.components[family]:
         yield _component(each, path)
         if each.config is not None:

@@ -1,7 +1,7 @@
 """A JSON Schema (draft 2020-12) of a whole study, for editors that complete and check YAML.
 
-Everything in a study is a change: a base is merged over a protocol, an arm over the base. So no option of a run is
-required, and a component may be changed without its name. A study with code of its own (`plugins` or `train`) may name
+Everything in a study is a change: a base is merged over a protocol, an arm over the base. Therefore no option of a run
+is required, and a component may be changed without its name. A study with own code (`plugins` or `train`) may name
 components that the schema does not know; definitions that reach components have a second version for such studies.
 """
 
@@ -18,7 +18,7 @@ from ablations.spec.levels import RUN_KEYS
 from aimlib.registry import DISTRIBUTION
 
 _OPEN = ".own_code"
-"""Ending of the definitions for studies with code of their own."""
+"""Suffix of the definitions for studies with own code."""
 _KEEP_REQUIRED = frozenset({"StudySpec", "SearchSpec"})
 _MARKS = ("x-family", "x-run", "x-factors")
 _CODE = ("plugins", "train")
@@ -26,7 +26,7 @@ _OF_RUN = r"^(model|data|training)(\.|$)"
 
 
 def study_schema() -> Schema:
-    """Return the JSON Schema of a study with the components that are installed here."""
+    """Return the JSON Schema of a study with the installed components."""
     known = classes()
     definitions: Schema = {}
     reaching = _reaching(known.schemas)
@@ -70,9 +70,8 @@ class _Builder:
 
     Parameters
     ----------
-    keys : all keys of a study, for those that factors can name.
-    reaching : names of the schemas that have a version each.
-    is_open : whether components that are not installed are admitted.
+    keys : all keys of a study, some of which factors can name. reaching : names of the schemas that have two versions.
+        is_open : whether components that are not installed are allowed.
     """
 
     def __init__(self, known: Classes, keys: list[Key], reaching: frozenset[str], is_open: bool) -> None:
@@ -83,7 +82,7 @@ class _Builder:
         self._ending = _OPEN if is_open else ""
 
     def definitions(self) -> Schema:
-        """Return the definitions of this version, and with the closed one those that have no other."""
+        """Return the definitions of this version; the closed version includes the definitions that have only one."""
         found: Schema = {}
         for name, schema in self._known.schemas.items():
             if name in self._reaching or not self._is_open:
@@ -148,7 +147,7 @@ class _Builder:
         return {"anyOf": [named, {"enum": [None, "none"]}, _mapping({"name": {"const": "none"}})]}
 
     def _family(self, family: str) -> Schema:
-        """Return the schema of a component: its name, or a mapping with name and options, or with options alone."""
+        """Return the schema of a component: its name, or a mapping with its options and perhaps its name."""
         every = self._known.components[family]
         names = [each.name for each in every]
         ways = [self._referred(f"{family}.{each.name}") for each in every if each.config is not None]
@@ -194,7 +193,7 @@ def _named(name: str) -> Schema:
 
 
 def _any_of(ways: list[Schema]) -> Schema:
-    """Return the schema of a key that several components have; texts that differ are left out."""
+    """Return the schema of a key that several components have, without texts that differ."""
     found: list[Schema] = []
     for way in ways:
         plain = {key: value for key, value in way.items() if key not in ("description", "default")}

@@ -1,4 +1,4 @@
-"""The keys of a study as text of 80 columns and as a page of Markdown."""
+"""The keys of a study as text with 80 columns and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _INTRODUCTION = """\
 
 <!-- Written by `ablate keys --format markdown > docs/study-keys.md` from the code: do not edit. -->
 
-Every key with what may be written, its default and its meaning. In a terminal, `ablate keys PREFIX` shows those below a
-prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both also know the
-components of other packages that are installed. [study.md](study.md) explains how a study is written.
+Every key with its possible values, its default and its meaning. In a terminal, `ablate keys PREFIX` shows those below a
+prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both include the
+components of other installed packages. [study.md](study.md) explains how a study is written.
 
-`model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. Only changes are given there:
-what is required may come from the protocol or the base. A component is its name alone, or a mapping with its `name` and
-options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of a run's id;
-then another value is another run. "As run" is what the author's notebooks did.
+`model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. These only give changes,
+because required values may come from the protocol or the base. A component is given by its name, or by a mapping with
+its `name` and options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of
+a run's id, so that another value means another run. "As run" is what the author's notebooks did.
 """
 _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resources": "Resources of a run"} | {
     "model": "The network",
@@ -32,9 +32,9 @@ _TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resour
     "training": "The training",
     OWN_CODE: "With own training code",
 }
-"""Headings of the sections of the page that are not part of another one."""
+"""Headings of the top-level sections of the page."""
 _BELOW_TITLES = {
-    OWN_CODE: "In a study with `train`, these take the place of all keys of `training`, and `model` may be left out.",
+    OWN_CODE: "In a study with `train`, these keys replace all keys of `training`, and `model` may be left out.",
 }
 _CODE = re.compile(r"(`[^`]*`)")
 
@@ -79,12 +79,12 @@ def _wrapped(said: str) -> list[str]:
 
 
 def _as_studies_write(said: str) -> str:
-    """Return a docstring in which Python's None has the name that it has in a study."""
+    """Return a docstring in which Python's None is written as in a study."""
     return re.sub(r"\bNone\b", "null", said).replace("``", "`")
 
 
 def markdown(keys: Iterable[Key], introduction: bool = True) -> str:
-    """Return keys as a page with a table a section, in which every component stands before its options."""
+    """Return keys as a page with one table per section, in which every component precedes its options."""
     blocks = [_INTRODUCTION.rstrip()] if introduction else []
     for section, group in itertools.groupby(keys, key=lambda key: key.section):
         blocks.append(f"## {_TITLES[section]}" if section in _TITLES else f"### `{section}`")
@@ -104,6 +104,6 @@ def _row(key: Key) -> tuple[str, ...]:
 
 
 def _cell(said: str) -> str:
-    """Return a text as a cell of a table: in code nothing but the bar needs an escape."""
+    """Return a text as a cell of a table; in code, only the bar needs an escape."""
     parts = _CODE.split(_as_studies_write(said).replace("|", "\\|"))
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)

@@ -12,7 +12,7 @@ _PLURALS = {"integer": "integers", "number": "numbers", "share": "shares", "text
 
 
 def words(schema: Schema) -> str:
-    """Return what may be written for a key, e.g. ``integer of at least 1, or null``."""
+    """Return the possible values of a key in words, e.g. ``integer of at least 1, or null``."""
     if "x-family" in schema:
         family = families()[schema["x-family"]]
         names = ", ".join(family.names()) or "of your own"
@@ -80,7 +80,7 @@ _BY_TYPE: dict[str, Callable[[Schema], str]] = {
 
 
 def value_text(value: Any) -> str:
-    """Return a value as a study has it."""
+    """Return a value as it is written in a study."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):

@@ -49,7 +49,8 @@ def _augmentation(told: Report, name: str, config: RunConfig) -> None:
 
     furthest = float((on(told.device) - on(torch.device("cpu"))).abs().max())
     told.row(f"augmentation of `{name}`", "largest difference", [furthest], "sd")
-    # If a coordinate is on the edge of two pixels, rounding decides which is taken. Bilinear weights have no such edge.
+    # If a coordinate is on the edge of two pixels, rounding decides which one is used. Bilinear weights have no such
+    # edge.
     told.expect(furthest <= _NEAR, f"augmentation of `{name}` agrees within {_NEAR} sd", f"{furthest:.3g}")
 
 

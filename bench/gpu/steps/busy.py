@@ -40,7 +40,7 @@ def check(told: Report) -> None:
 
 
 def _by_profiler(told: Report, trainer: Trainer) -> float | None:
-    """Return the share of an epoch in which a kernel or a copy runs; the profiler itself makes it smaller."""
+    """Return the share of an epoch in which a kernel or a copy runs; the profiler itself reduces it."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] if told.rehearsal else [ProfilerActivity.CUDA]
@@ -55,7 +55,7 @@ def _by_profiler(told: Report, trainer: Trainer) -> float | None:
 
 
 def covered(spans: list[tuple[int, int]]) -> int:
-    """Return the length of the union of intervals. They are sorted by their start."""
+    """Return the length of the union of intervals, which are sorted by their start."""
     total, end = 0, spans[0][0]
     for start, stop in spans:
         total += max(0, stop - max(start, end))

@@ -1,4 +1,4 @@
-"""Does the next run of a session succeed after a device-side assert, in a new process?"""
+"""After a device-side assert, does the next run of a session succeed in a new process?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Run an arm that triggers a device-side assert and then a sound one on the same card."""
+    """Run an arm that triggers a device-side assert, and then a sound one on the same card."""
     path = sessions.study(told, {"asserting": {"does": "asserts"}, "well": {}}, gpus=1)
     session = sessions.run(told, path)
     ended, tries = sessions.statuses(told), sessions.attempts(told)

@@ -15,7 +15,7 @@ from bench.harness import ROOT
 
 
 def check(told: Report) -> None:
-    """Look, and multiply two matrices."""
+    """Check the environment, and multiply two matrices."""
     if importlib.util.find_spec("packaging"):
         for text in unmet(ROOT / "pyproject.toml"):
             told.note(text)
@@ -55,7 +55,7 @@ def _kernels(told: Report) -> None:
         return
     major, minor = torch.cuda.get_device_capability(told.device)
     kernels = torch.cuda.get_arch_list()
-    # Machine code of a major version runs on later minor ones; PTX (compute_) is translated for anything later.
+    # Machine code of a major version runs on later minor versions; PTX (compute_) is translated for any later version.
     own = [int(name.removeprefix("sm_").rstrip("af")) for name in kernels if name.startswith("sm_")]
     ahead = [int(name.removeprefix("compute_").rstrip("af")) for name in kernels if name.startswith("compute_")]
     capability = 10 * major + minor

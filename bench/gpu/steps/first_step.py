@@ -39,7 +39,7 @@ def check(told: Report) -> None:
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
-    """Return the seconds from the call of `train` until its first step is done."""
+    """Return the seconds from the call to `train` until its first step is done."""
     data = noise(shape_of(config), 2 * config.training.batch_size)
     done: list[float] = []
 

@@ -1,4 +1,4 @@
-"""If one of two runs on a card is out of memory, does it resume with a larger share?"""
+"""If one of two runs on a card runs out of memory, does it resume with a larger share?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check(told: Report) -> None:
     ended = sessions.statuses(told)
     tries = [each["does"] for each in sessions.attempts(told)]
     told.expect(ended.get("modest") == "finished", "the modest run finishes", f"{ended}")
-    # A CPU has no larger share: there the run fails, which is the expected outcome.
+    # A CPU has no larger share, so the run is expected to fail there.
     if told.rehearsal:
         told.expect(len(session.failed) == 1, "in a rehearsal the greedy run fails", f"{session.failed}")
     else:

@@ -18,11 +18,12 @@ from bench.harness import Goal
 _MIB = 2**20
 _LEFT_MIB = 100
 _ABOVE = 1.1
-"""Memory that a run may reserve, as a multiple of what `ablate check` says."""
+"""Memory that a run may reserve, as a multiple of the estimate of `ablate check`."""
 
 
 def check(told: Report) -> None:
-    """Compare the memory of two arms with the estimates; measure what is left after a finished and a failed run."""
+    """Compare the memory of two arms with the estimates; measure the memory in use after a finished and a failed
+    run."""
     arms = arms_of_study(told, "controlled")
     for name in ("baseline", "aim"):
         _compare(told, name, arms[name])
@@ -70,7 +71,7 @@ def _left_after_success(told: Report, config: RunConfig, data: DataSet) -> None:
 
 
 class _Wanted(Exception):
-    """Raised by the run that fails here."""
+    """Error of the run that fails here."""
 
 
 def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:
@@ -79,7 +80,7 @@ def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:
     def fail(_row: object) -> None:
         raise _Wanted
 
-    gc.disable()  # a worker may keep garbage in reference cycles for any time
+    gc.disable()  # a worker may keep garbage in reference cycles indefinitely
     try:
         train(config, data, device=told.device, on_epoch=fail)
     except _Wanted as error:

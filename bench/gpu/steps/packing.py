@@ -1,4 +1,4 @@
-"""How many runs per hour do 1, 2, 4 and 8 at a time give on one card, with and without MPS?"""
+"""How many runs per hour complete if 1, 2, 4 or 8 run at once on one card, with and without MPS?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the training loop as fast as those of timm and torchvision and a plain one, in images per second?"""
+"""Is the training loop as fast as the loops of timm and torchvision and a plain loop, in images per second?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RESERVE_S = 5.0
 
 
 def check(told: Report) -> None:
-    """Let the loops take turns on the baseline of `controlled`, in float32 and bfloat16."""
+    """Run the loops in turn on the baseline of `controlled`, in float32 and bfloat16."""
     arm = arms_of_study(told, "controlled")["baseline"]
     for precision in ("float32", "bfloat16"):
         if told.left() < told.choose(20, 5):
@@ -64,7 +64,7 @@ def _compare(told: Report, config: RunConfig, precision: str) -> None:
 
 
 def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
-    """Return the loops that work, after one trial each. Those that fail are reported."""
+    """Return the loops that work, after one trial each. Failing loops are reported."""
     working = {}
     for name, epoch in subjects.items():
         try:
@@ -124,7 +124,7 @@ def plain_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return an epoch with all images on the device, as one would write it by hand for speed."""
+    """Return an epoch with all images on the device, like a loop written by hand for speed."""
     pixels = torch.from_numpy(images.pixels).to(device).permute(0, 3, 1, 2)
     labels = torch.from_numpy(images.labels).to(device)
     mean, sd = (255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in statistics)

@@ -1,4 +1,4 @@
-"""Does the same seed give the same bits, in a second run and in one that is killed in mid-epoch and resumed?"""
+"""Does the same seed give the same bits in a second run, and in a run that is killed in mid-epoch and resumed?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 _BATCHES = 6
 _KILLED_AFTER = 3
-"""Steps of the second epoch after which a run is killed."""
+"""Number of steps of the second epoch after which a run is killed."""
 
 
 def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunConfig:
@@ -56,7 +56,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
         data = noise(shape_of(config), _BATCHES * config.training.batch_size)
-        asked = [0]  # how often since the end of the first epoch; the first time before the second one begins
+        asked = [0]  # number of calls since the end of the first epoch; the first is before the second epoch begins
 
         def pause() -> bool:
             asked[0] += asked[0] > 0
@@ -121,7 +121,7 @@ def _digest(state: Any) -> str:
 
 
 def check(told: Report) -> None:
-    """Train every case twice, and once killed and resumed, in every available step mode."""
+    """Train every case twice, and once with a kill and a resume, in every available step mode."""
     modes: list[str | None] = [None]
     if has("step"):
         modes = ["eager", "graph"]
@@ -131,7 +131,7 @@ def check(told: Report) -> None:
     # One process for all cases, and one to be killed for each case. They start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
-        for number, order in enumerate(orders, start=1):  # each process has a context to create: all at once
+        for number, order in enumerate(orders, start=1):  # each process must create a context; they do so at once
             crew.order(number, {**order, "killed": True, "folder": str(Path(order["folder"]) / "killed")})
         for number, ((case, mode), order) in enumerate(zip(cases, orders, strict=True), start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
@@ -158,7 +158,7 @@ def _order(told: Report, number: int, case: str, mode: str | None) -> dict[str, 
 
 
 def _killed(told: Report, crew: Crew, number: int, name: str, folder: Path) -> None:
-    """Expect that a run was killed right after it had saved its state in the middle of an epoch."""
+    """Require that a run was killed right after it saved its state in the middle of an epoch."""
     try:
         found = f"it went on to its end: {crew.answer(number)['attempts']}"
     except Died as death:

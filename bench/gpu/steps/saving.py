@@ -1,4 +1,4 @@
-"""How long does a checkpoint of 1.9 GB take, and eight at once?"""
+"""How long do one checkpoint of 1.9 GB and eight at once take?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _turn(order: dict[str, Any]) -> contextlib.AbstractContextManager[bool]:
-    """Return the context in which a save waits for its slot, as in runs, or begins at once."""
+    """Return the context in which a save waits for its slot, as in runs, or starts at once."""
     if not order.get("slots"):
         return contextlib.nullcontext(True)
     return SaveSlots(Path(order["slots"])).taken((order["epochs"], 0), 0.0, lambda: None)
@@ -55,7 +55,7 @@ def check(told: Report) -> None:
     free = shutil.disk_usage(told.scratch).free
     if not told.rehearsal:
         number = min(number, int(torch.cuda.mem_get_info(told.device)[0] // (size + 600 * 2**20)))
-    if free < 1.5 * size * number:  # the old checkpoint stays until the new one is whole
+    if free < 1.5 * size * number:  # the old checkpoint is kept until the new one is complete
         size = max(free // (2 * number), 4_000_000)
         told.note(f"{free / 1e9:.0f} GB are free on the disk: checkpoints of {size / 1e9:.2f} GB instead of 1.94")
     with Crew(number, __name__, {"device": str(told.device), "bytes": size}) as crew:
@@ -84,7 +84,7 @@ def check(told: Report) -> None:
 
 
 def _all(told: Report, case: str, how: str, crew: Crew, orders: list[dict[str, Any]]) -> float:
-    """Let all processes save, and return the seconds until the last one is done."""
+    """Make all processes save, and return the seconds until the last one is done."""
     found = crew.together(orders)
     whole = max(each["to"] for each in found) - min(each["from"] for each in found)
     told.row(case, f"{how}: until each is done", [each["to"] - each["from"] for each in found], "s")

@@ -19,7 +19,7 @@ def check(told: Report) -> None:
     planned = plan(read_study(path))
     store = ResultStore(str(told.scratch / "results"))
     found = {task.arm: execute(task) for task in tasks(planned, store, list(planned.runs))}
-    # A CPU has no device memory to exhaust: the rehearsed error is like any other.
+    # A CPU has no device memory to exhaust, so the rehearsed error is like any other.
     for arm, end in (("greedy", told.choose("out_of_memory", "failed")), ("modest", "finished")):
         ending = found[arm]
         told.expect(ending.end == end, f"the run `{arm}` ends {end}", f"{ending.end}: {ending.reason}")
@@ -28,7 +28,7 @@ def check(told: Report) -> None:
 
 
 def _limit_is_lifted(told: Report) -> None:
-    """Afterwards, the limit of the run no longer applies to this process."""
+    """Check that the limit of the run no longer applies to this process."""
     if told.rehearsal:
         return
     free, total = torch.cuda.mem_get_info(told.device)

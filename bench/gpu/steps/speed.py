@@ -1,4 +1,4 @@
-"""How many images per second do precision, memory format, batch size and step mode give, one varied at a time?"""
+"""How many images per second do precision, memory format, batch size and step mode give, varied one at a time?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Time that memory in every layer may take in addition to its multiply-adds, as a share of the baseline's."""
+"""Time that memory in every layer may take in addition to its multiply-adds, as a share of the baseline's time."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Variant:
     ----------
     arm : name of the arm.
     training : options of training that are changed.
-    text : the same for people.
+    text : text for people.
     """
 
     arm: str
@@ -49,8 +49,7 @@ def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Varia
 
     Parameters
     ----------
-    large, small : sizes of a batch.
-    varied : arms of which one thing at a time is varied.
+    large, small : batch sizes. varied : arms for which one option at a time is varied.
     """
     eager = {"batch_size": large, **({"step": "eager"} if has("step") else {})}
 
@@ -129,10 +128,10 @@ def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():
             return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
-    except UsageError as error:  # no compiler here, say
+    except UsageError as error:  # for example because there is no compiler
         told.unmeasured(what, str(error))
         return None
-    except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
+    except Exception as error:  # noqa: BLE001 -- the other variants are measured nevertheless
         text = next(iter(str(error).strip().splitlines()), "")
         told.expect(False, f"can be measured: {what}", f"{type(error).__name__}: {text[:300]}")
         return None

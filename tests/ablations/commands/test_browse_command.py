@@ -38,7 +38,7 @@ def test_the_command_writes_the_page_and_prints_its_path(study, tmp_path):
 
 
 def test_help_explains_unblinding():
-    assert "the study and its report record it" in " ".join(
+    assert "the study and its report will say so" in " ".join(
         CliRunner().invoke(app, ["browse", "--help"], terminal_width=200).output.replace("│", " ").split()
     )
 

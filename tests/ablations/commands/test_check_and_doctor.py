@@ -55,7 +55,7 @@ def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study
 def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
-    assert "seeds: 2 pairs can only serve for screening; a verdict needs at least 5" in few.notes
+    assert "seeds: 2 pairs can only be used for screening; a verdict needs at least 5" in few.notes
     assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
     assert any(note.startswith("arms.matched: widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
@@ -101,8 +101,8 @@ def test_placements_that_choose_the_same_layers_are_reported_as_the_same_network
     )
     same = [note for note in check(path, timing=False).notes if "choose the same layers" in note]
     assert same == [
-        "model.placement block_entry and stage_only choose the same layers in this network, so that the networks of "
-        "aim and stage are the same and so are their results; remove one of them"
+        "model.placement block_entry and stage_only choose the same layers in this network, so the networks and "
+        "results of aim and stage are the same; remove one of them"
     ]
     other = study({"arms.every": {"of": "aim", "model": {"placement": "every_layer"}}})
     assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
@@ -137,7 +137,7 @@ def test_the_command_prints_arms_costs_and_notes(
     assert "3 arms x 1 seed = 3 runs" in out
     assert "cost: " in out
     assert "a:x:b differs from the baseline in" in out, "names are shown unchanged"
-    assert "note: seeds: 1 pair can only serve for screening" in out
+    assert "note: seeds: 1 pair can only be used for screening" in out
     code, quiet, _ = ablate(capsys, "check", path, "--no-timing")
     assert code == 0
     assert "cost: " not in quiet

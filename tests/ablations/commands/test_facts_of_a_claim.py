@@ -83,7 +83,7 @@ def test_the_command_prints_the_facts(
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "batch size 16 as run ≠ 8 their code" in rows
     assert "machine a laptop not said – their mail" in rows
-    assert "this study differs from what was run in 2 of 2 facts that it decides" in " ".join(out.split())
+    assert "this study differs from what was run in 2 of the 2 facts that it determines" in " ".join(out.split())
     assert "their paper" in ablations.check(path, timing=False)._repr_html_()
 
 
@@ -117,7 +117,7 @@ def test_the_replication_shows_its_facts_without_its_data(
     assert code == 2
     assert "Images is missing" in err
     assert max(map(len, out.splitlines())) <= 100
-    for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "not known: no data here"):
+    for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "unknown without the data"):
         assert text in out
     assert "differs from what was run in 1 of" in out
 

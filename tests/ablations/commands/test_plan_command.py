@@ -121,7 +121,7 @@ def test_the_uncertainty_of_a_pilot_is_included(study, tmp_path):
     assert found.table["pairs_averaged"].between(5, 12).all()
     said = io.StringIO()
     plan_tables.power(found, Console(file=said, width=250), wide=True)
-    for words in ("over 5 pairs, 95 % interval", "averaged over the spreads", "half-width of the last interval"):
+    for words in ("over 5 pairs, 95 % interval", "averaged over all spreads", "half-width of the last interval"):
         assert words in said.getvalue()
 
 
@@ -176,7 +176,7 @@ BASE = [0.2 + 0.01 * (place % 4) for place in range(8)]
 
 def test_a_pilot_without_any_spread_is_refused(study, tmp_path):
     constant = pilot(tmp_path / "constant", {"baseline": BASE, "aim": [each + 0.05 for each in BASE]}, images=1000)
-    with pytest.raises(UsageError, match="no difference differs from another; check that study, or give --seed-sd"):
+    with pytest.raises(UsageError, match="all its differences are equal; check that study, or give --seed-sd"):
         plan(study({"seeds": 5}), results=constant, timing=False)
 
 

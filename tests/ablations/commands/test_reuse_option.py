@@ -29,11 +29,11 @@ def test_the_commands_state_what_would_be_copied_and_what_was_copied(
     first, file = studies
     code, text, _ = ablate(capsys, "check", file, "--no-timing", "--reuse", first)
     assert code == 0
-    assert "note: reuse: 2 of 4 missing runs would be taken over from first@" in text
+    assert "note: reuse: 2 of 4 missing runs would be copied from first@" in text
     assert not (tmp_path / "results").exists(), "a check writes nothing"
     code, text, _ = ablate(capsys, "run", file, "--executor", "inline", "--reuse", first, "--out", "out")
     assert code == 0
-    assert "2 of 4 runs are taken over from first@" in text
+    assert "2 of 4 runs are copied from first@" in text
     assert "4 runs: 2 computed now, 2 reused, 0 settled before, 0 failed, 0 open" in text
     _, text, _ = ablate(capsys, "status", "out")
     lines = [line.split() for line in text.splitlines()]

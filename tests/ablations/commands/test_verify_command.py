@@ -202,7 +202,7 @@ def another_epoch(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (another_option, "its configuration is not the one that its run id hashes"),
+        (another_option, "its run id is not the hash of its configuration"),
         (another_epoch, "selected_epoch is "),
     ],
 )
@@ -234,9 +234,12 @@ def test_rows_that_cannot_be_proven_are_counted(study: tuple[Path, Path]) -> Non
     assert "Not proven for 4 rows: their test images are not stored." in text
     assert (
         "Not proven for 1 row: its plugins or options are unknown here (model.backbone.name: unknown backbone "
-        "'unknown_network'); give the file of own code: --plugin FILE." in text
+        "'unknown_network'); give the file with its code: --plugin FILE." in text
     )
-    assert "Not proven for 1 row: its configuration gives another run id: a component has another version now" in text
+    assert (
+        "Not proven for 1 row: its configuration gives another run id: it was changed, or a component has another "
+        "version now"
+    ) in text
 
 
 def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tuple[Path, Path], undrawn: None) -> None:

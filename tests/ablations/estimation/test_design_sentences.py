@@ -33,7 +33,7 @@ def test_the_note_on_variance_names_what_varies_and_how_well_the_seeds_determine
 def test_the_note_on_variance_names_the_chosen_sources_of_the_chosen_arm() -> None:
     what = sentences("sources=[init, noise]", "vary=aim", "fixed_seed=77")[0]
     assert what == (
-        "variance: aim has a further arm for init and noise, which varies that source alone; seed 77 fixes the others"
+        "variance: aim has a further arm for init and noise, which varies only that source; seed 77 fixes the others"
     )
 
 

@@ -136,7 +136,7 @@ def test_a_worker_that_did_not_begin_is_not_counted() -> None:
     queue, clock = queue_of("a")
     for _ in range(50):
         assert queue.next() is not None
-        decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is left out", device="GPU-1"))
+        decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is excluded", device="GPU-1"))
         assert isinstance(decision, Retry)
         assert decision.seconds >= 5.0, "nothing spins"
         clock.now += decision.seconds

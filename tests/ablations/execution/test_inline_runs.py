@@ -172,7 +172,7 @@ def test_the_directory_of_another_study_with_the_same_name_is_refused(calm: Path
     document = changed({"base.training.label_smoothing": 0.2})
     document["arms"] = {"baseline": {}, "smooth": {"role": "treatment", "training": {"label_smoothing": 0.1}}}
     path = write(tmp_path, document)
-    words = r"holds another study of the name 'tiny', with other arms \(aim\) and no run of this one; change the name"
+    words = r"holds another study named 'tiny', with other arms \(aim\) and no run of this one; change the name"
     with pytest.raises(UsageError, match=words):
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan
@@ -296,7 +296,7 @@ def test_data_other_than_the_planned_data_are_a_failure(study: StudyMaker, tmp_p
     task = tasks(plan, store, list(plan.runs[:1]))[0]
     assert execute(replace(task, fingerprint="0" * 20)).end == "failed"
     (row,) = failures(tmp_path / "out")
-    assert row["reason"].startswith("DataError: the data on this machine differs from the data that the study was")
+    assert row["reason"].startswith("DataError: the data on this machine differs from the data with which the study")
     assert f"fingerprint {task.fingerprint} instead of {'0' * 20}" in row["reason"]
     assert "ablate data info digits" in row["reason"]
     assert rows(tmp_path / "out") == []

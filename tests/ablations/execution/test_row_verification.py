@@ -97,7 +97,7 @@ def test_the_row_of_a_run_is_valid(scenes: dict[str, Scene]) -> None:
         ({"predictions": b"123"}, "its predictions are not readable"),
         ({"predictions.bits": 7}, "its predictions are not readable"),
         ({"predictions": None}, "its predictions are not readable"),
-        ({"predictions.epochs": 1}, "its predictions are of 1 epoch and 1,000 images, not of 2 and 500"),
+        ({"predictions.epochs": 1}, "its predictions cover 1 epoch and 1,000 images, not 2 and 500"),
         ({"predictions": bytes(500) + bytes([10]) * 500}, "it predicts class 10, but there are 10"),
         ({"predictions": bytes(1000)}, "but its predictions give 0."),
         ({"status": "diverged", "reason": None}, "it diverged without a reason"),
@@ -153,7 +153,7 @@ def test_a_run_that_ended_early_without_a_reason_is_incomplete(plain: Scene, sce
 def test_the_configuration_of_another_run_is_refused(plain: Scene) -> None:
     config = json.loads(plain.row["config"])
     config["training"]["batch_size"] = 20
-    assert "its configuration is that of run " in plain.verified(config=json.dumps(config)).problem
+    assert "its configuration belongs to run " in plain.verified(config=json.dumps(config)).problem
 
 
 def test_a_configuration_that_this_version_cannot_read_is_reported(plain: Scene) -> None:

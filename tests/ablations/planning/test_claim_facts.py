@@ -37,7 +37,7 @@ def marked(found: dict[tuple[str, str], FactLine]) -> set[str]:
 def test_the_replication_matches_what_was_run_except_for_the_number_of_runs() -> None:
     found = beside("replication")
     assert marked(found) == {"runs of each arm"}
-    unknown = {line.fact for line in found.values() if line.this_study == "not known: no data here"}
+    unknown = {line.fact for line in found.values() if line.this_study == "unknown without the data"}
     assert {"training images", "first nine training images", "test images that do not count"} <= unknown
     assert all(line.differs is None for line in found.values() if line.fact in unknown and line.topic == "data")
 

@@ -168,7 +168,7 @@ def test_without_plugins_the_arms_that_use_no_plugin_are_checked(
     )
     code, out, _ = ablate(capsys, "check", path, "--no-timing", "--no-plugins")
     assert code == 0
-    assert "not checked, because its code was not to be run: aim, more" in " ".join(out.split())
+    assert "not checked, because running its code was not allowed: aim, more" in " ".join(out.split())
     assert "usual" in out
     assert "own_head" not in placements.names()
     own_study(tmp_path, {"arms.usual": {"of": "aim", "model": {"placement": "evry_layer"}}})

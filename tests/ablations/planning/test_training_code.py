@@ -130,7 +130,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "control": (
         {"arms": {"slow": {}, "fast": {"of": "slow", "control": "frozen_memory", "options": {"rate": 0.9}}}},
-        "control: changes the network under `model`, which this arm does not give",
+        "control: changes the network under `model`, but this arm has no `model`",
     ),
     "measured shares": (
         {"resources": {"gpus": "auto"}},
@@ -171,7 +171,7 @@ def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: 
     assert "the first run is computed twice and its predictions are compared" in said
     assert "–" in next(line for line in str(found).splitlines() if line.startswith("slow"))
     off = check(training_code_study(tmp_path, {"integrity": "off"}))
-    assert "no run is computed twice to see it" in " ".join(off.notes)
+    assert "no run is computed twice to test this" in " ".join(off.notes)
 
 
 def test_code_that_is_not_approved_does_not_run(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
     confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
     assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
-    assert "search: arm 'baseline' has no model.placement: not searched for it" in said
+    assert "search: arm 'baseline' has no model.placement, so its search omits this" in said
     assert f"search: baseline: {RATE}: 1e-05 to 0.01, logarithmic" in said
     assert not any("unequal" in note for note in said)
 
@@ -81,7 +81,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
-        ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
+        ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' are too few for 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
         ({"training": {"select_on": "test"}}, "hold out no validation images, which a search needs"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
@@ -209,5 +209,5 @@ def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
 def test_check_shows_what_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
-    spared = "of every 9 trials one of 3 continues after 1, 3 of 9 epochs: 21 epochs instead of 81"
+    spared = "one in 3 of every 9 trials continues after 1, 3 of 9 epochs: 21 epochs instead of 81"
     assert sum(spared in note for note in said) == 2

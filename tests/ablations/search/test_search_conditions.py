@@ -215,7 +215,7 @@ def test_constraints_that_no_configuration_meets_are_reported_before_the_search_
     said = problem(study, **finite, constraints=["parameters <= 10"])
     assert re.search(
         r"search: no configuration of arm 'aim' meets the constraints; the closest: parameters [\d,]+ violates "
-        r"parameters <= 10; loosen search\.constraints, or widen search\.ranges$",
+        r"parameters <= 10; relax search\.constraints, or widen search\.ranges$",
         said,
     )
     file = read_study(study({"search": {**SEARCH, "constraints": ["parameters <= 10"], "when": {}}}))

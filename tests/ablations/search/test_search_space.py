@@ -223,7 +223,7 @@ def test_check_shows_the_space_and_builds_its_corners(study: StudyMaker) -> None
 
 
 def test_a_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="this study searches first; run it with ablations"):
+    with pytest.raises(UsageError, match="this study starts with a search; run it with ablations"):
         run(study({"search": SEARCH}), tmp_path / "out", executor="inline")
 
 

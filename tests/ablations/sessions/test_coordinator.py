@@ -90,7 +90,7 @@ def test_an_arm_that_fails_twice_with_the_same_error_is_not_started_again_and_it
     assert RunEnded(first, "failed", "KeyError: 'x'") in session.events
     assert RunEnded(third, "stopped") in session.events
     assert "    KeyError: 'x'" in session.said.getvalue()
-    assert "arm aim: the same error twice; its 1 other run is not begun" in session.said.getvalue()
+    assert "arm aim: the same error twice; its 1 other run is not started" in session.said.getvalue()
 
 
 def test_a_death_is_reported_and_repeated_deaths_give_a_failed_row(session: Session) -> None:
@@ -156,7 +156,7 @@ def test_a_request_to_stop_halts_the_scheduler_and_reaches_the_workers(
     session.coordinator.handle(TICK)
     assert session.store.stop_requested("0" * 12), "asked again when the storage answers"
     assert session.store.time_to_stop("0" * 12) is None, "they are waited for"
-    assert "Ctrl-C: ending the session once every run has saved its state; once more" in session.last_notice
+    assert "Ctrl-C: ending the session once every run has saved its state; the same signal again" in session.last_notice
     assert session.scheduler.next() is None
     assert session.scheduler.exhausted
 

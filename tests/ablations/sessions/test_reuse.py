@@ -65,7 +65,7 @@ def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_ar
     assert (session.planned, session.computed, session.reused, session.settled_before) == (6, 2, 4, 0)
     assert not session.open
     name = f"first@{read_mark(first)[:12]}"
-    assert f"4 of 6 runs are taken over from {name}" in text
+    assert f"4 of 6 runs are copied from {name}" in text
     old, new = tiny_study.numbers(first), tiny_study.numbers(out)
     assert {run_id: new[run_id] for run_id in old} == old, "predictions and curves come along, bit for bit"
     assert origins(out) == dict.fromkeys(old, name)
@@ -148,9 +148,9 @@ def test_a_damaged_or_inconsistent_row_is_named_and_computed_instead(
     change(pruned, status="pruned", reason="stopped by a search")
     session, text = run(second(), tmp_path / "out", reuse=first)
     assert (session.computed, session.reused, len(session.open)) == (3, 1, 0)
-    assert f"reuse {broken}: nothing is taken over from this file: not a readable Parquet file" in text
-    assert f"reuse {changed}: run {changed.stem} is not taken over from this file: test_accuracy is 0.99" in text
-    assert f"reuse {pruned}: run {pruned.stem} is not taken over from this file: its status is 'pruned'" in text
+    assert f"reuse {broken}: nothing is copied from this file: not a readable Parquet file" in text
+    assert f"reuse {changed}: run {changed.stem} is not copied from this file: test_accuracy is 0.99" in text
+    assert f"reuse {pruned}: run {pruned.stem} is not copied from this file: its status is 'pruned'" in text
     assert list(origins(tmp_path / "out")) == [run_files(first)[3].stem]
 
 
@@ -162,9 +162,7 @@ def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_in
     change(changed, seconds=1.0)
     session, text = run(second(), tmp_path / "out", reuse=first)
     assert (session.computed, session.reused, len(session.open)) == (1, 3, 0)
-    assert (
-        f"run {changed.stem} is not taken over from this file: it is not the row that the ledger of its study" in text
-    )
+    assert f"run {changed.stem} is not copied from this file: it is not the row in the ledger of its study" in text
     shutil.rmtree(first / "ledger")
     session, text = run(second(), tmp_path / "again", reuse=first)
     assert (session.computed, session.reused) == (4, 0)

@@ -84,10 +84,8 @@ ARMS = [
     bad("arms.aim.role", "treatement", "arms.aim.role", "unknown role 'treatement'", "did you mean 'treatment'?"),
     bad("arms.aim.role", ["control"], "arms.aim.role", "unknown role", "choose one of them"),
     bad("arms.aim.question", "two\nlines?", "arms.aim.question", "give a text of one line"),
-    bad("arms.m", {"of": "aim", "role": "other", "question": "So?"}, "arms.m", "role other asks none", "give it to a"),
-    bad(
-        "arms.m", {"of": "aim", "role": "aim", "question": "So?"}, "arms.m", "role treatment asks none", "give it to a"
-    ),
+    bad("arms.m", {"of": "aim", "role": "other", "question": "So?"}, "arms.m", "role other has none", "give it to a"),
+    bad("arms.m", {"of": "aim", "role": "aim", "question": "So?"}, "arms.m", "role treatment has none", "give it to a"),
     bad("what", "", "what", "give a text of one line"),
     bad("measure", "f1", "measure", "must be one of accuracy, balanced_accuracy, macro_f1, loss", "got 'f1'"),
     bad("measure", {"scalar": "a\nb", "better": "lower"}, "measure", "must be one of", "e.g. {scalar: perplexity"),

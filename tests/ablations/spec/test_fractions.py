@@ -87,7 +87,7 @@ def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
         ({"generators": ["epochs = placement * chanels"]}, "unknown factor 'chanels'; known: placement"),
         ({"generators": ["epochs = placement*channels", "channels = placement*batch_size"]}, "is generated itself"),
         ({"design": "full_factorial", "resolution": 4}, "resolution: no effect without design: fractional_factorial"),
-        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "give two, not 3"),
+        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "give two levels, not 3"),
     ],
 )
 def test_a_bad_fraction_is_refused_with_the_reason(study: StudyMaker, changes: dict[str, Any], message: str) -> None:

@@ -235,7 +235,7 @@ def test_a_changed_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> N
 
     found = ablations.recompute(repacked(packed, rename, tmp_path / "changed.tar.gz"))
     assert not found.confirmed
-    assert found.problems[-1] == "archive.json names another study than the plan, which is that of synthetic"
+    assert found.problems[-1] == "archive.json names another study; the plan belongs to synthetic"
 
 
 def _link(target: Path) -> Path:

@@ -163,7 +163,7 @@ def test_copies_of_checkpoints_are_private_and_removed_with_their_process(
     assert folder.exists()
     (folder / "checkpoint.pt").write_bytes(b"")
     (folder / "best.pt").write_bytes(b"")
-    with pytest.raises(StoreError, match="holds 2 files; a checkpoint is one"):
+    with pytest.raises(StoreError, match="contains 2 files, but a checkpoint is a single file"):
         store.keep_checkpoint(RUN)
     folder.parent.parent.chmod(0o755)
     with pytest.raises(StoreError, match="is not a directory that only you can access; remove it, or set TMPDIR"):

@@ -98,7 +98,7 @@ def test_a_replaced_row_is_found_without_a_head(tmp_path: Path) -> None:
     session(ResultStore(tmp_path), SESSIONS[0], range(3))
     rewritten(tmp_path / RUNS / f"{identity(1)}.parquet", OTHER)
     (text,) = contradictions(verify(tmp_path))
-    assert text.startswith(f"run {identity(1)}: its row in runs/{identity(1)}.parquet is not the one that the ledger")
+    assert text.startswith(f"run {identity(1)}: its row in runs/{identity(1)}.parquet is not the row that the ledger")
 
 
 def test_a_row_replaced_together_with_the_ledger_is_found_only_with_the_head(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path)
     ledger.row(identity(0), "e" * 64)
     ledger.end()
     (text,) = contradictions(verify(tmp_path))
-    assert text == f"run {identity(0)}: the ledger contains 2 different rows, and no loss of a row explains it"
+    assert text == f"run {identity(0)}: the ledger contains 2 different rows, and no lost row explains this"
 
 
 def test_a_deleted_row_is_named_and_the_next_session_records_the_loss(tmp_path: Path) -> None:

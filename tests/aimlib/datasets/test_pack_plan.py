@@ -89,7 +89,7 @@ def test_the_planned_time_is_extrapolated_from_the_sample(dogs: Any, monkeypatch
 def test_a_current_pack_is_recognized_and_an_outdated_one_is_not(dogs: Any, photo: Any) -> None:
     dogs.plugin().pack()
     told = run(dogs, "--size", "8")
-    assert "packed already, and up to date" in told
+    assert "already packed and up to date" in told
     assert "nothing to pack" in told
     dogs.write(dogs.splits["train"][0][0], photo(999))
     told = run(dogs, "--size", "8")

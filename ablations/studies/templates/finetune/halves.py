@@ -1,6 +1,6 @@
-"""The data: the digits 0 to 4, on which pretrained.safetensors was trained, and the digits 5 to 9, on which it goes on.
+"""The data: the digits 0 to 4, for pretrained.safetensors, and the digits 5 to 9, for fine-tuning.
 
-Replace it by your data: an `image_folder`, say, needs no code.
+Replace it with your data; an `image_folder`, for example, needs no code.
 """
 
 from typing import Literal
@@ -13,10 +13,10 @@ from aimlib.registry import datasets
 
 @datasets.register("half")
 class Half(DatasetPlugin):
-    """Five of scikit-learn's ten digits."""
+    """Five of the ten digits of scikit-learn."""
 
     class Config(ComponentConfig):
-        """Which five, and how many training images each of them has."""
+        """The five digits, and the number of training images of each."""
 
         digits: Literal["0-4", "5-9"]
         images_per_class: int = 100

@@ -1,6 +1,6 @@
-"""The idea: a layer that writes what it sees into the network's memory.
+"""The idea: a layer that writes its features into the network's memory.
 
-Change it as you like: comments and spacing change no run id, and any other change gives new runs.
+Change it as you like. Changes to comments and spacing keep all run ids, and any other change gives new runs.
 """
 
 from typing import Any

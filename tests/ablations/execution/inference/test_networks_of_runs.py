@@ -88,7 +88,7 @@ def test_a_network_with_changed_values_predicts_differently_and_is_found(directo
     assert compared is not None
     assert compared.different > 100
     assert not compared.reproduced
-    assert "predictions are those that the run stored; the others differ by up to" in str(compared)
+    assert "predictions equal the stored ones; the others differ by up to" in str(compared)
 
 
 def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, capsys) -> None:
@@ -181,7 +181,7 @@ def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(dir
 def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict(directory, tmp_path, capsys) -> None:
     code, out, _ = ablate(capsys, "predict", directory, "--run", "aim/0", "--csv", "p.csv", "--parquet", "p.parquet")
     assert code == 0
-    assert "500 of 500 predictions are those that the run stored" in out
+    assert "500 of 500 predictions equal the stored ones" in out
     assert "accuracy: " in out
     assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 500
     for name in (directory / "runs").iterdir():

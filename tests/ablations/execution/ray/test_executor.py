@@ -246,7 +246,7 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_no_gpu_is_left() -> None
         session.fails_on("r0", "0")
     assert session.give() == "FINISHED"
     assert session.stop.code == 1
-    assert "every GPU that could hold the 2 runs left over failed twice: GPU-0 on h (ECC)" in session.stop.reason
+    assert "every GPU that could hold the 2 remaining runs failed twice: GPU-0 on h (ECC)" in session.stop.reason
     assert "their faults by arm: arm 2" in session.stop.reason
     assert session.stopper.stop_all()
 
@@ -264,7 +264,7 @@ def test_a_run_that_waits_for_an_excluded_gpu_may_start_there_and_is_moved_away(
     assert not session.stop.requested
     session.fails_on("r1", "0")
     assert session.give() == "FINISHED"
-    assert "that could hold the 2 runs left over" in session.stop.reason
+    assert "that could hold the 2 remaining runs" in session.stop.reason
 
 
 def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
