@@ -324,7 +324,7 @@ def _check(plan: Plan, path: Place) -> None:
         (not known.issuperset(plan.left_out), "left_out names an arm that is not listed"),
         (
             not all(_is_name(text) for text in plan.left_out.values()),
-            f"left_out contains what is not printable text of 1 to {_LONGEST_NAME:,} characters",
+            f"left_out contains something that is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),

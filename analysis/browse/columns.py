@@ -20,7 +20,7 @@ _STATUS = records.Column(
     "",
     "finished, failed, diverged or pruned; or, without a result, a state such as waiting",
 )
-ALSO_IN = records.Column("also_in", "text", "", "other studies of this page that have the same run")
+ALSO_IN = records.Column("also_in", "text", "", "other studies on this page that contain the same run")
 
 _GROUPS: dict[str, Group] = {
     **dict.fromkeys(("study", "also_in", "arm", "role", "seed", "status", "reason", "run_id"), "run"),

@@ -40,10 +40,9 @@ def read_at_any_time(studies: int) -> Table:
     note = (
         f"`looks: any`, read after every number of pairs from 5 to {MOST}; δ = {DELTA:g} pp, r = {REPORTED:g} pp; "
         f"{studies:,} studies per row. Misses: some interval does not contain the true difference. False: some number "
-        "of pairs has a stopping verdict that the truth contradicts, whether or not the study would have gone on to "
+        "of pairs has a stopping verdict that the truth contradicts, even where the study would have stopped before "
         "it. Each may occur in at most .05 of studies. Settled: a stopping verdict by the last number; pairs: mean "
-        "number "
-        f"until then. The default width is {MIXTURE_WIDTH:g}."
+        f"number until then. The default width is {MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))

@@ -41,7 +41,7 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
     note = (
         "Share of intervals, nominal .95, that cover the difference on new seeds and new photos: t over seeds alone, "
         "crossed seeds × images, and all answers pooled as if independent. With few images and arms that differ by "
-        "image, seeds alone are not enough; pooling never is."
+        "image, seeds alone are not enough; pooling is never valid."
     )
     columns = ("seeds", "images", "SD of arm × image", "t over seeds", "crossed", "pooled")
     return Table("New photos", note, columns, tuple(rows), tuple(rates))

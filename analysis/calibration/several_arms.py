@@ -54,7 +54,7 @@ def selection(rng: np.random.Generator, repetitions: int) -> Table:
         Rate("fresh seeds after a selection", float(new), repetitions, 0.025, 0.025),
         Rate("the same seeds after a selection are caught as wrong", float(same), repetitions, 0.08),
     )
-    note = "The best of 20 variants without effect, tested one-sided at .025: why screening has its own seeds."
+    note = "The best of 20 variants without effect, tested one-sided at .025. It shows why screening has its own seeds."
     return Table("Testing a winner", note, ("Tested on", "error"), rows, rates)
 
 

@@ -42,16 +42,15 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 held = {name: value for name, value in found.items() if pairs >= _PAIRS_FOR.get(name, 0)}
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
-        f"Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its "
-        "runs, one of either arm, one where seeds move both arms alike (correlation .9), three and half of its runs. "
-        "Then without any: "
-        "normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded to 1 pp, and a "
-        "treatment that varies three times as much as the control. Detection is held to at least .95 and false "
-        "cautions to at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far from "
-        "the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Three of five runs are missed more often, "
-        "because two others show little of their spread. Where runs with a standard deviation of 2 pp reach a ceiling, "
-        "the rule marks the lowest ones too often."
+        "Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
+        f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its runs, "
+        "one of either arm, one where seeds move both arms alike (correlation .9), three and half of its runs. Then "
+        "without any: normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded "
+        "to 1 pp, and a treatment that varies three times as much as the control. Detection must be at least .95 and "
+        "false cautions at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far "
+        "from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Three of five runs are missed more "
+        "often, because two others show little of their spread. Where runs with a standard deviation of 2 pp reach a "
+        "ceiling, the rule marks the lowest ones too often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))
@@ -164,21 +163,20 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 def _note() -> str:
     return (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. These rates have no band. "
-        "Columns: some look’s t interval excludes 0 (nominal .05), and some look’s robust interval; where the study"
-        " ends; of the studies that end above or below 0, the shares in which the rule for collapses marks a run, "
-        "in which the robust interval of the same look does not exclude 0, and either; and the share of all studies"
-        " with a marked run. Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing "
-        "treatment the given one.\n\n**When not to trust a verdict.** First, where a run can fail now and then and "
-        "none failed among the pairs. The interval is then short, and its mean is that of the runs that did not "
-        "fail. The false verdicts of the last rows come from such studies: hardly any has a marked run, because "
-        "nothing can be seen in runs that are not there, and the robust reading rarely helps. Only more seeds do. "
-        "So the headline of each says which failure rate its pairs do not exclude, and the cost to the mean: a gain "
-        "smaller than that cost needs more seeds, or another reason to believe that training does not fail. Second,"
-        " where differences have a long lower tail, as in the rows “lognormal” and “exponential”. The robust "
-        "reading does not help there either, because it is of a center that is not the mean. Look at the runs seed "
-        "by seed before you believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do "
-        "little harm."
+        "everywhere, so every verdict above or below 0 is false. These rates have no band. Columns: some look’s t "
+        "interval excludes 0 (nominal .05), and some look’s robust interval; where the study ends; of the studies "
+        "that end above or below 0, the shares in which the rule for collapses marks a run, in which the robust "
+        "interval of the same look does not exclude 0, and either; and the share of all studies with a marked run. "
+        "Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing treatment have the given "
+        "one.\n\n**When not to trust a verdict.** First, where a run can fail now and then, but none of the paired "
+        "runs failed. The interval is then short, and its mean is that of the runs that did not fail. The false "
+        "verdicts of the last rows come from such studies: hardly any has a marked run, because failures that did "
+        "not occur cannot be detected, and the robust reading rarely helps. Only more seeds help. So the headline of "
+        "each says which failure rate its pairs do not exclude, and the cost to the mean: a gain smaller than that "
+        "cost needs more seeds, or another reason to believe that training does not fail. Second, where differences "
+        "have a long lower tail, as in the rows “lognormal” and “exponential”. The robust reading does not help "
+        "there either, because it estimates a center that is not the mean. Look at the runs seed by seed before you "
+        "believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do little harm."
     )
 
 

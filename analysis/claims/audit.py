@@ -148,7 +148,12 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
     for key in str(check["option"]).split("."):
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
-        return "set", "not set", CONTRADICTED, f"{check['option']} of arm {arm.name}: only weights pass anything on"
+        return (
+            "set",
+            "not set",
+            CONTRADICTED,
+            f"{check['option']} of arm {arm.name}: a run takes over nothing but weights",
+        )
     return "set", number_format.option(value), AGREES, f"{check['option']} of arm {arm.name}"
 
 

@@ -127,7 +127,7 @@ def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> 
         f"Mean {measure.short} of {counted(arms, 'arm')} over {number}, averaged over the levels of all other options."
     )
     if drawn and high > 1:
-        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, each mean alone."
+        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, for each mean alone."
     elif drawn:
         text += " One seed gives no interval."
     if measure.blinded:

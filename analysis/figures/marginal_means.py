@@ -128,13 +128,13 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
     )
     if not summary["balanced"].all():
         text += (
-            " Of a factor that is called unbalanced, the levels were run with different combinations of the other "
-            "factors, so that their means differ for that reason too; the table of effects compares all else equal."
+            " The levels of an unbalanced factor were run with different combinations of the other factors, so their "
+            "means differ for that reason, too. The table of effects compares levels with all else equal."
         )
     drawn = shown(summary)
     if len(drawn) < len(summary):
         text += (
-            f" {counted(len(drawn), 'level')} of {len(summary)} are shown: of each factor those with the most runs"
-            f"{', and of the factors the first ones' if drawn['factor'].nunique() < len(spans) else ''}."
+            f" {counted(len(drawn), 'level')} of {len(summary)} are shown: for each factor those with the most runs"
+            f"{', and only the first factors' if drawn['factor'].nunique() < len(spans) else ''}."
         )
     return text

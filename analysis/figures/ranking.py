@@ -166,10 +166,10 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
         return text + "One seed separates no arms." + _omission(summary)
     level = number_format.level(alpha)
     text += (
-        f"The pairs of the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
+        f"The pairs with the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
         f"all pairs of arms, since any of them may come first ({level} together). Bars: {level} t interval of the "
-        "paired difference, each arm alone. The mean of the first arm is biased upwards, because it is the best of "
-        "many."
+        "paired difference, for each arm alone. The mean of the first arm is biased upwards, because it is the best "
+        "of many."
     )
     if measure.blinded:
         text += " The test accuracy is not shown before the pairs of the verdict are settled."

@@ -233,7 +233,7 @@ def caption(summary: pd.DataFrame, measure: Measure, runs: pd.DataFrame, dimensi
         return f"No run has {measure.short} yet."
     noun = "trial" if (summary["searched"] != "").any() else "arm"
     whole = summary[~summary["stopped"]]
-    text = f"{measure.short[:1].upper()}{measure.short[1:]} of {counted(len(summary), noun)}, mean of each one's runs"
+    text = f"{measure.short[:1].upper()}{measure.short[1:]} of {counted(len(summary), noun)}, averaged over runs"
     low, high = int(summary["n"].min()), int(summary["n"].max())
     text += f" ({low if low == high else f'{low} to {high}'})."
     if len(whole):

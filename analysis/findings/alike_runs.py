@@ -48,9 +48,9 @@ def _same_predictions(comparison: Comparison, runs: pd.DataFrame, selected: Mapp
             same.append(int(seed))
     if same:
         yield (
-            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name} both runs give every test image the "
-            f"same class ({number_format.seeds(same)}): check that what the arms vary acts, and that no run was stored "
-            f"twice."
+            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name} both runs give every test image "
+            f"the same class ({number_format.seeds(same)}): check that what the arms vary has an effect, and that no "
+            "run was stored twice."
         )
 
 

@@ -80,7 +80,7 @@ class NotExcluded:
         if self.hidden_by is not None:
             said = (
                 f"No run of {self.arm} stands out as failed in {counted(self.runs, 'pair')}, but its runs vary so much "
-                f"(SD {number_format.decimal(self.hidden_by)} pp) that one which lost half of its accuracy would not"
+                f"(SD {number_format.decimal(self.hidden_by)} pp) that even a run with half the accuracy would not"
             )
         if self.failed_later:
             said += f", but {self.failed_later} of {counted(self.later, 'later run')} did"

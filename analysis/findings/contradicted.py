@@ -16,7 +16,7 @@ def sentences(found: Sequence[Contradiction]) -> list[str]:
     """Return what is wrong, the first few each, how many more there are, and what to do; nothing if all is well."""
     texts = (
         (
-            "Runs with different seeds are the same, so they are no repetitions, and verdicts on their arms are "
+            "Runs with different seeds are identical, so they are not repetitions, and verdicts on their arms are "
             "withheld",
             [each for each in found if each.by_own_code],
             _USE_THE_SEED,

@@ -184,7 +184,11 @@ def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     after = max(frozen) + 1
     added = now[len(frozen) :]
     if added != list(range(after, after + len(added))):
-        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen, from {after} on")]
+        return [
+            Deviation(
+                f"the added seeds, {_short(added)}, are not the next integers after the frozen ones, from {after} on"
+            )
+        ]
     return []
 
 

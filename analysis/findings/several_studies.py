@@ -224,7 +224,7 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
     plans = [findings.results.plan for findings in studies]
     notes = []
     if len({plan.scope.classes for plan in plans}) > 1 or len({plan.scope.dataset for plan in plans}) > 1:
-        notes.append("A point of a measure does not mean the same on different data, so the means mix units.")
+        notes.append("A point of a measure means different things on different data, so the means mix units.")
     if sizes := _sizes(studies):
         notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
     if len({plan.procedure for plan in plans}) > 1:

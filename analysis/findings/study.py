@@ -402,7 +402,7 @@ class Findings:
         if not self.measure.column.startswith(SCALAR):
             return ""
         names = scalar_names(self.results.runs)
-        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one by this name."
+        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one under this name."
 
 
 def examine(results: Results, *, further: bool = True, unproven: bool = False) -> Findings:

@@ -350,8 +350,8 @@ def _apart(runs: pd.DataFrame) -> Iterator[str]:
         )
     elif (day := separation.at_times_of_day(runs)) is not None:
         yield (
-            f"Arms differ in the time of day at which they were computed: that of all runs of {_named(day.first)} is "
-            f"another part of the day than that of {_named(day.second)}. {_chance(day)}"
+            f"Arms differ in the time of day at which they were computed: all runs of {_named(day.first)} in one part "
+            f"of the day, all runs of {_named(day.second)} in another. {_chance(day)}"
         )
     if (machine := separation.on_machines(runs)) is not None:
         hosts = [
@@ -368,7 +368,10 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _chance(found: separation.Separation) -> str:
-    return f"Runs mixed at random would be separated so with probability p {_is(number_format.probability(found.p))}."
+    return (
+        "Runs mixed at random would be separated like this with probability p "
+        f"{_is(number_format.probability(found.p))}."
+    )
 
 
 def _is(p: str) -> str:

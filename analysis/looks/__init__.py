@@ -66,7 +66,9 @@ class Looks:
 
     def __post_init__(self) -> None:
         if not self.pairs or list(self.pairs) != sorted(set(self.pairs)) or self.pairs[0] < FEWEST_PAIRS:
-            raise ValueError(f"looks must be rising numbers of pairs, at least {FEWEST_PAIRS} each; got {self.pairs}")
+            raise ValueError(
+                f"looks must be increasing numbers of pairs, at least {FEWEST_PAIRS} each; got {self.pairs}"
+            )
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must be between 0 and 1; got {self.alpha!r}")
         if self.further_block < 0:

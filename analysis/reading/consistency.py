@@ -184,7 +184,7 @@ class Consistency:
                     continue
                 said.add(frozenset((one, other)))
                 text = (
-                    f"its {first.what} are those of run {other}, to the last bit, although their seeds are "
+                    f"its {first.what} equal those of run {other} to the last bit, although their seeds are "
                     f"{first.seed} and {second.seed}"
                 )
                 yield Contradiction((one, other), text, first.by_own_code and second.by_own_code)
@@ -235,7 +235,7 @@ def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterato
     hashed = parsed_json(row["identity"], {})
     run = hashed.get("run") if isinstance(hashed, dict) else None
     if isinstance(run, dict) and config and (option := other_option(run, config)):
-        yield f"its configuration has another {option} than the text that its run id hashes"
+        yield f"its configuration has a different {option} than the text that its run id hashes"
 
 
 def other_option(hashed: Any, config: Any, path: str = "") -> str:

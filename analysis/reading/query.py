@@ -152,7 +152,7 @@ def pivot(
     if statistic == "ci":
         raise UsageError("statistic 'ci' gives two numbers; use summarise, or 'mean' and 'se' in two tables")
     if len({*rows, *across}) < len(rows) + len(across):
-        raise UsageError(f"a column stands only once in a table; got index {rows} and columns {across}")
+        raise UsageError(f"a column can stand only once in a table; got index {rows} and columns {across}")
     cells = summarise(runs, [*rows, *across], value, statistics=[statistic])
     if not across:
         return cells.set_index(rows)[[statistic]].set_axis([value], axis="columns").sort_index()

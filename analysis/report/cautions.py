@@ -104,7 +104,7 @@ def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
         which = number_format.listing(list(said if few else said[:_TOGETHER]))
         more = "" if few else f" and in {counted(len(said) - _TOGETHER, 'further arm')}"
         yield Caution(
-            f"Runs collapsed in comparisons beyond the gates, where a t interval does not hold then: {which}{more}.",
+            f"Runs collapsed in comparisons beyond the gates, so the t interval does not hold there: {which}{more}.",
             () if few else said,
         )
 

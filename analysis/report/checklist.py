@@ -66,7 +66,7 @@ class Item:
 def checklist(findings: Findings) -> list[Item]:
     """Return the 16 items in their order."""
     return [each(findings) for each in _FILLED] + [
-        Item(title, question, "open", left="The store knows nothing about it.") for title, question in _OPEN
+        Item(title, question, "open", left="The store has no record of this.") for title, question in _OPEN
     ]
 
 
@@ -245,8 +245,7 @@ def page(findings: Findings) -> str:
     lines = [
         f"# NeurIPS paper checklist for the study {markdown(findings.results.plan.name)}",
         "",
-        f"The store answers {filled} of {len(items)} items, most of them in part. Whatever it does not know is left "
-        "to the authors.",
+        f"The store answers {filled} of {len(items)} items, most of them in part. The authors complete the rest.",
     ]
     for number, item in enumerate(items, 1):
         lines += ["", f"## {number}. {item.title}: {item.answer}", "", item.question]

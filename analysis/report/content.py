@@ -148,7 +148,7 @@ def _question(findings: Findings) -> str:
     """Return which of the two headlines of a claim the study is about."""
     protocol = findings.results.plan.scope.protocol
     if protocol in ("as_run", "as_run_exact", "as_described"):
-        return "Does the reported gap come back? This study shows whether it does, not why."
+        return "Is the reported gap reproduced? This study shows whether it is, not why."
     if protocol == "controlled" and findings.family.treatment is not None:
         return f"Does {what(findings.results.plan)} cause a gain, all else equal?"
     if findings.results.plan.what is not None and findings.family.treatment is not None:

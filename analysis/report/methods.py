@@ -380,7 +380,7 @@ def _when(findings: Findings, frozen: Frozen) -> str:
     if early:
         return f"after {counted(early, 'run')} of this study had begun"
     reused = int(findings.results.runs["reused_from"].notna().sum())
-    taken = f" of its own; {counted(reused, 'run')} of other studies took part" if reused else ""
+    taken = f" of its own, with {counted(reused, 'run')} of other studies" if reused else ""
     return f"before the first run{taken}"
 
 

@@ -61,7 +61,7 @@ def _decided(findings: Findings) -> list[tuple[str, str]]:
     later = len(complete(primary.pairs)) - primary.interval.n
     if later <= 0:
         return []
-    said = f"the look after {counted(primary.interval.n, 'pair')}; {counted(later, 'later pair')} did not take part"
+    said = f"the look after {counted(primary.interval.n, 'pair')}; {counted(later, 'later pair')} did not count"
     return [("Verdict from", said)]
 
 
@@ -69,7 +69,7 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "not frozen"
-    agreed = "not followed in all points: the verdict says in which" if findings.deviations else "followed"
+    agreed = "not followed in every respect; the verdict says how" if findings.deviations else "followed"
     return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 

@@ -112,7 +112,7 @@ def _best(found: Sweep) -> str:
     first = found.ranking.iloc[0]
     tied = int(found.ranking["tied"].sum()) - 1
     rest = (
-        "no other arm is within reach of the paired differences"
+        "the paired differences separate it from all other arms"
         if not tied
         else f"the pairs do not separate {counted(tied, 'further arm')} from it"
     )

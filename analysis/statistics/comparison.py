@@ -164,7 +164,7 @@ class Comparison:
             return f"{self.verdict.text}; unstable training: in {left}, and a verdict needs {FEWEST_PAIRS}"
         if self.unstable:
             return (
-                f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "
+                f"{self.verdict.text}; unstable training: the pairs in which both runs trained would give "
                 f"“{self.survivors_verdict.text}”"
             )
         return self.verdict.text

@@ -53,12 +53,13 @@ def by_source(findings: Findings) -> Table | None:
     rows = tuple(row for each in findings.variance_sources for row in _rows(each))
     said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
     note = (
-        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all varied "
-        "together. Share: of that, with the interval of Pitman and Morgan for two correlated series; shares need not "
-        "sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval that contains 0 where "
-        "sources may be additive; what no series varies is part of it. All intervals assume normal values. A variance "
-        f"with the others fixed is that at their fixed values. The seeds determine a share if its interval takes up at "
-        f"most {100 * WIDEST:.0f} of the points from 0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
+        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all "
+        "varied together. Share: of the latter, with the interval of Pitman and Morgan for two correlated series; "
+        "shares need not sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval "
+        "that contains 0 where sources may be additive; what no series varies is part of it. All intervals assume "
+        "normal values. A variance with the others fixed is the variance at their fixed values. The seeds determine "
+        f"a share if its interval takes up at most {100 * WIDEST:.0f} of the points from 0 to 100 %; with "
+        f"{enough_seeds()} seeds it always does. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 
@@ -121,9 +122,9 @@ def _seeds_of(found: Variances, each: SourceVariance) -> str:
         )
     if each.source == "split":
         return (
-            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance "
-            f"(95 % interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
-            f"keeps that of the one split as a bias."
+            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 "
+            f"% interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
+            "keeps the effect of that one split as a bias."
         )
     return (
         f"{found.of}: more seeds of the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "

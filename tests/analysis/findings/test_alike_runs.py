@@ -53,7 +53,7 @@ def test_pairs_that_are_the_same_run_twice_are_named(make_study):
     (said,) = (text for text in cautions(rewritten(directory, change)) if "same class" in text)
     assert said.startswith(
         "In 3 of 12 pairs of aim − baseline both runs give every test image the same class (seeds 1, 4 and 7): check "
-        "that what the arms vary acts"
+        "that what the arms vary has an effect"
     )
 
 
