@@ -114,7 +114,7 @@ def checked(value: object, wanted: type[_T], what: str) -> _T:
     given = "None" if value is None else f"a {type(value).__name__}"
     forgotten = "; does it lack `return`?" if value is None else ""
     raise PluginError(
-        f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
+        f"{what} returned {given}; make it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
     )
 
 

@@ -229,7 +229,7 @@ def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int | None = Non
     if classes is not None and (not isinstance(output, Tensor) or tuple(output.shape) != expected):
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
-            f"the network gives {given} for {len(x_BCHW)} images of {classes} classes, but must give logits "
+            f"the network returns {given} for {len(x_BCHW)} images of {classes} classes, but must return logits "
             f"{expected}; correct its last layer"
         )
     return counter.flops // 2

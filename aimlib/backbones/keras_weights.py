@@ -80,7 +80,7 @@ def from_keras(
     problems += [f"{name}: this network has no such layer; name it in `unused` to leave it out" for name in left]
     if not problems:
         problems = [
-            f"{name}: no layer of the Keras model gives it" for name in network.state_dict() if name not in state
+            f"{name}: no layer of the Keras model provides it" for name in network.state_dict() if name not in state
         ]
     if problems:
         raise UsageError("the Keras weights do not fit this network:\n  " + "\n  ".join(problems))

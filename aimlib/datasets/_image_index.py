@@ -176,7 +176,7 @@ class ImageIndex(PhotoPlugin):
         found = {split: photos.chosen(split_of == split) for split in SPLITS}
         for split in ("train", "test"):
             if not found[split].paths:
-                raise DataError(f"{table.path}: no row is of split {split}; give some rows to it")
+                raise DataError(f"{table.path}: no row belongs to split {split}; give some rows to it")
         return {split: chosen for split, chosen in found.items() if chosen.paths}
 
 
@@ -208,7 +208,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     value = values[column]
     if isinstance(value, dict) and {"bytes", "path"} <= value.keys():
         raise DataError(
-            f"{where}: {column} has the photo itself; write the photos as files, and their paths in the table"
+            f"{where}: {column} contains the photo itself; write the photos as files, and their paths in the table"
         )
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
@@ -221,7 +221,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if not text:
         raise DataError(f"{where}: {column} is empty; complete the row or remove it")
     if storable(text) != text:
-        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table could hold; rename it")
+        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table can hold; rename it")
     return text
 
 

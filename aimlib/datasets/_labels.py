@@ -82,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if not name or not label:
             raise DataError(f"{path}, row {number}: name or label is empty; complete it")
         if storable(name) != name or storable(label) != label:
-            raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table could hold; rename it")
+            raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table can hold; rename it")
         if split not in _SPLITS:
             hint = "validation images are held out of train by training.validation_fraction"
             raise DataError(

@@ -120,12 +120,12 @@ def _refuse_misnamed(archive: Path) -> None:
     if suffixes is None or archive.name.lower().endswith(suffixes):
         return
     if suffixes:
-        raise DataError(f"{archive}: its content is that of a file named {suffixes[0]}; rename it")
+        raise DataError(f"{archive}: it has the content of a {suffixes[0]} file; rename it")
     what = {
         b"<": "a web page, probably an error of the server: fetch it again",
         b"v": "a pointer of Git LFS: `git lfs pull`",
     }
-    told = what.get(start[:1], "an archive of a kind that is not read: unpack it yourself and give the folder")
+    told = what.get(start[:1], "an archive of an unsupported kind: unpack it yourself and give the folder")
     raise DataError(f"{archive}: is {told}")
 
 
@@ -172,7 +172,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
         with opener(archive, "rb") as source, expanded.open("xb") as out:
             _copied(archive, source, out, limits.bytes)
         unpack(expanded, folder, limits)
-    except DataError as error:  # of `unpack`, which knows the expanded file alone
+    except DataError as error:  # `unpack` knows only the expanded file
         raise DataError(str(error).replace(str(expanded), str(archive))) from error
     finally:
         expanded.unlink(missing_ok=True)

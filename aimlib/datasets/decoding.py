@@ -41,7 +41,7 @@ _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a de
 _INSTEAD = (
     (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
-    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos again"),
+    (b"../", "a path instead of the photo, because links were not supported when it was copied; copy the photos again"),
     (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
     (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),

@@ -84,7 +84,7 @@ def read_exclusions(file: str) -> Exclusions:
         if not photo or not reason:
             raise DataError(f"{path}, line {line}: {'path' if not photo else 'reason'} is empty; complete the row")
         if photo in reasons:
-            raise DataError(f"{path}, line {line}: {photo!r} is there twice; remove one of its rows")
+            raise DataError(f"{path}, line {line}: {photo!r} is listed twice; remove one of its rows")
         reasons[photo] = reason
     return Exclusions(path, reasons)
 

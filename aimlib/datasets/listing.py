@@ -115,7 +115,7 @@ class PhotoListing:
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):
-            return "it is there in another Unicode form (NFC or NFD), so write its name in that form; "
+            return "it exists in another Unicode form (NFC or NFD), so write its name in that form; "
         return ""
 
     def _placed(self, path: str) -> str:

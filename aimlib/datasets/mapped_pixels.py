@@ -79,7 +79,7 @@ def _limits(top: Path, group: str, name: str) -> list[float]:
     place = top / group
     for folder in (place, *place.parents):
         with suppress(OSError, ValueError):
-            found.append(float((folder / name).read_text(encoding="ascii")))  # "max" is none
+            found.append(float((folder / name).read_text(encoding="ascii")))  # "max" is not a limit
         if folder == top:
             break
     return found

@@ -173,7 +173,9 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
         yield
     except OSError as error:
         kept = unfinished_folder(folder)
-        stays = f"; {kept} has what was packed so far, and the next attempt continues from it" if kept.is_dir() else ""
+        stays = (
+            f"; {kept} contains what was packed so far, and the next attempt continues from it" if kept.is_dir() else ""
+        )
         if error.filename and Path(str(error.filename)).is_relative_to(listing.root):
             raise DataError(
                 f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or the connection "

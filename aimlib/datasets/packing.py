@@ -72,7 +72,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
     try:
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
-    except DataError:  # of photos, so that none of it can be used
+    except DataError:  # about photos, so nothing written can be used
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     _put_in_place(unfinished, folder)
@@ -121,7 +121,9 @@ def content_digest(listing: PhotoListing) -> str:
 
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
     if unfinished.exists():
-        log.warning("%s: starts again, because the interrupted pack is of other photos or unreadable", listing.name)
+        log.warning(
+            "%s: starts again, because the interrupted pack contains other photos or is unreadable", listing.name
+        )
         shutil.rmtree(unfinished)
 
 

@@ -247,7 +247,7 @@ def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
     """Yield labels of a table that a reader would take for one class."""
     for odd in _twins((".", label) for label in labels):
         in_table = odd.text.partition(";")[0]
-        yield replace(odd, text=f"{in_table}; if they are one class, write the label in one way in the table")
+        yield replace(odd, text=f"{in_table}; if they are one class, give it one spelling in the table")
 
 
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
@@ -265,7 +265,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             text = (
                 f"{len(names)} classes have the same name in different code points: "
                 f"{', '.join(ascii(path) for path in paths)}; give them one spelling, e.g. with `convmv -f utf8 "
-                f"-t utf8 --nfc -r --notest FOLDER`, which composes what macOS writes decomposed"
+                f"-t utf8 --nfc -r --notest FOLDER`, which composes the characters that macOS decomposes"
             )
             yield Oddity("name", first, text, refused=True)
     for names in alike.values():
@@ -350,7 +350,7 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
     except OSError:
         return
     if others:
-        text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
+        text = f"{counted(len(others), 'file or folder', 'files and folders')} next to {listed(folders)}, not used"
         yield Oddity("stray", others[0], f"{text}: {listed(others)}")
 
 

@@ -158,8 +158,8 @@ class _Seeder(TorchDispatchMode):
     def different(self) -> PluginError:
         """Return the error of a construction that is not the same twice."""
         return PluginError(
-            f"{self._plugin}: constructed twice, it draws different initial values; let its construction depend on its "
-            f"options and torch's generator only, or set initial_values = 'rules' in its class"
+            f"{self._plugin}: constructed twice, it draws different initial values; make its construction depend only "
+            "on its options and torch's generator, or set initial_values = 'rules' in its class"
         )
 
 

@@ -289,7 +289,7 @@ class _explained:  # noqa: N801 -- a context manager
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         gone = status == 404 and code != "NoSuchBucket"
         if gone or (isinstance(error, FileNotFoundError) and not response):
-            raise FileNotFoundError(f"{self.address}: is not there") from None
+            raise FileNotFoundError(f"{self.address}: does not exist") from None
         advice = _advice(self.address.scheme, code, status)
         told = " ".join(_without_secrets(str(error)).split())
         message = f"{self.address}: cannot be {self.doing}: {code}: {told}; {advice}"

@@ -225,7 +225,7 @@ def unresolved(suspect: Suspect) -> str:
     return (
         f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, and is not a definition, so no "
         f"worker runs it; compute {suspect.name} in one statement, or move this line under "
-        f"`if __name__ == '__main__':` if it only looks"
+        f"`if __name__ == '__main__':` if it changes nothing"
     )
 
 

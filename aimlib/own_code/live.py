@@ -51,10 +51,10 @@ def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> 
             yield f"{name} is defined in {statement.place}, but this session does not have it"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
             if not _is_same_function(namespace[name], statement, name, _text(statement, bundle)):
-                yield f"{name} is another function in this session than in {statement.place}"
+                yield f"{name} is a different function in this session than in {statement.place}"
         elif isinstance(node, ast.ClassDef):
             yield from (
-                f"{name}.{method} is another function in this session than in {statement.place}"
+                f"{name}.{method} is a different function in this session than in {statement.place}"
                 for method in _changed_methods(namespace[name], statement, node, _text(statement, bundle))
             )
         elif _is_only(statement, name, bundle) and not _is_same_literal(namespace[name], node):
@@ -149,7 +149,7 @@ def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
             same = _is_equal(namespaces[statement.module].get(name), modules.value(bundle, statement.module, name))
             suspect = doubtful.get((statement.module, name))
             if same is False:
-                problem = f"{name} was changed after {statement.place}, so its source no longer gives its value"
+                problem = f"{name} was changed after {statement.place}, so its source no longer determines its value"
             elif same is None and suspect is not None:
                 problem = unresolved(suspect)
             else:

@@ -172,7 +172,7 @@ class Reach:
         if name in _UNRESOLVABLE:
             raise PluginError(
                 f"{context.place}: {name}: {_UNRESOLVABLE[name]} cannot be resolved, and a worker may not have it; "
-                f"write what it gives into the code, or make it an option of Config"
+                f"write its result into the code, or make it an option of Config"
             )
         if hasattr(builtins, name):
             return []

@@ -220,7 +220,7 @@ def check_identities(table: pa.Table) -> None:
         except (ValueError, KeyError, TypeError, RecursionError):
             same = False
         if not same:
-            raise Damaged(f"the identity of run {run_id} has another seed or different data than its row")
+            raise Damaged(f"the identity of run {run_id} has a different seed or different data than its row")
 
 
 def _groups(file: pq.ParquetFile) -> list[str] | None:
@@ -241,7 +241,7 @@ def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
         return None
     names = file.schema_arrow.names
     if group >= len(groups) or len(groups[group]) != _DIGITS * len(names):
-        raise Damaged("it has other columns or row groups than its checksums")
+        raise Damaged("its columns or row groups differ from its checksums")
     return {name: groups[group][_DIGITS * at : _DIGITS * (at + 1)] for at, name in enumerate(names)}
 
 

@@ -123,7 +123,7 @@ class CheckpointManager:
         then = "starts from the beginning"
         if found is not None:
             self._resume(found, directory)
-            then = f"continues from the checkpoint before, after {counted(len(found.epochs), 'completed epoch')}"
+            then = f"continues from the previous checkpoint, after {counted(len(found.epochs), 'completed epoch')}"
         if damages:
             self.run.on_notice(f"{'; '.join(damages)}; run {self.run_id} {then}")
 

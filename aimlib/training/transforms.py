@@ -167,7 +167,7 @@ def refuse_unusable_transforms(options: TrainingConfig, shape: ImageShape) -> No
     if changed_BCHW.shape != x_BCHW.shape or changed_BCHW.dtype != torch.float32:
         raise UsageError(
             f"training.transforms: {names}: gives images of shape {tuple(changed_BCHW.shape[1:])} and type "
-            f"{changed_BCHW.dtype}; it must keep those that it gets"
+            f"{changed_BCHW.dtype}; it must not change either"
         )
     if targets_BC is not None and tuple(targets_BC.shape) != (4, shape.classes):
         raise UsageError(

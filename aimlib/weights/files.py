@@ -102,9 +102,7 @@ def download(source: str, base_url: str | None = None) -> Path:
     from torch.hub import download_url_to_file  # noqa: PLC0415
 
     if not is_of_torchvision(source) or source == "DEFAULT":
-        raise UsageError(
-            f"{source}: is not an exact name of torchvision's; give one, e.g. ResNet18_Weights.IMAGENET1K_V1"
-        )
+        raise UsageError(f"{source}: is not an exact torchvision name; give one, e.g. ResNet18_Weights.IMAGENET1K_V1")
     address = url(source)
     name = Path(urlparse(address).path).name
     target = cache_of_torchvision() / name
@@ -130,7 +128,7 @@ def _entry(source: str, architecture: str) -> Any:
             return models.get_model_weights(architecture).DEFAULT
         except ValueError:
             raise UsageError(
-                f"DEFAULT: {architecture!r} is not a network of torchvision's; give a file, or the backbone "
+                f"DEFAULT: {architecture!r} is not a torchvision network; give a file, or the backbone "
                 f"{{name: torchvision, architecture: ...}}"
             ) from None
     try:
@@ -138,7 +136,7 @@ def _entry(source: str, architecture: str) -> Any:
     except (ValueError, AttributeError, KeyError, TypeError):
         known = [str(entry) for name in models.list_models(module=models) for entry in models.get_model_weights(name)]
         raise UsageError(
-            f"{source}: torchvision has none of this name; {did_you_mean(source, known)}a file is given by its "
+            f"{source}: torchvision has no weights of this name; {did_you_mean(source, known)}a file is given by its "
             f"path, e.g. ./{source}"
         ) from None
 

@@ -48,14 +48,15 @@ class Fit:
         parts = [f"{counted(len(self.loaded), 'parameter or buffer', 'parameters and buffers')} from {source}"]
         if self.head:
             parts.append(
-                f"the head ({few(plain(self.head))}) has a different size there, and starts by the study's rules"
+                f"the head ({few(plain(self.head))}) has a different size there, and is initialized by the study's "
+                "rules"
             )
         if self.summed:
             parts.append(f"{few(plain(self.summed))} is summed over the three colors, because the images are gray")
         if self.left_out:
             parts.append(f"left out, and initialized as without a file: {few(plain(self.left_out))}")
         if self.memory:
-            parts.append(f"not there, because the memory adds them: {few(plain(self.memory))}")
+            parts.append(f"not in the file, because the memory adds them: {few(plain(self.memory))}")
         return f"weights: {'; '.join(parts)}"
 
     def record(self) -> dict[str, object]:

@@ -34,7 +34,7 @@ def public_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a configuration that may be shown, by key path; secrets have the value `HIDDEN`."""
     found = {option: value for option, value in options(config).items() if not is_local(option)}
     values = {option: public_value(option, value) for option, value in found.items()}
-    # That every run has a model and a training needs no line.
+    # Every run has a model and a training, so neither needs a line.
     return {option: value for option, value in values.items() if value is not True or "." in option}
 
 

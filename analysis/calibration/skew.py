@@ -128,7 +128,7 @@ class _Reading(NamedTuple):
     excludes: Marks  # some look's t interval excludes the true mean
     robust_excludes: Marks  # and so does its robust interval
     collapse: Marks  # a run of the look that decides is marked
-    disagrees: Marks  # the robust interval of that look reads 0 otherwise
+    disagrees: Marks  # the robust interval of that look judges 0 differently
 
 
 def not_normal(rng: np.random.Generator, repetitions: int) -> Table:

@@ -37,8 +37,8 @@ def _first(found: Sequence[Contradiction]) -> str:
 
 
 _USE_THE_SEED = (
-    "Either the training code does not use the seed: let it draw from `run.seed`, or let the seed choose the training "
-    "images (`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
+    "Either the training code does not use the seed: draw from `run.seed`, or choose the training images by seed "
+    "(`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
 )
 
 

@@ -49,7 +49,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
     """
     directory, planned = results.directory, results.plan.runs
     wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])
-    known = ledger.whole(directory)  # before the rows: each row is there before its entry
+    known = ledger.whole(directory)  # before the rows: each row exists before its entry
     _check_plans(directory, known)
     images, consistency = test_images(directory), Consistency()
 

@@ -19,7 +19,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """Return (term, text) pairs on claim, scope and design."""
     plan = findings.results.plan
     scope = plan.scope
-    # A study of something else than memory follows no protocol that has a name, unless its arms say so.
+    # A study of something other than memory follows no named protocol, unless its arms say so.
     protocol = "" if plan.what is not None and scope.protocol == "custom" else f", protocol {scope.protocol}"
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
     return [

@@ -58,7 +58,7 @@ def _baseline(judged: pd.DataFrame, baseline: str | None) -> str:
         return ""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(JUDGED)]
     trained = int((rows["outcome"] == "trained").sum())
-    return f"the baseline trained in only {trained} of {len(rows)} seeds, at least 4 of 5 are required"
+    return f"the baseline trained in only {trained} of {len(rows)} seeds, but at least 4 of 5 are required"
 
 
 def _floor(judged: pd.DataFrame, pair: tuple[str, str]) -> str:

@@ -77,7 +77,7 @@ def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_
     ]
     findings = examine(make_study(pair, seeds=5))
     assert findings.primary.verdict.kind == "identical"
-    assert findings.headline.endswith("no seed differs from another, all by +5.00 pp: check the study.")
+    assert findings.headline.endswith("all seeds have the same difference, +5.00 pp: check the study.")
     assert findings.causal.startswith("Whether memory causes a gain is open")
 
 

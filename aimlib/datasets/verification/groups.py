@@ -90,7 +90,7 @@ def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
     if len(classes) > 1:
         return "the label of none is certain: keep those of the right class, or exclude all"
     if len(splits) > 1:
-        return "a photo of one split is known from another: keep one"
+        return "a photo of one split is also in another: keep one"
     return "they count several times: keep one"
 
 

@@ -102,7 +102,7 @@ class OwnTrainingConfig(Frozen):
         if given:
             raise ValueError(
                 f"{', '.join(given)}: only the built-in training loop reads {'this' if len(given) == 1 else 'these'}; "
-                f"give what your training code reads under `options`, beside `training`"
+                f"give what your training code reads under `options`, next to `training`"
             )
         return data
 

@@ -76,7 +76,7 @@ class Attempt:
         found = checkpointing.load(self.directory, self.run_id, damages.append)
         if damages:
             checkpointing.set_aside(self.directory)
-            then = "starts from the beginning" if found is None else "continues from the checkpoint before"
+            then = "starts from the beginning" if found is None else "continues from the previous checkpoint"
             self.on_notice(f"{'; '.join(damages)}; run {self.run_id} {then}")
         if found is not None:
             self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at

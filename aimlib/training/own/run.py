@@ -141,7 +141,7 @@ class OwnRun:
         UsageError: the arm gives none.
         """
         if self.config.model is None:
-            raise UsageError("run.network: this arm gives no network; give it under base.model, or build your own")
+            raise UsageError("run.network: this arm has no network; give it under base.model, or build your own")
         _, height, width, channels = self._data.test.pixels.shape
         shape = ImageShape(channels, height, width, len(self.classes))
         return build(self.config.model, shape, self.config.seed).to(self.device)
@@ -303,8 +303,8 @@ class OwnRun:
             raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}{hint}")
         if number > budget:
             raise UsageError(
-                f"run.report: epoch {number} was reported, but training.epochs is {budget}; train as many as "
-                f"config.training.epochs says, or raise it in the study"
+                f"run.report: epoch {number} was reported, but training.epochs is {budget}; train exactly "
+                "config.training.epochs epochs, or raise it in the study"
             )
         return number
 

@@ -106,7 +106,7 @@ def test_a_check_says_what_is_loaded_and_what_is_not(tmp_path: Path, study: Call
     save(tmp_path / "net.pt", classes=4)
     notes = "\n".join(ablations.check(study(WEIGHTS), timing=False).notes)
     assert "arms.baseline: weights: 72 parameters and buffers from" in notes
-    assert "the head (fc.weight, fc.bias) has a different size there, and starts by the study's rules" in notes
+    assert "the head (fc.weight, fc.bias) has a different size there, and is initialized by the study's rules" in notes
 
 
 def test_a_row_has_what_was_loaded_and_a_notice_says_it(tmp_path: Path, study: Callable[..., Path]) -> None:

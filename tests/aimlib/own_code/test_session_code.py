@@ -106,11 +106,11 @@ CHANGED = {
     "a constant of the helper": ("import helper\nhelper.FIRST = 4\nshown()\n", "FIRST is 4 in this session"),
     "a function": (
         "import helper\nhelper.last_ones = lambda names, count: names\nshown()\n",
-        "last_ones is another function in this session than in helper.py, line 5",
+        "last_ones is a different function in this session than in helper.py, line 5",
     ),
     "a method": (
         "def reads(self, layers): return []\nfor key in ['reads']:\n    setattr(OwnHead, key, reads)\nshown()\n",
-        "OwnHead.reads is another function in this session than in train.py",
+        "OwnHead.reads is a different function in this session than in train.py",
     ),
     "an injected name": ("globals()['WIDTH'] = 3\nshown()\n", "WIDTH is not defined in train.py"),
 }

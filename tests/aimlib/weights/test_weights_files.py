@@ -156,9 +156,11 @@ def test_weights_that_are_not_cached_name_the_command_that_fetches_them() -> Non
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"torchvision has none of this name; did you mean 'ResNet18_Weights.IMAGENET"):
+    with pytest.raises(
+        UsageError, match=r"torchvision has no weights of this name; did you mean 'ResNet18_Weights.IMAGENET"
+    ):
         files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
-    with pytest.raises(UsageError, match=r"'small_resnet' is not a network of torchvision's"):
+    with pytest.raises(UsageError, match=r"'small_resnet' is not a torchvision network"):
         files.resolved(WeightsConfig.parse("DEFAULT"), "small_resnet")
 
 

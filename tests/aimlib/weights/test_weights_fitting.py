@@ -123,7 +123,7 @@ def test_half_precision_weights_become_single_precision(tmp_path: Path) -> None:
 
 def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
     plugin = controls.create(controls.parse("matched_parameters"))
-    with pytest.raises(UsageError, match=r"fits no wider one"):
+    with pytest.raises(UsageError, match=r"does not fit a wider one"):
         plugin.transform(model(saved(tmp_path), **MEMORY), COLOUR)
 
 
