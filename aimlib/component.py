@@ -131,7 +131,7 @@ def _is_tuple(field: FieldInfo | None) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a path as an absolute one, seen from the current folder; a URL stays unchanged."""
+    """Return a path made absolute from the current folder; a URL stays unchanged."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 

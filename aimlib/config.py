@@ -35,7 +35,7 @@ from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
-"""Hashed in every run id, and frozen. It was the schema version of the store once, which has changed since."""
+"""Hashed in every run id, and frozen. It once was the schema version of the store, which has changed since."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -58,9 +58,9 @@ UpdatePlaces = Literal["stage", "first_block", "block"]
 class CarryConfig(Frozen):
     """A running memory that is passed from batch to batch: the post's third goal, "passed on to next batches".
 
-    The author's code has none (there only the weights change between batches). After every training batch the
-    last memory of the forward pass, averaged over the batch and detached, enters an exponential moving average;
-    every forward pass starts from a mix of the source's memory and that average. In evaluation it stands still.
+    The author's code has none (there only the weights change between batches). After every training batch the last
+    memory of the forward pass, averaged over the batch and detached, enters an exponential moving average; every
+    forward pass starts from a mix of the source's memory and that average. In evaluation it does not change.
     """
 
     search_space: ClassVar[dict[str, Dimension]] = {"decay": Real(0.5, 0.99), "share": Real(0.1, 0.9)}
@@ -195,7 +195,7 @@ class AugmentationConfig(Frozen):
 
 
 _NONE = (None, "none", {"name": "none"})
-"""What documents write for a component that is not there."""
+"""What documents write for a missing component."""
 
 
 def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
@@ -243,8 +243,9 @@ class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
     patience: Annotated[int, Field(ge=1)]
-    """Number of epochs in a row without a gain after which the run ends; below `epochs`. Which epoch is reported,
-    `selection` decides."""
+    """Number of epochs in a row without a gain after which the run ends; below `epochs`. `selection` decides which
+    epoch is reported.
+    """
     min_delta: Fraction = 0.0
     """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
 
@@ -277,7 +278,7 @@ class TrainingConfig(Frozen):
     schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
-    """Ends a run whose monitored accuracy no longer rises. None: every run goes its full budget."""
+    """Ends a run whose monitored accuracy no longer rises. None: every run uses its full budget."""
     monitor: Literal["validation", "test"] = "validation"
     """Whose accuracy the schedule and early stopping use. test: as run, where the validation set was the test
     set; an oracle, and marked as one."""
@@ -305,8 +306,9 @@ class TrainingConfig(Frozen):
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
     images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
-    """Share of the target that the cross-entropy spreads evenly over all classes, in training alone; a `loss` has its
-    own."""
+    """Share of the target that the cross-entropy spreads evenly over all classes, only in training; a `loss` has its
+    own.
+    """
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
     """What is minimized, and what the columns of losses contain. None: the cross-entropy."""
     transforms: Annotated[
@@ -340,7 +342,7 @@ class TrainingConfig(Frozen):
     """Seeds of single random streams that do not follow the run's seed; None: all follow it."""
 
     def draws_from(self, stream: Stream) -> bool:
-        """Return whether a run draws from a stream; of `layers` it is not known, and True is returned."""
+        """Return whether a run draws from a stream; for `layers` this is unknown, and True is returned."""
         drawn = {
             "split": self.validation_fraction > 0,
             "order": self.shuffle,

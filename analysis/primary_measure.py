@@ -50,7 +50,7 @@ class PrimaryMeasure:
 
     @property
     def gain_words(self) -> str:
-        """What a difference is, as the label of an axis has it: it is positive if the treatment is better."""
+        """The label of an axis of differences, which are positive if the treatment is better."""
         what = "Reduction of the" if self.lower_is_better else "Difference in"
         return f"{what} {self.words}"
 
@@ -107,7 +107,7 @@ class PrimaryMeasure:
 
     @property
     def name_of_axis(self) -> str:
-        """The words as a title begins with them."""
+        """The words with a capital letter, for the start of a title."""
         return self.words[:1].upper() + self.words[1:]
 
     def axis(self, of: str = "") -> str:

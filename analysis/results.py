@@ -145,9 +145,8 @@ class Results(_Queries):
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None without one.
-
-        StoreError if the file is broken or was changed.
+        """The analysis plan as it was frozen before the first run; None if none was frozen. StoreError if the file is
+        broken or was changed.
         """
         from analysis import analysis_plan  # noqa: PLC0415 -- scipy only where the plan is asked for
 
@@ -160,7 +159,7 @@ class Results(_Queries):
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is not there."""
+        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is missing."""
         try:
             table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
         except FileNotFoundError:
@@ -170,7 +169,8 @@ class Results(_Queries):
 
     @cached_property
     def ledger_head(self) -> tuple[str, int]:
-        """The hash that stands for the settled runs, and the number of planned runs it stands for; empty without one.
+        """The hash that stands for the settled runs, and the number of planned runs it stands for; empty without a
+        ledger.
 
         See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
         """
@@ -208,7 +208,7 @@ class Results(_Queries):
         Parameters
         ----------
         value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
-            the validation accuracy, so that the test images stay unseen; so it is for the trials of a search.
+            the validation accuracy, so that the test images stay unseen; this also applies to the trials of a search.
         alpha : error of all intervals together.
 
         Raises
@@ -253,7 +253,7 @@ class Results(_Queries):
 class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with the column `directory` in front.
 
-    A run that several studies have (the same run id, hence the same experiment) stands once, with the first directory
+    A run that several studies have (the same run id, hence the same experiment) appears once, with the first directory
     that settled it; the column `also_in` names the others. Options in which arms of any of the studies differ are
     columns, named as if all arms were those of one study.
 

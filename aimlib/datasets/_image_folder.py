@@ -204,7 +204,7 @@ def _nested(root: Path, folder: str) -> Path | None:
 
 
 def _missing(data: str, root: Path, folder: str) -> str:
-    """Return the message about a folder that is not there, with what seems to be there instead."""
+    """Return the message about a missing folder, with what seems to be there instead."""
     top = root / folder
     if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
         return (

@@ -35,7 +35,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 
 
 class Columns(Frozen):
-    """The columns of a table of photos. One that is named otherwise than by default must be there."""
+    """The columns of a table of photos. A column with a name other than the default must exist."""
 
     path: str = "path"
     """The photo's path, with ``/`` between its parts."""
@@ -74,13 +74,13 @@ class ImageIndex(PhotoPlugin):
 
         file: str = local(
             "index.csv",
-            "The table: below `root` if that is given and has it, else relative to the current folder.",
+            "The table: below `root` if that is given and contains it, else relative to the current folder.",
         )
         root: str | None = local(None, "Folder that the paths start at; default: the folder of the table.")
         columns: Columns = Columns()
         """Names of the columns."""
         delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = local(
-            None, "Between the fields of CSV; default: a tab in files whose suffix is .tsv, else a comma."
+            None, "Separator of the fields of CSV; default: a tab in files whose suffix is .tsv, else a comma."
         )
         split: SplitConfig | None = None
         """How photos are split if the table has no column for it."""
@@ -95,7 +95,7 @@ class ImageIndex(PhotoPlugin):
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the folder that paths start at, and the table with what is read of it."""
+        """Return the folder that paths start at, and the table with what is read from it."""
         root, file = self._places()
         options = self.config
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"

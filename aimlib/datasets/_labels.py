@@ -29,7 +29,7 @@ _SHOWN = 80
 class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
-    What an example looks like only your training code knows: texts, tables, sounds. Its pixels here are a single 0.
+    Only your training code knows what an example looks like: text, tables, sounds. Its pixels here are a single 0.
     The fingerprint covers names, labels and splits; it does not notice that a file behind a name has changed.
     """
 

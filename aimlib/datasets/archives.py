@@ -104,7 +104,7 @@ _BEGINNINGS = {
     b"<": (),
     b"version https://git-lfs": (),
 }
-"""Of files, and the suffixes that they may have."""
+"""Beginnings of files, and the suffixes that they may have."""
 
 
 def _refuse_misnamed(archive: Path) -> None:
@@ -195,7 +195,7 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Warn of names whose encoding the archive does not state, so that letters may be other ones."""
+    """Warn of names whose encoding the archive does not state, so some letters may be wrong."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
             "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",

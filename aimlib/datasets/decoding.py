@@ -51,7 +51,7 @@ _INSTEAD = (
     (b"%PDF", "a PDF file; convert its pages to PNG"),
     (b"8BPS", "a Photoshop file; convert it to PNG"),
 )
-"""Beginnings of files that are often found in the place of a photo."""
+"""Beginnings of files that are often found in place of a photo."""
 
 
 class DecodeError(ValueError):
@@ -139,7 +139,7 @@ def read(path: Path) -> bytes:
 
 
 def jpeg_damage(content: bytes) -> str:
-    """Return what a strict decoder says of a JPEG file that Pillow decodes, or an empty string.
+    """Return what a strict decoder says about a JPEG file that Pillow decodes, or an empty string.
 
     libjpeg fills what is damaged with gray, and Pillow does not tell. The photo is decoded at an eighth of its size.
     """

@@ -29,7 +29,7 @@ def write_index(
 
     Raises
     ------
-    UsageError: the data has no photo files, the fraction is none, or the table cannot be written.
+    UsageError: the data has no photo files, the fraction is invalid, or the table cannot be written.
     DataError: the data is missing or does not match the configuration.
     """
     if not isinstance(plugin, PhotoPlugin):

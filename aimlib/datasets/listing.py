@@ -111,7 +111,7 @@ class PhotoListing:
         return stamp.hexdigest()
 
     def _spelled(self, missing: str) -> str:
-        """Return the hint that a photo is there in another Unicode form, or an empty string."""
+        """Return the hint that a photo exists in another Unicode form, or an empty string."""
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):

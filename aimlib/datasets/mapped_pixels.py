@@ -22,7 +22,7 @@ import numpy.typing as npt
 from aimlib.datasets.recipe import Pixels
 
 SHARE = 0.5
-"""Of the RAM that this process may use; a file that is larger is read image by image."""
+"""Share of the RAM that this process may use; a larger file is read image by image."""
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _GROUPS_OF_THIS_PROCESS = Path("/proc/self/cgroup")
 _by_image: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -86,7 +86,7 @@ def _limits(top: Path, group: str, name: str) -> list[float]:
 
 
 def _ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return ranges in ascending order, with those that touch or overlap made one."""
+    """Return ranges in ascending order, merging those that touch or overlap."""
     new = np.flatnonzero(starts[1:] > ends[:-1]) + 1
     firsts, lasts = np.concatenate([[0], new]), np.concatenate([new - 1, [len(starts) - 1]])
     return list(zip(starts[firsts].tolist(), ends[lasts].tolist(), strict=True))

@@ -1,6 +1,6 @@
 """The lock of a packed store: one process of all that share the cache packs it, the others wait and say for whom.
 
-The lock is the system's (`flock`), so it is released when its holder dies. Beside it, a file names the holder; it only
+The lock is the system's (`flock`), so it is released when its holder dies. Next to it, a file names the holder; it only
 informs whoever waits.
 """
 

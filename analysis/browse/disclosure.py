@@ -1,7 +1,7 @@
 """What the page may show of a configuration or a message: no paths, users, logins or addresses; hosts on request.
 
 The rule is that of the trackers: options that only say where something is stored and values of keys that look like
-secrets are not shown. Messages are free text, so that what looks like a path or an address in them is replaced.
+secrets are not shown. Messages are free text, so anything in them that looks like a path or an address is replaced.
 """
 
 from __future__ import annotations

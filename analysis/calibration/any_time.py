@@ -1,4 +1,4 @@
-"""Verdicts that may be read after any number of pairs, and looks that spend their error unlike."""
+"""Verdicts that may be read after any number of pairs, and looks that spend their error in different ways."""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ from analysis.statistics.images import crossed
 
 
 def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
-    """Coverage of the true difference on new photos. Latent scores: image, arm × seed, arm × image, and noise."""
+    """Return the coverage of the true difference on new photos.
+
+    Latent scores: image, arm × seed, arm × image, and noise.
+    """
     rows, rates = [], []
     for seeds, images, seed_sd, image_sd in ((5, 8580, 0.06, 0.1), (10, 8580, 0.06, 0.1), (5, 300, 0.01, 0.8)):
         spread = np.sqrt(1 + 1 + seed_sd**2 + image_sd**2)

@@ -75,7 +75,7 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
 
 
 def predictions(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often a prediction interval holds one further pair."""
+    """Return how often a prediction interval contains one further pair."""
     rows, rates = [], []
     for n in (5, 8, 12):
         x = rng.standard_normal((repetitions, n + 1))

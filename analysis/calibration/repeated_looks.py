@@ -13,7 +13,7 @@ from analysis.statistics.verdict import READ
 
 
 def constants() -> Table:
-    """Return the level of every look, beside simulated ones."""
+    """Return the level of every look, next to simulated ones."""
     known = {(5, 8, 12): 0.0213, (5, 10, 15): 0.0206}
     rows, rates = [], []
     for looks in (*known, (5, 8), (10, 20, 30)):

@@ -12,7 +12,7 @@ from analysis.statistics.verdict import OPEN
 
 
 def families(rng: np.random.Generator, repetitions: int) -> Table:
-    """Three arms without effect against one baseline, at one look and over all looks."""
+    """Return the error of three arms without effect against one baseline, at one look and over all looks."""
     rows, rates = [], []
     for n in (5, 10):
         baseline = rng.standard_normal((repetitions, n, 1))
@@ -62,7 +62,7 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """How often memory is said to cause a gain although one of the gates is truly closed."""
+    """Return how often memory is found to cause a gain although one of the gates is truly closed."""
     rows, rates = [], []
     for name, truths in (
         ("as many parameters do as well", (REPORTED, 0.0, REPORTED)),

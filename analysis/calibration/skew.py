@@ -25,7 +25,7 @@ Arms = tuple[Numbers, Numbers]
 LOSS = 14.0
 """What a collapsed run loses, pp: from the accuracies that the claim reports to about chance."""
 HELD = (0.5, 0.8, 1.0)
-"""Standard deviations of runs, pp, for which detection is held to 95 %."""
+"""Standard deviations of runs, pp, for which detection must reach 95 %."""
 _CORRELATION = 0.9
 _GRID = 1.0
 """What tied accuracies are rounded to, pp."""
@@ -118,11 +118,11 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
 
 
 _PAIRS_FOR = {"collapse of three": 8}
-"""From how many pairs on a detection is held to its rate, if not from the first look on."""
+"""Number of pairs from which a detection must reach its rate, if not from the first look."""
 
 
 class _Reading(NamedTuple):
-    """What was read of studies: each [studies]."""
+    """What is read from studies: each [studies]."""
 
     ends: Outcomes
     excludes: Marks  # some look's t interval excludes the true mean
@@ -132,7 +132,7 @@ class _Reading(NamedTuple):
 
 
 def not_normal(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often verdicts on seeds that are not normal are false, as it is."""
+    """Return how often verdicts on seeds that are not normal are false."""
     rows = [(name, *_row(_read(*draw(rng, repetitions)))) for name, draw in _SCENARIOS.items()]
     columns = (
         "seeds",
@@ -209,13 +209,13 @@ def _read(treated: Numbers, control: Numbers) -> _Reading:
 
 
 def _t_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return of which studies the t interval excludes 0; differences without any spread have no verdict."""
+    """Return in which studies the t interval excludes 0; differences without any spread have no verdict."""
     n, sd = x.shape[1], x.std(axis=1, ddof=1)
     return np.asarray((sd > 0) & (np.abs(x.mean(axis=1)) * np.sqrt(n) > t_quantile(1 - alpha / 2, n - 1) * sd))
 
 
 def _robust_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return of which studies the robust interval excludes 0, a thousand at a time."""
+    """Return in which studies the robust interval excludes 0, a thousand at a time."""
     reading = signed_ranks if method_of(x.shape[1], alpha) == "signed ranks" else trimmed_mean
     ends = [reading(part, alpha)[1:3] for part in np.array_split(x, max(1, len(x) // 1000))]
     lower, upper = (np.concatenate(side) for side in zip(*ends, strict=True))

@@ -26,7 +26,7 @@ def arm_labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[st
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return names of arms without what all that factors make have in common.
+    """Return names of arms without the parts that all arms made by factors share.
 
     ``aim[learning_rate=0.01,batch_size=32,loss=hinge]`` is ``0.01, 32`` if all have that loss. All
     names stay unchanged if none is long, if fewer than two are made by factors, or if two would look alike.

@@ -126,7 +126,7 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures: what it lacks would look alike, so that names need their number."""
+    """Return the font of all figures: characters that it lacks would look alike, so names need their number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 

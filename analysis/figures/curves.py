@@ -53,7 +53,7 @@ def summarise(
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
+    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in percent.
 
     Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
     all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). With more than

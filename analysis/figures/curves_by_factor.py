@@ -82,7 +82,7 @@ def curves_by_factor(
 def summarise(
     runs: pd.DataFrame, epochs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """Return level, line, epoch, n, mean, lower, upper and whole of the finished runs, accuracies in per cent.
+    """Return level, line, epoch, n, mean, lower, upper and whole of the finished runs, accuracies in percent.
 
     The rows of a level and line are the mean of its runs at every epoch, with the range of the middle 90 % of them;
     `line` is the level of `hue`, or empty. `n` is the number of runs that reached the epoch, and `whole` says that

@@ -27,7 +27,7 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
     one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
-    is not an interval.
+    is no interval.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
 
 
 def aliases(results: Results | Studies, *effects: str) -> str:
-    """Return a sentence on what the design of a study does not tell these effects apart from; empty if nothing.
+    """Return a sentence on the effects that the design cannot distinguish from these; empty if there are none.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from analysis.wording import number_format
 
 TITLE = "Arms by their options"
 _ALL = 40
-"""More arms than this are not all drawn."""
+"""With more arms than this, not all are drawn."""
 _BEST, _WORST = 20, 5
 _AXES = 8
 """Factors that fit side by side."""

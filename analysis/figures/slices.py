@@ -38,7 +38,7 @@ _PANELS, _ACROSS = 9, 3
 _BANDS = 24
 """From this many trials on, a panel shows the median and the middle half as well."""
 _DOTS = 1000
-"""With more trials than this, the bands stand alone."""
+"""With more trials than this, only the bands are drawn."""
 _BINS = 8
 _BAND = "#b8bcc4"
 _TRIAL = re.compile(r"^(?P<arm>.+)_\d{4,}$")

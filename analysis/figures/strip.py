@@ -37,7 +37,7 @@ _TYPES: dict[str, Any] = {
 def summarise(
     judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str], values: pd.Series | None = None
 ) -> pd.DataFrame:
-    """Return arm, position, seed, outcome, accuracy and chance (per cent) of every planned run.
+    """Return arm, position, seed, outcome, accuracy and chance (percent) of every planned run.
 
     Parameters
     ----------

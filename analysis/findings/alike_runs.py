@@ -55,7 +55,7 @@ def _same_predictions(comparison: Comparison, runs: pd.DataFrame, selected: Mapp
 
 
 def _equal_differences(comparison: Comparison, runs: pd.DataFrame) -> Iterator[str]:
-    """Yield if accuracies differ by the same amount in every pair, up to less than one image."""
+    """Yield a sentence if accuracies differ by the same amount in every pair, up to less than one image."""
     found, pairs = comparison.interval, comparison.deciding_pairs
     if not comparison.measure.is_accuracy or not comparison.verdict.decided or len(pairs) < 2:
         return

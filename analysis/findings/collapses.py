@@ -148,7 +148,7 @@ def _of(
 def far_below(comparison: Comparison) -> list[tuple[str, int]]:
     """Return arm and seed of the runs of a comparison that lie far below their arm, of the look that decides.
 
-    Unlike `collapses` it needs neither outcomes nor predictions, so that it can be asked of hundreds of comparisons.
+    Unlike `collapses` it needs neither outcomes nor predictions, so it is fast enough for hundreds of comparisons.
     """
     pairs, measure = comparison.deciding_pairs, comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
@@ -181,7 +181,7 @@ def _text(why: Why, share: float | None, drop: str) -> str:
 def not_excluded(
     comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame, later: Sequence[Collapse] = ()
 ) -> NotExcluded | None:
-    """Return what the pairs of a comparison without a failure do not exclude; None with one, or without a verdict.
+    """Return what the pairs of a comparison without a failure do not exclude; None if a run failed.
 
     Parameters
     ----------

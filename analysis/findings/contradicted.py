@@ -13,7 +13,7 @@ _REMEDY = "restore their files from a copy, or delete them and run `ablate run` 
 
 
 def sentences(found: Sequence[Contradiction]) -> list[str]:
-    """Return what is wrong, the first few each, how many more there are, and what to do; nothing if all is well."""
+    """Return what is wrong: the first few of each kind, the number of others, and what to do; empty if all is well."""
     texts = (
         (
             "Runs with different seeds are identical, so they are not repetitions, and verdicts on their arms are "
@@ -31,7 +31,7 @@ def sentences(found: Sequence[Contradiction]) -> list[str]:
 
 
 def _first(found: Sequence[Contradiction]) -> str:
-    """Return the first few, and how many more there are."""
+    """Return the first few, and the number of others."""
     more = f"; and {counted(len(found) - _NAMED, 'further contradiction')}" if len(found) > _NAMED else ""
     return f"{'; '.join(str(each) for each in found[:_NAMED])}{more}"
 

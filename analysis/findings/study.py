@@ -66,7 +66,7 @@ class Findings:
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
     otherwise : what stands for a reported gain where none applies, see `statistics.compare_arms`.
-    contradictions : what stored rows contradict of themselves or of each other; verdicts on their arms are withheld.
+    contradictions : how stored rows contradict themselves or each other; verdicts on their arms are withheld.
     """
 
     results: Results
@@ -122,7 +122,7 @@ class Findings:
 
     @cached_property
     def screening(self) -> Results | None:
-        """Results of the screening that chose arms of this study; None without one."""
+        """Results of the screening that chose arms of this study; None if there was no screening."""
         folder = self.results.directory.absolute().parent / "screening"
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None
@@ -213,7 +213,7 @@ class Findings:
 
     @property
     def failed_runs(self) -> str:
-        """The same inside a sentence."""
+        """That text for the inside of a sentence."""
         return failed_runs(self._failures_of_primary)
 
     @property
@@ -466,9 +466,9 @@ def _by_frozen_procedure(results: Results) -> Results:
 
 
 def _measured(results: Results, arms: Collection[str] | None) -> Results:
-    """Return the results with the column of the study's measure, where it is none of those that are stored.
+    """Return the results with the column of the study's measure, if it is not a stored column.
 
-    A value that overflowed counts as missing: no mean or interval has it.
+    A value that overflowed counts as missing: no mean or interval includes it.
     """
     column = results.plan.measure.column
     runs, epochs = results.runs, results.epochs
@@ -485,7 +485,7 @@ def _measured(results: Results, arms: Collection[str] | None) -> Results:
 def _has_no_claim(results: Results) -> bool:
     """Return whether a study states what it is about and names no claim, and did so when its plan was frozen.
 
-    Plans of earlier versions state nothing: their verdicts are read as ever, even when such a study continues.
+    Plans of earlier versions state nothing: their verdicts are read as before, even when such a study continues.
     """
     frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")
     return results.plan.claim is None and results.plan.what is not None and frozen is not None

@@ -104,7 +104,7 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
 
 
 def _once(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the properties read of the runs, each combination of an arm once, without the runs' own seeds."""
+    """Return what the properties read from the runs: each combination of an arm once, without the runs' own seeds."""
     columns = list(dict.fromkeys(name for each in PROPERTIES if not each.of_config for name in each.columns))
     configs = runs["config"].map(_seedless, na_action="ignore")
     return runs[["arm", *columns]].assign(config=configs).drop_duplicates(ignore_index=True)

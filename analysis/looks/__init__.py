@@ -49,8 +49,8 @@ class Looks:
 
     Attributes
     ----------
-    pairs : numbers of pairs, rising, at least 5 each.
-    alpha : error of all looks together, the further block's included.
+    pairs : increasing numbers of pairs, at least 5 each.
+    alpha : error of all looks together, including the further block.
     further_block : pairs of one more block that may follow the last look; 0: none. With one, half of alpha is spent on
         the looks and half on the block, which is tested with all pairs.
     spending : how alpha is spent on the looks, see `analysis.looks.spending`.
@@ -108,7 +108,7 @@ class Looks:
 
     @property
     def stored(self) -> list[int] | dict[str, Any]:
-        """How a plan holds `pairs`, `spending` and `mixture_width`: a list where there are only the first.
+        """How a plan holds `pairs`, `spending` and `mixture_width`: a list if there are only `pairs`.
 
         Versions that know no other looks refuse a plan that has an object here, which they would misread.
         """
@@ -154,7 +154,7 @@ class Looks:
         return tuple(levels(self.pairs, alpha, self.mixture_width or 0.0).tolist())
 
     def levels_of(self, alphas: Sequence[float]) -> dict[float, tuple[float, ...]]:
-        """Return `levels_at` by alpha; of very many alphas interpolated, as accurate as computed."""
+        """Return `levels_at` by alpha; for very many alphas, levels are interpolated without loss of accuracy."""
         if not self.planned:
             return {alpha: self.levels_at(alpha) for alpha in dict.fromkeys(alphas)}
         from analysis.looks.sequential import constants  # noqa: PLC0415
@@ -232,7 +232,7 @@ def looks_from(stored: object, alpha: float = 0.05, further_block: int = 0) -> L
 
     Raises
     ------
-    ValueError: they are none.
+    ValueError: the value does not describe looks.
     """
     if isinstance(stored, Mapping):
         if set(stored) == {ANY} and isinstance(stored[ANY], Mapping) and set(stored[ANY]) == {"mixture_width"}:

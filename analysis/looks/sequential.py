@@ -55,14 +55,14 @@ def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:
 
 
 _EXACT, _KNOTS = 48, 14
-"""Of more alphas than the first number, the constants are interpolated between the second number of exact ones."""
+"""With more alphas than the first number, constants are interpolated between as many exact ones as the second."""
 
 
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
     """Return `constant` by alpha.
 
-    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is so smooth a
-    function of that of alpha that a polynomial through few exact values has them all.
+    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is such a smooth function
+    of log alpha that a polynomial through a few exact values is accurate for all.
     """
     every = sorted(set(alphas))
     if len(every) <= _EXACT or len(pairs) == 1:
@@ -103,7 +103,7 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 3 each.
+    pairs : increasing numbers of pairs, at least 3 each.
     levels : one per look, from 0 to 1.
 
     Raises

@@ -41,7 +41,7 @@ def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ..
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 3 each; the last one is N.
+    pairs : increasing numbers of pairs, at least 3 each; the last one is N.
     spending : name of a design, see above.
 
     Raises
@@ -156,10 +156,10 @@ between any two; linearly between the second and the third."""
 
 @lru_cache(maxsize=64)
 def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbers]:
-    """Return logarithms of rising errors [error], and of the levels [look, error] that they give.
+    """Return logarithms of increasing errors [error], and of the levels [look, error] that they give.
 
-    By cubic Hermite polynomials, which keep a kink, where the level of an early look becomes too small to be
-    integrated, to itself.
+    By cubic Hermite polynomials, which confine a kink, where the level of an early look becomes too small to be
+    integrated, to one interval.
     """
     knots, large = np.linspace(math.log(_LEAST), math.log(_MIDDLE), _KNOTS), np.linspace(_MIDDLE, _MOST, 12)[1:]
     exact = _logarithms(looks, np.exp(knots), spending).T
@@ -176,7 +176,7 @@ def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbe
 
 
 def _logarithms(looks: tuple[int, ...], errors: Numbers, spending: str) -> Numbers:
-    """Return the logarithms of levels, [error, look]; the levels of 1e-300 and less are taken for that."""
+    """Return the logarithms of levels, [error, look]; lower levels count as 1e-300."""
     return np.log(np.maximum([levels(looks, float(error), spending) for error in errors], 1e-300))
 
 
@@ -192,7 +192,7 @@ def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float)
 
 
 def _small_error(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return the same below the errors that are integrated, where the level of a look is what is spent on it."""
+    """Return that error of all looks below the errors that are integrated, where a look's level is what it spends."""
 
     def surplus(logarithm: float) -> float:
         spent = [0.0, *_spent(looks, math.exp(logarithm), spending)]

@@ -35,9 +35,9 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
 
     What contradicts itself in another way, or another row, is returned: no verdict can be based on those runs.
 
-    Refused are rows whose accuracies do not follow from their predictions, rows that the ledger contains in another
-    form or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the
-    frozen one nor one that a session has stored.
+    It refuses rows whose accuracies do not follow from their predictions, rows that the ledger contains in another form
+    or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the frozen
+    one nor one that a session has stored.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
 
 
 def _check_plans(directory: Place, known: Ledger) -> None:
-    """Raise StoreError if the frozen plan is not that of the ledger, or the plan none that a session has stored."""
+    """Raise StoreError if the frozen plan is not the one in the ledger, or no session has stored the plan."""
     frozen = analysis_plan.read(directory)
     # A plan that was frozen again after runs began makes the study exploratory anyway.
     is_known = frozen is not None and (frozen.sha256 in known.plans or frozen.runs_before > 0)

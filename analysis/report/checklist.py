@@ -1,4 +1,4 @@
-"""The NeurIPS paper checklist for a study, filled in as far as its store knows; the rest is left open for the authors.
+"""The NeurIPS paper checklist for a study, filled in as far as its store allows; the rest is left open for the authors.
 
 The items are those of the checklist of 2025 (https://neurips.cc/public/guides/PaperChecklist), in its order.
 """

@@ -104,7 +104,7 @@ class Document:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences that limit what may be concluded; those in `first` begin."""
+        """Sentences that limit what may be concluded; those in `first` come first."""
         return (*self.first, *(limit.text for limit in self.limits))
 
     def file_of(self, stem: str) -> str:

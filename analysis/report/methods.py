@@ -73,7 +73,7 @@ _SPENDING = {
 
 
 _LISTED = 4
-"""Of more arms that factors make, or of more levels, the sentence says how many there are."""
+"""With more arms that factors make, or more levels, the sentence states only their number."""
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -11,7 +11,7 @@ marks
 * a run of a group of at least three, below the rest of its arm: more failures than two widen the spread by which a
   single one is measured, so that none of them would be far. The group ends at the gap that is the largest multiple of
   the spread within both parts; it is marked if that gap is at least `LEAST_DROP` × δ and more than a constant times
-  that spread. At least two runs lie above it, and of differences half;
+  that spread. At least two runs lie above it; for differences, at least half;
 * a run whose paired difference lies as far from the other differences, by either rule, if the run itself also lies
   `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). Where a seed moves
   both arms alike, differences vary less than accuracies do.
@@ -40,7 +40,7 @@ LEAST_DROP = 5.0
 LEAST_OTHERS = 0.05
 """A run predicts one class only if all others have at most this share of the predictions that they should have."""
 CONFIDENCE = 0.95
-"""With which a failure rate is excluded."""
+"""Confidence with which a failure rate is excluded."""
 _EXAMINED = (1, 2)
 """Ranks from below of the runs that are examined."""
 _PAIRS = (5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100)

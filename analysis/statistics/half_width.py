@@ -34,7 +34,7 @@ def level_at(looks: Looks) -> LevelAt:
 
 
 def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
-    """Return the chance that the interval after each number of pairs is at most so wide.
+    """Return the chance that the interval after each number of pairs is at most this wide.
 
     From the χ² distribution of its variance; where the spread is estimated, from the F distribution of the ratio of
     that variance to the estimate.
@@ -59,12 +59,12 @@ def mean_half_width(spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Num
 
 
 def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assurance: float | None = None) -> int | None:
-    """Return the smallest number of pairs, at least 5, whose interval is so narrow; None if it is more than 10,000.
+    """Return the smallest number of pairs, at least 5, whose interval is this narrow; None if it is more than 10,000.
 
     Parameters
     ----------
     half_width : in the unit of the spread.
-    assurance : chance with which the interval is at most so wide; None: its expected half-width is.
+    assurance : chance with which the interval is at most this wide; None: its expected half-width is.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def t_p_value(values: npt.ArrayLike) -> float:
 
 
 def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.ArrayLike) -> tuple[float, float]:
-    """Return between which the difference of one further run of each arm is expected, if the two are not paired.
+    """Return the ends between which the difference of one further run of each arm is expected, if they are not paired.
 
     Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN below two values. The variances of
     the arms come from the same seeds, so their covariance counts: without it the coverage at .979 falls to .956 where

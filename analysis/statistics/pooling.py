@@ -60,7 +60,7 @@ class Pooled:
     mean, mean_lower, mean_upper : of the mean of all settings.
     sd, sd_lower, sd_upper : of the spread of effects between settings.
     further : probabilities that the effect in a further setting is below -δ, within ±δ, above δ; they add up to 1.
-    further_lower, further_upper : between which that effect is expected.
+    further_lower, further_upper : ends between which that effect is expected.
     further_above_zero : probability that the effect in a further setting exceeds 0.
     scale : of the half-normal prior of the spread.
     """

@@ -148,7 +148,7 @@ def sensitivity(
 
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
-    """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing of the end."""
+    """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing about the end."""
     known = runs[runs["averaged"].notna()]
     if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row
@@ -176,7 +176,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
 ) -> list[dict[str, Any]]:
-    """Return the row of the robust reading; none with too few pairs for one, and in the tables of procedure 1."""
+    """Return the row of the robust reading; no row with too few pairs, or in the tables of procedure 1."""
     if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
         return []
     found = robust_reading(differences, alpha)
@@ -202,7 +202,7 @@ def check_row(
     otherwise: str = "",
     procedure: int = LATEST,
 ) -> dict[str, Any]:
-    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is said where there are none."""
+    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is stated if there are none."""
     found = t_interval(differences, alpha)
     verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure)
     return {

@@ -1,4 +1,4 @@
-"""Variance by source: how much of it the split, initial values, order and augmentation have, each varied alone.
+"""Variance by source: how much of it comes from split, initial values, order and augmentation, each varied alone.
 
 Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks. A series in which one random stream
 follows the seed and the others are fixed is compared with the series in which all follow it. Intervals assume normal

@@ -28,7 +28,7 @@ def reasons(
 ) -> Reason:
     """Return what withholds the verdict of each look at two arms.
 
-    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor. Rows that
+    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and requires a floor. Rows that
     contradict themselves decide nothing in either.
 
     Parameters
@@ -37,7 +37,7 @@ def reasons(
     pair : treatment and control.
     seeds : of the pairs, in the order of the plan.
     in_scope : whether the study tests its claim.
-    contradicted : by arm, what its stored rows contradict.
+    contradicted : by arm, how its stored rows contradict themselves or others.
     """
     wrong = next((contradicted[arm] for arm in pair if arm in contradicted), "") if contradicted else ""
     if wrong:

@@ -27,7 +27,7 @@ def what(plan: Plan) -> str:
 
 
 def beginning(text: str) -> str:
-    """Return a text as a sentence begins."""
+    """Return a text with a capital letter, to begin a sentence."""
     return text[:1].upper() + text[1:]
 
 

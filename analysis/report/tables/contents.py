@@ -67,7 +67,7 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
 
 
 _WHOLE = {"seeds": "runs", "checks": "sensitivity", "troubled": "runs", "differences": "models"}
-"""Stems of the CSV files of tables, unless they are those of the tables."""
+"""Stems of the CSV files of tables, where they differ from the names of the tables."""
 _ENDS = "the arms of the gates, and those with the largest and the smallest differences"
 _WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)
 _WHICH["outcomes"] = "the arms of the gates, and the arms with the most runs that did not train or failed"
@@ -162,9 +162,9 @@ def _gates(findings: Findings) -> Table:
 
 
 def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
-    """Accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
+    """Return the accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
 
-    Of many arms only those of the gates.
+    With many arms, only those of the gates are shown.
     """
     primary, every = findings.primary, len(table)
     if many_arms(findings):

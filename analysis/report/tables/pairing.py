@@ -13,7 +13,7 @@ from analysis.wording import number_format
 
 
 def pairing(findings: Findings) -> Table | None:
-    """Return what pairing saved in the primary comparison; None without one, or with too few pairs."""
+    """Return what pairing saved in the primary comparison; None if there is none, or with too few pairs."""
     found, primary = findings.pairing, findings.primary
     if found is None or primary is None:
         return None
@@ -99,7 +99,7 @@ def seeds_sentences(found: Variances) -> list[str]:
 
 
 def _undetermined(found: Variances, shares: Sequence[SourceVariance]) -> list[str]:
-    """Return that the seeds do not determine some shares; nothing without such shares."""
+    """Return a sentence on the shares that the seeds do not determine; empty if there are none."""
     if not shares:
         return []
     names = number_format.listing([source_name(each.source) for each in shares])

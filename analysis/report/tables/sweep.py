@@ -125,7 +125,7 @@ def two_way(found: Sweep) -> Table | None:
 
 
 def _aliased(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the heading of the aliases of a fractional design; none for a design without any."""
+    """Return the heading of the aliases of a fractional design; empty for a design without aliases."""
     return ("Not told apart from",) if table["aliased"].ne("").any() else ()
 
 
