@@ -92,7 +92,7 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
 
 
 def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
-    """Return the network; without a seed, its values are none that a run starts with."""
+    """Return the network; without a seed, its values are not those that a run starts with."""
     backbone = cast("Backbone", backbones.create(model.backbone))
     network = constructed(model.backbone, lambda: _network_of(backbone, shape), seed, "")
     if model.memory is None or model.placement is None:
@@ -130,7 +130,7 @@ def _network_of(backbone: Backbone, shape: ImageShape) -> nn.Module:
 
 
 def _layout_of(backbone: Backbone, network: nn.Module) -> Layout | None:
-    """Return the layout that a backbone states; None lets it be inferred."""
+    """Return the layout that a backbone states; None: it is inferred."""
     found: object = backbone.layout(network)
     return None if found is None else checked(found, Layout, f"{backbones.described(backbone.config.name)}: layout()")
 
@@ -239,7 +239,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by the formulas of `torch.utils.flop_counter`.
 
     Its `FlopCounterMode` attributes them to modules as well, which takes most of its time. Operators without a formula
-    consist of others; outside inference mode these come here by themselves.
+    consist of others; outside inference mode these are counted here one by one.
     """
 
     def __init__(self) -> None:

@@ -116,7 +116,7 @@ class Registry:
         return decorate
 
     def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
-        """Register a class of own code, in the place of the class of that name that the user's process defined.
+        """Register a class of own code, in place of the class of that name that the user's process defined.
 
         Raises
         ------

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def quick_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Let the batch normalizations of `network` compute only shapes if their input is on the meta device.
+    """Make the batch normalizations of `network` compute only shapes if their input is on the meta device.
 
     Hooks see the same tensors, and autograd keeps the same number of bytes.
     """

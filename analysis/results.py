@@ -145,8 +145,9 @@ class Results(_Queries):
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None if none was frozen. StoreError if the file is
-        broken or was changed.
+        """The analysis plan as it was frozen before the first run; None if none was frozen.
+
+        StoreError if the file is broken or was changed.
         """
         from analysis import analysis_plan  # noqa: PLC0415 -- scipy only where the plan is asked for
 
@@ -169,8 +170,9 @@ class Results(_Queries):
 
     @cached_property
     def ledger_head(self) -> tuple[str, int]:
-        """The hash that stands for the settled runs, and the number of planned runs it stands for; empty without a
-        ledger.
+        """The hash that stands for the settled runs, and the number of planned runs it stands for.
+
+        Without a ledger, they are empty and 0.
 
         See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
         """

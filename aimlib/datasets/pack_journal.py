@@ -1,5 +1,4 @@
-"""The journal of a build: which parts of a packed store have been written safely, so that an interrupted build
-continues.
+"""The journal of a build: which parts of a packed store are safely written, so that an interrupted build continues.
 
 A line per block of photos says what is in the files of pixels, and what cannot be read from them: the hash of every
 photo's bytes, its shape, and why a photo is broken or was decoded by Pillow. A line is written after its pixels are on

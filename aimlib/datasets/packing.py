@@ -79,7 +79,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
 
 
 def unfinished_folder(folder: Path) -> Path:
-    """Return where the store `folder` is built, and remains if it is interrupted."""
+    """Return the folder in which the store `folder` is built, which remains after an interruption."""
     return folder.with_name(f"{folder.name}{PENDING}{UNFINISHED}")
 
 

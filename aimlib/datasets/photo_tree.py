@@ -1,7 +1,7 @@
 """Photos in a folder per class, and everything below it that is not used, with the reason.
 
 Nothing is left out in silence: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would
-be lost without being noticed, or a class would be two; the others are only reported.
+be lost without being noticed, or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from aimlib.records.escaping import shortened, storable
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Of the files that are photos."""
+"""Suffixes of the files that are photos."""
 _OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
-"""Of files that are photos of a format that is not read, or is read under another suffix."""
+"""Suffixes of photos in a format that is not read, or is read under another suffix."""
 _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
 """Folders that systems put next to a user's own."""
 _TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
 """Words in the names of folders of splits."""
 _DEEPEST = 200
-"""Folders below one another that are read."""
+"""Largest depth of nested folders that are read."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
@@ -120,7 +120,7 @@ class _Walk:
         self.loose: list[str] = []
 
     def odd(self, kind: Literal["name", "link", "unreadable", "misplaced"], path: str, text: str) -> None:
-        """Note what the data cannot be used with."""
+        """Note something that makes the data unusable."""
         self.tree.oddities.append(Oddity(kind, path, text, refused=True))
 
     def entries(self, place: Path, path: str) -> list[os.DirEntry[str]]:
@@ -164,7 +164,7 @@ class _Walk:
                 photos.append(path)
 
     def _is_file(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Return whether an entry named like a photo is a file; what is none is noted."""
+        """Return whether an entry named like a photo is a file; anything else is noted."""
         try:
             if entry.is_file():
                 return True
@@ -279,7 +279,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
 
 
 def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield that photos are in folders inside their class's folder, given the tree of every split by its folder."""
+    """Yield photos in folders inside their class's folder, given the tree of every split by its folder."""
     found: dict[str, str] = {}
     for folder, tree in trees.items():
         depth = 1 if folder == "." else 2
@@ -301,7 +301,7 @@ def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
 
 
 def part_of_name(name: str) -> str | None:
-    """Return the split that the name of a folder speaks of: train, test, or None.
+    """Return the split that the name of a folder indicates: train, test, or None.
 
     >>> part_of_name("training_set"), part_of_name("seg-test"), part_of_name("Val"), part_of_name("latest")
     ('train', 'test', 'test', None)

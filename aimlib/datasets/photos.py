@@ -23,7 +23,7 @@ from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 from aimlib.errors import DataError
 
 _NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
-"""Options that say how photos are packed, and not which."""
+"""Options that say how photos are packed, not which photos."""
 _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
 
 
@@ -31,7 +31,7 @@ _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", defau
 def listed_once() -> Iterator[None]:
     """List every set of photos once, however often and with whatever recipe it is loaded inside.
 
-    A study with arms at several sizes would else have the same tree listed, and its photos compared, for every size.
+    Otherwise a study with arms at several sizes would list the same tree, and compare its photos, for every size.
     Inside another `listed_once`, this one does nothing.
     """
     if _listed.get() is not None:
@@ -84,7 +84,7 @@ class PhotoConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is of a data set, even if it cannot be used unchanged.
+    """What exists of a data set, even if it cannot be used unchanged.
 
     Attributes
     ----------

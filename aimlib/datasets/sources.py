@@ -1,4 +1,4 @@
-"""Data that is not a folder of this machine: an archive, or a folder or archive in object storage.
+"""Data that is not a folder on this machine: an archive, or a folder or archive in object storage.
 
 It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
 there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or
@@ -47,13 +47,13 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
 
     Parameters
     ----------
-    compare : whether to ask object storage for changes, and to fetch what is missing. Without, the folder of the copy
-        is returned even if nothing is in it; an archive that was not fetched is fetched.
+    compare : whether to ask object storage for changes, and to fetch what is missing. If not, the folder of the copy is
+        returned even if nothing is in it; an archive that was not fetched is fetched.
 
     Raises
     ------
     DataError: nothing is there, or the copy cannot be written.
-    StoreError: the storage reports an error, or the URL is none.
+    StoreError: the storage reports an error, or the URL is invalid.
     """
     if "://" not in root:
         return unpacked(Path(root))

@@ -58,7 +58,7 @@ def refuse_other_task_of_labels(where: str, labels: Sequence[str]) -> None:
 
 
 def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
-    """Refuse a folder that has images beside masks, or beside files of boxes, instead of a folder per class.
+    """Refuse a folder that has images next to masks, or next to files of boxes, instead of a folder per class.
 
     Parameters
     ----------

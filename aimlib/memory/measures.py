@@ -1,4 +1,4 @@
-"""What is measured of a network's memory after each epoch: what it holds, and with which weights layers read it."""
+"""Measures of a network's memory after each epoch: its content, and the weights with which layers read it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Constants stay unchanged. Draws usually come one after the other from one stream, so an additional layer would change
 all later ones. Here a class is constructed twice: the first time shows which parameter, or else which module, each draw
-fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, if
-one of them has additional layers.
+fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, even
+if one of them has additional layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Made = TypeVar("Made", bound=nn.Module)
 
 
 def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | None, prefix: str) -> Made:
-    """Return what `make` constructs; the values that it sets up itself are kept if its class asks for that.
+    """Return what `make` constructs; the values that it sets up itself are kept if its class requests that.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def keeps_own_start(module: nn.Module) -> bool:
 
 
 def take_over(module: nn.Module, replaced: nn.Module) -> None:
-    """Let a module keep the values of the parameters that it has from the module that it replaces."""
+    """Make a module keep the values of the parameters that it takes over from the module that it replaces."""
     if keeps_own_start(replaced):
         setattr(module, _KEPT, True)
 

@@ -107,7 +107,7 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
 def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType]:
     """Yield every code object in a statement, compiled as another one was.
 
-    A call such as ``nn.Conv2d(...)`` has other instructions where `nn` is imported in the same compilation. Python
+    A call such as ``nn.Conv2d(...)`` has different instructions where `nn` is imported in the same compilation. Python
     compiles a file as a whole, and IPython the statements of a cell one by one.
     """
     flags = like.co_flags & _ANNOTATIONS

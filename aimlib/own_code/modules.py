@@ -29,7 +29,7 @@ PREFIX = "aim_own_"
 """Beginning of the names of the packages."""
 _DIGITS = 16
 _MARK = " [own code "
-"""Stands behind the name of a file in tracebacks, before the beginning of a hash."""
+"""Follows the name of a file in tracebacks, before the beginning of a hash."""
 _lock = threading.RLock()
 
 

@@ -143,7 +143,7 @@ def outside(bundle: Bundle) -> set[str]:
 
 
 def refuse_other_code(config: Frozen, identity: str, where: str) -> None:
-    """Refuse a stored run that was computed with other own code than this process has registered.
+    """Refuse a stored run that was computed with own code other than that of this process.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class Source:
 
 
 Find = Callable[[str], Source | None]
-"""Returns the source of an own module by its name; None if it is none."""
+"""Returns the source of an own module by its name; None if there is no such module."""
 
 
 def of_file(path: Path, name: str | None = None) -> Source:

@@ -138,7 +138,7 @@ def intact_document(content: bytes | None) -> dict[str, Any] | None:
 
 
 def sealed_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return the same, but None also without a checksum: for documents that have always had one."""
+    """Return `intact_document`, but None also without a checksum: for documents that have always had one."""
     try:
         document = json.loads(content or b"")
     except (ValueError, RecursionError):
@@ -246,7 +246,7 @@ def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
 
 
 def _checksum(name: str, column: pa.ChunkedArray) -> str:
-    """Return the checksum of a column's name, type and values, which does not depend on how Arrow holds them."""
+    """Return the checksum of a column's name, type and values, which does not depend on how Arrow stores them."""
     import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
 
     kind = column.type

@@ -93,7 +93,7 @@ class UnderWay:
         self.holds_generators = False
 
     def forget(self) -> None:
-        """Be as in a new process."""
+        """Return to the state of a new process."""
         self.pools.clear()
         self.holds_generators = False
 

@@ -100,7 +100,7 @@ def usable_gpus() -> int:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """That torch can use fewer GPUs than NVML lists for this process, and Ray therefore gives to runs.
+    """A shortfall of GPUs: torch can use fewer than NVML lists for this process, and so than Ray gives to runs.
 
     Attributes
     ----------

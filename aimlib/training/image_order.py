@@ -27,7 +27,7 @@ Order = Literal["sha256", "tfds"]
 
 SHARDS = 4
 BLOCK = 16
-"""Images that are read from a shard before the next shard's turn, whatever the size of a batch."""
+"""Images that are read from a shard before the next shard is read, whatever the size of a batch."""
 
 _KEY_PREFIXES = {"stanford_dogs": "Images/"}
 """What comes before an image's name in its key, by data set; nothing in others."""

@@ -59,7 +59,7 @@ def memory_of(tensor: Tensor) -> Hashable:
 
 
 def not_kept(kept: KeptNetwork | None, epoch: int, rule: ComponentConfig) -> str:
-    """Return why the network of the selected epoch is not there, for the user."""
+    """Return why the network of the selected epoch was not kept, for the user."""
     had = "no network" if kept is None else f"only that of epoch {kept.epoch}"
     return (
         f"the network of epoch {epoch}, which {rule.name} selected, is not kept: this run has {had}, because the first "

@@ -57,8 +57,8 @@ class Division:
 def divide(data: DataSet, fraction: float, seed: int) -> Division:
     """Return the images that a run is trained and validated on.
 
-    Validation images of the data's own are used whole, the same for every seed, and all training images are trained on.
-    With a fraction of 0 there is no validation; then they are not used at all.
+    The data's own validation images are all used, the same for every seed, and all training images are trained on. With
+    a fraction of 0 there is no validation; then they are not used at all.
 
     Parameters
     ----------

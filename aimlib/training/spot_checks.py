@@ -1,9 +1,9 @@
 """Spot checks: now and then a run takes a training step twice from the same state, and compares every bit.
 
-Hardware that computes a wrong number once in a while reports nothing, and the number settles. Here the step is repeated
-on the same device with the same kernels, which are deterministic, so both results must have the same bits. Which of
-them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was checked
-leaves the run as it would be without the check; only time passes.
+Hardware that computes a wrong number once in a while reports nothing, and the number is stored. Here the step is
+repeated on the same device with the same kernels, which are deterministic, so both results must have the same bits.
+Which of them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was
+checked leaves the run as it would be without the check; only time passes.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Parameters
     ----------
-    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is none of torchvision's.
+    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is not a torchvision
+        network.
 
     Raises
     ------
@@ -96,8 +97,7 @@ def download(source: str, base_url: str | None = None) -> Path:
 
     Raises
     ------
-    UsageError: torchvision has none of this name.
-    DataError: the server does not answer, or returns another file.
+    UsageError: torchvision has no weights of this name. DataError: the server does not answer, or returns another file.
     """
     from torch.hub import download_url_to_file  # noqa: PLC0415
 

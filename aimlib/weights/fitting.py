@@ -1,4 +1,4 @@
-"""Whether a state dict fits a network, name by name, and what of it is loaded."""
+"""Whether a state dict fits a network, name by name, and which of its values are loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class Fit:
-    """What of a file is loaded into a network.
+    """What a network loads from a file.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def plain(names: Iterable[str]) -> list[str]:
 
 
 def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: ImageShape) -> Fit:
-    """Return what of a file is loaded into a network.
+    """Return what a network loads from a file.
 
     Parameters
     ----------

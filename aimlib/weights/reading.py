@@ -39,7 +39,7 @@ def read(config: WeightsConfig) -> StoredState:
     Raises
     ------
     DataError: the file is not here, or differs from the stated one.
-    UsageError: it contains no state dict, or something else than tensors.
+    UsageError: it contains no state dict, or something other than tensors.
     """
     path = find(config)
     state = path.stat()

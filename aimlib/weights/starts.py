@@ -29,7 +29,7 @@ class Start:
     ----------
     own : those that keep what their class sets up itself.
     by_rule : those that a rule draws or sets, by the rule.
-    fit : what of a file of weights is loaded, over any of these; None without one.
+    fit : what is loaded from a file of weights, over any of these; None without a file.
     """
 
     own: tuple[str, ...]

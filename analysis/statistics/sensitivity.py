@@ -148,7 +148,7 @@ def sensitivity(
 
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
-    """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing about the end."""
+    """Return the row of the late epochs without a verdict if they are all epochs: early epochs do not show the end."""
     known = runs[runs["averaged"].notna()]
     if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row

@@ -94,7 +94,7 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something is there that is not a folder; whether it is a photo, its content tells."""
+    """Return whether something other than a folder exists; only its content shows whether it is a photo."""
     try:
         return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
     except PermissionError:

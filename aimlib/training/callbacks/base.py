@@ -56,7 +56,7 @@ class RunView(Protocol):
 
         Raises
         ------
-        UsageError: the name is taken or no name, or the run is over.
+        UsageError: the name is taken or invalid, or the run is over.
         """
 
     def stop(self, reason: str) -> None:
@@ -83,7 +83,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
     reads_gradients: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse a method that looks like an event and is none: it would never be called."""
+        """Refuse a method that looks like an event but is not one: it would never be called."""
         super().__init_subclass__(**options)
         for name in vars(cls):
             if name.startswith("on_") and name not in EVENTS:

@@ -150,7 +150,7 @@ class Callbacks:
 
 
 def refuse_unusable_callbacks(configs: Sequence[ComponentConfig]) -> None:
-    """Construct callbacks, and let others continue from what a checkpoint stores of them. No event is called.
+    """Construct callbacks twice, and resume the second ones from the state of the first. No event is called.
 
     Raises
     ------

@@ -107,7 +107,7 @@ class Adam(OptimizerPlugin):
         beta2: BelowOne = 0.999
         """Decay per step of the average of the squared gradient."""
         epsilon: Positive = 1e-8
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
         epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
         """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
         (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""

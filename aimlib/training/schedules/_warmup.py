@@ -15,7 +15,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 class Warmup(Schedule):
     """Rises linearly to the learning rate; then the other schedule begins, for the epochs that are left.
 
-    It is torch's SequentialLR of LinearLR and the other schedule. `cosine` has a warm-up of its own.
+    It is torch's SequentialLR of LinearLR and the other schedule. `cosine` has its own warm-up.
     """
 
     source = "torch.optim.lr_scheduler.SequentialLR and LinearLR; Goyal et al., 2017"

@@ -1,7 +1,7 @@
 """Everything that a training step changes, copied on its device, so that the step can be taken again from that state.
 
 Unlike a `aimlib.training.steps.snapshot.Snapshot`, which is kept on the host, the states before and after a step are
-exchanged here, one tensor at a time. Beside the run there is never more than one copy and one tensor.
+exchanged here, one tensor at a time. Besides the run, there is never more than one copy and one tensor.
 """
 
 from __future__ import annotations
