@@ -29,7 +29,7 @@ from aimlib.weights import fitting, reading
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return the network on the meta device: shapes and names, no numbers. Takes milliseconds and no memory.
+    """Return the network on the meta device: shapes and names, no numbers. It takes milliseconds and no memory.
 
     Raises
     ------

@@ -70,7 +70,7 @@ class PrimaryMeasure:
         return self.scale * (control - treated if self.lower_is_better else treated - control)
 
     def difference_name(self, treatment: str, control: str) -> str:
-        """Return the name of a comparison: the better value of the two stands first if the treatment is better."""
+        """Return the name of a comparison: the better value of the two comes first if the treatment is better."""
         first, second = (control, treatment) if self.lower_is_better else (treatment, control)
         return f"{first} {number_format.MINUS} {second}"
 

@@ -2,8 +2,8 @@
 
 1. That of version 0.1.0, and of every plan that states none.
 2. Harm has a margin (`statistics.verdict.RULES`). Chance is the best constant answer. In the scope of a claim an arm
-   that has hardly trained decides nothing. What decides, gates, failures and adjusted p-values are those of the look
-   that decides; no adjusted p-value is below the unadjusted one.
+   that has hardly trained decides nothing. Gates, failures and adjusted p-values are those of the look that decides; no
+   adjusted p-value is below the unadjusted one.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class ImageIndex(PhotoPlugin):
         if found["split"] is None and self.config.split is None:
             raise DataError(
                 f"{table.path}: has no column {wanted.split or 'of splits'}; add one with train, val or test in every "
-                f"row, or let the photos be split: data.split: {{test_fraction: 0.2}}"
+                f"row, or split the photos by data.split: {{test_fraction: 0.2}}"
             )
         if found["split"] is not None and self.config.split is not None:
             raise DataError(

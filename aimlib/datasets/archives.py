@@ -108,7 +108,7 @@ _BEGINNINGS = {
 
 
 def _refuse_misnamed(archive: Path) -> None:
-    """Refuse a file whose beginning is that of another kind of file than its suffix says."""
+    """Refuse a file that begins like another kind of file than its suffix indicates."""
     with archive.open("rb") as file:
         start = file.read(512)
         is_tar = start[257:262] == b"ustar"

@@ -112,7 +112,7 @@ def _acquire(lock: BaseFileLock, folder: Path) -> None:
 
 
 def _sign(folder: Path) -> None:
-    """Write down that this process holds the lock; without it, the lock holds as well."""
+    """Write down that this process holds the lock; the lock also works without it."""
     path = _holder_file(folder)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -37,9 +37,9 @@ class PackPlan:
     size : height and width of a packed photo, in pixels.
     splits : number of photos of every split.
     folder : where the pack lies, or will lie.
-    state : ``packed``: it is there and up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
-        of other photos, or of photos that were touched, is there, and remains until the new one replaces it;
-        ``missing``: there is none.
+    state : ``packed``: it exists and is up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
+        of other photos, or of photos that were touched, exists and remains until the new one replaces it; ``missing``:
+        there is none.
     bytes : approximate size of the whole pack.
     bytes_left : approximate number that are still to be written.
     bytes_free : on the disk of `folder`.

@@ -130,7 +130,7 @@ def pack_once(
 ) -> Pack:
     """Return the store in `folder` with the known fingerprint; where there is none, photos are listed and packed.
 
-    Of several processes, one lists and packs; the others wait for it and look at no photo.
+    Of several processes, one lists and packs; the others wait for it and read no photo.
 
     Parameters
     ----------

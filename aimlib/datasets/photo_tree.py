@@ -1,7 +1,7 @@
 """Photos in a folder per class, and everything below it that is not used, with the reason.
 
-Nothing is left out in silence: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would
-be lost without being noticed, or a class would be split in two; the others are only reported.
+Nothing is left out silently: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would be
+lost without being noticed, or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class _Walk:
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Note what is next to the folders of the classes and is not a folder."""
+        """Note everything next to the folders of the classes that is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
             self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:

@@ -191,10 +191,10 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photo is looked at.
+        """Return the data with this fingerprint; if it is already packed here, no photo is read.
 
-        Where it is not, one of the processes that share the cache lists and packs the photos, and the others wait.
-        The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
+        If it is not, one of the processes that share the cache lists and packs the photos, and the others wait. The
+        fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         with without_comparing():
             where = self.whereabouts()

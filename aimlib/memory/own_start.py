@@ -121,7 +121,7 @@ def _storage(tensor: Tensor | None) -> int:
 
 
 class _Recorder(TorchDispatchMode):
-    """Records every draw from torch's global generator. Keeps what is drawn, so that no storage is used twice."""
+    """Records every draw from torch's global generator. It keeps what is drawn, so that no storage is used twice."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

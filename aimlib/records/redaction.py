@@ -1,4 +1,4 @@
-"""Messages and output without secrets: whatever is stored or shown of a text that this package did not write.
+"""Messages and output without secrets: everything stored or shown of texts that this package did not write.
 
 This removes the values of environment variables that are named like secrets, user and password in URLs, signatures of
 presigned URLs, and tokens that are recognized by their form. A secret in none of these forms remains.

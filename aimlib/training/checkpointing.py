@@ -1,7 +1,7 @@
 """The state of a run after any of its steps.
 
-Sufficient to continue bit for bit, and without anything that executes code when read. Two checkpoints are kept, each
-sealed with a checksum: a run whose last one is damaged continues from the previous one.
+It is sufficient to continue bit for bit, and contains nothing that executes code when read. Two checkpoints are kept,
+each sealed with a checksum: a run whose last one is damaged continues from the previous one.
 """
 
 from __future__ import annotations

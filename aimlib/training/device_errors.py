@@ -126,7 +126,7 @@ _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 def diagnose(
     error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
 ) -> DeviceFailure | None:
-    """Return what an error, its causes and contexts mean for the device; None if nothing.
+    """Return what an error, its causes and contexts mean for the device; None if they mean nothing.
 
     Call it before memory is released: some errors count as out of memory only if little memory was left.
 

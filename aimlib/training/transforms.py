@@ -27,7 +27,7 @@ from aimlib.training.pixel_format import to_floats
 
 @dataclass(frozen=True)
 class Place:
-    """Where a batch stands in a run; it decides all draws.
+    """The position of a batch in a run; it decides all draws.
 
     Attributes
     ----------

@@ -82,7 +82,7 @@ def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
         raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{where}: what it says about the run that kept it is not readable ({error!r}); copy the file again from "
+            f"{where}: its record of the run that kept it is not readable ({error!r}); copy the file again from "
             f"the networks/ of its study"
         ) from error
 

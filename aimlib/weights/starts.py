@@ -86,7 +86,7 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield where initial values come from, for the user, if not from the rules for the parts of this package alone."""
+    """Yield where initial values come from, for the user, unless only rules for parts of this package set them."""
     kept, replaced = own_parts(model), _replaced_parts(model)
     if model.weights is None and not kept and not replaced:
         return

@@ -152,7 +152,7 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
             "set",
             "not set",
             CONTRADICTED,
-            f"{check['option']} of arm {arm.name}: a run takes over nothing but weights",
+            f"{check['option']} of arm {arm.name}: only the weights are passed on",
         )
     return "set", number_format.option(value), AGREES, f"{check['option']} of arm {arm.name}"
 

@@ -1,7 +1,7 @@
 """Facts of a claim: what was run and what was described, each with where it is on record, and what a study has instead.
 
 Facts are data (`facts` of a claim file, by topic). What a study has is read off its configuration, networks and data by
-`ablations.planning.claim_facts`; here is what a claim file may ask for.
+`ablations.planning.claim_facts`; this module defines what a claim file may name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NetworkNumber = Literal[
     "update_parameters",
     "update_end_start",
 ]
-"""What can be asked of an arm's network.
+"""The properties of an arm's network that a fact can name.
 
 * ``keras_parameters``: parameters and running statistics, as Keras counts them; ``trainable_parameters``;
   ``running_statistics``; ``multiply_adds`` per image.
@@ -73,7 +73,7 @@ DataNumber = Literal[
     "shards",
     "block",
 ]
-"""What can be asked of an arm's data, as its training uses it.
+"""The properties of an arm's data, as its training uses it, that a fact can name.
 
 ``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their
 order is fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``:

@@ -63,8 +63,8 @@ def summarise(
     Parameters
     ----------
     reported : `Claim.curves`, inside the claim's scope.
-    measure : other than accuracy: `accuracy`, `lower` and `upper` are in its unit, and without a validation column of
-        its own there is no validation panel.
+    measure : if it is not accuracy, `accuracy`, `lower` and `upper` are in its unit, and a measure without a validation
+        column has no validation panel.
     """
     parts = [
         _panel(runs, epochs, arms, panel, column, alpha, measure.scale)

@@ -61,7 +61,7 @@ def curves_by_factor(
     hue : a second factor; each of its levels is a line in every panel.
     value : column of `epochs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
         the validation accuracy.
-    ax : axes whose place the panels take; a new figure, with title and caption, without.
+    ax : axes whose place the panels take; None: a new figure with title and caption.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def heatmap(
     ----------
     rows, columns : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
     """Return the two factors of which most pairs of levels were run and, among those, whose means differ most.
 
-    None without two factors of two levels each.
+    None if there are no two factors of two levels each.
     """
     own = measured_runs(runs, measure)
     texts = {name: group_texts(own[name]) for name in factors}

@@ -44,7 +44,7 @@ def interaction(
     ----------
     factor, hue : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------

@@ -26,8 +26,8 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
     """Return one row per combination of levels of the given factors that has a value, in the order of the levels.
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
-    one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
-    is no interval.
+    one of these arms has no value is left out, unless every seed lacks one; then the mean is over runs, and there is no
+    interval.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def aliases(results: Results | Studies, *effects: str) -> str:
     said = [f"{name} from {alias_words(found[name])}" for name in effects if name in found]
     if len(said) > _NAMED + 1:
         said = [*said[:_NAMED], counted(len(said) - _NAMED, "further effect") + " from others"]
-    return f" This design does not tell apart {'; '.join(said)}." if said else ""
+    return f" This design cannot distinguish {'; '.join(said)}." if said else ""
 
 
 def interaction_aliases(results: Results | Studies, one: str, two: str) -> str:

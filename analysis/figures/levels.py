@@ -36,7 +36,7 @@ class Scale:
     ticks : places with their text.
     step : distance of neighboring levels.
     low, high : ends of a continuous axis; its logarithm's if `is_log`.
-    has_none : some arms do not have the option; they stand at the bottom.
+    has_none : some arms do not have the option; they are drawn at the bottom.
     """
 
     levels: tuple[Any, ...]

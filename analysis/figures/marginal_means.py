@@ -40,7 +40,7 @@ def marginal_means(
     factors : columns of `runs`; by default the factors of the study, or all options in which arms differ. Numbers that
         are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def parallel_coordinates(
     factors : columns of `runs`, an axis each. By default the factors of the study, or else all options in which its
         arms differ, and no more than eight: those whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def parallel_coordinates(
 def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per arm, the best first: arm, rank, drawn, n, mean, lower, upper, and its factors.
 
-    Of more than 40 arms only the 20 best and the 5 worst have `drawn`.
+    With more than 40 arms, only the 20 best and the 5 worst have `drawn`.
 
     Raises
     ------

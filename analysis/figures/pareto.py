@@ -68,7 +68,7 @@ def pareto(
     ----------
     cost : ``parameters``, ``multiply_adds``, ``seconds`` (per epoch), or several of them, one panel each.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
 def _references(amounts: Any, good: Any) -> list[int]:
     """Return for every arm, cheapest first, the best arm that dominates it, or itself on the front.
 
-    Arms with equal cost and equal measure stand on the front together.
+    Arms with equal cost and equal measure are on the front together.
     """
     found, best = [], -1
     for at in range(len(amounts)):

@@ -44,7 +44,7 @@ def ranking(
     ----------
     value : column of `runs`; see `measured.measure_of` for the default.
     alpha : error of all intervals together.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------

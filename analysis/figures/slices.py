@@ -60,7 +60,7 @@ def slices(
     dimensions : columns of `runs`, a panel each. By default every option in which trials differ, and no more than nine:
         those whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes whose place the panels take; a new figure, with title and caption, without.
+    ax : axes whose place the panels take; None: a new figure with title and caption.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -
 
 
 def shown_dimensions(summary: pd.DataFrame, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the dimensions that have a panel: those asked for, or those whose levels differ most, the first nine."""
+    """Return the dimensions that have a panel: the requested ones, or the nine whose levels differ most."""
     every = [name for name in summary.columns if name not in _TYPES]
     whole = summary[~summary["stopped"]]
     shares = {str(name): separation(whole[str(name)], whole["mean"]) for name in every}

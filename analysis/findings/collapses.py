@@ -20,7 +20,7 @@ from analysis.wording import number_format
 
 Why = Literal["at chance", "diverged", "one class", "far below"]
 NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")
-"""What the outcome of a run says already; the others count as trained."""
+"""Outcomes that mark a run as failed; runs with other outcomes count as trained."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Deviation:
 
     Attributes
     ----------
-    arms : names of the arms whose comparisons it makes exploratory; None: of all.
+    arms : names of the arms whose comparisons it makes exploratory; None: all arms.
     """
 
     text: str
@@ -49,7 +49,7 @@ def deviations(
     runs: pd.DataFrame,
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
-    """Return what makes a study exploratory, the most sweeping first; none if it is as frozen.
+    """Return what makes a study exploratory, the most sweeping first; empty if it is as frozen.
 
     Parameters
     ----------

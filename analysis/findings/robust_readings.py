@@ -10,7 +10,7 @@ from analysis.statistics.verdict import Verdict, decide
 def robust_of(comparison: Comparison) -> RobustReading | None:
     """Return the robust reading of the pairs of the look that decides, at its level.
 
-    None without a verdict, and where looks at any number of pairs have an unbounded interval, whose level is 100 %.
+    Return None without a verdict, or if looks at any number of pairs have an unbounded interval, whose level is 100 %.
     """
     if not (comparison.verdict.decided and comparison.interval.bounded):
         return None

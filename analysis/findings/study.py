@@ -108,7 +108,7 @@ class Findings:
     def attributions(self) -> tuple[Attribution, ...]:
         """Contribution of each switch; empty if the study has no factors of two levels each.
 
-        By procedure 2 from the seeds of the look that decides, like the verdict.
+        Procedure 2 uses the seeds of the look that decides, like the verdict.
         """
         return attributions(self.runs_of_look, self.results.plan)
 
@@ -257,7 +257,7 @@ class Findings:
 
     @cached_property
     def _of_new_photos(self) -> Verdict | None:
-        """The verdict for new photos, by crossed seeds × images; None without one."""
+        """The verdict for new photos, by crossed seeds × images; None if there is none."""
         primary = self.primary
         if primary is None or not primary.verdict.decided or self.photos is None:
             return None
@@ -295,7 +295,7 @@ class Findings:
 
     @cached_property
     def cautions(self) -> tuple[str, ...]:
-        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms are unlike."""
+        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms differ."""
         runs, plan = self.results.runs, self.results.plan
         return (
             *contradicted.sentences(self.contradictions),
@@ -325,8 +325,8 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one sentence; if there is none, why; and what limits it.
 
-        That is whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where none did,
-        which failure rate the pairs do not exclude.
+        The limits are whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where
+        none did, which failure rate the pairs do not exclude.
         """
         beside = "" if self.procedure == FIRST else self._beside
         return self._ruling + beside + (" Oracle: test data chose the epochs." if self.oracle else "") + self._standing

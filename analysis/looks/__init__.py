@@ -51,8 +51,8 @@ class Looks:
     ----------
     pairs : increasing numbers of pairs, at least 5 each.
     alpha : error of all looks together, including the further block.
-    further_block : pairs of one more block that may follow the last look; 0: none. With one, half of alpha is spent on
-        the looks and half on the block, which is tested with all pairs.
+    further_block : pairs of one more block that may follow the last look; 0: none. If there is one, half of alpha is
+        spent on the looks and half on the block, which is tested with all pairs.
     spending : how alpha is spent on the looks, see `analysis.looks.spending`.
     mixture_width : None: the looks were planned. A number: the verdict may be read after any number of pairs, from the
         confidence sequence of `analysis.looks.anytime` with this g; see `at_any_time`.
@@ -170,8 +170,8 @@ class Looks:
     def level_to_plan_with(self, pairs: int) -> float:
         """Return the level that stands for all looks in a power calculation with this many pairs.
 
-        That of every look if they share one; otherwise that of the last planned look, or of this many pairs where any
-        number may be read.
+        It is the level of every look if they share one; otherwise it is that of the last planned look, or of this many
+        pairs where any number may be read.
         """
         if self.anytime:
             return self.levels[self.numbers.index(min(max(pairs, FEWEST_PAIRS), MOST_PAIRS))]

@@ -158,8 +158,8 @@ between any two; linearly between the second and the third."""
 def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbers]:
     """Return logarithms of increasing errors [error], and of the levels [look, error] that they give.
 
-    By cubic Hermite polynomials, which confine a kink, where the level of an early look becomes too small to be
-    integrated, to one interval.
+    The polynomials are cubic Hermite polynomials, which confine a kink, where the level of an early look becomes too
+    small to be integrated, to one interval.
     """
     knots, large = np.linspace(math.log(_LEAST), math.log(_MIDDLE), _KNOTS), np.linspace(_MIDDLE, _MOST, 12)[1:]
     exact = _logarithms(looks, np.exp(knots), spending).T

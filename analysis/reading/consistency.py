@@ -71,7 +71,7 @@ class Contradiction:
 
     Attributes
     ----------
-    run_ids : the runs concerned; the first one is the one that `text` speaks of.
+    run_ids : the runs concerned; `text` is about the first one.
     text : what is wrong, without the id of the first run.
     by_own_code : whether own training code computed all of these runs, which may ignore the seed.
     """

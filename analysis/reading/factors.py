@@ -95,7 +95,7 @@ def table(factors: Iterable[Factor]) -> pd.DataFrame:
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of every option by its key path; the name of a component stands at the component's path."""
+    """Return the value of every option by its key path; the name of a component is at the component's path."""
     found: dict[str, Any] = {}
     _walk(config, "", found)
     return {path: value for path, value in found.items() if path not in _NOT_AN_OPTION}

@@ -115,7 +115,8 @@ def correct_selected(
     Returns
     -------
     The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
-    [images]. Empty if none has any, or if runs were tested on different images, because these cannot be paired.
+    [images]. Empty if no run has predictions, or if runs were tested on different images, because these cannot be
+    paired.
 
     Raises
     ------

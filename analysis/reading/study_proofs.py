@@ -33,7 +33,7 @@ _WRITE_PLAN = f"restore {STUDY_FILE} from a copy, or run `ablate run` with the s
 def prove(results: Results, arms: Collection[str] | None = None) -> list[Contradiction]:
     """Read the rows of the settled runs of a plan, and refuse what contradicts their predictions or the ledger.
 
-    What contradicts itself in another way, or another row, is returned: no verdict can be based on those runs.
+    Rows that contradict themselves in another way, or each other, are returned: no verdict can be based on those runs.
 
     It refuses rows whose accuracies do not follow from their predictions, rows that the ledger contains in another form
     or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the frozen

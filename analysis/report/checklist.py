@@ -41,7 +41,7 @@ _OPEN = (
     ("New assets", "Are new assets documented?"),
     ("Crowdsourcing and human subjects", "Are instructions to participants and their compensation stated?"),
     ("Approval for research with human subjects", "Are risks, and approval by a review board, described?"),
-    ("Use of large language models", "Is it declared where they are a part of the method?"),
+    ("Use of large language models", "Is their use declared where they are part of the method?"),
 )
 
 
@@ -51,7 +51,7 @@ class Item:
 
     Attributes
     ----------
-    answer : what the store knows; "partly" if authors must add to it, "open" if it knows nothing.
+    answer : whether the store has the answer: "partly" if authors must add to it, "open" if it has none.
     text : the facts.
     left : what the authors must answer; empty if nothing.
     """
@@ -199,7 +199,7 @@ def _significance(findings: Findings) -> Item:
     reached = primary is not None and primary.interval.n > 1
     return Item(
         "Statistical significance",
-        "Are error bars and other information on significance given, with what they capture and assume?",
+        "Are error bars and other information on significance given, with their meaning and assumptions?",
         "yes" if reached else "no",
         tuple(text),
     )
@@ -219,7 +219,7 @@ def _compute(findings: Findings) -> Item:
     text.append(f"{counted(failed, 'run')} failed, {resumed} were interrupted and resumed.")
     return Item(
         "Compute resources",
-        "Is it stated what computers and how much time every experiment needed, and what the whole project used?",
+        "Are the computers and the time that every experiment needed stated, and the total of the whole project?",
         "partly" if len(seconds) else "open",
         tuple(text),
         "Add experiments of the project that are not in this study.",

@@ -69,7 +69,7 @@ class Document:
 
     Attributes
     ----------
-    question : what the study asks of its claim.
+    question : the question that the study asks about its claim.
     headline : the verdict in one sentence.
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.

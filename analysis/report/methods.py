@@ -227,7 +227,7 @@ def _inference(findings: Findings) -> str:
 
 
 def _and(findings: Findings) -> str:
-    """Return what stands between the first two numbers that an interval is compared with."""
+    """Return the words between the first two numbers that an interval is compared with."""
     return "," if findings.reported else " and"
 
 

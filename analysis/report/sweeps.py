@@ -147,5 +147,5 @@ def _strongest(found: Sweep) -> str:
 
 
 def _alias(row: pd.Series) -> str:
-    """Return the clause that names what the design does not tell an effect apart from; empty if nothing."""
-    return f", which this design does not tell apart from {alias_words(row['aliased'])}" if row["aliased"] else ""
+    """Return a clause on the effects that the design cannot distinguish from one; empty if there are none."""
+    return f", which this design cannot distinguish from {alias_words(row['aliased'])}" if row["aliased"] else ""

@@ -12,7 +12,7 @@ from analysis.plan import Plan
 from analysis.wording import number_format
 
 _TECHNICAL = frozenset({"name", "learning_rate", "epsilon_on", "fused"})
-"""Options of an optimizer that its clause leaves out: what stands elsewhere, and how it is computed."""
+"""Options of an optimizer that its clause leaves out: what is stated elsewhere, and how it is computed."""
 _NAMED = 4
 """Up to this many arms with one value are named, unless their names list levels; with more, only the number is given.
 """

@@ -24,7 +24,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A study that is not counted, because it has no verdict of its own.
+    """A study that is not counted, because it does not have its own verdict.
 
     Attributes
     ----------

@@ -53,7 +53,7 @@ class Model:
         ]
 
     def main(self, at: int, level: str, reference: str) -> dict[str, float] | None:
-        """Return the least-squares weights of a level against another if only main effects exist; None without any."""
+        """Return the least-squares weights of a level against another if only main effects exist, or None."""
         first = 1 + sum(len(levels) - 1 for levels in self.levels[:at])
         codes = _coded([level, reference], self.levels[at])
         inverse = self._inverse[first : first + codes.shape[1]]

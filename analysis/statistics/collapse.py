@@ -173,7 +173,8 @@ def predicts_one_class(share: float, largest: float) -> bool:
     Parameters
     ----------
     share : of the class that it predicts most often, among all predictions.
-    largest : share of the largest class of test images. What is right for 99 % of them predicts one class as often.
+    largest : share of the largest class of test images. A network that is right for 99 % of them predicts one class as
+        often.
     """
     return largest < 1 and 1 - share <= LEAST_OTHERS * (1 - largest)
 

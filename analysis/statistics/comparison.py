@@ -121,7 +121,7 @@ class Comparison:
     def with_later_pairs(self) -> Verdict:
         """What all complete pairs would read at the level of the look that decides; it decides nothing.
 
-        Where the verdict may be read after any number of pairs, at the level of the last number.
+        Where the verdict may be read after any number of pairs, the level is that of the last number.
         """
         anytime = self.schedule is not None and self.schedule.anytime
         alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
@@ -140,7 +140,7 @@ class Comparison:
         found = self.interval
         prefix = PROXY if proxy else ""
         if found.n == 0:
-            return f"{prefix}No verdict on {self.name}: no seed has a result in both."
+            return f"{prefix}No verdict on {self.name}: no seed has a result in both arms."
         measure = self.measure
         side = "higher" if (found.mean >= 0) != measure.lower_is_better else "lower"
         mean = measure.in_unit(measure.decimal(abs(found.mean)))

@@ -23,7 +23,7 @@ def level_at(looks: Looks) -> LevelAt:
     """Return the level of the last interval of a study, by its number of pairs.
 
     Planned looks keep the level of the last of them, whatever its number of pairs. Where the verdict may be read after
-    any number of pairs, the level is that of the number.
+    any number of pairs, the level depends on that number.
     """
     if not looks.anytime:
         last = looks.level_to_plan_with(looks.pairs[-1])
@@ -36,8 +36,8 @@ def level_at(looks: Looks) -> LevelAt:
 def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
     """Return the chance that the interval after each number of pairs is at most this wide.
 
-    From the χ² distribution of its variance; where the spread is estimated, from the F distribution of the ratio of
-    that variance to the estimate.
+    It follows from the χ² distribution of its variance or, where the spread is estimated, from the F distribution of
+    the ratio of that variance to the estimate.
 
     Parameters
     ----------

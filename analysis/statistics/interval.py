@@ -11,8 +11,9 @@ import numpy.typing as npt
 from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
-"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. Of measures
-with smaller values, this share of them."""
+"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. For measures
+with smaller values, it is this share of them.
+"""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from analysis.statistics.interval import Interval
 
 Numbers = npt.NDArray[np.float64]
 FEWEST_FOR_A_SAMPLE = 3
-"""With two studies the interval of a mean of all settings has one degree of freedom and says nothing."""
+"""With two studies the interval of a mean of all settings has one degree of freedom and is uninformative."""
 _SPREADS = 48
 _PER_ERROR = 24
 """Points of the grid per smallest standard error."""

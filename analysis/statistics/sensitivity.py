@@ -60,9 +60,10 @@ def readings(
 ) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
-    As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five; `whole`
-    if the run has no other), `best` (of the epoch that is best on test data), `early` (as early stopping would have had
-    it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in the first three.
+    The alternatives, as they are stored, are `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at
+    most five; `whole` if the run has no other), `best` (of the epoch that is best on test data), `early` (as early
+    stopping would have had it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in
+    the first three.
 
     Parameters
     ----------

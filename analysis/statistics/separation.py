@@ -80,7 +80,7 @@ def on_machines(runs: pd.DataFrame) -> Separation | None:
 
 
 def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
-    """Return an arm whose runs all began in one part of the day, and those of the others in the other part.
+    """Return an arm whose runs all began in one part of the day while all others began in the other part.
 
     The day is a circle, so the time zone does not matter. Only runs over more than a day are compared.
 

@@ -22,7 +22,7 @@ REQUIRED_OF_MEMORY = ("baseline", "matched", "frozen")
 
 
 def what(plan: Plan) -> str:
-    """Return what the treatment has and the baseline lacks, as it stands within a sentence."""
+    """Return what the treatment has and the baseline lacks, for use within a sentence."""
     return plan.what or MEMORY
 
 
@@ -62,5 +62,5 @@ def _end(parts: list[str], others: list[list[str]]) -> str:
 
 
 def controls(plan: Plan) -> list[Arm]:
-    """Return the arms that have a question of their own, in the order of the plan."""
+    """Return the arms that have their own question, in the order of the plan."""
     return [arm for arm in plan.arms if arm.question is not None]

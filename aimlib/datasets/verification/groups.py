@@ -29,7 +29,7 @@ def duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[F
 
 
 def near_duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
-    """Yield a remark for each group of photos that look alike; one of photos with the same pixels stands for all."""
+    """Yield a remark for each group of photos that look alike; one photo represents all that have the same pixels."""
     copies = {group[0]: group for group in _same_pixels(photos)}
     later = {index for group in copies.values() for index in group[1:]}
     compared = [number for number, photo in enumerate(photos) if photo.hash is not None and number not in later]

@@ -66,8 +66,8 @@ class RunView(Protocol):
 class Callback(ABC):  # noqa: B024 -- every event is optional
     """Base of the family `aimlib.callbacks`.
 
-    Whatever it keeps between events it returns in `state_dict`: the run may be interrupted after any step and continued
-    by another object. It gets no test measures, so it cannot decide by them.
+    It returns everything that it keeps between events in `state_dict`: the run may be interrupted after any step and
+    continued by another object. It gets no test measures, so it cannot decide by them.
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
     With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
-    For the CPU, where step counts are on the host.
+    It is for the CPU, where step counts are on the host.
     """
 
     def __init__(self, epsilon: float, beta2: float) -> None:

@@ -115,7 +115,10 @@ class OwnRun:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the session must end: save a checkpoint soon, which then ends the run. Cheap enough for a step."""
+        """Whether the session must end: save a checkpoint soon, which then ends the run.
+
+        It is cheap enough to call after every step.
+        """
         return self._pause()
 
     def seed(self, *names: str | int) -> int:
@@ -138,7 +141,7 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: the arm gives none.
+        UsageError: the arm has no network.
         """
         if self.config.model is None:
             raise UsageError("run.network: this arm has no network; give it under base.model, or build your own")

@@ -89,7 +89,7 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
         ):
             raise PluginError(
                 f"{selections.described(rule.name)}: select() depends on test measures; choose by others, or write "
-                f"`oracle = True` in the class, so that every result says it"
+                f"`oracle = True` in the class, so that every result is marked"
             )
 
 

@@ -91,7 +91,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "contexts": ("", "combinations of the other factors over which the effect is averaged"),
     "left_out": ("seeds", "seeds that lack a run of the effect"),
     "balanced": ("", "whether every combination and every seed was used"),
-    "aliased": ("", "effects that the design does not tell apart from this one"),
+    "aliased": ("", "effects that the design cannot distinguish from this one"),
     "effect": ("pp", "mean over seeds of the paired difference"),
     "p_adjusted": ("", "p-value times the number of effects (Bonferroni)"),
     "effect_size": ("", "effect divided by the standard deviation over seeds"),

@@ -126,7 +126,7 @@ def two_way(found: Sweep) -> Table | None:
 
 def _aliased(table: pd.DataFrame) -> tuple[str, ...]:
     """Return the heading of the aliases of a fractional design; empty for a design without aliases."""
-    return ("Not told apart from",) if table["aliased"].ne("").any() else ()
+    return ("Not distinguished from",) if table["aliased"].ne("").any() else ()
 
 
 def _numbers(row: dict[Any, Any]) -> tuple[str, ...]:

@@ -178,8 +178,8 @@ def undecided(make_study: Any, why: str, number: int) -> Path:
         options["status"] = {("baseline", seed): "chance" for seed in seeds[:3]}
     elif why == "unbalanced":
         options["status"] = {("aim", seeds[0]): "failed"}
-    elif why in ("no seed differs", "arms identical"):
-        apart = 0.05 if why == "no seed differs" else 0.0
+    elif why in ("all seeds have the same difference", "arms identical"):
+        apart = 0.05 if why == "all seeds have the same difference" else 0.0
         planned[0].accuracies = [0.15 + 0.01 * place for place in range(6)]
         planned[1].accuracies = [each + apart for each in planned[0].accuracies]
     directory: Path = make_study(planned, **options)
@@ -193,7 +193,13 @@ def rewrite(directory: Path, change: Any) -> None:
         records.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
 
 
-NO_VERDICT = ("screening only", "baseline trained", "unbalanced", "no seed differs", "arms identical")
+NO_VERDICT = (
+    "screening only",
+    "baseline trained",
+    "unbalanced",
+    "all seeds have the same difference",
+    "arms identical",
+)
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
