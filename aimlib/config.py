@@ -111,8 +111,9 @@ class ModelConfig(Frozen):
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
-    """What the network of an arm is turned into to be its control. A study gives `of` and `control` to an arm
-    instead."""
+    """The transformation that makes the network of an arm its control. A study gives `of` and `control` to an arm
+    instead.
+    """
     weights: Annotated[
         WeightsConfig | None, BeforeValidator(_no_weights, json_schema_input_type=WeightsConfig | str | None)
     ] = None
@@ -222,7 +223,7 @@ class StreamSeeds(Frozen):
     """
 
     split: Seed | None = None
-    """Seed of which images are held out for validation."""
+    """Seed of the choice of the images that are held out for validation."""
     init: Seed | None = None
     """Seed of initial values."""
     order: Seed | None = None
@@ -230,7 +231,7 @@ class StreamSeeds(Frozen):
     augmentation: Seed | None = None
     """Seed of the draws of `augmentation` and `transforms`."""
     layers: Seed | None = None
-    """Seed of what layers such as dropout, and plugins that use global generators, draw."""
+    """Seed of the draws of layers such as dropout, and of plugins that use global generators."""
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
@@ -287,7 +288,8 @@ class TrainingConfig(Frozen):
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
     are held out, and so not trained on, whatever `selection` is, even with last_epoch; 0 trains on all images. Data
-    with its own validation images uses these instead, unless it is 0."""
+    with its own validation images uses these instead, unless this is 0.
+    """
     augmentation: AugmentationConfig | None = None
     """Random changes of whole batches, as part of the training step. None: images are not changed."""
     input_scaling: Literal["standardise", "raw"] = "standardise"

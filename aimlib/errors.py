@@ -57,8 +57,8 @@ class ComputingError(RuntimeError):
 
     Parameters
     ----------
-    never_repeats : whether every further repetition differed as well, which code with hidden state causes rather than a
-        device.
+    never_repeats : whether every further repetition differed as well, which is caused by code with hidden state rather
+        than by a device.
     """
 
     def __init__(self, text: str = "", *, never_repeats: bool = False) -> None:

@@ -100,7 +100,7 @@ def content_of(
     levels: tuple[float, ...],
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> dict[str, Any]:
-    """Return what is frozen of a plan as it is stored in `study.json`.
+    """Return the parts of a plan, as stored in `study.json`, that are frozen.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class PrimaryMeasure:
         return self.in_unit(number_format.exact(delta, self.digits))
 
     def value(self, stored: float | None) -> str:
-        """Return a stored value in its unit, without it."""
+        """Return a stored value in its unit, without writing the unit."""
         return number_format.decimal(None if stored is None else self.scale * stored, self.digits)
 
     @property

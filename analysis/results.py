@@ -127,8 +127,8 @@ class Results(_Queries):
 
         All are fractions, of the test images in the selected epoch, computed from the stored predictions and scores
         when this is called. With scores: ``top{k}_accuracy`` for every k in `top`, and calibration_error, the mean
-        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for
-        runs without.
+        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for runs
+        without scores.
 
         Parameters
         ----------

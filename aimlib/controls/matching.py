@@ -87,7 +87,7 @@ class Matching(Control):
 
 
 _widened: dict[tuple[Any, ...], ModelConfig] = {}
-"""What was found in this process: the search takes seconds, and a session expands its study several times."""
+"""Results found in this process: the search takes seconds, and a session expands its study several times."""
 
 
 def _identity(model: ModelConfig) -> tuple[Any, ...]:

@@ -46,14 +46,14 @@ _OF_MAC = "__MACOSX"
 
 
 def is_archive(name: str) -> bool:
-    """Return whether a name is that of an archive which can be unpacked."""
+    """Return whether a name is that of an archive that can be unpacked."""
     return name.lower().endswith(SUFFIXES)
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the folder of an archive's content, unpacked first if it is not yet.
+    """Return the folder of an archive's content, which is unpacked first if necessary.
 
-    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time have
+    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time has
     changed. If everything is in one folder, that folder is returned.
 
     Raises
@@ -195,7 +195,7 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Warn of names whose encoding the archive does not state, so some letters may be wrong."""
+    """Warn about names whose encoding the archive does not state, so some letters may be wrong."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
             "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",

@@ -27,7 +27,7 @@ COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
 _MOST_KINDS = 5
 _MOST_COMPARED = 2_000
-"""Paths among which the nearest to a wrong one is looked for."""
+"""Number of paths among which the nearest to a wrong one is sought."""
 
 
 @dataclass(frozen=True)

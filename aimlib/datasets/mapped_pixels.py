@@ -1,7 +1,7 @@
 """Mapped pixels, also of files that are larger than the RAM.
 
 Batches are drawn at random. When a page that is not in the RAM is touched, the kernel reads what is around it as well,
-up to megabytes, which is good as long as the file will be in the RAM soon. If it does not fit, most of that is dropped
+up to megabytes, which helps as long as the file will soon be in the RAM. If it does not fit, most of that is dropped
 before it is used. Files that do not fit are therefore read image by image: the kernel is told not to read around a page
 (MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same time.
 No pixel depends on it.

@@ -1,4 +1,4 @@
-"""The lock of a packed store: one process of all that share the cache packs it, the others wait and say for whom.
+"""The lock of a packed store: one of the processes that share the cache packs it; the others wait and say for whom.
 
 The lock is the system's (`flock`), so it is released when its holder dies. Next to it, a file names the holder; it only
 informs whoever waits.

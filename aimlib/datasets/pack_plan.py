@@ -48,7 +48,7 @@ class PackPlan:
     sampled : how many photos were decoded for the estimate.
     undecodable : those of them that could not be decoded, with the reason, by path.
     threads : that decode at once, as they do when the photos are packed.
-    holder : the process that packs these photos now; None if none does.
+    holder : the process that packs these photos now; None if there is none.
     """
 
     name: str

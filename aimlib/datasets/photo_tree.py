@@ -311,7 +311,7 @@ def part_of_name(name: str) -> str | None:
 
 
 def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[str]]) -> None:
-    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and telling names.
+    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and names of splits.
 
     Raises
     ------
@@ -355,7 +355,7 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
 
 
 def tell(data: str, oddities: Iterable[Oddity]) -> None:
-    """Warn of oddities that are errors, though the data can be used with them."""
+    """Warn about oddities that are errors, though the data can be used with them."""
     grave = [oddity for oddity in oddities if oddity.grave]
     for oddity in grave[:_SHOWN]:
         log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)

@@ -56,8 +56,9 @@ class PhotoConfig(ComponentConfig):
     antialias: bool = True
     """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
     decoder: Decoder = "accurate"
-    """Of JPEG files. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the last bits. Other
-    files and damaged ones are decoded by Pillow in either case."""
+    """How JPEG files are decoded. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the
+    last bits. Other files and damaged ones are decoded by Pillow in either case.
+    """
     pixels: Kept = "whole"
     """How resized values are kept. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, in twice the bytes, where
     the author's code did not round (as run). fine needs antialias: false."""
@@ -113,7 +114,7 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def survey(self) -> Survey:
-        """Return the photos and what is odd next to them, without refusing the data for it, for `verify`.
+        """Return the photos and what is odd next to them, without refusing the data because of it, for `verify`.
 
         Raises
         ------

@@ -32,7 +32,7 @@ def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_dupl
 
     All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes. A
     store packed from the photos is read and compared with its hashes. Photos that the configuration excludes are not
-    looked at. Nothing is written.
+    read. Nothing is written.
 
     Parameters
     ----------

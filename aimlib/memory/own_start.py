@@ -182,7 +182,7 @@ def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, .
 
 
 def _seed_all(seed: int, prefix: str) -> None:
-    """Set the generators that a class may draw from besides torch's, and torch's."""
+    """Set torch's generator and the others that a class may draw from."""
     torch.default_generator.manual_seed(seed_for(seed, "init", "own", prefix))
     np.random.seed(seed_for(seed, "init", "own", prefix, "numpy") % 2**32)
     random.seed(seed_for(seed, "init", "own", prefix, "python"))

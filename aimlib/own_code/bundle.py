@@ -215,7 +215,7 @@ def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: 
     except PluginError as error:
         return str(error)
     except RecursionError:
-        return f"{source.name}: the imports of own code go in a circle, or it is nested too deeply; simplify it"
+        return f"{source.name}: the imports of own code are circular, or it is nested too deeply; simplify it"
     return ""
 
 

@@ -203,6 +203,6 @@ def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
         if longer is not None:
             return f"its names begin with {longer.removesuffix(name)!r}: give model.weights.prefix"
     return (
-        "give the backbone whose weights these are; or name in model.weights.leave_out what is to start without the "
-        "file, or not to be read from it"
+        "give the backbone to which these weights belong; or list in model.weights.leave_out the names that must not "
+        "be loaded from the file"
     )

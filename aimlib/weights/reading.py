@@ -110,7 +110,7 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: has no {part!r} (known: {known}); correct model.weights.key")
         content = content[part]
     if not isinstance(content, Mapping) or not content:
-        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file of one")
+        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file with one")
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if not others:
         return dict(content)

@@ -1,4 +1,4 @@
-"""The page of a study to work with: tables, curves and charts that follow a filter, in one file or served live."""
+"""The interactive page of a study: tables, curves and charts that follow a filter, in one file or served live."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Shown:
 
 
 def is_test_measure(name: str) -> bool:
-    """Return whether a stored column is a measure of the test images, which the verdict decides on."""
+    """Return whether a stored column is a measure of the test images, on which the verdict depends."""
     return name.startswith("test_") and name != "test_images"
 
 

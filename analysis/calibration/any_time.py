@@ -11,7 +11,7 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.verdict import rows as verdict_rows
 
 MOST = 60
-"""Number of pairs up to which every one is read."""
+"""Largest number of pairs after which a verdict is read."""
 _SEED = 20210303
 _BLOCK = 4000
 """Number of studies that are simulated at once."""
@@ -51,7 +51,9 @@ def read_at_any_time(studies: int) -> Table:
 def _ever(
     rng: np.random.Generator, studies: int, looks: Looks, sd: float, true: float
 ) -> tuple[float, float, float, float]:
-    """Return shares of studies: an interval misses, a verdict is false, there is one; and the mean number of pairs."""
+    """Return the shares of studies with an interval that misses, a false verdict, and a verdict; and the mean number of
+    pairs.
+    """
     sums, done = np.zeros(4), 0
     numbers = np.array(looks.reached(MOST))
     critical = t_quantile(1 - np.array(looks.levels[: len(numbers)]) / 2, numbers - 1)

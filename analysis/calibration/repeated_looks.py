@@ -109,7 +109,7 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
     rates = (
         Rate("planned looks", float(planned.mean()), repetitions, 0.05, 0.05),
         Rate("one further block", float(further.mean()), repetitions, 0.0, 0.05),
-        Rate("naive peeking is caught as wrong", float(naive.mean()), repetitions, 0.15),
+        Rate("naive peeking is detected", float(naive.mean()), repetitions, 0.15),
     )
     note = "Share of studies without an effect in which some look finds one, in either direction."
     return Table("Looking repeatedly", note, ("How", "error"), rows, rates)

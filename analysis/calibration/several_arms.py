@@ -52,7 +52,7 @@ def selection(rng: np.random.Generator, repetitions: int) -> Table:
     rows = (("the same five seeds", f"{same:.3f}"), ("five fresh seeds", f"{new:.3f}"))
     rates = (
         Rate("fresh seeds after a selection", float(new), repetitions, 0.025, 0.025),
-        Rate("the same seeds after a selection are caught as wrong", float(same), repetitions, 0.08),
+        Rate("reuse of the seeds of a selection is detected", float(same), repetitions, 0.08),
     )
     note = "The best of 20 variants without effect, tested one-sided at .025. It shows why screening has its own seeds."
     return Table("Testing a winner", note, ("Tested on", "error"), rows, rates)

@@ -1,4 +1,4 @@
-"""Facts of a claim: what was run and what was described, each with where it is on record, and what a study has instead.
+"""Facts of a claim: what was run and what was described, each with its source, and what a study has instead.
 
 Facts are data (`facts` of a claim file, by topic). What a study has is read off its configuration, networks and data by
 `ablations.planning.claim_facts`; this module defines what a claim file may name.

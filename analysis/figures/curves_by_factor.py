@@ -202,7 +202,7 @@ def _legend(looks: Mapping[str, Mark], lines: Sequence[str], hue: str | None) ->
 def caption(
     summary: pd.DataFrame, runs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> str:
-    """Return which runs the lines are means of, and what is not shown."""
+    """Return which runs the lines average, and what is not shown."""
     if summary.empty:
         return "No run has finished yet."
     every = summary[summary["level"] == _EVERY]

@@ -146,7 +146,7 @@ def _name(axes: Axes, down: list[str], across: list[str], rows: str, columns: st
 
 
 def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the cells are means of, the best one, and what is left out."""
+    """Return what the cells average, the best one, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     down, across = shown_levels(summary, rows), shown_levels(summary, columns)

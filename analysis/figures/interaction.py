@@ -102,7 +102,7 @@ def draw(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, ax: Axe
 
 
 def caption(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points are means of, and what is left out."""
+    """Return what the points average, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     levels = shown_levels(summary, factor)

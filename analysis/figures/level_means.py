@@ -1,4 +1,4 @@
-"""Means of a measure at the levels of factors, blocked by seed: what heat maps and plots of effects are drawn from."""
+"""Means of a measure at the levels of factors, blocked by seed: the basis of heat maps and plots of effects."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
 def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
 
-    An arm next to the design, such as a baseline without any of the options, would be its own level that no other
-    arm can be compared with. Several studies, and studies without factors, keep all runs; the sentence is then empty.
+    An arm outside the design, such as a baseline without any of the options, would have its own level, with which no
+    other arm can be compared. Several studies, and studies without factors, keep all runs; the sentence is then empty.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return runs, ""
@@ -114,7 +114,7 @@ def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measur
 
 
 def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> str:
-    """Return the sentences of a caption on what the means are of, and what their intervals are.
+    """Return the sentences of a caption on what is averaged, and what the intervals are.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
 
 
 def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points are means of, which factor's levels differ most, and what is left out."""
+    """Return what the points average, which factor's levels differ most, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     first = summary[summary["factor"] == summary["factor"].iloc[0]]

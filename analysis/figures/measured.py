@@ -101,7 +101,7 @@ def _studies(results: Results | Studies) -> list[Results]:
 
 
 def measured_runs(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Return the runs that ended by themselves and have the measure, which the column `measured` contains."""
+    """Return the runs that ended on their own and have the measure, which the column `measured` contains."""
     kept = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     return kept.assign(measured=measure.scale * kept[measure.column].astype("float64"))
 
@@ -155,7 +155,7 @@ def panels(ax: Axes | None, rows: int, columns: int, height: float) -> tuple[Fig
 
 
 def explained(figure: Figure, title: str, caption: str) -> Figure:
-    """Write the title above and the caption below a new figure, which becomes taller by what they need."""
+    """Write the title above and the caption below a new figure, which becomes taller to make room for them."""
     lines = textwrap.wrap(caption, _CHARACTERS)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _LINE * (len(lines) + 2))

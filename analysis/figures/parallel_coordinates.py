@@ -91,7 +91,7 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 def most_telling(summary: pd.DataFrame, factors: Sequence[str], most: int = _AXES) -> list[str]:
     """Return the factors, in their order, whose levels differ most in the measure, or all if there are at most `most`.
 
-    Their order of importance is that of the share of the variance among arms that lies between levels.
+    They are ranked by the share of the variance among arms that lies between levels.
     """
     shares = {factor: separation(summary[factor], summary["mean"]) for factor in factors}
     kept = sorted(factors, key=lambda factor: -shares[factor])[:most]

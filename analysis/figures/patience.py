@@ -1,4 +1,4 @@
-"""Full budget against early stopping: whether the stopping rule makes the difference."""
+"""Full budget against early stopping: whether the stopping rule explains the difference."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def slices(
 def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -> pd.DataFrame:
     """Return one row per trial, in their order: searched, arm, n, mean, stopped, and its dimensions.
 
-    `searched` is the arm that a trial is a configuration of, n the number of its runs with a value, and mean the mean
+    `searched` is the arm of which a trial is a configuration, n the number of its runs with a value, and mean the mean
     of the measure over them. A trial that was stopped early has `stopped` and what it had reached.
 
     Raises

@@ -25,7 +25,7 @@ NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")
 
 @dataclass(frozen=True)
 class Collapse:
-    """A run of a gated comparison, of the pairs of the look that decides, that failed.
+    """A failed run of a gated comparison, among the pairs of the look that decides.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class NotExcluded:
-    """What pairs of which no run of the treatment failed do not exclude.
+    """What pairs in which no run of the treatment failed do not exclude.
 
     Attributes
     ----------

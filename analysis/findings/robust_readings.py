@@ -36,10 +36,10 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
 
-    About 0: the robust interval excludes it and that of t does not, or the other way round and the robust center lies
-    outside the t interval. About the verdict: each would stop the study, with another verdict. An interval that is only
-    longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as that of t. Without
-    that condition, up to 41 % of studies of normal runs would have a caution.
+    About 0: the robust interval excludes 0 and the t interval does not; or only the t interval excludes 0, and the
+    robust center lies outside it. About the verdict: both would stop the study, but with different verdicts. An
+    interval that is only longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as
+    that of t. Without that condition, up to 41 % of studies of normal runs would have a caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0

@@ -202,7 +202,7 @@ def _setting(plan: Plan) -> object:
 
 
 def _names(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """Return the names by which studies are called: what their scopes differ in, or else their own names."""
+    """Return the names of studies in the findings: what their scopes differ in, or else their own names."""
     scopes = [asdict(plan.scope) for plan in plans]
     varied = [key for key in _WORDS if any(scope[key] != scopes[0][key] for scope in scopes)]
     found = [_name(scope, varied) for scope in scopes]

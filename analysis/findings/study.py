@@ -213,7 +213,7 @@ class Findings:
 
     @property
     def failed_runs(self) -> str:
-        """That text for the inside of a sentence."""
+        """The same text for use inside a sentence."""
         return failed_runs(self._failures_of_primary)
 
     @property
@@ -398,7 +398,7 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
     def _reported_scalars(self) -> str:
-        """Return which scalars the runs report, if the measure is one that they do not; else an empty text."""
+        """Return which scalars the runs report, if they do not report the measure; otherwise an empty text."""
         if not self.measure.column.startswith(SCALAR):
             return ""
         names = scalar_names(self.results.runs)

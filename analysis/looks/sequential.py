@@ -108,7 +108,7 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
 
     Raises
     ------
-    ValueError: as many levels as looks are needed.
+    ValueError: the number of levels is not the number of looks.
     """
     if len(pairs) != len(levels):
         raise ValueError(f"give a level for each of the {len(pairs)} looks; got {len(levels)}")
@@ -131,7 +131,8 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
 
 
 _CERTAIN = 1 - 1e-7
-"""With a look of a level above this the error of all is 1, to 1e-7; |r| beyond which it rejects may be 0."""
+"""If the level of a look is above this, the error of all looks is 1, to 1e-7; the |r| beyond which it rejects may be 0.
+"""
 NEGLIGIBLE = 1e-12
 """A look with a level up to this is left out of the error of all, which it cannot change."""
 NEVER_READ = np.ones(1)

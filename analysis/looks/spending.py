@@ -33,7 +33,7 @@ _TRIED = 8
 _BEYOND = 1.01
 """How far the ends of a bracket are beyond its limits, at which rounding decides the sign."""
 _PRECISE = 1e-7
-"""Errors below this are not integrated: a look then gets what is spent on it, as if no look before could reject."""
+"""Errors below this are not integrated: a look then gets what is spent on it, as if no earlier look could reject."""
 
 
 def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ...]:
@@ -101,7 +101,7 @@ _Earlier = tuple[Numbers, int, float]
 
 
 def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> float:
-    """Return the level of a look with which it and those before it have the error `spent`, `now` of it its own.
+    """Return the level of a look with which it and those before it have the error `spent`, of which `now` is its own.
 
     The level is never below `now`, what the look would need if nothing was rejected before, nor above `spent`.
     """

@@ -1,4 +1,4 @@
-"""Queries on the table of runs: pair two arms, filter rows, summarise and tabulate by columns."""
+"""Queries on the table of runs: pair two arms, filter rows, summarize and tabulate by columns."""
 
 from __future__ import annotations
 

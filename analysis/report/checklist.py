@@ -155,7 +155,7 @@ def _settings(findings: Findings) -> Item:
         "all options of every run."
     ]
     if findings.screening is not None:
-        text.append("Arms were chosen in a search on validation data with separate seeds; it is in the report.")
+        text.append("Arms were chosen in a search on validation data with separate seeds; the report describes it.")
     return Item(
         "Experimental setting",
         "Are splits, hyperparameters, how they were chosen, and optimizer stated?",

@@ -28,7 +28,7 @@ class Section:
 
     Attributes
     ----------
-    folded : the tables that a reader opens; the page of a study with many arms has such.
+    folded : the tables that a reader opens; the page of a study with many arms has such tables.
     """
 
     name: str

@@ -150,7 +150,7 @@ def _left_out(plan: Plan) -> str:
 
 
 def _arms(findings: Findings) -> str:
-    """Return the arms of a study, in brackets; those that factors make by the levels of the factors."""
+    """Return the arms of a study, in parentheses; those that factors make by the levels of the factors."""
     arms = findings.results.plan.arms
     crossed = [arm for arm in arms if arm.levels]
     if len(crossed) > _LISTED:
@@ -242,7 +242,7 @@ def _not_reached(findings: Findings) -> str:
 
 
 def _argument(findings: Findings) -> str:
-    """Return which comparisons a gain must pass, in their order, after a blank; empty without a treatment."""
+    """Return which comparisons a gain must pass, in their order, after a space; empty without a treatment."""
     said = _asked(findings)
     return f" {said}" if said else ""
 

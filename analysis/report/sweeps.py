@@ -74,7 +74,7 @@ def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
 
 
 def _effects(findings: Findings, measure: Measure) -> pd.DataFrame:
-    """Return the effects of the factors; switches of a study of few arms have their attribution instead."""
+    """Return the effects of the factors; in a study of few arms, the attribution of switches replaces them."""
     if findings.attributions and not many_arms(findings):
         return pd.DataFrame({"kind": []})
     try:

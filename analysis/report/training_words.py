@@ -21,7 +21,7 @@ _GROUPS = 5
 
 
 def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return the sentences on images and options of training, each after a blank; empty if the store has neither.
+    """Return the sentences on images and options of training, each after a space; empty if the store has neither.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return for how many epochs the study trains, after a blank; "at most" where a run may end earlier."""
+    """Return for how many epochs the study trains, after a space; "at most" where a run may end earlier."""
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     if not budgets:
         return ""

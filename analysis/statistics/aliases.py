@@ -90,6 +90,6 @@ class Model:
 
 
 def _coded(labels: Sequence[str], levels: Sequence[str]) -> Floats:
-    """Return sum-to-zero codes: -1 and 1 for two levels, a column less than levels in general."""
+    """Return sum-to-zero codes: -1 and 1 for two levels, one column fewer than levels in general."""
     codes = np.vstack([np.full(len(levels) - 1, -1.0), np.eye(len(levels) - 1)])
     return codes[[levels.index(label) for label in labels]]

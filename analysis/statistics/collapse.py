@@ -60,7 +60,7 @@ _GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21
 def constant(kind: Kind, rank: int, pairs: int) -> float:
     """Return how many spreads the run of this rank must lie below the median of those above it.
 
-    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it stays.
+    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it is constant.
     """
     return _at(pairs, _CONSTANTS[kind, rank])
 

@@ -13,7 +13,7 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.spread import Spread
 
 MOST = 10_000
-"""Number of pairs up to which it is looked for."""
+"""Largest number of pairs that is tried."""
 Numbers = npt.NDArray[np.float64]
 LevelAt = Callable[[Numbers], Numbers]
 """Level of the interval after each of these numbers of pairs."""

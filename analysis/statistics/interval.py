@@ -80,7 +80,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
 
     Parameters
     ----------
-    alpha : 1 minus the confidence level; with 0 the interval is unbounded, as that of a look that cannot decide.
+    alpha : 1 minus the confidence level; with 0 the interval is unbounded, like that of a look that cannot decide.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class Pairing:
 
     @property
     def saved(self) -> float:
-        """Share of the variance that pairing removes, 1 - s_d² / (s_A² + s_B²); below 0 if it adds some."""
+        """Share of the variance that pairing removes, 1 - s_d² / (s_A² + s_B²); negative if pairing adds variance."""
         return 1 - self.paired / self.unpaired if self.unpaired > 0 else float("nan")
 
 

@@ -164,7 +164,7 @@ def partial_pooling(effects: Sequence[Interval], delta: float, scale: float) -> 
 
     An effect given its study is Student's t around the study's mean difference (flat priors of its mean and of the
     logarithm of its seed SD). The mean of the distribution has a flat prior, its spread a half-normal one. With few
-    studies that prior decides much: read the result for several scales.
+    studies that prior has a large influence: read the result for several scales.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _SEED = 20210301
 def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
     """Return the two-sided p-value of the sign-flip permutation test that the values are symmetric about 0.
 
-    All 2^n signs up to 16 values, 20,000 random ones (the observed one counted in) above. NaN without values.
+    All 2^n signs up to 16 values, 20,000 random ones (including the observed one) above. NaN without values.
     It cannot fall below 2 / 2^n.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)

@@ -51,7 +51,7 @@ def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
 
 
 def factor_words(factors: Iterable[str]) -> dict[str, str]:
-    """Return each factor, a key path, by the end of it that no other factor has, with blanks: ``learning rate``."""
+    """Return each factor, a key path, by the end of it that no other factor has, with spaces: ``learning rate``."""
     paths = {factor: factor.removesuffix(".name").split(".") for factor in factors}
     return {factor: _end(parts, [p for each, p in paths.items() if each != factor]) for factor, parts in paths.items()}
 

@@ -348,7 +348,7 @@ def test_methods_describe_validation_images_correctly(make_study):
         return methods(analysis.examine(results, unproven=True))[0][0]
 
     arms = [arm.name for arm in WIN]
-    split, own = "the validation split", "are those of the data, the same with every seed."
+    split, own = "the validation split", "come with the data and are the same with every seed."
     assert split in said([])
     assert own not in said([])
     assert split not in said([], held_out=0), "nothing is held out"

@@ -13,9 +13,9 @@ from aimlib.datasets.verification.members import Member
 from aimlib.errors import counted
 
 PLACEHOLDER = 10
-"""Copies of one photo from which they are an error also within one class and one split."""
+"""Number of copies of one photo from which they are an error even within one class and one split."""
 _KEPT_FIRST = {"test": 0, "validation": 1}
-"""Order of the splits in which the photo that is kept of a group is looked for."""
+"""Order of the splits in which the photo to keep from a group is sought."""
 _MOST_CLASSES = 5
 
 
@@ -62,7 +62,7 @@ def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
     further = f", {counted(copies, 'identical copy', 'identical copies')} among them" if copies else ""
     what = (
         f"{len(group):,} photos look alike ({_where(splits, classes)}{further}); look at them (`--sheet FILE`), and "
-        f"exclude what is the same photo"
+        "exclude copies of the same photo"
     )
     return _finding("near_duplicate", group, what, "looks like", "remark")
 
@@ -95,7 +95,7 @@ def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
 
 
 def _ordered(group: Sequence[Member]) -> list[Member]:
-    """Return the photos of a group in the order in which one to keep is looked for."""
+    """Return the photos of a group in the order in which one to keep is sought."""
     return sorted(group, key=lambda member: (_KEPT_FIRST.get(member.split, len(_KEPT_FIRST)), member.path))
 
 

@@ -79,7 +79,7 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     others = sorted(photo.path for photo in found if "end" not in photo.damage.lower().split())
     if early:
         text = (
-            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is gray, and would be trained on; "
+            f"{counted(len(early), 'JPEG photo')} with missing data: that part is gray, and would be trained on; "
             f"fetch again, or exclude (`--fix FILE`): {listed(early)}"
         )
         reason = "damaged: the data ends early"
