@@ -61,7 +61,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
 
     Raises
     ------
-    UsageError: the parts do not fit together, or the model's weights are not here or do not fit.
+    UsageError: the parts do not fit together, or the model's weights are missing or do not fit.
     """
     with torch.random.fork_rng(devices=[]):  # for parameters without a rule
         torch.manual_seed(seed_for(seed, "init"))
@@ -77,7 +77,7 @@ def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
 
     Raises
     ------
-    UsageError: the file is not here, or does not fit.
+    UsageError: the file is missing, or does not fit.
     """
     assert model.weights is not None
     return fitting.fit(skeleton(model, shape), reading.read(model.weights), model.weights, shape)

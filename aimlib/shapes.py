@@ -1,7 +1,8 @@
 """Fast forward passes on the meta device, which compute shapes but no values.
 
-Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, more than a
-second and hundreds of modules. Its output has the shape of its input, so the decomposition is skipped.
+Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, which takes
+more than a second and loads hundreds of modules. Its output has the shape of its input, so the decomposition is
+skipped.
 """
 
 from __future__ import annotations

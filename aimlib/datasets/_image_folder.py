@@ -196,7 +196,7 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 
 
 def _nested(root: Path, folder: str) -> Path | None:
-    """Return the only folder in `root` that has the folder of a split, because archives often have one level too many."""
+    """Return the only folder in `root` that has the folder of a split, as archives often have one level too many."""
     if folder == "." or not root.is_dir():
         return None
     found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]

@@ -115,7 +115,7 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
 
 
 def twice(archive: Path, name: str) -> str:
-    """Return the message about a member that is in an archive twice, where names that differ only in case count as one."""
+    """Return the message about a member that is in an archive twice; names that differ only in case are equal."""
     return (
         f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot "
         "distinguish; fetch it again, or, if it is your own, create it again with every file once"

@@ -135,8 +135,9 @@ class AimNetwork(nn.Module):
 
 
 class _UpdateHook:
-    """Runs one update after a module's forward pass. It is a class rather than a closure, so that networks can be
-    copied.
+    """Runs one update after a module's forward pass.
+
+    It is a class rather than a closure, so that networks can be copied.
     """
 
     def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:

@@ -145,8 +145,8 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
     Parameters
     ----------
-    wanted : keys of the classes that are meant, whose problems are then noted in `refusals`; None: all, and a problem
-        is raised.
+    wanted : keys of the requested classes, whose problems are then noted in `refusals`; None: all, and a problem is
+        raised.
     functions : names of functions that are training code; those that `wanted` names are found without it.
 
     Raises
@@ -182,7 +182,7 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
 
 def _defined(names: Iterable[str], source: Source) -> list[str]:
-    """Return those of some names that a source defines as functions."""
+    """Return the names among these that a source defines as functions."""
     functions = {each.node.name for each in Module(source).statements if isinstance(each.node, ast.FunctionDef)}
     return [name for name in names if name in functions]
 
@@ -230,7 +230,7 @@ def unresolved(suspect: Suspect) -> str:
 
 
 def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
-    """Return some statements and everything that they reach, numbered in a lasting order."""
+    """Return some statements and everything that they reach, numbered in a stable order."""
     numbers: dict[Statement, int] = {}
     waiting = list(reversed(roots))
     while waiting:

@@ -122,7 +122,7 @@ def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType
 
 
 def _is_same_code(one: CodeType, other: CodeType) -> bool:
-    """Return whether two functions were compiled from the same text, wherever it stood."""
+    """Return whether two functions were compiled from the same text, wherever it was."""
     names = ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars")
     if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.co_consts) != len(other.co_consts):
         return False

@@ -131,7 +131,7 @@ def _compiled(statement: Statement, text: str, filename: str) -> CodeType:
 
 
 def classes(bundle: Bundle) -> dict[str, Any]:
-    """Return the registered classes by their keys, of the generated module."""
+    """Return the registered classes of the generated module by their keys."""
     module = imported(bundle)
     return {root.key: getattr(module, root.qualname) for root in bundle.roots}
 

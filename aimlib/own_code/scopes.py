@@ -21,7 +21,7 @@ _MUTATORS = frozenset(
         *("load_state_dict", "register_buffer", "register_module", "register_parameter"),
     }
 )
-"""Methods that change an object; methods of torch that do end in an underscore."""
+"""Methods that change an object; methods of torch that do so end in an underscore."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class ControlConformance(Conformance):
         return random_like((batch, _SHAPE.channels, _SHAPE.height, _SHAPE.width), seed=2)
 
     def test_it_is_another_model_of_the_same_family(self) -> None:
-        """The result is a complete model that survives a document, and not the AiM model itself."""
+        """The result is a complete model that can be written and read back, and not the AiM model itself."""
         model = self.controlled()
         assert model != self.aim()
         assert ModelConfig.parse(model.model_dump(mode="json")) == model

@@ -52,7 +52,7 @@ class ScheduleConformance(Conformance):
             assert [forward.rate(time) for time in times] == [backward.rate(time) for time in times[::-1]][::-1]
 
     def test_it_is_replayed_from_the_history(self) -> None:
-        """One that gets accuracies epoch by epoch has the rates of one that gets all at once."""
+        """A schedule that gets accuracies epoch by epoch has the rates of one that gets them all at once."""
         going = self.schedule()
         for epoch in range(self.epochs):
             expected = [self.schedule(epoch).rate(time) for time in self.times(epoch)]

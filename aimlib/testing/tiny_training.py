@@ -1,4 +1,4 @@
-"""Training runs of a second, for the conformance tests of plugins that training uses."""
+"""Training runs that take a second, for the conformance tests of plugins that training uses."""
 
 from __future__ import annotations
 

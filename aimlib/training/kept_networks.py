@@ -53,7 +53,7 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 def memory_of(tensor: Tensor) -> Hashable:
-    """Return what identifies the values in memory that a tensor shows: tied tensors have the same."""
+    """Return what identifies the values in memory that a tensor shows; it is equal for tied tensors."""
     place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
     return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 

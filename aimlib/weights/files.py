@@ -1,4 +1,4 @@
-"""Files of weights on this machine: found and hashed, and those of torchvision's fetched on request."""
+"""Files of weights on this machine: found and hashed, and torchvision weights fetched on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOLDER = "weights"
 
 
 def is_of_torchvision(source: str) -> bool:
-    """Return whether `source` names weights of torchvision's rather than a file."""
+    """Return whether `source` names torchvision weights rather than a file."""
     return _OF_TORCHVISION.fullmatch(source) is not None
 
 
@@ -82,13 +82,13 @@ def cache_of_torchvision() -> Path:
 
 
 def url(source: str) -> str:
-    """Return from where torchvision downloads the weights of an exact name; raises what `resolved` raises."""
+    """Return the URL from which torchvision downloads the weights of an exact name; raises what `resolved` raises."""
     address: str = _entry(source, "").url
     return address
 
 
 def download(source: str, base_url: str | None = None) -> Path:
-    """Fetch weights of torchvision's into its cache, and return the file; one that is there is not fetched again.
+    """Fetch torchvision weights into torchvision's cache, and return the file; an existing file is not fetched again.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from aimlib.weights.config import WeightsConfig
 from aimlib.weights.reading import StoredState
 
 _SHOWN = 6
-"""Names of a kind that a message lists."""
+"""Number of names of a kind that a message lists."""
 _COUNTER = ".num_batches_tracked"
 """End of a buffer's name that state dicts of torch before 0.4.1 lack; nothing here depends on its value."""
 
@@ -197,7 +197,7 @@ def few(names: Sequence[str]) -> str:
 
 
 def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
-    """Return what to do: a prefix if the file's names would fit without it, otherwise the ways that are left."""
+    """Return what to do: a prefix if the file's names would fit without it, otherwise the remaining ways."""
     for name in missing[:1]:
         longer = next((each for each in given if each.endswith(f".{name}")), None)
         if longer is not None:

@@ -26,7 +26,7 @@ class StoredState:
     Attributes
     ----------
     tensors : parameters and buffers by their names in the file, without the prefix that the configuration gives.
-    has_memory : whether a run kept it whose network had a memory, so that names begin as in that network.
+    has_memory : whether it was kept by a run whose network had a memory, so that names begin as in that network.
     """
 
     tensors: Mapping[str, Any]
@@ -38,7 +38,7 @@ def read(config: WeightsConfig) -> StoredState:
 
     Raises
     ------
-    DataError: the file is not here, or differs from the stated one.
+    DataError: the file is missing, or differs from the stated one.
     UsageError: it contains no state dict, or something other than tensors.
     """
     path = find(config)
@@ -65,7 +65,7 @@ def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -
 
 
 def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
-    """Return the tensors of a safetensors file, and whether a run kept it whose network had a memory."""
+    """Return the tensors of a safetensors file, and whether it was kept by a run whose network had a memory."""
     import safetensors  # noqa: PLC0415 -- imports torch
 
     try:

@@ -59,7 +59,7 @@ def start_of(model: ModelConfig, shape: ImageShape) -> Start:
 
     Raises
     ------
-    UsageError: the parts do not fit together, or a file of weights is not here or does not fit.
+    UsageError: the parts do not fit together, or a file of weights is missing or does not fit.
     """
     network = skeleton(model, shape)
     fit = None if model.weights is None else weights_fit(model, shape)

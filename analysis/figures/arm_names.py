@@ -19,9 +19,7 @@ _COMMA = re.compile(r",\s*(?=[^\s,=()\[\]{}]+=)")
 
 
 def arm_labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name of an arm in a form fit for a figure; see `canvas.labels`, and `short_names` for what it leaves
-    out.
-    """
+    """Return every name of an arm in a form fit for a figure; see `canvas.labels` and, for omissions, `short_names`."""
     short = short_names(names)
     fit = labels([short[name] for name in names], width, lines)
     return {name: fit[short[name]] for name in names}

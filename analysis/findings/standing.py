@@ -9,9 +9,7 @@ from analysis.statistics.blinding import looks_reached, settled_pairs, verdict_i
 
 
 def standing(results: Results) -> str:
-    """Return the verdict or, while runs are missing, how far the study has progressed and the verdict as of the last
-    look.
-    """
+    """Return the verdict or, while runs are missing, how far the study has progressed and the last verdict."""
     plan, runs = results.plan, results.runs
     if results.missing.empty or (verdict_is_due(plan, runs) and not plan.looks.anytime):
         return _headline(results)

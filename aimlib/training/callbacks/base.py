@@ -24,7 +24,7 @@ class CallbackConfig(ComponentConfig):
 
     @property
     def uses_validation(self) -> bool:
-        """Whether this one does; a callback whose options decide it overrides that."""
+        """Whether this callback does so; a callback whose options decide this overrides it."""
         return self.monitors_validation
 
 

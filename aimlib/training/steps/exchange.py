@@ -179,7 +179,7 @@ def _places(computation: Computation) -> Iterator[tuple[str, _Place]]:
 
 
 def _by_storage(places: dict[str, _Place]) -> Iterator[list[str]]:
-    """Yield names, those together whose tensors share memory."""
+    """Yield groups of names whose tensors share memory."""
     groups: dict[Any, list[str]] = {}
     for name, place in places.items():
         groups.setdefault((place.tensor.device, place.tensor.untyped_storage().data_ptr() or name), []).append(name)

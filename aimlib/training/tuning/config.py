@@ -68,7 +68,7 @@ class AverageConfig(Frozen):
 
 
 class FineTuningConfig(Frozen):
-    """How a network is trained on from its weights. Without an option it has no effect, and is refused."""
+    """How training continues from a network's weights. Without an option it has no effect, and is refused."""
 
     search_space: ClassVar[dict[str, Dimension]] = {"layer_decay": Real(0.5, 0.95)}
 

@@ -90,8 +90,8 @@ def test_a_file_that_does_not_fit_is_one_problem_at_its_place(
     assert code == 2
     assert error.splitlines() == [
         f"error: {path}: base.model.weights: {tmp_path / 'net.pt'} does not fit this network: 1 name of the network "
-        f"missing in the file: layer1.0.conv2.weight; give the backbone whose weights these are; or name in "
-        f"model.weights.leave_out what is to start without the file, or not to be read from it"
+        f"missing in the file: layer1.0.conv2.weight; give the backbone to which these weights belong; or list in "
+        f"model.weights.leave_out the names that must not be loaded from the file"
     ]
 
 

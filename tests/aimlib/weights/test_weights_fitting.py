@@ -80,7 +80,7 @@ def test_missing_unexpected_and_other_shapes_are_listed_together(tmp_path: Path)
     assert "1 name of the network missing in the file: layer1.0.conv2.weight;" in str(refused.value)
     assert "1 name of the file unknown to the network: extra.weight;" in str(refused.value)
     assert "1 other shape: layer2.0.bn1.bias [3] instead of [8];" in str(refused.value)
-    assert "name in model.weights.leave_out what is to start without the file" in str(refused.value)
+    assert "list in model.weights.leave_out the names that must not be loaded from the file" in str(refused.value)
 
 
 def test_long_lists_are_shortened(tmp_path: Path) -> None:
