@@ -29,7 +29,7 @@ _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", defau
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """List every set of photos once, however often and with whatever recipe it is loaded inside.
+    """List every set of photos once, even if it is loaded several times or with several recipes inside.
 
     Otherwise a study with arms at several sizes would list the same tree, and compare its photos, for every size.
     Inside another `listed_once`, this one does nothing.

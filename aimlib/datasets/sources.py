@@ -2,7 +2,7 @@
 
 It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
 there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or
-has changed is fetched again. Processes that know the data's fingerprint do not ask the storage.
+has changed is fetched again. Processes that know the data's fingerprint do not query the storage.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
 
     Parameters
     ----------
-    compare : whether to ask object storage for changes, and to fetch what is missing. If not, the folder of the copy is
-        returned even if nothing is in it; an archive that was not fetched is fetched.
+    compare : whether to query object storage for changes, and to fetch what is missing. If not, the folder of the copy
+        is returned even if nothing is in it; an archive that was not fetched is fetched.
 
     Raises
     ------

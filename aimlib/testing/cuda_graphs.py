@@ -80,7 +80,7 @@ class RecordedGraph:
 
 
 class UnderWay:
-    """Captures that torch regards as active: up to version 2.13 also failed ones.
+    """Captures that torch regards as active, which up to version 2.13 include failed ones.
 
     Attributes
     ----------
@@ -236,7 +236,7 @@ class _Current:
 
 
 class _On:
-    """Makes a stream current; a capture that cannot be ended leaves this context without its end, as torch does."""
+    """Makes a stream current; a capture that cannot be ended leaves this context without ending it, as torch does."""
 
     def __init__(self, current: _Current, stream: _Stream) -> None:
         self._current, self._stream, self._before = current, stream, current.stream

@@ -30,7 +30,7 @@ class OptimizerConformance(Conformance):
 
     @staticmethod
     def steps(optimizer: torch.optim.Optimizer, count: int) -> float:
-        """Take steps on the sum of squares of all parameters; return it before the last step."""
+        """Take steps on the sum of squares of all parameters; return that sum before the last step."""
         value = torch.zeros(())
         for _ in range(count):
             optimizer.zero_grad()

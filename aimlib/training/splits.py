@@ -62,7 +62,8 @@ def divide(data: DataSet, fraction: float, seed: int) -> Division:
 
     Parameters
     ----------
-    fraction : ``training.validation_fraction``; data with its own validation images only asks whether it is 0.
+    fraction : ``training.validation_fraction``; for data with its own validation images, it only matters whether this
+        is 0.
     seed : the run's seed.
     """
     if data.validation is None:

@@ -1,4 +1,4 @@
-"""Paper and ink: sizes, fonts, labels, and how a figure becomes SVG or PNG, the same bytes each time."""
+"""The look of figures: sizes, fonts, labels, and how a figure becomes SVG or PNG, with the same bytes each time."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Attempt:
         return self.before + time.perf_counter() - self.began
 
     def found(self) -> Checkpoint | None:
-        """Return the last intact checkpoint, and report damaged ones; the code may not ask for it."""
+        """Return the last intact checkpoint, and report damaged ones; the code may not request it."""
         if self.directory is None:
             return None
         damages: list[str] = []
@@ -115,7 +115,7 @@ def _stacked(run: OwnRun) -> npt.NDArray[Any]:
 def train(
     config: OwnRunConfig, data: DataSet, attempt: Attempt, device: torch.device | None = None, *, repeat: bool = False
 ) -> Outcome:
-    """Call own training code, which continues from its checkpoint if it saved one and asks for it.
+    """Call own training code, which continues from its checkpoint if it saved one and requests it.
 
     Deterministic kernels of torch are preferred; where there is none, torch warns and the run continues.
 

@@ -92,7 +92,7 @@ def test_a_jpeg_file_whose_end_is_zeros_is_an_error_though_it_decodes(root: Path
     assert decoding.decode((root / "train/cat/half.jpg").read_bytes()).size == (200, 200)
     (finding,) = [each for each in verify(plugin(root)) if each.kind == "damaged"]
     assert (finding.is_error, finding.excluded) == (True, ("train/cat/half.jpg",))
-    assert "a part is gray" in finding.message
+    assert "that part is gray" in finding.message
 
 
 def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
