@@ -274,5 +274,5 @@ def _refuse_divided_groups(table: Table, rows: Sequence[Row]) -> None:
     if divided:
         raise DataError(
             f"{table.path}: {counted(len(divided), 'group')} in more than one split: {named(list(divided.values()))}; "
-            f"give all rows of a group the same split, or set data.columns.split: null and data.split to have one made"
+            f"give all rows of a group the same split, or set data.columns.split: null and data.split to create one"
         )

@@ -156,7 +156,7 @@ def _unknown(content: bytes) -> str:
     """Return the message about a file of no known format, which says what it seems to be."""
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content[4:8] == b"ftyp":
-        return "a file of HEIC, AVIF or a video; convert the photo to JPEG or PNG"
+        return "a HEIC or AVIF file, or a video; convert the photo to JPEG or PNG"
     found = next((text for mark, text in _INSTEAD if start.startswith(mark.lower())), None)
     if found is not None:
         return found

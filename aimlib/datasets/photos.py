@@ -72,8 +72,8 @@ class PhotoConfig(ComponentConfig):
     )
     exclude: str | None = local(
         None,
-        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The data's "
-        "fingerprint, and so the run id, is that of the photos that remain.",
+        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The "
+        "fingerprint of the data, and so the run id, depends only on the photos that remain.",
     )
 
     @model_validator(mode="after")

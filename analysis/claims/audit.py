@@ -94,7 +94,7 @@ _COLUMN_WORDS = {
     "memory_values": "numbers in the memory",
     "memory_degrees_of_freedom": "distinct values that the source can hold",
     "readers": "layers that read",
-    "static_readers": "layers that read a memory which no update reaches",
+    "static_readers": "layers that read a memory that no update reaches",
 }
 
 

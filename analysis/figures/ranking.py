@@ -54,7 +54,7 @@ def ranking(
     runs = named_arms(results)
     summary = summarise(runs, measure, alpha)
     if len(summary) < 2:
-        raise UsageError(f"a ranking needs two arms with {measure.short}; {len(summary)} of the study's arms has one")
+        raise UsageError(f"a ranking needs two arms with {measure.short}; this study has only {len(summary)}")
     figure = draw(summary, measure, ax)
     if ax is not None:
         return figure

@@ -46,7 +46,9 @@ def across(*studies: Findings) -> Across:
         options of the treatment, measure, smallest effect or level differ.
     """
     if len(studies) < 2:
-        raise UsageError(f"{counted(len(studies), 'study')} given; give at least two studies that ask one question")
+        raise UsageError(
+            f"{counted(len(studies), 'study')} given; give at least two studies that ask the same question"
+        )
     primaries = [_primary(findings) for findings in studies]
     _refuse_other_questions(studies)
     _refuse_what_is_not_independent(studies)

@@ -130,7 +130,7 @@ _RULES = {
 def _chosen(runs: pd.DataFrame) -> str:
     """Return a sentence on which epoch of a run is reported."""
     rules = sorted(set(runs["selection"].dropna()))
-    words = [_RULES.get(rule, f"that of the rule {rule}") for rule in rules]
+    words = [_RULES.get(rule, f"the one that the rule {rule} chooses") for rule in rules]
     if not words:
         return ""
     which = words[0] if len(words) == 1 else f"depending on the arm, {' or '.join(words)}"

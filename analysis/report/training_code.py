@@ -107,7 +107,7 @@ def _repetition(runs: pd.DataFrame) -> str:
     same = repeated["repeated"] == _SAME
     if same.all():
         return " One run was computed twice, with the same predictions."
-    return " One run was computed twice, with other predictions."
+    return " One run was computed twice, with different predictions."
 
 
 def not_repeatable(runs: pd.DataFrame) -> list[str]:

@@ -134,7 +134,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
     """Return the values of both arms; ValueError as `collapsed` says."""
     both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
     if both[0].shape != both[1].shape:
-        raise ValueError(f"two runs a pair are required; got {both[0].shape} and {both[1].shape}")
+        raise ValueError(f"two runs per pair are required; got {both[0].shape} and {both[1].shape}")
     if not all(np.isfinite(values).all() for values in both):
         raise ValueError("values must be finite; drop incomplete pairs first")
     if not delta > 0:

@@ -114,8 +114,8 @@ def _comparisons(findings: Findings) -> Table:
         "further pair, with one seed for both arms, at its level. p: of that look alone; of all looks together; and "
         "of all looks, adjusted among the further arms by Holm’s procedure, whose step sets the level of their "
         "intervals. P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict "
-        f"if the mean stays{unreachable}. A verdict is called exploratory if the study departs from the frozen "
-        "analysis plan."
+        f"if the mean stays the same{unreachable}. A verdict is called exploratory if the study departs from the "
+        "frozen analysis plan."
     )
     title = "Differences" if omission else "All differences"
     return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")

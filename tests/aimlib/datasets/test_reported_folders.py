@@ -73,7 +73,7 @@ def messages(found: PhotoPlugin) -> str:
         (b"\n<!DOCTYPE html><html>quota</html>", "a web page instead of the photo"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b'{"error": 403}', "JSON instead of the photo"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, AVIF or a video"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF file, or a video"),
         (b"\x1f\x8b\x08\0", "a gzip file"),
         (b"anything", "cannot identify its format"),
     ],

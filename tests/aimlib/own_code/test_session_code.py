@@ -140,7 +140,7 @@ def test_a_changed_object_is_refused_and_one_that_was_only_read_is_not(tmp_path:
 def test_a_class_without_source_is_refused(tmp_path: Path) -> None:
     text = f"{HEAD}\nfrom helper import FIRST, last_ones\nexec({PLUGIN!r})\nshown()\n"
     (found,) = script(tmp_path, text, helper=HELPER)
-    assert found.startswith(f"refused {KEY} its definition is in no line that can be read; put it in a file")
+    assert found.startswith(f"refused {KEY} its definition is not in any line that can be read; put it in a file")
     write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER)
     typed = subprocess.run(
         [sys.executable, "-c", f"{SHOW}{HEAD}{PLUGIN}\nshown()"],
@@ -149,7 +149,7 @@ def test_a_class_without_source_is_refused(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert typed.stdout.startswith(f"refused {KEY} its definition is in no"), typed.stderr
+    assert typed.stdout.startswith(f"refused {KEY} its definition is not in any"), typed.stderr
 
 
 def notebook(folder: Path, *cells: str) -> list[str]:
