@@ -155,7 +155,7 @@ class ImageIndex(PhotoPlugin):
             )
         if found["split"] is not None and self.config.split is not None:
             raise DataError(
-                f"{table.path}: has the column {found['split']!r}, and data.split asks for another split; remove "
+                f"{table.path}: has the column {found['split']!r}, but data.split names another split; remove "
                 f"data.split, or set data.columns.split: null to ignore the column"
             )
         return Columns(**found)

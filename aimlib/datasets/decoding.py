@@ -32,9 +32,9 @@ DECODE_VERSION = 1
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats as Pillow names them. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
 MOST_PIXELS = 178_956_970
-"""Pixels of a photo above which it is refused: small files can claim to be large enough to fill the RAM."""
+"""Number of pixels above which a photo is refused: small files can claim to be large enough to fill the RAM."""
 MOST_BYTES = 1_000_000_000
-"""Bytes of a file above which it is not read."""
+"""Number of bytes above which a file is not read."""
 _ORIENTATION = 0x0112
 """EXIF's tag."""
 _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a device"}

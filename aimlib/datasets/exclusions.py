@@ -27,7 +27,7 @@ COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
 _MOST_KINDS = 5
 _MOST_COMPARED = 2_000
-"""Number of paths among which the nearest to a wrong one is sought."""
+"""Number of paths that are searched for the one closest to a wrong path."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class PhotoListing:
 
     @cached_property
     def first_stamp(self) -> str:
-        """The stamp when it was first asked for: one listing is compared with packs of several recipes.
+        """The stamp as it was at the first request: one listing is compared with packs of several recipes.
 
         DataError: see `stamp`.
         """

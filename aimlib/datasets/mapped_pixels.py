@@ -3,7 +3,8 @@
 Batches are drawn at random. When a page that is not in the RAM is touched, the kernel reads what is around it as well,
 up to megabytes, which helps as long as the file will soon be in the RAM. If it does not fit, most of that is dropped
 before it is used. Files that do not fit are therefore read image by image: the kernel is told not to read around a page
-(MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same time.
+(MADV_RANDOM), and is told which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same
+time.
 No pixel depends on it.
 """
 

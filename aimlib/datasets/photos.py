@@ -52,7 +52,9 @@ class PhotoConfig(ComponentConfig):
     size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Height and width that photos are resized to, in pixels."""
     resize: Literal["squash", "center_crop"] = "squash"
-    """squash: the whole photo, aspect ratio lost; center_crop: shorter side to `size`, then the middle."""
+    """squash: the whole photo is resized, without keeping its aspect ratio; center_crop: the shorter side is resized to
+    `size`, and the middle is used.
+    """
     antialias: bool = True
     """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
     decoder: Decoder = "accurate"

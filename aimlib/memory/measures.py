@@ -16,8 +16,8 @@ def memory_measures(network: AimNetwork) -> dict[str, Any]:
 
     Returns
     -------
-    ``sources``: of the memory at the start of a forward pass its mean, standard deviation and root mean square, for
-    each source; ``readers``: of each layer that reads the Frobenius norms of its own weights and of those by which it
+    ``sources``: mean, standard deviation and root mean square of the memory at the start of a forward pass, for each
+    source; ``readers``: Frobenius norms of the own weights of each layer that reads, and of the weights by which it
     reads the memory.
     """
     sources = [_of_values(source(1).float()) for source in network.sources()]

@@ -168,7 +168,7 @@ def _is_draw(func: Any, kwargs: Any) -> bool:
 
 
 def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, ...]]:
-    """Return what a function of ``torch.nn.init`` was called for, and the modules whose methods are running."""
+    """Return the tensor that ``torch.nn.init`` was called for, and the modules whose methods are running."""
     target, modules = None, []
     while frame is not None:
         if target is None and frame.f_globals.get("__name__") == _INIT:

@@ -99,7 +99,7 @@ class Bundle:
     def unused(self) -> list[str]:
         """Return sentences about statements of the file that no worker runs, because they define nothing."""
         return [
-            f"{each.place}: `{_first_line(each.text)}` is not run: only what a registered class reaches is"
+            f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements
             if each not in self.reach.statements and _does_something(each)
         ]

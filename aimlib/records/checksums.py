@@ -1,7 +1,7 @@
 """Checksums over stored content, by xxHash (XXH3): they reveal damage, not forgery.
 
 A *sealed* file ends in a line with the checksum of everything before it. Readers of checkpoints ignore what follows the
-archive, so that earlier versions of this package read sealed files, and files that those wrote have no seal.
+archive, so that earlier versions of this package can read sealed files; files that such versions wrote have no seal.
 
 A Parquet file has a checksum of the values of every column in every row group, in its key-value metadata. It covers
 what a reader gets, so damage anywhere (data, page headers, footer) either changes no value that is read or is found.

@@ -43,14 +43,14 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
         "Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its runs, "
-        "one of either arm, one where seeds move both arms alike (correlation .9), three and half of its runs. Then "
-        "without any: normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded "
-        "to 1 pp, and a treatment that varies three times as much as the control. Detection must be at least .95 and "
-        "false cautions at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far "
-        "from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Three of five runs are missed more "
-        "often, because two others show little of their spread. Where runs with a standard deviation of 2 pp reach a "
-        "ceiling, the rule marks the lowest ones too often."
+        f"of runs, δ = {DELTA:g} pp. The first columns have collapses of {LOSS:g} pp: one run of the treatment, two "
+        "of its runs, one of either arm, one if seeds move both arms alike (correlation .9), three and half of its "
+        "runs. The others have none: normal runs, normal runs with a correlation of .9, runs of which half are at a "
+        "ceiling, accuracies rounded to 1 pp, and a treatment that varies three times as much as the control. "
+        "Detection must be at least .95 and false cautions at most .05 for standard deviations up to 1 pp. Above, a "
+        "run of a wide arm is no longer far from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. "
+        "Three of five runs are missed more often, because two others show little of their spread. Where runs with a "
+        "standard deviation of 2 pp reach a ceiling, the rule marks the lowest ones too often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))

@@ -74,7 +74,7 @@ def _parts(name: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts of a text between the commas that stand before the next factor, outside all brackets."""
+    """Return the parts of a text between the commas that come before the next factor, outside all brackets."""
     parts, start = [], 0
     for comma in _COMMA.finditer(text):
         before = text[start : comma.start()]

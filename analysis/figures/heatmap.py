@@ -168,7 +168,7 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
 
 
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
-    """Return the two factors of which most pairs of levels were run and, among those, whose means differ most.
+    """Return the two factors with the most pairs of levels that were run; among several, those whose means differ most.
 
     None if there are no two factors of two levels each.
     """

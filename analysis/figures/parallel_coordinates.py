@@ -173,7 +173,7 @@ def _name_axes(axes: Axes, names: Sequence[str], inches: float) -> None:
 
 
 def caption(summary: pd.DataFrame, factors: Sequence[str], measure: Measure) -> str:
-    """Return what a line is, which arms are not drawn, and which factors have no axis."""
+    """Return what a line means, which arms are not drawn, and which factors have no axis."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     drawn, every = int(summary["drawn"].sum()), len(summary)

@@ -80,7 +80,7 @@ def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -
     """Return one row per trial, in their order: searched, arm, n, mean, stopped, and its dimensions.
 
     `searched` is the arm of which a trial is a configuration, n the number of its runs with a value, and mean the mean
-    of the measure over them. A trial that was stopped early has `stopped` and what it had reached.
+    of the measure over them. A trial that was stopped early has `stopped` and the mean that it had reached.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def _legend(summary: pd.DataFrame, looks: Mapping[str, Mark]) -> dict[str, Any]:
 
 
 def caption(summary: pd.DataFrame, measure: Measure, runs: pd.DataFrame, dimensions: Sequence[str] = ()) -> str:
-    """Return what a dot is, the best trial, and what is not shown.
+    """Return what a dot means, the best trial, and what is not shown.
 
     Parameters
     ----------

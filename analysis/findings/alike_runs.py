@@ -15,7 +15,7 @@ from analysis.wording import number_format
 _PERFECT = 0.99
 """Two runs with at least this accuracy may well have the same predictions."""
 _FAR = 3
-"""Multiple of one image by which the mean difference must exceed 0 for its lack of variation to be odd."""
+"""A lack of variation is odd only if the mean difference is at least this many images."""
 
 
 def alike_runs(

@@ -1,4 +1,7 @@
-"""The robust readings of the gated comparisons, and where they contradict the t interval; they never decide."""
+"""The robust readings of the gated comparisons, and where they contradict the t interval.
+
+They never decide the verdict.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ def contradiction(comparison: Comparison, reading: RobustReading) -> str:
 
     About 0: the robust interval excludes 0 and the t interval does not; or only the t interval excludes 0, and the
     robust center lies outside it. About the verdict: both would stop the study, but with different verdicts. An
-    interval that is only longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as
-    that of t. Without that condition, up to 41 % of studies of normal runs would have a caution.
+    interval that is only longer contradicts nothing: with 5 pairs the interval of the trimmed mean is nearly twice as
+    long as the t interval. Without that condition, up to 41 % of studies of normal runs would have a caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0

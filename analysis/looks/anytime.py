@@ -62,7 +62,7 @@ def log_evidence(t: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> Number
 
 
 def p_value(p_values: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> float:
-    """Return the smallest error of all intervals with which one of them excludes 0; NaN if no p-value is known.
+    """Return the smallest error of all intervals at which one of them excludes 0; NaN if no p-value is known.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def _constant(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 
 def _of_quantile(looks: tuple[int, ...], quantile: float) -> tuple[float, ...]:
-    """Return O'Brien and Fleming's levels whose last one is that of this normal quantile."""
+    """Return O'Brien and Fleming's levels; the last one corresponds to this normal quantile."""
     return tuple(2 * float(special.ndtr(-quantile * math.sqrt(looks[-1] / n))) for n in looks)
 
 
@@ -101,7 +101,7 @@ _Earlier = tuple[Numbers, int, float]
 
 
 def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> float:
-    """Return the level of a look with which it and those before it have the error `spent`, of which `now` is its own.
+    """Return the level of a look that, with those before it, spends the error `spent`; its own share is `now`.
 
     The level is never below `now`, what the look would need if nothing was rejected before, nor above `spent`.
     """
@@ -181,7 +181,7 @@ def _logarithms(looks: tuple[int, ...], errors: Numbers, spending: str) -> Numbe
 
 
 def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return the error of all looks with which the look at this place rejects at exactly this p-value."""
+    """Return the error of all looks at which the level of the look at this place equals this p-value."""
     errors, known = _interpolated(looks, spending)
     logarithm = math.log(max(p_value, 1e-300))
     if logarithm > known[place, -1]:
@@ -192,7 +192,7 @@ def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float)
 
 
 def _small_error(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return that error of all looks below the errors that are integrated, where a look's level is what it spends."""
+    """Return that error where it is too small to be integrated: there, the level of a look is what it spends."""
 
     def surplus(logarithm: float) -> float:
         spent = [0.0, *_spent(looks, math.exp(logarithm), spending)]

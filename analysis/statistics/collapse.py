@@ -58,7 +58,7 @@ _GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21
 
 
 def constant(kind: Kind, rank: int, pairs: int) -> float:
-    """Return how many spreads the run of this rank must lie below the median of those above it.
+    """Return how many spreads the run of this rank must lie below the median of the runs above it.
 
     Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it is constant.
     """
@@ -143,7 +143,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
 
 
 def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:
-    """Return, for each side, which values are at most that of this rank, if it lies far below those above it."""
+    """Return, for each side, which values lie at or below this rank, if its value is far below those of higher rank."""
     edges, drops, variances = zip(*(_below_the_rest(values, rank) for values in sides), strict=True)
     pooled = sum(variances) / len(variances)
     needed = constant(kind, rank, sides[0].shape[-1])
@@ -155,7 +155,7 @@ def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> 
 
 
 def _below_the_rest(values: npt.NDArray[Any], rank: int) -> tuple[npt.NDArray[Any], ...]:
-    """Return the value of a rank from below, its distance to the median of those above, and their variance."""
+    """Return the value of a rank from below, its distance to the median of the higher values, and their variance."""
     ordered = np.sort(values, axis=-1)
     edge, rest = ordered[..., rank - 1], ordered[..., rank:]
     return edge, np.median(rest, axis=-1) - edge, rest.var(axis=-1, ddof=1)

@@ -64,7 +64,8 @@ class Comparison:
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
     further_pair : ends of the interval in which a single further pair is expected. The reported pair was trained with
-    two seeds, so that of procedure 2 is not paired; procedure 1 took the prediction interval of paired differences.
+    two seeds, so procedure 2 takes the interval of an unpaired difference; procedure 1 took the prediction interval of
+    paired differences.
     measure : what the arms are compared by; where lower is better, differences are control minus treatment.
     schedule : when the verdict is read; None: once, after all pairs.
     """

@@ -104,7 +104,8 @@ _WHOLE = frozenset({"columns"})
 def option(value: object) -> str:
     """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
 
-    Inside a mapping, what does nothing is left out: null, empty texts and lists, and factors ``*_scale`` of 1.
+    Inside a mapping, values that have no effect are left out: null, empty texts and lists, and factors ``*_scale`` of
+    1.
     """
     if value is None:
         return "none"

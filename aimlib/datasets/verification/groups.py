@@ -15,7 +15,7 @@ from aimlib.errors import counted
 PLACEHOLDER = 10
 """Number of copies of one photo from which they are an error even within one class and one split."""
 _KEPT_FIRST = {"test": 0, "validation": 1}
-"""Order of the splits in which the photo to keep from a group is sought."""
+"""Order in which the splits are searched for the photo of a group that is kept."""
 _MOST_CLASSES = 5
 
 
@@ -95,7 +95,7 @@ def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
 
 
 def _ordered(group: Sequence[Member]) -> list[Member]:
-    """Return the photos of a group in the order in which one to keep is sought."""
+    """Return the photos of a group in the order in which they are considered for keeping."""
     return sorted(group, key=lambda member: (_KEPT_FIRST.get(member.split, len(_KEPT_FIRST)), member.path))
 
 

@@ -108,7 +108,7 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
     elif mode not in ("RGB", "L"):
         yield "mode", f"in mode {mode}, which is converted to RGB; check that their colors are right"
     if source.animated:
-        yield "animated", "with several frames, of which the first is used; exclude them if it shows nothing"
+        yield "animated", "with several frames, only the first of which is used; exclude them if it shows nothing"
     if source.orientation != 1 and source.format == "TIFF":
         text = "turned or mirrored by a TIFF file's orientation, which is applied, unlike EXIF's in other formats"
         yield "rotated", text

@@ -27,7 +27,7 @@ class Warmup(Schedule):
         warmup_epochs: Annotated[int, Field(ge=1)]
         """Number of epochs in which the rate rises linearly."""
         start_factor: Annotated[float, Field(ge=0, le=1)] = 0.01
-        """The first rate, as a share of the learning rate; .01 is that of torchvision's training recipe."""
+        """The first rate, as a share of the learning rate; torchvision's training recipe uses .01."""
         schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
         """What follows; null keeps the learning rate."""
 

@@ -83,8 +83,9 @@ class FineTuningConfig(Frozen):
     ] = ()
     """Factors on the learning rate."""
     layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Layer-wise decay of the learning rate: each block has this times the rate of the block after it, the stem that of
-    the first block, and the head the full rate, as does what a memory adds. Multiplies `learning_rates`.
+    """Layer-wise decay of the learning rate: the rate of each block is this times the rate of the block after it. The
+    stem has the rate of the first block; the head and what a memory adds have the full rate. The factor multiplies
+    `learning_rates`.
     """
     ema: AverageConfig | None = None
     """An average of the weights, which is evaluated, selected and kept instead of them. None: there is none."""

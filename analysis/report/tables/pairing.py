@@ -54,12 +54,12 @@ def by_source(findings: Findings) -> Table | None:
     said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
     note = (
         "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all "
-        "varied together. Share: of the latter, with the interval of Pitman and Morgan for two correlated series; "
-        "shares need not sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval "
-        "that contains 0 where sources may be additive; what no series varies is part of it. All intervals assume "
-        "normal values. A variance with the others fixed is the variance at their fixed values. The seeds determine "
-        f"a share if its interval takes up at most {100 * WIDEST:.0f} of the points from 0 to 100 %; with "
-        f"{enough_seeds()} seeds it always does. {said}"
+        "varied together. Share: of the variance with all varied, with the interval of Pitman and Morgan for two "
+        "correlated series; shares need not sum to 100 %. Remainder: all minus the sum of the sources, with a "
+        "conservative interval that contains 0 if the sources may be additive; it includes sources that no series "
+        "varies. All intervals assume normal values. A variance with the others fixed is the variance at their fixed "
+        f"values. The seeds determine a share if its interval takes up at most {100 * WIDEST:.0f} of the points from "
+        f"0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 

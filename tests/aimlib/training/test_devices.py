@@ -214,7 +214,7 @@ def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.Mon
     assert shortfall() == Shortfall(
         3,
         0,
-        "driver 550.54.15 serves CUDA 12.4, and this torch is built for CUDA 13.0",
+        "driver 550.54.15 supports CUDA 12.4, but this torch is built for CUDA 13.0",
         "install a newer driver, or a torch for CUDA 12",
     )
 
