@@ -173,7 +173,6 @@ class Results(_Queries):
         """The hash that stands for the settled runs, and the number of planned runs it stands for.
 
         Without a ledger, they are empty and 0.
-
         See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
         """
         return ledger.head(self.directory, set(self.plan.runs["run_id"]))

@@ -135,8 +135,8 @@ def pack_once(
     Parameters
     ----------
     folder : of the store of that listing and recipe.
-    known : fingerprint; a store of other photos is returned nevertheless if these are the existing photos. listing :
-    lists the photos; called only by the process that packs.
+    known : fingerprint; a store of other photos is returned nevertheless if these are the existing photos.
+    listing : lists the photos; called only by the process that packs.
 
     Raises
     ------

@@ -97,7 +97,8 @@ def download(source: str, base_url: str | None = None) -> Path:
 
     Raises
     ------
-    UsageError: torchvision has no weights of this name. DataError: the server does not answer, or returns another file.
+    UsageError: torchvision has no weights of this name.
+    DataError: the server does not answer, or returns another file.
     """
     from torch.hub import download_url_to_file  # noqa: PLC0415
 

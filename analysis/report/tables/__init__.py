@@ -35,8 +35,8 @@ def shortened(table: Table, whole: str, kept: Sequence[str] = (), what: str = ""
     Parameters
     ----------
     whole : stem of the CSV file that contains all rows.
-    kept : first cells of the rows that stay; if there are none, the first rows stay. what : what the rows that stay
-    are, for the sentence about them.
+    kept : first cells of the rows that stay; if there are none, the first rows stay.
+    what : what the rows that stay are, for the sentence about them.
     """
     every = len(table.rows)
     if every <= LONG:
