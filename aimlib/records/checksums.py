@@ -103,7 +103,7 @@ def document_is_intact(document: Mapping[str, Any]) -> bool | None:
 
 
 def plan_damage(plan: Mapping[str, Any]) -> str:
-    """Return why a stored plan is not as it was written; empty if it is, or has no checksum as in earlier versions."""
+    """Return why a stored plan is damaged; empty if it is not, or if it has no checksum, as in earlier versions."""
     if document_is_intact(plan) is False:
         return "its checksum does not match its content"
     if DOCUMENT_KEY not in plan and (spoilt := next(filter(_is_almost_the_key, plan), None)) is not None:

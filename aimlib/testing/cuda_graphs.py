@@ -1,10 +1,10 @@
 """A stand-in for CUDA graphs on the CPU: captures a step operation by operation and replays it on the same memory.
 
 It replaces the entry points into CUDA (graphs, streams, the current device) but nothing of torch above them: the
-context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As there, a capture
-leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay reads and
-writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the device
-fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
+context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
+capture leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay
+reads and writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the
+device fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
 """
 
 from __future__ import annotations

@@ -75,10 +75,10 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
     rates.append(Rate("any look rejects a true null hypothesis", float(rejected.mean()), studies, 0.05, 0.05))
     columns = ("seed SD", "true Δ", *READ, "mean n")
     note = (
-        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: of either arm, arms "
-        "independent, so the SD of a difference is √2 times as large. A verdict is false where the truth contradicts "
-        "it; each may occur in at most .025 of studies. Any look rejects a true null hypothesis in "
-        f"{rejected.mean():.4f} of studies."
+        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: the standard deviation of "
+        "either arm over seeds; the arms are independent, so the SD of a difference is √2 times as large. A verdict "
+        "is false if the truth contradicts it; each kind of false verdict may occur in at most .025 of studies. Any "
+        f"look rejects a true null hypothesis in {rejected.mean():.4f} of studies."
     )
     return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))
 

@@ -346,7 +346,7 @@ def _apart(runs: pd.DataFrame) -> Iterator[str]:
     if (time := separation.in_time(runs)) is not None:
         yield (
             f"Arms differ in when they were computed: all runs of {_named(time.first)} ended before any run of "
-            f"{_named(time.second)} began, so whatever changed meanwhile differs as well. {_chance(time)}"
+            f"{_named(time.second)} began, so everything that changed in between differs as well. {_chance(time)}"
         )
     elif (day := separation.at_times_of_day(runs)) is not None:
         yield (

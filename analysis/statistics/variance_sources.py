@@ -79,8 +79,8 @@ class SourceVariance:
     def worth(self) -> float:
         """Number of runs with everything varied that are worth any number of runs with only this source varied.
 
-        Their mean keeps the variance of all other sources, 1 - share of the whole: 1 / (1 - share); infinite from a
-        share of 1 on.
+        Their mean keeps the variance of all other sources, which is 1 - share of the whole, so the number is 1 / (1 -
+        share); it is infinite from a share of 1 on.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 

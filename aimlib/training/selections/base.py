@@ -88,8 +88,8 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
             choose(rule, _curve(length, test, validation=validation)) != chosen for test in others
         ):
             raise PluginError(
-                f"{selections.described(rule.name)}: select() depends on test measures; choose by others, or write "
-                f"`oracle = True` in the class, so that every result is marked"
+                f"{selections.described(rule.name)}: select() depends on test measures; choose by other measures, or "
+                "write `oracle = True` in the class, so that every result is marked"
             )
 
 

@@ -245,7 +245,7 @@ WRONG = {
     "a hidden oracle": (
         selection("return 1 + max(range(len(epochs)), key=lambda i: epochs[i]['test_accuracy'])"),
         SELECTION,
-        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by others, or write `oracle",
+        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by other measures, or write",
     ),
     "a state that is not stored": (
         registered("callbacks", "    def state_dict(self): return {'seen': set()}", "Callback"),
