@@ -1,4 +1,4 @@
-"""Messages and output without secrets: everything stored or shown of texts that this package did not write.
+"""Removal of secrets from messages and output that this package did not write, before they are stored or shown.
 
 This removes the values of environment variables that are named like secrets, user and password in URLs, signatures of
 presigned URLs, and tokens that are recognized by their form. A secret in none of these forms remains.

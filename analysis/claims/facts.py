@@ -73,7 +73,7 @@ DataNumber = Literal[
     "shards",
     "block",
 ]
-"""The properties of an arm's data, as its training uses it, that a fact can name.
+"""The properties of the data of an arm that a fact can name, as training uses the data.
 
 ``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their
 order is fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``:
