@@ -99,8 +99,8 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
         return
     suffix = PurePosixPath(photo.path).suffix.lower()
     if (promised := _OF_SUFFIX.get(suffix)) is not None and promised != source.format:
-        text = f"named {suffix} contain {source.format} and are decoded as such; rename them if other programs "
-        yield "misnamed", text + "read them"
+        text = f"named {suffix} with {source.format} data, decoded as {source.format}; rename them if other "
+        yield "misnamed", text + "programs read them"
     is_wide = source.mode == "I" and source.format == "TIFF"
     mode = "I" if is_wide else "I;16" if source.mode.startswith("I") else source.mode
     if mode in _MODES:

@@ -203,7 +203,7 @@ def test_faults_in_parquet_tables_are_named(root: Path) -> None:
 
 
 def test_two_splits_are_refused(root: Path) -> None:
-    with pytest.raises(DataError, match=r"has the column 'split', and data\.split names another"):
+    with pytest.raises(DataError, match=r"has the column 'split', but data\.split names another"):
         plugin(root, split={"test_fraction": 0.5}).load()
     made = plugin(root, split={"test_fraction": 0.5}, columns={"split": None, "group": None}).load()
     assert len(made.test.names) == 4
