@@ -42,13 +42,13 @@ MOVED = {
     "analysis.query": "analysis.reading.query",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
-"""Present names of modules that documentation or plugins imported under another name, by that name."""
+"""Current names of modules by the earlier names under which documentation or plugins import them."""
 
 
 class _MovedModules:
     """Finder and loader that import a moved module under its old name as well, with a warning.
 
-    It does without the base classes of `importlib.abc`, whose import takes longer than everything else here.
+    It does not use the base classes of `importlib.abc`, whose import takes longer than everything else here.
     """
 
     def find_spec(

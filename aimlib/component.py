@@ -131,7 +131,7 @@ def _is_tuple(field: FieldInfo | None) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a path as an absolute one, seen from the current folder; a URL stays unchanged."""
+    """Return a path made absolute from the current folder; a URL stays unchanged."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
@@ -150,7 +150,7 @@ def _identity_of(value: Any) -> Any:
 
 
 _MOST_PROBLEMS = 100
-"""Problems of one document that are explained: finding the nearest name takes milliseconds for each."""
+"""Number of problems of one document that are explained: finding the nearest name takes milliseconds for each."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:
@@ -212,7 +212,7 @@ def _as_share(item: Any) -> str:
 
 
 def _no_options(model: type[BaseModel]) -> str:
-    """Return why there are no options; a class of own code may have forgotten its nested Config."""
+    """Return why there are no options; a class of own code may lack its nested Config."""
     if issubclass(model, ComponentConfig) and model.code:
         return "it takes no options; give its class a nested `class Config(ComponentConfig):` with this option"
     return "it takes no options"

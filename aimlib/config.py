@@ -35,7 +35,7 @@ from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
-"""Hashed in every run id, and frozen. It was the schema version of the store once, which has changed since."""
+"""Hashed in every run id, and frozen. It once was the schema version of the store, which has changed since."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -58,9 +58,9 @@ UpdatePlaces = Literal["stage", "first_block", "block"]
 class CarryConfig(Frozen):
     """A running memory that is passed from batch to batch: the post's third goal, "passed on to next batches".
 
-    The author's code has none (there only the weights change between batches). After every training batch the
-    last memory of the forward pass, averaged over the batch and detached, enters an exponential moving average;
-    every forward pass starts from a mix of the source's memory and that average. In evaluation it stands still.
+    The author's code has none (there only the weights change between batches). After every training batch the last
+    memory of the forward pass, averaged over the batch and detached, enters an exponential moving average; every
+    forward pass starts from a mix of the source's memory and that average. In evaluation it does not change.
     """
 
     search_space: ClassVar[dict[str, Dimension]] = {"decay": Real(0.5, 0.99), "share": Real(0.1, 0.9)}
@@ -111,8 +111,9 @@ class ModelConfig(Frozen):
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
-    """What the network of an arm is turned into to be its control. A study gives `of` and `control` to an arm
-    instead."""
+    """The transformation that makes the network of an arm its control. A study gives `of` and `control` to an arm
+    instead.
+    """
     weights: Annotated[
         WeightsConfig | None, BeforeValidator(_no_weights, json_schema_input_type=WeightsConfig | str | None)
     ] = None
@@ -195,7 +196,7 @@ class AugmentationConfig(Frozen):
 
 
 _NONE = (None, "none", {"name": "none"})
-"""What documents write for a component that is not there."""
+"""What documents write for a missing component."""
 
 
 def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
@@ -222,7 +223,7 @@ class StreamSeeds(Frozen):
     """
 
     split: Seed | None = None
-    """Seed of which images are held out for validation."""
+    """Seed of the choice of the images that are held out for validation."""
     init: Seed | None = None
     """Seed of initial values."""
     order: Seed | None = None
@@ -230,7 +231,7 @@ class StreamSeeds(Frozen):
     augmentation: Seed | None = None
     """Seed of the draws of `augmentation` and `transforms`."""
     layers: Seed | None = None
-    """Seed of what layers such as dropout, and plugins that use global generators, draw."""
+    """Seed of the draws of layers such as dropout, and of plugins that use global generators."""
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
@@ -243,8 +244,9 @@ class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
     patience: Annotated[int, Field(ge=1)]
-    """Number of epochs in a row without a gain after which the run ends; below `epochs`. Which epoch is reported,
-    `selection` decides."""
+    """Number of epochs in a row without a gain after which the run ends; below `epochs`. `selection` decides which
+    epoch is reported.
+    """
     min_delta: Fraction = 0.0
     """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
 
@@ -277,7 +279,7 @@ class TrainingConfig(Frozen):
     schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
-    """Ends a run whose monitored accuracy no longer rises. None: every run goes its full budget."""
+    """Ends a run whose monitored accuracy no longer rises. None: every run uses its full budget."""
     monitor: Literal["validation", "test"] = "validation"
     """Whose accuracy the schedule and early stopping use. test: as run, where the validation set was the test
     set; an oracle, and marked as one."""
@@ -286,7 +288,8 @@ class TrainingConfig(Frozen):
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
     are held out, and so not trained on, whatever `selection` is, even with last_epoch; 0 trains on all images. Data
-    with its own validation images uses these instead, unless it is 0."""
+    with its own validation images uses these instead, unless this is 0.
+    """
     augmentation: AugmentationConfig | None = None
     """Random changes of whole batches, as part of the training step. None: images are not changed."""
     input_scaling: Literal["standardise", "raw"] = "standardise"
@@ -305,8 +308,9 @@ class TrainingConfig(Frozen):
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
     images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
-    """Share of the target that the cross-entropy spreads evenly over all classes, in training alone; a `loss` has its
-    own."""
+    """Share of the target that the cross-entropy spreads evenly over all classes, only in training; a `loss` has its
+    own.
+    """
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
     """What is minimized, and what the columns of losses contain. None: the cross-entropy."""
     transforms: Annotated[
@@ -340,7 +344,7 @@ class TrainingConfig(Frozen):
     """Seeds of single random streams that do not follow the run's seed; None: all follow it."""
 
     def draws_from(self, stream: Stream) -> bool:
-        """Return whether a run draws from a stream; of `layers` it is not known, and True is returned."""
+        """Return whether a run draws from a stream; for `layers` this is unknown, and True is returned."""
         drawn = {
             "split": self.validation_fraction > 0,
             "order": self.shuffle,

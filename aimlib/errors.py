@@ -57,8 +57,8 @@ class ComputingError(RuntimeError):
 
     Parameters
     ----------
-    never_repeats : whether every further repetition differed as well, which code with hidden state causes rather than a
-        device.
+    never_repeats : whether every further repetition differed as well, which is caused by code with hidden state rather
+        than by a device.
     """
 
     def __init__(self, text: str = "", *, never_repeats: bool = False) -> None:
@@ -114,7 +114,7 @@ def checked(value: object, wanted: type[_T], what: str) -> _T:
     given = "None" if value is None else f"a {type(value).__name__}"
     forgotten = "; does it lack `return`?" if value is None else ""
     raise PluginError(
-        f"{what} returned {given}; let it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
+        f"{what} returned {given}; make it return {_TYPES.get(wanted.__name__, wanted.__name__)}{forgotten}"
     )
 
 

@@ -29,7 +29,7 @@ from aimlib.weights import fitting, reading
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return the network on the meta device: shapes and names, no numbers. Takes milliseconds and no memory.
+    """Return the network on the meta device: shapes and names, no numbers. It takes milliseconds and no memory.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
 
     Raises
     ------
-    UsageError: the parts do not fit together, or the model's weights are not here or do not fit.
+    UsageError: the parts do not fit together, or the model's weights are missing or do not fit.
     """
     with torch.random.fork_rng(devices=[]):  # for parameters without a rule
         torch.manual_seed(seed_for(seed, "init"))
@@ -77,7 +77,7 @@ def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
 
     Raises
     ------
-    UsageError: the file is not here, or does not fit.
+    UsageError: the file is missing, or does not fit.
     """
     assert model.weights is not None
     return fitting.fit(skeleton(model, shape), reading.read(model.weights), model.weights, shape)
@@ -92,7 +92,7 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
 
 
 def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
-    """Return the network; without a seed, its values are none that a run starts with."""
+    """Return the network; without a seed, its values are not those that a run starts with."""
     backbone = cast("Backbone", backbones.create(model.backbone))
     network = constructed(model.backbone, lambda: _network_of(backbone, shape), seed, "")
     if model.memory is None or model.placement is None:
@@ -130,7 +130,7 @@ def _network_of(backbone: Backbone, shape: ImageShape) -> nn.Module:
 
 
 def _layout_of(backbone: Backbone, network: nn.Module) -> Layout | None:
-    """Return the layout that a backbone states; None lets it be inferred."""
+    """Return the layout that a backbone states; None: it is inferred."""
     found: object = backbone.layout(network)
     return None if found is None else checked(found, Layout, f"{backbones.described(backbone.config.name)}: layout()")
 
@@ -229,7 +229,7 @@ def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int | None = Non
     if classes is not None and (not isinstance(output, Tensor) or tuple(output.shape) != expected):
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
-            f"the network gives {given} for {len(x_BCHW)} images of {classes} classes, but must give logits "
+            f"the network returns {given} for {len(x_BCHW)} images of {classes} classes, but must return logits "
             f"{expected}; correct its last layer"
         )
     return counter.flops // 2
@@ -239,7 +239,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by the formulas of `torch.utils.flop_counter`.
 
     Its `FlopCounterMode` attributes them to modules as well, which takes most of its time. Operators without a formula
-    consist of others; outside inference mode these come here by themselves.
+    consist of others; outside inference mode these are counted here one by one.
     """
 
     def __init__(self) -> None:

@@ -116,7 +116,7 @@ class Registry:
         return decorate
 
     def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
-        """Register a class of own code, in the place of the class of that name that the user's process defined.
+        """Register a class of own code, in place of the class of that name that the user's process defined.
 
         Raises
         ------
@@ -174,8 +174,8 @@ class Registry:
             setattr(cls, "Config", config)  # noqa: B010 -- mypy knows no attribute of `type`
         elif config.__dict__.get("component", name) != name:
             raise PluginError(
-                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) is registered as {config.component!r} "
-                f"already; register a subclass, or use one name"
+                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) is already registered as "
+                f"{config.component!r}; register a subclass, or use one name"
             )
         config.component, config.version, config.code = name, version, ""
         self._state_start(name, cls, config)

@@ -1,7 +1,8 @@
 """Fast forward passes on the meta device, which compute shapes but no values.
 
-Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, more than a
-second and hundreds of modules. Its output has the shape of its input, so the decomposition is skipped.
+Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, which takes
+more than a second and loads hundreds of modules. Its output has the shape of its input, so the decomposition is
+skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def quick_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Let the batch normalizations of `network` compute only shapes if their input is on the meta device.
+    """Make the batch normalizations of `network` compute only shapes if their input is on the meta device.
 
     Hooks see the same tensors, and autograd keeps the same number of bytes.
     """

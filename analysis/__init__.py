@@ -1,7 +1,7 @@
 """Results of a study: frames, statistics, verdict, figures, report.
 
 ``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the report, and
-``analysis.browse(directory)`` writes a page to work with. Everything else is imported on first use: reading results
+``analysis.browse(directory)`` writes an interactive page. Everything else is imported on first use: reading results
 loads neither scipy nor matplotlib. Nothing here builds a network.
 """
 

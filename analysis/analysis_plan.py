@@ -31,7 +31,7 @@ class Rule:
 
     Attributes
     ----------
-    number : of its meaning; raised when what is done changes, never for other words.
+    number : number of its meaning; raised when the procedure changes, not when only its words change.
     wording : what new plans freeze.
     earlier : wordings that older plans hold, each with the number of its meaning.
     """
@@ -60,7 +60,8 @@ _RULES: Mapping[str, Rule] = {
     ),
     "further_seeds": Rule(1, "Further seeds are the integers after the largest frozen one, in order."),
 }
-"""By their key in a frozen plan. Whoever rewords one keeps the old text as `earlier`: plans that hold it stay valid."""
+"""Rules by their key in a frozen plan. A reworded rule keeps its old text in `earlier`, so that old plans stay valid.
+"""
 _FAILURES = Rule(
     2,
     "A run lost to infrastructure is repeated with its seed. Divergence, or an accuracy whose one-sided 99 % bound "
@@ -85,7 +86,7 @@ class Frozen:
 
     Attributes
     ----------
-    at : when (UTC).
+    at : time of the freeze (UTC).
     runs_before : number of runs that were settled by then.
     sha256 : hash that was written with it.
     content : what was frozen; keys as in `content_of`.
@@ -104,7 +105,7 @@ def content_of(
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
     claim_statement: str | None = None,
 ) -> dict[str, Any]:
-    """Return what is frozen of a plan as it is stored in `study.json`.
+    """Return the parts of a plan, as stored in `study.json`, that are frozen.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def _of_measure(document: Mapping[str, Any]) -> dict[str, Any]:
 def own_words(plan: Plan) -> dict[str, Any]:
     """Return the words of a study that are frozen with it: what it is about, and the question of each control.
 
-    Empty for a study that has none, as plans of earlier versions.
+    Empty for a study that has none, as in plans of earlier versions.
     """
     questions = {arm.name: arm.question for arm in plan.arms if arm.question is not None}
     return ({} if plan.what is None else {"what": plan.what}) | ({"questions": questions} if questions else {})
@@ -177,7 +178,7 @@ def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:
 
 
 def read(directory: Place) -> Frozen | None:
-    """Return the frozen plan of a study directory; None where there is none.
+    """Return the frozen plan of a study directory, or None if there is none.
 
     StoreError: the file cannot be read, or does not match the hash stored with it.
     """
@@ -231,5 +232,5 @@ def _refuse_other_types(frozen: Frozen) -> None:
 
 
 def scope_lists(claim_scope: Mapping[str, Sequence[str | int]] | None) -> dict[str, list[str | int]]:
-    """Return what a claim demands of a study as JSON holds it; empty without a claim."""
+    """Return what a claim demands of a study, in the form that JSON stores; empty without a claim."""
     return {field: list(allowed) for field, allowed in (claim_scope or {}).items()}

@@ -83,7 +83,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
 
 
 def _note_rows_without_checksums(directory: Place, rows: pd.DataFrame) -> None:
-    """Log once for each study how many rows an earlier version wrote, which stored no checksums."""
+    """Log once for each study how many rows an earlier version wrote, without checksums."""
     number = int((rows["schema_version"] < records.WITH_CHECKSUMS).fillna(True).sum())
     if number and str(directory) not in _noted:
         _noted.add(str(directory))

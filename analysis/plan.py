@@ -103,7 +103,7 @@ _NAMED = 6
 
 
 def _no_study(directory: Place) -> str:
-    """Return what is wrong with a place that has no plan, and what to give in its place."""
+    """Return what is wrong with a place that has no plan, and what to give instead."""
     if not isinstance(directory, Path):
         return f"{STUDY_FILE} is missing; {_WRITTEN}"
     if directory.is_dir():
@@ -132,11 +132,11 @@ def read_plan(directory: Place) -> Plan:
 
 
 def plan_differs(directory: Place) -> bool:
-    """Return whether `study.json` is none of the plans that sessions have stored.
+    """Return whether `study.json` differs from all plans that sessions have stored.
 
     What the store adds to a plan does not count, because versions differ in it. A study without stored plans is one
-    that the store did not write, unless it has the store's checksum. A damaged one may have been the present plan: then
-    nothing is said here, and `ablate verify` names it.
+    that the store did not write, unless it has the store's checksum. A damaged stored plan may have been the present
+    one, so nothing is reported here; `ablate verify` names it.
     """
     current = _document(directory / STUDY_FILE)
     try:
@@ -327,7 +327,7 @@ def _check(plan: Plan, path: Place) -> None:
         (not known.issuperset(plan.left_out), "left_out names an arm that is not listed"),
         (
             not all(_is_name(text) for text in plan.left_out.values()),
-            f"left_out contains what is not printable text of 1 to {_LONGEST_NAME:,} characters",
+            f"left_out contains something that is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),

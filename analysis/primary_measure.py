@@ -50,7 +50,7 @@ class PrimaryMeasure:
 
     @property
     def gain_words(self) -> str:
-        """What a difference is, as the label of an axis has it: it is positive if the treatment is better."""
+        """The label of an axis of differences, which are positive if the treatment is better."""
         what = "Reduction of the" if self.lower_is_better else "Difference in"
         return f"{what} {self.words}"
 
@@ -70,7 +70,7 @@ class PrimaryMeasure:
         return self.scale * (control - treated if self.lower_is_better else treated - control)
 
     def difference_name(self, treatment: str, control: str) -> str:
-        """Return the name of a comparison: the better value of the two stands first if the treatment is better."""
+        """Return the name of a comparison: the better value of the two comes first if the treatment is better."""
         first, second = (control, treatment) if self.lower_is_better else (treatment, control)
         return f"{first} {number_format.MINUS} {second}"
 
@@ -83,7 +83,7 @@ class PrimaryMeasure:
         return self.in_unit(number_format.exact(delta, self.digits))
 
     def value(self, stored: float | None) -> str:
-        """Return a stored value in its unit, without it."""
+        """Return a stored value in its unit, without writing the unit."""
         return number_format.decimal(None if stored is None else self.scale * stored, self.digits)
 
     @property
@@ -107,7 +107,7 @@ class PrimaryMeasure:
 
     @property
     def name_of_axis(self) -> str:
-        """The words as a title begins with them."""
+        """The words with a capital letter, for the start of a title."""
         return self.words[:1].upper() + self.words[1:]
 
     def axis(self, of: str = "") -> str:

@@ -2,8 +2,8 @@
 
 1. That of version 0.1.0, and of every plan that states none.
 2. Harm has a margin (`statistics.verdict.RULES`). Chance is the best constant answer. In the scope of a claim an arm
-   that has hardly trained decides nothing. What decides, gates, failures and adjusted p-values are those of the look
-   that decides; no adjusted p-value is below the unadjusted one.
+   that has hardly trained decides nothing. Gates, failures and adjusted p-values are those of the look that decides; no
+   adjusted p-value is below the unadjusted one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FIRST, SECOND = 1, 2
 LATEST = SECOND
 """The procedure of new studies."""
 KEY = "procedure"
-"""Of a plan and of what is frozen."""
+"""Key of the procedure in a plan and in what is frozen."""
 
 
 def procedure_of(document: Mapping[str, Any]) -> int:
@@ -23,7 +23,7 @@ def procedure_of(document: Mapping[str, Any]) -> int:
 
     Raises
     ------
-    ValueError: it is none of this version's.
+    ValueError: this version does not have that procedure.
     """
     stated = document.get(KEY)
     if stated is None or isinstance(stated, Mapping):  # earlier plans froze the numbers of single rules there

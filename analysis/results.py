@@ -127,8 +127,8 @@ class Results(_Queries):
 
         All are fractions, of the test images in the selected epoch, computed from the stored predictions and scores
         when this is called. With scores: ``top{k}_accuracy`` for every k in `top`, and calibration_error, the mean
-        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for
-        runs without.
+        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for runs
+        without scores.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Results(_Queries):
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None without one.
+        """The analysis plan as it was frozen before the first run; None if none was frozen.
 
         StoreError if the file is broken or was changed.
         """
@@ -160,7 +160,7 @@ class Results(_Queries):
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is not there."""
+        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is missing."""
         try:
             table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
         except FileNotFoundError:
@@ -170,8 +170,9 @@ class Results(_Queries):
 
     @cached_property
     def ledger_head(self) -> tuple[str, int]:
-        """The hash that stands for the settled runs, and the number of planned runs it stands for; empty without one.
+        """The hash that stands for the settled runs, and the number of planned runs it stands for.
 
+        Without a ledger, they are empty and 0.
         See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
         """
         return ledger.head(self.directory, set(self.plan.runs["run_id"]))
@@ -208,7 +209,7 @@ class Results(_Queries):
         Parameters
         ----------
         value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
-            the validation accuracy, so that the test images stay unseen; so it is for the trials of a search.
+            the validation accuracy, so that the test images stay unseen; this also applies to the trials of a search.
         alpha : error of all intervals together.
 
         Raises
@@ -253,7 +254,7 @@ class Results(_Queries):
 class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with the column `directory` in front.
 
-    A run that several studies have (the same run id, hence the same experiment) stands once, with the first directory
+    A run that several studies have (the same run id, hence the same experiment) appears once, with the first directory
     that settled it; the column `also_in` names the others. Options in which arms of any of the studies differ are
     columns, named as if all arms were those of one study.
 

@@ -19,7 +19,7 @@ from aimlib.registry import backbones
 class Bottleneck(nn.Module):
     """torchvision's bottleneck block (v1.5: the stride on the 3 x 3 convolution), layer for layer.
 
-    Written out because importing torchvision takes seconds in every worker; a test compares it with the original.
+    It is written out because importing torchvision takes seconds in every worker; a test compares it with the original.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ _GATES = {"learned": SqueezeExcitation, "constant": ConstantGate, "frozen": _fro
 
 @backbones.register("small_se_resnet")
 class SmallSEResNetBackbone(SmallResNetBackbone):
-    """`small_resnet` whose blocks weight their channels before the shortcut is added; with gate none it is that."""
+    """`small_resnet` whose blocks weight their channels before the shortcut is added; gate none leaves it unchanged."""
 
     source = "Hu, Shen and Sun, 2018: squeeze-and-excitation networks"
     search_space: ClassVar[dict[str, Dimension]] = {

@@ -77,7 +77,7 @@ def _take_channels(network: nn.Module, channels: int) -> None:
     name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     if first.groups != 1:
         taken = counted(channels, "channel")
-        raise UsageError(f"{name}: a first convolution with groups takes no images of {taken}")
+        raise UsageError(f"{name}: a first convolution with groups cannot take images of {taken}")
     parent, _, own = name.rpartition(".")
     new = nn.Conv2d(
         channels,

@@ -34,9 +34,9 @@ class KerasVgg16(nn.Sequential):
 class Vgg16Backbone(Backbone):
     """Thirteen 3 x 3 convolutions without batch norm, then flatten, batch norm and three dense layers.
 
-    As run: with 120 classes at 224 px it has 134,852,536 parameters as Keras counts them. Trained as the author did
-    (Adam at 1e-2) it stayed at chance level; `vgg16_bn` is the variant that can be trained. The features of the dense
-    head are in Keras's order: rows, columns, channels.
+    As run: with 120 classes at 224 px it has 134,852,536 parameters as Keras counts them. When it was trained as the
+    author did (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The features of
+    the dense head are in Keras's order: rows, columns, channels.
     """
 
     source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"

@@ -54,8 +54,8 @@ def from_keras(
         memory; the layers of its updates are expected under the number of the stage (``mem_conv1_branch_a``).
     static_memory : Keras's name of the second memory layer of the routing ``as_run``. It was generated, and
         depends on the layers that the author's process had built before.
-    head : Keras's names of the batch norm and the two hidden dense layers of VGG16, generated as well; these are those
-        of the author's notebook.
+    head : Keras's names of the batch norm and the two hidden dense layers of VGG16. They were generated as well; the
+        defaults are the names in the author's notebook.
     unused : names or patterns of layers that the network does not have (an update block that feeds nothing).
 
     Raises
@@ -80,7 +80,7 @@ def from_keras(
     problems += [f"{name}: this network has no such layer; name it in `unused` to leave it out" for name in left]
     if not problems:
         problems = [
-            f"{name}: no layer of the Keras model gives it" for name in network.state_dict() if name not in state
+            f"{name}: no layer of the Keras model provides it" for name in network.state_dict() if name not in state
         ]
     if problems:
         raise UsageError("the Keras weights do not fit this network:\n  " + "\n  ".join(problems))

@@ -22,7 +22,7 @@ class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
 
 
 def leave_out_idle_pooling(network: nn.Module) -> None:
-    """Let every adaptive average pooling of a network be skipped if it would change nothing. Names do not change."""
+    """Make a network skip every adaptive average pooling that would change nothing. Names do not change."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.AdaptiveAvgPool2d:
             replace_module(network, name, AdaptiveAveragePool(module.output_size))

@@ -10,8 +10,9 @@ from torch.nn import functional
 class PopulationBatchNorm1d(nn.BatchNorm1d):
     """`nn.BatchNorm1d` whose running variance averages the variances of batches as they are.
 
-    PyTorch multiplies them by n / (n - 1) first, for batches of n. Keras does so in maps (fused batch norm), but not in
-    features: there a batch of 64 differs by 1.6 %. What a batch is normalized by in training is the same in both.
+    PyTorch multiplies them by n / (n - 1) first, for batches of n. Keras does the same in maps (fused batch norm), but
+    not in features, where a batch of 64 differs by 1.6 %. What a batch is normalized by in training is the same in
+    both.
     """
 
     running_mean: Tensor

@@ -47,8 +47,8 @@ class PermutedMemory(Control):
         """
         if model.update is None:
             raise UsageError(
-                "control 'permuted_memory' would change nothing: without an update the memory says nothing about an "
-                "image; give the arm an update, or remove this control"
+                "control 'permuted_memory' would change nothing: without an update the memory contains no "
+                "information about an image; give the arm an update, or remove this control"
             )
         return model.model_copy(update={"control": self.config})
 

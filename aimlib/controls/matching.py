@@ -55,8 +55,9 @@ class Matching(Control):
         """
         if model.weights is not None:
             raise UsageError(
-                f"control {self.config.name!r} widens the network, and {model.weights.source} fits no wider one; "
-                f"control the arm with frozen_memory or permuted_memory, or give it `of` an arm with weights: none"
+                f"control {self.config.name!r} widens the network, and {model.weights.source} does not fit a wider "
+                "one; control the arm with frozen_memory or permuted_memory, or give it `of` an arm with weights: "
+                "none"
             )
         if "widths" not in type(model.backbone).model_fields:
             raise UsageError(
@@ -86,7 +87,7 @@ class Matching(Control):
 
 
 _widened: dict[tuple[Any, ...], ModelConfig] = {}
-"""What was found in this process: the search takes seconds, and a session expands its study several times."""
+"""Results found in this process: the search takes seconds, and a session expands its study several times."""
 
 
 def _identity(model: ModelConfig) -> tuple[Any, ...]:

@@ -63,7 +63,7 @@ class ImageFolder(PhotoPlugin):
             if self.train == self.test:
                 raise ValueError(f"train and test are both {self.train!r}: give the test images their own folder")
             if self.validation in (self.train, self.test):
-                raise ValueError(f"validation: {self.validation!r} is another split's folder; give one of its own")
+                raise ValueError(f"validation: {self.validation!r} is another split's folder; give a separate folder")
             if self.split is not None and (self.train, self.test, self.validation) != ("train", "test", None):
                 raise ValueError(
                     "split: no effect together with train, test or validation: photos that have a folder for every "
@@ -74,7 +74,7 @@ class ImageFolder(PhotoPlugin):
     config: Config
 
     def folders(self) -> dict[str, str]:
-        """Return the folder of every split, below the root; that of all photos if they are split here."""
+        """Return the folder of every split, below the root; or the folder of all photos if they are split here."""
         options = self.config
         if options.split is not None:
             return {"all": "."}
@@ -120,7 +120,7 @@ class ImageFolder(PhotoPlugin):
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
             refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
-            refuse(self.config.name, root, oddities)  # of names that are not text none could be divided
+            refuse(self.config.name, root, oddities)  # names that are not text cannot be divided
             splits = divided(splits["all"], self.config.split, classes)
         else:
             oddities += beside(root, list(folders.values()))
@@ -198,7 +198,7 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 
 
 def _nested(root: Path, folder: str) -> Path | None:
-    """Return the only folder in `root` that has the folder of a split, as archives often have one too many."""
+    """Return the only folder in `root` that has the folder of a split, as archives often have one level too many."""
     if folder == "." or not root.is_dir():
         return None
     found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]
@@ -206,12 +206,12 @@ def _nested(root: Path, folder: str) -> Path | None:
 
 
 def _missing(data: str, root: Path, folder: str) -> str:
-    """Return the message about a folder that is not there, with what seems to be there instead."""
+    """Return the message about a missing folder, with what seems to be there instead."""
     top = root / folder
     if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
         return (
-            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive (read are "
-            f"those named {', '.join(ARCHIVES)}), unpack it, and give the folder as data.root"
+            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive "
+            f"(supported suffixes: {', '.join(ARCHIVES)}), unpack it, and give the folder as data.root"
         )
     if "$" in str(root) or str(root)[:1] in "'\"" or str(root) != str(root).strip():
         return (
@@ -219,7 +219,7 @@ def _missing(data: str, root: Path, folder: str) -> str:
             f"remove quotes and spaces around it"
         )
     if (nested := _nested(root, folder)) is not None:
-        return f"{data}: {top} is missing, but {nested / folder} is there; set data.root: {nested}"
+        return f"{data}: {top} is missing, but {nested / folder} exists; set data.root: {nested}"
     text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
     if folder == "." or not root.is_dir():
         return text

@@ -36,7 +36,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 
 
 class Columns(Frozen):
-    """The columns of a table of photos. One that is named otherwise than by default must be there."""
+    """The columns of a table of photos. A column with a name other than the default must exist."""
 
     path: str = "path"
     """The photo's path, with ``/`` between its parts."""
@@ -75,13 +75,13 @@ class ImageIndex(PhotoPlugin):
 
         file: str = local(
             "index.csv",
-            "The table: below `root` if that is given and has it, else relative to the current folder.",
+            "The table: below `root` if that is given and contains it, else relative to the current folder.",
         )
         root: str | None = local(None, "Folder that the paths start at; default: the folder of the table.")
         columns: Columns = Columns()
         """Names of the columns."""
         delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = local(
-            None, "Between the fields of CSV; default: a tab in files whose suffix is .tsv, else a comma."
+            None, "Separator of the fields of CSV; default: a tab in files whose suffix is .tsv, else a comma."
         )
         split: SplitConfig | None = None
         """How photos are split if the table has no column for it."""
@@ -96,7 +96,7 @@ class ImageIndex(PhotoPlugin):
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the folder that paths start at, and the table with what is read of it."""
+        """Return the folder that paths start at, and the table with what is read from it."""
         root, file = self._places()
         options = self.config
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
@@ -152,11 +152,11 @@ class ImageIndex(PhotoPlugin):
         if found["split"] is None and self.config.split is None:
             raise DataError(
                 f"{table.path}: has no column {wanted.split or 'of splits'}; add one with train, val or test in every "
-                f"row, or let the photos be split: data.split: {{test_fraction: 0.2}}"
+                f"row, or split the photos by data.split: {{test_fraction: 0.2}}"
             )
         if found["split"] is not None and self.config.split is not None:
             raise DataError(
-                f"{table.path}: has the column {found['split']!r}, and data.split asks for another split; remove "
+                f"{table.path}: has the column {found['split']!r}, but data.split names another split; remove "
                 f"data.split, or set data.columns.split: null to ignore the column"
             )
         return Columns(**found)
@@ -177,7 +177,7 @@ class ImageIndex(PhotoPlugin):
         found = {split: photos.chosen(split_of == split) for split in SPLITS}
         for split in ("train", "test"):
             if not found[split].paths:
-                raise DataError(f"{table.path}: no row is of split {split}; give some rows to it")
+                raise DataError(f"{table.path}: no row belongs to split {split}; give some rows to it")
         return {split: chosen for split, chosen in found.items() if chosen.paths}
 
 
@@ -209,7 +209,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     value = values[column]
     if isinstance(value, dict) and {"bytes", "path"} <= value.keys():
         raise DataError(
-            f"{where}: {column} has the photo itself; write the photos as files, and their paths in the table"
+            f"{where}: {column} contains the photo itself; write the photos as files, and their paths in the table"
         )
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
@@ -222,7 +222,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
     if not text:
         raise DataError(f"{where}: {column} is empty; complete the row or remove it")
     if storable(text) != text:
-        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table could hold; rename it")
+        raise DataError(f"{where}: {column} {storable(text)!r} is not text that a table can hold; rename it")
     return text
 
 
@@ -275,5 +275,5 @@ def _refuse_divided_groups(table: Table, rows: Sequence[Row]) -> None:
     if divided:
         raise DataError(
             f"{table.path}: {counted(len(divided), 'group')} in more than one split: {named(list(divided.values()))}; "
-            f"give all rows of a group the same split, or set data.columns.split: null and data.split to have one made"
+            f"give all rows of a group the same split, or set data.columns.split: null and data.split to create one"
         )

@@ -50,8 +50,8 @@ class ImageNet(PhotoPlugin):
     """``<root>/train/<wnid>/*`` and ``<root>/val/<wnid>/*``, as torchvision unpacks it, or a flat ``val``.
 
     A flat ``val`` (ILSVRC2012_val_00000001.JPEG, ...) needs the development kit, or the meta.bin that torchvision makes
-    of it, in the root. Classes are the WordNet ids in ascending order, which is the order of torchvision's weights. A
-    subset of the classes may be there.
+    of it, in the root. Classes are the WordNet ids in ascending order, which is the order of torchvision's weights. The
+    tree may contain only a subset of the classes.
     """
 
     source = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"

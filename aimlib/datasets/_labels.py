@@ -29,7 +29,7 @@ _SHOWN = 80
 class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
-    What an example looks like only your training code knows: texts, tables, sounds. Its pixels here are a single 0.
+    Only your training code knows what an example looks like: text, tables, sounds. Its pixels here are a single 0.
     The fingerprint covers names, labels and splits; it does not notice that a file behind a name has changed.
     """
 
@@ -82,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if not name or not label:
             raise DataError(f"{path}, row {number}: name or label is empty; complete it")
         if storable(name) != name or storable(label) != label:
-            raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table could hold; rename it")
+            raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table can hold; rename it")
         if split not in _SPLITS:
             hint = "validation images are held out of train by training.validation_fraction"
             raise DataError(

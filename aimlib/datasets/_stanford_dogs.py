@@ -91,7 +91,6 @@ class StanfordDogs(PhotoPlugin):
         packed = [name for name in ("images.tar", "lists.tar") if (root / name).is_file()]
         what = f"unpack {' and '.join(packed)} there" if packed else "fetch it"
         return (
-            f"stanford_dogs: {path} is missing; {what} with "
-            f"`ablate data download stanford_dogs --root {root}`, or give the folder that holds Images and "
-            f"lists as data.root or as stanford_dogs in AIM_DATA_ROOT"
+            f"stanford_dogs: {path} is missing; {what} with `ablate data download stanford_dogs --root {root}`, or "
+            "give the folder that contains Images and lists as data.root or as stanford_dogs in AIM_DATA_ROOT"
         )

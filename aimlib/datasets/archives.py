@@ -46,14 +46,14 @@ _OF_MAC = "__MACOSX"
 
 
 def is_archive(name: str) -> bool:
-    """Return whether a name is that of an archive which can be unpacked."""
+    """Return whether a name is that of an archive that can be unpacked."""
     return name.lower().endswith(SUFFIXES)
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the folder of an archive's content, unpacked first if it is not yet.
+    """Return the folder of an archive's content, which is unpacked first if necessary.
 
-    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time have
+    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time has
     changed. If everything is in one folder, that folder is returned.
 
     Raises
@@ -104,11 +104,11 @@ _BEGINNINGS = {
     b"<": (),
     b"version https://git-lfs": (),
 }
-"""Of files, and the suffixes that they may have."""
+"""Beginnings of files, and the suffixes that they may have."""
 
 
 def _refuse_misnamed(archive: Path) -> None:
-    """Refuse a file whose beginning is that of another kind of file than its suffix says."""
+    """Refuse a file that begins like another kind of file than its suffix indicates."""
     with archive.open("rb") as file:
         start = file.read(512)
         is_tar = start[257:262] == b"ustar"
@@ -120,12 +120,12 @@ def _refuse_misnamed(archive: Path) -> None:
     if suffixes is None or archive.name.lower().endswith(suffixes):
         return
     if suffixes:
-        raise DataError(f"{archive}: its content is that of a file named {suffixes[0]}; rename it")
+        raise DataError(f"{archive}: it has the content of a {suffixes[0]} file; rename it")
     what = {
         b"<": "a web page, probably an error of the server: fetch it again",
         b"v": "a pointer of Git LFS: `git lfs pull`",
     }
-    told = what.get(start[:1], "an archive of a kind that is not read: unpack it yourself and give the folder")
+    told = what.get(start[:1], "an archive of an unsupported kind: unpack it yourself and give the folder")
     raise DataError(f"{archive}: is {told}")
 
 
@@ -172,7 +172,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
         with opener(archive, "rb") as source, expanded.open("xb") as out:
             _copied(archive, source, out, limits.bytes)
         unpack(expanded, folder, limits)
-    except DataError as error:  # of `unpack`, which knows the expanded file alone
+    except DataError as error:  # `unpack` knows only the expanded file
         raise DataError(str(error).replace(str(expanded), str(archive))) from error
     finally:
         expanded.unlink(missing_ok=True)
@@ -195,7 +195,7 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Warn of names whose encoding the archive does not state, so that letters may be other ones."""
+    """Warn about names whose encoding the archive does not state, so some letters may be wrong."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
             "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",

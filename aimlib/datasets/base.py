@@ -123,8 +123,8 @@ class DatasetPlugin(ABC):
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8 | np.uint16]:
         """Return an image file of any size as this data set would store it, for predictions of other images.
 
-        By default it is resized bilinearly to the shape of the data set, without its aspect ratio, and becomes gray if
-        that has one channel.
+        By default it is resized bilinearly to the shape of the data set, without keeping its aspect ratio, and becomes
+        gray if that has one channel.
 
         Parameters
         ----------

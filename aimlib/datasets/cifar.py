@@ -2,7 +2,7 @@
 
 A batch file is a pickle, and unpickling a file may run any code. Torchvision compares the MD5 of every batch with that
 of the published file before any of them is opened, and that of the class names before it opens these. So nothing is
-unpickled but what the authors published: to make another file with a given MD5 is not known to be possible.
+unpickled but what the authors published: no way is known to make another file with a given MD5.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.

@@ -32,16 +32,16 @@ DECODE_VERSION = 1
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats as Pillow names them. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
 MOST_PIXELS = 178_956_970
-"""Pixels of a photo above which it is refused: small files can claim to be large enough to fill the RAM."""
+"""Number of pixels above which a photo is refused: small files can claim to be large enough to fill the RAM."""
 MOST_BYTES = 1_000_000_000
-"""Bytes of a file above which it is not read."""
+"""Number of bytes above which a file is not read."""
 _ORIENTATION = 0x0112
 """EXIF's tag."""
 _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a device"}
 _INSTEAD = (
     (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
-    (b"../", "a path instead of the photo, as links become where they are not supported; copy the photos again"),
+    (b"../", "a path instead of the photo, because links were not supported when it was copied; copy the photos again"),
     (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
     (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
@@ -51,7 +51,7 @@ _INSTEAD = (
     (b"%PDF", "a PDF file; convert its pages to PNG"),
     (b"8BPS", "a Photoshop file; convert it to PNG"),
 )
-"""Beginnings of files that are often found in the place of a photo."""
+"""Beginnings of files that are often found in place of a photo."""
 
 
 class DecodeError(ValueError):
@@ -139,7 +139,7 @@ def read(path: Path) -> bytes:
 
 
 def jpeg_damage(content: bytes) -> str:
-    """Return what a strict decoder says of a JPEG file that Pillow decodes, or an empty string.
+    """Return what a strict decoder says about a JPEG file that Pillow decodes, or an empty string.
 
     libjpeg fills what is damaged with gray, and Pillow does not tell. The photo is decoded at an eighth of its size.
     """
@@ -156,7 +156,7 @@ def _unknown(content: bytes) -> str:
     """Return the message about a file of no known format, which says what it seems to be."""
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content[4:8] == b"ftyp":
-        return "a file of HEIC, AVIF or a video; convert the photo to JPEG or PNG"
+        return "a HEIC or AVIF file, or a video; convert the photo to JPEG or PNG"
     found = next((text for mark, text in _INSTEAD if start.startswith(mark.lower())), None)
     if found is not None:
         return found

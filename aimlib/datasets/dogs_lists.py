@@ -61,7 +61,7 @@ def read_listing(name: str, variant: str, images: Path, lists: Path) -> PhotoLis
             folder = path.split("/")[0]
             if label_of.setdefault(folder, label) != label:
                 raise DataError(
-                    f"{lists / LISTS[split]}: {path} has label {label}, other photos of {folder} have "
+                    f"{lists / LISTS[split]}: {path} has label {label}, but other photos of {folder} have "
                     f"{label_of[folder]}; fetch lists.tar again"
                 )
     classes = tuple(sorted(label_of))

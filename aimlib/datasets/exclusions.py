@@ -1,8 +1,8 @@
 """Lists of photos that a study leaves out, each with its reason: `data.exclude`.
 
 A list is CSV in UTF-8 with the columns ``path`` and ``reason``. Lines at its beginning that start with ``#`` say how it
-was made. Paths are those of the data set's images, below its root. What stands in a reason before its first colon is
-its kind; reports count kinds.
+was made. Paths are those of the data set's images, below its root. The kind of a reason is the text before its first
+colon; reports count kinds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
 _MOST_KINDS = 5
 _MOST_COMPARED = 2_000
-"""Paths among which the nearest to a wrong one is looked for."""
+"""Number of paths that are searched for the one closest to a wrong path."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Exclusions:
         return f"{counted(len(self.reasons), 'photo')} left out{why}{further}"
 
     def variant(self, variant: str) -> str:
-        """Return the variant of a listing without the excluded photos; reasons make no other one."""
+        """Return the variant of a listing without the excluded photos; reasons do not affect it."""
         return f"{variant} without {hashlib.sha256(chr(0).join(sorted(self.reasons)).encode()).hexdigest()[:12]}"
 
 
@@ -84,7 +84,7 @@ def read_exclusions(file: str) -> Exclusions:
         if not photo or not reason:
             raise DataError(f"{path}, line {line}: {'path' if not photo else 'reason'} is empty; complete the row")
         if photo in reasons:
-            raise DataError(f"{path}, line {line}: {photo!r} is there twice; remove one of its rows")
+            raise DataError(f"{path}, line {line}: {photo!r} is listed twice; remove one of its rows")
         reasons[photo] = reason
     return Exclusions(path, reasons)
 

@@ -105,7 +105,7 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
         kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
             f"{archive}: {member.name!r} is not a plain file or folder ({kind}); fetch it again, or, if it is your "
-            f"own, create it again with files in the place of links (`tar --dereference --hard-dereference`)"
+            f"own, create it again with files in place of links (`tar --dereference --hard-dereference`)"
         )
     path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
@@ -115,10 +115,10 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
 
 
 def twice(archive: Path, name: str) -> str:
-    """Return the message about a member that is in an archive twice, where names that differ only in case are one."""
+    """Return the message about a member that is in an archive twice; names that differ only in case are equal."""
     return (
-        f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot keep apart; "
-        f"fetch it again, or, if it is your own, create it again with every file once"
+        f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot "
+        "distinguish; fetch it again, or, if it is your own, create it again with every file once"
     )
 
 

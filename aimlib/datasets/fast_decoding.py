@@ -2,7 +2,7 @@
 
 Two decoders of JPEG may differ in the last bits. Pillow uses the accurate integer DCT of libjpeg-turbo; TensorFlow uses
 the fast one (``dct_method=INTEGER_FAST``) and smooth upsampling of colors. Two thirds of a photo's values differ, by
-1 of 255 on average. `simplejpeg` has libjpeg-turbo inside and gives TensorFlow's values.
+1 of 255 on average. `simplejpeg` contains libjpeg-turbo and gives TensorFlow's values.
 """
 
 from __future__ import annotations

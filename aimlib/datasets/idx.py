@@ -14,7 +14,7 @@ from aimlib.errors import DataError
 
 UNSIGNED_BYTES = 0x08
 MOST_BYTES = 2_000_000_000
-"""Content above which a file is refused: a small file can decompress to any size."""
+"""Number of decompressed bytes above which a file is refused: a small file can decompress to any size."""
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:

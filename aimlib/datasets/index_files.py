@@ -29,12 +29,12 @@ def write_index(
 
     Raises
     ------
-    UsageError: the data has no photo files, the fraction is none, or the table cannot be written.
+    UsageError: the data has no photo files, the fraction is invalid, or the table cannot be written.
     DataError: the data is missing or does not match the configuration.
     """
     if not isinstance(plugin, PhotoPlugin):
         raise UsageError(
-            f"{plugin.config.name}: has no photo files that a table could list; give a data set that has some"
+            f"{plugin.config.name}: has no photo files that a table can list; give a data set with photo files"
         )
     listing = plugin.listing()
     check_listing(listing, plugin.config.classes)
@@ -57,7 +57,7 @@ def write_index(
 
 def _with_validation(listing: PhotoListing, fraction: float, seed: int) -> dict[str, PhotoSplit]:
     if "validation" in listing.splits:
-        raise UsageError(f"{listing.name}: has validation photos of its own; leave --validation-fraction out")
+        raise UsageError(f"{listing.name}: has validation photos of its own; omit --validation-fraction")
     try:
         split = SplitConfig.parse({"test_fraction": fraction, "seed": seed})
     except ConfigError as error:

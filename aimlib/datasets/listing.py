@@ -75,7 +75,7 @@ class PhotoListing:
 
     @cached_property
     def first_stamp(self) -> str:
-        """The stamp when it was first asked for: one listing is compared with packs of several recipes.
+        """The stamp as it was at the first request: one listing is compared with packs of several recipes.
 
         DataError: see `stamp`.
         """
@@ -111,11 +111,11 @@ class PhotoListing:
         return stamp.hexdigest()
 
     def _spelled(self, missing: str) -> str:
-        """Return the hint that a photo is there in another Unicode form, or an empty string."""
+        """Return the hint that a photo exists in another Unicode form, or an empty string."""
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):
-            return "it is there in another Unicode form (NFC or NFD), so write its name in that form; "
+            return "it exists in another Unicode form (NFC or NFD), so write its name in that form; "
         return ""
 
     def _placed(self, path: str) -> str:

@@ -35,7 +35,7 @@ def data_folder(name: str, root: str | None = None) -> Path:
 
 @contextmanager
 def without_comparing() -> Iterator[None]:
-    """Take copies of data in object storage as they are, without asking the storage whether it has changed."""
+    """Use copies of data in object storage as they are, without checking whether the storage has changed."""
     token = _compares.set(False)
     try:
         yield

@@ -84,8 +84,8 @@ class Manifest(Frozen):
 def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Write and return a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
 
-    They lie next to the manifest, because earlier versions refuse a manifest with more fields. The recipe is there as
-    well: every other part of the manifest that decides is compared with something else.
+    They lie next to the manifest, because earlier versions refuse a manifest with more fields. The recipe is stored
+    with them, because every other part of the manifest that decides is compared with something else.
     """
     files = {name: _fast_digest(folder / name) for name in sorted(manifest.files)}
     content = {"build": manifest.build, "files": files, "recipe": manifest.recipe}

@@ -1,9 +1,10 @@
 """Mapped pixels, also of files that are larger than the RAM.
 
 Batches are drawn at random. When a page that is not in the RAM is touched, the kernel reads what is around it as well,
-up to megabytes, which is good as long as the file will be in the RAM soon. If it does not fit, most of that is dropped
+up to megabytes, which helps as long as the file will soon be in the RAM. If it does not fit, most of that is dropped
 before it is used. Files that do not fit are therefore read image by image: the kernel is told not to read around a page
-(MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same time.
+(MADV_RANDOM), and is told which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same
+time.
 No pixel depends on it.
 """
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from aimlib.datasets.recipe import Pixels
 
 SHARE = 0.5
-"""Of the RAM that this process may use; a file that is larger is read image by image."""
+"""Share of the RAM that this process may use; a larger file is read image by image."""
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _GROUPS_OF_THIS_PROCESS = Path("/proc/self/cgroup")
 _by_image: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -79,14 +80,14 @@ def _limits(top: Path, group: str, name: str) -> list[float]:
     place = top / group
     for folder in (place, *place.parents):
         with suppress(OSError, ValueError):
-            found.append(float((folder / name).read_text(encoding="ascii")))  # "max" is none
+            found.append(float((folder / name).read_text(encoding="ascii")))  # "max" is not a limit
         if folder == top:
             break
     return found
 
 
 def _ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return ranges in ascending order, with those that touch or overlap made one."""
+    """Return ranges in ascending order, merging those that touch or overlap."""
     new = np.flatnonzero(starts[1:] > ends[:-1]) + 1
     firsts, lasts = np.concatenate([[0], new]), np.concatenate([new - 1, [len(starts) - 1]])
     return list(zip(starts[firsts].tolist(), ends[lasts].tolist(), strict=True))

@@ -1,9 +1,9 @@
-"""The journal of a build: what of a packed store has been written safely, so that an interrupted build continues.
+"""The journal of a build: which parts of a packed store are safely written, so that an interrupted build continues.
 
 A line per block of photos says what is in the files of pixels, and what cannot be read from them: the hash of every
 photo's bytes, its shape, and why a photo is broken or was decoded by Pillow. A line is written after its pixels are on
-the disk. Every line starts with a checksum of itself and all lines before it, so that lines which are torn, damaged, in
-another order or of another build end what is trusted.
+the disk. Every line starts with a checksum of itself and all lines before it, so nothing is trusted from the first line
+on that is torn, damaged, out of order or of another build.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The lock of a packed store: one process of all that share the cache packs it, the others wait and say for whom.
+"""The lock of a packed store: one of the processes that share the cache packs it; the others wait and say for whom.
 
-The lock is the system's (`flock`), so it is released when its holder dies. Beside it, a file names the holder; it only
+The lock is the system's (`flock`), so it is released when its holder dies. Next to it, a file names the holder; it only
 informs whoever waits.
 """
 
@@ -112,7 +112,7 @@ def _acquire(lock: BaseFileLock, folder: Path) -> None:
 
 
 def _sign(folder: Path) -> None:
-    """Write down that this process holds the lock; without it, the lock holds as well."""
+    """Write down that this process holds the lock; the lock also works without it."""
     path = _holder_file(folder)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

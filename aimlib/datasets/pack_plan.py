@@ -24,7 +24,7 @@ from aimlib.seeding import seed_for
 SAMPLE = 64
 """Photos that are decoded for the estimate; four per thread if that is more."""
 _INDEX_BYTES = 24
-"""Of a photo in the index, beside its name."""
+"""Bytes of a photo in the index, in addition to its name."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class PackPlan:
     size : height and width of a packed photo, in pixels.
     splits : number of photos of every split.
     folder : where the pack lies, or will lie.
-    state : ``packed``: it is there and up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
-        of other photos, or of photos that were touched, is there, and remains until the new one replaces it;
-        ``missing``: there is none.
-    bytes : of the whole pack, about.
-    bytes_left : that are still to be written, about.
+    state : ``packed``: it exists and is up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
+        of other photos, or of photos that were touched, exists and remains until the new one replaces it; ``missing``:
+        there is none.
+    bytes : approximate size of the whole pack.
+    bytes_left : approximate number that are still to be written.
     bytes_free : on the disk of `folder`.
     photos_left : that are still to be decoded.
     seconds : that decoding and resizing these will take, an estimate from `sampled`; 0 if none are left.
     sampled : how many photos were decoded for the estimate.
     undecodable : those of them that could not be decoded, with the reason, by path.
     threads : that decode at once, as they do when the photos are packed.
-    holder : the process that packs these photos now; None if none does.
+    holder : the process that packs these photos now; None if there is none.
     """
 
     name: str
@@ -75,8 +75,8 @@ class PackPlan:
 def plan_pack(plugin: PhotoPlugin) -> PackPlan:
     """Return what `plugin.pack` will take.
 
-    Photos are listed, compared with an existing pack, and some of them are decoded: `SAMPLE` that are spread over those
-    which are left, the same ones every time.
+    Photos are listed, compared with an existing pack, and some of them are decoded: `SAMPLE` of those that are left,
+    evenly spread and the same every time.
 
     Raises
     ------

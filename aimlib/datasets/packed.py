@@ -131,12 +131,12 @@ def pack_once(
 ) -> Pack:
     """Return the store in `folder` with the known fingerprint; where there is none, photos are listed and packed.
 
-    Of several processes, one lists and packs; the others wait for it and look at no photo.
+    Of several processes, one lists and packs; the others wait for it and read no photo.
 
     Parameters
     ----------
     folder : of the store of that listing and recipe.
-    known : fingerprint; a store of other photos is returned nevertheless if these are the photos that are there.
+    known : fingerprint; a store of other photos is returned nevertheless if these are the existing photos.
     listing : lists the photos; called only by the process that packs.
 
     Raises
@@ -174,7 +174,9 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
         yield
     except OSError as error:
         kept = unfinished_folder(folder)
-        stays = f"; {kept} has what was packed so far, and the next attempt continues from it" if kept.is_dir() else ""
+        stays = (
+            f"; {kept} contains what was packed so far, and the next attempt continues from it" if kept.is_dir() else ""
+        )
         if error.filename and Path(str(error.filename)).is_relative_to(listing.root):
             raise DataError(
                 f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or the connection "

@@ -73,7 +73,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
     try:
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
-    except DataError:  # of photos, so that none of it can be used
+    except DataError:  # about photos, so nothing written can be used
         with suppress(OSError):
             _remove(unfinished)
         raise
@@ -81,7 +81,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
 
 
 def unfinished_folder(folder: Path) -> Path:
-    """Return where the store `folder` is built, and remains if it is interrupted."""
+    """Return the folder in which the store `folder` is built, which remains after an interruption."""
     return folder.with_name(f"{folder.name}{PENDING}{UNFINISHED}")
 
 
@@ -131,7 +131,9 @@ def content_digest(listing: PhotoListing) -> str:
 
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
     if os.path.lexists(unfinished):
-        log.warning("%s: starts again, because the interrupted pack is of other photos or unreadable", listing.name)
+        log.warning(
+            "%s: starts again, because the interrupted pack contains other photos or is unreadable", listing.name
+        )
         _remove(unfinished)
 
 

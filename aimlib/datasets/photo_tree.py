@@ -1,7 +1,7 @@
 """Photos in a folder per class, and everything below it that is not used, with the reason.
 
-Nothing is left out in silence: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would
-be lost without being noticed, or a class would be two; the others are only reported.
+Nothing is left out silently: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would be
+lost without being noticed, or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from aimlib.records.escaping import shortened, storable
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Of the files that are photos."""
+"""Suffixes of the files that are photos."""
 _OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
-"""Of files that are photos of a format that is not read, or is read under another suffix."""
+"""Suffixes of photos in a format that is not read, or is read under another suffix."""
 _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
 """Folders that systems put next to a user's own."""
 _TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
 """Words in the names of folders of splits."""
 _DEEPEST = 200
-"""Folders below one another that are read."""
+"""Largest depth of nested folders that are read."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
@@ -121,7 +121,7 @@ class _Walk:
         self.loose: list[str] = []
 
     def odd(self, kind: Literal["name", "link", "unreadable", "misplaced"], path: str, text: str) -> None:
-        """Note what the data cannot be used with."""
+        """Note something that makes the data unusable."""
         self.tree.oddities.append(Oddity(kind, path, text, refused=True))
 
     def entries(self, place: Path, path: str) -> list[os.DirEntry[str]]:
@@ -165,7 +165,7 @@ class _Walk:
                 photos.append(path)
 
     def _is_file(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Return whether an entry named like a photo is a file; what is none is noted."""
+        """Return whether an entry named like a photo is a file; anything else is noted."""
         try:
             if entry.is_file():
                 return True
@@ -181,7 +181,7 @@ class _Walk:
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Note what is next to the folders of the classes and is not a folder."""
+        """Note everything next to the folders of the classes that is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
             self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:
@@ -248,7 +248,7 @@ def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
     """Yield labels of a table that a reader would take for one class."""
     for odd in _twins((".", label) for label in labels):
         in_table = odd.text.partition(";")[0]
-        yield replace(odd, text=f"{in_table}; if they are one class, write the label in one way in the table")
+        yield replace(odd, text=f"{in_table}; if they are one class, give it one spelling in the table")
 
 
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
@@ -266,7 +266,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             text = (
                 f"{len(names)} classes have the same name in different code points: "
                 f"{', '.join(ascii(path) for path in paths)}; give them one spelling, e.g. with `convmv -f utf8 "
-                f"-t utf8 --nfc -r --notest FOLDER`, which composes what macOS writes decomposed"
+                f"-t utf8 --nfc -r --notest FOLDER`, which composes the characters that macOS decomposes"
             )
             yield Oddity("name", first, text, refused=True)
     for names in alike.values():
@@ -280,7 +280,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
 
 
 def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield that photos are in folders inside their class's folder, given the tree of every split by its folder."""
+    """Yield photos in folders inside their class's folder, given the tree of every split by its folder."""
     found: dict[str, str] = {}
     for folder, tree in trees.items():
         depth = 1 if folder == "." else 2
@@ -302,7 +302,7 @@ def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
 
 
 def part_of_name(name: str) -> str | None:
-    """Return the split that the name of a folder speaks of: train, test, or None.
+    """Return the split that the name of a folder indicates: train, test, or None.
 
     >>> part_of_name("training_set"), part_of_name("seg-test"), part_of_name("Val"), part_of_name("latest")
     ('train', 'test', 'test', None)
@@ -312,7 +312,7 @@ def part_of_name(name: str) -> str | None:
 
 
 def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[str]]) -> None:
-    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and telling names.
+    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and names of splits.
 
     Raises
     ------
@@ -351,12 +351,12 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
     except OSError:
         return
     if others:
-        text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
+        text = f"{counted(len(others), 'file or folder', 'files and folders')} next to {listed(folders)}, not used"
         yield Oddity("stray", others[0], f"{text}: {listed(others)}")
 
 
 def tell(data: str, oddities: Iterable[Oddity]) -> None:
-    """Warn of oddities that are errors, though the data can be used with them."""
+    """Warn about oddities that are errors, though the data can be used with them."""
     grave = [oddity for oddity in oddities if oddity.grave]
     for oddity in grave[:_SHOWN]:
         log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)

@@ -23,15 +23,15 @@ from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 from aimlib.errors import DataError
 
 _NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
-"""Options that say how photos are packed, and not which."""
+"""Options that say how photos are packed, not which photos."""
 _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
 
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """List every set of photos once, however often and with whatever recipe it is loaded inside.
+    """List every set of photos once, even if it is loaded several times or with several recipes inside.
 
-    A study with arms at several sizes would else have the same tree listed, and its photos compared, for every size.
+    Otherwise a study with arms at several sizes would list the same tree, and compare its photos, for every size.
     Inside another `listed_once`, this one does nothing.
     """
     if _listed.get() is not None:
@@ -52,12 +52,15 @@ class PhotoConfig(ComponentConfig):
     size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Height and width that photos are resized to, in pixels."""
     resize: Literal["squash", "center_crop"] = "squash"
-    """squash: the whole photo, aspect ratio lost; center_crop: shorter side to `size`, then the middle."""
+    """squash: the whole photo is resized, without keeping its aspect ratio; center_crop: the shorter side is resized to
+    `size`, and the middle is used.
+    """
     antialias: bool = True
     """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
     decoder: Decoder = "accurate"
-    """Of JPEG files. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the last bits. Other
-    files and damaged ones are decoded by Pillow in either case."""
+    """How JPEG files are decoded. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the
+    last bits. Other files and damaged ones are decoded by Pillow in either case.
+    """
     pixels: Kept = "whole"
     """How resized values are kept. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, in twice the bytes, where
     the author's code did not round (as run). fine needs antialias: false."""
@@ -71,8 +74,8 @@ class PhotoConfig(ComponentConfig):
     )
     exclude: str | None = local(
         None,
-        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The data's "
-        "fingerprint, and so the run id, is that of the photos that remain.",
+        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The "
+        "fingerprint of the data, and so the run id, depends only on the photos that remain.",
     )
 
     @model_validator(mode="after")
@@ -84,7 +87,7 @@ class PhotoConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is of a data set, even if it cannot be used unchanged.
+    """What exists of a data set, even if it cannot be used unchanged.
 
     Attributes
     ----------
@@ -113,7 +116,7 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def survey(self) -> Survey:
-        """Return the photos and what is odd next to them, without refusing the data for it, for `verify`.
+        """Return the photos and what is odd next to them, without refusing the data because of it, for `verify`.
 
         Raises
         ------
@@ -191,10 +194,10 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photo is looked at.
+        """Return the data with this fingerprint; if it is already packed here, no photo is read.
 
-        Where it is not, one of the processes that share the cache lists and packs the photos, and the others wait.
-        The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
+        If it is not, one of the processes that share the cache lists and packs the photos, and the others wait. The
+        fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         with without_comparing():
             where = self.whereabouts()

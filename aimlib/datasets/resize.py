@@ -1,6 +1,6 @@
 """Bilinear resizing of arrays without antialiasing, as TensorFlow's `tf.image.resize` does by default.
 
-Samples are taken at half-pixel centres: output pixel i lies at (i + 0.5) · (in / out) - 0.5 of
+Samples are taken at half-pixel centers: output pixel i lies at (i + 0.5) · (in / out) - 0.5 of
 the input, clamped at the border (TensorFlow 2, kernel `ResizeBilinear` with `half_pixel_centers`). A photo
 reduced in this way is sampled, not averaged, so it differs visibly from the result of Pillow and torchvision.
 """

@@ -1,8 +1,8 @@
-"""Data that is not a folder of this machine: an archive, or a folder or archive in object storage.
+"""Data that is not a folder on this machine: an archive, or a folder or archive in object storage.
 
 It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
 there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or
-has changed is fetched again. Processes that know the data's fingerprint do not ask the storage.
+has changed is fetched again. Processes that know the data's fingerprint do not query the storage.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
 
     Parameters
     ----------
-    compare : whether to ask object storage for changes, and to fetch what is missing. Without, the folder of the copy
+    compare : whether to query object storage for changes, and to fetch what is missing. If not, the folder of the copy
         is returned even if nothing is in it; an archive that was not fetched is fetched.
 
     Raises
     ------
     DataError: nothing is there, or the copy cannot be written.
-    StoreError: the storage reports an error, or the URL is none.
+    StoreError: the storage reports an error, or the URL is invalid.
     """
     if "://" not in root:
         return unpacked(Path(root))

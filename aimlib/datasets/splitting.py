@@ -43,7 +43,7 @@ class SplitConfig(Frozen):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Number of the fold that is the test set, from 0; the others are trained on."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed is another split. It is not the seed of a run: all runs have the same split."""
+    """Another seed gives another split. It is not the seed of a run: all runs have the same split."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

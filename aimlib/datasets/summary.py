@@ -32,7 +32,7 @@ class DataSummary:
     ----------
     name, shape : of the data set as configured.
     train, test : numbers of images.
-    validation : the same of validation images of the data's own; None if it has no such split.
+    validation : number of the data's own validation images; None if it has no such split.
     classes : in the order of the class numbers.
     fingerprint : None if the photos are not packed yet.
     cache : folder of the packed photos, which need not exist yet; None for data that is not packed.

@@ -58,7 +58,7 @@ def refuse_other_task_of_labels(where: str, labels: Sequence[str]) -> None:
 
 
 def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
-    """Refuse a folder that has images beside masks, or beside files of boxes, instead of a folder per class.
+    """Refuse a folder that has images next to masks, or next to files of boxes, instead of a folder per class.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
         raise DataError(f"{where}: {masks[0]} next to the images contains masks (segmentation), not classes; {REMEDY}")
     for word in sorted(_LABEL_FOLDERS & set(words)):
         if kind := _boxes_in(where / words[word]):
-            raise DataError(f"{where}: {words[word]} contains {kind}, no class; {REMEDY}")
+            raise DataError(f"{where}: {words[word]} contains {kind}, not a class; {REMEDY}")
     if (where / "data.yaml").is_file() and {"train", "valid"} & set(words):
         raise DataError(f"{where}: data.yaml describes boxes in YOLO's format (detection), not classes; {REMEDY}")
     for path in sorted(where.glob("*.json")):

@@ -28,11 +28,11 @@ __all__ = ["Finding", "Kind", "verify"]
 
 
 def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_duplicates: bool = False) -> list[Finding]:
-    """Return what was found in the data of `plugin`, errors first; an empty list if there is nothing to say.
+    """Return what was found in the data of `plugin`, errors first; an empty list if there is nothing to report.
 
     All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes. A
     store packed from the photos is read and compared with its hashes. Photos that the configuration excludes are not
-    looked at. Nothing is written.
+    read. Nothing is written.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_dupl
 
     Raises
     ------
-    UsageError: near-duplicates are asked for, and the data has no photo files or `imagehash` is not installed.
+    UsageError: near-duplicates are requested, and the data has no photo files or `imagehash` is not installed.
     """
     if not isinstance(plugin, PhotoPlugin):
         if near_duplicates:
@@ -83,7 +83,7 @@ def _finding(oddity: Oddity) -> Finding:
 def _contents(
     plugin: PhotoPlugin, listing: PhotoListing, progress: Progress | None, perceptual: Hash | None
 ) -> Iterator[Finding]:
-    """Read every photo once, and yield what its file, its pixels, and their likeness to others give."""
+    """Read every photo once, and yield findings on its file, its pixels, and its likeness to others."""
     members = {member.path: member for member in reversed(members_of(listing))}
     photos: list[Photo] = []
     recipe = plugin.recipe()
@@ -157,7 +157,7 @@ def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, by
 
 
 def _is_of_others(manifest: Manifest, listing: PhotoListing, contents: Mapping[str, bytes]) -> bool:
-    """Return whether a store that counts as up to date was packed from files with another content."""
+    """Return whether a store that counts as up to date was packed from files with different content."""
     paths = listing.paths()
     if manifest.listing != listing.content() or not all(contents.get(path) for path in paths):
         return False

@@ -135,7 +135,10 @@ class AimNetwork(nn.Module):
 
 
 class _UpdateHook:
-    """Runs one update after a module's forward pass. A class rather than a closure, so that networks can be copied."""
+    """Runs one update after a module's forward pass.
+
+    It is a class rather than a closure, so that networks can be copied.
+    """
 
     def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:
         self.update = update
@@ -219,12 +222,12 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
     answer: object = placement.reads(found)
     if not isinstance(answer, Iterable) or isinstance(answer, str):
         raise PluginError(
-            f"placement {placement.config.name!r}: reads() returned {answer!r}; let it return the names of layers"
+            f"placement {placement.config.name!r}: reads() returned {answer!r}; make it return the names of layers"
         )
     wanted = list(answer)
     if any(isinstance(name, Layer) for name in wanted):
         raise PluginError(
-            f"placement {placement.config.name!r}: reads() returned layers; let it return their names, as in "
+            f"placement {placement.config.name!r}: reads() returned layers; make it return their names, as in "
             f"[layer.name for layer in layers]"
         )
     for name in wanted:

@@ -28,7 +28,7 @@ class Carry(nn.Module):
     Attributes
     ----------
     carried_1CHW : the moving average [1, channels, rows, columns].
-    batches : number of batches so far. Before the first one, the memory is the source's alone.
+    batches : number of batches so far. Before the first one, the memory comes only from the source.
     """
 
     carried_1CHW: Tensor
@@ -51,7 +51,7 @@ class Carry(nn.Module):
     def keep(self, memory_NCHW: Tensor) -> None:
         """Update the average with the memory at the end of a forward pass, averaged over the batch.
 
-        Only in training mode.
+        It does nothing in evaluation mode.
         """
         if not self.training:
             return

@@ -51,7 +51,7 @@ def _refuse_wrong_count(count: Any, what: str) -> None:
     try:
         operator.index(count)
     except TypeError:
-        raise PluginError(f"{what}: degrees_of_freedom is {count!r}; let it return an integer") from None
+        raise PluginError(f"{what}: degrees_of_freedom is {count!r}; make it return an integer") from None
 
 
 def _comparing(what: str, size: MemoryConfig) -> Callable[..., None]:
@@ -63,7 +63,7 @@ def _comparing(what: str, size: MemoryConfig) -> Callable[..., None]:
             return
         given = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else _kind(output)
         raise PluginError(
-            f"{what} returned {given} for a batch of {_IMAGES}; let it return the memory, [1 or {_IMAGES}, "
+            f"{what} returned {given} for a batch of {_IMAGES}; make it return the memory, [1 or {_IMAGES}, "
             f"{', '.join(map(str, wanted))}]: [1 or batch, channels, rows, columns]"
         )
 

@@ -33,7 +33,7 @@ class CurrentMemory:
         """
         if self._value is None:
             raise RuntimeError(
-                "a layer asked for the memory outside a forward pass of its AimNetwork; "
+                "a layer read the memory outside a forward pass of its AimNetwork; "
                 "call the network that attach_memory returned, not the one that it was given"
             )
         return self._value

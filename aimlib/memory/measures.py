@@ -1,4 +1,4 @@
-"""What is measured of a network's memory after each epoch: what it holds, and with which weights layers read it."""
+"""Measures of a network's memory after each epoch: its content, and the weights with which layers read it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def memory_measures(network: AimNetwork) -> dict[str, Any]:
 
     Returns
     -------
-    ``sources``: of the memory at the start of a forward pass its mean, standard deviation and root mean square, for
-    each source; ``readers``: of each layer that reads the Frobenius norms of its own weights and of those by which it
+    ``sources``: mean, standard deviation and root mean square of the memory at the start of a forward pass, for each
+    source; ``readers``: Frobenius norms of the own weights of each layer that reads, and of the weights by which it
     reads the memory.
     """
     sources = [_of_values(source(1).float()) for source in network.sources()]

@@ -2,8 +2,8 @@
 
 Constants stay unchanged. Draws usually come one after the other from one stream, so an additional layer would change
 all later ones. Here a class is constructed twice: the first time shows which parameter, or else which module, each draw
-fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, if
-one of them has additional layers.
+fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, even
+if one of them has additional layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Made = TypeVar("Made", bound=nn.Module)
 
 
 def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | None, prefix: str) -> Made:
-    """Return what `make` constructs; the values that it sets up itself are kept if its class asks for that.
+    """Return what `make` constructs; the values that it sets up itself are kept if its class requests that.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def keeps_own_start(module: nn.Module) -> bool:
 
 
 def take_over(module: nn.Module, replaced: nn.Module) -> None:
-    """Let a module keep the values of the parameters that it has from the module that it replaces."""
+    """Make a module keep the values of the parameters that it takes over from the module that it replaces."""
     if keeps_own_start(replaced):
         setattr(module, _KEPT, True)
 
@@ -121,7 +121,7 @@ def _storage(tensor: Tensor | None) -> int:
 
 
 class _Recorder(TorchDispatchMode):
-    """Records every draw from torch's global generator. Keeps what is drawn, so that no storage is used twice."""
+    """Records every draw from torch's global generator. It keeps what is drawn, so that no storage is used twice."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -158,8 +158,8 @@ class _Seeder(TorchDispatchMode):
     def different(self) -> PluginError:
         """Return the error of a construction that is not the same twice."""
         return PluginError(
-            f"{self._plugin}: constructed twice, it draws different initial values; let its construction depend on its "
-            f"options and torch's generator only, or set initial_values = 'rules' in its class"
+            f"{self._plugin}: constructed twice, it draws different initial values; make its construction depend only "
+            "on its options and torch's generator, or set initial_values = 'rules' in its class"
         )
 
 
@@ -168,7 +168,7 @@ def _is_draw(func: Any, kwargs: Any) -> bool:
 
 
 def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, ...]]:
-    """Return what a function of ``torch.nn.init`` was called for, and the modules whose methods are running."""
+    """Return the tensor that ``torch.nn.init`` was called for, and the modules whose methods are running."""
     target, modules = None, []
     while frame is not None:
         if target is None and frame.f_globals.get("__name__") == _INIT:
@@ -182,7 +182,7 @@ def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, .
 
 
 def _seed_all(seed: int, prefix: str) -> None:
-    """Set the generators that a class may draw from besides torch's, and torch's."""
+    """Set torch's generator and the others that a class may draw from."""
     torch.default_generator.manual_seed(seed_for(seed, "init", "own", prefix))
     np.random.seed(seed_for(seed, "init", "own", prefix, "numpy") % 2**32)
     random.seed(seed_for(seed, "init", "own", prefix, "python"))

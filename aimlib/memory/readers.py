@@ -38,8 +38,8 @@ class ConvReader(nn.Conv2d):
 
     Raises
     ------
-    UsageError: a grouped convolution. A group sees only a part of the input, so "concatenated to its "
-    "input" has no unique meaning.
+    UsageError: a grouped convolution. A group sees only a part of the input, so "concatenated to its
+    input" has no unique meaning.
     """
 
     read_weight: nn.Parameter

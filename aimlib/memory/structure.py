@@ -81,7 +81,7 @@ class Call:
 
 
 def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
-    """Return every module call of one forward pass on one image, in order of start.
+    """Return every module call of one forward pass on one image, in the order in which calls start.
 
     Parameters
     ----------

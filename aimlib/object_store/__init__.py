@@ -3,7 +3,7 @@
 The store needs the conditional put: it creates an object only if none exists, so the first writer wins, or replaces
 exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``), Google compares
 generations (``ifGenerationMatch``). Each storage has one module with a client, which needs an extra of this package;
-all answer the same requests (`aimlib.object_store.client.Client`). What is the same for all is here: lost responses,
+all answer the same requests (`aimlib.object_store.client.Client`). What all have in common is here: lost responses,
 conflicts, listings of many pages, and errors with a remedy.
 
 Credentials and endpoint come from the environment and the standard chain of the provider's own clients. They are never
@@ -289,7 +289,7 @@ class _explained:  # noqa: N801 -- a context manager
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         gone = status == 404 and code != "NoSuchBucket"
         if gone or (isinstance(error, FileNotFoundError) and not response):
-            raise FileNotFoundError(f"{self.address}: is not there") from None
+            raise FileNotFoundError(f"{self.address}: does not exist") from None
         advice = _advice(self.address.scheme, code, status)
         told = " ".join(_without_secrets(str(error)).split())
         message = f"{self.address}: cannot be {self.doing}: {code}: {told}; {advice}"
@@ -354,15 +354,14 @@ def _now(answer: Mapping[str, Any]) -> float:
 
 
 def renew_credentials() -> None:
-    """Let the next request read credentials from their files again: clients read keys that have no expiry only once."""
+    """Make the next request read credentials from their files again: clients read keys without expiry only once."""
     for scheme in SCHEMES:
         _clients.pop((os.getpid(), scheme), None)
 
 
 _clients: dict[tuple[int, str], Client] = {}
-"""By process and storage.
-
-A child also keeps its parent's client, because closing it would unregister the parent's connections.
+"""Clients by process and storage. A child also keeps its parent's client, because closing it would unregister the
+parent's connections.
 """
 
 

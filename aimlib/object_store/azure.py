@@ -17,7 +17,7 @@ from aimlib.object_store.client import CONNECT_S, READ_S, RequestError, answered
 
 PACKAGE = "azure-storage-blob"
 _LARGEST = 5000 * 2**20
-"""Bytes that one request can have. Each object is one request, so that its condition covers all of it."""
+"""Bytes that one request can contain. Each object is one request, so that its condition covers all of it."""
 _CODES = {"ContainerNotFound": "NoSuchBucket", "ContainerBeingDeleted": "NoSuchBucket", "BlobNotFound": "NoSuchKey"}
 _UNFULFILLED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", "UnauthorizedBlobOverwrite"}
 

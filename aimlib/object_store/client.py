@@ -1,4 +1,4 @@
-"""What the store needs of a client of object storage, and what the clients share."""
+"""What the store needs from a client of object storage, and what the clients share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 BLOCK = 2**20
-"""Bytes that are read at once of an object that is read by ranges."""
+"""Bytes that are read at once from an object that is read by ranges."""
 CONNECT_S, READ_S = 10, 30
 """Timeouts of a request in seconds."""
 CONNECTIONS = 32

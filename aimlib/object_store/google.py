@@ -4,7 +4,7 @@ Google's own library and gcsfs send large objects in several requests, and the c
 checked by every server. Here each object is one request, ``uploadType=multipart``, with its condition: the tag of a
 version is its generation, a number that changes with every put.
 
-`STORAGE_EMULATOR_HOST` is the address of an emulator, which is asked without credentials.
+`STORAGE_EMULATOR_HOST` is the address of an emulator, which is used without credentials.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Bundle:
     def unused(self) -> list[str]:
         """Return sentences about statements of the file that no worker runs, because they define nothing."""
         return [
-            f"{each.place}: `{_first_line(each.text)}` is not run: only what a registered class reaches is"
+            f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements
             if each not in self.reach.statements and _does_something(each)
         ]
@@ -145,8 +145,8 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
     Parameters
     ----------
-    wanted : keys of the classes that are meant, whose problems are then noted in `refusals`; None: all, and a problem
-        is raised.
+    wanted : keys of the requested classes, whose problems are then noted in `refusals`; None: all, and a problem is
+        raised.
     functions : names of functions that are training code; those that `wanted` names are found without it.
 
     Raises
@@ -182,7 +182,7 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
 
 def _defined(names: Iterable[str], source: Source) -> list[str]:
-    """Return those of some names that a source defines as functions."""
+    """Return the names among these that a source defines as functions."""
     functions = {each.node.name for each in Module(source).statements if isinstance(each.node, ast.FunctionDef)}
     return [name for name in names if name in functions]
 
@@ -215,7 +215,7 @@ def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: 
     except PluginError as error:
         return str(error)
     except RecursionError:
-        return f"{source.name}: the imports of own code go in a circle, or it is nested too deeply; simplify it"
+        return f"{source.name}: the imports of own code are circular, or it is nested too deeply; simplify it"
     return ""
 
 
@@ -225,12 +225,12 @@ def unresolved(suspect: Suspect) -> str:
     return (
         f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, and is not a definition, so no "
         f"worker runs it; compute {suspect.name} in one statement, or move this line under "
-        f"`if __name__ == '__main__':` if it only looks"
+        f"`if __name__ == '__main__':` if it changes nothing"
     )
 
 
 def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
-    """Return some statements and everything that they reach, numbered in a lasting order."""
+    """Return some statements and everything that they reach, numbered in a stable order."""
     numbers: dict[Statement, int] = {}
     waiting = list(reversed(roots))
     while waiting:

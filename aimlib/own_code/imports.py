@@ -40,7 +40,7 @@ class Imported:
 
     @property
     def dotted(self) -> str:
-        """The full name of what is not own."""
+        """The full name of something that is not own code."""
         return f"{self.module}.{self.name}" if self.name else self.module
 
 

@@ -51,10 +51,10 @@ def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> 
             yield f"{name} is defined in {statement.place}, but this session does not have it"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
             if not _is_same_function(namespace[name], statement, name, _text(statement, bundle)):
-                yield f"{name} is another function in this session than in {statement.place}"
+                yield f"{name} is a different function in this session than in {statement.place}"
         elif isinstance(node, ast.ClassDef):
             yield from (
-                f"{name}.{method} is another function in this session than in {statement.place}"
+                f"{name}.{method} is a different function in this session than in {statement.place}"
                 for method in _changed_methods(namespace[name], statement, node, _text(statement, bundle))
             )
         elif _is_only(statement, name, bundle) and not _is_same_literal(namespace[name], node):
@@ -107,7 +107,7 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
 def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType]:
     """Yield every code object in a statement, compiled as another one was.
 
-    A call such as ``nn.Conv2d(...)`` has other instructions where `nn` is imported in the same compilation. Python
+    A call such as ``nn.Conv2d(...)`` has different instructions where `nn` is imported in the same compilation. Python
     compiles a file as a whole, and IPython the statements of a cell one by one.
     """
     flags = like.co_flags & _ANNOTATIONS
@@ -122,7 +122,7 @@ def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType
 
 
 def _is_same_code(one: CodeType, other: CodeType) -> bool:
-    """Return whether two functions were compiled from the same text, wherever it stood."""
+    """Return whether two functions were compiled from the same text, wherever it was."""
     names = ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars")
     if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.co_consts) != len(other.co_consts):
         return False
@@ -149,7 +149,7 @@ def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
             same = _is_equal(namespaces[statement.module].get(name), modules.value(bundle, statement.module, name))
             suspect = doubtful.get((statement.module, name))
             if same is False:
-                problem = f"{name} was changed after {statement.place}, so its source no longer gives its value"
+                problem = f"{name} was changed after {statement.place}, so its source no longer determines its value"
             elif same is None and suspect is not None:
                 problem = unresolved(suspect)
             else:

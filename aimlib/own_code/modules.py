@@ -29,7 +29,7 @@ PREFIX = "aim_own_"
 """Beginning of the names of the packages."""
 _DIGITS = 16
 _MARK = " [own code "
-"""Stands behind the name of a file in tracebacks, before the beginning of a hash."""
+"""Follows the name of a file in tracebacks, before the beginning of a hash."""
 _lock = threading.RLock()
 
 
@@ -131,7 +131,7 @@ def _compiled(statement: Statement, text: str, filename: str) -> CodeType:
 
 
 def classes(bundle: Bundle) -> dict[str, Any]:
-    """Return the registered classes by their keys, of the generated module."""
+    """Return the registered classes of the generated module by their keys."""
     module = imported(bundle)
     return {root.key: getattr(module, root.qualname) for root in bundle.roots}
 

@@ -1,6 +1,6 @@
 """The order in which the definitions of a session run: each after what it needs.
 
-Cells run in any order and several times, so their order says nothing.
+Cells run in any order and several times, so their order means nothing.
 """
 
 from __future__ import annotations

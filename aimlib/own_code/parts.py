@@ -118,9 +118,9 @@ def bundles(config: Frozen) -> dict[str, Bundle]:
 
 
 def distributions(component: ComponentConfig) -> str:
-    """Return the distributions that a component of own code imports, as text that follows its origin; or nothing.
+    """Return the distributions that a component of own code imports, as text that follows its origin.
 
-    Those whose versions every row has are left out.
+    The text is empty if there are none. Those whose versions every row has are left out.
     """
     bundle = next((each for each in _adopted.values() if type(component).code in each.codes.values()), None)
     if bundle is None:
@@ -143,7 +143,7 @@ def outside(bundle: Bundle) -> set[str]:
 
 
 def refuse_other_code(config: Frozen, identity: str, where: str) -> None:
-    """Refuse a stored run that was computed with other own code than this process has registered.
+    """Refuse a stored run that was computed with own code other than that of this process.
 
     Parameters
     ----------

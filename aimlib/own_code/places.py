@@ -1,4 +1,4 @@
-"""Where in code that is not of this package an exception was raised, for messages."""
+"""Where in code outside this package an exception was raised, for messages."""
 
 from __future__ import annotations
 

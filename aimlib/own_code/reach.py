@@ -172,7 +172,7 @@ class Reach:
         if name in _UNRESOLVABLE:
             raise PluginError(
                 f"{context.place}: {name}: {_UNRESOLVABLE[name]} cannot be resolved, and a worker may not have it; "
-                f"write what it gives into the code, or make it an option of Config"
+                f"write its result into the code, or make it an option of Config"
             )
         if hasattr(builtins, name):
             return []
@@ -189,8 +189,8 @@ class Reach:
     def _nowhere(self, module: Module) -> str:
         if module.source.is_session:
             return (
-                "is defined in no cell of this session that can be read; define it in a cell with a plain statement, "
-                "or put it in a file"
+                "is not defined in any cell of this session that can be read; define it in a cell with a plain "
+                "statement, or put it in a file"
             )
         return f"is not defined in {module.source.pieces[0].label}; define or import it there"
 

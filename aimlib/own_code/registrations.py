@@ -67,12 +67,12 @@ class Registered:
 def mark(module: Module, reach: Reach) -> list[Registered]:
     """Return the classes that a module registers, and note their decorators, which are not part of the code.
 
-    Functions of training code that are meant follow.
+    The requested functions of training code follow.
 
     Raises
     ------
-    PluginError: a name or version is not written out, what is registered is not a class of the module, or a function
-        that is meant is not defined.
+    PluginError: a name or version is not written out, what is registered is not a class of the module, or a requested
+        function is not defined.
     """
     found = []
     for call, statement in list(_candidates(module)):

@@ -21,7 +21,7 @@ _MUTATORS = frozenset(
         *("load_state_dict", "register_buffer", "register_module", "register_parameter"),
     }
 )
-"""Methods that change an object; methods of torch that do end in an underscore."""
+"""Methods that change an object; methods of torch that do so end in an underscore."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _Finder(ast.NodeVisitor):
         return name != "__class__" or not self.scopes
 
     def _is_of_class(self, name: str) -> bool:
-        """Return whether the body of the class binds a name, which may be read before and is the module's then."""
+        """Return whether the body of the class binds a name, which before that is still the module's."""
         return bool(self.scopes) and self.scopes[-1].kind == "class" and name in self.scopes[-1].bound
 
     def _note(self, node: ast.AST, name: str, chain: tuple[str, ...], *, stored: bool = False) -> None:

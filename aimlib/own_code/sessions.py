@@ -120,7 +120,7 @@ def _bundle(source: Source, find: Find, keys: set[str], module: ModuleType) -> B
         refusals |= changed
         wanted -= changed.keys() | result.refusals.keys()
     for key in keys - result.codes.keys() - refusals.keys():
-        refusals[key] = f"its definition is in no {'cell' if source.is_session else 'line'} that can be read"
+        refusals[key] = f"its definition is not in any {'cell' if source.is_session else 'line'} that can be read"
     result.refusals = {key: f"{problem}; {PUT_IN_A_FILE}" for key, problem in refusals.items()}
     return result
 

@@ -50,7 +50,7 @@ class Source:
 
 
 Find = Callable[[str], Source | None]
-"""Returns the source of an own module by its name; None if it is none."""
+"""Returns the source of an own module by its name; None if there is no such module."""
 
 
 def of_file(path: Path, name: str | None = None) -> Source:
@@ -180,7 +180,7 @@ class Module:
     def defining(self, name: str) -> list[Statement]:
         """Return the statements that bind a name or change its object, in order; none if the module has no such name.
 
-        Of a session, those since it was last bound completely.
+        For a session, only those since it was last bound completely.
         """
         found = [each for each in self.statements if name in each.binds or name in each.changes]
         if not any(name in each.binds for each in found):

@@ -1,7 +1,7 @@
 """Checksums over stored content, by xxHash (XXH3): they reveal damage, not forgery.
 
 A *sealed* file ends in a line with the checksum of everything before it. Readers of checkpoints ignore what follows the
-archive, so that earlier versions of this package read sealed files, and files that those wrote have no seal.
+archive, so that earlier versions of this package can read sealed files; files that such versions wrote have no seal.
 
 A Parquet file has a checksum of the values of every column in every row group, in its key-value metadata. It covers
 what a reader gets, so damage anywhere (data, page headers, footer) either changes no value that is read or is found.
@@ -103,7 +103,7 @@ def document_is_intact(document: Mapping[str, Any]) -> bool | None:
 
 
 def plan_damage(plan: Mapping[str, Any]) -> str:
-    """Return why a stored plan is not as it was written; empty if it is, or has no checksum as in earlier versions."""
+    """Return why a stored plan is damaged; empty if it is not, or if it has no checksum, as in earlier versions."""
     if document_is_intact(plan) is False:
         return "its checksum does not match its content"
     if DOCUMENT_KEY not in plan and (spoilt := next(filter(_is_almost_the_key, plan), None)) is not None:
@@ -138,7 +138,7 @@ def intact_document(content: bytes | None) -> dict[str, Any] | None:
 
 
 def sealed_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return the same, but None also without a checksum: for documents that have always had one."""
+    """Return `intact_document`, but None also without a checksum: for documents that have always had one."""
     try:
         document = json.loads(content or b"")
     except (ValueError, RecursionError):
@@ -220,7 +220,7 @@ def check_identities(table: pa.Table) -> None:
         except (ValueError, KeyError, TypeError, RecursionError):
             same = False
         if not same:
-            raise Damaged(f"the identity of run {run_id} has another seed or different data than its row")
+            raise Damaged(f"the identity of run {run_id} has a different seed or different data than its row")
 
 
 def _groups(file: pq.ParquetFile) -> list[str] | None:
@@ -241,12 +241,12 @@ def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
         return None
     names = file.schema_arrow.names
     if group >= len(groups) or len(groups[group]) != _DIGITS * len(names):
-        raise Damaged("it has other columns or row groups than its checksums")
+        raise Damaged("its columns or row groups differ from its checksums")
     return {name: groups[group][_DIGITS * at : _DIGITS * (at + 1)] for at, name in enumerate(names)}
 
 
 def _checksum(name: str, column: pa.ChunkedArray) -> str:
-    """Return the checksum of a column's name, type and values, which does not depend on how Arrow holds them."""
+    """Return the checksum of a column's name, type and values, which does not depend on how Arrow stores them."""
     import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
 
     kind = column.type

@@ -1,6 +1,6 @@
 """Names of the files and folders of a study directory, and the version of their format.
 
-A study directory holds
+A study directory contains
 
 =====================================  =====================================================================
 ``study.json``                         the plan: arms with role and configuration, seeds, run ids

@@ -1,6 +1,6 @@
-"""Messages and output without secrets: whatever is stored or shown of a text that this package did not write.
+"""Removal of secrets from messages and output that this package did not write, before they are stored or shown.
 
-Removed are the values of environment variables that are named like secrets, user and password in URLs, signatures of
+This removes the values of environment variables that are named like secrets, user and password in URLs, signatures of
 presigned URLs, and tokens that are recognized by their form. A secret in none of these forms remains.
 """
 
@@ -21,7 +21,7 @@ _PLACE_OR_KIND = re.compile(r"_(path|file|dir|folder|sock|mode|type|url|uri|name
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
 """Variables of every shell that look like passwords and name folders."""
 _LEAST = 6
-"""Characters of a variable's value below which it is a word or a number and no secret."""
+"""Characters of a variable's value below which it is a word or a number, not a secret."""
 _LOGIN = re.compile(r"(?<=://)[^/@\s'\"<>]+@")
 _QUERY = re.compile(
     rf"(?<=[?&])((?:x-amz-|x-goog-)?(?:\w*_)?(?:signature|sig|credential|security-token|{_WORD}|key)=)[^&\s'\"<>]+",

@@ -51,7 +51,7 @@ def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) 
     import numpy as np  # noqa: PLC0415
 
     if len(scores) != len(predicted):
-        return f"its scores are of {len(scores):,} images, but its predictions of {len(predicted):,}"
+        return f"it has scores of {len(scores):,} images, but predictions of {len(predicted):,}"
     if np.isnan(scores).any() or (scores > 0).any():
         return "its scores are not log-probabilities"
     if predicted.max(initial=0) >= scores.shape[1]:

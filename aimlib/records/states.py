@@ -21,7 +21,8 @@ ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "control", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """treatment: what the study is about; control: a control of another kind than the three before it, whose question the
-study states; other: compared, but no part of the argument."""
+study states; other: compared, but not part of the argument.
+"""
 _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 """By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
 

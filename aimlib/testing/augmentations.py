@@ -60,7 +60,7 @@ class AugmentationConformance(Conformance):
         return found
 
     def test_images_keep_their_size_and_stay_finite(self) -> None:
-        """For every shape that it accepts; others are refused with a UsageError before a run starts."""
+        """It does so for every shape that it accepts; it refuses others with a UsageError before a run starts."""
         accepted = 0
         for shape in self.shapes:
             try:
@@ -77,14 +77,14 @@ class AugmentationConformance(Conformance):
         assert accepted, f"{self.name!r} accepts none of {self.shapes}"
 
     def test_the_stream_decides_what_is_drawn(self) -> None:
-        """Equal seeds give equal images, other seeds other ones, at least in one of ten batches."""
+        """Equal seeds give equal images; different seeds give different ones in at least one of ten batches."""
         images = list(range(12))
         first = self.changed(images)
         assert torch.equal(self.changed(images), first)
         assert any(not torch.equal(self.changed(images, seed=seed), first) for seed in range(1, 11))
 
     def test_an_image_does_not_depend_on_its_batch(self) -> None:
-        """Unless it mixes a batch: neither on the other images, nor on its position, nor on the step."""
+        """Unless images are mixed, neither the other images, nor the position, nor the step matter."""
         if augmentations.get(self.name).per_batch:
             return
         whole, part = self.changed(list(range(12))), self.changed([7, 2, 11], step=4)
@@ -110,7 +110,7 @@ class AugmentationConformance(Conformance):
         assert before["python"] == after["python"]
 
     def test_targets_are_shares_of_the_classes(self) -> None:
-        """If it mixes a batch: they are not negative and sum to 1, also for a single image."""
+        """If it mixes a batch, targets are not negative and sum to 1, also for a single image."""
         if not augmentations.get(self.name).per_batch:
             return
         for count in (1, 6):
@@ -122,5 +122,5 @@ class AugmentationConformance(Conformance):
             torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """Trained, repeated and resumed after every step."""
+        """A run is trained, repeated, and resumed after every step."""
         assert_reproducible({"transforms": [{"name": self.name, **self.options}]})

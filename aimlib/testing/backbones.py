@@ -44,7 +44,7 @@ class BackboneConformance(Conformance):
         return random_like((batch, shape.channels, shape.height, shape.width))
 
     def test_gives_logits(self) -> None:
-        """[batch, classes], float32, finite; in evaluation also for a batch of one, equal to its row in a batch."""
+        """They are [batch, classes], float32 and finite; in evaluation, a batch of one equals its row in a batch."""
         for shape in self.shapes:
             network = self.network(shape)
             x = self.images(shape)
@@ -63,7 +63,7 @@ class BackboneConformance(Conformance):
             assert tuple(network(self.images(shape).to("meta")).shape) == (3, shape.classes)
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, different seeds different ones."""
+        """Equal seeds give equal parameters; different seeds give different ones."""
         first, again, other = (self.network(self.shapes[0], seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)

@@ -29,7 +29,7 @@ class CallbackConformance(Conformance):
         assert isinstance(callbacks.create(self.config()), Callback)
 
     def test_its_state_is_stored_without_code(self) -> None:
-        """Before and after an epoch, as a file that `torch.load` reads with ``weights_only``."""
+        """Before and after an epoch, `torch.load` reads the state with ``weights_only``."""
         run = Run(tiny_config(self.training()), tiny_data(), torch.device("cpu"))
         run.callbacks.run_start()
         for _ in range(2):
@@ -43,12 +43,12 @@ class CallbackConformance(Conformance):
             run.epoch()
 
     def test_what_it_logs_has_a_value_for_every_epoch(self) -> None:
-        """A mean, or null where nothing was logged."""
+        """The value is a mean, or null where nothing was logged."""
         found = trained(tiny_config(self.training()))
         for values in (found["scalars"] or {}).values():
             assert len(values) == len(found["epochs"])
             assert all(value is None or isinstance(value, float) for value in values)
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """Trained, repeated and resumed after every step, with the same scalars and the same end."""
+        """A run is trained, repeated, and resumed after every step, with the same scalars and the same end."""
         assert_reproducible(self.training())

@@ -56,7 +56,7 @@ class ControlConformance(Conformance):
         return random_like((batch, _SHAPE.channels, _SHAPE.height, _SHAPE.width), seed=2)
 
     def test_it_is_another_model_of_the_same_family(self) -> None:
-        """The result is a complete model that survives a document, and not the AiM model itself."""
+        """The result is a complete model that can be written and read back, and not the AiM model itself."""
         model = self.controlled()
         assert model != self.aim()
         assert ModelConfig.parse(model.model_dump(mode="json")) == model
@@ -72,7 +72,7 @@ class ControlConformance(Conformance):
         assert self.controlled() == self.controlled()
 
     def test_it_predicts_and_trains(self) -> None:
-        """Logits for batches of one and more in evaluation; a finite gradient for what is trained."""
+        """It gives logits for batches of one and more in evaluation, and a finite gradient for what is trained."""
         network = self.network()
         for batch in (1, 4):
             assert tuple(network.eval()(self.images(batch)).shape) == (batch, _SHAPE.classes)
@@ -83,7 +83,7 @@ class ControlConformance(Conformance):
         assert all(grad is not None and bool(grad.isfinite().all()) for grad in trained.values())
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, different seeds different ones."""
+        """Equal seeds give equal parameters; different seeds give different ones."""
         first, again, other = (self.network(seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)

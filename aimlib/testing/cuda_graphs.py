@@ -1,10 +1,10 @@
 """A stand-in for CUDA graphs on the CPU: captures a step operation by operation and replays it on the same memory.
 
 It replaces the entry points into CUDA (graphs, streams, the current device) but nothing of torch above them: the
-context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As there, a capture
-leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay reads and
-writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the device
-fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
+context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
+capture leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay
+reads and writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the
+device fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RecordedGraph:
 
 
 class UnderWay:
-    """Captures that torch regards as active: up to version 2.13 also failed ones.
+    """Captures that torch regards as active, which up to version 2.13 include failed ones.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class UnderWay:
         self.holds_generators = False
 
     def forget(self) -> None:
-        """Be as in a new process."""
+        """Return to the state of a new process."""
         self.pools.clear()
         self.holds_generators = False
 
@@ -236,7 +236,7 @@ class _Current:
 
 
 class _On:
-    """Makes a stream current; a capture that cannot be ended leaves this context without its end, as torch does."""
+    """Makes a stream current; a capture that cannot be ended leaves this context without ending it, as torch does."""
 
     def __init__(self, current: _Current, stream: _Stream) -> None:
         self._current, self._stream, self._before = current, stream, current.stream

@@ -1,4 +1,4 @@
-"""Does the host wait for the device in a step? Asked without one: tensors on the meta device stand for those on it.
+"""Does the host wait for the device in a step? The answer needs no GPU: tensors on the meta device stand in for it.
 
 What makes a host wait for a GPU is known from the operations alone: reading a number from it, results whose size
 depends on values there (boolean indexing), and copies from memory that is not pinned, among them indices given as

@@ -37,7 +37,7 @@ class LossConformance(Conformance):
         return logits_BC.requires_grad_(), torch.arange(images) % self.classes
 
     def test_it_is_a_finite_scalar(self) -> None:
-        """For batches of one and more, and for very certain logits."""
+        """It is one for batches of one and more, and for very certain logits."""
         loss = self.loss()
         for images in (1, 6):
             logits_BC, labels_B = self.batch(images)
@@ -61,7 +61,7 @@ class LossConformance(Conformance):
             assert float(loss(logits_BC - step * gradient_BC, labels_B)) < float(before)
 
     def test_the_right_class_is_better_than_a_wrong_one(self) -> None:
-        """For every class."""
+        """The test compares every class."""
         loss = self.loss()
         right_CC = 4 * torch.eye(self.classes)
         for label in range(self.classes):
@@ -79,12 +79,12 @@ class LossConformance(Conformance):
         assert all(torch.equal(one, other) for one, other in zip(before, loss.buffers(), strict=True))
 
     def test_the_order_of_a_batch_does_not_matter(self) -> None:
-        """Up to rounding."""
+        """Losses are equal up to rounding."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         assert_close(loss(logits_BC.flip(0), labels_B.flip(0)), loss(logits_BC, labels_B))
 
     def test_soft_targets_of_one_class_are_that_class(self) -> None:
-        """If it takes soft targets; they have a gradient between classes as well."""
+        """A loss that takes soft targets has a gradient between classes as well."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         if not loss.takes_soft_targets:
             return
@@ -96,7 +96,7 @@ class LossConformance(Conformance):
         assert bool(value.isfinite())
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """Trained, repeated and resumed after every step; the losses in the rows are finite."""
+        """A run is trained, repeated, and resumed after every step; the losses in the rows are finite."""
         training: dict[str, object] = {"loss": {"name": self.name, **self.options}}
         rows = assert_reproducible(training)["epochs"]
         assert all(abs(row["test_loss"]) < float("inf") for row in rows)

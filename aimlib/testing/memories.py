@@ -32,7 +32,7 @@ class MemorySourceConformance(Conformance):
         return source
 
     def test_memory_has_the_configured_size(self) -> None:
-        """Shape [1 or batch, channels, rows, columns], float32, finite, for batches of one and of five."""
+        """It is [1 or batch, channels, rows, columns], float32 and finite, for batches of one and of five."""
         source = self.source()
         for batch in (1, 5):
             memory = source(batch)
@@ -42,7 +42,7 @@ class MemorySourceConformance(Conformance):
             assert bool(memory.isfinite().all())
 
     def test_odd_sizes(self) -> None:
-        """A single value, a single position, a single row, odd and even sides."""
+        """Sizes are a single value, a single position, a single row, and odd and even sides."""
         for channels, rows, columns in ((1, 1, 1), (5, 1, 1), (2, 1, 4), (3, 4, 3)):
             source = self.source(channels=channels, rows=rows, columns=columns)
             assert tuple(source(2).shape[1:]) == (channels, rows, columns)
@@ -55,7 +55,7 @@ class MemorySourceConformance(Conformance):
         assert self.registry.parse(document) == self.config(channels=3, rows=2, columns=5)
 
     def test_bad_sizes_are_refused(self) -> None:
-        """ConfigError names the option."""
+        """A ConfigError names the option."""
         bad = {"channels": 0, "rows": -1, "columns": 0, "initial_scale": -0.5, "source_lr_scale": 0.0}
         for option, value in bad.items():
             try:
@@ -66,7 +66,7 @@ class MemorySourceConformance(Conformance):
                 raise AssertionError(f"{self.name!r} accepts {option}: {value}")
 
     def test_initial_scale_is_a_factor_on_the_start(self) -> None:
-        """In evaluation, so that the test also applies to a source that draws in training."""
+        """The test uses evaluation mode, so that it also applies to a source that draws in training."""
         one, half, zero = (self.source(initial_scale=scale).eval()(2) for scale in (1.0, 0.5, 0.0))
         assert_close(half, 0.5 * one)
         assert bool((zero == 0).all())
@@ -89,7 +89,7 @@ class MemorySourceConformance(Conformance):
         assert torch.equal(source(4), first)
 
     def test_degrees_of_freedom_are_possible(self) -> None:
-        """At most as many as the memory has values."""
+        """There are at most as many as the memory has values."""
         source = self.source()
         assert isinstance(source.config, MemoryConfig)
         assert 0 <= source.degrees_of_freedom <= source.config.values
@@ -99,7 +99,7 @@ class MemorySourceConformance(Conformance):
         assert type(self.config()).initial_values == "own" or initialize(self.source(), 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, different seeds different ones."""
+        """Equal seeds give equal parameters; different seeds give different ones."""
         first, again, other = (dict(self.source(seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
@@ -132,7 +132,7 @@ class MemorySourceConformance(Conformance):
         assert all(torch.equal(now, old) for now, old in zip(source.parameters(), before, strict=True))
 
     def test_bfloat16(self) -> None:
-        """Works under autocast, and moved to bfloat16 as a whole."""
+        """It works under autocast, and when it is moved to bfloat16 as a whole."""
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert bool(self.source()(2).isfinite().all())
         assert self.source().to(torch.bfloat16)(2).dtype == torch.bfloat16
@@ -147,7 +147,7 @@ class MemorySourceConformance(Conformance):
         assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
 
     def test_layers_can_read_it(self) -> None:
-        """Read at odd sizes, by a batch of one, channels-last or not: equal results, and gradients reach the source."""
+        """At odd sizes, for a batch of one, channels-last or not, results are equal and gradients reach the source."""
         for height, width, batch in ((7, 5, 1), (3, 3, 2), (1, 1, 2)):
             source, current = self.source(), CurrentMemory()
             values = source.config.values

@@ -30,7 +30,7 @@ class OptimizerConformance(Conformance):
 
     @staticmethod
     def steps(optimizer: torch.optim.Optimizer, count: int) -> float:
-        """Take steps on the sum of squares of all parameters; return it before the last step."""
+        """Take steps on the sum of squares of all parameters; return that sum before the last step."""
         value = torch.zeros(())
         for _ in range(count):
             optimizer.zero_grad()
@@ -47,7 +47,7 @@ class OptimizerConformance(Conformance):
         assert [group["lr_scale"] for group in optimizer.param_groups] == [1.0, 1.0]
 
     def test_it_descends(self) -> None:
-        """On a bowl, with its default learning rate or that of the options."""
+        """The loss is a bowl, and the learning rate is the default or that of the options."""
         optimizer = self.build(self.parameter())
         assert self.steps(optimizer, 50) < self.steps(self.build(self.parameter()), 1)
 
@@ -63,7 +63,7 @@ class OptimizerConformance(Conformance):
         assert torch.equal(parameter.detach(), before)
 
     def test_it_continues_from_its_stored_state(self) -> None:
-        """Bit for bit, from a file that is read without executing code."""
+        """It continues bit for bit, from a file that is read without executing code."""
         one, other = self.parameter(), self.parameter()
         first = self.build(one)
         self.steps(first, 3)
@@ -80,5 +80,5 @@ class OptimizerConformance(Conformance):
         assert torch.equal(one, other)
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """Trained, repeated and resumed after every step."""
+        """A run is trained, repeated, and resumed after every step."""
         assert_reproducible({"optimizer": {"name": self.name, **self.options}})

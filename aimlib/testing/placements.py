@@ -45,7 +45,7 @@ class PlacementConformance(Conformance):
         return placement
 
     def test_names_layers_of_the_network_once(self) -> None:
-        """On every built-in kind of network, with its stages and without."""
+        """It does so on every built-in kind of network, with its stages and without."""
         for backbone in NETWORKS:
             for stages in (True, False):
                 found = layers_of(backbone, stages=stages)

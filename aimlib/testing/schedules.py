@@ -39,20 +39,20 @@ class ScheduleConformance(Conformance):
         return [epoch + step / self.steps for step in range(self.steps)]
 
     def test_rates_are_finite_and_not_negative(self) -> None:
-        """At every step of a run, and not 0 at all of them."""
+        """The test takes every step of a run; not all rates may be 0."""
         rates = [self.schedule(epoch).rate(time) for epoch in range(self.epochs) for time in self.times(epoch)]
         assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
         assert max(rates) > 0
 
     def test_asking_changes_nothing(self) -> None:
-        """The rate at a time is the same whatever was asked before: resumed epochs start in the middle."""
+        """The rate at a time does not depend on earlier calls: resumed epochs start in the middle."""
         for epoch in range(self.epochs):
             forward, backward = self.schedule(epoch), self.schedule(epoch)
             times = self.times(epoch)
             assert [forward.rate(time) for time in times] == [backward.rate(time) for time in times[::-1]][::-1]
 
     def test_it_is_replayed_from_the_history(self) -> None:
-        """One that gets accuracies epoch by epoch has the rates of one that gets all at once."""
+        """A schedule that gets accuracies epoch by epoch has the rates of one that gets them all at once."""
         going = self.schedule()
         for epoch in range(self.epochs):
             expected = [self.schedule(epoch).rate(time) for time in self.times(epoch)]
@@ -60,5 +60,5 @@ class ScheduleConformance(Conformance):
             going.after_epoch(self.accuracies[epoch])
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """Trained, repeated and resumed after every step."""
+        """A run is trained, repeated, and resumed after every step."""
         assert_reproducible({"schedule": {"name": self.name, **self.options}})

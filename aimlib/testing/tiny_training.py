@@ -1,4 +1,4 @@
-"""Training runs of a second, for the conformance tests of what takes part in training."""
+"""Training runs that take a second, for the conformance tests of plugins that training uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _images(count: int, seed: int) -> Images:
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
-    """Return what of an outcome must not depend on the clock or on interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or on interruptions."""
     epochs = [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.epochs]
     state = outcome.network.state if outcome.network is not None else None
     return {

@@ -53,7 +53,7 @@ class UpdateConformance(Conformance):
         return x, random_like((memories, size.channels, size.rows, size.columns), seed=3).requires_grad_()
 
     def test_new_memory_has_the_size_of_the_old(self) -> None:
-        """For every shape of features, memories shared and per image, batches of one and more, train and eval."""
+        """Features have every shape, memories are shared or per image, and batches have one image or more."""
         for features in self.features:
             update = self.update(features)
             for training in (True, False):
@@ -86,7 +86,7 @@ class UpdateConformance(Conformance):
             assert_gradients(update, x, memory)
 
     def test_gradient_reaches_them_from_a_batch_of_one(self) -> None:
-        """In evaluation mode: batch norm may refuse to train on a single image, which the training loop never does."""
+        """The test uses evaluation mode: batch norm may refuse to train on one image, which training never does."""
         update = self.update(self.features[0]).eval()
         x, memory = self.inputs(self.features[0], 1, 1)
         weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
@@ -125,7 +125,7 @@ class UpdateConformance(Conformance):
         assert type(self.config()).initial_values == "own" or initialize(update, 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, different seeds different ones."""
+        """Equal seeds give equal parameters; different seeds give different ones."""
         first, again, other = (dict(self.update(self.features[0], seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
@@ -141,7 +141,7 @@ class UpdateConformance(Conformance):
             assert torch.equal(two.eval()(x, memory), one.eval()(x, memory))
 
     def test_bfloat16(self) -> None:
-        """Works under autocast, and moved to bfloat16 as a whole."""
+        """It works under autocast, and when it is moved to bfloat16 as a whole."""
         features = self.features[0]
         x, memory = self.inputs(features, 4, 1)
         with torch.autocast("cpu", dtype=torch.bfloat16):

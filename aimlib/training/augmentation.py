@@ -167,7 +167,7 @@ def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width:
 
 
 def _moved(shift_B: Tensor, mirrored_B: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the positions [batch, side + 1] that a shift interpolates between, and the weight [batch] of the latter.
+    """Return the positions [batch, side + 1] that a shift interpolates between, and the second one's weight [batch].
 
     Parameters
     ----------

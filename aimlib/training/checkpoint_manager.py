@@ -1,4 +1,4 @@
-"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when its caller asks for it."""
+"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when its caller requests it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class CheckpointManager:
     run_id : protects against the checkpoint of another run.
     directory : of the checkpoint; None: no checkpoints.
     share : maximum share of the time spent on saving after epochs.
-    pause : asked whether to pause; None never does.
+    pause : returns whether to pause; None never does.
     on_checkpoint : called with the file after every save.
     saving : entered around the save of a run that must pause; it may wait, or refuse.
     on_failed_save : decides whether a run survives a failed save; None: it does not.
@@ -123,7 +123,7 @@ class CheckpointManager:
         then = "starts from the beginning"
         if found is not None:
             self._resume(found, directory)
-            then = f"continues from the checkpoint before, after {counted(len(found.epochs), 'completed epoch')}"
+            then = f"continues from the previous checkpoint, after {counted(len(found.epochs), 'completed epoch')}"
         if damages:
             self.run.on_notice(f"{'; '.join(damages)}; run {self.run_id} {then}")
 
@@ -190,11 +190,11 @@ class CheckpointManager:
                 self.saved_at = time.perf_counter()
 
     def ask(self) -> None:
-        """Pause the run if its caller asks for it.
+        """Pause the run if its caller requests it.
 
         Raises
         ------
-        Paused: the caller asks for it; the run has been saved, unless `saving` refused.
+        Paused: the caller requests it; the run has been saved, unless `saving` refused.
         """
         if self.pause is None or not self.pause():
             return

@@ -1,7 +1,7 @@
 """The state of a run after any of its steps.
 
-Sufficient to continue bit for bit, and without anything that executes code when read. Two checkpoints are kept, each
-sealed with a checksum: a run whose last one is damaged continues from the one before.
+It is sufficient to continue bit for bit, and contains nothing that executes code when read. Two checkpoints are kept,
+each sealed with a checksum: a run whose last one is damaged continues from the previous one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WITH_LATER_PARTS = 5
 _LATER_PARTS = "scores", "average", "callbacks"
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
-"""The checkpoint before; hidden, because a bucket stores one file for each run."""
+"""The previous checkpoint; hidden, because a bucket stores one file for each run."""
 DAMAGED_FILE = ".damaged.pt"
 _TEMPORARY = f".{FILE}."
 _SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
@@ -83,7 +83,7 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
     """Replace the checkpoint in `directory` atomically: a reader sees the complete old or new one.
 
-    The old one is kept as the checkpoint before. A run has one writer at a time (in a study, the holder of its lock),
+    The old one is kept as the previous checkpoint. A run has one writer at a time (in a study, the holder of its lock),
     so other temporary files are leftovers.
 
     Returns
@@ -187,7 +187,7 @@ def _not_of(run_id: str, path: Path) -> StoreError:
 
 
 def set_aside(directory: Path) -> None:
-    """Rename the last checkpoint, which is damaged, so that the next save does not replace the one before by it."""
+    """Rename the last checkpoint, which is damaged, so that the next save does not replace the previous one with it."""
     with suppress(FileNotFoundError):
         (directory / FILE).replace(directory / DAMAGED_FILE)
 

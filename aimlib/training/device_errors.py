@@ -126,7 +126,7 @@ _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 def diagnose(
     error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
 ) -> DeviceFailure | None:
-    """Return what an error, its causes and contexts mean for the device; None if nothing.
+    """Return what an error, its causes and contexts mean for the device; None if they mean nothing.
 
     Call it before memory is released: some errors count as out of memory only if little memory was left.
 
@@ -251,7 +251,7 @@ def _is_scarce(device: torch.device, share: float | None) -> bool:
 def _is_held_by_others(device: torch.device, share: float | None) -> bool:
     found, reserved = _memory(device), _reserved(device)
     if found is None:
-        return reserved == 0  # not even a context fitted
+        return reserved == 0  # not even a context fit
     free, total = found
     others = total - free - reserved - _CONTEXT_BYTES
     return others > _LITTLE_SHARE * total and free < int((share or 1.0) * total) - reserved

@@ -19,8 +19,8 @@ from aimlib.training.tracebacks import forget_locals
 def limit_memory(device: torch.device, share: float) -> None:
     """Limit this process to `share` of a GPU's memory, so that runs on one GPU leave room for each other.
 
-    The limit applies to torch's allocations; the context of CUDA and its libraries (some hundred MiB per process) comes
-    on top. A share of 1 removes the limit. On the CPU nothing is limited.
+    The limit applies to torch's allocations; the context of CUDA and its libraries (some hundred MiB per process) is
+    not included. A share of 1 removes the limit. On the CPU nothing is limited.
 
     Raises
     ------

@@ -100,7 +100,7 @@ def usable_gpus() -> int:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """That torch can use fewer GPUs than NVML lists for this process, and Ray therefore gives to runs.
+    """A shortfall of GPUs: torch can use fewer than NVML lists for this process, and so than Ray gives to runs.
 
     Attributes
     ----------
@@ -136,8 +136,8 @@ def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
     shown = _counted_by_cuda()
     if shown == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
         return (
-            f"driver {driver.version} serves CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this torch is built for CUDA "
-            f"{torch.version.cuda}",
+            f"driver {driver.version} supports CUDA {driver.cuda[0]}.{driver.cuda[1]}, but this torch is built for "
+            f"CUDA {torch.version.cuda}",
             f"install a newer driver, or a torch for CUDA {driver.cuda[0]}",
         )
     old = [gpu for gpu in seen if not has_kernels(gpu.capability)]

@@ -53,7 +53,7 @@ class Epoch:
         """Add a training step: its mean loss and its number of correct predictions."""
         self.loss += loss.double() * images
         self.hits += hits
-        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that is not finite stays so
+        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that is not finite stays that way
         self.step += 1
 
     def first_step_not_finite(self) -> int | None:

@@ -34,7 +34,7 @@ class Evaluation:
     top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
         fifth included); None with five classes or fewer, when every image would count.
     predictions : [images], predicted class numbers, in the order of the given indices.
-    scores : [images, classes], log-probabilities in float16, if they were asked for from the first image on.
+    scores : [images, classes], log-probabilities in float16, if they were requested from the first image on.
     """
 
     loss: float
@@ -116,7 +116,7 @@ def evaluate(
     between : called between two batches; an exception from it interrupts the evaluation, with `tally` up to date.
     loader : of `images`; None gathers every batch on the host.
     memory_format : the network's, see `training.memory_format`.
-    scores : keep the log-probabilities; of an evaluation that was begun without, there are none.
+    scores : keep the log-probabilities; an evaluation that was begun without them has none.
     loss : of the run; None is the cross-entropy, without label smoothing.
     """
     counted = len(indices) if counted is None else counted

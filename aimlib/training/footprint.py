@@ -17,10 +17,10 @@ from torch.autograd.profiler import profile
 class Footprint:
     """Memory of a run at its peak, in bytes.
 
-    Counted are torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
-    workspaces that operations request from torch. Not counted are Python and the libraries (on a GPU the CUDA context,
-    some hundred MiB per process), and on the host the images, which processes on one machine share if they are mapped
-    from a file.
+    It counts torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
+    workspaces that operations request from torch. It does not count Python and the libraries (on a GPU the CUDA
+    context, some hundred MiB per process) or, on the host, the images, which processes on one machine share if they
+    are mapped from a file.
 
     Attributes
     ----------

@@ -20,8 +20,9 @@ def kept_heap(device: torch.device) -> Iterator[None]:
     """Keep freed memory for later allocations, and return it to the system at the end.
 
     By default glibc maps large blocks again, so every step causes page faults for its activations, until a block of 32
-    MiB has been freed: then it keeps smaller ones, and 64 MiB at the end of its heap. Here it does so from the start;
-    no result depends on it. Nothing happens with another C library, or on a GPU, where torch keeps memory itself.
+    MiB has been freed: then it keeps smaller ones, and 64 MiB at the end of its heap. This function lets it keep them
+    from the start; no result depends on it. Nothing happens with another C library, or on a GPU, where torch keeps
+    memory itself.
     """
     library = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None
     if library is not None:

@@ -8,7 +8,7 @@
 3. The shards are read in turn, sixteen images at a time, until all are empty.
 
 Source: tensorflow-datasets 4.0.1 (`core/shuffle.py`, `core/hashing.py`, `core/tfrecords_writer.py`,
-`core/tfrecords_reader.py`). It makes as many shards as have 64 MiB each, rounded down to a power of two: four for
+`core/tfrecords_reader.py`). It makes one shard per 64 MiB, and rounds their number down to a power of two: four for
 either split of Stanford Dogs. Other data sets have four here as well.
 """
 
@@ -27,7 +27,7 @@ Order = Literal["sha256", "tfds"]
 
 SHARDS = 4
 BLOCK = 16
-"""Images that are read from a shard before the next shard's turn, whatever the size of a batch."""
+"""Images that are read from a shard before the next shard is read, whatever the size of a batch."""
 
 _KEY_PREFIXES = {"stanford_dogs": "Images/"}
 """What comes before an image's name in its key, by data set; nothing in others."""

@@ -42,7 +42,7 @@ class Scaling:
         return to_floats(x_BCHW).sub_(self.mean).div_(self.sd)
 
     def _by_rows(self, x_BHWC: Tensor) -> Tensor:
-        """Return the same, a row of pixels at a time, because torch is slow on the few channels of a pixel."""
+        """Return the scaled images, a row of pixels at a time, because torch is slow on the few channels of a pixel."""
         width = x_BHWC.shape[2]
         mean, sd = (values.flatten().repeat(width) for values in (self.mean, self.sd))
         rows = x_BHWC.flatten(2)

@@ -53,13 +53,13 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 def memory_of(tensor: Tensor) -> Hashable:
-    """Return what identifies the values in memory that a tensor shows: tied tensors have the same."""
+    """Return what identifies the values in memory that a tensor shows; it is equal for tied tensors."""
     place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
     return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def not_kept(kept: KeptNetwork | None, epoch: int, rule: ComponentConfig) -> str:
-    """Return why the network of the selected epoch is not there, for the user."""
+    """Return why the network of the selected epoch was not kept, for the user."""
     had = "no network" if kept is None else f"only that of epoch {kept.epoch}"
     return (
         f"the network of epoch {epoch}, which {rule.name} selected, is not kept: this run has {had}, because the first "

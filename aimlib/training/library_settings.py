@@ -88,7 +88,7 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    By operation if this version of torch has such settings, and by the older switches.
+    They are set by operation if this version of torch has such settings, and by the older switches.
 
     Setting an older switch also sets the newer ones, so the older come first at the start, and last when all is
     restored.
@@ -111,7 +111,7 @@ library's, then the generic one."""
 def _precisions() -> dict[tuple[str, str], str]:
     """Return the setting of every operation.
 
-    ``none`` for one that follows another, although torch reports the other's.
+    It is ``none`` for one that follows another, although torch reports the other's.
     """
     found = {}
     for operation in _OPERATIONS:

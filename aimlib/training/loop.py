@@ -64,7 +64,7 @@ def train(
     checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch. Otherwise, nothing
         is saved after the last epoch if that would protect less than a second of computing.
     on_epoch : called after every completed epoch; an exception from it ends the attempt.
-    pause : asked after every training step, between the batches of evaluations, and after `on_epoch` while epochs
+    pause : called after every training step, between the batches of evaluations, and after `on_epoch` while epochs
         remain; it must be cheap. If it returns true, the run is saved, regardless of `checkpoint_share`, and
         interrupted. Every attempt advances by at least one step or batch. Without a `checkpoint_directory` nothing is
         saved, so pausing discards the work. The evaluation of a network at its start, after a divergence in the first

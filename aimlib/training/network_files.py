@@ -156,7 +156,7 @@ def read(content: bytes, where: object) -> StoredNetwork:
         raise StoreError(
             f"{where}: is not a network that a run kept ({type(error).__name__}); restore it from a copy"
         ) from error
-    raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
+    raise StoreError(f"{where}: has format {version}, but this version reads {FORMAT}; install a newer release")
 
 
 def _stored(description: dict[str, Any], tensors: dict[str, Tensor]) -> StoredNetwork:

@@ -14,7 +14,7 @@ def numerics_of(config: RunConfig) -> dict[str, Any]:
 
     A comparison of arms that differ in one of them is not a comparison of models alone.
 
-    ``auto`` steps have the bits of ``eager`` ones, and are named so here.
+    ``auto`` steps have the bits of ``eager`` ones, and have that name here.
     """
     found = {name: getattr(config.training, name) for name in _FIELDS}
     return {**found, "step": "eager" if found["step"] == "auto" else found["step"]}

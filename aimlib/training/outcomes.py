@@ -40,7 +40,7 @@ class Outcome:
     data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
     spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
-    network : the trained network that is kept; None if none is.
+    network : the trained network that is kept; None if none is kept.
     repeated : what computing a run of own training code a second time gave; None if it was computed once.
     scores : log-probabilities of the selected epoch, [test images, classes], if they are kept.
     scalars : of every name that callbacks logged the means of the epochs; None without any.

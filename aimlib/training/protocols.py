@@ -95,7 +95,7 @@ _AS_RUN_AIM: dict[str, Any] = {
     "training": {"augmentation": {"passes": 1}},
 }
 
-# "The exact same architecture, trained in exactly the same way": the control's stem, initialiser and epsilon and one
+# "The exact same architecture, trained in exactly the same way": the control's stem, initializer and epsilon and one
 # augmentation in both arms; every layer reads the current memory; an update after every stage.
 _DESCRIBED: dict[str, Any] = {
     "model": {"backbone": {"stem_stride": 2, "bn_epsilon": 1.001e-5}, "conv_init": "glorot_uniform"},

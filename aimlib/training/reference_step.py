@@ -24,7 +24,7 @@ from aimlib.training import nvml
 from aimlib.training.devices import autocast, device_name, device_uuid
 
 _FORMAT = 1
-"""Of the step: another step has different bits."""
+"""Version of the step: another step has different bits."""
 _ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -52,7 +52,7 @@ class _Size(NamedTuple):
 
 
 _SIZES = {"cpu": _Size(8, 16, 16, 64), "cuda": _Size(64, 48, 32, 1024)}
-"""A GPU needs more work before all of it takes part."""
+"""A GPU needs more work before all of it is used."""
 
 
 class Kind(NamedTuple):
@@ -108,7 +108,8 @@ def kind_of(device: torch.device, *, threads: int, tf32: bool, precision: str) -
 def identity_of(device: torch.device) -> str:
     """Return what identifies a device: the UUID of a GPU; for the CPUs of a machine, the id of its boot.
 
-    Names of hosts do not identify machines: containers on one machine have different ones, and machines the same.
+    Names of hosts do not identify machines: containers on one machine have different ones, and different machines may
+    have the same one.
     """
     found = device_uuid(device)
     if found:

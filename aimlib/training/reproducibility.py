@@ -1,8 +1,8 @@
 """The global state of the process on which a run depends: set for the run, and restored afterwards.
 
-Worker processes compute many runs, possibly with plugins of third parties. Covered is what can be read and
-written back (`_settings`, `reproducible`). Not covered are replaced attributes of modules, hooks on all modules of
-torch, open threads and files, and memory; nor how MKL rounds if the process multiplied matrices before this module was
+Worker processes compute many runs, possibly with plugins of third parties. The module covers what can be read
+and written back (`_settings`, `reproducible`). It does not cover replaced attributes of modules, hooks on all modules
+of torch, open threads and files, memory, or how MKL rounds if the process multiplied matrices before this module was
 imported. For more isolation, give every run its own process.
 """
 

@@ -59,7 +59,7 @@ class Run:
 
     Attributes
     ----------
-    average : the average of the weights, if fine-tuning asks for it; None otherwise.
+    average : the average of the weights, if fine-tuning requests it; None otherwise.
     computation : what its steps compute.
     step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
         start.
@@ -263,7 +263,7 @@ class Run:
         return choose(self.options.selection, self.history)
 
     def kept_network(self, diverged: bool) -> KeptNetwork | None:
-        """Return the network to keep at the end of the run; None, with a notice, if it is not there.
+        """Return the network to keep at the end of the run; None, with a notice, if it was not kept.
 
         Parameters
         ----------
@@ -290,7 +290,7 @@ class Run:
         return found
 
     def kept_scores(self) -> npt.NDArray[np.float16] | None:
-        """Return the scores of the selected epoch at the end of the run; None, with a notice, if they are not there."""
+        """Return the scores of the selected epoch at the end of the run; None, with a notice, if they were not kept."""
         if not self.keep_scores:
             return None
         wanted = self.selected_epoch() if self.history else 0

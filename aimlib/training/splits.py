@@ -57,12 +57,13 @@ class Division:
 def divide(data: DataSet, fraction: float, seed: int) -> Division:
     """Return the images that a run is trained and validated on.
 
-    Validation images of the data's own are used whole, the same for every seed, and all training images are trained on.
-    With a fraction of 0 there is no validation; then they are not used at all.
+    The data's own validation images are all used, the same for every seed, and all training images are trained on. With
+    a fraction of 0 there is no validation; then they are not used at all.
 
     Parameters
     ----------
-    fraction : ``training.validation_fraction``; data with its own validation images only asks whether it is 0.
+    fraction : ``training.validation_fraction``; for data with its own validation images, it only matters whether this
+        is 0.
     seed : the run's seed.
     """
     if data.validation is None:

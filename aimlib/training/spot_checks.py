@@ -1,9 +1,9 @@
 """Spot checks: now and then a run takes a training step twice from the same state, and compares every bit.
 
-Hardware that computes a wrong number once in a while reports nothing, and the number settles. Here the step is repeated
-on the same device with the same kernels, which are deterministic, so both results must have the same bits. Which of
-them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was checked
-leaves the run as it would be without the check; only time passes.
+Hardware that computes a wrong number once in a while reports nothing, and the number is stored. Here the step is
+repeated on the same device with the same kernels, which are deterministic, so both results must have the same bits.
+Which of them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was
+checked leaves the run as it would be without the check; only time passes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SpotBudget:
 
     def __init__(self, share: float = SHARE) -> None:
         if not share > 0:
-            raise ValueError(f"share={share}: must be above 0; give train() no budget to repeat no step")
+            raise ValueError(f"share={share}: must be above 0; omit the budget of train() to repeat no step")
         self.share = share
         self.seconds = 0.0
         """What may be spent at the moment; below 0 after a check that took longer than expected."""
@@ -187,7 +187,9 @@ class SpotChecks:
         if wrong == _FURTHER:
             shown = f"{_FURTHER} further repetitions differed as well, so this step never repeats here"
         else:
-            shown = f"{_FURTHER - wrong} of {_FURTHER} further repetitions agreed, so the device erred in passing"
+            shown = (
+                f"{_FURTHER - wrong} of {_FURTHER} further repetitions agreed, so the error of the device was transient"
+            )
         return ComputingError(f"{text} in {_listed(found)}; {shown}", never_repeats=wrong == _FURTHER)
 
     def _skip(self, step: Step, inputs: Inputs, reason: str) -> tuple[Tensor, Tensor]:
@@ -198,11 +200,11 @@ class SpotChecks:
         if self.skipped == 0:
             self._on_notice(f"spot checks are skipped while there is not enough memory: {reason}")
         self.skipped += 1
-        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again once as much has been earned
+        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again once the budget covers a check
 
     def _charge(self, seconds: float) -> None:
         self._cost = max(seconds, 1e-6)
-        self._last = self._clock()  # a check earns nothing
+        self._last = self._clock()  # a check adds nothing to the budget
         self._budget.spend(seconds)
 
     def _wait(self) -> None:

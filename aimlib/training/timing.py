@@ -49,8 +49,8 @@ class StepTimer:
         """Return the peak memory of a training step or an evaluation, whichever is larger.
 
         On a GPU, the peak of everything since this object was made: like a run, it may take steps to verify and capture
-        a CUDA graph. Takes three steps, the first of which lets the optimizer allocate its state. None on a CPU if
-        torch cannot measure it; see `Footprint` for what is counted.
+        a CUDA graph. It takes three steps, in the first of which the optimizer allocates its state. It is None on a CPU
+        if torch cannot measure it; see `Footprint` for what is counted.
         """
         run = self._run
         size = run.options.batch_size

@@ -27,7 +27,7 @@ from aimlib.training.pixel_format import to_floats
 
 @dataclass(frozen=True)
 class Place:
-    """Where a batch stands in a run; it decides all draws.
+    """The position of a batch in a run; it decides all draws.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ def refuse_unusable_transforms(options: TrainingConfig, shape: ImageShape) -> No
     if changed_BCHW.shape != x_BCHW.shape or changed_BCHW.dtype != torch.float32:
         raise UsageError(
             f"training.transforms: {names}: gives images of shape {tuple(changed_BCHW.shape[1:])} and type "
-            f"{changed_BCHW.dtype}; it must keep those that it gets"
+            f"{changed_BCHW.dtype}; it must not change either"
         )
     if targets_BC is not None and tuple(targets_BC.shape) != (4, shape.classes):
         raise UsageError(

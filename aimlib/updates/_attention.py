@@ -22,9 +22,9 @@ class Attention(MemoryUpdate):
     """m' = m + the features that each slot gathers from all positions by scaled dot-product attention.
 
     A slot is a position of the memory with its C channels; there are rows x columns slots. Queries come from the memory
-    and a learned vector per slot (without it, a memory that is the same at every position would stay so), keys and
-    values from the features. Maps with a side longer than `most_side` are first averaged down to it. Dense features are
-    a single position, from which every slot gathers the same values. Queries, keys and values are layer-normalized
+    and a learned vector per slot (without it, a memory that is the same at every position would stay the same), keys
+    and values from the features. Maps with a side longer than `most_side` are first averaged down to it. Dense features
+    are a single position, from which every slot gathers the same values. Queries, keys and values are layer-normalized
     over their d channels, so that neither large features nor a large memory makes the change explode.
     Weights are initially Glorot uniform.
 

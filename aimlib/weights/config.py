@@ -18,8 +18,8 @@ class WeightsConfig(Frozen):
 
     source: str = local(
         ...,
-        "A file (safetensors, or a state dict that torch saved) relative to the study, or a name of torchvision's such "
-        "as ResNet18_Weights.IMAGENET1K_V1; DEFAULT is the one that torchvision recommends for the backbone.",
+        "A file (safetensors, or a state dict that torch saved) relative to the study, or a torchvision name such as "
+        "ResNet18_Weights.IMAGENET1K_V1; DEFAULT is the one that torchvision recommends for the backbone.",
         min_length=1,
     )
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None

@@ -1,4 +1,4 @@
-"""Files of weights on this machine: found and hashed, and those of torchvision's fetched on request."""
+"""Files of weights on this machine: found and hashed, and torchvision weights fetched on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOLDER = "weights"
 
 
 def is_of_torchvision(source: str) -> bool:
-    """Return whether `source` names weights of torchvision's rather than a file."""
+    """Return whether `source` names torchvision weights rather than a file."""
     return _OF_TORCHVISION.fullmatch(source) is not None
 
 
@@ -28,7 +28,8 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Parameters
     ----------
-    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is none of torchvision's.
+    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is not a torchvision
+        network.
 
     Raises
     ------
@@ -81,13 +82,13 @@ def cache_of_torchvision() -> Path:
 
 
 def url(source: str) -> str:
-    """Return from where torchvision downloads the weights of an exact name; raises what `resolved` raises."""
+    """Return the URL from which torchvision downloads the weights of an exact name; raises what `resolved` raises."""
     address: str = _entry(source, "").url
     return address
 
 
 def download(source: str, base_url: str | None = None) -> Path:
-    """Fetch weights of torchvision's into its cache, and return the file; one that is there is not fetched again.
+    """Fetch torchvision weights into torchvision's cache, and return the file; an existing file is not fetched again.
 
     Parameters
     ----------
@@ -96,15 +97,13 @@ def download(source: str, base_url: str | None = None) -> Path:
 
     Raises
     ------
-    UsageError: torchvision has none of this name.
+    UsageError: torchvision has no weights of this name.
     DataError: the server does not answer, or returns another file.
     """
     from torch.hub import download_url_to_file  # noqa: PLC0415
 
     if not is_of_torchvision(source) or source == "DEFAULT":
-        raise UsageError(
-            f"{source}: is not an exact name of torchvision's; give one, e.g. ResNet18_Weights.IMAGENET1K_V1"
-        )
+        raise UsageError(f"{source}: is not an exact torchvision name; give one, e.g. ResNet18_Weights.IMAGENET1K_V1")
     address = url(source)
     name = Path(urlparse(address).path).name
     target = cache_of_torchvision() / name
@@ -130,7 +129,7 @@ def _entry(source: str, architecture: str) -> Any:
             return models.get_model_weights(architecture).DEFAULT
         except ValueError:
             raise UsageError(
-                f"DEFAULT: {architecture!r} is not a network of torchvision's; give a file, or the backbone "
+                f"DEFAULT: {architecture!r} is not a torchvision network; give a file, or the backbone "
                 f"{{name: torchvision, architecture: ...}}"
             ) from None
     try:
@@ -138,7 +137,7 @@ def _entry(source: str, architecture: str) -> Any:
     except (ValueError, AttributeError, KeyError, TypeError):
         known = [str(entry) for name in models.list_models(module=models) for entry in models.get_model_weights(name)]
         raise UsageError(
-            f"{source}: torchvision has none of this name; {did_you_mean(source, known)}a file is given by its "
+            f"{source}: torchvision has no weights of this name; {did_you_mean(source, known)}a file is given by its "
             f"path, e.g. ./{source}"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Whether a state dict fits a network, name by name, and what of it is loaded."""
+"""Whether a state dict fits a network, name by name, and which of its values are loaded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from aimlib.weights.config import WeightsConfig
 from aimlib.weights.reading import StoredState
 
 _SHOWN = 6
-"""Names of a kind that a message lists."""
+"""Number of names of a kind that a message lists."""
 _COUNTER = ".num_batches_tracked"
 """End of a buffer's name that state dicts of torch before 0.4.1 lack; nothing here depends on its value."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What of a file is loaded into a network.
+    """What a network loads from a file.
 
     Attributes
     ----------
@@ -48,14 +48,15 @@ class Fit:
         parts = [f"{counted(len(self.loaded), 'parameter or buffer', 'parameters and buffers')} from {source}"]
         if self.head:
             parts.append(
-                f"the head ({few(plain(self.head))}) has a different size there, and starts by the study's rules"
+                f"the head ({few(plain(self.head))}) has a different size there, and is initialized by the study's "
+                "rules"
             )
         if self.summed:
             parts.append(f"{few(plain(self.summed))} is summed over the three colors, because the images are gray")
         if self.left_out:
             parts.append(f"left out, and initialized as without a file: {few(plain(self.left_out))}")
         if self.memory:
-            parts.append(f"not there, because the memory adds them: {few(plain(self.memory))}")
+            parts.append(f"not in the file, because the memory adds them: {few(plain(self.memory))}")
         return f"weights: {'; '.join(parts)}"
 
     def record(self) -> dict[str, object]:
@@ -70,7 +71,7 @@ def plain(names: Iterable[str]) -> list[str]:
 
 
 def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: ImageShape) -> Fit:
-    """Return what of a file is loaded into a network.
+    """Return what a network loads from a file.
 
     Parameters
     ----------
@@ -196,12 +197,12 @@ def few(names: Sequence[str]) -> str:
 
 
 def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
-    """Return what to do: a prefix if the file's names would fit without it, otherwise the ways that are left."""
+    """Return what to do: a prefix if the file's names would fit without it, otherwise the remaining ways."""
     for name in missing[:1]:
         longer = next((each for each in given if each.endswith(f".{name}")), None)
         if longer is not None:
             return f"its names begin with {longer.removesuffix(name)!r}: give model.weights.prefix"
     return (
-        "give the backbone whose weights these are; or name in model.weights.leave_out what is to start without the "
-        "file, or not to be read from it"
+        "give the backbone to which these weights belong; or list in model.weights.leave_out the names that must not "
+        "be loaded from the file"
     )

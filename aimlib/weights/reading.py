@@ -26,7 +26,7 @@ class StoredState:
     Attributes
     ----------
     tensors : parameters and buffers by their names in the file, without the prefix that the configuration gives.
-    has_memory : whether a run kept it whose network had a memory, so that names begin as in that network.
+    has_memory : whether it was kept by a run whose network had a memory, so that names begin as in that network.
     """
 
     tensors: Mapping[str, Any]
@@ -38,8 +38,8 @@ def read(config: WeightsConfig) -> StoredState:
 
     Raises
     ------
-    DataError: the file is not here, or differs from the stated one.
-    UsageError: it contains no state dict, or something else than tensors.
+    DataError: the file is missing, or differs from the stated one.
+    UsageError: it contains no state dict, or something other than tensors.
     """
     path = find(config)
     state = path.stat()
@@ -65,7 +65,7 @@ def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -
 
 
 def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
-    """Return the tensors of a safetensors file, and whether a run kept it whose network had a memory."""
+    """Return the tensors of a safetensors file, and whether it was kept by a run whose network had a memory."""
     import safetensors  # noqa: PLC0415 -- imports torch
 
     try:
@@ -82,7 +82,7 @@ def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
         raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{where}: what it says about the run that kept it is not readable ({error!r}); copy the file again from "
+            f"{where}: its record of the run that kept it is not readable ({error!r}); copy the file again from "
             f"the networks/ of its study"
         ) from error
 
@@ -110,7 +110,7 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: has no {part!r} (known: {known}); correct model.weights.key")
         content = content[part]
     if not isinstance(content, Mapping) or not content:
-        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file of one")
+        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file with one")
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if not others:
         return dict(content)

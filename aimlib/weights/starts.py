@@ -29,7 +29,7 @@ class Start:
     ----------
     own : those that keep what their class sets up itself.
     by_rule : those that a rule draws or sets, by the rule.
-    fit : what of a file of weights is loaded, over any of these; None without one.
+    fit : what is loaded from a file of weights, over any of these; None without a file.
     """
 
     own: tuple[str, ...]
@@ -59,7 +59,7 @@ def start_of(model: ModelConfig, shape: ImageShape) -> Start:
 
     Raises
     ------
-    UsageError: the parts do not fit together, or a file of weights is not here or does not fit.
+    UsageError: the parts do not fit together, or a file of weights is missing or does not fit.
     """
     network = skeleton(model, shape)
     fit = None if model.weights is None else weights_fit(model, shape)
@@ -86,7 +86,7 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield where initial values come from, for the user, if not from the rules for the parts of this package alone."""
+    """Yield where initial values come from, for the user, unless only rules for parts of this package set them."""
     kept, replaced = own_parts(model), _replaced_parts(model)
     if model.weights is None and not kept and not replaced:
         return

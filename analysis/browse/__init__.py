@@ -1,4 +1,4 @@
-"""The page of a study to work with: tables, curves and charts that follow a filter, in one file or served live."""
+"""The interactive page of a study: tables, curves and charts that follow a filter, in one file or served live."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def browse(
 ) -> Path | None:
     """Write the page of one study or of several side by side, or serve it on this machine until interrupted.
 
-    Until the verdict of a study is due, the page has its validation measures only. Paths, users and logins are never
+    Until the verdict of a study is due, the page shows only its validation measures. Paths, users and logins are never
     on it.
 
     Parameters
@@ -47,7 +47,7 @@ def browse(
     unblind : show test measures before the verdict as well. The study records it, and its report says so.
     hosts : show names of machines.
     states : returns the state of runs in active sessions by run id; None shows runs without a row as waiting. The
-        command gives both this and the next.
+        command provides both this and `outputs`.
     outputs : returns the kept output of runs of a study by run id; None shows none.
     announce : receives the address of the served page.
 

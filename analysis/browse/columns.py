@@ -20,7 +20,7 @@ _STATUS = records.Column(
     "",
     "finished, failed, diverged or pruned; or, without a result, a state such as waiting",
 )
-ALSO_IN = records.Column("also_in", "text", "", "other studies of this page that have the same run")
+ALSO_IN = records.Column("also_in", "text", "", "other studies on this page that contain the same run")
 
 _GROUPS: dict[str, Group] = {
     **dict.fromkeys(("study", "also_in", "arm", "role", "seed", "status", "reason", "run_id"), "run"),
@@ -57,7 +57,7 @@ class Shown:
 
 
 def is_test_measure(name: str) -> bool:
-    """Return whether a stored column is a measure of the test images, which the verdict decides on."""
+    """Return whether a stored column is a measure of the test images, on which the verdict depends."""
     return name.startswith("test_") and name != "test_images"
 
 

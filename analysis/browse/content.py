@@ -146,7 +146,7 @@ def _masked(
 
 
 def _others(frame: pd.DataFrame, studies: Studies, labels: Mapping[str, str]) -> pd.Series:
-    """Return the names of the other studies that have each run; null if none has it."""
+    """Return the names of the other studies that contain each run; null if there are none."""
     having = {directory: set(each.runs["run_id"]) for directory, each in studies.results.items()}
     texts = [
         ", ".join(labels[other] for other, ids in having.items() if other != directory and run_id in ids) or None

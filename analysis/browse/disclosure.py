@@ -1,7 +1,7 @@
 """What the page may show of a configuration or a message: no paths, users, logins or addresses; hosts on request.
 
 The rule is that of the trackers: options that only say where something is stored and values of keys that look like
-secrets are not shown. Messages are free text, so that what looks like a path or an address in them is replaced.
+secrets are not shown. Messages are free text, so anything in them that looks like a path or an address is replaced.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def public_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a configuration that may be shown, by key path; secrets have the value `HIDDEN`."""
     found = {option: value for option, value in options(config).items() if not is_local(option)}
     values = {option: public_value(option, value) for option, value in found.items()}
-    # That every run has a model and a training needs no line.
+    # Every run has a model and a training, so neither needs a line.
     return {option: value for option, value in values.items() if value is not True or "." in option}
 
 

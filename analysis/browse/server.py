@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 _TOKEN_BYTES = 24
 _REQUEST_S = 30.0
 _RESTS = 5
-"""Reading a large study takes at most one part in this many, plus one, of the time."""
+"""Reading a large study takes at most 1 / (1 + this number) of the time."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore connections that break; a browser closes them at any time."""
+        """Ignore connections that break; a browser may close them at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
 """The error rates of the procedure when the truth is known: simulated studies, rates, and their Monte Carlo errors.
 
 ``python -m analysis.calibration docs/calibration.md`` (or ``make calibrate``) writes the page. The tests run a reduced
-version and fail if a rate leaves its band, as a wrong constant makes it.
+version and fail if a rate leaves its band, as happens with a wrong constant.
 """
 
 from __future__ import annotations

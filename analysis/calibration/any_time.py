@@ -1,4 +1,4 @@
-"""Verdicts that may be read after any number of pairs, and looks that spend their error unlike."""
+"""Verdicts that may be read after any number of pairs, and looks that spend their error in different ways."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.verdict import rows as verdict_rows
 
 MOST = 60
-"""Number of pairs up to which every one is read."""
+"""Largest number of pairs after which a verdict is read."""
 _SEED = 20210303
 _BLOCK = 4000
 """Number of studies that are simulated at once."""
@@ -40,10 +40,9 @@ def read_at_any_time(studies: int) -> Table:
     note = (
         f"`looks: any`, read after every number of pairs from 5 to {MOST}; δ = {DELTA:g} pp, r = {REPORTED:g} pp; "
         f"{studies:,} studies per row. Misses: some interval does not contain the true difference. False: some number "
-        "of pairs has a stopping verdict that the truth contradicts, whether or not the study would have gone on to "
+        "of pairs has a stopping verdict that the truth contradicts, even where the study would have stopped before "
         "it. Each may occur in at most .05 of studies. Settled: a stopping verdict by the last number; pairs: mean "
-        "number "
-        f"until then. The default width is {MIXTURE_WIDTH:g}."
+        f"number until then. The default width is {MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))
@@ -52,7 +51,7 @@ def read_at_any_time(studies: int) -> Table:
 def _ever(
     rng: np.random.Generator, studies: int, looks: Looks, sd: float, true: float
 ) -> tuple[float, float, float, float]:
-    """Return shares of studies: an interval misses, a verdict is false, there is one; and the mean number of pairs."""
+    """Return the shares of studies with an interval that misses, a false verdict, a verdict; and the mean pairs."""
     sums, done = np.zeros(4), 0
     numbers = np.array(looks.reached(MOST))
     critical = t_quantile(1 - np.array(looks.levels[: len(numbers)]) / 2, numbers - 1)

@@ -10,7 +10,10 @@ from analysis.statistics.images import crossed
 
 
 def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
-    """Coverage of the true difference on new photos. Latent scores: image, arm × seed, arm × image, and noise."""
+    """Return the coverage of the true difference on new photos.
+
+    Latent scores: image, arm × seed, arm × image, and noise.
+    """
     rows, rates = [], []
     for seeds, images, seed_sd, image_sd in ((5, 8580, 0.06, 0.1), (10, 8580, 0.06, 0.1), (5, 300, 0.01, 0.8)):
         spread = np.sqrt(1 + 1 + seed_sd**2 + image_sd**2)
@@ -41,7 +44,7 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
     note = (
         "Share of intervals, nominal .95, that cover the difference on new seeds and new photos: t over seeds alone, "
         "crossed seeds × images, and all answers pooled as if independent. With few images and arms that differ by "
-        "image, seeds alone are not enough; pooling never is."
+        "image, seeds alone are not enough; pooling is never valid."
     )
     columns = ("seeds", "images", "SD of arm × image", "t over seeds", "crossed", "pooled")
     return Table("New photos", note, columns, tuple(rows), tuple(rates))

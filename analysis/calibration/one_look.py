@@ -66,18 +66,16 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
         rows.append((str(n), *(f"{value:.3f}" for value in found.values())))
         rates.append(Rate(f"type-I error of t, n = {n}", found["t"], repetitions, 0.05, 0.05))
         rates.append(
-            Rate(f"bootstrap is not an interval to decide by, n = {n}", found["BCa bootstrap"], repetitions, 0.07)
+            Rate(f"bootstrap interval is too short to decide, n = {n}", found["BCa bootstrap"], repetitions, 0.07)
         )
         if n < 6:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
-    note = (
-        "Two-sided error at nominal .05 of one look at normal differences with mean 0: the reason why only t decides."
-    )
+    note = "Two-sided error at nominal .05 of one look for normal differences with mean 0. It shows why only t decides."
     return Table("Type-I error of one look", note, ("n", *tests), tuple(rows), tuple(rates))
 
 
 def predictions(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often a prediction interval holds one further pair."""
+    """Return how often a prediction interval contains one further pair."""
     rows, rates = [], []
     for n in (5, 8, 12):
         x = rng.standard_normal((repetitions, n + 1))
@@ -87,7 +85,7 @@ def predictions(rng: np.random.Generator, repetitions: int) -> Table:
         rows.append((str(n), f"{covered:.3f}"))
         rates.append(Rate(f"prediction interval, n = {n}", covered, repetitions, 0.95, 0.95))
     note = (
-        "Share of prediction intervals, nominal .95, that hold the difference of one further pair: the reported run is "
-        "one."
+        "Share of prediction intervals, nominal .95, that contain the difference of one further pair. The reported "
+        "run is such a pair."
     )
     return Table("Prediction of one further pair", note, ("n", "coverage"), tuple(rows), tuple(rates))

@@ -20,7 +20,7 @@ def page(tables: list[Table], repetitions: int) -> str:
     for table in tables:
         lines += [f"## {table.title}", "", table.note, "", _line(table.columns), _line(["---"] * len(table.columns))]
         lines += [*map(_line, table.rows), ""]
-    lines += ["## What is held", "", _line(("rate", "value", "± Monte Carlo", "band", "holds"))]
+    lines += ["## Rates and their bands", "", _line(("rate", "value", "± Monte Carlo", "band", "holds"))]
     lines.append(_line(["---"] * 5))
     for rate in (rate for table in tables for rate in table.rates):
         band = f"{rate.low:.3g} to {rate.high:.3g}"

@@ -13,7 +13,7 @@ from analysis.statistics.verdict import READ
 
 
 def constants() -> Table:
-    """Return the level of every look, beside simulated ones."""
+    """Return the level of every look, next to simulated ones."""
     known = {(5, 8, 12): 0.0213, (5, 10, 15): 0.0206}
     rows, rates = [], []
     for looks in (*known, (5, 8), (10, 20, 30)):
@@ -22,7 +22,7 @@ def constants() -> Table:
         if looks in known:
             rates.append(Rate(f"constant of {looks}", value, 10**9, known[looks] - 1e-4, known[looks] + 1e-4))
     note = (
-        "Level of each look for an error of .05 of all looks together; integrated, and next to it from a "
+        "Level of each look for an error of .05 of all looks together; integrated, and for comparison from a "
         "simulation of 200 million draws (5, 8, 12) and of 3 million (5, 10, 15)."
     )
     return Table(
@@ -75,10 +75,10 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
     rates.append(Rate("any look rejects a true null hypothesis", float(rejected.mean()), studies, 0.05, 0.05))
     columns = ("seed SD", "true Δ", *READ, "mean n")
     note = (
-        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: of either arm, arms "
-        "independent, so that of a difference is √2 times that. A verdict is false where the truth contradicts it; "
-        "each may occur in at most .025 of studies. Any look rejects a true null hypothesis in "
-        f"{rejected.mean():.4f} of studies."
+        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: the standard deviation of "
+        "either arm over seeds; the arms are independent, so the SD of a difference is √2 times as large. A verdict "
+        "is false if the truth contradicts it; each kind of false verdict may occur in at most .025 of studies. Any "
+        f"look rejects a true null hypothesis in {rejected.mean():.4f} of studies."
     )
     return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))
 
@@ -109,10 +109,10 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
     rates = (
         Rate("planned looks", float(planned.mean()), repetitions, 0.05, 0.05),
         Rate("one further block", float(further.mean()), repetitions, 0.0, 0.05),
-        Rate("naive peeking is caught as wrong", float(naive.mean()), repetitions, 0.15),
+        Rate("naive peeking is detected", float(naive.mean()), repetitions, 0.15),
     )
-    note = "Share of studies without an effect in which some look calls one, in either direction."
-    return Table("Looking again and again", note, ("How", "error"), rows, rates)
+    note = "Share of studies without an effect in which some look finds one, in either direction."
+    return Table("Looking repeatedly", note, ("How", "error"), rows, rates)
 
 
 def power() -> Table:
@@ -129,4 +129,4 @@ def power() -> Table:
         f"Pairs for 80 % power of a single look at .05 / at {LOOKS.levels[0]:.4f}, by SD of either arm (arms "
         "independent)."
     )
-    return Table("Pairs that are needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))
+    return Table("Pairs needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))

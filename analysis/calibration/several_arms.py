@@ -12,7 +12,7 @@ from analysis.statistics.verdict import OPEN
 
 
 def families(rng: np.random.Generator, repetitions: int) -> Table:
-    """Three arms without effect against one baseline, at one look and over all looks."""
+    """Return the error of three arms without effect against one baseline, at one look and over all looks."""
     rows, rates = [], []
     for n in (5, 10):
         baseline = rng.standard_normal((repetitions, n, 1))
@@ -52,9 +52,9 @@ def selection(rng: np.random.Generator, repetitions: int) -> Table:
     rows = (("the same five seeds", f"{same:.3f}"), ("five fresh seeds", f"{new:.3f}"))
     rates = (
         Rate("fresh seeds after a selection", float(new), repetitions, 0.025, 0.025),
-        Rate("the same seeds after a selection are caught as wrong", float(same), repetitions, 0.08),
+        Rate("reuse of the seeds of a selection is detected", float(same), repetitions, 0.08),
     )
-    note = "The best of 20 variants without effect, tested one-sided at .025: why screening has its own seeds."
+    note = "The best of 20 variants without effect, tested one-sided at .025. It shows why screening has its own seeds."
     return Table("Testing a winner", note, ("Tested on", "error"), rows, rates)
 
 
@@ -62,7 +62,7 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """How often memory is said to cause a gain although one of the gates is truly closed."""
+    """Return how often memory is found to cause a gain although one of the gates is truly closed."""
     rows, rates = [], []
     for name, truths in (
         ("as many parameters do as well", (REPORTED, 0.0, REPORTED)),

@@ -25,7 +25,7 @@ Arms = tuple[Numbers, Numbers]
 LOSS = 14.0
 """What a collapsed run loses, pp: from the accuracies that the claim reports to about chance."""
 HELD = (0.5, 0.8, 1.0)
-"""Standard deviations of runs, pp, for which detection is held to 95 %."""
+"""Standard deviations of runs, pp, for which detection must reach 95 %."""
 _CORRELATION = 0.9
 _GRID = 1.0
 """What tied accuracies are rounded to, pp."""
@@ -42,16 +42,15 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 held = {name: value for name, value in found.items() if pairs >= _PAIRS_FOR.get(name, 0)}
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
-        f"Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its "
-        "runs, one of either arm, one where seeds move both arms alike (correlation .9), three and half of its runs. "
-        "Then without any: "
-        "normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded to 1 pp, and a "
-        "treatment that varies three times as much as the control. Detection is held to at least .95 and false "
-        "cautions to at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far from "
-        "the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Three of five runs are missed more often, "
-        "because two others show little of their spread. Where runs with a standard deviation of 2 pp reach a ceiling, "
-        "the rule marks the lowest ones too often."
+        "Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
+        f"of runs, δ = {DELTA:g} pp. The first columns have collapses of {LOSS:g} pp: one run of the treatment, two "
+        "of its runs, one of either arm, one if seeds move both arms alike (correlation .9), three and half of its "
+        "runs. The others have none: normal runs, normal runs with a correlation of .9, runs of which half are at a "
+        "ceiling, accuracies rounded to 1 pp, and a treatment that varies three times as much as the control. "
+        "Detection must be at least .95 and false cautions at most .05 for standard deviations up to 1 pp. Above, a "
+        "run of a wide arm is no longer far from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. "
+        "Three of five runs are missed more often, because two others show little of their spread. Where runs with a "
+        "standard deviation of 2 pp reach a ceiling, the rule marks the lowest ones too often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))
@@ -119,21 +118,21 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
 
 
 _PAIRS_FOR = {"collapse of three": 8}
-"""From how many pairs on a detection is held to its rate, if not from the first look on."""
+"""Number of pairs from which a detection must reach its rate, if not from the first look."""
 
 
 class _Reading(NamedTuple):
-    """What was read of studies: each [studies]."""
+    """What is read from studies: each [studies]."""
 
     ends: Outcomes
     excludes: Marks  # some look's t interval excludes the true mean
     robust_excludes: Marks  # and so does its robust interval
     collapse: Marks  # a run of the look that decides is marked
-    disagrees: Marks  # the robust interval of that look reads 0 otherwise
+    disagrees: Marks  # the robust interval of that look judges 0 differently
 
 
 def not_normal(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often verdicts on seeds that are not normal are false, as it is."""
+    """Return how often verdicts on seeds that are not normal are false."""
     rows = [(name, *_row(_read(*draw(rng, repetitions)))) for name, draw in _SCENARIOS.items()]
     columns = (
         "seeds",
@@ -164,21 +163,20 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 def _note() -> str:
     return (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. These rates have no band. "
-        "Columns: some look’s t interval excludes 0 (nominal .05), and some look’s robust interval; where the study"
-        " ends; of the studies that end above or below 0, the shares in which the rule for collapses marks a run, "
-        "in which the robust interval of the same look does not exclude 0, and either; and the share of all studies"
-        " with a marked run. Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing "
-        "treatment the given one.\n\n**When not to trust a verdict.** First, where a run can fail now and then and "
-        "none failed among the pairs. The interval is then short, and its mean is that of the runs that did not "
-        "fail. The false verdicts of the last rows come from such studies: hardly any has a marked run, because "
-        "nothing can be seen in runs that are not there, and the robust reading rarely helps. Only more seeds do. "
-        "So the headline of each says which failure rate its pairs do not exclude, and the cost to the mean: a gain "
-        "smaller than that cost needs more seeds, or another reason to believe that training does not fail. Second,"
-        " where differences have a long lower tail, as in the rows “lognormal” and “exponential”. The robust "
-        "reading does not help there either, because it is of a center that is not the mean. Look at the runs seed "
-        "by seed before you believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do "
-        "little harm."
+        "everywhere, so every verdict above or below 0 is false. These rates have no band. Columns: some look’s t "
+        "interval excludes 0 (nominal .05), and some look’s robust interval; where the study ends; of the studies "
+        "that end above or below 0, the shares in which the rule for collapses marks a run, in which the robust "
+        "interval of the same look does not exclude 0, and either; and the share of all studies with a marked run. "
+        "Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing treatment have the given "
+        "one.\n\n**When not to trust a verdict.** First, where a run can fail now and then, but none of the paired "
+        "runs failed. The interval is then short, and its mean is that of the runs that did not fail. The false "
+        "verdicts of the last rows come from such studies: hardly any has a marked run, because failures that did "
+        "not occur cannot be detected, and the robust reading rarely helps. Only more seeds help. So the headline of "
+        "each says which failure rate its pairs do not exclude, and the cost to the mean: a gain smaller than that "
+        "cost needs more seeds, or another reason to believe that training does not fail. Second, where differences "
+        "have a long lower tail, as in the rows “lognormal” and “exponential”. The robust reading does not help "
+        "there either, because it estimates a center that is not the mean. Look at the runs seed by seed before you "
+        "believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do little harm."
     )
 
 
@@ -211,13 +209,13 @@ def _read(treated: Numbers, control: Numbers) -> _Reading:
 
 
 def _t_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return of which studies the t interval excludes 0; differences without any spread have no verdict."""
+    """Return in which studies the t interval excludes 0; differences without any spread have no verdict."""
     n, sd = x.shape[1], x.std(axis=1, ddof=1)
     return np.asarray((sd > 0) & (np.abs(x.mean(axis=1)) * np.sqrt(n) > t_quantile(1 - alpha / 2, n - 1) * sd))
 
 
 def _robust_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return of which studies the robust interval excludes 0, a thousand at a time."""
+    """Return in which studies the robust interval excludes 0, a thousand at a time."""
     reading = signed_ranks if method_of(x.shape[1], alpha) == "signed ranks" else trimmed_mean
     ends = [reading(part, alpha)[1:3] for part in np.array_split(x, max(1, len(x) // 1000))]
     lower, upper = (np.concatenate(side) for side in zip(*ends, strict=True))

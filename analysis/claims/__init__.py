@@ -31,7 +31,7 @@ _FIELDS = {
 }
 _HERE = Path(__file__).parent
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one in C takes a tenth of the time, where PyYAML was built with it."""
+"""The loader in C takes a tenth of the time, but PyYAML may be built without it."""
 _MOST_BYTES = 10_000_000
 _DEEPEST = 50
 _CURVES: dict[str, Any] = {
@@ -120,7 +120,7 @@ class _Accuracy(Frozen):
 
 
 class _Unchecked(Frozen):
-    """No study can check it; the reason."""
+    """No study can check the statement, for this reason."""
 
     kind: Literal["none"]
     why: str

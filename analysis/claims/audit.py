@@ -94,7 +94,7 @@ _COLUMN_WORDS = {
     "memory_values": "numbers in the memory",
     "memory_degrees_of_freedom": "distinct values that the source can hold",
     "readers": "layers that read",
-    "static_readers": "layers that read a memory which no update reaches",
+    "static_readers": "layers that read a memory that no update reaches",
 }
 
 
@@ -148,7 +148,12 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
     for key in str(check["option"]).split("."):
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
-        return "set", "not set", CONTRADICTED, f"{check['option']} of arm {arm.name}: only weights pass anything on"
+        return (
+            "set",
+            "not set",
+            CONTRADICTED,
+            f"{check['option']} of arm {arm.name}: only the weights are passed on",
+        )
     return "set", number_format.option(value), AGREES, f"{check['option']} of arm {arm.name}"
 
 

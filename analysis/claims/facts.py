@@ -1,7 +1,7 @@
-"""Facts of a claim: what was run and what was described, each with where it is on record, and what a study has instead.
+"""Facts of a claim: what was run and what was described, each with its source, and what a study has instead.
 
 Facts are data (`facts` of a claim file, by topic). What a study has is read off its configuration, networks and data by
-`ablations.planning.claim_facts`; here is what a claim file may ask for.
+`ablations.planning.claim_facts`; this module defines what a claim file may name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aimlib.records import role
 from analysis.wording.number_format import listing, option
 
 Value = None | bool | int | float | str | list[int | float | str]
-"""What a fact says of an arm."""
+"""What a fact says about an arm."""
 Side = Literal["baseline", "treatment"]
 
 NetworkNumber = Literal[
@@ -45,7 +45,7 @@ NetworkNumber = Literal[
     "update_parameters",
     "update_end_start",
 ]
-"""What can be asked of an arm's network.
+"""The properties of an arm's network that a fact can name.
 
 * ``keras_parameters``: parameters and running statistics, as Keras counts them; ``trainable_parameters``;
   ``running_statistics``; ``multiply_adds`` per image.
@@ -73,11 +73,12 @@ DataNumber = Literal[
     "shards",
     "block",
 ]
-"""What can be asked of an arm's data, as its training uses it.
+"""The properties of the data of an arm that a fact can name, as training uses the data.
 
 ``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their
 order is fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``:
-into how many parts the order ``tfds`` cuts a split, and how many images it reads from one before the next one's turn.
+into how many parts the order ``tfds`` cuts a split, and how many images it reads from one part before it turns to the
+next.
 """
 
 
@@ -127,8 +128,8 @@ class Fact:
     Attributes
     ----------
     topic, name : of the fact.
-    as_run : what was done, by side; the key None holds what is said of both arms.
-    as_described : the same of the description.
+    as_run : what was done, by side; the key None holds what is said about both arms.
+    as_described : what was described, in the same form.
     source : where it is on record.
     kind, key : how a study's own value is found: ``option`` and a key path of the configuration of its runs,
         ``network`` and a `NetworkNumber`, ``data`` and a `DataNumber`, or ``plan`` and ``seeds``. Empty if a study has

@@ -1,4 +1,4 @@
-"""A claim of one's own in the study that tests it: a copy, so that a report can be written wherever the study is."""
+"""A copy of a user's own claim in the study that tests it, so that a report can be written wherever the study is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REMEDY = "restore it from a copy, or continue the study with `ablate run`, whic
 
 
 def is_own(claim: str | None) -> bool:
-    """Return whether a claim is a file, and none that ships with the package."""
+    """Return whether a claim is a file, and not one that ships with the package."""
     return claim is not None and claim.endswith(_SUFFIXES)
 
 
@@ -73,7 +73,7 @@ def _text(files: dict[str, str], name: str) -> bytes:
 
 
 def _of_earlier_version(claim: str, directory: Place) -> Claim:
-    """Return the claim at the path that the plan states, or the copy that an archive has beside the plan."""
+    """Return the claim at the path that the plan states, or the copy that an archive has next to the plan."""
     beside = directory / Path(claim).name if isinstance(directory, Path) else None
     if Path(claim).is_absolute() and Path(claim).exists():
         return read_claim(claim)

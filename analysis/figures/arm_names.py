@@ -19,14 +19,14 @@ _COMMA = re.compile(r",\s*(?=[^\s,=()\[\]{}]+=)")
 
 
 def arm_labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name of an arm fit for a figure; see `canvas.labels`, and `short_names` for what it leaves out."""
+    """Return every name of an arm in a form fit for a figure; see `canvas.labels` and, for omissions, `short_names`."""
     short = short_names(names)
     fit = labels([short[name] for name in names], width, lines)
     return {name: fit[short[name]] for name in names}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return names of arms without what all that factors make have in common.
+    """Return names of arms without the parts that all arms made by factors share.
 
     ``aim[learning_rate=0.01,batch_size=32,loss=hinge]`` is ``0.01, 32`` if all have that loss. All
     names stay unchanged if none is long, if fewer than two are made by factors, or if two would look alike.
@@ -74,7 +74,7 @@ def _parts(name: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts of a text between the commas that stand before the next factor, outside all brackets."""
+    """Return the parts of a text between the commas that come before the next factor, outside all brackets."""
     parts, start = [], 0
     for comma in _COMMA.finditer(text):
         before = text[start : comma.start()]

@@ -22,7 +22,7 @@ _TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "flo
 
 
 def summarise(tried: pd.DataFrame) -> pd.DataFrame:
-    """Return searched, trials, expected (best validation accuracy, per cent) and stopped from what a search tried.
+    """Return searched, trials, expected (best validation accuracy, percent) and stopped from what a search tried.
 
     A trial that was stopped early counts with the accuracy that it had reached. It would hardly have become worse, so
     the expected best is not overstated, as it would be if only the completed trials counted. `stopped` is the number of

@@ -1,4 +1,4 @@
-"""Difference by epoch: whether the gain depends on when one looks."""
+"""Difference by epoch: whether the gain depends on the epoch."""
 
 from __future__ import annotations
 

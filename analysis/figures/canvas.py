@@ -1,4 +1,4 @@
-"""Paper and ink: sizes, fonts, labels, and how a figure becomes SVG or PNG, the same bytes each time."""
+"""The look of figures: sizes, fonts, labels, and how a figure becomes SVG or PNG, with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def new_figure(height: float) -> Figure:
 
 
 def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
+    """Return every name in a form fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
 
-    Names that would look alike get their number, from 1, in front.
+    Names that would look alike begin with their number, from 1.
     """
     short = {name: _short(name, width, lines) for name in names}
     numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -126,7 +126,7 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures: what it lacks would look alike, so that names need their number."""
+    """Return the font of all figures: characters that it lacks would look alike, so names need their number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 
@@ -151,7 +151,7 @@ def name_line(axes: Axes, name: str, place: float) -> None:
 
 
 def arranged(figure: Figure) -> Figure:
-    """Lay a figure out for good and return it.
+    """Fix the layout of a figure and return it.
 
     With a layout engine, even an idle one, `savefig` would draw the figure twice per format.
     """

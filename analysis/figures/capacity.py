@@ -32,7 +32,7 @@ _TYPES: dict[str, Any] = (
 def summarise(
     runs: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY
 ) -> pd.DataFrame:
-    """Return arm, n, accuracy, lower, upper (per cent), parameters, multiply_adds (millions), seconds (per epoch).
+    """Return arm, n, accuracy, lower, upper (percent), parameters, multiply_adds (millions), seconds (per epoch).
 
     Means over an arm's runs that have an accuracy, or another measure, in its unit; time is the wall time of a run over
     its epochs.

@@ -53,7 +53,7 @@ def summarise(
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
+    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in percent.
 
     Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
     all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). With more than
@@ -63,8 +63,8 @@ def summarise(
     Parameters
     ----------
     reported : `Claim.curves`, inside the claim's scope.
-    measure : other than accuracy: `accuracy`, `lower` and `upper` are in its unit, and without a validation column of
-        its own there is no validation panel.
+    measure : if it is not accuracy, `accuracy`, `lower` and `upper` are in its unit, and a measure without a validation
+        column has no validation panel.
     """
     parts = [
         _panel(runs, epochs, arms, panel, column, alpha, measure.scale)

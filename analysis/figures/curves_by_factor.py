@@ -61,7 +61,7 @@ def curves_by_factor(
     hue : a second factor; each of its levels is a line in every panel.
     value : column of `epochs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
         the validation accuracy.
-    ax : axes whose place the panels take; a new figure, with title and caption, without.
+    ax : axes whose place the panels take; None: a new figure with title and caption.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def curves_by_factor(
 def summarise(
     runs: pd.DataFrame, epochs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """Return level, line, epoch, n, mean, lower, upper and whole of the finished runs, accuracies in per cent.
+    """Return level, line, epoch, n, mean, lower, upper and whole of the finished runs, accuracies in percent.
 
     The rows of a level and line are the mean of its runs at every epoch, with the range of the middle 90 % of them;
     `line` is the level of `hue`, or empty. `n` is the number of runs that reached the epoch, and `whole` says that
@@ -202,7 +202,7 @@ def _legend(looks: Mapping[str, Mark], lines: Sequence[str], hue: str | None) ->
 def caption(
     summary: pd.DataFrame, runs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> str:
-    """Return which runs the lines are means of, and what is not shown."""
+    """Return which runs the lines average, and what is not shown."""
     if summary.empty:
         return "No run has finished yet."
     every = summary[summary["level"] == _EVERY]

@@ -43,7 +43,7 @@ def heatmap(
     ----------
     rows, columns : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _name(axes: Axes, down: list[str], across: list[str], rows: str, columns: st
 
 
 def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the cells are means of, the best one, and what is left out."""
+    """Return what the cells average, the best one, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     down, across = shown_levels(summary, rows), shown_levels(summary, columns)
@@ -168,9 +168,9 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
 
 
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
-    """Return the two factors of which most pairs of levels were run and, among those, whose means differ most.
+    """Return the two factors with the most pairs of levels that were run; among several, those whose means differ most.
 
-    None without two factors of two levels each.
+    None if there are no two factors of two levels each.
     """
     own = measured_runs(runs, measure)
     texts = {name: group_texts(own[name]) for name in factors}

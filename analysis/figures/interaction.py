@@ -44,7 +44,7 @@ def interaction(
     ----------
     factor, hue : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def draw(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, ax: Axe
 
 
 def caption(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points are means of, and what is left out."""
+    """Return what the points average, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     levels = shown_levels(summary, factor)

@@ -1,4 +1,4 @@
-"""Means of a measure at the levels of factors, blocked by seed: what heat maps and plots of effects are drawn from."""
+"""Means of a measure at the levels of factors, blocked by seed: the basis of heat maps and plots of effects."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
     """Return one row per combination of levels of the given factors that has a value, in the order of the levels.
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
-    one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
-    is not an interval.
+    one of these arms has no value is left out, unless every seed lacks one; then the mean is over runs, and there is no
+    interval.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
 def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
 
-    An arm next to the design, such as a baseline without any of the options, would be its own level that no other
-    arm can be compared with. Several studies, and studies without factors, keep all runs; the sentence is then empty.
+    An arm outside the design, such as a baseline without any of the options, would have its own level, with which no
+    other arm can be compared. Several studies, and studies without factors, keep all runs; the sentence is then empty.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return runs, ""
@@ -79,7 +79,7 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
 
 
 def aliases(results: Results | Studies, *effects: str) -> str:
-    """Return a sentence on what the design of a study does not tell these effects apart from; empty if nothing.
+    """Return a sentence on the effects that the design cannot distinguish from these; empty if there are none.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def aliases(results: Results | Studies, *effects: str) -> str:
     said = [f"{name} from {alias_words(found[name])}" for name in effects if name in found]
     if len(said) > _NAMED + 1:
         said = [*said[:_NAMED], counted(len(said) - _NAMED, "further effect") + " from others"]
-    return f" This design does not tell apart {'; '.join(said)}." if said else ""
+    return f" This design cannot distinguish {'; '.join(said)}." if said else ""
 
 
 def interaction_aliases(results: Results | Studies, one: str, two: str) -> str:
@@ -114,7 +114,7 @@ def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measur
 
 
 def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> str:
-    """Return the sentences of a caption on what the means are of, and what their intervals are.
+    """Return the sentences of a caption on what is averaged, and what the intervals are.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> 
         f"Mean {measure.short} of {counted(arms, 'arm')} over {number}, averaged over the levels of all other options."
     )
     if drawn and high > 1:
-        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, each mean alone."
+        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, for each mean alone."
     elif drawn:
         text += " One seed gives no interval."
     if measure.blinded:

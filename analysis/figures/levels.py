@@ -36,7 +36,7 @@ class Scale:
     ticks : places with their text.
     step : distance of neighboring levels.
     low, high : ends of a continuous axis; its logarithm's if `is_log`.
-    has_none : some arms do not have the option; they stand at the bottom.
+    has_none : some arms do not have the option; they are drawn at the bottom.
     """
 
     levels: tuple[Any, ...]
@@ -88,7 +88,7 @@ def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> lis
 
 
 def null_text(values: pd.Series) -> str:
-    """Return how arms without the option, or with null, are called: ``none``, or ``n/a`` if a level has that name."""
+    """Return the name of arms without the option, or with null: ``none``, or ``n/a`` if a level has that name."""
     return "n/a" if (values.astype("object") == "none").any() else "none"
 
 
@@ -185,7 +185,7 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
     Parameters
     ----------
     wanted : columns chosen by the caller. Without them, the factors that the study names, or else every option in which
-        its arms differ; factors with one level are left out, and so are those that split the arms as an earlier one.
+        its arms differ; factors with one level are left out, and so are those that split the arms like an earlier one.
 
     Raises
     ------

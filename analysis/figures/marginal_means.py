@@ -40,7 +40,7 @@ def marginal_means(
     factors : columns of `runs`; by default the factors of the study, or all options in which arms differ. Numbers that
         are too many to be levels are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
 
 
 def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points are means of, which factor's levels differ most, and what is left out."""
+    """Return what the points average, which factor's levels differ most, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     first = summary[summary["factor"] == summary["factor"].iloc[0]]
@@ -128,13 +128,13 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
     )
     if not summary["balanced"].all():
         text += (
-            " Of a factor that is called unbalanced, the levels were run with different combinations of the other "
-            "factors, so that their means differ for that reason too; the table of effects compares all else equal."
+            " The levels of an unbalanced factor were run with different combinations of the other factors, so their "
+            "means differ for that reason, too. The table of effects compares levels with all else equal."
         )
     drawn = shown(summary)
     if len(drawn) < len(summary):
         text += (
-            f" {counted(len(drawn), 'level')} of {len(summary)} are shown: of each factor those with the most runs"
-            f"{', and of the factors the first ones' if drawn['factor'].nunique() < len(spans) else ''}."
+            f" {counted(len(drawn), 'level')} of {len(summary)} are shown: for each factor those with the most runs"
+            f"{', and only the first factors' if drawn['factor'].nunique() < len(spans) else ''}."
         )
     return text

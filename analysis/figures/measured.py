@@ -39,7 +39,7 @@ class Measure:
     ----------
     column : of `Results.runs`.
     words : label of an axis, with the unit.
-    short : the same inside a sentence, with the epoch that it is of, and without the unit.
+    short : the measure inside a sentence, with its epoch and without the unit.
     unit : of the values drawn, as in "72.1 %"; empty for numbers without a unit.
     scale : by which the stored values are multiplied.
     lower_is_better : for losses and costs.
@@ -56,7 +56,7 @@ class Measure:
 
     @property
     def difference(self) -> str:
-        """Unit of differences: percentage points of what is drawn in per cent."""
+        """Unit of differences: percentage points of what is drawn in percent."""
         return "pp" if self.unit == "%" else self.unit
 
     @property
@@ -101,7 +101,7 @@ def _studies(results: Results | Studies) -> list[Results]:
 
 
 def measured_runs(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Return the runs that ended by themselves and have the measure, which the column `measured` contains."""
+    """Return the runs that ended on their own and have the measure, which the column `measured` contains."""
     kept = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     return kept.assign(measured=measure.scale * kept[measure.column].astype("float64"))
 
@@ -129,7 +129,7 @@ def sheet(ax: Axes | None, height: float) -> tuple[Figure, Axes]:
 
 
 def whole_figure(ax: Axes) -> Figure:
-    """Return the figure that axes stand in, and not a part of it."""
+    """Return the whole figure that contains the axes, not a part of it."""
     figure: Figure | SubFigure | None = ax.figure
     while isinstance(figure, SubFigure):
         figure = figure.figure
@@ -137,7 +137,7 @@ def whole_figure(ax: Axes) -> Figure:
 
 
 def panels(ax: Axes | None, rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return `rows` × `columns` axes in reading order: on a new figure, or in the place of the caller's axes."""
+    """Return `rows` × `columns` axes in reading order: on a new figure, or in place of the caller's axes."""
     if ax is None:
         figure = new_figure(height)
         return figure, [*figure.subplots(rows, columns, squeeze=False).flat]
@@ -155,7 +155,7 @@ def panels(ax: Axes | None, rows: int, columns: int, height: float) -> tuple[Fig
 
 
 def explained(figure: Figure, title: str, caption: str) -> Figure:
-    """Write the title above and the caption below a new figure, which becomes taller by what they need."""
+    """Write the title above and the caption below a new figure, which becomes taller to make room for them."""
     lines = textwrap.wrap(caption, _CHARACTERS)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _LINE * (len(lines) + 2))

@@ -17,7 +17,7 @@ from analysis.figures.canvas import labels, new_figure, styled
 from analysis.figures.palette import INK, MUTED
 from analysis.wording import number_format
 
-TITLE = "What the memory holds, and who reads it"
+TITLE = "What the memory holds, and which layers read it"
 _NAMED_EPOCHS = 12
 
 
@@ -108,8 +108,8 @@ def caption(
         f"Above: the memory at the start of a forward pass, before any update, {counted(content.size, 'value')}, and "
         f"the root mean square of its values from the start to epoch {int(epochs['epoch'].max())}.{sources} Below: for "
         f"each of {counted(len(contributions), 'layer')} that read, the norm of the weights that read the memory "
-        f"divided by that of its own weights (on average {number_format.significant(ratio.iloc[0])} at the start, "
+        f"divided by the norm of its own weights (on average {number_format.significant(ratio.iloc[0])} at the start, "
         f"{number_format.significant(ratio.iloc[-1])} at the end), and the root mean square of the memory's part of "
-        f"its output over {counted(images, 'test image')}, in per cent of the input's part. "
+        f"its output over {counted(images, 'test image')}, as a percentage of the input's part. "
         f"{contributions['layer'].iloc[most]} uses the memory most ({number_format.significant(share.iloc[most])} %)."
     )

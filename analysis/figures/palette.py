@@ -1,4 +1,4 @@
-"""Color, marker and dashes of every arm: identical in all figures, distinct in grayscale and if colour-blind."""
+"""Color, marker and dashes of every arm: identical in all figures, distinct in gray and for color-blind readers."""
 
 from __future__ import annotations
 

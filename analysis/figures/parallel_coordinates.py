@@ -24,7 +24,7 @@ from analysis.wording import number_format
 
 TITLE = "Arms by their options"
 _ALL = 40
-"""More arms than this are not all drawn."""
+"""With more arms than this, not all are drawn."""
 _BEST, _WORST = 20, 5
 _AXES = 8
 """Factors that fit side by side."""
@@ -50,7 +50,7 @@ def parallel_coordinates(
     factors : columns of `runs`, an axis each. By default the factors of the study, or else all options in which its
         arms differ, and no more than eight: those whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def parallel_coordinates(
 def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per arm, the best first: arm, rank, drawn, n, mean, lower, upper, and its factors.
 
-    Of more than 40 arms only the 20 best and the 5 worst have `drawn`.
+    With more than 40 arms, only the 20 best and the 5 worst have `drawn`.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 def most_telling(summary: pd.DataFrame, factors: Sequence[str], most: int = _AXES) -> list[str]:
     """Return the factors, in their order, whose levels differ most in the measure, or all if there are at most `most`.
 
-    Their order of importance is that of the share of the variance among arms that lies between levels.
+    They are ranked by the share of the variance among arms that lies between levels.
     """
     shares = {factor: separation(summary[factor], summary["mean"]) for factor in factors}
     kept = sorted(factors, key=lambda factor: -shares[factor])[:most]
@@ -173,7 +173,7 @@ def _name_axes(axes: Axes, names: Sequence[str], inches: float) -> None:
 
 
 def caption(summary: pd.DataFrame, factors: Sequence[str], measure: Measure) -> str:
-    """Return what a line is, which arms are not drawn, and which factors have no axis."""
+    """Return what a line means, which arms are not drawn, and which factors have no axis."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     drawn, every = int(summary["drawn"].sum()), len(summary)

@@ -41,7 +41,7 @@ _STATES = ("front", "undecided", "dominated")
 _TIED = "#0072b2"
 _PREFIXES = {1e9: "G", 1e6: "M", 1e3: "k"}
 _FEW = 60
-"""More arms behind the front than this are drawn as counts in hexagons."""
+"""With more arms than this behind the front, they are drawn as counts in hexagons."""
 _WIDE = 20
 """A cost whose largest value is this many times its smallest has a logarithmic axis."""
 _NAMED = 12
@@ -68,7 +68,7 @@ def pareto(
     ----------
     cost : ``parameters``, ``multiply_adds``, ``seconds`` (per epoch), or several of them, one panel each.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
 def _references(amounts: Any, good: Any) -> list[int]:
     """Return for every arm, cheapest first, the best arm that dominates it, or itself on the front.
 
-    Arms with equal cost and equal measure stand on the front together.
+    Arms with equal cost and equal measure are on the front together.
     """
     found, best = [], -1
     for at in range(len(amounts)):
@@ -214,7 +214,7 @@ def _too_many(rows: pd.DataFrame) -> bool:
 
 
 def _prefix(amounts: pd.Series) -> tuple[float, str]:
-    """Return by what an axis divides its numbers, and how its label says so."""
+    """Return the divisor of the numbers on an axis, and the words for it in the label."""
     return next(((each, f", {sign}") for each, sign in _PREFIXES.items() if amounts.max() >= each), (1.0, ""))
 
 
@@ -301,7 +301,7 @@ def _legend(summary: pd.DataFrame) -> dict[str, Any]:
 
 
 def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str:
-    """Return who is on each front, and how many arms are dominated or not distinguishable from it."""
+    """Return which arms are on each front, and how many arms are dominated or not distinguishable from it."""
     if summary.empty:
         return f"No run has {measure.short} and a cost yet."
     every = summary["arm"].nunique()

@@ -116,7 +116,7 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
 
 
 def _caption_of_levels(summary: pd.DataFrame, comparison: Comparison, looks: pd.DataFrame) -> str:
-    """Return the same where looks have their own levels, with one entry per change of the verdict."""
+    """Return the verdict at each look where looks have their own levels, with one entry per change of the verdict."""
     turns = looks[looks["verdict"] != looks["verdict"].shift()]
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in turns.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"

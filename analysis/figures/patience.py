@@ -1,4 +1,4 @@
-"""Full budget against early stopping: whether the stopping rule makes the difference."""
+"""Full budget against early stopping: whether the stopping rule explains the difference."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "s
 def summarise(
     runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY
 ) -> pd.DataFrame:
-    """Return arm, position, seed, stopped (epoch), full and early (test accuracy, per cent) of every run.
+    """Return arm, position, seed, stopped (epoch), full and early (test accuracy, percent) of every run.
 
-    Runs that went their full budget and have validation accuracies; see `statistics.replay`.
+    Only runs that completed their full budget and have validation accuracies count; see `statistics.replay`.
     """
     column, scale = measure.column, measure.scale
     early = replayed(runs, epochs, value=column).merge(runs[["run_id", column]], on="run_id", suffixes=("", "_full"))

@@ -44,7 +44,7 @@ def ranking(
     ----------
     value : column of `runs`; see `measured.measure_of` for the default.
     alpha : error of all intervals together.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def ranking(
     runs = named_arms(results)
     summary = summarise(runs, measure, alpha)
     if len(summary) < 2:
-        raise UsageError(f"a ranking needs two arms with {measure.short}; {len(summary)} of the study's arms has one")
+        raise UsageError(f"a ranking needs two arms with {measure.short}; this study has only {len(summary)}")
     figure = draw(summary, measure, ax)
     if ax is not None:
         return figure
@@ -166,10 +166,10 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
         return text + "One seed separates no arms." + _omission(summary)
     level = number_format.level(alpha)
     text += (
-        f"The pairs of the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
+        f"The pairs with the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
         f"all pairs of arms, since any of them may come first ({level} together). Bars: {level} t interval of the "
-        "paired difference, each arm alone. The mean of the first arm is biased upwards, because it is the best of "
-        "many."
+        "paired difference, for each arm alone. The mean of the first arm is biased upwards, because it is the best "
+        "of many."
     )
     if measure.blinded:
         text += " The test accuracy is not shown before the pairs of the verdict are settled."

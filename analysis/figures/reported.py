@@ -23,7 +23,7 @@ _MARGIN = 1.2
 
 
 def summarise(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return arm, epoch, accuracy (per cent), learning_rate, falls, best; one row per epoch of a reported run.
+    """Return arm, epoch, accuracy (percent), learning_rate, falls, best; one row per epoch of a reported run.
 
     `falls` is true in the first epoch at a lower learning rate, `best` in the first epoch of highest accuracy.
 
@@ -52,7 +52,7 @@ def draw(summary: pd.DataFrame, arms: Mapping[str, Mark], chance: float | None =
     Parameters
     ----------
     arms : the look of every arm, in the order of the legend.
-    chance : accuracy of guessing, in per cent.
+    chance : accuracy of guessing, in percent.
     """
     figure = new_figure(3.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))

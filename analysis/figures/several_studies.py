@@ -22,7 +22,7 @@ TITLE = "Effects of several studies"
 _TYPES = dict.fromkeys(("kind", "name"), "str") | dict.fromkeys(("mean", "lower", "upper"), "float64")
 _STUDY, _POOLED, _TOGETHER = "study", "partially pooled", "together"
 _BESIDE = 0.26
-"""How far below a study its partially pooled effect stands, in rows."""
+"""How far below a study its partially pooled effect is drawn, in rows."""
 
 
 def several_studies(found: Across, *, ax: Axes | None = None) -> Figure:
@@ -31,7 +31,7 @@ def several_studies(found: Across, *, ax: Axes | None = None) -> Figure:
     Parameters
     ----------
     found : of `analysis.across`.
-    ax : axes to draw on; a new figure, with title and caption, without.
+    ax : axes to draw on; None: a new figure with title and caption.
     """
     summary = summarise(found)
     figure = draw(summary, found, ax)

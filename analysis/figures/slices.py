@@ -38,7 +38,7 @@ _PANELS, _ACROSS = 9, 3
 _BANDS = 24
 """From this many trials on, a panel shows the median and the middle half as well."""
 _DOTS = 1000
-"""With more trials than this, the bands stand alone."""
+"""With more trials than this, only the bands are drawn."""
 _BINS = 8
 _BAND = "#b8bcc4"
 _TRIAL = re.compile(r"^(?P<arm>.+)_\d{4,}$")
@@ -60,7 +60,7 @@ def slices(
     dimensions : columns of `runs`, a panel each. By default every option in which trials differ, and no more than nine:
         those whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes whose place the panels take; a new figure, with title and caption, without.
+    ax : axes whose place the panels take; None: a new figure with title and caption.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def slices(
 def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -> pd.DataFrame:
     """Return one row per trial, in their order: searched, arm, n, mean, stopped, and its dimensions.
 
-    `searched` is the arm that a trial is a configuration of, n the number of its runs with a value, and mean the mean
-    of the measure over them. A trial that was stopped early has `stopped` and what it had reached.
+    `searched` is the arm of which a trial is a configuration, n the number of its runs with a value, and mean the mean
+    of the measure over them. A trial that was stopped early has `stopped` and the mean that it had reached.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -
 
 
 def shown_dimensions(summary: pd.DataFrame, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the dimensions that have a panel: those asked for, or those whose levels differ most, the first nine."""
+    """Return the dimensions that have a panel: the requested ones, or the nine whose levels differ most."""
     every = [name for name in summary.columns if name not in _TYPES]
     whole = summary[~summary["stopped"]]
     shares = {str(name): separation(whole[str(name)], whole["mean"]) for name in every}
@@ -223,7 +223,7 @@ def _legend(summary: pd.DataFrame, looks: Mapping[str, Mark]) -> dict[str, Any]:
 
 
 def caption(summary: pd.DataFrame, measure: Measure, runs: pd.DataFrame, dimensions: Sequence[str] = ()) -> str:
-    """Return what a dot is, the best trial, and what is not shown.
+    """Return what a dot means, the best trial, and what is not shown.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def caption(summary: pd.DataFrame, measure: Measure, runs: pd.DataFrame, dimensi
         return f"No run has {measure.short} yet."
     noun = "trial" if (summary["searched"] != "").any() else "arm"
     whole = summary[~summary["stopped"]]
-    text = f"{measure.short[:1].upper()}{measure.short[1:]} of {counted(len(summary), noun)}, mean of each one's runs"
+    text = f"{measure.short[:1].upper()}{measure.short[1:]} of {counted(len(summary), noun)}, averaged over runs"
     low, high = int(summary["n"].min()), int(summary["n"].max())
     text += f" ({low if low == high else f'{low} to {high}'})."
     if len(whole):

@@ -26,7 +26,7 @@ _MANY = 12
 
 
 def summarise(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
-    """Return arm, position, seed, status and accuracy (per cent), or another measure, of every run that has one.
+    """Return arm, position, seed, status and accuracy (percent), or another measure, of every run that has one.
 
     `position` numbers the arms that have one, in the given order, from 0.
     """

@@ -23,7 +23,7 @@ TITLE = "All runs"
 _MANY = 12
 """With more arms than this, rows are one line high."""
 _FAR = 2
-"""The line of guessing is left out if it is this many times the span of all runs below the lowest."""
+"""The line of guessing is left out if it lies this many times the span of all runs below the lowest run."""
 _TYPES: dict[str, Any] = {
     "arm": "str",
     "position": "int64",
@@ -37,7 +37,7 @@ _TYPES: dict[str, Any] = {
 def summarise(
     judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str], values: pd.Series | None = None
 ) -> pd.DataFrame:
-    """Return arm, position, seed, outcome, accuracy and chance (per cent) of every planned run.
+    """Return arm, position, seed, outcome, accuracy and chance (percent) of every planned run.
 
     Parameters
     ----------

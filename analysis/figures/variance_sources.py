@@ -72,8 +72,8 @@ def caption(found: Sequence[Variances]) -> str:
     return " ".join(
         [
             *filter(None, said),
-            "Points: variance with one source varied, as a share of that with all varied (dotted: 100 %); lines: 95 % "
-            "intervals for two correlated series (Pitman and Morgan), which assume normal values.",
+            "Points: variance with one source varied, as a share of the variance with all varied (dotted: 100 %); "
+            "lines: 95 % intervals for two correlated series (Pitman and Morgan), which assume normal values.",
             *_marked(summarise(found)),
         ]
     )

@@ -15,7 +15,7 @@ from analysis.wording import number_format
 _PERFECT = 0.99
 """Two runs with at least this accuracy may well have the same predictions."""
 _FAR = 3
-"""Multiple of one image by which the mean difference must exceed 0 for its lack of variation to be odd."""
+"""A lack of variation is odd only if the mean difference is at least this many images."""
 
 
 def alike_runs(
@@ -48,14 +48,14 @@ def _same_predictions(comparison: Comparison, runs: pd.DataFrame, selected: Mapp
             same.append(int(seed))
     if same:
         yield (
-            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name} both runs give every test image the "
-            f"same class ({number_format.seeds(same)}): check that what the arms vary acts, and that no run was stored "
-            f"twice."
+            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name} both runs give every test image "
+            f"the same class ({number_format.seeds(same)}): check that what the arms vary has an effect, and that no "
+            "run was stored twice."
         )
 
 
 def _equal_differences(comparison: Comparison, runs: pd.DataFrame) -> Iterator[str]:
-    """Yield if accuracies differ by the same amount in every pair, up to less than one image."""
+    """Yield a sentence if accuracies differ by the same amount in every pair, up to less than one image."""
     found, pairs = comparison.interval, comparison.deciding_pairs
     if not comparison.measure.is_accuracy or not comparison.verdict.decided or len(pairs) < 2:
         return

@@ -20,12 +20,12 @@ from analysis.wording import number_format
 
 Why = Literal["at chance", "diverged", "one class", "far below"]
 NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")
-"""What the outcome of a run says already; the others count as trained."""
+"""Outcomes that mark a run as failed; runs with other outcomes count as trained."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """A run of a gated comparison, of the pairs of the look that decides, that failed.
+    """A failed run of a gated comparison, among the pairs of the look that decides.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class NotExcluded:
-    """What pairs of which no run of the treatment failed do not exclude.
+    """What pairs in which no run of the treatment failed do not exclude.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class NotExcluded:
         if self.hidden_by is not None:
             said = (
                 f"No run of {self.arm} stands out as failed in {counted(self.runs, 'pair')}, but its runs vary so much "
-                f"(SD {number_format.decimal(self.hidden_by)} pp) that one which lost half of its accuracy would not"
+                f"(SD {number_format.decimal(self.hidden_by)} pp) that even a run with half the accuracy would not"
             )
         if self.failed_later:
             said += f", but {self.failed_later} of {counted(self.later, 'later run')} did"
@@ -148,7 +148,7 @@ def _of(
 def far_below(comparison: Comparison) -> list[tuple[str, int]]:
     """Return arm and seed of the runs of a comparison that lie far below their arm, of the look that decides.
 
-    Unlike `collapses` it needs neither outcomes nor predictions, so that it can be asked of hundreds of comparisons.
+    Unlike `collapses` it needs neither outcomes nor predictions, so it is fast enough for hundreds of comparisons.
     """
     pairs, measure = comparison.deciding_pairs, comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
@@ -181,7 +181,7 @@ def _text(why: Why, share: float | None, drop: str) -> str:
 def not_excluded(
     comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame, later: Sequence[Collapse] = ()
 ) -> NotExcluded | None:
-    """Return what the pairs of a comparison without a failure do not exclude; None with one, or without a verdict.
+    """Return what the pairs of a comparison without a failure do not exclude; None if a run failed.
 
     Parameters
     ----------

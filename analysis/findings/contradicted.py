@@ -13,10 +13,10 @@ _REMEDY = "restore their files from a copy, or delete them and run `ablate run` 
 
 
 def sentences(found: Sequence[Contradiction]) -> list[str]:
-    """Return what is wrong, the first few each, how many more there are, and what to do; nothing if all is well."""
+    """Return what is wrong: the first few of each kind, the number of others, and what to do; empty if all is well."""
     texts = (
         (
-            "Runs with different seeds are the same, so they are no repetitions, and verdicts on their arms are "
+            "Runs with different seeds are identical, so they are not repetitions, and verdicts on their arms are "
             "withheld",
             [each for each in found if each.by_own_code],
             _USE_THE_SEED,
@@ -31,14 +31,14 @@ def sentences(found: Sequence[Contradiction]) -> list[str]:
 
 
 def _first(found: Sequence[Contradiction]) -> str:
-    """Return the first few, and how many more there are."""
+    """Return the first few, and the number of others."""
     more = f"; and {counted(len(found) - _NAMED, 'further contradiction')}" if len(found) > _NAMED else ""
     return f"{'; '.join(str(each) for each in found[:_NAMED])}{more}"
 
 
 _USE_THE_SEED = (
-    "Either the training code does not use the seed: let it draw from `run.seed`, or let the seed choose the training "
-    "images (`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
+    "Either the training code does not use the seed: draw from `run.seed`, or choose the training images by seed "
+    "(`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
 )
 
 

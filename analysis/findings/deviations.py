@@ -31,7 +31,7 @@ class Deviation:
 
     Attributes
     ----------
-    arms : names of the arms whose comparisons it makes exploratory; None: of all.
+    arms : names of the arms whose comparisons it makes exploratory; None: all arms.
     """
 
     text: str
@@ -49,7 +49,7 @@ def deviations(
     runs: pd.DataFrame,
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
-    """Return what makes a study exploratory, the most sweeping first; none if it is as frozen.
+    """Return what makes a study exploratory, the most sweeping first; empty if it is as frozen.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def deviations(
 
 
 def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
-    """Return how many runs of the study's own began before its plan was frozen.
+    """Return how many of the study's own runs began before its plan was frozen.
 
     Runs that were settled by then were counted when the plan was written.
     """
@@ -93,10 +93,10 @@ def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
 
 
 def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
-    """Return whether results of other studies existed before the freeze, when this study could be planned after them.
+    """Return whether results of other studies existed before the freeze, so that they could influence this plan.
 
-    Unlike those of the study's own runs, their times get no tolerance: the results were there when the plan was frozen,
-    unless they are known to be younger.
+    Unlike those of the study's own runs, their times get no tolerance: the results existed when the plan was frozen,
+    unless they are known to be newer.
     """
     known = runs[~(runs["started_at"] >= frozen.at)]
     if known.empty:
@@ -106,7 +106,7 @@ def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
 
 
 def _measured(plan: Plan, was: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the smallest effect of interest, and the measure if either plan has another than accuracy."""
+    """Return the smallest effect of interest, and the measure if either plan has one other than accuracy."""
     if plan.measure.is_accuracy and "measure" not in was:
         return {"delta_pp": plan.delta_pp}
     try:
@@ -167,9 +167,9 @@ def _of_the_claim(
 def _only_grew(
     key: str, then: Mapping[str, Sequence[str | int]], now: Mapping[str, Sequence[str | int]], plan: Plan
 ) -> bool:
-    """Return whether what a claim accepts grew, for other studies alone.
+    """Return whether what a claim accepts grew for other studies only.
 
-    A study that became one of the claim's by that was not planned as one.
+    A study that this change brings into the scope of the claim was not planned to test it.
     """
     if key not in then or key not in now or not set(then[key]) <= set(now[key]):
         return False
@@ -184,7 +184,11 @@ def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     after = max(frozen) + 1
     added = now[len(frozen) :]
     if added != list(range(after, after + len(added))):
-        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen, from {after} on")]
+        return [
+            Deviation(
+                f"the added seeds, {_short(added)}, are not the next integers after the frozen ones, from {after} on"
+            )
+        ]
     return []
 
 

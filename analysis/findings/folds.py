@@ -30,7 +30,7 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
     return (
         f"Arms are tested on different folds ({named}). Folds are not independent repetitions, because the photos of "
         f"one are training photos of the others: intervals are over seeds, for these photos in these folds. "
-        f"A comparison of two arms is one of their networks only if both have the same fold; the effects of other "
+        f"A comparison of two arms compares their networks only if both have the same fold; the effects of other "
         f"factors are taken within folds and averaged over them."
     )
 

@@ -38,8 +38,8 @@ class Photos:
 def photos(results: Results, comparison: Comparison) -> Photos | None:
     """Return a comparison image by image.
 
-    None if fewer than two of its pairs have predictions of both runs on the same images, or the table of test images
-    is not there.
+    None if fewer than two of its pairs have predictions of both runs on the same images, or the table of test images is
+    missing.
     """
     if results.images.empty:
         return None

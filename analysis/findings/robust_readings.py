@@ -1,4 +1,7 @@
-"""The robust readings of the gated comparisons, and where they contradict the t interval; they never decide."""
+"""The robust readings of the gated comparisons, and where they contradict the t interval.
+
+They never decide the verdict.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from analysis.statistics.verdict import Verdict, decide
 def robust_of(comparison: Comparison) -> RobustReading | None:
     """Return the robust reading of the pairs of the look that decides, at its level.
 
-    None without a verdict, and where looks at any number of pairs have an unbounded interval, whose level is 100 %.
+    Return None without a verdict, or if looks at any number of pairs have an unbounded interval, whose level is 100 %.
     """
     if not (comparison.verdict.decided and comparison.interval.bounded):
         return None
@@ -36,10 +39,10 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
 
-    About 0: the robust interval excludes it and that of t does not, or the other way round and the robust center lies
-    outside the t interval. About the verdict: each would stop the study, with another verdict. An interval that is only
-    longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as that of t. Without
-    that condition, up to 41 % of studies of normal runs would have a caution.
+    About 0: the robust interval excludes 0 and the t interval does not; or only the t interval excludes 0, and the
+    robust center lies outside it. About the verdict: both would stop the study, but with different verdicts. An
+    interval that is only longer contradicts nothing: with 5 pairs the interval of the trimmed mean is nearly twice as
+    long as the t interval. Without that condition, up to 41 % of studies of normal runs would have a caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0

@@ -46,7 +46,9 @@ def across(*studies: Findings) -> Across:
         options of the treatment, measure, smallest effect or level differ.
     """
     if len(studies) < 2:
-        raise UsageError(f"{counted(len(studies), 'study')} given; give at least two studies that ask one question")
+        raise UsageError(
+            f"{counted(len(studies), 'study')} given; give at least two studies that ask the same question"
+        )
     primaries = [_primary(findings) for findings in studies]
     _refuse_other_questions(studies)
     _refuse_what_is_not_independent(studies)
@@ -202,7 +204,7 @@ def _setting(plan: Plan) -> object:
 
 
 def _names(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """Return how studies are called: by what their scopes differ in, else by their names."""
+    """Return the names of studies in the findings: what their scopes differ in, or else their own names."""
     scopes = [asdict(plan.scope) for plan in plans]
     varied = [key for key in _WORDS if any(scope[key] != scopes[0][key] for scope in scopes)]
     found = [_name(scope, varied) for scope in scopes]
@@ -224,7 +226,7 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
     plans = [findings.results.plan for findings in studies]
     notes = []
     if len({plan.scope.classes for plan in plans}) > 1 or len({plan.scope.dataset for plan in plans}) > 1:
-        notes.append("A point of a measure does not mean the same on different data, so the means mix units.")
+        notes.append("A point of a measure means different things on different data, so the means mix units.")
     if sizes := _sizes(studies):
         notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
     if len({plan.procedure for plan in plans}) > 1:

@@ -1,4 +1,4 @@
-"""How far a study is, in a sentence: the verdict or, while runs are missing, what is known so far."""
+"""How far a study has progressed, in a sentence: the verdict or, while runs are missing, what is known so far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from analysis.statistics.blinding import looks_reached, settled_pairs, verdict_i
 
 
 def standing(results: Results) -> str:
-    """Return the verdict or, while runs are missing, how far the study is and the verdict as of the last look."""
+    """Return the verdict or, while runs are missing, how far the study has progressed and the last verdict."""
     plan, runs = results.plan, results.runs
     if results.missing.empty or (verdict_is_due(plan, runs) and not plan.looks.anytime):
         return _headline(results)

@@ -67,7 +67,7 @@ class Findings:
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
     otherwise : what stands for a reported gain where none applies, see `statistics.compare_arms`.
-    contradictions : what stored rows contradict of themselves or of each other; verdicts on their arms are withheld.
+    contradictions : how stored rows contradict themselves or each other; verdicts on their arms are withheld.
     """
 
     results: Results
@@ -109,7 +109,7 @@ class Findings:
     def attributions(self) -> tuple[Attribution, ...]:
         """Contribution of each switch; empty if the study has no factors of two levels each.
 
-        By procedure 2 from the seeds of the look that decides, like the verdict.
+        Procedure 2 uses the seeds of the look that decides, like the verdict.
         """
         return attributions(self.runs_of_look, self.results.plan)
 
@@ -123,7 +123,7 @@ class Findings:
 
     @cached_property
     def screening(self) -> Results | None:
-        """Results of the screening that chose arms of this study; None without one."""
+        """Results of the screening that chose arms of this study; None if there was no screening."""
         folder = self.results.directory.absolute().parent / "screening"
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None
@@ -214,7 +214,7 @@ class Findings:
 
     @property
     def failed_runs(self) -> str:
-        """The same inside a sentence."""
+        """The same text for use inside a sentence."""
         return failed_runs(self._failures_of_primary)
 
     @property
@@ -258,7 +258,7 @@ class Findings:
 
     @cached_property
     def _of_new_photos(self) -> Verdict | None:
-        """The verdict for new photos, by crossed seeds × images; None without one."""
+        """The verdict for new photos, by crossed seeds × images; None if there is none."""
         primary = self.primary
         if primary is None or not primary.verdict.decided or self.photos is None:
             return None
@@ -296,7 +296,7 @@ class Findings:
 
     @cached_property
     def cautions(self) -> tuple[str, ...]:
-        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms are unlike."""
+        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms differ."""
         runs, plan = self.results.runs, self.results.plan
         return (
             *contradicted.sentences(self.contradictions),
@@ -326,8 +326,8 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one sentence; if there is none, why; and what limits it.
 
-        That is whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where none did,
-        which failure rate the pairs do not exclude.
+        The limits are whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where
+        none did, which failure rate the pairs do not exclude.
         """
         beside = "" if self.procedure == FIRST else self._beside
         return self._ruling + beside + (" Oracle: test data chose the epochs." if self.oracle else "") + self._standing
@@ -399,11 +399,11 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
     def _reported_scalars(self) -> str:
-        """Return which scalars the runs report, if the measure is one that they do not; else an empty text."""
+        """Return which scalars the runs report, if they do not report the measure; otherwise an empty text."""
         if not self.measure.column.startswith(SCALAR):
             return ""
         names = scalar_names(self.results.runs)
-        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one by this name."
+        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one under this name."
 
 
 def examine(results: Results, *, further: bool = True, unproven: bool = False) -> Findings:
@@ -478,9 +478,9 @@ def _by_frozen_procedure(results: Results) -> Results:
 
 
 def _measured(results: Results, arms: Collection[str] | None) -> Results:
-    """Return the results with the column of the study's measure, where it is none of those that are stored.
+    """Return the results with the column of the study's measure, if it is not a stored column.
 
-    A value that overflowed counts as missing: no mean or interval has it.
+    A value that overflowed counts as missing: no mean or interval includes it.
     """
     column = results.plan.measure.column
     runs, epochs = results.runs, results.epochs
@@ -497,7 +497,7 @@ def _measured(results: Results, arms: Collection[str] | None) -> Results:
 def _has_no_claim(results: Results) -> bool:
     """Return whether a study states what it is about and names no claim, and did so when its plan was frozen.
 
-    Plans of earlier versions state nothing: their verdicts are read as ever, even when such a study continues.
+    Plans of earlier versions state nothing: their verdicts are read as before, even when such a study continues.
     """
     frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")
     return results.plan.claim is None and results.plan.what is not None and frozen is not None

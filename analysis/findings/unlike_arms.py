@@ -79,7 +79,7 @@ PROPERTIES = (*_DATA, *_BUDGET, *_COMPUTING)
 
 
 def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
-    """Return a sentence for each way in which arms differ that is not only the question of the study.
+    """Return a sentence for each difference between arms that goes beyond the question of the study.
 
     Settled runs count; of failures, all runs. Time and machine are named by the exact rule of `statistics.separation`,
     failures and continued runs by Fisher's exact test of every arm against the others, at the same level.
@@ -104,7 +104,7 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
 
 
 def _once(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the properties read of the runs, each combination of an arm once, without the runs' own seeds."""
+    """Return what the properties read from the runs: each combination of an arm once, without the runs' own seeds."""
     columns = list(dict.fromkeys(name for each in PROPERTIES if not each.of_config for name in each.columns))
     configs = runs["config"].map(_seedless, na_action="ignore")
     return runs[["arm", *columns]].assign(config=configs).drop_duplicates(ignore_index=True)
@@ -129,7 +129,7 @@ def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[s
 
 
 def _by_factors(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> bool:
-    """Return whether the factors of a study make all of a difference, and other arms have no further value."""
+    """Return whether the factors of a study explain all of a difference, and other arms have no further value."""
     factors = {factor for arm in plan.arms for factor in arm.levels}
     if not any(_within(factor, path) or _within(path, factor) for factor in factors for path in of.declared_by):
         return False
@@ -227,7 +227,7 @@ def _listed(values: list[Any]) -> str | float:
 
 
 def _short(value: Any) -> str:
-    """Return a value as a sentence shows it: of a hash the first digits."""
+    """Return a value as a sentence shows it: only the first digits of a hash."""
     text = str(value)
     is_hash = len(text) > _DIGITS and not set(text) - set("0123456789abcdef")
     return text[:_DIGITS] if is_hash else text
@@ -256,7 +256,7 @@ def _declared(by_arm: Mapping[str, str], paths: Iterable[str], plan: Plan) -> bo
 
 
 def _said(by_arm: Mapping[str, str]) -> str:
-    """Return the values of every arm; of many arms, the arms of every value."""
+    """Return the values of every arm; for many arms, the arms of every value."""
     if len(by_arm) <= _TOGETHER:
         return "; ".join(f"{arm}: {values}" for arm, values in by_arm.items())
     groups: dict[str, list[str]] = defaultdict(list)
@@ -348,12 +348,12 @@ def _apart(runs: pd.DataFrame) -> Iterator[str]:
     if (time := separation.in_time(runs)) is not None:
         yield (
             f"Arms differ in when they were computed: all runs of {_named(time.first)} ended before any run of "
-            f"{_named(time.second)} began, so whatever changed meanwhile differs as well. {_chance(time)}"
+            f"{_named(time.second)} began, so everything that changed in between differs as well. {_chance(time)}"
         )
     elif (day := separation.at_times_of_day(runs)) is not None:
         yield (
-            f"Arms differ in the time of day at which they were computed: that of all runs of {_named(day.first)} is "
-            f"another part of the day than that of {_named(day.second)}. {_chance(day)}"
+            f"Arms differ in the time of day at which they were computed: all runs of {_named(day.first)} in one part "
+            f"of the day, all runs of {_named(day.second)} in another. {_chance(day)}"
         )
     if (machine := separation.on_machines(runs)) is not None:
         hosts = [
@@ -370,7 +370,10 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _chance(found: separation.Separation) -> str:
-    return f"Runs mixed at random would be separated so with probability p {_is(number_format.probability(found.p))}."
+    return (
+        "Runs mixed at random would be separated like this with probability p "
+        f"{_is(number_format.probability(found.p))}."
+    )
 
 
 def _is(p: str) -> str:

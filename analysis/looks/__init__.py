@@ -49,10 +49,10 @@ class Looks:
 
     Attributes
     ----------
-    pairs : numbers of pairs, rising, at least 5 each.
-    alpha : error of all looks together, the further block's included.
-    further_block : pairs of one more block that may follow the last look; 0: none. With one, half of alpha is spent on
-        the looks and half on the block, which is tested with all pairs.
+    pairs : increasing numbers of pairs, at least 5 each.
+    alpha : error of all looks together, including the further block.
+    further_block : pairs of one more block that may follow the last look; 0: none. If there is one, half of alpha is
+        spent on the looks and half on the block, which is tested with all pairs.
     spending : how alpha is spent on the looks, see `analysis.looks.spending`.
     mixture_width : None: the looks were planned. A number: the verdict may be read after any number of pairs, from the
         confidence sequence of `analysis.looks.anytime` with this g; see `at_any_time`.
@@ -66,7 +66,9 @@ class Looks:
 
     def __post_init__(self) -> None:
         if not self.pairs or list(self.pairs) != sorted(set(self.pairs)) or self.pairs[0] < FEWEST_PAIRS:
-            raise ValueError(f"looks must be rising numbers of pairs, at least {FEWEST_PAIRS} each; got {self.pairs}")
+            raise ValueError(
+                f"looks must be increasing numbers of pairs, at least {FEWEST_PAIRS} each; got {self.pairs}"
+            )
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must be between 0 and 1; got {self.alpha!r}")
         if self.further_block < 0:
@@ -106,7 +108,7 @@ class Looks:
 
     @property
     def stored(self) -> list[int] | dict[str, Any]:
-        """How a plan holds `pairs`, `spending` and `mixture_width`: a list where there are only the first.
+        """How a plan holds `pairs`, `spending` and `mixture_width`: a list if there are only `pairs`.
 
         Versions that know no other looks refuse a plan that has an object here, which they would misread.
         """
@@ -152,7 +154,7 @@ class Looks:
         return tuple(levels(self.pairs, alpha, self.mixture_width or 0.0).tolist())
 
     def levels_of(self, alphas: Sequence[float]) -> dict[float, tuple[float, ...]]:
-        """Return `levels_at` by alpha; of very many alphas interpolated, as accurate as computed."""
+        """Return `levels_at` by alpha; for very many alphas, levels are interpolated without loss of accuracy."""
         if not self.planned:
             return {alpha: self.levels_at(alpha) for alpha in dict.fromkeys(alphas)}
         from analysis.looks.sequential import constants  # noqa: PLC0415
@@ -168,8 +170,8 @@ class Looks:
     def level_to_plan_with(self, pairs: int) -> float:
         """Return the level that stands for all looks in a power calculation with this many pairs.
 
-        That of every look if they share one; otherwise that of the last planned look, or of this many pairs where any
-        number may be read.
+        It is the level of every look if they share one; otherwise it is that of the last planned look, or of this many
+        pairs where any number may be read.
         """
         if self.anytime:
             return self.levels[self.numbers.index(min(max(pairs, FEWEST_PAIRS), MOST_PAIRS))]
@@ -230,7 +232,7 @@ def looks_from(stored: object, alpha: float = 0.05, further_block: int = 0) -> L
 
     Raises
     ------
-    ValueError: they are none.
+    ValueError: the value does not describe looks.
     """
     if isinstance(stored, Mapping):
         if set(stored) == {ANY} and isinstance(stored[ANY], Mapping) and set(stored[ANY]) == {"mixture_width"}:

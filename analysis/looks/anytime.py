@@ -7,8 +7,8 @@ After n pairs the paired t statistic t has the likelihood ratio
 of a standardized effect with the distribution N(0, g²) against none, where the unknown standard deviation has the
 right-invariant prior. The ratio depends on the differences only up to their scale, and is a martingale with mean 1
 where the true mean is 0 (Lai, 1976; Wang and Ramdas, 2024, "Anytime-valid t-tests and confidence sequences for Gaussian
-means with unknown variance"). So it ever exceeds 1/alpha in at most a share alpha of studies (Ville's inequality). The
-interval contains every mean for which it does not: d̄ ± c(n) · s/√n.
+means with unknown variance"). So it exceeds 1/alpha at some point in at most a share alpha of studies (Ville's
+inequality). The interval contains every mean for which it does not: d̄ ± c(n) · s/√n.
 
 c(n) is finite only if k > alpha^(-2/(n-1)). Below that the interval is unbounded: at .05 and n = 5, if g <= .833.
 """
@@ -62,11 +62,11 @@ def log_evidence(t: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> Number
 
 
 def p_value(p_values: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> float:
-    """Return the smallest error of all intervals with which one of them excludes 0; NaN if no p-value is known.
+    """Return the smallest error of all intervals at which one of them excludes 0; NaN if no p-value is known.
 
     Parameters
     ----------
-    p_values : two-sided ones of the paired t test at each number of pairs; NaN if there is none.
+    p_values : two-sided p-values of the paired t test at each number of pairs; NaN if there is none.
     """
     p, n = np.asarray(p_values, dtype=float), np.asarray(pairs, dtype=float)
     known = ~np.isnan(p)

@@ -55,14 +55,14 @@ def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:
 
 
 _EXACT, _KNOTS = 48, 14
-"""Of more alphas than the first number, the constants are interpolated between the second number of exact ones."""
+"""With more alphas than the first number, constants are interpolated between as many exact ones as the second."""
 
 
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
     """Return `constant` by alpha.
 
-    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is so smooth a
-    function of that of alpha that a polynomial through few exact values has them all.
+    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is such a smooth function
+    of log alpha that a polynomial through a few exact values is accurate for all.
     """
     every = sorted(set(alphas))
     if len(every) <= _EXACT or len(pairs) == 1:
@@ -103,12 +103,12 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 3 each.
+    pairs : increasing numbers of pairs, at least 3 each.
     levels : one per look, from 0 to 1.
 
     Raises
     ------
-    ValueError: as many levels as looks are needed.
+    ValueError: the number of levels is not the number of looks.
     """
     if len(pairs) != len(levels):
         raise ValueError(f"give a level for each of the {len(pairs)} looks; got {len(levels)}")
@@ -131,7 +131,8 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
 
 
 _CERTAIN = 1 - 1e-7
-"""With a look of a level above this the error of all is 1, to 1e-7; |r| beyond which it rejects may be 0."""
+"""If the level of a look is above this, the error of all looks is 1, to 1e-7; the |r| beyond which it rejects may be 0.
+"""
 NEGLIGIBLE = 1e-12
 """A look with a level up to this is left out of the error of all, which it cannot change."""
 NEVER_READ = np.ones(1)

@@ -33,7 +33,7 @@ _TRIED = 8
 _BEYOND = 1.01
 """How far the ends of a bracket are beyond its limits, at which rounding decides the sign."""
 _PRECISE = 1e-7
-"""Errors below this are not integrated: a look then gets what is spent on it, as if no look before could reject."""
+"""Errors below this are not integrated: a look then gets what is spent on it, as if no earlier look could reject."""
 
 
 def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ...]:
@@ -41,7 +41,7 @@ def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ..
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 3 each; the last one is N.
+    pairs : increasing numbers of pairs, at least 3 each; the last one is N.
     spending : name of a design, see above.
 
     Raises
@@ -57,7 +57,7 @@ def _constant(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 
 def _of_quantile(looks: tuple[int, ...], quantile: float) -> tuple[float, ...]:
-    """Return O'Brien and Fleming's levels whose last one is that of this normal quantile."""
+    """Return O'Brien and Fleming's levels; the last one corresponds to this normal quantile."""
     return tuple(2 * float(special.ndtr(-quantile * math.sqrt(looks[-1] / n))) for n in looks)
 
 
@@ -101,7 +101,7 @@ _Earlier = tuple[Numbers, int, float]
 
 
 def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> float:
-    """Return the level of a look with which it and those before it have the error `spent`, `now` of it its own.
+    """Return the level of a look that, with those before it, spends the error `spent`; its own share is `now`.
 
     The level is never below `now`, what the look would need if nothing was rejected before, nor above `spent`.
     """
@@ -156,10 +156,10 @@ between any two; linearly between the second and the third."""
 
 @lru_cache(maxsize=64)
 def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbers]:
-    """Return logarithms of rising errors [error], and of the levels [look, error] that they give.
+    """Return logarithms of increasing errors [error], and of the levels [look, error] that they give.
 
-    By cubic Hermite polynomials, which keep a kink, where the level of an early look becomes too small to be
-    integrated, to itself.
+    The polynomials are cubic Hermite polynomials, which confine a kink, where the level of an early look becomes too
+    small to be integrated, to one interval.
     """
     knots, large = np.linspace(math.log(_LEAST), math.log(_MIDDLE), _KNOTS), np.linspace(_MIDDLE, _MOST, 12)[1:]
     exact = _logarithms(looks, np.exp(knots), spending).T
@@ -176,12 +176,12 @@ def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbe
 
 
 def _logarithms(looks: tuple[int, ...], errors: Numbers, spending: str) -> Numbers:
-    """Return the logarithms of levels, [error, look]; the levels of 1e-300 and less are taken for that."""
+    """Return the logarithms of levels, [error, look]; lower levels count as 1e-300."""
     return np.log(np.maximum([levels(looks, float(error), spending) for error in errors], 1e-300))
 
 
 def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return the error of all looks with which the look at this place rejects at exactly this p-value."""
+    """Return the error of all looks at which the level of the look at this place equals this p-value."""
     errors, known = _interpolated(looks, spending)
     logarithm = math.log(max(p_value, 1e-300))
     if logarithm > known[place, -1]:
@@ -192,7 +192,7 @@ def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float)
 
 
 def _small_error(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return the same below the errors that are integrated, where the level of a look is what is spent on it."""
+    """Return that error where it is too small to be integrated: there, the level of a look is what it spends."""
 
     def surplus(logarithm: float) -> float:
         spent = [0.0, *_spent(looks, math.exp(logarithm), spending)]

@@ -7,10 +7,10 @@
     operator   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">="
     list       = ("(" | "[") value {"," value} (")" | "]")
 
-A value is a number, a time, ``true``, ``false``, ``null``, the name of another column of numbers, or text, which
-needs quotes only if it holds spaces, brackets or operators. Names of columns with such characters stand between
-backticks. A comparison with a missing value is false, ``!=`` and ``not in`` excepted. Nothing is ever evaluated
-as code.
+A value is a number, a time, ``true``, ``false``, ``null``, the name of another column of numbers, or text, which needs
+quotes only if it contains spaces, brackets or operators. Names of columns with such characters are written between
+backticks. A comparison with a missing value is false, ``!=`` and ``not in`` excepted. Nothing is ever evaluated as
+code.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class _Parser:
     def _quoted(self, series: pd.Series, text: str) -> Any:
         if _is_number(series) or pd.api.types.is_bool_dtype(series):
             raise UsageError(
-                f"condition {self._condition!r}: {text!r} is text, but column {series.name!r} holds {series.dtype}; "
+                f"condition {self._condition!r}: {text!r} is text, but column {series.name!r} contains {series.dtype}; "
                 "write the value without quotes"
             )
         return _read(series, text, self._condition)

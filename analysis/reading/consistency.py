@@ -67,11 +67,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Something that honest rows cannot be.
+    """A contradiction that honest rows cannot contain.
 
     Attributes
     ----------
-    run_ids : the runs concerned; the first one is the one that `text` speaks of.
+    run_ids : the runs concerned; `text` is about the first one.
     text : what is wrong, without the id of the first run.
     by_own_code : whether own training code computed all of these runs, which may ignore the seed.
     """
@@ -112,11 +112,12 @@ class _Alike:
 
 @dataclass
 class Consistency:
-    """Collects what rows contradict, file by file; `add` may be called by several threads.
+    """Collects the contradictions of rows, file by file; `add` may be called by several threads.
 
     Attributes
     ----------
-    selections : whether to apply the rules that choose an epoch; whoever has the plugins does that for all rules.
+    selections : whether to apply the rules that choose an epoch; callers that have the plugins apply all rules
+        themselves.
     found : contradictions of single rows so far.
     """
 
@@ -167,7 +168,7 @@ class Consistency:
             self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
 
     def contradictions(self, alone: Sequence[Alone] = ()) -> list[Contradiction]:
-        """Return all that was found, with what rows contradict of each other.
+        """Return all contradictions, including those between rows.
 
         Parameters
         ----------
@@ -184,7 +185,7 @@ class Consistency:
                     continue
                 said.add(frozenset((one, other)))
                 text = (
-                    f"its {first.what} are those of run {other}, to the last bit, although their seeds are "
+                    f"its {first.what} equal those of run {other} to the last bit, although their seeds are "
                     f"{first.seed} and {second.seed}"
                 )
                 yield Contradiction((one, other), text, first.by_own_code and second.by_own_code)
@@ -235,7 +236,7 @@ def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterato
     hashed = parsed_json(row["identity"], {})
     run = hashed.get("run") if isinstance(hashed, dict) else None
     if isinstance(run, dict) and config and (option := other_option(run, config)):
-        yield f"its configuration has another {option} than the text that its run id hashes"
+        yield f"its configuration has a different {option} than the text that its run id hashes"
 
 
 def other_option(hashed: Any, config: Any, path: str = "") -> str:
@@ -256,7 +257,7 @@ def other_option(hashed: Any, config: Any, path: str = "") -> str:
 
 
 def _times(row: Mapping[str, Any], seconds: Floats) -> Iterator[str]:
-    """Yield times that cannot be."""
+    """Yield impossible times."""
     begin, end, epochs = row["started_at"], row["finished_at"], float(np.nansum(seconds))
     latest = max((each for each in (begin, end) if each is not None), default=None)
     if latest is not None and latest - datetime.now(UTC) > CLOCK_TOLERANCE:
@@ -276,7 +277,7 @@ def _minutes(time: timedelta) -> str:
 
 
 def _length(row: Mapping[str, Any], config: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[str]:
-    """Yield that a finished run has fewer epochs than planned, and nothing in it explains why, or more."""
+    """Yield a text if a finished run has more epochs than planned, or fewer without an explanation."""
     training, count, planned = config.get("training"), row["epochs_run"], row["epochs_planned"]
     if not isinstance(training, dict) or row["status"] != "finished" or count is None or planned is None:
         return
@@ -297,7 +298,7 @@ def _stopped(training: Mapping[str, Any], curve: Mapping[str, Floats]) -> bool:
 
 
 def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[str]:
-    """Yield that a rule of this package chooses another epoch; those of others need their plugins."""
+    """Yield a text if a rule of this package chooses another epoch; rules of others need their plugins."""
     column = _RULES.get(row["selection"])
     count = len(curve["test_accuracy"])
     if column is None or not count:
@@ -313,7 +314,7 @@ def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[
 def _fingerprints(
     row: Mapping[str, Any], curve: Mapping[str, Floats], buffer: pa.Scalar, *, own_code: bool
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield what of a run's results no run with another seed can share, with its hash.
+    """Yield the parts of a run's results that no run with another seed can share, each with its hash.
 
     Own training code may converge to one solution from every seed, so there the predictions of all epochs count, not
     those of the selected epoch alone.
@@ -347,7 +348,7 @@ def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | 
 def sessions_alone(directory: Place) -> list[Alone]:
     """Return the sessions in this study's stored states that computed one run at a time, alone on their machine.
 
-    Those are the sessions that compute in their own process. A state that cannot be read says nothing.
+    Those are the sessions that compute in their own process. A state that cannot be read is ignored.
     """
     states = [state for state in map(_state, _documents(directory / LIVE)) if state is not None]
     spans = [(state["host"], *_span(state)) for state in states]

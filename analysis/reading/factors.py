@@ -1,9 +1,8 @@
 """The options in which the arms of a study differ, as typed columns of its frames.
 
 An option is a key path below `RunConfig`, such as ``training.batch_size``; a component counts by its name
-(``model.placement`` is ``stage_only``), and its own options lie below it (``model.memory.channels``). A
-column is called by the end of that path: the shortest one that no other option of the study and no stored
-column has.
+(``model.placement`` is ``stage_only``), and its own options lie below it (``model.memory.channels``). A column is named
+by the end of that path: the shortest one that no other option of the study and no stored column has.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ STORED = frozenset(
     for listed in (records.RUN_COLUMNS, records.EPOCHS, records.MODELS, records.TEST_IMAGES, records.PREDICTIONS)
     for column in listed
 ) | {frames.ROLE.name, frames.FINGERPRINT.name, "directory", "also_in"}
-"""Names of columns of the frames: no factor is called so."""
+"""Names of columns of the frames: no factor may have such a name."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def table(factors: Iterable[Factor]) -> pd.DataFrame:
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of every option by its key path; the name of a component stands at the component's path."""
+    """Return the value of every option by its key path; the name of a component is at the component's path."""
     found: dict[str, Any] = {}
     _walk(config, "", found)
     return {path: value for path, value in found.items() if path not in _NOT_AN_OPTION}

@@ -147,7 +147,7 @@ def read_table(path: Place, names: list[str]) -> pa.Table:
 def read_batches(
     path: Place, names: list[str], wanted: Collection[str], convert: Callable[[pa.RecordBatch], Part]
 ) -> list[Part]:
-    """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once.
+    """Return `convert` of every batch of at most 64 runs, which bounds the memory that predictions need.
 
     Groups of rows without a wanted run id are not read. A group is read and verified as a whole; it has about 64 MB.
     """

@@ -142,7 +142,7 @@ def _one_array(column: Any) -> Any:
 
 
 def parsed_json(text: Any, otherwise: Any) -> Any:
-    """Return the JSON in a cell; `otherwise` where it is empty or no JSON."""
+    """Return the JSON in a cell; `otherwise` where it is empty or not JSON."""
     if not isinstance(text, str):
         return otherwise
     try:

@@ -58,8 +58,8 @@ def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
 def _is_fraction(settings: Sequence[tuple[str, ...]]) -> bool:
     """Return whether combinations are a regular fraction of all combinations of two-level factors.
 
-    The varied arm is then no part of the design: beside a combination that differs from it in one factor it would show
-    that factor's effect at one place only, and the fraction would not count. Of a regular fraction, any three
+    The varied arm is then not part of the design: next to a combination that differs from it in one factor it would
+    show that factor's effect at one place only, and the fraction would not count. In a regular fraction, any three
     combinations have a fourth that differs from the third where the first two differ.
     """
     levels = [list(dict.fromkeys(column)) for column in zip(*settings, strict=True)]

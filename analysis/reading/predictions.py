@@ -115,7 +115,8 @@ def correct_selected(
     Returns
     -------
     The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
-    [images]. Empty if none has any, or if runs were tested on different images, because these cannot be paired.
+    [images]. Empty if no run has predictions, or if runs were tested on different images, because these cannot be
+    paired.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def correct_selected(
 
 @dataclass(frozen=True)
 class Selected:
-    """What is known of the predictions of a run's selected epoch; equal for equal predictions.
+    """What is known about the predictions of a run's selected epoch; equal for equal predictions.
 
     Attributes
     ----------
@@ -151,7 +152,7 @@ class Selected:
 
 
 def selected(directory: Place, run_ids: Iterable[str]) -> dict[str, Selected]:
-    """Return what is known of the predictions of each run's selected epoch; only runs with predictions.
+    """Return what is known about the predictions of the selected epoch, for each run that has predictions.
 
     StoreError if a file is broken.
     """

@@ -92,7 +92,7 @@ def check_selected(rows: pa.Table) -> None:
         if wrong.size:
             row = int(wrong[0])
             raise Damaged(
-                f"run {rows.column('run_id')[row]}: {name} is {reported[row]}, which is not that of its selected "
+                f"run {rows.column('run_id')[row]}: {name} is {reported[row]}, which is not the value in its selected "
                 f"epoch, {selected[row]:g} of {lengths[row]}"
             )
 
@@ -202,9 +202,9 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
     """Return which accuracy does not follow from the predictions; empty if all do."""
     rows = max(len(stored), 1)
     if predicted.shape != (rows, len(tested.labels)):
-        return f"its predictions are not of {rows} epochs and {len(tested.labels)} images"
+        return f"its predictions do not cover {rows} epochs and {len(tested.labels)} images"
     if row["classes"] is not None and predicted.max(initial=0) >= row["classes"]:
-        return f"it predicts class {predicted.max()}, but there are {row['classes']}"
+        return f"it predicts class {predicted.max()}, but there are {row['classes']} classes"
     right = predicted == tested.labels
     counted = _counted(parsed_json(row["config"], {}), tested)
     computed = (right if counted is None else right[:, counted]).mean(axis=1)

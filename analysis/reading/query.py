@@ -1,4 +1,4 @@
-"""Queries on the table of runs: pair two arms, filter rows, summarise and tabulate by columns."""
+"""Queries on the table of runs: pair two arms, filter rows, summarize and tabulate by columns."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def summarise(
     statistics: Sequence[Statistic] = _USUAL,
     sort: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return one row per group: the `by` columns and the statistics of a column, in the order asked for.
+    """Return one row per group: the `by` columns and the statistics of a column, in the requested order.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def summarise(
 
     Raises
     ------
-    UsageError: no or unknown columns, an unknown statistic, or a value column that holds no numbers.
+    UsageError: no columns, unknown columns, an unknown statistic, or a value column that contains no numbers.
     """
     if not by:
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
@@ -140,7 +140,7 @@ def pivot(
 ) -> pd.DataFrame:
     """Return a table of one statistic: a row per level of `index`, a column per level of `columns`.
 
-    Without `columns` the table has one column, which is called like the value. Levels are sorted. Cells without a run
+    Without `columns` the table has one column, which is named after the value. Levels are sorted. Cells without a run
     are empty. See `summarise` for the statistics (``ci`` has two numbers, so it has no cell) and for what happens to
     pruned runs.
 
@@ -152,7 +152,7 @@ def pivot(
     if statistic == "ci":
         raise UsageError("statistic 'ci' gives two numbers; use summarise, or 'mean' and 'se' in two tables")
     if len({*rows, *across}) < len(rows) + len(across):
-        raise UsageError(f"a column stands only once in a table; got index {rows} and columns {across}")
+        raise UsageError(f"a column can be used only once in a table; got index {rows} and columns {across}")
     cells = summarise(runs, [*rows, *across], value, statistics=[statistic])
     if not across:
         return cells.set_index(rows)[[statistic]].set_axis([value], axis="columns").sort_index()
@@ -187,4 +187,4 @@ def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
 def refuse_text(frame: pd.DataFrame, name: str) -> None:
     """Raise UsageError if a column does not contain numbers."""
     if not pd.api.types.is_numeric_dtype(frame[name]):
-        raise UsageError(f"column {name!r} holds {frame[name].dtype}, not numbers; choose one such as test_accuracy")
+        raise UsageError(f"column {name!r} contains {frame[name].dtype}, not numbers; choose one such as test_accuracy")

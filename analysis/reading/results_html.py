@@ -28,7 +28,7 @@ def of_results(results: Results) -> str:
             paragraph(f"Study {plan.name}: {done} of {counted(len(plan.runs), 'run')} have a result", bold=True),
             _accuracies(results, ["arm"], value),
             paragraph(
-                f"{value.replace('_', ' ')} in %, with {level(_ALPHA)} t intervals of the mean{blind}. Further: "
+                f"{value.replace('_', ' ')} in %, with {level(_ALPHA)} t intervals of the mean{blind}. See also "
                 "results.runs, .epochs, .models, .compare(treatment, control); analysis.examine(results)"
             ),
         ]
@@ -39,7 +39,7 @@ def of_studies(studies: Studies) -> str:
     """Return the accuracy of each arm of several studies, on validation images."""
     return paragraph(counted(len(studies.results), "study", "studies"), bold=True) + (
         _accuracies(studies, ["directory", "arm"], "validation_accuracy")
-        + paragraph("validation accuracy in %. Further: studies.runs, .epochs, .models, .results[directory]")
+        + paragraph("validation accuracy in %. See also studies.runs, .epochs, .models, .results[directory]")
     )
 
 

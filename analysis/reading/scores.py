@@ -42,7 +42,7 @@ _MEND = "restore the file of this run from a copy, or delete it and run `ablate 
 def _scores(
     results: Results, run_id: str, predicted: npt.NDArray[Any], row: Mapping[str, Any]
 ) -> npt.NDArray[np.float16] | None:
-    """Return the scores in a row, None without any; StoreError if they contradict the predictions."""
+    """Return the scores in a row, or None if there are none; StoreError if they contradict the predictions."""
     if row[COLUMN] is None:
         return None
     try:

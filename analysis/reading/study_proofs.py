@@ -33,11 +33,11 @@ _WRITE_PLAN = f"restore {STUDY_FILE} from a copy, or run `ablate run` with the s
 def prove(results: Results, arms: Collection[str] | None = None) -> list[Contradiction]:
     """Read the rows of the settled runs of a plan, and refuse what contradicts their predictions or the ledger.
 
-    What contradicts itself in another way, or another row, is returned: no verdict can be based on those runs.
+    Rows that contradict themselves in another way, or each other, are returned: no verdict can be based on those runs.
 
-    Refused are rows whose accuracies do not follow from their predictions, rows that the ledger contains in another
-    form or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the
-    frozen one nor one that a session has stored.
+    It refuses rows whose accuracies do not follow from their predictions, rows that the ledger contains in another form
+    or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the frozen
+    one nor one that a session has stored.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
     """
     directory, planned = results.directory, results.plan.runs
     wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])
-    known = ledger.whole(directory)  # before the rows: each row is there before its entry
+    known = ledger.whole(directory)  # before the rows: each row exists before its entry
     _check_plans(directory, known)
     images, consistency = test_images(directory), Consistency()
 
@@ -78,7 +78,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
 
 
 def _check_plans(directory: Place, known: Ledger) -> None:
-    """Raise StoreError if the frozen plan is not that of the ledger, or the plan none that a session has stored."""
+    """Raise StoreError if the frozen plan is not the one in the ledger, or no session has stored the plan."""
     frozen = analysis_plan.read(directory)
     # A plan that was frozen again after runs began makes the study exploratory anyway.
     is_known = frozen is not None and (frozen.sha256 in known.plans or frozen.runs_before > 0)

@@ -13,7 +13,7 @@ from analysis.load import load
 def report(directory: str | Place, out: str | Path | None = None) -> Path:
     """Write the report of a study and return the path of `report.html`.
 
-    The same results give the same bytes. Works while the study is running and with any number of runs.
+    The same results give the same bytes. It works while the study is running and with any number of runs.
 
     Parameters
     ----------

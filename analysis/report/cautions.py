@@ -105,7 +105,7 @@ def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
         which = number_format.listing(list(said if few else said[:_TOGETHER]))
         more = "" if few else f" and in {counted(len(said) - _TOGETHER, 'further arm')}"
         yield Caution(
-            f"Runs collapsed in comparisons beyond the gates, where a t interval does not hold then: {which}{more}.",
+            f"Runs collapsed in comparisons beyond the gates, so the t interval does not hold there: {which}{more}.",
             () if few else said,
         )
 
@@ -208,7 +208,7 @@ def _folds(results: Results) -> Iterator[Caution]:
 
 
 def _copies(results: Results) -> Iterator[Caution]:
-    """Yield the arms of which several seeds gave the very same result."""
+    """Yield the arms for which several seeds gave exactly the same result."""
     runs = results.runs
     known = runs[(runs["status"] == "finished") & runs["test_loss"].notna()]
     copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
@@ -254,7 +254,7 @@ def _otherwise(primary: Comparison) -> str:
 
 
 def _readings(findings: Findings) -> Iterator[Caution]:
-    """Yield what a study of an earlier procedure would read by the newest one."""
+    """Yield the verdict that the newest procedure would give a study of an earlier one."""
     if findings.procedure == FIRST and findings.new_photos:
         yield Caution(f"{findings.new_photos}; the verdict is about these test images.")
     primary = findings.primary
@@ -266,7 +266,7 @@ def _readings(findings: Findings) -> Iterator[Caution]:
 
 
 def _not_trained(findings: Findings) -> Iterator[Caution]:
-    """Yield how many runs of which arms did not train: an arm each, or the arms of the same number together."""
+    """Yield how many runs of which arms did not train: one arm at a time, or arms with the same number together."""
     table = findings.failures[findings.failures["not_trained"] > 0]
     groups: dict[tuple[int, int], list[str]] = defaultdict(list)
     for row in table.to_dict("records"):

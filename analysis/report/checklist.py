@@ -1,4 +1,4 @@
-"""The NeurIPS paper checklist for a study, filled in as far as its store knows; the rest is left open for the authors.
+"""The NeurIPS paper checklist for a study, filled in as far as its store allows; the rest is left open for the authors.
 
 The items are those of the checklist of 2025 (https://neurips.cc/public/guides/PaperChecklist), in its order.
 """
@@ -41,7 +41,7 @@ _OPEN = (
     ("New assets", "Are new assets documented?"),
     ("Crowdsourcing and human subjects", "Are instructions to participants and their compensation stated?"),
     ("Approval for research with human subjects", "Are risks, and approval by a review board, described?"),
-    ("Use of large language models", "Is it declared where they are a part of the method?"),
+    ("Use of large language models", "Is their use declared where they are part of the method?"),
 )
 
 
@@ -51,7 +51,7 @@ class Item:
 
     Attributes
     ----------
-    answer : what the store knows; "partly" if authors must add to it, "open" if it knows nothing.
+    answer : whether the store has the answer: "partly" if authors must add to it, "open" if it has none.
     text : the facts.
     left : what the authors must answer; empty if nothing.
     """
@@ -66,7 +66,7 @@ class Item:
 def checklist(findings: Findings) -> list[Item]:
     """Return the 16 items in their order."""
     return [each(findings) for each in _FILLED] + [
-        Item(title, question, "open", left="The store knows nothing about it.") for title, question in _OPEN
+        Item(title, question, "open", left="The store has no record of this.") for title, question in _OPEN
     ]
 
 
@@ -155,7 +155,7 @@ def _settings(findings: Findings) -> Item:
         "all options of every run."
     ]
     if findings.screening is not None:
-        text.append("Arms were chosen in a search on validation data with separate seeds; it is in the report.")
+        text.append("Arms were chosen in a search on validation data with separate seeds; the report describes it.")
     return Item(
         "Experimental setting",
         "Are splits, hyperparameters, how they were chosen, and optimizer stated?",
@@ -199,7 +199,7 @@ def _significance(findings: Findings) -> Item:
     reached = primary is not None and primary.interval.n > 1
     return Item(
         "Statistical significance",
-        "Are error bars and other information on significance given, with what they capture and assume?",
+        "Are error bars and other information on significance given, with their meaning and assumptions?",
         "yes" if reached else "no",
         tuple(text),
     )
@@ -219,7 +219,7 @@ def _compute(findings: Findings) -> Item:
     text.append(f"{counted(failed, 'run')} failed, {resumed} were interrupted and resumed.")
     return Item(
         "Compute resources",
-        "Is it stated what computers and how much time every experiment needed, and what the whole project used?",
+        "Are the computers and the time that every experiment needed stated, and the total of the whole project?",
         "partly" if len(seconds) else "open",
         tuple(text),
         "Add experiments of the project that are not in this study.",
@@ -245,8 +245,7 @@ def page(findings: Findings) -> str:
     lines = [
         f"# NeurIPS paper checklist for the study {markdown(findings.results.plan.name)}",
         "",
-        f"The store answers {filled} of {len(items)} items, most of them in part. Whatever it does not know is left "
-        "to the authors.",
+        f"The store answers {filled} of {len(items)} items, most of them in part. The authors complete the rest.",
     ]
     for number, item in enumerate(items, 1):
         lines += ["", f"## {number}. {item.title}: {item.answer}", "", item.question]

@@ -28,7 +28,7 @@ class Section:
 
     Attributes
     ----------
-    folded : the tables that a reader opens; the page of a study with many arms has such.
+    folded : the tables that a reader opens; the page of a study with many arms has such tables.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Document:
 
     Attributes
     ----------
-    question : what the study asks of its claim.
+    question : the question that the study asks about its claim.
     headline : the verdict in one sentence.
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
@@ -104,7 +104,7 @@ class Document:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences that limit what may be concluded; those in `first` begin."""
+        """Sentences that limit what may be concluded; those in `first` come first."""
         return (*self.first, *(limit.text for limit in self.limits))
 
     def file_of(self, stem: str) -> str:
@@ -148,7 +148,7 @@ def _question(findings: Findings) -> str:
     """Return which of the two headlines of a claim the study is about."""
     protocol = findings.results.plan.scope.protocol
     if protocol in ("as_run", "as_run_exact", "as_described"):
-        return "Does the reported gap come back? This study shows whether it does, not why."
+        return "Is the reported gap reproduced? This study shows whether it is, not why."
     if protocol == "controlled" and findings.family.treatment is not None:
         return f"Does {what(findings.results.plan)} cause a gain, all else equal?"
     if findings.results.plan.what is not None and findings.family.treatment is not None:

@@ -51,7 +51,7 @@ def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, R
     """
     found = found or sweep(findings)
     drawn = [_forest(findings), _curves(findings), _strip(findings)]
-    if not many_arms(findings):  # a ranking says it of many
+    if not many_arms(findings):  # a ranking shows many
         drawn += [_slopegraph(findings), _capacity(findings)]
     drawn += sweep_figures(findings, found)
     if findings.primary is not None:

@@ -73,7 +73,7 @@ _SPENDING = {
 
 
 _LISTED = 4
-"""Of more arms that factors make, or of more levels, the sentence says how many there are."""
+"""With more arms that factors make, or more levels, the sentence states only their number."""
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -130,7 +130,7 @@ _RULES = {
 def _chosen(runs: pd.DataFrame) -> str:
     """Return a sentence on which epoch of a run is reported."""
     rules = sorted(set(runs["selection"].dropna()))
-    words = [_RULES.get(rule, f"that of the rule {rule}") for rule in rules]
+    words = [_RULES.get(rule, f"the one that the rule {rule} chooses") for rule in rules]
     if not words:
         return ""
     which = words[0] if len(words) == 1 else f"depending on the arm, {' or '.join(words)}"
@@ -150,7 +150,7 @@ def _left_out(plan: Plan) -> str:
 
 
 def _arms(findings: Findings) -> str:
-    """Return the arms of a study, in brackets; those that factors make by the levels of the factors."""
+    """Return the arms of a study, in parentheses; those that factors make by the levels of the factors."""
     arms = findings.results.plan.arms
     crossed = [arm for arm in arms if arm.levels]
     if len(crossed) > _LISTED:
@@ -227,7 +227,7 @@ def _inference(findings: Findings) -> str:
 
 
 def _and(findings: Findings) -> str:
-    """Return what stands between the first two numbers that an interval is compared with."""
+    """Return the words between the first two numbers that an interval is compared with."""
     return "," if findings.reported else " and"
 
 
@@ -242,7 +242,7 @@ def _not_reached(findings: Findings) -> str:
 
 
 def _argument(findings: Findings) -> str:
-    """Return which comparisons a gain must pass, in their order, after a blank; empty without a treatment."""
+    """Return which comparisons a gain must pass, in their order, after a space; empty without a treatment."""
     said = _asked(findings)
     return f" {said}" if said else ""
 
@@ -380,7 +380,7 @@ def _when(findings: Findings, frozen: Frozen) -> str:
     if early:
         return f"after {counted(early, 'run')} of this study had begun"
     reused = int(findings.results.runs["reused_from"].notna().sum())
-    taken = f" of its own; {counted(reused, 'run')} of other studies took part" if reused else ""
+    taken = f" of its own, with {counted(reused, 'run')} of other studies" if reused else ""
     return f"before the first run{taken}"
 
 

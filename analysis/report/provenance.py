@@ -19,7 +19,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """Return (term, text) pairs on claim, scope and design."""
     plan = findings.results.plan
     scope = plan.scope
-    # A study of something else than memory follows no protocol that has a name, unless its arms say so.
+    # A study of something other than memory follows no named protocol, unless its arms say so.
     protocol = "" if plan.what is not None and scope.protocol == "custom" else f", protocol {scope.protocol}"
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
     return [
@@ -61,7 +61,7 @@ def _decided(findings: Findings) -> list[tuple[str, str]]:
     later = len(complete(primary.pairs)) - primary.interval.n
     if later <= 0:
         return []
-    said = f"the look after {counted(primary.interval.n, 'pair')}; {counted(later, 'later pair')} did not take part"
+    said = f"the look after {counted(primary.interval.n, 'pair')}; {counted(later, 'later pair')} did not count"
     return [("Verdict from", said)]
 
 
@@ -69,7 +69,7 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "not frozen"
-    agreed = "not followed in all points: the verdict says in which" if findings.deviations else "followed"
+    agreed = "not followed in every respect; the verdict says how" if findings.deviations else "followed"
     return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 

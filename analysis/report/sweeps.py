@@ -74,7 +74,7 @@ def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
 
 
 def _effects(findings: Findings, measure: Measure) -> pd.DataFrame:
-    """Return the effects of the factors; switches of a study of few arms have their attribution instead."""
+    """Return the effects of the factors; in a study of few arms, the attribution of switches replaces them."""
     if findings.attributions and not many_arms(findings):
         return pd.DataFrame({"kind": []})
     try:
@@ -112,7 +112,7 @@ def _best(found: Sweep) -> str:
     first = found.ranking.iloc[0]
     tied = int(found.ranking["tied"].sum()) - 1
     rest = (
-        "no other arm is within reach of the paired differences"
+        "the paired differences separate it from all other arms"
         if not tied
         else f"the pairs do not separate {counted(tied, 'further arm')} from it"
     )
@@ -147,5 +147,5 @@ def _strongest(found: Sweep) -> str:
 
 
 def _alias(row: pd.Series) -> str:
-    """Return the clause that names what the design does not tell an effect apart from; empty if nothing."""
-    return f", which this design does not tell apart from {alias_words(row['aliased'])}" if row["aliased"] else ""
+    """Return a clause on the effects that the design cannot distinguish from one; empty if there are none."""
+    return f", which this design cannot distinguish from {alias_words(row['aliased'])}" if row["aliased"] else ""

@@ -74,7 +74,7 @@ def _foreign_parts(runs: pd.DataFrame) -> list[str]:
 
 
 def _validation(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return what begins the list of what a seed determines: the validation split, if any arm has one."""
+    """Return the beginning of the list of what a seed determines: the validation split, if any arm has one."""
     if len(plan.own_validation) == len(plan.arms):
         return ""
     held_out = runs[~runs["arm"].isin(plan.own_validation)]["validation_images"].dropna()
@@ -87,7 +87,7 @@ def _own_validation(plan: Plan) -> str:
     whose = (
         "" if len(plan.own_validation) == len(plan.arms) else f" of {number_format.listing(list(plan.own_validation))}"
     )
-    return f" The validation images{whose} are those of the data, the same with every seed."
+    return f" The validation images{whose} come with the data and are the same with every seed."
 
 
 def _loaded(plan: Plan) -> str:
@@ -107,7 +107,7 @@ def _repetition(runs: pd.DataFrame) -> str:
     same = repeated["repeated"] == _SAME
     if same.all():
         return " One run was computed twice, with the same predictions."
-    return " One run was computed twice, with other predictions."
+    return " One run was computed twice, with different predictions."
 
 
 def not_repeatable(runs: pd.DataFrame) -> list[str]:

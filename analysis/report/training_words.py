@@ -12,15 +12,16 @@ from analysis.plan import Plan
 from analysis.wording import number_format
 
 _TECHNICAL = frozenset({"name", "learning_rate", "epsilon_on", "fused"})
-"""Options of an optimizer that its clause leaves out: what stands elsewhere, and how it is computed."""
+"""Options of an optimizer that its clause leaves out: what is stated elsewhere, and how it is computed."""
 _NAMED = 4
-"""So many arms with one value are named, unless their names list levels; of more, their number is said."""
+"""Up to this many arms with one value are named, unless their names list levels; with more, only the number is given.
+"""
 _GROUPS = 5
-"""Of more different values than this, only their number is said, with an example."""
+"""With more different values than this, only their number and an example are given."""
 
 
 def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return the sentences on images and options of training, each after a blank; empty if the store has neither.
+    """Return the sentences on images and options of training, each after a space; empty if the store has neither.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return for how many epochs the study trains, after a blank; "at most" where a run may end earlier."""
+    """Return for how many epochs the study trains, after a space; "at most" where a run may end earlier."""
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     if not budgets:
         return ""
@@ -43,7 +44,7 @@ def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def training_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of training of an arm; empty where another code trains."""
+    """Return the options of training of an arm; empty where other code trains."""
     found = config.get("training")
     return found if isinstance(found, Mapping) else {}
 

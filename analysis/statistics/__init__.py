@@ -1,7 +1,7 @@
 """Statistics of paired runs: frames in, frames or small records out.
 
-No function keeps state or changes its input, and whatever draws takes a `numpy.random.Generator`. Differences
-are in percentage points (pp), accuracies are fractions from 0 to 1.
+No function keeps state or changes its input, and every function that draws takes a `numpy.random.Generator`.
+Differences are in percentage points (pp), accuracies are fractions from 0 to 1.
 """
 
 from analysis.statistics.comparison import Comparison, compare_arms

@@ -24,7 +24,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A study that is not counted, because it has no verdict of its own.
+    """A study that is not counted, because it does not have its own verdict.
 
     Attributes
     ----------
@@ -189,10 +189,11 @@ class Across:
         return (
             "The studies share no runs, and their seed effects are normal.",
             "The mean of these studies is about these settings and no others.",
-            "Partial pooling regards the effects as draws of one normal distribution: before the results nobody could "
-            f"have told which setting gains more. Its spread has a half-normal prior of scale {scale}, twice the "
+            "Partial pooling regards the effects as draws of one normal distribution: before the results, it was "
+            f"unknown which setting would gain more. Its spread has a half-normal prior of scale {scale}, twice the "
             "smallest effect of interest"
-            + (", and two studies say little against it." if len(self.effects) == 2 else "."),
-            "The interval of the probability of improvement is a bootstrap over seeds, which is too short with few.",
+            + (", and two studies provide little evidence against it." if len(self.effects) == 2 else "."),
+            "The interval of the probability of improvement is a bootstrap over seeds, which is too short if there "
+            "are few seeds.",
             *self.notes,
         )

@@ -53,7 +53,7 @@ class Model:
         ]
 
     def main(self, at: int, level: str, reference: str) -> dict[str, float] | None:
-        """Return the least-squares weights of a level against another if only main effects exist; None without any."""
+        """Return the least-squares weights of a level against another if only main effects exist, or None."""
         first = 1 + sum(len(levels) - 1 for levels in self.levels[:at])
         codes = _coded([level, reference], self.levels[at])
         inverse = self._inverse[first : first + codes.shape[1]]
@@ -90,6 +90,6 @@ class Model:
 
 
 def _coded(labels: Sequence[str], levels: Sequence[str]) -> Floats:
-    """Return sum-to-zero codes: -1 and 1 for two levels, a column less than levels in general."""
+    """Return sum-to-zero codes: -1 and 1 for two levels, one column fewer than levels in general."""
     codes = np.vstack([np.full(len(levels) - 1, -1.0), np.eye(len(levels) - 1)])
     return codes[[levels.index(label) for label in labels]]

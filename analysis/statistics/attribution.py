@@ -133,7 +133,7 @@ def _values(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) ->
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the orders of switches of which every step exists: the plan's own and its reverse."""
+    """Return the orders of switches whose steps all exist: the plan's own order and its reverse."""
     orders = [tuple(names), tuple(reversed(names))]
     return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
 

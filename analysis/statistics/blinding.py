@@ -11,7 +11,7 @@ from analysis.statistics.planned import primary_arms
 
 
 def is_screening(directory: Place) -> bool:
-    """Return whether a study directory has the trials of a search, which stand next to the confirmation of its winners.
+    """Return whether a study directory has the trials of a search, stored next to the confirmation of its winners.
 
     All of them are settled before the confirmation is, so that the verdict's pairs say nothing about them.
     """

@@ -11,7 +11,7 @@ marks
 * a run of a group of at least three, below the rest of its arm: more failures than two widen the spread by which a
   single one is measured, so that none of them would be far. The group ends at the gap that is the largest multiple of
   the spread within both parts; it is marked if that gap is at least `LEAST_DROP` × δ and more than a constant times
-  that spread. At least two runs lie above it, and of differences half;
+  that spread. At least two runs lie above it; for differences, at least half;
 * a run whose paired difference lies as far from the other differences, by either rule, if the run itself also lies
   `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). Where a seed moves
   both arms alike, differences vary less than accuracies do.
@@ -40,7 +40,7 @@ LEAST_DROP = 5.0
 LEAST_OTHERS = 0.05
 """A run predicts one class only if all others have at most this share of the predictions that they should have."""
 CONFIDENCE = 0.95
-"""With which a failure rate is excluded."""
+"""Confidence with which a failure rate is excluded."""
 _EXAMINED = (1, 2)
 """Ranks from below of the runs that are examined."""
 _PAIRS = (5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100)
@@ -58,9 +58,9 @@ _GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21
 
 
 def constant(kind: Kind, rank: int, pairs: int) -> float:
-    """Return how many spreads the run of this rank must lie below the median of those above it.
+    """Return how many spreads the run of this rank must lie below the median of the runs above it.
 
-    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it stays.
+    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it is constant.
     """
     return _at(pairs, _CONSTANTS[kind, rank])
 
@@ -134,7 +134,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
     """Return the values of both arms; ValueError as `collapsed` says."""
     both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
     if both[0].shape != both[1].shape:
-        raise ValueError(f"two runs a pair are required; got {both[0].shape} and {both[1].shape}")
+        raise ValueError(f"two runs per pair are required; got {both[0].shape} and {both[1].shape}")
     if not all(np.isfinite(values).all() for values in both):
         raise ValueError("values must be finite; drop incomplete pairs first")
     if not delta > 0:
@@ -143,7 +143,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
 
 
 def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:
-    """Return, for each side, which values are at most that of this rank, if it lies far below those above it."""
+    """Return, for each side, which values lie at or below this rank, if its value is far below those of higher rank."""
     edges, drops, variances = zip(*(_below_the_rest(values, rank) for values in sides), strict=True)
     pooled = sum(variances) / len(variances)
     needed = constant(kind, rank, sides[0].shape[-1])
@@ -155,7 +155,7 @@ def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> 
 
 
 def _below_the_rest(values: npt.NDArray[Any], rank: int) -> tuple[npt.NDArray[Any], ...]:
-    """Return the value of a rank from below, its distance to the median of those above, and their variance."""
+    """Return the value of a rank from below, its distance to the median of the higher values, and their variance."""
     ordered = np.sort(values, axis=-1)
     edge, rest = ordered[..., rank - 1], ordered[..., rank:]
     return edge, np.median(rest, axis=-1) - edge, rest.var(axis=-1, ddof=1)
@@ -173,7 +173,8 @@ def predicts_one_class(share: float, largest: float) -> bool:
     Parameters
     ----------
     share : of the class that it predicts most often, among all predictions.
-    largest : share of the largest class of test images. What is right for 99 % of them predicts one class as often.
+    largest : share of the largest class of test images. A network that is right for 99 % of them predicts one class as
+        often.
     """
     return largest < 1 and 1 - share <= LEAST_OTHERS * (1 - largest)
 

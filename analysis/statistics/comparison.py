@@ -59,12 +59,13 @@ class Comparison:
     interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
     p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
-    survivors, survivors_verdict : the same from pairs of which both runs trained.
+    survivors, survivors_verdict : the same from pairs in which both runs trained.
     needed : pairs to add if the verdict is open; None if it is not, or the number is unknown.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
-    further_pair : between which a single further pair is expected. The reported pair was trained with two seeds, so
-        that of procedure 2 is not paired; procedure 1 took the prediction interval of paired differences.
+    further_pair : ends of the interval in which a single further pair is expected. The reported pair was trained with
+    two seeds, so procedure 2 takes the interval of an unpaired difference; procedure 1 took the prediction interval of
+    paired differences.
     measure : what the arms are compared by; where lower is better, differences are control minus treatment.
     schedule : when the verdict is read; None: once, after all pairs.
     """
@@ -121,7 +122,7 @@ class Comparison:
     def with_later_pairs(self) -> Verdict:
         """What all complete pairs would read at the level of the look that decides; it decides nothing.
 
-        Where the verdict may be read after any number of pairs, at the level of the last number.
+        Where the verdict may be read after any number of pairs, the level is that of the last number.
         """
         anytime = self.schedule is not None and self.schedule.anytime
         alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
@@ -140,7 +141,7 @@ class Comparison:
         found = self.interval
         prefix = PROXY if proxy else ""
         if found.n == 0:
-            return f"{prefix}No verdict on {self.name}: no seed has a result in both."
+            return f"{prefix}No verdict on {self.name}: no seed has a result in both arms."
         measure = self.measure
         side = "higher" if (found.mean >= 0) != measure.lower_is_better else "lower"
         mean = measure.in_unit(measure.decimal(abs(found.mean)))
@@ -164,7 +165,7 @@ class Comparison:
             return f"{self.verdict.text}; unstable training: in {left}, and a verdict needs {FEWEST_PAIRS}"
         if self.unstable:
             return (
-                f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "
+                f"{self.verdict.text}; unstable training: the pairs in which both runs trained would give "
                 f"“{self.survivors_verdict.text}”"
             )
         return self.verdict.text
@@ -256,7 +257,7 @@ def compare_arms(
 
 
 def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[float] | None) -> SeedsNeeded | None:
-    """Return how many pairs would settle a comparison; looks of unlike levels are taken each at its own."""
+    """Return how many pairs would settle a comparison; looks with different levels each use their own."""
     levels = looks.levels if levels is None else tuple(levels)
 
     def level_after(total: int) -> float:
@@ -300,7 +301,7 @@ def _not_below(unadjusted: float, adjusted: float, procedure: int) -> float:
 
 
 def _further_pair(pairs: pd.DataFrame, found: Interval, measure: PrimaryMeasure, procedure: int) -> tuple[float, float]:
-    """Return between which the difference of one further run of each arm is expected."""
+    """Return the ends between which the difference of one further run of each arm is expected."""
     if procedure == FIRST or found.n < 2:
         return found.prediction
     known = complete(pairs)
@@ -309,7 +310,7 @@ def _further_pair(pairs: pd.DataFrame, found: Interval, measure: PrimaryMeasure,
 
 
 def _surviving(runs: pd.DataFrame, treatment: str, control: str, measure: PrimaryMeasure) -> npt.NDArray[np.float64]:
-    """Return the differences of the pairs of which both runs trained, in the order of their seeds."""
+    """Return the differences of the pairs in which both runs trained, in the order of their seeds."""
     trained = runs[runs["outcome"] == "trained"]
     values = trained[measure.column].to_numpy(dtype="float64", na_value=np.nan)
     treated, held = pairing(trained, treatment, control)

@@ -77,7 +77,7 @@ class _Contrast:
 
 @dataclass(frozen=True)
 class Layout:
-    """The factors of a study and where its arms stand among them.
+    """The factors of a study and the levels of its arms.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.Dat
 
 
 def estimable(layout: Layout) -> pd.DataFrame:
-    """Return what the arms can tell: kind, factor, level, other, other_level, aliased, and norm.
+    """Return the effects that the arms can estimate: kind, factor, level, other, other_level, aliased, and norm.
 
     The standard deviation of an effect within a seed is `norm` times that of a run.
     """
@@ -166,7 +166,7 @@ def alias_words(aliased: str) -> str:
 
 
 def not_told_apart(layout: Layout) -> dict[str, str]:
-    """Return the effects that the arms do not tell from others, each with these: ``{"c": "a × b", "a × b": "c"}``."""
+    """Return the effects that cannot be distinguished from others, with these: ``{"c": "a × b", "a × b": "c"}``."""
     found: dict[str, dict[str, None]] = {}
     for c in _contrasts(layout):
         own = term_name(c.term, layout.factors)

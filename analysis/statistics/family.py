@@ -97,7 +97,7 @@ def compare_all(
     further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
         time, and the gates are the same.
     images : test images, see `outcomes`.
-    contradicted : by arm, what its stored rows contradict: verdicts on it are withheld.
+    contradicted : by arm, how its stored rows contradict themselves or others: verdicts on it are withheld.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs, images)
@@ -146,9 +146,9 @@ def compare_all(
 def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], plan: Plan) -> list[_Test]:
     """Return the tests of the variants, with Holm's correction.
 
-    Procedure 2 corrects at every look for the pairs that it has, so that later pairs change nothing at an earlier
-    look: sequential p-values only fall, and what Holm's procedure rejects once it rejects ever after. Procedure 1
-    corrects once, for all pairs.
+    Procedure 2 corrects at every look for the pairs that it has, so that later pairs change nothing at an earlier look:
+    sequential p-values only fall, and what Holm's procedure has rejected once stays rejected. Procedure 1 corrects
+    once, for all pairs.
     """
     looks = plan.looks
     whole = max((len(each) for each in pairs), default=0)

@@ -13,7 +13,7 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.spread import Spread
 
 MOST = 10_000
-"""Number of pairs up to which it is looked for."""
+"""Largest number of pairs that is tried."""
 Numbers = npt.NDArray[np.float64]
 LevelAt = Callable[[Numbers], Numbers]
 """Level of the interval after each of these numbers of pairs."""
@@ -23,7 +23,7 @@ def level_at(looks: Looks) -> LevelAt:
     """Return the level of the last interval of a study, by its number of pairs.
 
     Planned looks keep the level of the last of them, whatever its number of pairs. Where the verdict may be read after
-    any number of pairs, the level is that of the number.
+    any number of pairs, the level depends on that number.
     """
     if not looks.anytime:
         last = looks.level_to_plan_with(looks.pairs[-1])
@@ -34,10 +34,10 @@ def level_at(looks: Looks) -> LevelAt:
 
 
 def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
-    """Return the chance that the interval after each number of pairs is at most so wide.
+    """Return the chance that the interval after each number of pairs is at most this wide.
 
-    From the χ² distribution of its variance; where the spread is estimated, from the F distribution of the ratio of
-    that variance to the estimate.
+    It follows from the χ² distribution of its variance or, where the spread is estimated, from the F distribution of
+    the ratio of that variance to the estimate.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def mean_half_width(spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Num
 
 
 def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assurance: float | None = None) -> int | None:
-    """Return the smallest number of pairs, at least 5, whose interval is so narrow; None if it is more than 10,000.
+    """Return the smallest number of pairs, at least 5, whose interval is this narrow; None if it is more than 10,000.
 
     Parameters
     ----------
     half_width : in the unit of the spread.
-    assurance : chance with which the interval is at most so wide; None: its expected half-width is.
+    assurance : chance with which the interval is at most this wide; None: its expected half-width is.
 
     Raises
     ------

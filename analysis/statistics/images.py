@@ -89,7 +89,7 @@ def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    treatment, control : whether each image was classified right.
+    treatment, control : whether each image was classified correctly.
     """
     a, b = np.asarray(treatment, dtype=bool), np.asarray(control, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
-"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. Of measures
-with smaller values, this share of them."""
+"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. For measures
+with smaller values, it is this share of them.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
 
     Parameters
     ----------
-    alpha : 1 minus the confidence level; with 0 the interval is unbounded, as that of a look that cannot decide.
+    alpha : 1 minus the confidence level; with 0 the interval is unbounded, like that of a look that cannot decide.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def t_p_value(values: npt.ArrayLike) -> float:
 
 
 def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.ArrayLike) -> tuple[float, float]:
-    """Return between which the difference of one further run of each arm is expected, if the two are not paired.
+    """Return the ends between which the difference of one further run of each arm is expected, if they are not paired.
 
     Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN below two values. The variances of
     the arms come from the same seeds, so their covariance counts: without it the coverage at .979 falls to .956 where

@@ -38,9 +38,9 @@ def accuracy_lower_bound(
 def outcomes(runs: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
 
-    `outcome` is diverged, failed or pruned if the status is; a finished run is ``at chance`` if the 99 % lower bound
-    of its accuracy does not exceed chance, and ``trained`` otherwise. A diverged run that was above chance before
-    stays diverged.
+    `outcome` is diverged, failed or pruned if the status is; a finished run is ``at chance`` if the 99 % lower bound of
+    its accuracy does not exceed chance, and ``trained`` otherwise. A diverged run stays diverged even if it was above
+    chance earlier.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def paired_differences(
 def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the positions in `runs` of both runs of every pair of outcomes, in the order of their seeds.
 
-    For many columns at once; for one, use `paired_differences`, which refuses two runs of one seed.
+    It serves many columns at once; for one, use `paired_differences`, which refuses two runs of one seed.
     """
     arms, seeds = runs["arm"].to_numpy(), runs["seed"].to_numpy()
     counted = runs["status"].isin(OUTCOMES).to_numpy()

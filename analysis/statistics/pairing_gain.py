@@ -27,8 +27,8 @@ class Pairing:
     correlation, lower, upper : r of the two arms over seeds, with Fisher's 95 % interval; NaN below 4 pairs.
     level : confidence level of `unpaired_seeds`, as 1 - alpha.
     unpaired_seeds : seeds per arm with which unpaired runs would have an interval as short as the paired one, by
-        Welch's t with Satterthwaite's degrees of freedom; None if no number would, because the pairs do not differ in
-        their difference.
+        Welch's t with Satterthwaite's degrees of freedom; None if no number would, because all pairs have the same
+        difference.
     """
 
     n: int
@@ -48,7 +48,7 @@ class Pairing:
 
     @property
     def saved(self) -> float:
-        """Share of the variance that pairing removes, 1 - s_d² / (s_A² + s_B²); below 0 if it adds some."""
+        """Share of the variance that pairing removes, 1 - s_d² / (s_A² + s_B²); negative if pairing adds variance."""
         return 1 - self.paired / self.unpaired if self.unpaired > 0 else float("nan")
 
 

@@ -46,7 +46,8 @@ CONTROLS = ("matched", "frozen", "permuted", "control")
 def controls(plan: Plan, role: str, treatment: str | None) -> list[Arm]:
     """Return the controls of this role of the treatment of the gates, in the order of the study.
 
-    A plain control may start from any arm but another treatment or one outside the argument, whose control it then is.
+    A plain control may start from any arm. If that is another treatment or an arm outside the argument, it is a control
+    of that arm.
     """
     arms = [arm for arm in plan.arms if arm.role == role]
     if role != "control":

@@ -23,7 +23,7 @@ from analysis.statistics.interval import Interval
 
 Numbers = npt.NDArray[np.float64]
 FEWEST_FOR_A_SAMPLE = 3
-"""With two studies the interval of a mean of all settings has one degree of freedom and says nothing."""
+"""With two studies the interval of a mean of all settings has one degree of freedom and is uninformative."""
 _SPREADS = 48
 _PER_ERROR = 24
 """Points of the grid per smallest standard error."""
@@ -60,7 +60,7 @@ class Pooled:
     mean, mean_lower, mean_upper : of the mean of all settings.
     sd, sd_lower, sd_upper : of the spread of effects between settings.
     further : probabilities that the effect in a further setting is below -δ, within ±δ, above δ; they add up to 1.
-    further_lower, further_upper : between which that effect is expected.
+    further_lower, further_upper : ends between which that effect is expected.
     further_above_zero : probability that the effect in a further setting exceeds 0.
     scale : of the half-normal prior of the spread.
     """
@@ -164,7 +164,7 @@ def partial_pooling(effects: Sequence[Interval], delta: float, scale: float) -> 
 
     An effect given its study is Student's t around the study's mean difference (flat priors of its mean and of the
     logarithm of its seed SD). The mean of the distribution has a flat prior, its spread a half-normal one. With few
-    studies that prior decides much: read the result for several scales.
+    studies that prior has a large influence: read the result for several scales.
 
     Parameters
     ----------

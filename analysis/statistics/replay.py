@@ -2,7 +2,7 @@
 
 Both stopping rules come from one run: with the validation accuracies of every epoch, "stop after n epochs without a
 gain, report the best epoch so far" is a function of the history. This is valid if the run itself was not stopped and
-the learning rate does not depend on when a run stops, as holds for the schedules here.
+the learning rate does not depend on when a run stops, which holds for the schedules here.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def replayed(
 ) -> pd.DataFrame:
     """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as early stopping would have had them.
 
-    Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
-    epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it is
-    selected, the first one if there are ties.
+    Only runs that completed their planned epochs and have validation accuracies count. `stopped` is the number of the
+    last epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it
+    is selected, the first one if there are ties.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""A reading of paired differences that does not assume that they are normal; it stands beside t and never decides.
+"""A reading of paired differences that does not assume that they are normal; it never decides the verdict.
 
-From 7 pairs it is that of the signed ranks: the Hodges-Lehmann estimate, which is the median of the Walsh averages
-(Hodges & Lehmann, 1963), and the exact interval and p-value of Wilcoxon's signed-rank test (Wilcoxon, 1945). It holds
-for differences that are symmetric about their center, whatever their distribution. With 5 or 6 pairs that test cannot
-reach the level of a look, so the mean without the smallest and the largest difference stands there, with the interval
-of Yuen (1974). With fewer pairs there is none.
+From 7 pairs on, it is the reading of the signed ranks: the Hodges-Lehmann estimate, which is the median of the Walsh
+averages (Hodges & Lehmann, 1963), and the exact interval and p-value of Wilcoxon's signed-rank test (Wilcoxon, 1945).
+It holds for differences that are symmetric about their center, whatever their distribution. With 5 or 6 pairs that test
+cannot reach the level of a look, so the mean without the smallest and the largest difference is used instead, with the
+interval of Yuen (1974). With fewer pairs there is none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Numbers = npt.NDArray[np.float64]
 Method = Literal["signed ranks", "trimmed mean"]
 
 FEWEST_RANKS = 7
-"""Number of pairs from which the signed ranks are read."""
+"""Smallest number of pairs for which the signed ranks are used."""
 TRIMMED = 0.2
 """Share of the differences that the trimmed mean leaves out at either end, rounded down to whole differences."""
 

@@ -38,7 +38,7 @@ def expected_best(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def winners(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
     """Return arm, screening, confirmation, shrinkage: the loss of a search's best on fresh seeds.
 
-    Accuracies are validation accuracies in per cent, means over seeds; shrinkage is screening minus confirmation in pp.
+    Accuracies are validation accuracies in percent, means over seeds; shrinkage is screening minus confirmation in pp.
     Only arms in both studies are listed.
 
     Parameters

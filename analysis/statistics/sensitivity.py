@@ -26,7 +26,7 @@ _SEED = 20210301
 def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
     """Return the two-sided p-value of the sign-flip permutation test that the values are symmetric about 0.
 
-    All 2^n signs up to 16 values, 20,000 random ones (the observed one counted in) above. NaN without values.
+    All 2^n signs up to 16 values, 20,000 random ones (including the observed one) above. NaN without values.
     It cannot fall below 2 / 2^n.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
@@ -60,9 +60,10 @@ def readings(
 ) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
-    As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five; `whole`
-    if the run has no other), `best` (of the epoch that is best on test data), `early` (as early stopping would have had
-    it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in the first three.
+    The alternatives, as they are stored, are `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at
+    most five; `whole` if the run has no other), `best` (of the epoch that is best on test data), `early` (as early
+    stopping would have had it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in
+    the first three.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def sensitivity(
 
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
-    """Return the row of the late epochs without a verdict if they are all epochs: early ones say nothing of the end."""
+    """Return the row of the late epochs without a verdict if they are all epochs: early epochs do not show the end."""
     known = runs[runs["averaged"].notna()]
     if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row
@@ -176,7 +177,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
 ) -> list[dict[str, Any]]:
-    """Return the row of the robust reading; none with too few pairs for one, and in the tables of procedure 1."""
+    """Return the row of the robust reading; no row with too few pairs, or in the tables of procedure 1."""
     if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
         return []
     found = robust_reading(differences, alpha)
@@ -202,7 +203,7 @@ def check_row(
     otherwise: str = "",
     procedure: int = LATEST,
 ) -> dict[str, Any]:
-    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is said where there are none."""
+    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is stated if there are none."""
     found = t_interval(differences, alpha)
     verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure)
     return {

@@ -1,9 +1,9 @@
 """Whether arms were computed apart from each other, in time or on machines, although runs could have been mixed.
 
 The rule: some arms are completely separated from the others (no overlap at all), and a random assignment of the runs to
-arms of these sizes would separate them so with a probability below `LEVEL`, corrected for the number of ways to divide
-the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally, and all divisions of one size
-share its part (weighted Bonferroni), so over all divisions together the error is at most `LEVEL`.
+arms of these sizes would separate them like this with a probability below `LEVEL`, corrected for the number of ways to
+divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally, and all divisions of
+one size share its part (weighted Bonferroni), so over all divisions together the error is at most `LEVEL`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def on_machines(runs: pd.DataFrame) -> Separation | None:
 
 
 def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
-    """Return an arm whose runs all began in one part of the day, and those of the others in the other part.
+    """Return an arm whose runs all began in one part of the day while all others began in the other part.
 
     The day is a circle, so the time zone does not matter. Only runs over more than a day are compared.
 

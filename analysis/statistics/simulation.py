@@ -46,7 +46,7 @@ class Outcomes:
         return float((self.settled & (self.pairs <= pairs)).mean())
 
     def pairs_up_to(self, most: int) -> float:
-        """Return the mean number of pairs if studies that no verdict has ended do so after this many."""
+        """Return the mean number of pairs if studies that no verdict has ended are ended after this many."""
         return float(np.where(self.settled, np.minimum(self.pairs, most), most).mean())
 
 

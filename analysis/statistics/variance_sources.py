@@ -1,11 +1,11 @@
-"""Variance by source: how much of it the split, initial values, order and augmentation have, each varied alone.
+"""Variance by source: how much of it comes from split, initial values, order and augmentation, each varied alone.
 
 Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks. A series in which one random stream
 follows the seed and the others are fixed is compared with the series in which all follow it. Intervals assume normal
-values, independent from seed to seed. That of a variance is χ²'s. The two series of a share have seeds in common, so
-their values are correlated, and the interval of the share is the exact one of Pitman (1939) and Morgan (1939), which
-holds for any correlation. A variance with the others fixed is that at their fixed values: it differs from the average
-one if sources interact.
+values, independent from seed to seed. The interval of a variance comes from the χ² distribution. The two series of a
+share have seeds in common, so their values are correlated, and the interval of the share is the exact one of Pitman
+(1939) and Morgan (1939), which holds for any correlation. A variance with the others fixed is that at their fixed
+values: it differs from the average one if sources interact.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class SourceVariance:
 
     @property
     def worth(self) -> float:
-        """How many runs that vary everything tell as much as any number of runs that vary this source alone.
+        """Number of runs with everything varied that are worth any number of runs with only this source varied.
 
-        Their mean keeps the variance of all other sources, 1 - share of the whole: 1 / (1 - share); infinite from a
-        share of 1 on.
+        Their mean keeps the variance of all other sources, which is 1 - share of the whole, so the number is 1 / (1 -
+        share); it is infinite from a share of 1 on.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 

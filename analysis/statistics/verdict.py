@@ -181,7 +181,7 @@ def decide(
     least = IDENTICAL * min(1.0, delta)
     if sd < least:
         size = f"{number_format.points((lower + upper) / 2)} {unit}".strip()
-        same = f"no seed differs from another, all by {size}"
+        same = f"all seeds have the same difference, {size}"
         return Verdict("identical", same if abs(lower + upper) / 2 >= least else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported, procedure)))
     larger = kind == "holds" and reported is not None and lower > reported

@@ -28,7 +28,7 @@ def reasons(
 ) -> Reason:
     """Return what withholds the verdict of each look at two arms.
 
-    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor. Rows that
+    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and requires a floor. Rows that
     contradict themselves decide nothing in either.
 
     Parameters
@@ -37,7 +37,7 @@ def reasons(
     pair : treatment and control.
     seeds : of the pairs, in the order of the plan.
     in_scope : whether the study tests its claim.
-    contradicted : by arm, what its stored rows contradict.
+    contradicted : by arm, how its stored rows contradict themselves or others.
     """
     wrong = next((contradicted[arm] for arm in pair if arm in contradicted), "") if contradicted else ""
     if wrong:
@@ -58,7 +58,7 @@ def _baseline(judged: pd.DataFrame, baseline: str | None) -> str:
         return ""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(JUDGED)]
     trained = int((rows["outcome"] == "trained").sum())
-    return f"the baseline trained in only {trained} of {len(rows)} seeds, at least 4 of 5 are required"
+    return f"the baseline trained in only {trained} of {len(rows)} seeds, but at least 4 of 5 are required"
 
 
 def _floor(judged: pd.DataFrame, pair: tuple[str, str]) -> str:

@@ -43,7 +43,7 @@ def points(value: float | None) -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """Return a fraction from 0 to 1 as per cent, without the unit."""
+    """Return a fraction from 0 to 1 as percent, without the unit."""
     return decimal(None if fraction is None else 100 * fraction, digits)
 
 
@@ -62,7 +62,7 @@ def probability(p: float | None) -> str:
 
 
 def level(alpha: float) -> str:
-    """Return the confidence level of `alpha` in per cent: ``95 %``; never ``100 %`` by rounding; a dash for 0."""
+    """Return the confidence level of `alpha` in percent: ``95 %``; never ``100 %`` by rounding; a dash for 0."""
     if alpha == 0:  # of an unbounded interval
         return NOTHING
     digits = next((n for n in range(4, 12) if f"{100 * (1 - alpha):.{n}g}" != "100"), 4)
@@ -104,7 +104,8 @@ _WHOLE = frozenset({"columns"})
 def option(value: object) -> str:
     """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
 
-    Inside a mapping, what does nothing is left out: null, empty texts and lists, and factors ``*_scale`` of 1.
+    Inside a mapping, values that have no effect are left out: null, empty texts and lists, and factors ``*_scale`` of
+    1.
     """
     if value is None:
         return "none"

@@ -22,12 +22,12 @@ REQUIRED_OF_MEMORY = ("baseline", "matched", "frozen")
 
 
 def what(plan: Plan) -> str:
-    """Return what the treatment has and the baseline lacks, as it stands within a sentence."""
+    """Return what the treatment has and the baseline lacks, for use within a sentence."""
     return plan.what or MEMORY
 
 
 def beginning(text: str) -> str:
-    """Return a text as a sentence begins."""
+    """Return a text with a capital letter, to begin a sentence."""
     return text[:1].upper() + text[1:]
 
 
@@ -51,7 +51,7 @@ def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
 
 
 def factor_words(factors: Iterable[str]) -> dict[str, str]:
-    """Return each factor, a key path, by the end of it that no other factor has, with blanks: ``learning rate``."""
+    """Return each factor, a key path, by the end of it that no other factor has, with spaces: ``learning rate``."""
     paths = {factor: factor.removesuffix(".name").split(".") for factor in factors}
     return {factor: _end(parts, [p for each, p in paths.items() if each != factor]) for factor, parts in paths.items()}
 
@@ -62,5 +62,5 @@ def _end(parts: list[str], others: list[list[str]]) -> str:
 
 
 def controls(plan: Plan) -> list[Arm]:
-    """Return the arms that have a question of their own, in the order of the plan."""
+    """Return the arms that have their own question, in the order of the plan."""
     return [arm for arm in plan.arms if arm.question is not None]

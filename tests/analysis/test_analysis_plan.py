@@ -163,7 +163,7 @@ def test_seeds_that_are_added_are_the_next_ones(make_study):
     directory = make_study(seeds=6)
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     rewrite(directory, lambda d: d["seeds"].__setitem__(5, 17))
-    assert "the added seeds, 4, 17, are not the next ones" in examine(directory).headline
+    assert "the added seeds, 4, 17, are not the next integers" in examine(directory).headline
 
 
 def test_a_long_list_of_frozen_seeds_is_shortened(make_study):

@@ -77,7 +77,7 @@ def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_
     ]
     findings = examine(make_study(pair, seeds=5))
     assert findings.primary.verdict.kind == "identical"
-    assert findings.headline.endswith("no seed differs from another, all by +5.00 pp: check the study.")
+    assert findings.headline.endswith("all seeds have the same difference, +5.00 pp: check the study.")
     assert findings.causal.startswith("Whether memory causes a gain is open")
 
 
@@ -348,7 +348,7 @@ def test_methods_describe_validation_images_correctly(make_study):
         return methods(analysis.examine(results, unproven=True))[0][0]
 
     arms = [arm.name for arm in WIN]
-    split, own = "the validation split", "are those of the data, the same with every seed."
+    split, own = "the validation split", "come with the data and are the same with every seed."
     assert split in said([])
     assert own not in said([])
     assert split not in said([], held_out=0), "nothing is held out"

@@ -202,7 +202,7 @@ KINDS = [
         "a plugin that answers layers in place of names",
         f"{BASE}\n    def reads(self, layers): return layers",
         "returned layers",
-        "let it return their names",
+        "make it return their names",
     ),
     plugin(
         "a plugin whose method takes other arguments",

@@ -383,7 +383,7 @@ REFUSED, WITHHELD, EXPLORATORY = "refused", "withheld", "exploratory"
 
 FORGERIES: dict[str, Forgery] = {
     # rows
-    "an accuracy": Forgery(row(accuracy_alone), load=True, verdict=REFUSED, says="not that of its selected epoch"),
+    "an accuracy": Forgery(row(accuracy_alone), load=True, verdict=REFUSED, says="not the value in its selected epoch"),
     "an accuracy, also in its curve; ledger too": Forgery(
         ledger_too(row(accuracy_and_curve)), verdict=REFUSED, says="but its predictions give"
     ),
@@ -398,7 +398,7 @@ FORGERIES: dict[str, Forgery] = {
     "results of two arms exchanged": Forgery(exchange_results, verdict=REFUSED, says=REPLACED),
     "a seed copied from another one": Forgery(copy_seed, verdict=REFUSED, says=REPLACED),
     "a seed copied from another one; ledger too": Forgery(
-        ledger_too(copy_seed), verdict=WITHHELD, says="its predictions are those of run"
+        ledger_too(copy_seed), verdict=WITHHELD, says="its predictions equal those of run"
     ),
     "a seed copied, and its predictions changed where they were wrong; ledger too": Forgery(
         ledger_too(copy_seed_with_other_predictions),
@@ -420,7 +420,7 @@ FORGERIES: dict[str, Forgery] = {
     "an option of a run's configuration; ledger too": Forgery(
         ledger_too(row(config('"learning_rate": 0.002', '"learning_rate": 0.02'))),
         verdict=WITHHELD,
-        says="its configuration has another training.optimizer.learning_rate than the text that its run id hashes",
+        says="its configuration has a different training.optimizer.learning_rate than the text that its run id hashes",
     ),
     "an option that had its default; ledger too": Forgery(
         ledger_too(row(config('"label_smoothing": 0.0', '"label_smoothing": 0.1'))),
@@ -440,13 +440,13 @@ FORGERIES: dict[str, Forgery] = {
         ledger_too(row(lambda each: each.update(seed=77))),
         load=True,
         verdict=REFUSED,
-        says="has another seed or different data than its row",
+        says="has a different seed or different data than its row",
     ),
     "the data fingerprint of a row": Forgery(
         row(lambda each: each.update(data_fingerprint="0" * 20)),
         load=True,
         verdict=REFUSED,
-        says="has another seed or different data than its row",
+        says="has a different seed or different data than its row",
     ),
     "a row of another study under the id of a run": Forgery(
         of_another_study, load=True, verdict=REFUSED, says="is not the hash of its identity"

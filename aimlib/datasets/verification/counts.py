@@ -51,8 +51,8 @@ def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
     ]
     text = (
         f"the largest training class has {counted(used.max(), 'photo')} ({names[0]}), the smallest {used.min():,} "
-        f"({names[1]}): {used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, "
-        f"so large classes decide it: report accuracy per class, too, or balance the classes"
+        f"({names[1]}): {used.max() / used.min():.1f} times as many (reported from {IMBALANCE} times on); accuracy "
+        "counts photos, so large classes decide it: report accuracy per class, too, or balance the classes"
     )
     yield Finding("imbalance", str(listing.root), text, severity="remark")
 
@@ -94,7 +94,7 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something is there that is not a folder; whether it is a photo, its content tells."""
+    """Return whether something other than a folder exists; only its content shows whether it is a photo."""
     try:
         return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
     except PermissionError:

@@ -56,7 +56,7 @@ class Finding:
     severity : ``error``: the data cannot be used unchanged, or accuracies on it would be wrong; ``remark``: worth
         knowing.
     excluded : those of `files` that a list of excluded photos should have.
-    reason : of these, for the list; what stands before its first colon is its kind.
+    reason : why they are excluded, for the list; the text before its first colon is its kind.
     """
 
     kind: Kind

@@ -13,9 +13,9 @@ from aimlib.datasets.verification.members import Member
 from aimlib.errors import counted
 
 PLACEHOLDER = 10
-"""Copies of one photo from which they are an error also within one class and one split."""
+"""Number of copies of one photo from which they are an error even within one class and one split."""
 _KEPT_FIRST = {"test": 0, "validation": 1}
-"""Order of the splits in which the photo that is kept of a group is looked for."""
+"""Order in which the splits are searched for the photo of a group that is kept."""
 _MOST_CLASSES = 5
 
 
@@ -29,7 +29,7 @@ def duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[F
 
 
 def near_duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
-    """Yield a remark for each group of photos that look alike; one of photos with the same pixels stands for all."""
+    """Yield a remark for each group of photos that look alike; one photo represents all that have the same pixels."""
     copies = {group[0]: group for group in _same_pixels(photos)}
     later = {index for group in copies.values() for index in group[1:]}
     compared = [number for number, photo in enumerate(photos) if photo.hash is not None and number not in later]
@@ -62,7 +62,7 @@ def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
     further = f", {counted(copies, 'identical copy', 'identical copies')} among them" if copies else ""
     what = (
         f"{len(group):,} photos look alike ({_where(splits, classes)}{further}); look at them (`--sheet FILE`), and "
-        f"exclude what is the same photo"
+        "exclude copies of the same photo"
     )
     return _finding("near_duplicate", group, what, "looks like", "remark")
 
@@ -90,12 +90,12 @@ def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
     if len(classes) > 1:
         return "the label of none is certain: keep those of the right class, or exclude all"
     if len(splits) > 1:
-        return "a photo of one split is known from another: keep one"
+        return "a photo of one split is also in another: keep one"
     return "they count several times: keep one"
 
 
 def _ordered(group: Sequence[Member]) -> list[Member]:
-    """Return the photos of a group in the order in which one to keep is looked for."""
+    """Return the photos of a group in the order in which they are considered for keeping."""
     return sorted(group, key=lambda member: (_KEPT_FIRST.get(member.split, len(_KEPT_FIRST)), member.path))
 
 

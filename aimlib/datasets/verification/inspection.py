@@ -39,9 +39,9 @@ class Photo:
     width, height : in pixels.
     source : what the file stores.
     blank : whether it has one color.
-    damage : what a strict decoder says of a JPEG file whose pixels are known, in words; empty if nothing.
+    damage : what a strict decoder says about a JPEG file whose pixels are known, in words; empty if nothing.
     content : SHA-256 of the file's bytes; empty if it cannot be read.
-    hash : [words], uint64; None if perceptual hashes are not asked for, or the photo is blank.
+    hash : [words], uint64; None if perceptual hashes are not requested, or the photo is blank.
     """
 
     path: str

@@ -17,7 +17,7 @@ class Member:
 
 
 def members_of(listing: PhotoListing) -> list[Member]:
-    """Return the photos of a listing, training photos first; a photo that is listed twice is there twice."""
+    """Return the photos of a listing, training photos first; a photo that is listed twice appears twice."""
     return [
         Member(path, name, listing.classes[label])
         for name, split in listing.splits.items()

@@ -29,9 +29,9 @@ _MODES = {
     "PA": "a palette with transparency: transparency is dropped; flatten them if parts are transparent",
     "RGBA": "transparency, which is dropped: the colors stored below it are used; flatten them if parts are "
     "transparent",
-    "LA": "grey with transparency, which is dropped; flatten them if parts are transparent",
-    "I;16": "16 bits a value: the high byte is used; convert them to 8 bits if their values do not fill the range",
-    "I": "32 bits a value: bits 8 to 15 are used, so values below 256 become black; convert them to 8 bits",
+    "LA": "gray with transparency, which is dropped; flatten them if parts are transparent",
+    "I;16": "16 bits per value: the high byte is used; convert them to 8 bits if their values do not fill the range",
+    "I": "32 bits per value: bits 8 to 15 are used, so values below 256 become black; convert them to 8 bits",
     "1": "black and white only; check that they are photos",
 }
 """What is done with pixels that are neither RGB nor gray, and what to do about it."""
@@ -79,7 +79,7 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     others = sorted(photo.path for photo in found if "end" not in photo.damage.lower().split())
     if early:
         text = (
-            f"{counted(len(early), 'JPEG photo')} without all of their data: a part is gray, and would be trained on; "
+            f"{counted(len(early), 'JPEG photo')} with missing data: that part is gray, and would be trained on; "
             f"fetch again, or exclude (`--fix FILE`): {listed(early)}"
         )
         reason = "damaged: the data ends early"
@@ -87,8 +87,8 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     if others:
         says = next(photo.damage for photo in found if photo.path == others[0])
         text = (
-            f"{counted(len(others), 'JPEG photo')} with damaged data ({shown(says)}), which are used as they decode; "
-            f"look at them (`--sheet FILE`), and exclude those that look wrong: {listed(others)}"
+            f"{counted(len(others), 'JPEG photo')} with damaged data ({shown(says)}), which are used as decoded; look "
+            f"at them (`--sheet FILE`), and exclude those that look wrong: {listed(others)}"
         )
         yield Finding("damaged", others[0], text, tuple(others), "remark")
 
@@ -99,8 +99,8 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
         return
     suffix = PurePosixPath(photo.path).suffix.lower()
     if (promised := _OF_SUFFIX.get(suffix)) is not None and promised != source.format:
-        text = f"named {suffix} have {source.format} inside, as which they are decoded; rename them if other programs "
-        yield "misnamed", text + "read them"
+        text = f"named {suffix} with {source.format} data, decoded as {source.format}; rename them if other "
+        yield "misnamed", text + "programs read them"
     is_wide = source.mode == "I" and source.format == "TIFF"
     mode = "I" if is_wide else "I;16" if source.mode.startswith("I") else source.mode
     if mode in _MODES:
@@ -108,14 +108,12 @@ def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
     elif mode not in ("RGB", "L"):
         yield "mode", f"in mode {mode}, which is converted to RGB; check that their colors are right"
     if source.animated:
-        yield "animated", "with several frames, of which the first is used; exclude them if it shows nothing"
+        yield "animated", "with several frames, only the first of which is used; exclude them if it shows nothing"
     if source.orientation != 1 and source.format == "TIFF":
-        text = "turned or mirrored by a TIFF file's orientation, as which they are used, unlike EXIF's in other formats"
+        text = "turned or mirrored by a TIFF file's orientation, which is applied, unlike EXIF's in other formats"
         yield "rotated", text
     elif source.orientation != 1:
-        text = (
-            "turned or mirrored by EXIF, which is ignored, so they are used as they lie; turn their pixels, e.g. with "
-        )
+        text = "turned or mirrored by EXIF, which is ignored, so they are used as stored; turn their pixels, e.g. with "
         yield "rotated", text + "`exiftran -ai` or `mogrify -auto-orient`"
     if min(photo.width, photo.height) * TINY < size:
         text = f"with a side below {-(-size // TINY)} px, which are enlarged more than {TINY} times for size {size}; "

@@ -39,7 +39,7 @@ class DenseOnes(MemorySource):
         rows: Size = 1
         columns: Size = 1
         inputs: Size = 256
-        """The author's convolution has as many inputs as channels; the same here."""
+        """The author's convolution has as many inputs as channels; so does this layer."""
 
     config: Config
     ones_1N: Tensor

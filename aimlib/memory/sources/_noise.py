@@ -32,7 +32,7 @@ class Noise(MemorySource):
         """Size of the memory, and whether noise is drawn per batch or per image."""
 
         per: Literal["batch", "image"] = "batch"
-        """What training draws the noise again for: every batch, or every image."""
+        """How often training redraws the noise: for every batch, or for every image."""
 
     config: Config
     fixed_1CHW: Tensor

@@ -13,7 +13,7 @@ from aimlib.component import ComponentConfig, tuple_of
 from aimlib.datasets.base import ImageShape
 
 Interpolation = Literal["nearest", "bilinear"]
-"""How a geometric change reads between pixels, as torchvision names it."""
+"""How a geometric change interpolates between pixels, as torchvision names it."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[float, float], BeforeValidator(tuple_of)]

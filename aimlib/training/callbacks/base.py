@@ -24,7 +24,7 @@ class CallbackConfig(ComponentConfig):
 
     @property
     def uses_validation(self) -> bool:
-        """Whether this one does; a callback whose options decide it overrides that."""
+        """Whether this callback does so; a callback whose options decide this overrides it."""
         return self.monitors_validation
 
 
@@ -56,7 +56,7 @@ class RunView(Protocol):
 
         Raises
         ------
-        UsageError: the name is taken or no name, or the run is over.
+        UsageError: the name is taken or invalid, or the run is over.
         """
 
     def stop(self, reason: str) -> None:
@@ -66,8 +66,8 @@ class RunView(Protocol):
 class Callback(ABC):  # noqa: B024 -- every event is optional
     """Base of the family `aimlib.callbacks`.
 
-    Whatever it keeps between events it returns in `state_dict`: the run may be interrupted after any step and continued
-    by another object. It gets no test measures, so it cannot decide by them.
+    It returns everything that it keeps between events in `state_dict`: the run may be interrupted after any step and
+    continued by another object. It gets no test measures, so it cannot decide by them.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
     reads_gradients: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse a method that looks like an event and is none: it would never be called."""
+        """Refuse a method that looks like an event but is not one: it would never be called."""
         super().__init_subclass__(**options)
         for name in vars(cls):
             if name.startswith("on_") and name not in EVENTS:

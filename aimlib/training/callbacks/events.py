@@ -63,7 +63,7 @@ class Callbacks:
         """Log a scalar; see `RunView`."""
         if self._is_over or not _NAME.fullmatch(name) or name in _TAKEN:
             what = (
-                "the run is over, so no epoch has it; log in on_epoch_end"
+                "the run is over, so it belongs to no epoch; log in on_epoch_end"
                 if self._is_over
                 else "a column has this name; choose another one"
                 if name in _TAKEN
@@ -150,7 +150,7 @@ class Callbacks:
 
 
 def refuse_unusable_callbacks(configs: Sequence[ComponentConfig]) -> None:
-    """Construct callbacks, and let others continue from what a checkpoint stores of them. No event is called.
+    """Construct callbacks twice, and resume the second ones from the state of the first. No event is called.
 
     Raises
     ------

@@ -19,7 +19,7 @@ class CrossEntropy(Loss):
     """`torch.nn.functional.cross_entropy`. With weights, it is the weighted mean.
 
     That holds for soft targets as well, where torch divides by the number of images instead. Unlike
-    `training.label_smoothing`, which smooths in training alone, this one smooths in evaluation as well.
+    `training.label_smoothing`, which smooths only in training, this one smooths in evaluation as well.
     """
 
     source = "torch.nn.CrossEntropyLoss; label smoothing: Szegedy et al., 2016"
@@ -32,7 +32,7 @@ class CrossEntropy(Loss):
         """Names and defaults as in torch."""
 
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes, in training alone."""
+        """Share of the target that is spread evenly over all classes, only in training."""
         weight: ClassWeights = None
         """Weights of classes. balanced: images / (classes * images of the class); a list: one per class. None: all are
         1."""

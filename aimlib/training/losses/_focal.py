@@ -26,7 +26,7 @@ class Focal(Loss):
         alpha: Annotated[float, Field(ge=0, le=1)] | None = 0.25
         """Weight of the true class; the others have 1 - alpha. Null: all have 1."""
         gamma: Annotated[float, Field(ge=0)] = 2.0
-        """Exponent that lowers the loss of images that are classified well already."""
+        """Exponent that lowers the loss of images that are already classified well."""
 
     config: Config
 

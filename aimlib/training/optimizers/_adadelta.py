@@ -26,6 +26,6 @@ class Adadelta(TorchOptimizer):
         rho: BelowOne = 0.9
         """Decay per step of the averages of squared gradients and changes."""
         eps: Positive = 1e-6
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
 
     algorithm = torch.optim.Adadelta

@@ -22,8 +22,8 @@ class Adagrad(TorchOptimizer):
         lr_decay: NonNegative = 0.0
         """Decay of the learning rate: in step n it is divided by 1 + (n - 1) times this."""
         initial_accumulator_value: NonNegative = 0.0
-        """Start of the sums of squared gradients."""
+        """Initial value of the sums of squared gradients."""
         eps: Positive = 1e-10
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
 
     algorithm = torch.optim.Adagrad

@@ -107,7 +107,7 @@ class Adam(OptimizerPlugin):
         beta2: BelowOne = 0.999
         """Decay per step of the average of the squared gradient."""
         epsilon: Positive = 1e-8
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
         epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
         """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
         (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""
@@ -153,7 +153,7 @@ class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
     With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
-    For the CPU, where step counts are on the host.
+    It is for the CPU, where step counts are on the host.
     """
 
     def __init__(self, epsilon: float, beta2: float) -> None:

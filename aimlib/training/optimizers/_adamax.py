@@ -22,6 +22,6 @@ class Adamax(TorchOptimizer):
         betas: Betas = (0.9, 0.999)
         """Decay per step of the average of the gradient and of its largest size."""
         eps: Positive = 1e-8
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
 
     algorithm = torch.optim.Adamax

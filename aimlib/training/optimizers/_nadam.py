@@ -22,7 +22,7 @@ class NAdam(TorchOptimizer):
         betas: Betas = (0.9, 0.999)
         """Decay per step of the averages of the gradient and of its square."""
         eps: Positive = 1e-8
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
         momentum_decay: NonNegative = 4e-3
         """How soon the momentum reaches its full value; torch's schedule of the momentum."""
         decoupled_weight_decay: bool = False

@@ -22,9 +22,9 @@ class RMSprop(TorchOptimizer):
         alpha: BelowOne = 0.99
         """Decay per step of the average of the squared gradient."""
         eps: Positive = 1e-8
-        """Number added to the denominator, against a division by 0."""
+        """Number added to the denominator to avoid a division by 0."""
         momentum: BelowOne = 0.0
-        """Share of the step before that is added to a step."""
+        """Share of the previous step that is added to a step."""
         centered: bool = False
         """Whether the gradient's mean is subtracted, so that its variance is what scales a step."""
 

@@ -25,7 +25,7 @@ class Sgd(OptimizerPlugin):
 
         learning_rate: Positive = 0.1
         momentum: BelowOne = 0.9
-        """Share of the step before that is added to a step; 0 is plain SGD."""
+        """Share of the previous step that is added to a step; 0 is plain SGD."""
         nesterov: bool = False
         """Whether the momentum is Nesterov's; needs momentum above 0."""
         fused: bool = False

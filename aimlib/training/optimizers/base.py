@@ -22,7 +22,7 @@ class OptimizerConfig(ComponentConfig):
     learning_rate: Positive
     """The learning rate that a schedule starts from; torch's `lr`."""
     weight_decay: NonNegative = 0.0
-    """Strength of the weight decay; 0 has none."""
+    """Strength of the weight decay; 0: none."""
 
 
 class OptimizerPlugin(ABC):

@@ -25,7 +25,7 @@ def runs_on_device(device: torch.device) -> bool:
 
 
 def lies_on_device(parameters: list[Any]) -> bool:
-    """Return the same for parameters, or for groups of them in torch's form."""
+    """Return whether optimizers of these parameters, or of groups of them in torch's form, do so."""
     groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
     return any(runs_on_device(parameter.device) for group in groups for parameter in group)
 

@@ -60,7 +60,8 @@ def _value(value: Any, where: str, depth: int) -> Any:
 class OwnTrainingConfig(Frozen):
     """The budget of own training code, and which epoch is reported.
 
-    ``select_on: test|validation|last`` may be written for `selection` and, with validation, that images are held out.
+    ``select_on: test|validation|last`` may be written in place of `selection`; with validation, it also holds images
+    out.
     """
 
     model_config = ConfigDict(json_schema_extra=TrainingConfig.model_config["json_schema_extra"])
@@ -102,7 +103,7 @@ class OwnTrainingConfig(Frozen):
         if given:
             raise ValueError(
                 f"{', '.join(given)}: only the built-in training loop reads {'this' if len(given) == 1 else 'these'}; "
-                f"give what your training code reads under `options`, beside `training`"
+                f"give what your training code reads under `options`, next to `training`"
             )
         return data
 

@@ -19,7 +19,7 @@ def content_of(folder: Path) -> dict[str, Any]:
     UsageError: it is not a folder, or contains something that is not a plain file.
     """
     if not folder.is_dir():
-        raise UsageError(f"run.checkpoint: {folder}: no such folder; save your files in a folder, and give that")
+        raise UsageError(f"run.checkpoint: {folder}: no such folder; save your files in a folder, and give its path")
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):

@@ -69,14 +69,14 @@ class Attempt:
         return self.before + time.perf_counter() - self.began
 
     def found(self) -> Checkpoint | None:
-        """Return the last intact checkpoint, and report damaged ones; the code may not ask for it."""
+        """Return the last intact checkpoint, and report damaged ones; the code may not request it."""
         if self.directory is None:
             return None
         damages: list[str] = []
         found = checkpointing.load(self.directory, self.run_id, damages.append)
         if damages:
             checkpointing.set_aside(self.directory)
-            then = "starts from the beginning" if found is None else "continues from the checkpoint before"
+            then = "starts from the beginning" if found is None else "continues from the previous checkpoint"
             self.on_notice(f"{'; '.join(damages)}; run {self.run_id} {then}")
         if found is not None:
             self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
@@ -115,7 +115,7 @@ def _stacked(run: OwnRun) -> npt.NDArray[Any]:
 def train(
     config: OwnRunConfig, data: DataSet, attempt: Attempt, device: torch.device | None = None, *, repeat: bool = False
 ) -> Outcome:
-    """Call own training code, which continues from its checkpoint if it saved one and asks for it.
+    """Call own training code, which continues from its checkpoint if it saved one and requests it.
 
     Deterministic kernels of torch are preferred; where there is none, torch warns and the run continues.
 

@@ -1,4 +1,4 @@
-"""`OwnRun`: what own training code is given, and reports to."""
+"""`OwnRun`: the object that own training code is given, and to which it reports."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 _SPLITS = "train", "validation", "test"
 _REPORTED = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "learning_rate"
-"""What code may report of an epoch; accuracies of the validation and test images are counted from the predictions."""
+"""What code may report about an epoch; accuracies of the validation and test images are counted from the predictions.
+"""
 _TAKEN = "epoch", "seconds", "test_accuracy", "test_top5_accuracy"
 _ROUNDING = 1e-6
 
 
 @dataclass
 class Saved:
-    """What a checkpoint of own training code has."""
+    """What a checkpoint of own training code contains."""
 
     history: list[dict[str, Any]]
     predictions: list[npt.NDArray[Any]]
@@ -115,7 +116,10 @@ class OwnRun:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the session must end: save a checkpoint soon, which then ends the run. Cheap enough for a step."""
+        """Whether the session must end: save a checkpoint soon, which then ends the run.
+
+        It is cheap enough to call after every step.
+        """
         return self._pause()
 
     def seed(self, *names: str | int) -> int:
@@ -138,10 +142,10 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: the arm gives none.
+        UsageError: the arm has no network.
         """
         if self.config.model is None:
-            raise UsageError("run.network: this arm gives no network; give it under base.model, or build your own")
+            raise UsageError("run.network: this arm has no network; give it under base.model, or build your own")
         _, height, width, channels = self._data.test.pixels.shape
         shape = ImageShape(channels, height, width, len(self.classes))
         return build(self.config.model, shape, self.config.seed).to(self.device)
@@ -211,7 +215,7 @@ class OwnRun:
         self._pending[split] = ordered
 
     def report(self, epoch: int | None = None, accuracy: float | None = None, **measures: Any) -> None:
-        """Report an epoch, after its predictions. The progress shows it, and the row of the run has it.
+        """Report an epoch, after its predictions. The progress shows it, and the run's row contains it.
 
         Parameters
         ----------
@@ -303,13 +307,13 @@ class OwnRun:
             raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}{hint}")
         if number > budget:
             raise UsageError(
-                f"run.report: epoch {number} was reported, but training.epochs is {budget}; train as many as "
-                f"config.training.epochs says, or raise it in the study"
+                f"run.report: epoch {number} was reported, but training.epochs is {budget}; train exactly "
+                "config.training.epochs epochs, or raise it in the study"
             )
         return number
 
     def _measures(self, given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
-        """Return the measures that every run has, and numbers of the code's own; null if they are not finite."""
+        """Return the measures that every run has, and the code's own numbers; null if they are not finite."""
         found: dict[str, float] = {}
         scalars: dict[str, float | None] = {}
         for name, value in given.items():

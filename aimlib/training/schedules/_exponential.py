@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("exponential")
 class Exponential(Schedule):
-    """`torch.optim.lr_scheduler.ExponentialLR`, and in between: times `gamma` every epoch, falling with every step."""
+    """`torch.optim.lr_scheduler.ExponentialLR`, also within epochs: times `gamma` per epoch, step by step."""
 
     source = "torch.optim.lr_scheduler.ExponentialLR"
     search_space: ClassVar[dict[str, Dimension]] = {"gamma": Real(0.8, 0.999)}

@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("linear")
 class Linear(Schedule):
-    """`torch.optim.lr_scheduler.LinearLR`, and in between: from `start_factor` to `end_factor` times the rate."""
+    """`torch.optim.lr_scheduler.LinearLR`, also within epochs: from `start_factor` to `end_factor` times the rate."""
 
     source = "torch.optim.lr_scheduler.LinearLR"
     search_space: ClassVar[dict[str, Dimension]] = {"end_factor": Real(0.0, 0.5)}

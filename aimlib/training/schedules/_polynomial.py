@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("polynomial")
 class Polynomial(Schedule):
-    """`torch.optim.lr_scheduler.PolynomialLR`, and in between: to 0 along a power of the time that is left."""
+    """`torch.optim.lr_scheduler.PolynomialLR`, also within epochs: to 0 along a power of the time that is left."""
 
     source = "torch.optim.lr_scheduler.PolynomialLR"
     search_space: ClassVar[dict[str, Dimension]] = {"power": Real(0.5, 3.0)}

@@ -15,7 +15,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 class Warmup(Schedule):
     """Rises linearly to the learning rate; then the other schedule begins, for the epochs that are left.
 
-    It is torch's SequentialLR of LinearLR and the other schedule. `cosine` has a warm-up of its own.
+    It is torch's SequentialLR of LinearLR and the other schedule. `cosine` has its own warm-up.
     """
 
     source = "torch.optim.lr_scheduler.SequentialLR and LinearLR; Goyal et al., 2017"
@@ -27,7 +27,7 @@ class Warmup(Schedule):
         warmup_epochs: Annotated[int, Field(ge=1)]
         """Number of epochs in which the rate rises linearly."""
         start_factor: Annotated[float, Field(ge=0, le=1)] = 0.01
-        """The first rate, as a share of the learning rate; .01 is that of torchvision's training recipe."""
+        """The first rate, as a share of the learning rate; torchvision's training recipe uses .01."""
         schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
         """What follows; null keeps the learning rate."""
 

@@ -16,7 +16,7 @@ class ScheduleConfig(ComponentConfig):
 
     @property
     def uses_validation(self) -> bool:
-        """Whether this one does; a schedule that contains another one asks that."""
+        """Whether this schedule does so; a schedule that contains another one returns the answer of that one."""
         return self.monitors_validation
 
 

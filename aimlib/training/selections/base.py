@@ -61,7 +61,7 @@ def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
         given = repr(answer) if answer is None or isinstance(answer, float | int) else f"a {type(answer).__name__}"
         raise PluginError(
             f"{selections.described(rule.name)}: select() returned {given} for a run of "
-            f"{counted(len(epochs), 'epoch')}; let it return the number of one of them, 1 for the first"
+            f"{counted(len(epochs), 'epoch')}; make it return the number of one of them, 1 for the first"
         )
     return number
 
@@ -88,8 +88,8 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
             choose(rule, _curve(length, test, validation=validation)) != chosen for test in others
         ):
             raise PluginError(
-                f"{selections.described(rule.name)}: select() depends on test measures; choose by others, or write "
-                f"`oracle = True` in the class, so that every result says it"
+                f"{selections.described(rule.name)}: select() depends on test measures; choose by other measures, or "
+                "write `oracle = True` in the class, so that every result is marked"
             )
 
 

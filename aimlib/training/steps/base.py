@@ -46,7 +46,7 @@ class Inputs:
         return [tensor for tensor in tensors if tensor is not None]
 
     def classes_B(self) -> Tensor:
-        """Return the class of each image; of a mixed one that with the largest share."""
+        """Return the class of each image; for a mixed image, the class with the largest share."""
         return self.labels_B if self.targets_BC is None else self.targets_BC.argmax(dim=1)
 
 

@@ -1,7 +1,7 @@
 """Everything that a training step changes, copied on its device, so that the step can be taken again from that state.
 
 Unlike a `aimlib.training.steps.snapshot.Snapshot`, which is kept on the host, the states before and after a step are
-exchanged here, one tensor at a time. Beside the run there is never more than one copy and one tensor.
+exchanged here, one tensor at a time. Besides the run, there is never more than one copy and one tensor.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _places(computation: Computation) -> Iterator[tuple[str, _Place]]:
 
 
 def _by_storage(places: dict[str, _Place]) -> Iterator[list[str]]:
-    """Yield names, those together whose tensors share memory."""
+    """Yield groups of names whose tensors share memory."""
     groups: dict[Any, list[str]] = {}
     for name, place in places.items():
         groups.setdefault((place.tensor.device, place.tensor.untyped_storage().data_ptr() or name), []).append(name)

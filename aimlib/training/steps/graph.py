@@ -168,7 +168,7 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: t
 
 
 def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream, device: int) -> None:
-    """Let torch forget a failed capture, as 2.14 does by itself.
+    """Make torch forget a failed capture, as 2.14 does on its own.
 
     In earlier versions it stays active: their allocator releases no more memory in this process, and the generator of
     2.11 refuses to draw until another capture ends, here an empty one.

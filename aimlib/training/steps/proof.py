@@ -55,10 +55,7 @@ _known: dict[str, Finding] = {}
 
 
 def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
-    """Return a hash of what a finding is valid for.
-
-    The arm without its seed, the batch, the device and the versions.
-    """
+    """Return a hash of what a finding is valid for: the arm without its seed, the batch, device and versions."""
     device = computation.device
     content = {
         "format": _FORMAT,

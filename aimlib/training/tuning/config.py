@@ -33,7 +33,7 @@ network without memory. What a memory adds is matched by its own names only: ``s
 class FreezeConfig(Frozen):
     """Layers that are not trained, for a number of epochs.
 
-    Their batch norms stay in evaluation mode, so that their running statistics stay as well.
+    Their batch norms stay in evaluation mode, so their running statistics do not change either.
     """
 
     layers: Layers
@@ -68,7 +68,7 @@ class AverageConfig(Frozen):
 
 
 class FineTuningConfig(Frozen):
-    """How a network is trained on from its weights. Without an option it has no effect, and is refused."""
+    """How training continues from a network's weights. Without an option it has no effect, and is refused."""
 
     search_space: ClassVar[dict[str, Dimension]] = {"layer_decay": Real(0.5, 0.95)}
 
@@ -83,8 +83,10 @@ class FineTuningConfig(Frozen):
     ] = ()
     """Factors on the learning rate."""
     layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Layer-wise decay of the learning rate: each block has this times the rate of the block after it, the stem that of
-    the first block, and the head the full rate, as has what a memory adds. Multiplies `learning_rates`."""
+    """Layer-wise decay of the learning rate: the rate of each block is this times the rate of the block after it. The
+    stem has the rate of the first block; the head and what a memory adds have the full rate. The factor multiplies
+    `learning_rates`.
+    """
     ema: AverageConfig | None = None
     """An average of the weights, which is evaluated, selected and kept instead of them. None: there is none."""
 

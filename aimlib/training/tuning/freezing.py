@@ -13,7 +13,7 @@ class Freezing:
     Parameters
     ----------
     network : in which all parameters that a run may train take gradients.
-    tuning : how long which of them are frozen.
+    tuning : which of them are frozen, and for how long.
     """
 
     def __init__(self, network: nn.Module, tuning: Tuning) -> None:

@@ -86,7 +86,7 @@ function groupCurves(data, rows, values, chosen, measure) {
   const traces = rest.length ? [restCurves(rest, epochs)] : [];
   kept.forEach((group, at) => traces.push(...bandAndMean(group, epochs, at)));
   const what = by.name === "arm" ? "arm" : `level of ${by.name}`;
-  const left = rest.length ? ` The ${kept.length} ${lower ? "lowest" : "highest"} at the last epoch are coloured; the other ${counted(rest.length, by.name === "arm" ? "arm" : "level")} in grey.` : "";
+  const left = rest.length ? ` The ${kept.length} ${lower ? "lowest" : "highest"} at the last epoch are colored; the other ${counted(rest.length, by.name === "arm" ? "arm" : "level")} in gray.` : "";
   return { traces, entries: traces.filter((trace) => trace.showlegend !== false).length, note: `Mean of ${counted(rows.length, "run")} by ${what}; bands are ± 1 standard deviation over the runs.${left}` };
 }
 

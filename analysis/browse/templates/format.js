@@ -1,4 +1,4 @@
-// Texts and colours.
+// Texts and colors.
 
 /** Return a text for HTML: nothing in it is markup. */
 const escaped = (text) => String(text).replace(/[&<>"'`]/gu, (sign) => `&#${sign.charCodeAt(0)};`);

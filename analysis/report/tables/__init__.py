@@ -17,7 +17,7 @@ class Table:
     columns : headings; those in `numbers` are set flush right.
     note : a sentence below the table; may be empty.
     omission : which rows are not shown; empty if all are.
-    whole : stem of the CSV file that contains all rows; empty if the table is complete and has none of its own.
+    whole : stem of the CSV file that contains all rows; empty if the table is complete and has no separate file.
     """
 
     title: str
@@ -35,8 +35,8 @@ def shortened(table: Table, whole: str, kept: Sequence[str] = (), what: str = ""
     Parameters
     ----------
     whole : stem of the CSV file that contains all rows.
-    kept : first cells of the rows that stay; without them the first rows stay.
-    what : what the rows that stay are, for the sentence that says so.
+    kept : first cells of the rows that stay; if there are none, the first rows stay.
+    what : what the rows that stay are, for the sentence about them.
     """
     every = len(table.rows)
     if every <= LONG:

@@ -28,11 +28,11 @@ def attribution(findings: Findings) -> Table | None:
         findings.measure.difference, f", in {findings.measure.difference}"
     )
     note = (
-        f"Parts of the difference between all switches off and on{unit}, each a contrast of arms "
-        "within a seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at "
-        f"the {number_format.level(findings.alpha)} level, unadjusted. On a ladder the contribution of a switch is "
-        "that of its step, which depends on the order; a Shapley value is the mean over all orders. One at a time: "
-        "each switch alone; the remainder is what the switches contribute only together."
+        f"Parts of the difference between all switches off and on{unit}, each a contrast of arms within a seed; the "
+        "parts of a method add up to its gap. The seeds are those that have all arms of a method; the "
+        f"{number_format.level(findings.alpha)} level is unadjusted. On a ladder the contribution of a switch is that "
+        "of its step, which depends on the order; a Shapley value is the mean over all orders. One at a time: each "
+        "switch alone; the remainder is what the switches contribute only together."
     )
     columns = ("Method", "Switch", "n", findings.measure.heading("Δ"), "Interval")
     return Table("Contribution of each switch", columns, rows, frozenset(columns[2:]), note=note)

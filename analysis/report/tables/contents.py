@@ -67,10 +67,10 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
 
 
 _WHOLE = {"seeds": "runs", "checks": "sensitivity", "troubled": "runs", "differences": "models"}
-"""Stems of the CSV files of tables, unless they are those of the tables."""
+"""Stems of the CSV files of tables, where they differ from the names of the tables."""
 _ENDS = "the arms of the gates, and those with the largest and the smallest differences"
 _WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)
-_WHICH["outcomes"] = "the arms of the gates, and those of which the most runs did not train or failed"
+_WHICH["outcomes"] = "the arms of the gates, and the arms with the most runs that did not train or failed"
 
 
 def _troubled_arms(findings: Findings) -> tuple[str, ...]:
@@ -102,18 +102,20 @@ def _comparisons(findings: Findings) -> Table:
     omission = (
         ""
         if len(rows) == len(every)
-        else (f"{len(rows)} of {len(every)} comparisons are shown: the gates, and those at both ends.")
+        else (
+            f"{len(rows)} of {len(every)} comparisons are shown: the gates, and those with the largest and the "
+            "smallest differences."
+        )
     )
     unreachable = "; “no number” if a gain above δ cannot stop the study, because no reported gain applies"
     unreachable = unreachable if findings.otherwise is None else ""
     note = (
-        f"Δ: {_difference(measure)}, with the t interval of the look that decides and the "
-        "prediction interval of one further pair, with one seed for both arms, at its level. p: of that look alone; of "
-        "all looks together; and "
-        "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
-        "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
-        f"stays{unreachable}. A verdict is "
-        "called exploratory if the study departs from the frozen analysis plan."
+        f"Δ: {_difference(measure)}, with the t interval of the look that decides and the prediction interval of one "
+        "further pair, with one seed for both arms, at its level. p: of that look alone; of all looks together; and "
+        "of all looks, adjusted among the further arms by Holm’s procedure, whose step sets the level of their "
+        "intervals. P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict "
+        f"if the mean stays the same{unreachable}. A verdict is called exploratory if the study departs from the "
+        "frozen analysis plan."
     )
     title = "Differences" if omission else "All differences"
     return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")
@@ -160,9 +162,9 @@ def _gates(findings: Findings) -> Table:
 
 
 def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
-    """Accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
+    """Return the accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
 
-    Of many arms only those of the gates.
+    With many arms, only those of the gates are shown.
     """
     primary, every = findings.primary, len(table)
     if many_arms(findings):

@@ -13,7 +13,7 @@ from analysis.wording import number_format
 
 
 def pairing(findings: Findings) -> Table | None:
-    """Return what pairing saved in the primary comparison; None without one, or with too few pairs."""
+    """Return what pairing saved in the primary comparison; None if there is none, or with too few pairs."""
     found, primary = findings.pairing, findings.primary
     if found is None or primary is None:
         return None
@@ -53,12 +53,13 @@ def by_source(findings: Findings) -> Table | None:
     rows = tuple(row for each in findings.variance_sources for row in _rows(each))
     said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
     note = (
-        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all varied "
-        "together. Share: of that, with the interval of Pitman and Morgan for two correlated series; shares need not "
-        "sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval that contains 0 where "
-        "sources may be additive; what no series varies is part of it. All intervals assume normal values. A variance "
-        f"with the others fixed is that at their fixed values. The seeds determine a share if its interval takes up at "
-        f"most {100 * WIDEST:.0f} of the points from 0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
+        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all "
+        "varied together. Share: of the variance with all varied, with the interval of Pitman and Morgan for two "
+        "correlated series; shares need not sum to 100 %. Remainder: all minus the sum of the sources, with a "
+        "conservative interval that contains 0 if the sources may be additive; it includes sources that no series "
+        "varies. All intervals assume normal values. A variance with the others fixed is the variance at their fixed "
+        f"values. The seeds determine a share if its interval takes up at most {100 * WIDEST:.0f} of the points from "
+        f"0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 
@@ -98,7 +99,7 @@ def seeds_sentences(found: Variances) -> list[str]:
 
 
 def _undetermined(found: Variances, shares: Sequence[SourceVariance]) -> list[str]:
-    """Return that the seeds do not determine some shares; nothing without such shares."""
+    """Return a sentence on the shares that the seeds do not determine; empty if there are none."""
     if not shares:
         return []
     names = number_format.listing([source_name(each.source) for each in shares])
@@ -121,9 +122,9 @@ def _seeds_of(found: Variances, each: SourceVariance) -> str:
         )
     if each.source == "split":
         return (
-            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance "
-            f"(95 % interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
-            f"keeps that of the one split as a bias."
+            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 "
+            f"% interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
+            "keeps the effect of that one split as a bias."
         )
     return (
         f"{found.of}: more seeds of the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "

@@ -85,5 +85,5 @@ def stale(table: pd.DataFrame, plan: Plan) -> Table:
         (str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"], why(r["arm"], r["seed"]))
         for r in table.to_dict("records")
     )
-    note = "Rows of runs that are no longer in the plan. They are kept, and nothing in this report uses them."
+    note = "Rows of runs that are no longer in the plan. They are kept, but this report does not use them."
     return Table("Stale runs", ("Arm", "Seed", "Status", "Run", "Why"), rows, frozenset({"Seed"}), note=note)

@@ -125,8 +125,8 @@ def two_way(found: Sweep) -> Table | None:
 
 
 def _aliased(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the heading of the aliases of a fractional design; none for a design without any."""
-    return ("Not told apart from",) if table["aliased"].ne("").any() else ()
+    """Return the heading of the aliases of a fractional design; empty for a design without aliases."""
+    return ("Not distinguished from",) if table["aliased"].ne("").any() else ()
 
 
 def _numbers(row: dict[Any, Any]) -> tuple[str, ...]:

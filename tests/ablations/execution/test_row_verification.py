@@ -116,7 +116,7 @@ def test_scores_are_proven_against_the_predictions_of_the_selected_epoch(scenes:
     swapped[7] = np.roll(scores[7], 1)
     changes = {
         "its scores are not readable": scored.row["scores"][:-3],
-        "its scores are of 499 images, but its predictions of 500": scores[1:].tobytes(),
+        "it has scores of 499 images, but predictions of 500": scores[1:].tobytes(),
         "its scores are not log-probabilities": (-scores).tobytes(),
         "name different classes for 1 of 500 images": swapped.tobytes(),
     }

@@ -115,7 +115,7 @@ WRONG = {
     "no network": (
         registered("backbones", "    def build(self, shape): nn.Flatten()\n    def layout(self, n): ...", "Backbone"),
         NETWORK,
-        rf"arms\.baseline, arms\.aim: backbone 'mine' {WHERE}: build\(\) returned None; let it return "
+        rf"arms\.baseline, arms\.aim: backbone 'mine' {WHERE}: build\(\) returned None; make it return "
         r"torch\.nn\.Module; does it lack `return`\?",
     ),
     "another layout": (
@@ -126,29 +126,29 @@ WRONG = {
             "Backbone",
         ),
         NETWORK,
-        rf"backbone 'mine' {WHERE}: layout\(\) returned a list; let it return Layout$",
+        rf"backbone 'mine' {WHERE}: layout\(\) returned a list; make it return Layout$",
     ),
     "no model": (
         registered("controls", "    def transform(self, model, shape): ...", "Control"),
         {"arms.other": {"of": "aim", "control": "mine"}},
-        rf"arms\.other: control 'mine' {WHERE}: transform\(\) returned None; let it return ModelConfig; does it lack",
+        rf"arms\.other: control 'mine' {WHERE}: transform\(\) returned None; make it return ModelConfig; does it lack",
     ),
     "no shape": (
         registered("datasets", "    def shape(self): ...\n    def load(self): ...", "DatasetPlugin"),
         {"base.data": {"name": "mine"}},
-        rf"data set 'mine' {WHERE}: shape\(\) returned None; let it return ImageShape; does it lack `return`\?",
+        rf"data set 'mine' {WHERE}: shape\(\) returned None; make it return ImageShape; does it lack `return`\?",
     ),
     "no optimizer": (
         registered(
             "optimizers", "    def build(self, parameters): torch.optim.SGD(parameters, lr=1)", "OptimizerPlugin"
         ),
         {"base.training.optimizer": {"name": "mine", "learning_rate": 0.1}},
-        rf"optimizer 'mine' {WHERE}: build\(\) returned None; let it return torch\.optim\.Optimizer; does it lack",
+        rf"optimizer 'mine' {WHERE}: build\(\) returned None; make it return torch\.optim\.Optimizer; does it lack",
     ),
     "no rate": (
         registered("schedules", "    def rate(self, time): self.learning_rate", "Schedule"),
         {"base.training.schedule": "mine"},
-        rf"schedule 'mine' {WHERE}: rate\(\) returned None; let it return a number; does it lack `return`\?",
+        rf"schedule 'mine' {WHERE}: rate\(\) returned None; make it return a number; does it lack `return`\?",
     ),
     "an unknown layer": (
         registered("placements", "    def reads(self, layers): return ['layer99']", "Placement"),
@@ -159,7 +159,7 @@ WRONG = {
     "layers instead of their names": (
         registered("placements", "    def reads(self, layers): return layers[:1]", "Placement"),
         {"arms.aim.model.placement": "mine"},
-        r"placement 'mine': reads\(\) returned layers; let it return their names, as in \[layer\.name for layer in",
+        r"placement 'mine': reads\(\) returned layers; make it return their names, as in \[layer\.name for layer in",
     ),
     "an argument too many": (
         registered("placements", "    def reads(self, layers, network): return []", "Placement"),
@@ -192,18 +192,18 @@ WRONG = {
     "a count that is none": (
         memory(f"def forward(self, batch): return {VALUES}", count="degrees_of_freedom = 'many'"),
         MEMORY,
-        rf"memory source 'mine' {WHERE}: degrees_of_freedom is 'many'; let it return an integer",
+        rf"memory source 'mine' {WHERE}: degrees_of_freedom is 'many'; make it return an integer",
     ),
     "a memory of another size": (
         memory("def forward(self, batch): return torch.ones(1, self.config.channels, 3, 1)"),
         MEMORY,
         rf"arms\.aim: memory source 'mine' {WHERE}: forward\(\) returned a tensor of shape \[1, 4, 3, 1\] for a batch "
-        r"of 2; let it return the memory, \[1 or 2, 4, 2, 2\]: \[1 or batch, channels, rows, columns\]",
+        r"of 2; make it return the memory, \[1 or 2, 4, 2, 2\]: \[1 or batch, channels, rows, columns\]",
     ),
     "no memory": (
         memory("def forward(self, batch): torch.ones(1)"),
         MEMORY,
-        rf"memory source 'mine' {WHERE}: forward\(\) returned None for a batch of 2; let it return the memory",
+        rf"memory source 'mine' {WHERE}: forward\(\) returned None for a batch of 2; make it return the memory",
     ),
     "a memory that reads a value": (
         memory(f"def forward(self, batch): return {VALUES} * torch.ones(1, device='meta').item()"),
@@ -214,12 +214,12 @@ WRONG = {
     "an update that returns its features": (
         registered("updates", "    def forward(self, features, memory): return features", "MemoryUpdate"),
         {"arms.aim.model.update": "mine"},
-        rf"update 'mine' {WHERE}: forward\(\) returned a tensor of shape .* let it return the memory, \[1 or 2, ",
+        rf"update 'mine' {WHERE}: forward\(\) returned a tensor of shape .* make it return the memory, \[1 or 2, ",
     ),
     "an update that returns nothing": (
         registered("updates", "    def forward(self, features, memory): features.mean()", "MemoryUpdate"),
         {"arms.aim.model.update": "mine"},
-        rf"update 'mine' {WHERE}: forward\(\) returned None for a batch of 2; let it return the memory",
+        rf"update 'mine' {WHERE}: forward\(\) returned None for a batch of 2; make it return the memory",
     ),
     "an update whose sizes do not fit": (
         registered("updates", "    def forward(self, features, memory): return features + memory", "MemoryUpdate"),
@@ -229,12 +229,12 @@ WRONG = {
     "epochs counted from 0": (
         selection("return max(range(len(epochs)), key=lambda i: epochs[i]['train_accuracy'])"),
         SELECTION,
-        rf"selection rule 'mine' {WHERE}: select\(\) returned 0 for a run of 1 epoch; let it return the number of one",
+        rf"selection rule 'mine' {WHERE}: select\(\) returned 0 for a run of 1 epoch; make it return the number of one",
     ),
     "a row in place of its number": (
         selection("return epochs[-1]"),
         SELECTION,
-        rf"selection rule 'mine' {WHERE}: select\(\) returned a dict for a run of 1 epoch; let it return the number",
+        rf"selection rule 'mine' {WHERE}: select\(\) returned a dict for a run of 1 epoch; make it return the number",
     ),
     "no epoch": (selection("len(epochs)"), SELECTION, r"select\(\) returned None for a run of 1 epoch; "),
     "a column that does not exist": (
@@ -245,7 +245,7 @@ WRONG = {
     "a hidden oracle": (
         selection("return 1 + max(range(len(epochs)), key=lambda i: epochs[i]['test_accuracy'])"),
         SELECTION,
-        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by others, or write `oracle",
+        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by other measures, or write",
     ),
     "a state that is not stored": (
         registered("callbacks", "    def state_dict(self): return {'seen': set()}", "Callback"),

@@ -208,7 +208,9 @@ def test_a_list_is_accepted_for_an_option_that_is_a_tuple(tmp_path: Path) -> Non
 
 
 def test_a_network_whose_outputs_are_not_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"the network gives \(16, 11\) for 16 images of 10 classes, but must give"):
+    with pytest.raises(
+        UsageError, match=r"the network returns \(16, 11\) for 16 images of 10 classes, but must return"
+    ):
         ablations.check(own_net(tmp_path, "11"), timing=False, trust=True)
 
 

@@ -62,7 +62,7 @@ def test_runs_without_a_frozen_plan_stay_exploratory(study, out):
 
 
 def test_looks_are_checked(study):
-    with pytest.raises(ConfigError, match=r"looks must be rising numbers of pairs, at least 5 each; got \(4, 8\)"):
+    with pytest.raises(ConfigError, match=r"looks must be increasing numbers of pairs, at least 5 each; got \(4, 8\)"):
         read_study(study({"looks": [4, 8]}))
     assert read_study(study({"looks": 20})).spec.looks == (20,)
     with pytest.raises(ConfigError, match=r"looks: give numbers of pairs, e.g. \[5, 8, 12\]"):

@@ -90,8 +90,8 @@ def test_a_file_that_does_not_fit_is_one_mistake_with_its_place(
     assert code == 2
     assert error.splitlines() == [
         f"error: {path}: base.model.weights: {tmp_path / 'net.pt'} does not fit this network: 1 name of the network "
-        f"missing in the file: layer1.0.conv2.weight; give the backbone whose weights these are; or name in "
-        f"model.weights.leave_out what is to start without the file, or not to be read from it"
+        f"missing in the file: layer1.0.conv2.weight; give the backbone to which these weights belong; or list in "
+        f"model.weights.leave_out the names that must not be loaded from the file"
     ]
 
 
@@ -106,7 +106,7 @@ def test_check_says_what_is_loaded_and_what_is_not(tmp_path: Path, study: Callab
     save(tmp_path / "net.pt", classes=4)
     notes = "\n".join(ablations.check(study(WEIGHTS), timing=False).notes)
     assert "arms.baseline: weights: 72 parameters and buffers from" in notes
-    assert "the head (fc.weight, fc.bias) has a different size there, and starts by the study's rules" in notes
+    assert "the head (fc.weight, fc.bias) has a different size there, and is initialized by the study's rules" in notes
 
 
 def test_a_row_names_the_loaded_weights_and_a_notice_reports_them(tmp_path: Path, study: Callable[..., Path]) -> None:

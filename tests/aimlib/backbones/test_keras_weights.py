@@ -148,5 +148,5 @@ def test_a_memory_that_the_author_did_not_have_is_refused() -> None:
     weights, _ = reference(SMALL, 32)
     carried = config(SMALL).model_dump(mode="json") | {"carry": {}}
     network = skeleton(ModelConfig.parse(carried), ImageShape(3, 32, 32, 5))
-    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model gives it"):
+    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model provides it"):
         from_keras(weights, network)

@@ -176,7 +176,7 @@ CASES = [
     Case(empty, "empty", True, ("no bytes", "fetch", "--fix", "empty.jpg")),
     Case(truncated, "undecodable", True, ("truncated", "fetch", "cut.jpg")),
     Case(a_page_instead_of_a_photo, "undecodable", True, ("a web page instead of the photo", "fetch", "error.jpg")),
-    Case(misnamed, "misnamed", False, (".jpg", "PNG inside", "rename", "really_png.jpg")),
+    Case(misnamed, "misnamed", False, (".jpg", "PNG data", "rename", "really_png.jpg")),
     Case(odd_mode, "mode", False, ("CMYK", "convert", "print.jpg")),
     Case(tiny, "tiny", False, ("icon.png", "data.size")),
     Case(blank, "blank", False, ("one color", "red.png")),

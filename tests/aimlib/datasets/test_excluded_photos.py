@@ -51,7 +51,7 @@ def test_listed_photos_are_excluded_and_reported(tmp_path: Path) -> None:
         ("train/a/7.png,gone\n", "not among the photos"),
         ("train/a/0.png,x\ntrain/a/1.png,x\n", "excludes all train photos of a"),
         ("train/a/0.png,\n", "reason is empty"),
-        ("train/a/0.png,x\ntrain/a/0.png,y\n", "is there twice"),
+        ("train/a/0.png,x\ntrain/a/0.png,y\n", "is listed twice"),
     ],
 )
 def test_an_unusable_list_is_refused(tmp_path: Path, rows: str, message: str) -> None:

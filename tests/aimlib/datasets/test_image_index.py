@@ -169,7 +169,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "latin1": (rewritten(HEAD.encode() + b"\na.png,caf\xe9,train,x\n"), "line 2: byte 0xe9 is not UTF-8.*iconv"),
     "utf16": (rewritten(HEAD.encode("utf-16")), "is UTF-16 or not text"),
     "open quote": (replaced(5, '"sub/d.png,dog,val,cid'), "line 5: is not CSV"),
-    "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row is of split test"),
+    "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row belongs to split test"),
     "lists": (
         rewritten(b"path,label,split\na.png,cat;wet,train\nb.png,dog;wet,test\n"),
         "'cat;wet' names several classes",
@@ -203,7 +203,7 @@ def test_mistakes_in_parquet_tables_are_reported(root: Path) -> None:
 
 
 def test_two_splits_are_refused(root: Path) -> None:
-    with pytest.raises(DataError, match=r"has the column 'split', and data\.split asks for another"):
+    with pytest.raises(DataError, match=r"has the column 'split', but data\.split names another"):
         plugin(root, split={"test_fraction": 0.5}).load()
     made = plugin(root, split={"test_fraction": 0.5}, columns={"split": None, "group": None}).load()
     assert len(made.test.names) == 4

@@ -73,7 +73,7 @@ def messages(found: PhotoPlugin) -> str:
         (b"\n<!DOCTYPE html><html>quota</html>", "a web page instead of the photo"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b'{"error": 403}', "JSON instead of the photo"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, AVIF or a video"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF file, or a video"),
         (b"\x1f\x8b\x08\0", "a gzip file"),
         (b"anything", "cannot identify its format"),
     ],
@@ -92,7 +92,7 @@ def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(r
     assert decoding.decode((root / "train/cat/half.jpg").read_bytes()).size == (200, 200)
     (finding,) = [each for each in verify(plugin(root)) if each.kind == "damaged"]
     assert (finding.is_error, finding.excluded) == (True, ("train/cat/half.jpg",))
-    assert "a part is gray" in finding.message
+    assert "that part is gray" in finding.message
 
 
 def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
 def test_a_photo_in_another_unicode_form_is_reported(root: Path) -> None:
     write(root / "train/cat/caf\u00e9.png", picture(80))
     table(root, "train/cat/cafe\u0301.png,cat,train")
-    with pytest.raises(DataError, match="it is there in another Unicode form"):
+    with pytest.raises(DataError, match="it exists in another Unicode form"):
         plugin(root, "image_index").load()
 
 
@@ -376,7 +376,7 @@ def test_bytes_and_photos_in_a_parquet_table_are_refused(root: Path) -> None:
         plugin(root, "image_index", file="index.parquet").load()
     inside = {**columns, "path": [{"bytes": b"x", "path": path} for path in columns["path"]]}
     pq.write_table(pa.table(inside), root / "index.parquet")
-    with pytest.raises(DataError, match="row 1: path has the photo itself; write the photos as files"):
+    with pytest.raises(DataError, match="row 1: path contains the photo itself; write the photos as files"):
         plugin(root, "image_index", file="index.parquet").load()
 
 
@@ -419,13 +419,13 @@ def tarred(file: Path, mode: str, kind: bytes = tarfile.REGTYPE, name: str = "li
         (lambda top: tarred(top / "a.tar", "w", tarfile.LNKTYPE), r"\(a link\); .*--hard-dereference"),
         (lambda top: tarred(top / "a.tar", "w", tarfile.SYMTYPE), r"\(a link\); .*--hard-dereference"),
         (lambda top: tarred(top / "a.tar", "w", name="0.png"), "'0.png' is in it twice, perhaps"),
-        (lambda top: tarred(top / "a.tar", "w:gz"), r"its content is that of a file named \.tar\.gz; rename it"),
-        (lambda top: tarred(top / "a.zip", "w"), r"its content is that of a file named \.tar; rename it"),
-        (lambda top: zipped(top / "a.tar.gz", "1.png"), r"its content is that of a file named \.zip; rename it"),
+        (lambda top: tarred(top / "a.tar", "w:gz"), r"it has the content of a \.tar\.gz file; rename it"),
+        (lambda top: tarred(top / "a.zip", "w"), r"it has the content of a \.tar file; rename it"),
+        (lambda top: zipped(top / "a.tar.gz", "1.png"), r"it has the content of a \.zip file; rename it"),
         (lambda top: write(top / "a.zip", b""), "is empty; fetch it again"),
         (lambda top: write(top / "a.zip", b"<html>quota</html>"), "a web page"),
         (lambda top: write(top / "a.zip", b"version https://git-lfs.github.com/spec/v1"), "`git lfs pull`"),
-        (lambda top: write(top / "a.zip", b"Rar!\x1a\x07"), "a kind that is not read: unpack it yourself"),
+        (lambda top: write(top / "a.zip", b"Rar!\x1a\x07"), "an unsupported kind: unpack it yourself"),
     ],
 )
 def test_an_archive_that_cannot_be_used_gets_its_own_remedy(

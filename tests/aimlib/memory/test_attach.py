@@ -266,5 +266,5 @@ def test_a_placement_that_returns_no_names_is_refused_with_what_it_returned(answ
         def reads(self, layers: Any) -> Any:
             return answer
 
-    with pytest.raises(PluginError, match=rf"reads\(\) returned {answer!r}; let it return the names of layers"):
+    with pytest.raises(PluginError, match=rf"reads\(\) returned {answer!r}; make it return the names of layers"):
         attached(torchvision.models.resnet18(weights=None), Wrong())

@@ -200,7 +200,7 @@ def test_a_construction_that_never_repeats_is_refused() -> None:
             constructions.append(0)
             return Net(len(constructions) % 2 == 1, shape.classes)
 
-    with pytest.raises(PluginError, match=r"restless: constructed twice, it draws different initial values; let"):
+    with pytest.raises(PluginError, match=r"restless: constructed twice, it draws different initial values; make"):
         build(model(name="restless"), SHAPE, 0)
 
 

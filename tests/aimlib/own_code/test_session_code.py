@@ -106,11 +106,11 @@ CHANGED = {
     "a constant of the helper": ("import helper\nhelper.FIRST = 4\nshown()\n", "FIRST is 4 in this session"),
     "a function": (
         "import helper\nhelper.last_ones = lambda names, count: names\nshown()\n",
-        "last_ones is another function in this session than in helper.py, line 5",
+        "last_ones is a different function in this session than in helper.py, line 5",
     ),
     "a method": (
         "def reads(self, layers): return []\nfor key in ['reads']:\n    setattr(OwnHead, key, reads)\nshown()\n",
-        "OwnHead.reads is another function in this session than in train.py",
+        "OwnHead.reads is a different function in this session than in train.py",
     ),
     "an injected name": ("globals()['WIDTH'] = 3\nshown()\n", "WIDTH is not defined in train.py"),
 }
@@ -140,7 +140,7 @@ def test_a_changed_object_is_refused_and_an_object_that_was_only_read_is_not(tmp
 def test_a_class_without_source_code_is_refused(tmp_path: Path) -> None:
     text = f"{HEAD}\nfrom helper import FIRST, last_ones\nexec({PLUGIN!r})\nshown()\n"
     (found,) = script(tmp_path, text, helper=HELPER)
-    assert found.startswith(f"refused {KEY} its definition is in no line that can be read; put it in a file")
+    assert found.startswith(f"refused {KEY} its definition is not in any line that can be read; put it in a file")
     write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER)
     typed = subprocess.run(
         [sys.executable, "-c", f"{SHOW}{HEAD}{PLUGIN}\nshown()"],
@@ -149,7 +149,7 @@ def test_a_class_without_source_code_is_refused(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert typed.stdout.startswith(f"refused {KEY} its definition is in no"), typed.stderr
+    assert typed.stdout.startswith(f"refused {KEY} its definition is not in any"), typed.stderr
 
 
 def notebook(folder: Path, *cells: str) -> list[str]:
@@ -191,7 +191,7 @@ def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
     [
         (["globals()['FIRST'] = 5"], "FIRST is 5 in this session, but not in In ["),
         (["del FIRST"], "FIRST is defined in In [3], line 1, but this session does not have it"),
-        (["globals()['last_ones'] = lambda names, count: names"], "last_ones is another function in this session"),
+        (["globals()['last_ones'] = lambda names, count: names"], "last_ones is a different function in this session"),
         (["FIRST = 1 / 0"], "In [5], line 1: ZeroDivisionError"),
     ],
 )
@@ -205,7 +205,7 @@ def test_values_changed_by_a_session_are_refused(tmp_path: Path, cells: list[str
 def test_a_name_that_no_cell_defines_is_refused(tmp_path: Path) -> None:
     own = PLUGIN.replace("from helper import FIRST, last_ones", "from helper import last_ones")
     (found,) = notebook(tmp_path, "globals()['FIRST'] = 1", own, "shown()")
-    assert "FIRST is defined in no cell of this session that can be read" in found
+    assert "FIRST is not defined in any cell of this session that can be read" in found
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     (found,) = notebook(tmp_path, "from helper import *", own, "shown()")
     assert "import the names of own code one by one" in found

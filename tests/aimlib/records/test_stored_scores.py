@@ -26,7 +26,7 @@ def test_a_prediction_may_be_either_of_two_classes_that_are_equal_in_float16(tie
     [
         (SCORES, [0, 2, 2], "name different classes for 1 of 3 images"),
         (SCORES, [1, 1, 2], "name different classes for 3 of 3 images"),
-        (SCORES, [0, 2], "its scores are of 3 images, but its predictions of 2"),
+        (SCORES, [0, 2], "it has scores of 3 images, but predictions of 2"),
         (SCORES, [0, 2, 3], "it predicts class 3, but has scores of 3 classes"),
         (-SCORES, [0, 2, 0], "its scores are not log-probabilities"),
         (SCORES * np.float16("nan"), [0, 2, 0], "its scores are not log-probabilities"),

@@ -196,7 +196,7 @@ def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
             r"log\('test_loss', ...\): a column has this name",
         ),
         ({"on_step_end": lambda self, run: run.log("a b", 1.0)}, "use letters, digits and underscores"),
-        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so no epoch has it"),
+        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so it belongs to no epoch"),
     ],
 )
 def test_values_that_cannot_be_logged_are_refused(members: dict[str, Any], message: str) -> None:

@@ -194,7 +194,7 @@ def twice(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("files", "epochs", "then"),
     [
-        ([checkpointing.FILE], [2, 3], "continues from the checkpoint before, after 1 completed epoch"),
+        ([checkpointing.FILE], [2, 3], "continues from the previous checkpoint, after 1 completed epoch"),
         ([checkpointing.FILE, checkpointing.PREVIOUS_FILE], [1, 2, 3], "starts from the beginning"),
         ([checkpointing.PREVIOUS_FILE], [3], None),
     ],

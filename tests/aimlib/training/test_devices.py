@@ -218,7 +218,7 @@ def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.Mo
     assert shortfall() == Shortfall(
         3,
         0,
-        "driver 550.54.15 serves CUDA 12.4, and this torch is built for CUDA 13.0",
+        "driver 550.54.15 supports CUDA 12.4, but this torch is built for CUDA 13.0",
         "install a newer driver, or a torch for CUDA 12",
     )
 

@@ -43,7 +43,7 @@ def test_integers_of_other_libraries_are_accepted_as_numbers() -> None:
 
 def test_a_run_fails_with_the_name_of_the_rule_that_selects_none_of_its_epochs() -> None:
     rule(lambda self, epochs: len(epochs) - 1 if len(epochs) == 1 else 0)
-    with pytest.raises(PluginError, match=r"'own_rule' .*returned 0 for a run of 2 epochs; let it return the number"):
+    with pytest.raises(PluginError, match=r"'own_rule' .*returned 0 for a run of 2 epochs; make it return the number"):
         train(run_config(training__selection="own_rule"), data_set())
 
 
@@ -52,7 +52,9 @@ def test_a_rule_that_reads_test_measures_declares_it() -> None:
         return 1 + min(range(len(epochs)), key=lambda number: epochs[number]["test_loss"])
 
     refuse_unusable_selection(rule(best, oracle=True), validation=True)
-    with pytest.raises(PluginError, match="depends on test measures; choose by others, or write `oracle = True`"):
+    with pytest.raises(
+        PluginError, match="depends on test measures; choose by other measures, or write `oracle = True`"
+    ):
         refuse_unusable_selection(rule(best), validation=True)
 
 

@@ -239,7 +239,7 @@ def test_a_flipped_bit_is_found_and_the_next_attempt_has_the_right_numbers(
             ComputingError, match=r"step 4 of epoch 1 was computed twice.*differ in \d+ value"
         ) as raised:
             attempt(1, tmp_path)
-        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the device erred in passing")
+        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the error of the device was transient")
         assert not raised.value.never_repeats
         outcome = attempt(1, tmp_path)
     assert planted == [wrong]

@@ -80,7 +80,7 @@ def test_missing_unexpected_and_differently_shaped_parameters_are_listed_togethe
     assert "1 name of the network missing in the file: layer1.0.conv2.weight;" in str(refused.value)
     assert "1 name of the file unknown to the network: extra.weight;" in str(refused.value)
     assert "1 other shape: layer2.0.bn1.bias [3] instead of [8];" in str(refused.value)
-    assert "name in model.weights.leave_out what is to start without the file" in str(refused.value)
+    assert "list in model.weights.leave_out the names that must not be loaded from the file" in str(refused.value)
 
 
 def test_long_lists_are_shortened(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_half_precision_weights_are_converted_to_single_precision(tmp_path: Path
 
 def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
     plugin = controls.create(controls.parse("matched_parameters"))
-    with pytest.raises(UsageError, match=r"fits no wider one"):
+    with pytest.raises(UsageError, match=r"does not fit a wider one"):
         plugin.transform(model(saved(tmp_path), **MEMORY), COLOUR)
 
 

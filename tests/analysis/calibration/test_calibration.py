@@ -54,7 +54,7 @@ def test_the_page_shows_failures_and_the_command_fails(monkeypatch, tmp_path, ca
     assert main([str(path), "50"]) == 1
     assert "out of band: off" in capsys.readouterr().out
     assert "| off | 0.2000 | 0.0040 | 0.05 to 0.05 | **no** |" in path.read_text(encoding="utf-8")
-    assert "## What is held" in page([fault], 50)
+    assert "## Rates and their bands" in page([fault], 50)
 
 
 @pytest.mark.parametrize(("scenario", "expected"), END_TO_END.items())

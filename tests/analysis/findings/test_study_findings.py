@@ -191,7 +191,7 @@ def test_studies_without_a_pair_to_compare_say_so(make_study):
         == "No run has a result yet, of 8 planned: there is nothing to conclude."
     )
     one_sided = examine(make_study([ARMS[0], ARMS[3]], seeds=1, status={("aim", 0): "missing"}))
-    assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both."
+    assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both arms."
 
 
 def test_the_last_epoch_is_only_used_as_a_check(make_study):

@@ -198,7 +198,7 @@ def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
     hours = runs["seed"] * 24 + runs["arm"].map({"baseline": 0, "aim": 12})
     started = START + pd.to_timedelta(hours * 3600, unit="s")
     (said,) = unlike_arms(runs.assign(started_at=started, finished_at=started + timedelta(hours=1)), alike.plan)
-    assert said.startswith("Arms differ in the time of day at which they were computed: that of all runs of ")
+    assert said.startswith("Arms differ in the time of day at which they were computed: all runs of ")
 
 
 @pytest.mark.parametrize("ways", [[5, 5], [5, 5, 5], [8, 8, 8, 8], [12, 12]])

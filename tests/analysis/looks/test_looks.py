@@ -75,7 +75,7 @@ def test_a_further_block_takes_half_of_alpha_beforehand():
 
 @pytest.mark.parametrize("pairs", [(), (4,), (5, 5), (8, 5)])
 def test_invalid_looks_are_refused(pairs):
-    with pytest.raises(ValueError, match="rising numbers of pairs, at least 5"):
+    with pytest.raises(ValueError, match="increasing numbers of pairs, at least 5"):
         Looks(pairs)
 
 

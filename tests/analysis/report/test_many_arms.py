@@ -110,7 +110,10 @@ def test_deciding_results_are_neither_folded_nor_cut(sweep, document):
 
 def test_a_cut_table_names_the_file_with_all_rows(sweep, document):
     table = document.tables["comparisons"]
-    assert table.omission == "12 of 17 comparisons are shown: the gates, and those at both ends."
+    assert (
+        table.omission
+        == "12 of 17 comparisons are shown: the gates, and those with the largest and the smallest differences."
+    )
     assert len(pd.read_csv(sweep / "report" / document.file_of(table.whole))) == 17
     assert f'href="{document.file_of(table.whole)}"' in read(sweep)
     assert "12 of 17 comparisons" in read(sweep, "report.md")

@@ -196,7 +196,7 @@ def test_facts_say_which_look_decided_if_later_pairs_exist(make_study: Any) -> N
         directory = make_study(arms, seeds=seeds, looks=[5, 8], claim=None, images=10_000)
         return dict(facts(analysis.examine(analysis.load(directory), unproven=True)))
 
-    assert found(8).get("Verdict from") == "the look after 5 pairs; 3 later pairs did not take part"
+    assert found(8).get("Verdict from") == "the look after 5 pairs; 3 later pairs did not count"
     assert "Verdict from" not in found(5)
 
 

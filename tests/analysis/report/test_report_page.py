@@ -264,7 +264,7 @@ def test_the_cause_of_a_failed_report_is_reported(make_study, tmp_path):
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact", "as_described"])
 def test_a_study_of_the_reported_pair_asks_whether_the_gap_can_be_reproduced(make_study, protocol, undrawn):
     directory = make_study(scope={**SCOPE, "protocol": protocol})
-    assert compose(analysis.examine(analysis.load(directory))).question.startswith("Does the reported gap come back?")
+    assert compose(analysis.examine(analysis.load(directory))).question.startswith("Is the reported gap reproduced?")
 
 
 @pytest.mark.usefixtures("undrawn")

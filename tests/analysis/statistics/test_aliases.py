@@ -203,19 +203,17 @@ def captions(results: analysis.Results) -> list[str]:
 
 def test_the_first_screen_and_the_captions_name_the_aliases_of_an_effect(tmp_path: Path) -> None:
     results = factorial(tmp_path / "half", whole=False)
-    assert "effect is that of c, which this design does not tell apart from a × b: high instead" in first_screen(
-        results
-    )
+    assert "effect is that of c, which this design cannot distinguish from a × b: high instead" in first_screen(results)
     means, pair = captions(results)
-    assert means.endswith(" This design does not tell apart a from b × c; b from a × c; c from a × b.")
-    assert pair.endswith((" tell apart a × b from c.", " tell apart a × c from b.", " tell apart b × c from a."))
+    assert means.endswith(" This design cannot distinguish a from b × c; b from a × c; c from a × b.")
+    assert pair.endswith((" distinguish a × b from c.", " distinguish a × c from b.", " distinguish b × c from a."))
     for drawn in (marginal_means(results), interaction(results, "b", "a"), heatmap(results, "a", "b")):
-        assert "This design does not tell apart" in " ".join(text.get_text() for text in drawn.texts).replace("\n", " ")
+        assert "This design cannot distinguish" in " ".join(text.get_text() for text in drawn.texts).replace("\n", " ")
 
 
 def test_a_full_factorial_does_not_mention_aliases(tmp_path: Path) -> None:
     results = factorial(tmp_path / "whole", whole=True)
-    assert not any("tell apart" in text for text in (first_screen(results), *captions(results)))
+    assert not any("distinguish" in text for text in (first_screen(results), *captions(results)))
 
 
 def test_a_sentence_names_the_first_three_of_many_aliases() -> None:

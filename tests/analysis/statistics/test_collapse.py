@@ -160,7 +160,7 @@ def test_predictions_of_almost_one_class_are_recognized():
 
 def test_impossible_input_is_refused():
     good = np.arange(5.0)
-    with pytest.raises(ValueError, match=r"two runs a pair are required; got \(5,\) and \(4,\)"):
+    with pytest.raises(ValueError, match=r"two runs per pair are required; got \(5,\) and \(4,\)"):
         collapsed(good, good[:4], 1)
     with pytest.raises(ValueError, match="values must be finite"):
         collapsed(good, np.where(good == 2, np.nan, good), 1)

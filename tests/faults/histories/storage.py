@@ -134,7 +134,7 @@ class Bucket:
     def get(self, address: Address) -> tuple[bytes, str]:
         found = self._ask(address, lambda: self._objects.get(str(address)))
         if found is None:
-            raise FileNotFoundError(f"{address}: is not there")
+            raise FileNotFoundError(f"{address}: does not exist")
         return found.content, found.tag
 
     def get_start(self, address: Address, size: int) -> tuple[bytes, bool]:

@@ -122,7 +122,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("measure", lambda run: (give(run), run.report(trainloss=1.0)), "did you mean 'train_loss'?"),
     ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is counted by this package"),
     ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1"),
-    ("no network", lambda run: run.network(), "this arm gives no network"),
+    ("no network", lambda run: run.network(), "this arm has no network"),
     ("no folder", lambda run: run.checkpoint("/no/such/folder"), "save your files in a folder"),
     ("option", lambda run: run.config.options.rat, "did you mean 'rate'? its options: rate"),
 ]
