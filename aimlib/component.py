@@ -12,6 +12,7 @@ into Optuna's distributions, whose vocabulary the three kinds and their fields f
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,5 +315,7 @@ Dimension = Categorical | Integer | Real
 def _check_range(low: float, high: float, *, log: bool) -> None:
     if not low < high:
         raise ValueError(f"a range needs low < high; got {low} and {high}")
+    if math.inf in (-low, high):
+        raise ValueError(f"a range needs two finite ends; got {low} and {high}")
     if log and low <= 0:
         raise ValueError(f"a logarithmic range needs low > 0; got {low}")
