@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
     kept = pd.Series(True, index=runs.index)
-    for condition in [where] if isinstance(where, str) else where:
+    for condition in where if isinstance(where, (list, tuple)) else [where]:
         kept &= rows_that_meet(runs, condition)
     return runs[kept].reset_index(drop=True)
 
@@ -69,16 +69,17 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
 @renamed(trials="runs")
 def summarise(
     runs: pd.DataFrame,
-    by: Sequence[str],
+    by: str | Sequence[str],
     value: str = "test_accuracy",
     alpha: float = 0.05,
-    statistics: Sequence[Statistic] = _USUAL,
-    sort: Sequence[str] = (),
+    statistics: Statistic | Sequence[Statistic] = _USUAL,
+    sort: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return one row per group: the `by` columns and the statistics of a column, in the order asked for.
 
     Parameters
     ----------
+    by : a column, or several.
     statistics : ``runs`` counts rows, ``n`` those that have the value; ``mean``, ``median``, ``sd``, ``se``, ``min``
         and ``max`` are in the unit of the column; ``ci`` gives ``lower`` and ``upper``, the ends of the 1 - `alpha` t
         interval of the mean of independent runs (for differences of arms use `compare`).
@@ -91,6 +92,8 @@ def summarise(
     ------
     UsageError: no or unknown columns, an unknown statistic, or a value column that holds no numbers.
     """
+    by, sort = _listed(by), _listed(sort)
+    statistics = cast("list[Statistic]", _listed(statistics))
     if not by:
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
     refuse_unknown(runs, [*by, value])

@@ -158,3 +158,14 @@ def test_pivots_that_cannot_be_made_are_refused(results):
         results.pivot("arm", "seed", statistic="ci")
     with pytest.raises(UsageError, match="did you mean 'arm'"):
         results.pivot("amr", "seed")
+
+
+def test_one_column_statistic_or_order_needs_no_list(results):
+    listed = summarise(results.runs, ["arm"], statistics=["mean"], sort=["-mean"])
+    pd.testing.assert_frame_equal(summarise(results.runs, "arm", statistics="mean", sort="-mean"), listed)
+
+
+def test_a_condition_that_is_no_text_is_refused(results):
+    for given in (None, 3, True, b"seed==0", {"seed": 0}):
+        with pytest.raises(UsageError, match="a condition is text, not "):
+            results.where(given)
