@@ -90,12 +90,14 @@ def summarise(
 
     Raises
     ------
-    UsageError: no or unknown columns, an unknown statistic, or a value column that holds no numbers.
+    UsageError: no or unknown columns, one of them twice, an unknown statistic, or a value column that holds no numbers.
     """
     by, sort = _listed(by), _listed(sort)
     statistics = cast("list[Statistic]", _listed(statistics))
     if not by:
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
+    refuse_twice("by", by)
+    refuse_twice("statistics", statistics)
     refuse_unknown(runs, [*by, value])
     refuse_text(runs, value)
     for name in statistics:
@@ -185,6 +187,13 @@ def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name not in frame.columns:
             raise UsageError(unknown_name("column", name, map(str, frame.columns)))
+
+
+def refuse_twice(what: str, names: Sequence[str]) -> None:
+    """Raise UsageError for the first name that is given a second time: a table has no two columns of one name."""
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise UsageError(f"{what}: {twice[0]} is given twice; remove one of them")
 
 
 def refuse_text(frame: pd.DataFrame, name: str) -> None:

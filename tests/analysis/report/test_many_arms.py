@@ -13,9 +13,9 @@ from blank_figures import blank_figures
 from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
-from analysis.report import rendering
+from analysis.report import latex, rendering
 from analysis.report.content import compose
-from analysis.report.tables import frames
+from analysis.report.tables import Table, frames
 
 LEVELS = [(str(size), where) for size in (8, 16, 32, 64, 128) for where in ("early", "late", "both")]
 CHANCE = {(f"size={size}, where={where}", 1) for size in (16, 64) for where in ("early", "late")}
@@ -170,3 +170,9 @@ def test_long_tables_are_compressed_with_the_same_bytes_every_time(written, tmp_
         assert path.read_bytes() == again, "neither the time of writing nor a path is in the file"
     whole = pd.read_csv(sweep / "report" / "tables" / "pairs.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "tables" / "pairs.csv.gz"), whole)
+
+
+def test_a_row_of_latex_that_begins_with_a_bracket_is_no_option_of_the_rule_before_it():
+    shown = Table("arms", "Arms", ("Arm", "Runs"), (("[aim]", "1"), ("*", "2"), ("aim[x]", "3")))
+    lines = latex.table(shown, "arms").splitlines()
+    assert [line for line in lines if line.endswith(r"\\")][1:] == [r"{}[aim] & 1 \\", r"{}* & 2 \\", r"aim[x] & 3 \\"]
