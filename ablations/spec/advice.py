@@ -41,6 +41,15 @@ _OTHER_CHOICES = {
     "randomsearch": "random",
 }
 """Samplers and pruners by the names of other tools, without underscores, with those that are nearest."""
+_DESIGN = re.compile(r"design: must be .*; got '([^']*)' \(text\)")
+_OTHER_DESIGNS = {
+    **dict.fromkeys(("grid", "gridsearch", "factorial", "cartesian", "product", "all", "crossed"), "full_factorial"),
+    **dict.fromkeys(("ofat", "oat", "oaat", "ablation", "onefactoratatime", "single"), "one_at_a_time"),
+    **dict.fromkeys(("loo", "leaveout", "dropone", "loco"), "leave_one_out"),
+    **dict.fromkeys(("fractional", "plackettburman", "taguchi", "screening"), "fractional_factorial"),
+    **dict.fromkeys(("incremental", "cumulative", "stepwise"), "ladder"),
+}
+"""Designs by other names, without signs."""
 _OF_SEARCH = {
     **dict.fromkeys(
         ("n_trials", "num_trials", "num_samples", "n_iter", "run_cap", "max_trials", "max_evals"), "trials"
@@ -173,7 +182,9 @@ def _advised(problem: str) -> str:
 
 
 def _with_choice(problem: str) -> str:
-    """Return a problem with the sampler or pruner that a name of other tools stands for."""
+    """Return a problem with the design, sampler or pruner that a name of other tools stands for."""
+    if (found := _DESIGN.fullmatch(problem)) and (design := _OTHER_DESIGNS.get(re.sub(r"\W|_", "", found[1].lower()))):
+        return f"{problem}; did you mean {design!r}?"
     if (found := _CHOICE.search(problem)) and (choice := _choice_meant(found)):
         return problem.replace("; known: ", f"; did you mean {choice!r}? known: ", 1)
     return _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so give one of them; ", problem)

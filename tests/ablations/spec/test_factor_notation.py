@@ -111,3 +111,46 @@ def test_keys_that_are_equal_have_one_remedy() -> None:
         ConfigError, match=r"'1.0' is given a second time: it equals '1' on line 1; rename one of them$"
     ):
         parse("{1: a, 1.0: b}", "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "said"),
+    [
+        ("design", "Full-Factorial", "did you mean 'full_factorial'?"),
+        ("design", "leave-one-out", "did you mean 'leave_one_out'?"),
+        ("design", "grid", "did you mean 'full_factorial'?"),
+        ("design", "OFAT", "did you mean 'one_at_a_time'?"),
+        ("design", "plackett_burman", "did you mean 'fractional_factorial'?"),
+        ("design", ["ladder"], "write ladder"),
+        ("vary", ["aim"], "write aim"),
+        ("name", 1, "put it in quotes: '1'"),
+        ("name", True, "put it in quotes: 'true'"),
+        ("base.training.shuffle", "NO", "write false"),
+        ("base.training.shuffle", "on", "write true"),
+        ("base.training.shuffle", "True", "write true"),
+        ("base.training.batch_size", "1_000", "write 1000"),
+        ("base.training.batch_size", "1,000", "write 1000"),
+        ("base.training.batch_size", 1e1, "write 10"),
+        ("base.training.batch_size", "10", "write 10 without quotes"),
+    ],
+)
+def test_values_as_other_tools_and_yaml_1_1_write_them_are_shown_as_studies_write_them(
+    tmp_path: Path, key: str, given: Any, said: str
+) -> None:
+    document = changed({"factors": {}, "vary": "aim"}) | {"factors": {SIZE: [10, 20]}}
+    if key.startswith("base."):
+        document = changed({key: given})
+    else:
+        document |= {key: given}
+    with pytest.raises(ConfigError) as caught:
+        expand(read_study(write(tmp_path, document)))
+    assert [
+        problem for problem in caught.value.problems if f"{key}: must be" in problem and problem.endswith(f"; {said}")
+    ]
+
+
+@pytest.mark.parametrize(("key", "given"), [("base.training.shuffle", "maybe"), ("base.training.batch_size", "ten")])
+def test_nothing_is_guessed_for_other_values(tmp_path: Path, key: str, given: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand(read_study(write(tmp_path, changed({key: given}))))
+    assert caught.value.problems[0].endswith(f"got {given!r} (text)")
