@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -435,3 +436,24 @@ def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
     assert "z" * 100 not in caption.get_text().replace("\n", "")
     shown = explained(figures.marginal_means(many_sizes), "a\u202eb", "$\\frac$ \u202e")._supxlabel
     assert shown.get_text() == "$\\frac$ \ufffd"
+
+
+def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
+    arms = [FakeArm("baseline", "baseline")] + [
+        FakeArm(
+            f"aim[{level[0]},{size}]",
+            "aim" if level[0] + str(size) == "x1" else "other",
+            levels={"model.placement": level, "model.memory.channels": str(size)},
+            config={"model": {"placement": {"name": level}, "memory": {"name": "conv_ones", "channels": size}}},
+        )
+        for level, size in itertools.product(("x" * 300, "y" * 300), (1, 2))
+    ]
+    study = FakeStudy(arms, [0, 1, 2, 3, 4], images=200, epochs=3)
+    results = analysis.load(write_study(tmp_path / "long", study, np.random.default_rng(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of a layout that collapsed
+        figure = figures.heatmap(results, "channels", "placement")
+        figure.canvas.draw()
+    lowest = figure.axes[0].get_tightbbox().y0
+    assert figure._supxlabel.get_window_extent().y1 <= lowest
+    assert "x" * 50 not in figure._supxlabel.get_text()
