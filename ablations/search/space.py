@@ -119,9 +119,9 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
 def _not_searched(path: str) -> str:
     """Return why a path that brings no range cannot be searched, and what to write in its place."""
     known = [*COMPONENTS, "model.carry", *(f"model.{option}" for option in ModelConfig.search_space)]
-    parents = {"model": ModelConfig, "training": TrainingConfig}
+    parents = {"model": ModelConfig.model_fields, "training": TrainingConfig.model_fields}
     parent, _, option = path.partition(".")
-    if option in (fields := parents[parent].model_fields if parent in parents else {}):
+    if option in (fields := parents.get(parent, {})):
         if parent == "training" and option in _JUDGES:
             return _INCOMPARABLE
         return f"brings no range; give one: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: ..., high: ...}}}}"

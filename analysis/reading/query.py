@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
@@ -61,7 +61,8 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
     kept = pd.Series(True, index=runs.index)
-    for condition in where if isinstance(where, (list, tuple)) else [where]:
+    several = isinstance(where, Iterable) and not isinstance(where, (str, bytes, Mapping))
+    for condition in where if several else [cast("str", where)]:
         kept &= rows_that_meet(runs, condition)
     return runs[kept].reset_index(drop=True)
 
