@@ -90,7 +90,7 @@ def _is_same(found: Any, value: Any) -> bool:
     if yaml_documents.is_nothing(value) or yaml_documents.is_nothing(found):
         return yaml_documents.is_nothing(value) and yaml_documents.is_nothing(found)
     if isinstance(found, dict):
-        return value == {} or found.get("name") == value
+        return bool(value == {} or found.get("name") == value)
     return bool(found == value)
 
 

@@ -61,8 +61,10 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
     kept = pd.Series(True, index=runs.index)
-    several = isinstance(where, Iterable) and not isinstance(where, (str, bytes, Mapping))
-    for condition in where if several else [cast("str", where)]:
+    given: object = where
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+    conditions = cast("Iterable[str]", where if several else [where])
+    for condition in conditions:
         kept &= rows_that_meet(runs, condition)
     return runs[kept].reset_index(drop=True)
 

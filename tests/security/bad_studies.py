@@ -274,7 +274,7 @@ VALUES = [
     ),
     key(
         "levels of two factors that exclude each other",
-        "vary=aim factors={training.early_stopping:[{patience:1}],training.early_stopping.patience:[2]}",
+        'vary=aim factors={training.early_stopping:[{"patience":1}],training.early_stopping.patience:[2]}',
         "factors.training.early_stopping",
         "sets training.early_stopping.patience to 1, and level 2 of factors.training.early_stopping.patience",
         "set it in one of these factors only",
