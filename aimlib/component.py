@@ -12,6 +12,7 @@ into Optuna's distributions, whose vocabulary the three kinds and their fields f
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +200,8 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     shown = repr(given)
     if len(shown) > _LONGEST_VALUE:
         shown = f"{shown[:_LONGEST_VALUE]} ..."
-    return f"{message}; got {shown} ({_yaml_type(given)}){_remedy(kind, given, model, loc)}{_as_share(item)}"
+    remedies = f"{_remedy(kind, given, model, loc)}{_choice_meant(item)}{_as_share(item)}"
+    return f"{message}; got {shown} ({_yaml_type(given)}){remedies}"
 
 
 def _as_share(item: Any) -> str:
@@ -229,9 +231,39 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TUPLE = re.compile(r"\((.*)\)")
 
 
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+"""Words for true and false in YAML 1.1; studies are YAML 1.2."""
+
+
+def _as_scalar(kind: str, given: Any) -> str:
+    """Return what to write in place of a value that another tool or version of YAML reads as meant; may be empty."""
+    if kind in ("int_type", "float_type") and isinstance(given, str):
+        plain = re.sub(r"(?<=\d)[_,](?=\d{3})", "", given.strip())
+        if _NUMBER.fullmatch(plain):
+            return f"; write {given} without quotes" if plain == given else f"; write {plain}"
+    if kind == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"; write {int(given)}"
+    if kind == "bool_type" and isinstance(given, str):
+        word = _BOOLEANS.get(given.lower(), given.lower())
+        return f"; write {word}" if word in ("true", "false") else ""
+    if kind == "string_type" and isinstance(given, (int, float)):
+        return f"; put it in quotes: '{str(given).lower()}'"
+    is_single = isinstance(given, (list, tuple)) and len(given) == 1 and isinstance(given[0], str)
+    return f"; write {given[0]}" if kind in ("string_type", "literal_error") and is_single else ""
+
+
+def _choice_meant(item: Any) -> str:
+    """Return the choice that a text nearly is, such as ``full_factorial`` for ``Full-Factorial``."""
+    if item["type"] != "literal_error" or not isinstance(item["input"], str):
+        return ""
+    choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    near = did_you_mean(re.sub(r"[\s-]+", "_", item["input"].strip()), choices)
+    return f"; {near.strip()}" if near else ""
+
+
 def _remedy(kind: str, given: Any, model: type[BaseModel], loc: list[int | str]) -> str:
-    if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
-        return f"; write {given} without quotes"
+    if scalar := _as_scalar(kind, given):
+        return scalar
     if kind in ("tuple_type", "list_type") and isinstance(given, str) and (inner := _TUPLE.fullmatch(given.strip())):
         return f"; write [{inner[1].strip().rstrip(',')}]"
     is_plain = isinstance(given, int | float) or (isinstance(given, str) and given.isidentifier())
@@ -314,5 +346,7 @@ Dimension = Categorical | Integer | Real
 def _check_range(low: float, high: float, *, log: bool) -> None:
     if not low < high:
         raise ValueError(f"a range needs low < high; got {low} and {high}")
+    if math.inf in (-low, high):
+        raise ValueError(f"a range needs two finite ends; got {low} and {high}")
     if log and low <= 0:
         raise ValueError(f"a logarithmic range needs low > 0; got {low}")

@@ -165,7 +165,7 @@ def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
     import analysis
 
     if table not in get_args(Table):
-        raise UsageError(f"--table {unknown_name('table', table, get_args(Table))}")
+        raise UsageError(f"--table: {unknown_name('table', table, get_args(Table))}")
     found: analysis.Results | analysis.Studies
     with_epochs = table == "epochs"
     if len(directories) == 1:
@@ -198,12 +198,13 @@ def _of_groups(value: str, frame: pd.DataFrame) -> str:
 
 
 def _rows(frame: pd.DataFrame, columns: Listed | None, sort: Listed | None) -> pd.DataFrame:
-    from analysis.reading.query import refuse_unknown, sort_by
+    from analysis.reading.query import refuse_twice, refuse_unknown, sort_by
 
     frame = sort_by(frame, _listed(sort))
     if columns is None or columns == "all":
         return frame
     refuse_unknown(frame, _listed(columns))
+    refuse_twice("columns", _listed(columns))
     return frame[_listed(columns)]
 
 

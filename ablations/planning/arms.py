@@ -75,7 +75,7 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     problems: list[str] = []
     unusable: dict[str, list[str]] = {}
     arms: dict[str, Arm] = {}
-    specs = arm_specs(spec)
+    specs = _specs(study)
     built: set[_Network] = set()
     for name in specs:
         try:
@@ -99,6 +99,13 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     if not kept:
         raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
+
+
+def _specs(study: StudyFile) -> dict[str, ArmSpec]:
+    try:
+        return arm_specs(study.spec)
+    except ConfigError as error:
+        raise ConfigError(f"{study.where}: {problem}" for problem in error.problems) from None
 
 
 def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ablations.planning.level_changes import changes_of
 from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, Combination, factor_labels, label, level_text, switched_on
 from ablations.spec.fractions import fractional_factorial
@@ -126,13 +127,7 @@ def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
 
 def _at_levels(chosen: Combination, spec: StudySpec, role: Any = None) -> ArmSpec:
     """Return the varied arm at a combination of levels."""
-    changes: dict[str, Any] = {}
-    for name, level in chosen.items():
-        levels = spec.factors[name]
-        if isinstance(levels, dict):
-            changes = yaml_documents.merge(changes, levels[level])
-    paths = [name for name in chosen if isinstance(spec.factors[name], tuple)]
-    for path in sorted(paths, key=lambda path: path.count(".")):  # a component before its options
-        yaml_documents.put(changes, path.split("."), chosen[path])
     labels = {name: level_text(level) for name, level in chosen.items()}
-    return ArmSpec.parse({**changes, "of": spec.vary, "role": role}).model_copy(update={"levels": labels})
+    return ArmSpec.parse({**changes_of(chosen, spec), "of": spec.vary, "role": role}).model_copy(
+        update={"levels": labels}
+    )

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ablations.spec import yaml_documents
+from ablations.spec.advice import key_path_meant
 from ablations.spec.search_conditions import Condition
 from aimlib.component import Categorical, Dimension, Integer, Real
-from aimlib.config import CarryConfig, ModelConfig
+from aimlib.config import CarryConfig, ModelConfig, TrainingConfig
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.registry import Registry, backbones, losses, memories, optimizers, placements, schedules, updates
 
@@ -112,16 +113,32 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
     elif (owner := ".".join(keys[:-1])) in COMPONENTS:
         yield _single(path, owner, document)
     else:
-        known = [*COMPONENTS, "model.carry", *(f"model.{option}" for option in ModelConfig.search_space)]
-        raise ConfigError(
-            [
-                f"search.over: {path!r} cannot be searched over; {did_you_mean(path, known)}known: {', '.join(known)}, "
-                f"or an option of a component that the arm has, e.g. training.optimizer.learning_rate; any other "
-                f"option of the model or the training needs a range in search.ranges"
-            ]
-        )
+        raise ConfigError([f"search.over: {path!r} {_not_searched(path)}"])
 
 
+def _not_searched(path: str) -> str:
+    """Return why a path that brings no range cannot be searched, and what to write in its place."""
+    known = [*COMPONENTS, "model.carry", *(f"model.{option}" for option in ModelConfig.search_space)]
+    parents = {"model": ModelConfig.model_fields, "training": TrainingConfig.model_fields}
+    parent, _, option = path.partition(".")
+    if option in (fields := parents.get(parent, {})):
+        if parent == "training" and option in _JUDGES:
+            return _INCOMPARABLE
+        return f"brings no range; give one: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: ..., high: ...}}}}"
+    near = key_path_meant(path)
+    hint = (
+        f"did you mean {near!r}? "
+        if near not in (None, path)
+        else did_you_mean(path, [*known, *(f"{parent}.{each}" for each in fields)])
+    )
+    return (
+        f"cannot be searched over; {hint}known: {', '.join(known)}, or an option of a component that the arm has, e.g. "
+        f"training.optimizer.learning_rate; any other option of the model or the training needs a range in "
+        f"search.ranges"
+    )
+
+
+_INCOMPARABLE = "cannot be searched: trials that differ in it cannot be compared; give it in the arm or in base"
 _JUDGES = ("epochs", "validation_fraction", "selection", "monitor", "precision", "step", "data_on")
 """Options of the training that decide how trials are compared or computed, and therefore are the same for all
 trials."""
@@ -133,7 +150,7 @@ def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimens
     if path not in ranges or path in COMPONENTS or keys[0] not in ("model", "training") or len(keys) < 2:
         return False
     if keys[0] == "training" and keys[1] in _JUDGES:
-        raise ConfigError([f"search.over: {path!r} cannot be searched: trials that differ in it cannot be compared"])
+        raise ConfigError([f"search.over: {path!r} {_INCOMPARABLE}"])
     if tuple(keys[:2]) in _OF_MEMORY and not _has_memory(document):
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 
@@ -22,6 +23,54 @@ _BAYESIAN = re.compile(
     r"unknown sampler '(?P<name>bayes\w*|bo|bohb|optuna|gaussian_?process)'; (?:did you mean '\w+'\? )?", re.IGNORECASE
 )
 """Names for Bayesian optimization that are not names of samplers."""
+_CHOICE = re.compile(r"unknown (?P<kind>sampler|pruner) '(?P<name>[^']+)'; known: (?P<known>.+)")
+_OTHER_CHOICES = {
+    "asha": "successive_halving",
+    "sha": "successive_halving",
+    "bohb": "hyperband",
+    "botorch": "gp",
+    "skopt": "gp",
+    "hyperopt": "tpe",
+    "sobol": "qmc",
+    "halton": "qmc",
+    "evolution": "nsgaii",
+    "genetic": "nsgaii",
+    "nsgaiii": "nsgaii",
+    "exhaustive": "grid",
+    "gridsearch": "grid",
+    "randomsearch": "random",
+}
+"""Samplers and pruners by the names of other tools, without underscores, with those that are nearest."""
+_DESIGN = re.compile(r"design: must be .*; got '([^']*)' \(text\)")
+_OTHER_DESIGNS = {
+    **dict.fromkeys(("grid", "gridsearch", "factorial", "cartesian", "product", "all", "crossed"), "full_factorial"),
+    **dict.fromkeys(("ofat", "oat", "oaat", "ablation", "onefactoratatime", "single"), "one_at_a_time"),
+    **dict.fromkeys(("loo", "leaveout", "dropone", "loco"), "leave_one_out"),
+    **dict.fromkeys(("fractional", "plackettburman", "taguchi", "screening"), "fractional_factorial"),
+    **dict.fromkeys(("incremental", "cumulative", "stepwise"), "ladder"),
+}
+"""Designs by other names, without signs."""
+_OF_SEARCH = {
+    **dict.fromkeys(
+        ("n_trials", "num_trials", "num_samples", "n_iter", "run_cap", "max_trials", "max_evals"), "trials"
+    ),
+    **dict.fromkeys(("parameters", "params", "space", "search_space", "param_space"), "ranges"),
+    **dict.fromkeys(("distributions", "param_grid", "param_distributions", "dimensions"), "ranges"),
+    **dict.fromkeys(("method", "algorithm", "search_alg", "sweeper", "optimizer", "strategy"), "sampler"),
+    **dict.fromkeys(("early_terminate", "early_stopping", "scheduler", "stopper"), "pruner"),
+    **dict.fromkeys(("max_concurrent", "n_jobs", "max_concurrent_trials", "batch_size"), "batch"),
+    **dict.fromkeys(("random_state", "seed"), "sampler_seed"),
+}
+"""Keys of a search by the names of other tools, with the keys that are meant."""
+_FIXED_IN_SEARCH = {
+    **dict.fromkeys(
+        ("metric", "direction", "directions", "goal", "mode", "objective", "scoring"),
+        "a search always looks for the highest validation accuracy",
+    ),
+    **dict.fromkeys(("study_name", "load_if_exists", "resume", "name"), "a search continues in the study's directory"),
+    **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the seeds of the study"),
+}
+"""Keys of other tools for what a search never varies."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name; its folder gets the same name",
@@ -121,7 +170,7 @@ def _advised(problem: str) -> str:
         return problem.replace(
             "; ", f"; a network of torchvision is {{name: torchvision, architecture: {found['name']}}}; ", 1
         )
-    problem = _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so give one of them; ", problem)
+    problem = _with_choice(problem)
     path, _, said = problem.partition(": ")
     if said.startswith("missing; ") and path in _MISSING:
         return f"{path}: missing; this key has no default, so {_MISSING[path]}"
@@ -132,9 +181,30 @@ def _advised(problem: str) -> str:
     return problem
 
 
+def _with_choice(problem: str) -> str:
+    """Return a problem with the design, sampler or pruner that a name of other tools stands for."""
+    if (found := _DESIGN.fullmatch(problem)) and (design := _OTHER_DESIGNS.get(re.sub(r"\W|_", "", found[1].lower()))):
+        return f"{problem}; did you mean {design!r}?"
+    if (found := _CHOICE.search(problem)) and (choice := _choice_meant(found)):
+        return problem.replace("; known: ", f"; did you mean {choice!r}? known: ", 1)
+    return _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so give one of them; ", problem)
+
+
+def _choice_meant(found: re.Match[str]) -> str | None:
+    """Return the sampler or pruner that Optuna's class, such as ``TPESampler``, or another tool's name stands for."""
+    last = found["name"].removesuffix("()").rpartition(".")[2].lower()
+    plain = re.sub(rf"[\W_]|{found['kind']}$", "", last)
+    known = {choice.replace("_", ""): choice for choice in found["known"].split(", ")}
+    return known.get(plain) or known.get(_OTHER_CHOICES.get(plain, "").replace("_", ""))
+
+
 def _with_place(problem: str, found: re.Match[str]) -> str:
     parent, _, key = found["path"].rpartition(".")
     known = found["known"].split(", ")
+    if parent == "search" and key.lower() in _FIXED_IN_SEARCH:
+        return f"{found['path']}: unknown key; {_FIXED_IN_SEARCH[key.lower()]}, so remove it"
+    if parent == "search" and (other := _OF_SEARCH.get(key.lower())):
+        return f"{found['path']}: unknown key; did you mean {other!r}? known keys: {found['known']}"
     meant = OTHER_NAMES.get(key.lower(), key)
     if meant != key and meant in known:
         return f"{found['path']}: unknown key; did you mean {meant!r}? known keys: {found['known']}"
@@ -149,6 +219,30 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
 
 
 def _root(parent: str) -> str:
-    """Return the part of a study in which a key of a run was given: an arm, or else `base`."""
+    """Return the part of a study in which a key of a run was given: an arm, the factors, or else `base`."""
+    if parent.partition(".")[0] == "factors":
+        return "factors"
     arm = re.fullmatch(r"(arms\..+?)(\.(?:model|data|training|options)(\..*)?)?", parent)
     return arm[1] if arm else "base"
+
+
+def key_path_meant(text: str) -> str | None:
+    """Return the key path of a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
+
+    Slashes and double underscores are read as dots; ``base`` and the name of an arm in front are left out.
+    """
+    keys = [key.strip() for key in re.split(r"[./]|__", text) if key.strip()]
+    keys = keys[1:] if keys[:1] == ["base"] else keys[2:] if keys[:1] == ["arms"] else keys
+    if not keys:
+        return None
+    near = difflib.get_close_matches(keys[0].lower(), RUN_KEYS, n=1, cutoff=0.75)
+    last = OTHER_NAMES.get(keys[-1].lower(), keys[-1].lower())
+    place = _PLACES.get(last, "")
+    if len(keys) > 1 and near:
+        path = ".".join([near[0], *keys[1:]])
+        return (
+            place
+            if place.count(".") == path.count(".") and place.rpartition(".")[0] == path.rpartition(".")[0]
+            else path
+        )
+    return place if "." in place and place.partition(".")[0] in RUN_KEYS else None

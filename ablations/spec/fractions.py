@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablations.spec.designs import Combination, factor_labels
+from aimlib.errors import counted
 
 Levels = Mapping[str, Sequence[Any]]
 Generators = dict[str, tuple[str, ...]]
@@ -64,7 +65,8 @@ def standard(factors: Sequence[str], resolution: int) -> Generators:
     ]
     choices = f"resolution {', '.join(known)}" if known else "standard designs for 3 to 11 factors"
     raise ValueError(
-        f"resolution: {len(factors)} factors have no fractional design of resolution {resolution}; known: {choices}; "
+        f"resolution: no fractional design of {counted(len(factors), 'factor')} has resolution {resolution}; known: "
+        f"{choices}; "
         f"use one of these, give generators, or use design full_factorial"
     )
 

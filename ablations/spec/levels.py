@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from ablations.spec.designs import level_text
+from ablations.spec.other_notations import Meant, meant
 from ablations.spec.written import as_any_of
 from aimlib.records.escaping import shortened
 
@@ -27,26 +29,61 @@ def _factors(value: Any) -> Any:
 
 
 def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
-    """Raise an error if keys are equal as text, such as 1 and "1"."""
+    """Raise an error if keys are equal as text, such as 1 and "1", or look alike, such as "a" and "a "."""
     texts: dict[str, Any] = {}
     for key in keys:
-        if str(key) in texts:
-            raise ValueError(
-                f"{where}{key}: given twice, as {texts[str(key)]!r} and as {key!r}, which are the same name; rename one"
-            )
-        texts[str(key)] = key
+        if (seen := looks(str(key))) in texts:
+            other = texts[seen]
+            alike = "are the same name" if str(other) == str(key) else "look the same"
+            raise ValueError(f"{where}{key}: given twice, as {other!a} and as {key!a}, which {alike}; rename one")
+        texts[seen] = key
+
+
+def looks(text: str) -> str:
+    """Return a text as it looks: compatible signs of Unicode are the same, and spaces at the ends are not seen."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _levels(name: str, levels: Any) -> Any:
     if isinstance(levels, dict) and levels:
+        if name.partition(".")[0] in RUN_KEYS or meant(levels) is not None:
+            raise ValueError(_of_a_path(name, levels))
         _refuse_equal_texts(f"{name}.", levels)
         return {str(label): _changes(f"{name}.{label}", changes) for label, changes in levels.items()}
     if not isinstance(levels, (list, tuple)) or not levels:
-        raise ValueError(
-            f"{name}: give the levels as a list, e.g. [8, 16], or as a mapping from labels to changes, e.g. "
-            f"{{without: {{}}, with: {{model: {{...}}}}}}; got {levels!r}"
-        )
+        raise ValueError(f"{name}: {_as_list(name, levels)}; got {levels!r}")
     return tuple(levels)
+
+
+def _as_list(name: str, levels: Any) -> str:
+    """Return how levels that are no list are written as one, if another notation or a single value is recognized."""
+    found = meant(levels)
+    if found is not None and found.choices:
+        return f"give the levels as a list: {{{name}: {found}}}"
+    if found is not None:
+        return (
+            f"give the levels as a list, e.g. {{{name}: {Meant((found.low, found.high))}}}; for "
+            f"everything between the two, give a search"
+        )
+    if isinstance(levels, (str, int, float)) and levels != "":
+        return f"give the levels as a list: {{{name}: [{levels}, ...]}}"
+    return (
+        "give the levels as a list, e.g. [8, 16], or as a mapping from labels to changes, e.g. {without: {}, with: "
+        "{model: {...}}}"
+    )
+
+
+def _of_a_path(name: str, levels: dict[Any, Any]) -> str:
+    """Return the message about a mapping in the place of the levels of a key path."""
+    if meant(levels) is not None:
+        return f"{name}: {_as_list(name, levels)}; got {levels!r}"
+    key, inner = next(iter(levels.items()))
+    if name in RUN_KEYS and not (isinstance(inner, dict) and set(inner) <= set(RUN_KEYS)):
+        while isinstance(inner, dict) and inner and meant(inner) is None:
+            below, inner = next(iter(inner.items()))
+            key = f"{key}.{below}"
+        return f"{name}: write a key path as one key: {{{name}.{key}: {meant(inner) or inner}}}"
+    return f"{name}: a factor with labeled levels needs its own name, not a key path; e.g. memory"
 
 
 def _changes(where: str, changes: Any) -> dict[str, Any]:
@@ -82,7 +119,7 @@ def equal_levels(levels: tuple[Any, ...] | dict[str, Any]) -> tuple[str, str] | 
         else [(f"[{number}] ({level_text(level)})", level, level_text(level)) for number, level in enumerate(levels)]
     )
     for (first, one, name), (second, other, other_name) in itertools.combinations(items, 2):
-        if (name is not None and name == other_name) or _equal(one, other):
+        if (name is not None and looks(name) == looks(str(other_name))) or _equal(one, other):
             return first, second
     return None
 

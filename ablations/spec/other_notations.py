@@ -12,12 +12,32 @@ from typing import Any
 
 import yaml
 
-_CHOICES = ("values", "choices", "choice", "grid", "grid_search", "categories", "_value")
+_CHOICES = ("values", "choices", "choice", "options", "domain", "grid", "grid_search", "categories", "_value")
 _ENDS = (("low", "high"), ("min", "max"), ("lower", "upper"), ("start", "stop"), ("from", "to"))
 _KINDS = ("distribution", "type", "_type", "dist")
 _NUMBER = r"[-+]?\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?"
-_RANGE_CALLS = {"uniform", "loguniform", "interval", "quniform", "qloguniform", "suggest_float", "floatdistribution"}
-_INTEGER_CALLS = {"randint", "lograndint", "qrandint", "range", "suggest_int", "intdistribution"}
+_RANGE_CALLS = {
+    "uniform",
+    "loguniform",
+    "interval",
+    "quniform",
+    "qloguniform",
+    "suggest_float",
+    "suggest_uniform",
+    "suggest_loguniform",
+    "suggest_discrete_uniform",
+    "floatdistribution",
+    "uniformdistribution",
+    "loguniformdistribution",
+    "real",
+    "float",
+}
+_INTEGER_CALLS = {"randint", "lograndint", "qrandint", "range", "suggest_int", "intdistribution", "integer"}
+_WITHOUT_HIGH = {"randint", "lograndint", "range"}
+"""Calls of Ray Tune, NumPy, Hyperopt, Hydra and Python whose upper end is not among the values."""
+_SPACINGS = {"logspace": True, "geomspace": True, "linspace": False, "arange": False}
+_MOST_STEPS = 20
+"""A range in more steps is shown as a range."""
 _CHOICE_CALLS = {
     "choice",
     "grid_search",
@@ -30,7 +50,7 @@ _CHOICE_CALLS = {
 
 @dataclass(frozen=True)
 class Meant:
-    """The values that a notation stands for: choices, or a range."""
+    """The values that a notation stands for: choices, or a range. A range in steps stands for its values."""
 
     choices: tuple[Any, ...] = ()
     low: float = 0.0
@@ -65,9 +85,12 @@ def _meant_by_mapping(value: Mapping[str, Any]) -> Meant | None:
     log = kind.startswith(("log", "qlog", "q_log", "inv_log")) or value.get("log") in (True, "true")
     log = log or bool(value.get("log_scale")) or value.get("scale") == "log" or value.get("prior") == "log-uniform"
     pairs = [(value[low], value[high]) for low, high in _ENDS if low in value and high in value]
-    pairs += [tuple(value[key]) for key in ("bounds", "range", "_value") if _is_pair(value.get(key))]
+    named = next((key for key in ("loguniform", "uniform", "interval") if _is_pair(value.get(key))), "")
+    log = log or named == "loguniform"
+    pairs += [tuple(value[key]) for key in ("bounds", "range", "_value", named) if _is_pair(value.get(key))]
     if pairs and (kind != "choice" or "_value" not in value):
-        return _range(*pairs[0], log)
+        step = next((value[key] for key in ("step", "q", "steps") if is_number(value.get(key))), None)
+        return _range(*pairs[0], log, step)
     listed = next((value[key] for key in _CHOICES if isinstance(value.get(key), (list, tuple))), None)
     if listed is None and "value" in value:
         listed = [value["value"]]
@@ -83,12 +106,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _range(low: Any, high: Any, log: bool) -> Meant | None:
+def _range(low: Any, high: Any, log: bool, step: float | None = None) -> Meant | None:
     if not (is_number(low) and is_number(high)):
         return None
+    number = int((high - low) / step + 1e-9) + 1 if step and not log else 0
+    if step not in (None, 1) and 2 <= number <= _MOST_STEPS:
+        assert step is not None
+        return Meant(tuple(_rounded(low + index * step) for index in range(number)))
     if log and low < 0:  # exponents, as in W&B's log_uniform
         low, high = float(f"{2.718281828459045**low:.3g}"), float(f"{2.718281828459045**high:.3g}")
     return Meant(low=low, high=high, log=log)
+
+
+def _rounded(number: float) -> float:
+    return number if isinstance(number, int) else float(f"{number:.10g}")
 
 
 def _meant_by_text(text: str) -> Meant | None:
@@ -97,7 +128,8 @@ def _meant_by_text(text: str) -> Meant | None:
         return _call(found[1].lower(), found[2])
     if pair := re.fullmatch(rf"\s*\[?\s*({_NUMBER})\s*(?:\.\.\.?|:|\bto\b|–)\s*({_NUMBER})\s*\]?\s*", text):
         return Meant(low=_scalar(pair[1]), high=_scalar(pair[2]))
-    items = [item.strip() for item in text.split(",")]
+    inside = re.fullmatch(r"\s*[\[({](.*)[\])}]\s*", text, re.DOTALL)
+    items = [item.strip() for item in (inside[1] if inside else text).split(",")]
     return Meant(tuple(map(_scalar, items))) if len(items) > 1 and all(items) else None
 
 
@@ -107,16 +139,44 @@ def _call(name: str, inside: str) -> Meant | None:
         tagged = re.fullmatch(r"\s*(?:\w+\s*,\s*)*(\w+\(.*\))\s*", inside, re.DOTALL)
         inner = _meant_by_text(tagged[1]) if tagged else None
         log = "log" in inside.partition("(")[0]
-        return replace(inner, log=inner.log or log) if inner else None
-    items = [item.strip().strip("[]()\"'") for item in inside.split(",")]
-    plain = [_scalar(item) for item in items if item and "=" not in item]
-    if name in _CHOICE_CALLS:
-        return Meant(tuple(plain[1:] if name.startswith("suggest") else plain)) if plain else None
+        if inner is not None:
+            return replace(inner, log=inner.log or log)
+    items = [item.strip() for item in inside.split(",")]
+    named = {key.strip(): _scalar(_bare(value)) for key, sign, value in (i.partition("=") for i in items) if sign}
+    plain = [_scalar(_bare(item)) for item in items if item and "=" not in item]
+    if name in _CHOICE_CALLS | {"shuffle", "sort"}:
+        labelled = name.startswith("suggest") or (name == "choice" and re.match(r"\s*[^\s\[(][^\[]*\[", inside))
+        return Meant(tuple(plain[1:] if labelled else plain)) if plain and "lambda" not in inside else None
     numbers = [item for item in plain if is_number(item)]
-    if name in _RANGE_CALLS | _INTEGER_CALLS and len(numbers) >= 2:
-        log = "log" in name or re.search(r"log\s*=\s*True", inside) is not None
-        return _range(numbers[0], numbers[1], log)
-    return None
+    ends = [named[key] for pair in _ENDS for key in pair if key in named] if len(numbers) < 2 else numbers
+    if name in _SPACINGS and len(ends) >= 2:
+        return _spaced(name, *ends[:3])
+    if name not in _RANGE_CALLS | _INTEGER_CALLS or len(ends) < 2:
+        return None
+    log = "log" in name or named.get("log") is True or "log" in str(named.get("prior"))
+    step = named.get("step", named.get("q", numbers[2] if len(numbers) > 2 else None))
+    high = ends[1] - 1 if name in _WITHOUT_HIGH and isinstance(ends[1], int) else ends[1]
+    return _range(ends[0], high, log, step if is_number(step) else None)
+
+
+def _bare(item: str) -> str:
+    return item.strip().strip("[]()\"'")
+
+
+def _spaced(name: str, low: float, high: float, third: float | None = None) -> Meant | None:
+    """Return the values of ``np.logspace(-4, -1, 4)``, ``np.linspace(0, 1, 5)``, ``np.arange(0, 1, 0.25)``, ..."""
+    if name == "arange":
+        step = third or 1
+        return _range(low, high - step, False, step)
+    if name == "logspace":
+        low, high = _rounded(10.0**low), _rounded(10.0**high)
+    log = _SPACINGS[name]
+    number = int(third or 0)
+    if not 2 <= number <= _MOST_STEPS or (log and low <= 0):
+        return _range(low, high, log)
+    shares = [index / (number - 1) for index in range(number)]
+    values = [low * (high / low) ** share if log else low + share * (high - low) for share in shares]
+    return Meant(tuple(map(_rounded, values)))
 
 
 def _scalar(text: str) -> Any:

@@ -161,6 +161,9 @@ class SearchSpec(Frozen):
         yield from _storage_problems(self.storage)
 
 
+_NO_DATABASES = ("http", "https", "file", "redis", "s3", "gs", "az")
+
+
 def _storage_problems(storage: str) -> Iterable[str]:
     if storage.startswith("$"):
         if not re.fullmatch(r"\$\w+|\$\{\w+\}", storage):
@@ -180,3 +183,7 @@ def _storage_problems(storage: str) -> Iterable[str]:
         )
     elif not rest:
         yield f"storage: {storage!r}: names no database; give one, e.g. sqlite:///search.db"
+    elif kind == "postgres":
+        yield f"storage: {storage!r}: SQLAlchemy calls this database postgresql; write postgresql://{rest}"
+    elif kind in _NO_DATABASES:
+        yield f"storage: {storage!r}: {kind} is no database of Optuna; give journal, none, or e.g. sqlite:///search.db"

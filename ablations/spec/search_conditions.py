@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -131,6 +133,9 @@ def constraints(value: Any) -> Any:
     found = tuple(item if isinstance(item, Constraint) else _constraint(item) for item in listed)
     if len({(each.measure, each.sign) for each in found}) < len(found):
         raise ValueError("a measure has two bounds on the same side; give one of them")
+    for most, least in itertools.permutations(found, 2):
+        if (most.measure, most.sign, least.sign) == (least.measure, "<=", ">=") and most.bound < least.bound:
+            raise ValueError(f"no network meets both {most} and {least}; give a lower and a higher bound")
     return found
 
 
@@ -140,10 +145,29 @@ def _bound_of(bound: Any) -> Any:
     return f"{bound:g}" if isinstance(bound, (int, float)) else str(bound).lstrip("<=> ")
 
 
+_PARTS = re.compile(r"\s*(?:,(?!\d)|\band\b|&&?)\s*")
+_TURNED = re.compile(r"([\d.,_eE+-]+\s*[kKMGB]?)\s*([<>]=?)\s*([A-Za-z_]\w*)(?:\s*([<>]=?.*))?")
+
+
+def _as_constraints(text: str) -> str:
+    """Return how a text that is no constraint is written as one or several, if that is recognized."""
+    meant: list[str] = []
+    for part in _PARTS.split(text.strip()):
+        turned = _TURNED.fullmatch(part)
+        if turned is not None:
+            meant.append(f"{turned[3]} {'>' if '<' in turned[2] else '<'}= {turned[1]}")
+        rest = f"{turned[3]} {turned[4] or ''}".strip() if turned is not None else part
+        if turned is None or turned[4]:
+            meant.append(re.sub(r"(?<=\d),(?=\d)", "", re.sub(r"([kKMG])[bB]$", r"\1", rest)))
+    if meant != [text.strip()] and all(_FORM.fullmatch(each) for each in meant):
+        return f"write [{', '.join(meant)}]"
+    return f"give a measure, <= or >=, and a number, {_CONSTRAINTS}"
+
+
 def _constraint(text: Any) -> Constraint:
     found = _FORM.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(f"{text!r}: give a measure, <= or >=, and a number, {_CONSTRAINTS}")
+        raise ValueError(f"{text!r}: {_as_constraints(str(text))}")
     measure, sign = found[1].strip().replace(" ", "_"), {"≤": "<=", "≥": ">="}.get(found[2], found[2])
     if measure not in MEASURES:
         near = did_you_mean(measure, MEASURES)
@@ -154,6 +178,6 @@ def _constraint(text: Any) -> Constraint:
         bound = float(found[3].replace("_", "")) * _UNITS[found[4]]
     except ValueError:
         bound = 0.0
-    if not bound > 0:
-        raise ValueError(f"{text!r}: the bound must be a number above 0")
+    if not 0 < bound < math.inf:
+        raise ValueError(f"{text!r}: the bound must be a finite number above 0")
     return Constraint(measure, "<=" if sign == "<=" else ">=", bound)

@@ -60,6 +60,11 @@ def _paths(where: str, value: Any) -> tuple[str, ...]:
             raise ValueError(f"{where}[{number}]: {spelled({option.strip().lstrip('+~'): written.strip()})}")
         if "(" in path:
             raise ValueError(f"{where}[{number}]: {spelled({'training.optimizer.learning_rate': path})}")
+        if ":" in path and not path.rstrip().endswith(":"):
+            option, _, written = path.partition(":")
+            raise ValueError(f"{where}[{number}]: {spelled({option.strip(): written.strip()})}")
+        if path in value[:number]:
+            raise ValueError(f"{where}[{number}]: {path} is given twice; remove one of them")
     return tuple(value)
 
 

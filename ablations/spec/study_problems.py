@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablations.spec import yaml_documents
+from ablations.spec.advice import key_path_meant
 from ablations.spec.designs import TWO_LEVELS
-from ablations.spec.levels import RUN_KEYS, equal_levels, labels_of
+from ablations.spec.levels import RUN_KEYS, equal_levels, labels_of, looks
 from ablations.spec.sources import FIXED_SEED, SOURCES, source_arm
 from ablations.spec.study_fields import NAME
 from aimlib.errors import did_you_mean, unknown_name
+from aimlib.records.escaping import shortened
 from aimlib.training.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from ablations.spec.study import ArmSpec, StudySpec
 
 _LONGEST_SEARCHED = 80
+_LONGEST_LABEL = 100
 
 
 def problems(spec: StudySpec) -> Iterable[str]:
@@ -137,6 +140,11 @@ def _search_problems(spec: StudySpec) -> Iterable[str]:
 
 
 def _arm_problems(spec: StudySpec) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for name in spec.arms:
+        other = seen.setdefault(looks(name), name)
+        if other != name:
+            yield f"arms.{name}: the names {other!a} and {name!a} look the same; rename one of the arms"
     for name, arm in spec.arms.items():
         if not name.strip() or not name.isprintable() or len(name) > 100:
             yield f"arms.{name!r}: a name must be printable text of at most 100 characters"
@@ -146,6 +154,15 @@ def _arm_problems(spec: StudySpec) -> Iterable[str]:
             yield f"arms.{name}.of: {_is_control(spec, arm.of)}"
 
         yield from _level_problems(spec, name, arm)
+
+
+def _name_problems(where: str, name: str, is_label: bool = True) -> Iterable[str]:
+    """Yield what keeps a name of a factor or of a level from being part of an arm's name."""
+    if is_label and (not name.strip() or len(name) > _LONGEST_LABEL):
+        yield f"{where}: a name needs 1 to {_LONGEST_LABEL} characters; rename it"
+    if not name.isprintable():
+        said = "remove them" if is_label else "give the level a label: {name: {label: {options: ...}}}"
+        yield f"{where}: it becomes a part of an arm's name, but has signs that cannot be printed; {said}"
 
 
 def _level_problems(spec: StudySpec, name: str, arm: ArmSpec) -> Iterable[str]:
@@ -184,11 +201,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
         yield f"vary: arm {spec.vary!r} is itself a combination of levels; vary the arm to which they are applied"
     yield from _fraction_problems(spec)
     for name, levels in spec.factors.items():
-        is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
-        if isinstance(levels, tuple) and not is_path:
-            yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; give one, e.g. model.placement"
-        if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
-            yield f"factors.{name}: a factor with labeled levels needs its own name, not a key path; e.g. memory"
+        yield from _labels_problems(name, levels)
         if equal := equal_levels(levels):
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:
@@ -196,6 +209,20 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
                 f"factors.{name}: design {spec.design} uses a first and a last level; give two levels, not "
                 f"{len(levels)}"
             )
+
+
+def _labels_problems(name: str, levels: tuple[Any, ...] | dict[str, Any]) -> Iterable[str]:
+    """Yield what is wrong with the name of a factor and of its levels, which become names of arms."""
+    is_labelled = isinstance(levels, dict)
+    is_path = name.split(".", maxsplit=1)[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
+    if is_labelled:
+        yield from _name_problems(f"factors.{shortened(name, 80)!r}", name)
+    elif not is_path:
+        path = key_path_meant(name)
+        remedy = f"did you mean {path!r}?" if path else "give one, e.g. model.placement"
+        yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; {remedy}"
+    for label in labels_of(levels):
+        yield from _name_problems(f"factors.{name}: level {shortened(label, 80)!r}", label, is_labelled)
 
 
 def _source_problems(spec: StudySpec) -> Iterable[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def _given_twice(key: yaml.ScalarNode, before: yaml.ScalarNode) -> str:
     line = before.start_mark.line + 1
     if key.value == before.value:
         return f"key {key.value!r} is given twice, first on line {line}"
-    return f"key {key.value!r} is given twice: it equals {before.value!r} on line {line}; rename one of them"
+    return f"key {key.value!r} is given a second time: it equals {before.value!r} on line {line}"
 
 
 _StrictLoader.yaml_implicit_resolvers = {}
@@ -149,6 +149,7 @@ _REMEDIES = (
             ("another document", "a file contains one study; remove the line '---' and what follows"),
             ("unhashable key", "a key is plain text; put braces of a template in quotes"),
             ("is given twice", "keep one of them"),
+            ("is given a second time", "rename one of them"),
             ("special characters are not allowed", "remove the character, or save the file as plain UTF-8 text"),
             ("Exceeds the limit (4300 digits) for integer", "give a smaller number"),
             ("undefined alias", "define the anchor before it, or put a value that begins with '*' in quotes"),
@@ -194,7 +195,7 @@ def _refuse_unplain(content: Any, where: str) -> None:
 
 
 def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
-    """Raise an error for ``{widths: (4, 8, 8)}``, which YAML reads as three keys: 'widths', 8 and '8)'."""
+    """Raise an error for ``{widths: (4, 8, 8)}`` and ``{widths: range(4, 8)}``, which YAML divides at the commas."""
     if isinstance(content, list):
         for number, item in enumerate(content):
             _refuse_tuples(item, where, f"{path}[{number}]")
@@ -203,16 +204,26 @@ def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
     items = list(content.items())
     for number, (key, value) in enumerate(items):
         _refuse_tuples(value, where, _below(path, key))
-        if not (isinstance(value, str) and value.startswith("(") and ")" not in value):
+        if not (isinstance(value, str) and _CALL.fullmatch(value)):
             continue
         rest = list(itertools.takewhile(lambda item: item[1] is None, items[number + 1 :]))
-        parts = [value[1:], *(str(each) for each, _ in rest)]
+        parts = [value, *(str(each) for each, _ in rest)]
         ends = next((index for index, part in enumerate(parts) if part.endswith(")")), None)
         if ends is not None:
-            inside = ", ".join(parts[: ends + 1])
-            raise ConfigError(
-                [f"{where}: {_below(path, key)}: ({inside} is not a list in YAML; write a list as [{inside[:-1]}]"]
-            )
+            raise ConfigError([f"{where}: {_below(path, key)}: {_divided(', '.join(parts[: ends + 1]))}"])
+
+
+_CALL = re.compile(r"[\w.]*\([^)]*")
+"""The beginning of a tuple or of a call, up to a comma."""
+
+
+def _divided(text: str) -> str:
+    """Return the message about a tuple or a call that YAML divides at its commas."""
+    if text.startswith("("):
+        return f"{text} is not a list in YAML; write a list as [{text[1:-1]}]"
+    return (
+        f"{text} is not one value in YAML, which divides it at the comma; put it in quotes, or write a list as [1, 2]"
+    )
 
 
 def plain(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,6 +350,18 @@ def has_components(key: str) -> bool:
 def is_option(path: list[str]) -> bool:
     """Return whether a key path belongs to an option of a component, e.g. ``model.memory.channels``."""
     return len(path) > 1 and path[-2] in _COMPONENTS
+
+
+def is_nothing(value: Any) -> bool:
+    """Return whether a value leaves a part out, such as ``memory: none``."""
+    return value in (None, "none", {"name": "none"})
+
+
+def is_left_out(document: Any, path: Sequence[str]) -> bool:
+    """Return whether `document` leaves out a part to which the option at `path` belongs."""
+    return any(
+        has(document, path[:length]) and is_nothing(value_at(document, path[:length])) for length in range(1, len(path))
+    )
 
 
 def has(document: Any, path: Iterable[str]) -> bool:

@@ -102,7 +102,7 @@ class _Wrapper(textwrap.TextWrapper):
 
 
 def _short(name: str, width: int, lines: int) -> str:
-    clean = " ".join("".join(_printable(character) for character in name).split())
+    clean = printable(name)
     for room in range(min(len(clean), width * lines), 1, -1):
         head = (room - 1) * 3 // 5
         text = (
@@ -114,6 +114,11 @@ def _short(name: str, width: int, lines: int) -> str:
         if len(wrapped) <= lines:
             return "\n".join(wrapped)
     return clean
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with a replacement character for every one that the font lacks or that is hidden."""
+    return " ".join("".join(map(_printable, text)).split())
 
 
 def _printable(character: str) -> str:

@@ -96,7 +96,8 @@ def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: A
     """Return the figure of a summary that has rows."""
     down, across = shown_levels(summary, rows), shown_levels(summary, columns)
     table = summary.pivot(index=rows, columns=columns, values="mean").reindex(index=down, columns=across)
-    figure, axes = sheet(ax, 1.1 + 0.3 * len(down))
+    upright = _room(across) if _is_upright(across) else 0
+    figure, axes = sheet(ax, 1.1 + 0.3 * len(down) + _LETTER * upright)
     values = table.to_numpy(dtype=float)
     axes.set_facecolor(PAPER)
     colours: Any = mpl.colormaps["cividis_r" if measure.lower_is_better else "cividis"]
@@ -113,6 +114,8 @@ def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: A
         annot_kws={"fontsize": SMALL},
         linewidths=0.6,
         linecolor=PAPER,
+        xticklabels=False,  # seaborn would lay the figure out with whole names; `_name` shortens them
+        yticklabels=False,
         cbar_kws={"label": measure.words, "pad": 0.02},
         **limits,
     )
@@ -133,10 +136,29 @@ def _numbers(values: Any) -> Any:
     return np.array([["" if np.isnan(each) else number_format.decimal(each, digits) for each in row] for row in values])
 
 
+_UPRIGHT = 18
+"""Characters of a name that is written upright."""
+_LETTER = 0.07
+"""Inches of a character of such a name."""
+
+
+def _width(across: list[str]) -> int:
+    """Return the number of characters that fit below a column."""
+    return max(4, 60 // len(across))
+
+
+def _is_upright(across: list[str]) -> bool:
+    return max(map(len, across)) > _width(across)
+
+
+def _room(across: list[str]) -> int:
+    """Return the number of characters of the longest upright name."""
+    return min(_UPRIGHT, max(map(len, across)))
+
+
 def _name(axes: Axes, down: list[str], across: list[str], rows: str, columns: str) -> None:
-    width = max(4, 60 // len(across))
-    upright = max(map(len, across)) > width
-    texts = labels(across, 18 if upright else width, 1)
+    upright = _is_upright(across)
+    texts = labels(across, _UPRIGHT if upright else _width(across), 1)
     axes.set_xticks([at + 0.5 for at in range(len(across))], [texts[name] for name in across], rotation=90 * upright)
     texts = labels(down, 22, 1)
     axes.set_yticks([at + 0.5 for at in range(len(down))], [texts[name] for name in down], rotation=0)
@@ -153,9 +175,10 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
     shown = summary[summary[rows].isin(down) & summary[columns].isin(across)]
     best = shown.sort_values("mean", ascending=measure.lower_is_better, kind="stable").iloc[0]
     better = "lowest" if measure.lower_is_better else "highest"
+    row, column = (labels([str(best[name])], 40, 1)[str(best[name])] for name in (rows, columns))
     text = (
         f"{basis(shown, measure, alpha, '')} The {better} is {number_format.decimal(best['mean'])}"
-        f"{f' {measure.unit}' if measure.unit else ''} at {rows} {best[rows]} and {columns} {best[columns]}."
+        f"{f' {measure.unit}' if measure.unit else ''} at {rows} {row} and {columns} {column}."
     )
     lost = len(down) * len(across) - len(shown)
     if lost:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import counted
+from analysis.figures.canvas import labels
 from analysis.figures.levels import group_order, group_texts, with_named_levels
 from analysis.figures.measured import Measure, measured_runs
 from analysis.reading.layout import layout_of
@@ -73,7 +74,11 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
     beside = [arm.name for arm in results.plan.arms if arm.name not in inside]
     if not beside:
         return runs, ""
-    named = number_format.listing(beside) if len(beside) <= _NAMED else counted(len(beside), "arm")
+    named = (
+        number_format.listing(list(labels(beside, 60, 1).values()))
+        if len(beside) <= _NAMED
+        else counted(len(beside), "arm")
+    )
     verb = "is" if len(beside) == 1 else "are"
     return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} not part of the design."
 

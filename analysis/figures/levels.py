@@ -138,9 +138,8 @@ def group_texts(values: pd.Series) -> pd.Series:
     """Return the level of every run as text; numbers that are too many to be levels by their quarter."""
     if is_continuous(values):
         quarters = pd.qcut(values.astype("float64"), 4, duplicates="drop")
-        return quarters.map(lambda part: f"{number_text(part.left)} to {number_text(part.right)}").astype(
-            "object"
-        ).where(values.notna(), null_text(values))  # fmt: skip
+        known = {part: f"{number_text(part.left)} to {number_text(part.right)}" for part in quarters.cat.categories}
+        return quarters.astype("object").map(known).astype("object").where(values.notna(), null_text(values))
     levels = ordered_levels(values)
     known = dict(zip(levels, level_texts(levels), strict=True))
     return values.astype("object").map(known).astype("object").where(values.notna(), null_text(values))

@@ -15,7 +15,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from aimlib import records
 from aimlib.errors import counted
-from analysis.figures.canvas import SMALL, new_figure
+from analysis.figures.canvas import SMALL, new_figure, printable
 from analysis.figures.palette import MUTED
 from analysis.reading.query import refuse_text, refuse_unknown
 from analysis.results import Results, Studies
@@ -27,6 +27,8 @@ _OF_SELECTED_EPOCH = ("test_accuracy", "validation_accuracy", "test_loss", "vali
 _COSTS = ("loss", "seconds", "parameters", "multiply_adds", "bytes")
 _CHARACTERS = 92
 """Characters of small text that fit into a line across a figure."""
+_LEGEND_SPACING = 1.5
+"""Of the lines that reserve the space of a legend: its rows are 12.4 points apart at this size of letters."""
 _LINE = 0.145
 """Height of such a line in inches."""
 
@@ -156,11 +158,12 @@ def panels(ax: Axes | None, rows: int, columns: int, height: float) -> tuple[Fig
 
 def explained(figure: Figure, title: str, caption: str) -> Figure:
     """Write the title above and the caption below a new figure, which becomes taller to make room for them."""
-    lines = textwrap.wrap(caption, _CHARACTERS)
+    lines = textwrap.wrap(printable(caption), _CHARACTERS)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _LINE * (len(lines) + 2))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
+    literal: Any = {"x": 0.01, "ha": "left", "parse_math": False}  # names of arms may hold a dollar sign
+    figure.suptitle(printable(title), fontsize=10, fontweight="bold", **literal)
+    figure.supxlabel("\n".join(lines), fontsize=SMALL, color=MUTED, **literal)
     return figure
 
 
@@ -230,7 +233,7 @@ def legend_above(axes: Sequence[Axes], handles: Mapping[str, Any], title: str = 
     rows = -(-len(handles) // columns) + bool(title)
     known = bool(first.get_title(loc="left") or first.get_title(loc="center"))
     above = ScaledTranslation(0, (1.5 * SMALL if known else 0) / 72, whole_figure(first).dpi_scale_trans)
-    first.set_title("\n".join([" "] * (rows + known)), fontsize=SMALL, loc="right")
+    first.set_title("\n".join([" "] * (rows + known)), fontsize=SMALL, loc="right", linespacing=_LEGEND_SPACING)
     place: dict[str, Any] = {
         "loc": "lower left",
         "bbox_to_anchor": (0, 1),

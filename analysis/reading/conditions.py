@@ -26,6 +26,7 @@ import pandas as pd
 from aimlib.errors import UsageError, unknown_name
 from aimlib.records import role
 from analysis.reading.frames import ROLE
+from analysis.reading.other_conditions import condition_meant
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
@@ -45,7 +46,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_SHORT = re.compile(r"\s*(?P<column>[^\s!<>=`'\"()]+)\s*(?P<sign>>=|<=|!=|==|=|>|<)\s*(?P<value>.*?)\s*", re.DOTALL)
+_SHORT = re.compile(
+    r"\s*(?P<column>[^\s!<>=`'\"()]+)\s*(?P<sign>>=|<=|!=|==|=|>|<)\s*(?P<value>[^\s=!<>].*?)\s*", re.DOTALL
+)
 _KEYWORD = re.compile(r"(?:^|\s)(?:and|or|not|in)(?:\s|$)|['\"`]", re.IGNORECASE)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NULLS = frozenset({"null", "none", "nan", "na"})
@@ -65,6 +68,26 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
     UsageError: the text is not a condition, names an unknown column, or gives a value of a different type than the
     column's.
     """
+    if not isinstance(condition, str):
+        raise UsageError(f"a condition is text, not {type(condition).__name__}: {condition!r}: {_EXAMPLE}")
+    try:
+        return _met(frame, condition)
+    except UsageError:
+        meant = condition_meant(condition)
+        if meant is None or not _is_condition(frame, meant):
+            raise
+        raise UsageError(f"condition {condition!r}: this notation is not read here; write {meant}") from None
+
+
+def _is_condition(frame: pd.DataFrame, condition: str) -> bool:
+    try:
+        _met(frame, condition)
+    except UsageError:
+        return False
+    return True
+
+
+def _met(frame: pd.DataFrame, condition: str) -> pd.Series:
     short = _SHORT.fullmatch(condition)
     if short is not None and not _KEYWORD.search(condition):
         return _short(frame, condition, short["column"], short["sign"], short["value"])
@@ -76,6 +99,8 @@ def _short(frame: pd.DataFrame, condition: str, column: str, sign: str, text: st
     if _is_number(series) and text in frame and _is_number(frame[text]):
         return _compared(series, sign, frame[text])
     if sign not in ("=", "==", "!="):
+        if _means_null(series, text):
+            raise UsageError(f"condition {condition!r}: null can be compared with == and != only")
         return _compared(series, sign, _read(series, text, condition))
     whole = series.dtype == "str" and bool((series == text).any())  # names of arms hold commas
     parts = [text] if whole else text.split(",")
@@ -171,7 +196,7 @@ class _Parser:
         return met
 
     def _comparison(self) -> pd.Series:
-        if self._peek().kind not in ("word", "name"):
+        if self._peek().kind not in ("word", "name") or self._is_keyword():
             raise self._error("expected the name of a column")
         series = _column(self._frame, self._take().text.strip("`"))
         excluded = self._peek().is_word("not")
@@ -184,6 +209,11 @@ class _Parser:
             raise self._error("expected 'in'" if excluded else "expected an operator (= == != < <= > >= in)")
         sign = self._take().text
         return self._against(series, sign)
+
+    def _is_keyword(self) -> bool:
+        """Return whether a word joins conditions, and no column is called so."""
+        token = self._peek()
+        return token.is_word("and", "or", "in") and token.text not in self._frame.columns
 
     def _against(self, series: pd.Series, sign: str) -> pd.Series:
         other = self._other_column(series)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,10 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
     kept = pd.Series(True, index=runs.index)
-    for condition in [where] if isinstance(where, str) else where:
+    given: object = where
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+    conditions = cast("Iterable[str]", where if several else [where])
+    for condition in conditions:
         kept &= rows_that_meet(runs, condition)
     return runs[kept].reset_index(drop=True)
 
@@ -69,16 +72,17 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
 @renamed(trials="runs")
 def summarise(
     runs: pd.DataFrame,
-    by: Sequence[str],
+    by: str | Sequence[str],
     value: str = "test_accuracy",
     alpha: float = 0.05,
-    statistics: Sequence[Statistic] = _USUAL,
-    sort: Sequence[str] = (),
+    statistics: Statistic | Sequence[Statistic] = _USUAL,
+    sort: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return one row per group: the `by` columns and the statistics of a column, in the requested order.
 
     Parameters
     ----------
+    by : a column, or several.
     statistics : ``runs`` counts rows, ``n`` those that have the value; ``mean``, ``median``, ``sd``, ``se``, ``min``
         and ``max`` are in the unit of the column; ``ci`` gives ``lower`` and ``upper``, the ends of the 1 - `alpha` t
         interval of the mean of independent runs (for differences of arms use `compare`).
@@ -89,10 +93,14 @@ def summarise(
 
     Raises
     ------
-    UsageError: no columns, unknown columns, an unknown statistic, or a value column that contains no numbers.
+    UsageError: no or unknown columns, one of them twice, an unknown statistic, or a value column that contains no numbers.
     """
+    by, sort = _listed(by), _listed(sort)
+    statistics = cast("list[Statistic]", _listed(statistics))
     if not by:
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
+    refuse_twice("by", by)
+    refuse_twice("statistics", statistics)
     refuse_unknown(runs, [*by, value])
     refuse_text(runs, value)
     for name in statistics:
@@ -182,6 +190,13 @@ def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name not in frame.columns:
             raise UsageError(unknown_name("column", name, map(str, frame.columns)))
+
+
+def refuse_twice(what: str, names: Sequence[str]) -> None:
+    """Raise UsageError for the first name that is given a second time: a table has no two columns of one name."""
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise UsageError(f"{what}: {twice[0]} is given twice; remove one of them")
 
 
 def refuse_text(frame: pd.DataFrame, name: str) -> None:

@@ -76,6 +76,7 @@ def metrics_of(results: Results, top: Sequence[int], bins: int) -> pd.DataFrame:
     rows = predictions.of_each_run(results.directory, runs["run_id"], results.images, measured, _COLUMNS)
     names = [*FROM_PREDICTIONS, *(f"top{k}_accuracy" for k in top), "calibration_error"]
     found = pd.DataFrame.from_dict(rows, orient="index", columns=None, dtype="float64").reindex(columns=names)
+    found = found.set_axis(pd.Index(list(rows), dtype="str"))  # without a run it would be one of numbers
     return runs[["run_id", "arm", "seed"]].join(found.astype("float64"), on="run_id")
 
 

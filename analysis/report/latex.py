@@ -29,4 +29,6 @@ def table(shown: Table, name: str) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
+    """Return a row; at its beginning, a bracket or star would be an option of the row or the rule before it."""
+    text = " & ".join(map(escape, cells)) + r" \\"
+    return "{}" + text if text.lstrip().startswith(("[", "*")) else text

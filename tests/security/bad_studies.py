@@ -272,6 +272,27 @@ VALUES = [
         "are equal",
         "remove one",
     ),
+    key(
+        "levels of two factors that exclude each other",
+        'vary=aim factors={training.early_stopping:[{"patience":1}],training.early_stopping.patience:[2]}',
+        "factors.training.early_stopping",
+        "sets training.early_stopping.patience to 1, and level 2 of factors.training.early_stopping.patience",
+        "set it in one of these factors only",
+    ),
+    key(
+        "levels that look the same",
+        "vary=aim factors={c:{ab:{training:{epochs:2}},\uff41b:{training:{epochs:3}}}}",
+        "factors",
+        "look the same",
+        "rename one",
+    ),
+    key(
+        "a name of a level that cannot be printed",
+        "vary=aim factors={c:{\u202eab:{training:{epochs:2}},x:{}}}",
+        "factors.c",
+        "signs that cannot be printed",
+        "remove them",
+    ),
     key("no levels", "vary=aim factors={model.memory.channels:[]}", "factors", "[]", "give the levels as a list"),
     key(
         "a factor that is not a key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "give one"

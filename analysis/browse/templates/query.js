@@ -13,7 +13,7 @@ const OPERATORS = {
 };
 const TOKEN = /\s*(?:('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(`[^`]+`)|(>=|<=|!=|==|=|>|<|\(|\)|\[|\]|,)|([^\s'"`()[\],=!<>]+))/suy;
 const KINDS = ["quoted", "name", "sign", "word"];
-const SHORT = /^\s*([^\s!<>=`'"()]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*?)\s*$/su;
+const SHORT = /^\s*([^\s!<>=`'"()]+)\s*(>=|<=|!=|==|=|>|<)\s*([^\s=!<>].*?)\s*$/su;
 const KEYWORD = /(?:^|\s)(?:and|or|not|in)(?:\s|$)|['"`]/iu;
 const NULLS = new Set(["null", "none", "nan", "na"]);
 const BOOLEANS = { true: true, yes: true, 1: true, false: false, no: false, 0: false };
@@ -34,7 +34,10 @@ function rowsThatMeet(data, condition) {
 function shortForm(data, name, sign, text) {
   const column = columnOf(data, name), other = data.byName.get(text);
   if (isNumber(column) && other && isNumber(other)) return compared(column, sign, other);
-  if (!["=", "==", "!="].includes(sign)) return compared(column, sign, readValue(column, text));
+  if (!["=", "==", "!="].includes(sign)) {
+    if (meansNull(column, text)) throw new QueryError("null can be compared with == and != only");
+    return compared(column, sign, readValue(column, text));
+  }
   const whole = column.type === "text" && column.values.includes(text);  // names of arms may contain commas
   const parts = whole ? [text] : text.split(",");
   return among(column, parts.map((part) => (meansNull(column, part) ? null : readValue(column, part))), sign === "!=");
@@ -105,7 +108,8 @@ class Parser {
     return met;
   }
   comparison() {
-    if (!["word", "name"].includes(this.peek.kind)) throw this.error("expected the name of a column");
+    const joins = ["and", "or", "in"].some((word) => this.isWord(word)) && !this.data.byName.has(this.peek.text);
+    if (joins || !["word", "name"].includes(this.peek.kind)) throw this.error("expected the name of a column");
     const column = columnOf(this.data, unticked(this.take().text));
     const excluded = this.isWord("not");
     if (excluded) this.take();

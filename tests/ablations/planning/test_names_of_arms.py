@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,7 @@ factors = st.dictionaries(
     st.sampled_from(["a", "b", "a+b", "c,b"]),
     labels.flatmap(
         lambda chosen: st.lists(st.integers(0, 50), min_size=len(chosen), max_size=len(chosen)).map(
-            lambda sizes: {
-                label: {"training": {"label_smoothing": size / 100}} for label, size in zip(chosen, sizes, strict=True)
-            }
+            lambda sizes: dict(zip(chosen, sizes, strict=True))
         )
     ),
     min_size=1,
@@ -178,7 +177,12 @@ factors = st.dictionaries(
 
 @given(factors, st.sampled_from(sorted(set(DESIGNS) - {"ladder", "leave_one_out"})))
 def test_a_study_has_the_number_of_arms_of_its_design_or_is_refused(given: Any, design: str) -> None:
-    document = changed({"factors": given, "vary": "aim", "design": design})
+    options = dict(zip(given, ("epochs", "batch_size", "label_smoothing"), strict=False))  # one for each factor
+    levels = {
+        name: {label: {"training": {options[name]: size}} for label, size in sizes.items()}
+        for name, sizes in given.items()
+    }
+    document = changed({"vary": "aim", "design": design}) | {"factors": levels}
     try:
         spec = StudySpec.parse(document)
         arms = arm_specs(spec)
@@ -256,3 +260,105 @@ def test_an_arm_that_the_study_names_itself_has_that_name(tmp_path: Path) -> Non
 def test_every_shipped_study_keeps_the_names_of_its_arms() -> None:
     recorded = yaml.safe_load((Path(__file__).parents[2] / "data" / "arm_names.yaml").read_text(encoding="utf-8"))
     assert {name: list(arm_specs(read_study(name).spec)) for name in recorded} == recorded
+
+
+# Levels that meet in one option
+
+
+def changes(tmp_path: Path, rest: str) -> dict[str, Any]:
+    return {arm.name: arm.config for arm in expand(read_study(file(tmp_path, rest))) if "[" in arm.name}
+
+
+@pytest.mark.parametrize("none", ["none", "null", "{name: none}"])
+def test_an_option_of_a_part_that_a_level_leaves_out_has_no_effect(tmp_path: Path, none: str) -> None:
+    rest = f"factors: {{training.schedule: [{none}, cosine], training.schedule.warmup_epochs: [1, 2]}}\n"
+    found = changes(tmp_path, rest)
+    assert [
+        (name, config.training.schedule and config.training.schedule.warmup_epochs) for name, config in found.items()
+    ] == [
+        ("aim[schedule=none,warmup_epochs=1]", None),
+        ("aim[schedule=cosine,warmup_epochs=1]", 1),
+        ("aim[schedule=cosine,warmup_epochs=2]", 2),
+    ]
+
+
+OFF = "mem: {on: {}, off: {model: {memory: none, placement: none, update: none}}}"
+SIZES = "ch: {'2': {model: {memory: {channels: 2}}}, '3': {model: {memory: {channels: 3}}}}"
+
+
+@pytest.mark.parametrize("factors", [f"{OFF}, {SIZES}", f"{SIZES}, {OFF}", f"{OFF}, model.memory.channels: [2, 3]"])
+def test_a_level_without_memory_stays_without_memory(tmp_path: Path, factors: str) -> None:
+    arms = expand(read_study(file(tmp_path, f"factors: {{{factors}}}\n")))
+    assert [arm.config.model.memory and arm.config.model.memory.channels for arm in arms] == [None, 4, 2, 3]  # type: ignore[attr-defined]
+    assert {arm.levels["mem"] for arm in arms[2:]} == {"on"}
+    assert {level["mem"] for level in (arms[0].levels, *arms[0].also)} == {"off"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_level_that_names_a_component_keeps_the_options_of_other_factors(tmp_path: Path, order: int) -> None:
+    factors = [
+        "stem: {'2': {model: {backbone: {stem_stride: 2}}}, '1': {model: {backbone: {stem_stride: 1}}}}",
+        "net: {own: {}, wide: {model: {backbone: {name: small_resnet, widths: [8, 8], blocks: [1, 1]}}}}",
+    ][::order]
+    arms = expand(read_study(file(tmp_path, f"factors: {{{', '.join(factors)}}}\n")))
+    found = {(arm.config.model.backbone.widths, arm.config.model.backbone.stem_stride) for arm in arms[1:]}  # type: ignore[union-attr, attr-defined]
+    assert found == {((width, 8), stride) for width in (4, 8) for stride in (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (
+            "training.early_stopping: [{patience: 3}, {patience: 4, min_delta: 0.1}], "
+            "training.early_stopping.patience: [3, 5]",
+            r"factors.training.early_stopping: level patience=3 sets training.early_stopping.patience to 3, and level "
+            r"5 of factors.training.early_stopping.patience sets it differently",
+        ),
+        (
+            "training.optimizer: [sgd, {name: adam, learning_rate: 0.5}], training.optimizer.learning_rate: [0.1]",
+            r"level adam/learning_rate=0.5 sets training.optimizer.learning_rate to 0.5, and level 0.1 of",
+        ),
+        (
+            "a: {x: {training: {epochs: 21}}, y: {training: {epochs: 22, batch_size: 10}}}, training.epochs: [21, 23]",
+            r"factors.a: level x sets training.epochs to 21, and level 23 of factors.training.epochs",
+        ),
+        (
+            "a: {x: {training: {epochs: 21}}, y: {training: {epochs: 22}}}, b: {x: {}, y: {training: {epochs: 23}}}",
+            r"factors.a: level x sets training.epochs to 21, and level y of factors.b sets it differently",
+        ),
+        (
+            "mem: {dense: {model: {memory: dense_ones}}, own: {}}, model.memory: [conv_ones, parameter]",
+            r"factors.mem: level dense sets model.memory to dense_ones, and level conv_ones of factors.model.memory",
+        ),
+    ],
+)
+def test_two_levels_that_set_one_option_differently_are_refused_with_both_places(
+    tmp_path: Path, factors: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"study.yaml: .*" + message + r".* design: one_at_a_time"):
+        names(tmp_path, f"factors: {{{factors}}}\n")
+    assert len(names(tmp_path, f"factors: {{{factors}}}\ndesign: one_at_a_time\n")) > 3
+
+
+# Names that look the same, and names that cannot be printed
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a", "a "), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("\ufb01", "fi"), ("a", "\uff41"), ("a b", "a\u00a0b")],
+)
+def test_levels_and_arms_that_look_the_same_are_refused_with_both(tmp_path: Path, one: str, other: str) -> None:
+    factor = {"c": {one: {"training": {"epochs": 2}}, other: {"training": {"epochs": 3}}}}
+    both = re.escape(f"{one!a} and as {other!a}, which look the same; rename one")
+    with pytest.raises(ConfigError, match=rf"factors: c.*given twice, as {both}"):
+        StudySpec.parse(changed({"factors": factor, "vary": "aim"}))
+    arms = changed({})["arms"] | {one: {"training": {"epochs": 2}}, other: {"training": {"epochs": 3}}}
+    with pytest.raises(ConfigError, match=re.escape(f"{one!a} and {other!a} look the same; rename one of the arms")):
+        StudySpec.parse(changed({"arms": arms}))
+
+
+@pytest.mark.parametrize("label", ["a\tb", "a\nb", "\u202eabc", "a\u200b", "", " ", "z" * 101])
+def test_a_label_that_cannot_be_part_of_a_name_is_refused(label: str) -> None:
+    factor = {"c": {label: {"training": {"epochs": 2}}, "x": {"training": {"epochs": 3}}}}
+    with pytest.raises(ConfigError, match=r"factors.c: level '.*(cannot be printed; remove them|1 to 100 characters)"):
+        StudySpec.parse(changed({"factors": factor, "vary": "aim"}))

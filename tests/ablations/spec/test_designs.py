@@ -152,7 +152,7 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
             {"factors/memory": {"on": {}}},
             "factors.memory: design ladder uses a first and a last level; give two levels, not 1",
         ),
-        ({"factors/model.x": {"a": {}, "b": {}}}, "factors.model.x: a factor with labeled levels needs its own name"),
+        ({"factors/model.x": {"a": {}, "b": {}}}, "factors: model.x: a factor with labeled levels needs its own name"),
         ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
         ({"arms.odd": {"levels": {"stems": 1}}}, "arms.odd.levels.stems: unknown factor 'stems'; did you mean 'stem'"),
         ({"arms.odd": {"levels": {"stem": 3}}}, "arms.odd.levels.stem: unknown level '3'.*known: 1, 2|2, 1"),

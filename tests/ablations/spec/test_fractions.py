@@ -81,7 +81,7 @@ def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
     ("changes", "message"),
     [
         ({}, r"needs either resolution \(3, 4 or 5\) or generators"),
-        ({"resolution": 5}, r"4 factors have no fractional design of resolution 5; known: resolution 4 in 8"),
+        ({"resolution": 5}, r"no fractional design of 4 factors has resolution 5; known: resolution 4 in 8"),
         ({"resolution": 4, "generators": ["epochs=placement*channels"]}, "either resolution"),
         ({"generators": ["epochs = placement"]}, "give FACTOR = FACTOR"),
         ({"generators": ["epochs = placement * chanels"]}, "unknown factor 'chanels'; known: placement"),

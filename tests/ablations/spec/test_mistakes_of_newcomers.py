@@ -177,13 +177,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"factors": {"model/placement": "a"}, "vary": "aim"},
         "factors",
         "got 'a'",
-        "give the levels as a list, e.g. [8, 16]",
+        "give the levels as a list: {model/placement: [a, ...]}",
     ),
     "a factor by the name of its key alone": (
         {"factors": {"placement": ["block_entry", "stage_only"]}, "vary": "aim"},
         "factors.placement",
         "not a key path",
-        "give one, e.g. model.placement",
+        "did you mean 'model.placement'?",
     ),
     "a misspelled key path of a factor": (
         {"factors": {"model.placment": ["block_entry", "stage_only"]}, "vary": "aim"},

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tiny_study import changed, write
 
+from ablations import check
 from ablations.spec.study import read_study
 from aimlib.component import Categorical
 from aimlib.errors import ConfigError
@@ -64,11 +65,11 @@ PLAIN = "{low: 0.0001, high: 0.1}"
         ({RATE: "tune.uniform(1e-4, 1e-1)"}, PLAIN),
         ({RATE: "tune.choice([16, 32])"}, "[16, 32]"),
         ({RATE: {"grid_search": [16, 32]}}, "[16, 32]"),
-        ({RATE: "tune.randint(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "tune.randint(1, 8)"}, "{low: 1, high: 7}"),
         ({RATE: "choice(adam,sgd)"}, "[adam, sgd]"),  # Hydra
         ({RATE: "interval(1e-4, 1e-1)"}, PLAIN),
         ({RATE: "tag(log, interval(1e-4, 1e-1))"}, LOG),
-        ({RATE: "range(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "range(1, 8)"}, "{low: 1, high: 7}"),
         ({RATE: "16,32"}, "[16, 32]"),
         ([f"{RATE}=choice(16,32)"], "[16, 32]"),
         ([{"name": RATE, "type": "range", "bounds": [1e-4, 1e-1]}], PLAIN),  # Ax
@@ -78,6 +79,32 @@ PLAIN = "{low: 0.0001, high: 0.1}"
         ({RATE: "1e-4..1e-1"}, PLAIN),
         ({RATE: {"lower": 1e-4, "upper": 1e-1}}, PLAIN),
         ({"training": {"optimizer": {"learning_rate": {"min": 1e-4, "max": 1e-1}}}}, PLAIN),
+        ({RATE: "tune.lograndint(1, 100)"}, "{low: 1, high: 99, log: true}"),
+        ({RATE: "tune.qrandint(8, 32, 8)"}, "[8, 16, 24, 32]"),
+        ({RATE: "tune.quniform(0, 1, 0.25)"}, "[0.0, 0.25, 0.5, 0.75, 1.0]"),
+        ({RATE: "range(1, 8, 2)"}, "[1, 3, 5, 7]"),
+        ({RATE: "int(interval(1, 8))"}, "{low: 1, high: 8}"),
+        ({RATE: "shuffle(1, 2, 3)"}, "[1, 2, 3]"),
+        ({RATE: "trial.suggest_int('x', 1, 8, step=2)"}, "[1, 3, 5, 7]"),
+        ({RATE: "trial.suggest_loguniform('x', 1e-4, 1e-1)"}, LOG),
+        ({RATE: "FloatDistribution(high=0.1, low=0.0001, log=True)"}, LOG),
+        ({RATE: {"low": 1, "high": 8, "step": 2}}, "[1, 3, 5, 7]"),
+        ({RATE: {"low": 1, "high": 800, "step": 2}}, "{low: 1, high: 800}"),
+        ({RATE: {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.5}}, "[0.0, 0.5, 1.0]"),
+        ({RATE: "hp.choice('x', [1, 2])"}, "[1, 2]"),  # Hyperopt
+        ({RATE: "hp.quniform('x', 8, 16, 4)"}, "[8, 12, 16]"),
+        ({RATE: "Real(1e-4, 1e-1, prior='log-uniform')"}, LOG),  # scikit-optimize
+        ({RATE: "Integer(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "Float((1e-4, 1e-1), log=True)"}, LOG),  # ConfigSpace
+        ({RATE: "np.logspace(-4, -1, 4)"}, "[0.0001, 0.001, 0.01, 0.1]"),  # NumPy
+        ({RATE: "np.linspace(0, 1, 5)"}, "[0.0, 0.25, 0.5, 0.75, 1.0]"),
+        ({RATE: "np.arange(0, 1, 0.25)"}, "[0.0, 0.25, 0.5, 0.75]"),
+        ({RATE: "np.geomspace(1e-4, 1e-1, 50)"}, LOG),
+        ({RATE: "(1e-4, 1e-1)"}, "[0.0001, 0.1]"),
+        ({RATE: "[1e-4, 1e-1]"}, "[0.0001, 0.1]"),
+        ({RATE: {"options": [1, 2]}}, "[1, 2]"),
+        ({RATE: {"loguniform": [1e-4, 1e-1]}}, LOG),
+        ([f"{RATE}: [0.1, 0.2]"], "[0.1, 0.2]"),
         ({"aim": {RATE: {"min": 1e-4, "max": 1e-1}}}, PLAIN),
     ],
 )
@@ -103,6 +130,8 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
         ({RATE: {"value": 0.1}}, "has only one value, so it is not searched; give it in the arm or in base"),
         ({"learning_rate": [0.1, 0.2]}, "learning_rate is not a key path; one is training.optimizer.learning_rate"),
         ({"lr": {"min": 1, "max": 2}}, "lr is not a key path"),
+        ([RATE, RATE], f"[1]: {RATE} is given twice"),
+        ({RATE: "tune.sample_from(lambda s: 1)"}, "your own values as ranges"),
         ({RATE: [0.1, 0.2]}, "for everything between the two, write {low: 0.1, high: 0.2}"),
         ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
     ],
@@ -119,6 +148,7 @@ def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any,
         ({RATE: {"min": 1e-4, "max": 0.1}}, f"search.ranges: {RATE}: write {PLAIN}"),
         ({RATE: "loguniform(1e-4, 0.1)"}, f"write {LOG}"),
         ({RATE: {"low": 2, "high": 1}}, "a range needs low < high; got 2 and 1"),
+        ({RATE: {"low": 1, "high": 1e400}}, "a range needs two finite ends; got 1.0 and inf"),
         ({RATE: {"low": 0, "high": 1, "log": True}}, "a logarithmic range needs low > 0"),
         ({RATE: [0.1]}, "needs two different choices"),
         ({RATE: 3}, "give a list, or {low: ..., high: ..., log: true}; got 3"),
@@ -140,3 +170,97 @@ def test_anything_except_a_list_of_key_paths_is_refused_with_an_example(tmp_path
 
 def test_one_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
     assert over(tmp_path, RATE) == (RATE,)
+
+
+def search_problem(folder: Path, **keys: Any) -> str:
+    search = {"vary": "aim", "trials": 2, "over": [RATE], "seeds": [1000], **keys}
+    with pytest.raises(ConfigError) as caught:
+        check(changed({"search": search}), timing=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "meant"),
+    [
+        ("sampler", "TPESampler", "tpe"),
+        ("sampler", "optuna.samplers.CmaEsSampler()", "cmaes"),
+        ("sampler", {"name": "NSGAIISampler"}, "nsgaii"),
+        ("sampler", "BruteForceSampler", "brute_force"),
+        ("sampler", "sobol", "qmc"),
+        ("sampler", "grid_search", "grid"),
+        ("sampler", "hyperopt", "tpe"),
+        ("pruner", "MedianPruner", "median"),
+        ("pruner", "optuna.pruners.SuccessiveHalvingPruner", "successive_halving"),
+        ("pruner", "ASHA", "successive_halving"),
+        ("pruner", {"name": "patient", "wrapped": "PercentilePruner"}, "percentile"),
+    ],
+)
+def test_samplers_and_pruners_by_the_names_of_other_tools(tmp_path: Path, key: str, given: Any, meant: str) -> None:
+    assert f"; did you mean {meant!r}? known: " in search_problem(tmp_path, **{key: given})
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("num_samples", "did you mean 'trials'?"),
+        ("run_cap", "did you mean 'trials'?"),
+        ("parameters", "did you mean 'ranges'?"),
+        ("param_grid", "did you mean 'ranges'?"),
+        ("method", "did you mean 'sampler'?"),
+        ("early_terminate", "did you mean 'pruner'?"),
+        ("scheduler", "did you mean 'pruner'?"),
+        ("n_jobs", "did you mean 'batch'?"),
+        ("direction", "a search always looks for the highest validation accuracy, so remove it"),
+        ("study_name", "a search continues in the study's directory, so remove it"),
+        ("refit", "the best trials are confirmed on the seeds of the study, so remove it"),
+    ],
+)
+def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: str, said: str) -> None:
+    assert f"search.{key}: unknown key; {said}" in search_problem(tmp_path, **{key: "x"})
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("learning_rate", f"did you mean {RATE!r}?"),
+        ("optimizer/lr", f"did you mean {RATE!r}?"),
+        (f"base.{RATE}", f"did you mean {RATE!r}?"),
+        ("arms.aim.model.update", "did you mean 'model.update'?"),
+        ("training.batch_size", "brings no range; give one: ranges: {training.batch_size: [first, second]}"),
+        ("training.epochs", "cannot be searched: trials that differ in it cannot be compared; give it in the arm"),
+        ("training.batch_sizes", "did you mean 'training.batch_size'?"),
+    ],
+)
+def test_a_path_that_is_not_searched_is_explained(tmp_path: Path, path: str, said: str) -> None:
+    problem = search_problem(tmp_path, over=[path])
+    assert f"search.over: {path!r} " in problem
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("2M >= parameters", "write [parameters <= 2M]"),
+        ("1k <= parameters <= 2M", "write [parameters >= 1k, parameters <= 2M]"),
+        ("parameters <= 2M and multiply_adds <= 1M", "write [parameters <= 2M, multiply_adds <= 1M]"),
+        ("parameters <= 1,000,000", "write [parameters <= 1000000]"),
+        ("parameters <= 2MB", "write [parameters <= 2M]"),
+        ("parameters <= 1e400", "the bound must be a finite number above 0"),
+        ("parameters like 3", "give a measure, <= or >=, and a number"),
+        (["parameters <= 1k", "parameters >= 2k"], "no network meets both parameters <= 1_000 and parameters >= 2_000"),
+    ],
+)
+def test_constraints_of_another_form_are_shown_in_the_right_one(tmp_path: Path, given: Any, said: str) -> None:
+    assert said in search_problem(tmp_path, constraints=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("postgres://u@h/db", "write postgresql://u@h/db"),
+        ("file:///x.db", "file is no database of Optuna; give journal, none, or e.g. sqlite:///search.db"),
+        ("redis://h/0", "redis is no database of Optuna"),
+    ],
+)
+def test_a_storage_that_is_no_database_is_refused(tmp_path: Path, given: str, said: str) -> None:
+    assert said in search_problem(tmp_path, storage=given)

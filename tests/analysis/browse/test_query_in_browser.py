@@ -56,9 +56,14 @@ CONDITIONS = [
     "AND = 1",
     "seed >= 1 AND seed <= 2 OR seed == 0",
     "test_images == 40",
-    "placement ==",
+    "placement == ''",
 ]
 MISTAKES = [
+    "placement ==",
+    "placement === stage_only",
+    "placement =! stage_only",
+    "seed >= nan",
+    "seed == 1 and and seed == 2",
     "placement",
     "channels > four",
     "channels == '4'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -386,3 +387,73 @@ def test_several_studies_are_drawn_together(studies, tmp_path):
     assert isinstance(draw_pareto(together, "parameters"), Figure)
     assert isinstance(draw_parallel(together), Figure)
     assert isinstance(figures.curves_by_factor(together, "placement"), Figure)
+
+
+# Many numbers, and names with signs
+
+
+MARKUP = "$x_1$ " + "z" * 250
+
+
+@pytest.fixture(scope="module")
+def many_sizes(tmp_path_factory):
+    """Results of a study with ten sizes, a baseline without any, and an arm beside the design with an odd name."""
+    arms = [FakeArm("baseline", "baseline"), FakeArm(MARKUP, "aim", of="baseline", config={"training": {"epochs": 9}})]
+    arms += [
+        FakeArm(
+            f"aim[placement={place},channels={size}]",
+            mean=0.15 + 0.01 * at,
+            levels={"model.placement": place, "model.memory.channels": str(size)},
+            config={"model": {"placement": {"name": place}, "memory": {"name": "conv_ones", "channels": size}}},
+        )
+        for at, (place, size) in enumerate(itertools.product(PLACEMENTS[:2], [2**power for power in range(1, 11)]))
+    ]
+    study = FakeStudy(arms, [0, 1, 2, 3, 4], images=200, epochs=3)
+    return analysis.load(write_study(tmp_path_factory.mktemp("sizes"), study, np.random.default_rng(1)))
+
+
+def test_curves_of_quarters_have_a_line_for_arms_without_a_number(many_sizes):
+    figure = figures.curves_by_factor(many_sizes, "placement", "channels")
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said[0] == "channels = none"
+    assert len(said) == 1 + 4 + 1, "without a number, four quarters, and all runs"
+
+
+@pytest.mark.parametrize("hue", [None, "channels"])
+def test_no_legend_reaches_into_the_title(many_sizes, hue):
+    for figure in (figures.curves_by_factor(many_sizes, "placement", hue), figures.ranking(many_sizes)):
+        figure.canvas.draw()
+        (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+        assert legend.get_window_extent().y1 <= figure._suptitle.get_window_extent().y0
+
+
+def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
+    figure = figures.marginal_means(many_sizes)
+    caption = figure._supxlabel
+    assert "$x_1$ zzz" in " ".join(caption.get_text().split())
+    assert not caption.get_parse_math()
+    assert "z" * 100 not in caption.get_text().replace("\n", "")
+    shown = explained(figures.marginal_means(many_sizes), "a\u202eb", "$\\frac$ \u202e")._supxlabel
+    assert shown.get_text() == "$\\frac$ \ufffd"
+
+
+def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
+    arms = [FakeArm("baseline", "baseline")] + [
+        FakeArm(
+            f"aim[{level[0]},{size}]",
+            "aim" if level[0] + str(size) == "x1" else "other",
+            levels={"model.placement": level, "model.memory.channels": str(size)},
+            config={"model": {"placement": {"name": level}, "memory": {"name": "conv_ones", "channels": size}}},
+        )
+        for level, size in itertools.product(("x" * 300, "y" * 300), (1, 2))
+    ]
+    study = FakeStudy(arms, [0, 1, 2, 3, 4], images=200, epochs=3)
+    results = analysis.load(write_study(tmp_path / "long", study, np.random.default_rng(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of a layout that collapsed
+        figure = figures.heatmap(results, "channels", "placement")
+        figure.canvas.draw()
+    lowest = figure.axes[0].get_tightbbox().y0
+    assert figure._supxlabel.get_window_extent().y1 <= lowest
+    assert "x" * 50 not in figure._supxlabel.get_text()

@@ -88,7 +88,12 @@ def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
     [
         ("", "expected the name of a column, found the end"),
         ("batch_size", "expected an operator .*found the end"),
-        ("batch_size >= ", "cannot be read as Int64"),
+        ("batch_size >= ", "expected a value, found the end"),
+        ("placement ==", "expected a value, found the end"),
+        ("rate >= nan", "null can be compared with == and != only"),
+        ("rate > 1 and and flip == true", "expected the name of a column, found 'and'"),
+        (None, "a condition is text, not NoneType"),
+        (b"rate > 1", "a condition is text, not bytes"),
         ("batch_size >= and rate < 1", "'and' cannot be read as Int64|expected"),
         ("batch_siz >= 50 and rate < 1", "did you mean 'batch_size'"),
         ("(batch_size >= 50) rate", "expected 'and', 'or' or the end, found 'rate' at position 20"),
@@ -97,7 +102,7 @@ def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
         ("batch_size >= fifty and rate < 1", "'fifty' cannot be read as Int64"),
         ("batch_size >= '50' and rate < 1", "without quotes"),
         ("flip == 'true'", "without quotes"),
-        ("placement in stage_only", "expected a list"),
+        ("placement in stage_only or", "expected a list"),
         ("placement in (stage_only", r"expected ',' or '\)'"),
         ("placement in ()", "expected a value"),
         ("placement not stage_only", "expected 'in'"),
@@ -114,6 +119,50 @@ def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
 def test_an_invalid_condition_is_refused_with_its_position(condition, message):
     with pytest.raises(UsageError, match=message):
         rows_that_meet(FRAME, condition)
+
+
+@pytest.mark.parametrize(
+    ("condition", "meant", "expected"),
+    [
+        ("30 < batch_size < 60", "batch_size > 30 and batch_size < 60", [1]),
+        ("flip == true and 30 <= batch_size <= 100", "flip == true and batch_size >= 30 and batch_size <= 100", [3]),
+        ("50 <= batch_size", "batch_size >= 50", [1, 3]),
+        ("50 == batch_size", "batch_size == 50", [1]),
+        ("batch_size between 30 and 60", "batch_size >= 30 and batch_size <= 60", [1]),
+        ("batch_size >= 50 && rate < 0.005", "batch_size >= 50 and rate < 0.005", [3]),
+        ("batch_size < 30 || rate < 0.005", "batch_size < 30 or rate < 0.005", [0, 3]),
+        ("(batch_size >= 50) & (rate < 0.005)", "(batch_size >= 50) and (rate < 0.005)", [3]),
+        ("!(batch_size >= 50)", "not (batch_size >= 50)", [0, 2]),
+        ("~(batch_size >= 50)", "not (batch_size >= 50)", [0, 2]),
+        ("batch_size is null", "batch_size == null", [2]),
+        ("placement IS NOT NULL", "placement != null", [0, 2, 3]),
+        ("flip is true", "flip == true", [0, 3]),
+        ("placement =! stage_only", "placement != stage_only", [1, 2]),
+        ("placement in stage_only", "placement in (stage_only)", [0, 3]),
+        ("placement === stage_only", "placement == stage_only", [0, 3]),
+        ("batch_size <> 20", "batch_size != 20", [1, 2, 3]),
+        ("batch_size ≥ 50", "batch_size >= 50", [1, 3]),
+        ("placement in {stage_only, every_layer}", "placement in (stage_only, every_layer)", [0, 2, 3]),
+        ("batch_size in 20, 50", "batch_size in (20, 50)", [0, 1]),
+        ("batch_size == [20, 50]", "batch_size in (20, 50)", [0, 1]),
+        ("batch_size > (30)", "batch_size > 30", [1, 3]),
+        ("'batch_size' >= 50", "`batch_size` >= 50", [1, 3]),
+        ("rate > 5%", "rate > 5e-2", [0]),
+        ("batch_size > - 1", "batch_size > -1", [0, 1, 3]),
+    ],
+)
+def test_a_condition_in_another_notation_is_shown_in_this_one(condition, meant, expected):
+    with pytest.raises(UsageError) as caught:
+        rows_that_meet(FRAME, condition)
+    assert str(caught.value) == f"condition {condition!r}: this notation is not read here; write {meant}"
+    assert list(FRAME.index[rows_that_meet(FRAME, meant)]) == expected
+
+
+@pytest.mark.parametrize("condition", ["arm == 'a&b", "batch_siz & rate", "batch_size is", "rate > 1 &", "& | ! %"])
+def test_nothing_is_shown_that_would_be_refused_itself(condition):
+    with pytest.raises(UsageError) as caught:
+        rows_that_meet(FRAME, condition)
+    assert "this notation" not in str(caught.value)
 
 
 numbers = st.integers(-2, 4)

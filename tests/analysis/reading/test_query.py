@@ -158,3 +158,26 @@ def test_impossible_pivots_are_refused(results):
         results.pivot("arm", "seed", statistic="ci")
     with pytest.raises(UsageError, match="did you mean 'arm'"):
         results.pivot("amr", "seed")
+
+
+def test_one_column_statistic_or_order_needs_no_list(results):
+    listed = summarise(results.runs, ["arm"], statistics=["mean"], sort=["-mean"])
+    pd.testing.assert_frame_equal(summarise(results.runs, "arm", statistics="mean", sort="-mean"), listed)
+
+
+def test_a_condition_that_is_no_text_is_refused(results):
+    for given in (None, 3, True, b"seed==0", {"seed": 0}):
+        with pytest.raises(UsageError, match="a condition is text, not "):
+            results.where(given)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda runs: summarise(runs, ["arm", "seed", "arm"]), "by: arm is given twice; remove one"),
+        (lambda runs: summarise(runs, "arm", statistics=["mean", "mean"]), "statistics: mean is given twice"),
+    ],
+)
+def test_a_table_has_no_two_columns_of_one_name(results, call, message):
+    with pytest.raises(UsageError, match=message):
+        call(results.runs)

@@ -51,6 +51,13 @@ def test_metrics_match_scikit_learn(make_study) -> None:
         assert 0 < row["calibration_error"] < 1
 
 
+def test_a_study_without_a_run_has_no_metrics(make_study) -> None:
+    missing = {(arm.name, seed): "missing" for arm in arms() for seed in range(3)}
+    found = analysis.load(make_study(arms(), seeds=3, **TEN, status=missing)).metrics()
+    assert list(found) == ["run_id", "arm", "seed", "balanced_accuracy", "macro_f1", "calibration_error"]
+    assert found.empty
+
+
 def test_without_scores_only_metrics_of_the_predictions_are_available(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, status={("gated", 1): "failed"}))
     found = results.metrics(top=(3,))

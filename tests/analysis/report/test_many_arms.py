@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import re
 
+import chromium
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +15,9 @@ from blank_figures import blank_figures
 from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
-from analysis.report import rendering
+from analysis.report import latex, rendering
 from analysis.report.content import compose
-from analysis.report.tables import frames
+from analysis.report.tables import Table, frames
 
 LEVELS = [(str(size), where) for size in (8, 16, 32, 64, 128) for where in ("early", "late", "both")]
 CHANCE = {(f"size={size}, where={where}", 1) for size in (16, 64) for where in ("early", "late")}
@@ -173,3 +175,25 @@ def test_long_tables_are_compressed_with_the_same_bytes_every_time(written, tmp_
         assert path.read_bytes() == again, "neither the time of writing nor a path is in the file"
     whole = pd.read_csv(sweep / "report" / "tables" / "pairs.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "tables" / "pairs.csv.gz"), whole)
+
+
+def test_a_row_of_latex_that_begins_with_a_bracket_is_no_option_of_the_rule_before_it():
+    shown = Table("Arms", ("Arm", "Runs"), (("[aim]", "1"), ("*", "2"), ("aim[x]", "3")))
+    lines = latex.table(shown, "arms").splitlines()
+    assert [line for line in lines if line.endswith(r"\\")][1:] == [r"{}[aim] & 1 \\", r"{}* & 2 \\", r"aim[x] & 3 \\"]
+
+
+@pytest.mark.slow  # Chromium
+def test_the_table_of_comparisons_is_not_cut_at_the_side(tmp_path):
+    if chromium.program() is None:
+        pytest.skip(f"no Chromium: none of {', '.join(chromium.NAMES)} is installed")
+    name = "aim[placement={},channels={},learning_rate=0.001,update=none]"
+    levels = itertools.product(("stage_only", "every_layer", "block_entry", "input_only"), range(1, 11))
+    made = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.18)]
+    made += [FakeArm(name.format(*level), mean=0.15 + 0.001 * number) for number, level in enumerate(levels)]
+    study = write_study(tmp_path / "study", FakeStudy(made, [0, 1, 2, 3, 4], images=1200), np.random.default_rng(40))
+    with chromium.page() as page:
+        page.size(1200, 1000)
+        page.open(analysis.report(study).as_uri(), "document.readyState == 'complete'")
+        table = "document.querySelector('#table-comparisons table, table#table-comparisons')"
+        assert page.value(f"{table}.scrollWidth - {table}.parentElement.clientWidth") <= 0
