@@ -93,7 +93,7 @@ def summarise(
 
     Raises
     ------
-    UsageError: no or unknown columns, one of them twice, an unknown statistic, or a value column that contains no numbers.
+    UsageError: no column, an unknown one, one of them twice, an unknown statistic, or a value column without numbers.
     """
     by, sort = _listed(by), _listed(sort)
     statistics = cast("list[Statistic]", _listed(statistics))
