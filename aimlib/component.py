@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
@@ -267,8 +268,11 @@ def _remedy(kind: str, given: Any, model: type[BaseModel], loc: list[int | str])
     if kind in ("tuple_type", "list_type") and isinstance(given, str) and (inner := _TUPLE.fullmatch(given.strip())):
         return f"; write [{inner[1].strip().rstrip(',')}]"
     is_plain = isinstance(given, int | float) or (isinstance(given, str) and given.isidentifier())
-    if kind in ("tuple_type", "list_type") and is_plain:
-        return f"; write [{given}]"
+    if kind in ("tuple_type", "list_type"):
+        bracketed = "; put the mapping in brackets: [{...}]" if isinstance(given, Mapping) else ""
+        return f"; write [{given}]" if is_plain else bracketed
+    if kind == "model_type" and given in ("none", "None"):
+        return "; write null to leave it out"
     if kind == "model_type" and (fields := _fields_at(model, loc)):
         return f"; its keys: {', '.join(sorted(fields))}"
     return ""

@@ -155,6 +155,11 @@ class Registry:
 
     def _complete(self, name: str, version: int, cls: type, place: str = "") -> None:
         """Check the plugin's attributes and fill in optional ones."""
+        if not isinstance(cls, type):
+            raise PluginError(
+                f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)!s}) is not a class; write a class with "
+                f"{' and '.join(f'{each}()' for each in self._methods)}, and decorate that"
+            )
         where = self._described(name, cls, place)
         self._refuse_other_base(where, cls)
         self._refuse_lacking(where, cls)

@@ -16,6 +16,7 @@ from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
 from aimlib.registry import datasets
+from aimlib.training.own.config import OwnRunConfig
 from analysis.findings import folds
 from analysis.wording.number_format import option as written
 from analysis.wording.number_format import significant
@@ -36,7 +37,10 @@ def notes(plan: Plan) -> Iterable[str]:
     for arm in plan.arms:
         yield from _attachment(arm, plan)
         yield from _start(arm, plan)
+        yield from _gradients(arm)
+        yield from _loss(arm)
         yield from _tuning(arm)
+    yield from _subject(plan)
     yield from _standing_for(plan)
     yield from _same_networks(plan)
     yield from _seeds(plan)
@@ -46,6 +50,13 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from _nondeterministic(plan)
     yield from _unchecked(plan)
     yield from _training_code(plan)
+
+
+def _subject(plan: Plan) -> Iterable[str]:
+    """Yield whether `what` is no noun, which every text of the report needs."""
+    what = plan.study.spec.what
+    if what is not None and what.rstrip()[-1:] in ("?", "."):
+        yield f"what: {what!r} is a sentence, but texts say 'Does … cause a gain?'; give a noun, such as 'a blur'"
 
 
 def _training_code(plan: Plan) -> Iterable[str]:
@@ -138,6 +149,44 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
             f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it shares with "
             f"arms.{baseline.name} start with different values for the same seed ({few(names)}); initial_values = "
             "'rules' in the class lets the study's rules set them in both"
+        )
+
+
+def _gradients(arm: Arm) -> Iterable[str]:
+    """Yield which parameters of a network with parts of other packages or own code would never be trained."""
+    from aimlib.memory.gradients import untrained
+    from aimlib.weights import starts
+    from aimlib.weights.fitting import few, plain
+
+    if not has_network(arm.config) or not starts.foreign_parts(arm.config.model):
+        return
+    shape = shape_of(arm.config)
+    try:
+        names = untrained(networks.network(arm.config.model, shape), (shape.channels, shape.height, shape.width))
+    except NotImplementedError:  # an operation that torch has not for tensors without values
+        return
+    except RuntimeError as error:
+        yield f"arms.{arm.name}: gradients: they cannot be computed: {str(error).partition(' Hint')[0]}"
+        return
+    if names:
+        what = counted(len(names), "parameter gets none", "parameters get none")
+        yield (
+            f"arms.{arm.name}: gradients: {what}, so training never changes what counts as a parameter "
+            f"({few(plain(names))}); use each in the forward pass, without detach, or remove it"
+        )
+
+
+def _loss(arm: Arm) -> Iterable[str]:
+    """Yield whether a loss of own code is a sum over the batch."""
+    loss = None if isinstance(arm.config, OwnRunConfig) else arm.config.training.loss
+    if loss is None or not type(loss).code:
+        return
+    from aimlib.training.losses.base import is_sum
+
+    if is_sum(loss, shape_of(arm.config).classes):
+        yield (
+            f"arms.{arm.name}: loss: {loss.name!r} is twice as large for a batch with every image twice, so its "
+            f"gradient grows with training.batch_size; return the mean over the batch"
         )
 
 

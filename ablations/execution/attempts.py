@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.store.outages import OutageTooLong, kind_of
 from aimlib.errors import ComputingError, StoreError, text_of
+from aimlib.own_code.places import place_in_own_code
 from aimlib.records.escaping import LONGEST_LINE, LONGEST_MESSAGE, LONGEST_TRACEBACK, shortened, storable
 from aimlib.records.redaction import without_secrets
 
@@ -156,9 +157,15 @@ def fault_of(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the type and the message of an error as they are stored and shown: shortened, and without secrets."""
+    """Return the type and the message of an error as they are stored and shown: shortened, and without secrets.
+
+    An error in own code names file, line and function.
+    """
     text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # avoids a search in a long text
-    return storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE)
+    place = place_in_own_code(error)
+    where = f" ({place})" if place and place not in text else ""
+    told = storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE - len(where))
+    return f"{told}{where}"
 
 
 def end_of_traceback(error: BaseException) -> str:

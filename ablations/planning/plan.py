@@ -18,6 +18,7 @@ from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.datasets.exclusions import read_exclusions
 from aimlib.datasets.photos import PhotoConfig, listed_once
+from aimlib.datasets.requirements import problems as problems_of
 from aimlib.errors import ConfigError, DataError, UsageError, checked, counted
 from aimlib.registry import components_of, datasets
 from aimlib.training.own.config import OwnRunConfig
@@ -161,8 +162,12 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
 
 
 def _loaded(config: ComponentConfig) -> DataSet:
+    plugin, what = datasets.create(config), datasets.described(config.name)
     with plugin_errors.explained():
-        return checked(datasets.create(config).load(), DataSet, f"{datasets.described(config.name)}: load()")
+        data = checked(plugin.load(), DataSet, f"{what}: load()")
+    if plugin.has_pixels and (found := problems_of(data, plugin.shape())):
+        raise DataError(f"{what}: load(): {'; '.join(found)}")
+    return data
 
 
 def _check_shape(arm: Arm, data: DataSet) -> None:

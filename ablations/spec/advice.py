@@ -15,6 +15,7 @@ _UNKNOWN_KEY = re.compile(
     r"(?P<path>.+?): unknown key; (?:did you mean '(?P<near>[^']+)'\? )?known keys: (?P<known>.+)"
 )
 _UNKNOWN_BACKBONE = re.compile(r"unknown backbone '(?P<name>[^']+)'; ")
+_DOTTED_CODE = re.compile(r"unknown training code '(?P<module>\w+)\.(?P<function>\w+)'")
 _TORCHVISION = re.compile(
     r"alexnet|googlenet|inception_v3|(convnext|densenet|efficientnet|mnasnet|mobilenet|regnet|resnet|resnext|shufflenet|"
     r"squeezenet|swin|vgg|vit|wide_resnet)\w*_?\w*\d\w*"
@@ -165,7 +166,7 @@ def advised(problems: Iterable[str]) -> list[str]:
 
 def _advised(problem: str) -> str:
     if found := _UNKNOWN_KEY.fullmatch(problem):
-        return _with_place(problem, found)
+        return _with_nesting(found) or _with_place(problem, found)
     if (found := _UNKNOWN_BACKBONE.search(problem)) and _TORCHVISION.fullmatch(found["name"]):
         return problem.replace(
             "; ", f"; a network of torchvision is {{name: torchvision, architecture: {found['name']}}}; ", 1
@@ -176,8 +177,10 @@ def _advised(problem: str) -> str:
         return f"{path}: missing; this key has no default, so {_MISSING[path]}"
     if "unknown data set" in said:
         return f"{problem}; your own pictures, one folder per class: {{name: image_folder, root: FOLDER}}"
+    if found := _DOTTED_CODE.search(problem):
+        problem = f"{problem}; a function of a file is given as {found['module']}.py:{found['function']}"
     if _OF_PROTOCOL.match(problem):
-        return f"{problem}, or give the study a protocol, such as protocol: controlled, which sets it"
+        problem = f"{problem}, or give the study a protocol, such as protocol: controlled, which sets it"
     return problem
 
 
@@ -218,6 +221,16 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
     return f"{found['path']}: unknown key; it belongs elsewhere: give {place}; keys known here: {found['known']}"
 
 
+def _with_nesting(found: re.Match[str]) -> str:
+    """Return a problem with the keys nested that an arm or the base gives as one key path; otherwise an empty text."""
+    path = re.fullmatch(r"(?:base|arms\..+?)\.(model|data|training|options)\.(.+)", found["path"])
+    if path is None or not set(RUN_KEYS) <= set(found["known"].split(", ")):
+        return ""
+    keys = [path[1], *path[2].split(".")]
+    nested = f"{': {'.join(keys)}: ...{'}' * (len(keys) - 1)}"
+    return f"{found['path']}: unknown key; key paths are for factors and --set, so nest the keys: {nested}"
+
+
 def _root(parent: str) -> str:
     """Return the part of a study in which a key of a run was given: an arm, the factors, or else `base`."""
     if parent.partition(".")[0] == "factors":
@@ -245,4 +258,7 @@ def key_path_meant(text: str) -> str | None:
             if place.count(".") == path.count(".") and place.rpartition(".")[0] == path.rpartition(".")[0]
             else path
         )
-    return place if "." in place and place.partition(".")[0] in RUN_KEYS else None
+    if "." in place and place.partition(".")[0] in RUN_KEYS:
+        return place
+    first = _PLACES.get(OTHER_NAMES.get(keys[0].lower(), keys[0].lower()), "")
+    return ".".join([first, *keys[1:]]) if len(keys) > 1 and "." in first else None

@@ -351,9 +351,16 @@ def _find(source: str | Path) -> Path:
         raise ConfigError([f"{source}: is a folder; give the study's file, e.g. {path / 'study.yaml'}"])
     if found:
         raise ConfigError([f"{source}: is a pipe or a device; save the study in a file and give that"])
-    raise ConfigError(
-        [f"{source}: no such file or shipped study; {did_you_mean(str(source), shipped)}shipped: {', '.join(shipped)}"]
-    )
+    near = did_you_mean(str(source), [*(str(path.with_name(each)) for each in _study_files(path.parent)), *shipped])
+    raise ConfigError([f"{source}: no such file or shipped study; {near}shipped: {', '.join(shipped)}"])
+
+
+def _study_files(folder: Path) -> list[str]:
+    """Return the names of the YAML files in a folder; none if it cannot be read."""
+    try:
+        return sorted(each.name for each in folder.iterdir() if each.suffix in (".yaml", ".yml"))
+    except OSError:
+        return []
 
 
 def _override(document: dict[str, Any], path: list[str], value: Any) -> list[str]:

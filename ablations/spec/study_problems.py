@@ -201,7 +201,7 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
         yield f"vary: arm {spec.vary!r} is itself a combination of levels; vary the arm to which they are applied"
     yield from _fraction_problems(spec)
     for name, levels in spec.factors.items():
-        yield from _labels_problems(name, levels)
+        yield from _labels_problems(name, levels, spec)
         if equal := equal_levels(levels):
             yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
         if spec.design in TWO_LEVELS and len(levels) != 2:
@@ -211,15 +211,19 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
             )
 
 
-def _labels_problems(name: str, levels: tuple[Any, ...] | dict[str, Any]) -> Iterable[str]:
+def _labels_problems(name: str, levels: tuple[Any, ...] | dict[str, Any], spec: StudySpec) -> Iterable[str]:
     """Yield what is wrong with the name of a factor and of its levels, which become names of arms."""
     is_labelled = isinstance(levels, dict)
     is_path = name.split(".", maxsplit=1)[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
     if is_labelled:
         yield from _name_problems(f"factors.{shortened(name, 80)!r}", name)
     elif not is_path:
-        path = key_path_meant(name)
-        remedy = f"did you mean {path!r}?" if path else "give one, e.g. model.placement"
+        path = f"options.{name}" if name in spec.base.get("options", {}) else key_path_meant(name)
+        remedy = (
+            f"did you mean {path!r}?"
+            if path
+            else "give one, e.g. model.placement, or training.loss.gamma for an option of a component"
+        )
         yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; {remedy}"
     for label in labels_of(levels):
         yield from _name_problems(f"factors.{name}: level {shortened(label, 80)!r}", label, is_labelled)

@@ -37,7 +37,7 @@ def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
     found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
         raise PluginError(
-            f"{path}: registers no class; decorate one, as in @placements.register('my_idea') with `placements` from "
+            f"{path}: registers no class; decorate a class, not a function, as in @placements.register('my_idea') with `placements` from "
             f"aimlib.registry"
         )
     return found

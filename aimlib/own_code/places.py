@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import sys
 import traceback
+from types import FrameType
 
 from aimlib.errors import text_of
+from aimlib.own_code.modules import PREFIX
 
 _OURS = sys.stdlib_module_names | {"aimlib", "ablations", "analysis", "numpy", "pydantic", "torch", "torchvision"}
 
 
 def place_of(error: BaseException) -> str:
-    """Return file, line and function of the last call in code of a plugin; empty if the error passed through none."""
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _root(frame) not in _OURS]
+    """Return file, line and function of the last call in code of a plugin; empty if the error passed through none.
+
+    Code that the study names comes before installed packages that it calls.
+    """
+    others = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _root(frame) not in _OURS]
+    return place_in_own_code(error) or _last(others)
+
+
+def place_in_own_code(error: BaseException) -> str:
+    """Return file, line and function of the last call in code that the study names; empty if there was none."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return _last([(frame, line) for frame, line in frames if _root(frame).startswith(PREFIX)])
+
+
+def _last(frames: list[tuple[FrameType, int]]) -> str:
     if not frames:
         return ""
     frame, line = frames[-1]

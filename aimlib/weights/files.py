@@ -55,6 +55,8 @@ def find(config: WeightsConfig) -> Path:
         fetch = (
             f"run `ablate data weights {config.source}` where there is a network, or copy the file there"
             if is_of_torchvision(config.source)
+            else "a run downloads nothing: download it, and give the file's path"
+            if "://" in config.source or ":/" in config.source
             else "correct the path, or copy the file there"
         )
         raise DataError(f"{config.source}: no such file; looked for {looked}; {fetch}")

@@ -403,6 +403,8 @@ class Findings:
         if not self.measure.column.startswith(SCALAR):
             return ""
         names = scalar_names(self.results.runs)
+        if self.measure.column.removeprefix(SCALAR) in names:
+            return " They report it, but not as a finite number in the selected epoch, which counts."
         return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one under this name."
 
 

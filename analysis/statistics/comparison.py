@@ -13,7 +13,7 @@ import pandas as pd
 
 from aimlib.errors import counted
 from analysis.looks import FEWEST_PAIRS, Looks
-from analysis.primary_measure import ACCURACY, PrimaryMeasure
+from analysis.primary_measure import ACCURACY, SCALAR, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST
 from analysis.statistics.interval import Interval, t_interval, t_p_value, unpaired_prediction
 from analysis.statistics.paired import complete, paired_differences, pairing
@@ -138,11 +138,11 @@ class Comparison:
 
     def sentence(self, proxy: bool = False) -> str:
         """Return the comparison in one sentence; `proxy` if it is outside the scope of the claim."""
-        found = self.interval
+        found, measure = self.interval, self.measure
         prefix = PROXY if proxy else ""
         if found.n == 0:
-            return f"{prefix}No verdict on {self.name}: no seed has a result in both arms."
-        measure = self.measure
+            lacking = f"{measure.words} in the selected epoch" if measure.column.startswith(SCALAR) else "a result"
+            return f"{prefix}No verdict on {self.name}: no seed has {lacking} in both arms."
         side = "higher" if (found.mean >= 0) != measure.lower_is_better else "lower"
         mean = measure.in_unit(measure.decimal(abs(found.mean)))
         seeds = counted(found.n, "paired seed")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ablations.execution.inference.kept import kept_run
 from ablations.execution.inference.predicting import batches_through
 from aimlib.errors import UsageError, did_you_mean
+from aimlib.memory.attach import AimNetwork
 from aimlib.training.devices import pick_device
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def features(
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the beginning of one, or ``ARM/SEED``.
-    layer : name of a module of the network, such as ``layer4``; a module that is called several times for a batch
-        gives the output of its last call.
+    layer : name of a module of the network, such as ``layer4``, which is the same with and without memory; a module
+        that is called several times for a batch gives the output of its last call.
     images : number of test images, from the start of the data set; None means all.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine; None means the folder that the run used.
@@ -50,7 +51,11 @@ def features(
     """
     kept, where = kept_run(source, run), pick_device(device)  # type: ignore[arg-type]
     network = kept.stored.module().to(where)
+    if images is not None and images < 1:
+        raise UsageError(f"images={images}: give at least 1, or None for all")
     named = dict(network.named_modules())
+    inner = AimNetwork.baseline_prefix
+    layer = next((each for each in (layer, f"{inner}{layer}", layer.removeprefix(inner)) if each in named), layer)
     if layer not in named or not layer:
         listed = [name for name in named if name]
         more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""

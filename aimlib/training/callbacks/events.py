@@ -49,6 +49,7 @@ class Callbacks:
         self.scalars: dict[str, list[float | None]] = {}
         self.ended: str | None = None
         self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._owners: dict[str, str] = {}
         self._completed, self._is_over, self._current = 0, False, ""
         self._all: dict[str, Callback] = {}
         for number, config in enumerate(configs):
@@ -70,6 +71,17 @@ class Callbacks:
                 else "is not a valid name; use letters, digits and underscores"
             )
             raise UsageError(f"training.callbacks: {self._current}: log({name!r}, ...): {what}")
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise UsageError(
+                f"training.callbacks: {self._current}: log({name!r}, ...): a tensor of shape {tuple(value.shape)} is "
+                f"not one number; give its mean or norm"
+            )
+        owner = self._owners.setdefault(name, self._current)
+        if owner != self._current:
+            raise UsageError(
+                f"training.callbacks: {self._current}: log({name!r}, ...): {owner} logs this name; choose another one, "
+                f"or remove one of the two callbacks"
+            )
         given = (
             value.detach().double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
 from aimlib.errors import UsageError
+from aimlib.own_code.places import place_of
 from aimlib.registry import losses
 
 
@@ -99,23 +101,40 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
     loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
     if loss is None or config is None:
         return
-    labels_B = torch.arange(4) % classes
-    logits_BC = torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_()
+    logits_BC, labels_B = _example(classes)
     try:
         value = loss(logits_BC, one_hot(labels_B, classes) if mixed else labels_B)
     except (RuntimeError, TypeError) as error:  # sizes, types or arguments that do not fit
         kind = "shares [batch, classes]" if mixed else "classes [batch]"
+        place = place_of(error)
+        where = f" ({place})" if place else ""
         raise UsageError(
-            f"training.loss: {config.name!r} fails for {classes} classes: {type(error).__name__}: {error}; it is "
-            f"called as forward(logits, targets) with logits [batch, classes] and targets, which are {kind}"
+            f"training.loss: {config.name!r} fails for {classes} classes: {type(error).__name__}: {error}{where}; it "
+            f"is called as forward(logits, targets) with logits [batch, classes] and targets, which are {kind}"
         ) from error
     if not isinstance(value, Tensor) or value.shape != () or not bool(value.isfinite()) or not value.requires_grad:
-        given = f"a {type(value).__name__}"
+        given = "None; does it lack `return`?" if value is None else f"a {type(value).__name__}"
         if isinstance(value, Tensor):
             lacking = "" if value.requires_grad else ", without a gradient: it does not depend on the logits"
             number = f" with the value {value.item():g}" if value.shape == () else ""
             given = f"a tensor of shape {tuple(value.shape)}{number}{lacking}"
         raise UsageError(
-            f"training.loss: {config.name!r} must return a finite scalar tensor with a gradient, such as a mean over "
-            f"the batch; it returned {given}"
+            f"training.loss: {losses.described(config.name)}: forward() must return a finite scalar tensor with a "
+            f"gradient, such as a mean over the batch; it returned {given}"
         )
+
+
+def is_sum(config: ComponentConfig, classes: int) -> bool:
+    """Return whether a usable loss is twice as large, and not 0, for a batch in which every image occurs twice."""
+    loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
+    if loss is None:
+        return False
+    logits_BC, labels_B = _example(classes)
+    with torch.no_grad():
+        once, twice = float(loss(logits_BC, labels_B)), float(loss(logits_BC.repeat(2, 1), labels_B.repeat(2)))
+    return once != 0 and math.isclose(twice, 2 * once, rel_tol=1e-4)
+
+
+def _example(classes: int) -> tuple[Tensor, Tensor]:
+    """Return logits and classes of four images."""
+    return torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_(), torch.arange(4) % classes

@@ -181,6 +181,9 @@ def _called(run: OwnRun) -> str | None:
     except Exception:
         if run.ended is None:
             raise
+    except SystemExit as error:
+        if run.ended is None:
+            raise UsageError("the training code ended the process with sys.exit; let it return instead") from error
     finally:
         run.close()
     if isinstance(run.ended, Diverged):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from aimlib.errors import UsageError, did_you_mean
+from aimlib.records.escaping import shortened
 
 _FRACTIONS = "train_accuracy", "validation_accuracy", "accuracy"
 
@@ -23,7 +24,11 @@ def number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = None
     if number is None or isinstance(value, (str, bytes)):
-        raise UsageError(f"run.report: {name} must be a number; got {value!r}")
+        shape = getattr(value, "shape", ())
+        given = (
+            f"a {type(value).__name__} of shape {tuple(shape)}; give its mean" if shape else shortened(f"{value!r}", 80)
+        )
+        raise UsageError(f"run.report: {name} must be a number; got {given}")
     if name in _FRACTIONS and not 0 <= number <= 1:
         raise UsageError(f"run.report: {name} is a fraction from 0 to 1; got {number:g}")
     return number
@@ -52,7 +57,8 @@ def labels(labels: Any, classes: Sequence[str], where: str) -> npt.NDArray[np.in
         )
     if len(found) and not 0 <= int(found.min()) <= int(found.max()) < len(classes):
         raise UsageError(
-            f"{where}: labels lie between {found.min()} and {found.max()}, but classes are 0 to {len(classes) - 1}"
+            f"{where}: labels lie between {found.min()} and {found.max()}, but classes are 0 to {len(classes) - 1}; "
+            f"number them as run.classes does, or give names"
         )
     return found.astype(np.int64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -267,6 +268,10 @@ class OwnRun:
         UsageError: it is not a folder.
         Paused: the session ends. Let it pass.
         """
+        if not isinstance(folder, (str, os.PathLike)):
+            raise UsageError(
+                f"run.checkpoint: got {type(folder).__name__}; save your files in a folder, and give its path"
+            )
         content = files.content_of(Path(folder))
         self._saves = True
         self._save(self, content)
@@ -303,8 +308,12 @@ class OwnRun:
     def _next(self, epoch: int | None) -> int:
         number, budget = len(self.history) + 1, self.config.training.epochs
         if epoch is not None and int(epoch) != number:
-            hint = " (after run.restore(), continue with run.epochs_done + 1)" if self._saved is not None else ""
-            raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}{hint}")
+            hint = (
+                "after run.restore(), continue with run.epochs_done + 1"
+                if self._saved is not None
+                else "count from 1, or leave the number out"
+            )
+            raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}; {hint}")
         if number > budget:
             raise UsageError(
                 f"run.report: epoch {number} was reported, but training.epochs is {budget}; train exactly "

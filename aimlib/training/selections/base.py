@@ -82,6 +82,8 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
     PluginError: it selects no epoch, or it selects by test measures without `oracle`, so that nothing would say so.
     """
     for length in range(1, len(_SHARES) + 1):
+        if not validation:
+            _refuse_missing_validation(rule, length)
         chosen = choose(rule, _curve(length, _SHARES, validation=validation))
         others = _SHARES[length - 1 :: -1], [1 - share for share in _SHARES]
         if not selections.get(rule.name).oracle and any(
@@ -91,6 +93,18 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
                 f"{selections.described(rule.name)}: select() depends on test measures; choose by other measures, or "
                 "write `oracle = True` in the class, so that every result is marked"
             )
+
+
+def _refuse_missing_validation(rule: ComponentConfig, length: int) -> None:
+    """Refuse a rule that fails only because validation measures are null."""
+    try:
+        choose(rule, _curve(length, _SHARES, validation=False))
+    except (TypeError, ValueError) as error:
+        choose(rule, _curve(length, _SHARES, validation=True))  # a rule that always fails keeps its own error
+        raise PluginError(
+            f"{selections.described(rule.name)}: select() needs validation measures, which are None because "
+            f"training.validation_fraction is 0; raise it, or choose another rule"
+        ) from error
 
 
 def _curve(length: int, test: Sequence[float], *, validation: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,34 @@
+"""Which parameters of a network training cannot reach, found without values."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_IMAGES = 2
+
+
+def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str]:
+    """Return the parameters to be trained of which the logits are no function, in the order of the network.
+
+    Such a parameter is not used in the forward pass, is used on a detached tensor, or is created anew in every pass.
+
+    Parameters
+    ----------
+    network : on the meta device; its state does not change.
+    input_shape : channels, height, width.
+
+    Raises
+    ------
+    RuntimeError: the logits have no gradient, or a tensor that the backward pass needs was changed in place.
+    """
+    named = {name: each for name, each in network.named_parameters() if each.requires_grad}
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.enable_grad():
+            logits = network.train()(torch.zeros(_IMAGES, *input_shape, device="meta"))
+            found = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return [name for name, gradient in zip(named, found, strict=True) if gradient is None]
