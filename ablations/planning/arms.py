@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, cast
@@ -95,7 +95,8 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     if not problems:
         problems += _together(arms, kept, spec)
     if problems:
-        raise ConfigError(f"{study.where}: {problem}" for problem in advised(dict.fromkeys(problems)))
+        told = _condensed(advised(dict.fromkeys(problems)), specs, spec)
+        raise ConfigError(f"{study.where}: {problem}" for problem in told)
     if not kept:
         raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
@@ -125,6 +126,22 @@ def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
 
 _NAMED = 3
 """Number of arms that one message names."""
+
+
+def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
+    """Return problems without those of arms that repeat one of the base, or of another combination of levels."""
+    problems = list(problems)
+    of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
+    found: dict[str, list[str]] = {}
+    for problem in problems:
+        arm = max((name for name in specs if problem.startswith(f"arms.{name}.")), key=len, default=None)
+        rest = problem if arm is None else problem.removeprefix(f"arms.{arm}.")
+        if arm is None or rest not in of_base:
+            found.setdefault(problem if arm in spec.arms else rest, []).append(problem)
+    return [
+        f"{first} (and in {counted(len(others), 'other combination')})" if others else first
+        for first, *others in found.values()
+    ]
 
 
 def _said_once(error: str, names: list[str]) -> str:

@@ -37,8 +37,8 @@ def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
     found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
         raise PluginError(
-            f"{path}: registers no class; decorate a class, not a function, as in @placements.register('my_idea') with `placements` from "
-            f"aimlib.registry"
+            f"{path}: registers no class; decorate a class, not a function, as in @placements.register('my_idea') with "
+            f"`placements` from aimlib.registry"
         )
     return found
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DatasetPlugin, Images
+from aimlib.datasets.requirements import problems
 from aimlib.registry import datasets
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.tiny_training import result_of
@@ -56,18 +57,10 @@ class DatasetConformance(Conformance):
         """Pixels are [images, height, width, channels] in uint8 or uint16, with one label and one name per image."""
         plugin = self.dataset()
         shape, data = plugin.shape(), plugin.load()
+        found = problems(data, shape)
+        assert not found, "; ".join(found)
         for name, images in data.splits().items():
-            count = len(images.labels)
-            assert count >= 1, f"{name} has no images"
-            assert tuple(images.pixels.shape) == (count, shape.height, shape.width, shape.channels), name
-            assert images.pixels.dtype in (np.uint8, np.uint16), name
-            assert images.labels.dtype == np.int64, name
-            assert images.labels.min() >= 0, name
-            assert images.labels.max() < shape.classes, name
-            assert len(images.names) == count, name
-            assert all(images.names), f"{name} has an image without a name"
-            assert set(map(type, images.names)) == {str}, name
-            assert len(set(images.names)) == count, f"{name} has two images of one name"
+            assert tuple(images.pixels.shape[1:]) == (shape.height, shape.width, shape.channels), name
 
     def test_splits_have_the_same_type(self) -> None:
         """The network sees training and test images on one scale."""

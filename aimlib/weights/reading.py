@@ -95,8 +95,8 @@ def _saved_by_torch(path: Path, where: str) -> Any:
     except Exception as error:
         raise UsageError(
             f"{where}: is neither a safetensors file nor a state dict that torch.save wrote, or is damaged, or "
-            f"contains more than tensors and plain values, which is not loaded because that could execute code; write it with "
-            f"torch.save(network.state_dict(), FILE) ({type(error).__name__})"
+            f"contains more than tensors and plain values, which is not loaded because that could execute code; write "
+            f"it with torch.save(network.state_dict(), FILE) ({type(error).__name__})"
         ) from error
 
 

@@ -141,8 +141,10 @@ class Comparison:
         found, measure = self.interval, self.measure
         prefix = PROXY if proxy else ""
         if found.n == 0:
-            lacking = f"{measure.words} in the selected epoch" if measure.column.startswith(SCALAR) else "a result"
-            return f"{prefix}No verdict on {self.name}: no seed has {lacking} in both arms."
+            lacking = (
+                f"{measure.words} in the selected epochs of" if measure.column.startswith(SCALAR) else "a result in"
+            )
+            return f"{prefix}No verdict on {self.name}: no seed has {lacking} both arms."
         side = "higher" if (found.mean >= 0) != measure.lower_is_better else "lower"
         mean = measure.in_unit(measure.decimal(abs(found.mean)))
         seeds = counted(found.n, "paired seed")

@@ -114,6 +114,15 @@ def test_a_scalar_that_no_run_reports_is_named_with_the_available_ones(make_stud
     others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
     assert scalar_names(others.runs) == ["bleu", "nan"]
     assert "Runs report: bleu, nan." in analysis.examine(others).headline
+    empty = reported(analysis.load(directory), lambda row: {"perplexity": None})
+    assert "They report it, but not as a finite number in the selected epoch" in analysis.examine(empty).headline
+
+
+def test_a_scalar_that_only_one_arm_has_in_its_selected_epoch_is_said_to_be_missing(make_study) -> None:
+    results = analysis.load(make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1))
+    one = set(results.runs.loc[results.runs["arm"] == "plain", "run_id"])
+    findings = analysis.examine(reported(results, lambda row: {"perplexity": 3.0 if row["run_id"] in one else None}))
+    assert "no seed has perplexity in the selected epochs of both arms" in findings.headline
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,11 @@ BAD = {
     "no list": ({"plugins": 3}, {}, "plugins: give files with Python code, e.g. [my_net.py]; got 3"),
     "no Python file": ({"plugins": ["my_net.txt"]}, {}, "plugins: give files with Python code"),
     "a missing file": ({"plugins": ["nothing.py"]}, {}, "nothing.py: cannot be read: No such file or directory"),
-    "nothing registered": ({}, {"plugin": "x = 1\n"}, "my_net.py: registers no class; decorate one, as in @placements"),
+    "nothing registered": (
+        {},
+        {"plugin": "x = 1\n"},
+        "my_net.py: registers no class; decorate a class, not a function, as in @placements",
+    ),
     "no Python": ({}, {"plugin": "def f(:\n"}, "plugins: my_net.py, line 1: is not valid Python"),
     "an unknown name": ({}, {"helper": "FIRST = 1\n"}, "my_net.py, line 4: helper has no name 'last_ones'; correct"),
     "a failure": (

@@ -197,11 +197,21 @@ def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
         ),
         ({"on_step_end": lambda self, run: run.log("a b", 1.0)}, "use letters, digits and underscores"),
         ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so it belongs to no epoch"),
+        (
+            {"on_step_end": lambda self, run: run.log("weight", torch.ones(2, 3))},
+            r"log\('weight', ...\): a tensor of shape \(2, 3\) is not one number; give its mean or norm",
+        ),
     ],
 )
 def test_values_that_cannot_be_logged_are_refused(members: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=rf"training.callbacks: own_bad: .*{message}|{message}"):
         train(run_config(**own("own_bad", **members)), data_set())
+
+
+def test_two_callbacks_that_log_one_name_are_refused_instead_of_averaged() -> None:
+    norms = [{"name": "gradient_norm", "norm_type": 1.0}, {"name": "gradient_norm", "norm_type": 2.0}]
+    with pytest.raises(UsageError, match=r"gradient_norm 2: log\('gradient_norm', ...\): gradient_norm logs this name"):
+        train(run_config(training__callbacks=norms), data_set())
 
 
 def test_a_state_that_needs_code_to_be_read_is_refused_when_it_is_saved(tmp_path: Path) -> None:

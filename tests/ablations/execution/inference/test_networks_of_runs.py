@@ -202,6 +202,14 @@ def test_features_are_the_outputs_of_the_layer_for_each_image(directory: Path) -
     with pytest.raises(UsageError, match=r"layer 'layerX': the network has no such module; .*modules: conv1"):
         ablations.features(directory, "baseline/0", "layerX")
     assert dict(kept.stored.module().named_modules())["fc"] is not None
+    with pytest.raises(UsageError, match=r"images=0: give at least 1, or None for all"):
+        ablations.features(directory, "baseline/0", "fc", images=0)
+
+
+def test_a_layer_has_one_name_with_and_without_memory(directory: Path) -> None:
+    for which in ("baseline/0", "aim/0"):
+        short, long = (ablations.features(directory, which, name, images=3) for name in ("layer2", "network.layer2"))
+        assert np.array_equal(short, long)
 
 
 @pytest.mark.parametrize("which", ["baseline/0", "aim/0"])

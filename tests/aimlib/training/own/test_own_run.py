@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,10 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("text", lambda run: (give(run), run.report(train_loss="low")), "train_loss must be a number; got 'low'"),  # type: ignore[arg-type]
     ("measure", lambda run: (give(run), run.report(trainloss=1.0)), "did you mean 'train_loss'?"),
     ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is counted by this package"),
-    ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1"),
+    ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1; count from 1, or"),
+    ("vector", lambda run: (give(run), run.report(train_loss=torch.ones(3))), "got a Tensor of shape (3,); give its"),  # type: ignore[arg-type]
+    ("state", lambda run: run.checkpoint({}), "run.checkpoint: got dict; save your files in a folder, and give its"),  # type: ignore[arg-type]
+    ("exit", lambda run: sys.exit(0), "the training code ended the process with sys.exit; let it return instead"),
     ("no network", lambda run: run.network(), "this arm has no network"),
     ("no folder", lambda run: run.checkpoint("/no/such/folder"), "save your files in a folder"),
     ("option", lambda run: run.config.options.rat, "did you mean 'rate'? its options: rate"),
