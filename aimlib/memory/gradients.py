@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _IMAGES = 2
 
@@ -27,7 +27,7 @@ def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str
     try:
         with torch.enable_grad():
             logits = network.train()(torch.zeros(_IMAGES, *input_shape, device="meta"))
-            found = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+            found: tuple[Tensor | None, ...] = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
     finally:
         for module, training in modes:
             module.training = training

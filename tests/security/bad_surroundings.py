@@ -211,6 +211,12 @@ KINDS = [
         "write `def reads",
     ),
     plugin(
+        "a plugin that is a function",
+        "from aimlib.registry import placements\n@placements.register('evil')\ndef Evil(layers): return []",
+        "placement 'evil' (Evil) is not a class",
+        "write a class with reads(), and decorate that",
+    ),
+    plugin(
         "a plugin that raises",
         f"{BASE}\n    def reads(self, layers): raise KeyError('\\x1b[2J')",
         "KeyError",
