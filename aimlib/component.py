@@ -242,6 +242,8 @@ def _as_scalar(kind: str, given: Any) -> str:
         plain = re.sub(r"(?<=\d)[_,](?=\d{3})", "", given.strip())
         if _NUMBER.fullmatch(plain):
             return f"; write {given} without quotes" if plain == given else f"; write {plain}"
+    if kind in ("int_type", "float_type") and isinstance(given, bool):
+        return "; it is no switch: write how much, such as " + ("0.5" if kind == "float_type" else "1")
     if kind == "int_type" and isinstance(given, float) and given.is_integer():
         return f"; write {int(given)}"
     if kind == "bool_type" and isinstance(given, str):

@@ -226,6 +226,7 @@ def test_a_subject_is_a_noun(tmp_path: Path) -> None:
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "factors.loss.gamma: not a key path below model, data, "),
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "did you mean 'training.loss.gamma'?"),
         ({"vary": "aim", "factors/gamma": [1, 2]}, "or training.loss.gamma for an option of a component"),
+        ({"base.training.augmentation": {"horizontal_flip": True}}, "it is no switch: write how much, such as 0.5"),
         ({"base.training.fine_tuning": "none"}, "got 'none' (text); write null to leave it out"),
         (
             {"base.training.transforms": {"name": "mixup"}},
