@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from ablations.commands.options import Wide, console
-from aimlib.errors import UsageError, unknown_name
+from aimlib.errors import UsageError, counted, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,9 @@ _NO_IMPORTANCES = (
     "No importances: they are stored when a search is complete, for arms with at least 10 complete trials of different "
     "accuracies."
 )
+_COLUMN = re.compile(r"[\w.]+")
+_MOST = 10
+"""Number of values of a column that are listed."""
 _TABLES_OF_SEVERAL = ("runs", "trials", "epochs", "models", "factors")
 
 Table = Literal["runs", "epochs", "predictions", "models", "factors", "importances", "trials"]
@@ -107,6 +111,9 @@ def command(
         if by is None and columns is None:
             frame = frame[_shown(frame)]
         console_tables.frame(frame, console(), wide=wide)
+        if where and frame.empty:
+            for line in _none_met(_table(directories, table), where):
+                console().print(line, markup=False, highlight=False)
         if by is not None:
             console().print(f"\n{_of_groups(value, frame)}", markup=False, highlight=False)
         if table == "importances":
@@ -159,6 +166,26 @@ def results(
     if parquet is not None:
         _write_parquet(frame, parquet)
     return frame
+
+
+def _none_met(frame: pd.DataFrame, where: Iterable[str]) -> Iterator[str]:
+    """Yield why a table may be empty: what the columns contain that conditions name."""
+    if frame.empty:
+        return
+    from analysis.wording.number_format import listing
+
+    yield "No row meets the conditions."
+    named = {word for condition in where for word in _COLUMN.findall(condition)}
+    for name in (name for name in frame.columns if name in named):
+        values = frame[name].dropna()
+        if values.empty:
+            yield f"{name} has no value."
+        elif str(values.dtype) == "str" or str(values.dtype) == "bool":
+            texts = [str(value) for value in values.unique()]
+            more = [counted(len(texts) - _MOST, "other value")] if len(texts) > _MOST + 1 else []
+            yield f"{name} contains {listing([*texts[: _MOST if more else None], *more])}."
+        else:
+            yield f"{name} is from {values.min()} to {values.max()}."
 
 
 def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class Status:
     @property
     def note(self) -> str:
         """Sentence about the checks that this quick summary omits."""
-        return "This is a quick summary that does not prove the rows. `ablate verify` proves them."
+        return "This quick summary does not prove the rows; `ablate verify` proves them."
 
     def __repr__(self) -> str:
         """Return the table and the sentences."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -133,9 +134,15 @@ class LocalFolder:
         return files.names(self.root / folder, pattern)
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
-        """Return the seconds since each matching file was written."""
+        """Return the seconds since each matching file was written, by the clock of the file system if it is writable.
+
+        The clock of this machine may have jumped since then.
+        """
         names, found = self.names(folder, pattern), {}
-        now = files.clock_of(self.root / folder) if names else 0.0  # the clock of this machine may have jumped
+        now = time.time()
+        if names:
+            with suppress(StoreError, OSError):  # an outage, or a directory that may only be read
+                now = files.clock_of(self.root / folder)
         for name in names:
             with suppress(FileNotFoundError):  # removed in the meantime
                 found[name] = now - (self.root / folder / name).lstat().st_mtime

@@ -403,7 +403,7 @@ FORGERIES: dict[str, Forgery] = {
     "a seed copied, and its predictions changed where they were wrong; ledger too": Forgery(
         ledger_too(copy_seed_with_other_predictions),
         verdict=WITHHELD,
-        says="its accuracies and losses are those of run",
+        says="its accuracies and losses equal those of run",
     ),
     "the selected epoch moved; ledger too": Forgery(
         ledger_too(row(other_epoch)), verdict=WITHHELD, says="but best_validation chooses"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
+import endless_waits
 import pytest
 from victims import Victim
 
@@ -33,25 +32,13 @@ OTHERS = (
     *("failures/{run}.000.parquet", "unblinded/000.json"),
 )
 COMMANDS = (("logs", "aim/0"), ("watch", "--once"), ("archive", "--out", "results/packed.tar.gz"), ("verify",))
-_LONGEST_S = 40
-
-
-class Waiting(BaseException):
-    """A command waits for what never comes. No code of the package catches it, unlike TimeoutError."""
 
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt every command that waits longer than any of them takes."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Waiting
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(_LONGEST_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    """Interrupt what waits longer than any of these tests takes."""
+    with endless_waits.ended():
+        yield
 
 
 def link_to_nothing(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.findings.collapses import Collapse
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.procedures import FIRST
@@ -39,18 +40,30 @@ def outcomes(findings: Findings) -> Table:
 
 
 def troubled(findings: Findings) -> Table:
-    """Return every run that failed or did not train, with the reason."""
+    """Return every run that failed, did not train or, among those of the gates, collapsed, with the reason."""
     runs = findings.results.runs.merge(findings.judged[["run_id", "outcome", "lower_bound", "chance"]], on="run_id")
     rows = tuple(
         (row["arm"], str(row["seed"]), row["outcome"], _reason(row), row["run_id"])
         for row in runs[runs["outcome"] != "trained"].to_dict("records")
     )
+    known = {row[-1] for row in rows}
+    collapsed = {
+        each.run_id: (each.arm, str(each.seed), _fallen(each), each.text.removeprefix("is "), each.run_id)
+        for each in (*findings.collapses, *findings.later_collapses)
+        if each.run_id not in known
+    }
+    rows += tuple(collapsed.values())
     return Table(
-        "Runs that failed or did not train",
+        "Runs that failed, collapsed or did not train",
         ("Arm", "Seed", "Outcome", "Reason", "Run"),
         rows,
         frozenset({"Seed"}),
     )
+
+
+def _fallen(run: Collapse) -> str:
+    """Return the outcome of a run that trained; on another measure than the accuracy it need not have failed."""
+    return "collapsed" if run.of_accuracy or run.why == "one class" else "far from its arm"
 
 
 def _reason(row: dict[Any, Any]) -> str:

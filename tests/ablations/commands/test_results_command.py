@@ -65,6 +65,17 @@ def test_conditions_and_columns_select_rows_and_columns(study: Path, command: Ab
     assert sorted(rows[1:]) == [["aim", "1"], ["aim", "2"], ["wide", "1"], ["wide", "2"]]
 
 
+def test_an_empty_table_says_what_the_named_columns_contain(study: Path, command: Ablate) -> None:
+    _code, out, _err = command(study, "--where", "arm = basline or seed > 5", "--wide")
+    assert out.splitlines()[1:] == [
+        "No row meets the conditions.",
+        "arm contains baseline, aim and wide.",
+        "seed is from 0 to 2.",
+    ]
+    assert "No row meets" not in command(study, "--where", "arm = baseline")[1]
+    assert "No row meets" not in command(study, "--where", "arm = x", "--csv", "-")[1], "a file has rows only"
+
+
 def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: Path, command: Ablate) -> None:
     _, out, _ = command(study, "--by", "arm", "--csv", "-", "--parquet", str(tmp_path / "x.parquet"))
     frame = pd.read_csv(io.StringIO(out))

@@ -118,7 +118,7 @@ def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
 def test_rows_state_how_many_steps_were_checked(tmp_path: Path, study: Callable[..., Path]) -> None:
     run(study({"seeds": 1}), tmp_path / "out", executor="inline")
     found = rows(tmp_path / "out")
-    assert [row["spot_checks"] for row in found] == [0, 0], "too short for a check within .5 % of the time"
+    assert {row["spot_checks"] for row in found} <= {0, 1}, "too short for checks within .5 % of the time"
     (reference,) = {row["reference"] for row in found}
     assert len(reference) == 16
     (file,) = (tmp_path / "out" / "references").iterdir()

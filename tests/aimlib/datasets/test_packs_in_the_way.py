@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import endless_waits
 import pytest
 
 from aimlib.datasets import pixel_files
 from aimlib.datasets.packed import pack_folder
 from aimlib.datasets.packing import REPLACED, unfinished_folder
-
-_LONGEST_S = 60
-
-
-class Waiting(BaseException):
-    """The pack waits for what never comes."""
 
 
 class Stopped(BaseException):
@@ -28,16 +21,9 @@ class Stopped(BaseException):
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt what waits longer than any pack takes."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Waiting
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(_LONGEST_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    """Interrupt what waits longer than any of these tests takes."""
+    with endless_waits.ended():
+        yield
 
 
 THINGS: dict[str, Callable[[Path, Path], object]] = {

@@ -59,4 +59,4 @@ def test_the_documented_command_gives_the_documented_figure(tmp_path: Path, name
 
 def _said(page: str) -> str:
     start = page.index("aim_resnet50 reached")
-    return page[start : page.index("Drawn from", start)]
+    return page[start : page.index("`python -m", start)]

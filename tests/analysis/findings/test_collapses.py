@@ -68,6 +68,10 @@ def test_a_planted_collapse_is_on_the_first_screen_of_the_report_and_on_the_cons
     page = analysis.report(directory)
     first_screen = page.read_text(encoding="utf-8").split('id="forest"')[0].split("</section>")[0]
     assert "A run of aim collapsed: seed 3" in first_screen
+    what_went_wrong = page.read_text(encoding="utf-8").split('id="trouble"')[1].split("</section>")[0]
+    assert "Nothing to report" not in what_went_wrong
+    for part in ("collapsed", "15.75 pp worse than the median of the other seeds", found.run_id):
+        assert part in what_went_wrong
     for shown in (console_of(directory), standing(analysis.load(directory))):
         assert "Of the compared runs, aim with seed 3 collapsed." in shown
     assert findings.not_excluded is None

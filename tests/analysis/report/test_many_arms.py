@@ -132,6 +132,15 @@ def test_every_table_and_figure_has_an_anchor_in_the_contents(sweep, document):
                 assert page.count(f'id="figure-{name}"') == page.count(f'href="#figure-{name}"') == 1
 
 
+def test_every_section_of_the_markdown_is_in_its_contents(sweep):
+    markdown = read(sweep, "report.md")
+    (contents,) = [line for line in markdown.splitlines() if line.startswith("**Contents**: ")]
+    linked = dict(re.findall(r"\[([^]]+)\]\(#([^)]+)\)", contents))
+    assert list(linked) == re.findall(r"^## (.+)$", markdown, re.M)
+    for title, place in linked.items():
+        assert f'<a id="{place}"></a>\n\n## {title}\n' in markdown or place == title.lower()
+
+
 def test_folded_tables_are_open_in_print_and_folded_in_markdown(sweep):
     assert "details::details-content" in read(sweep)
     markdown = read(sweep, "report.md")
