@@ -27,7 +27,8 @@ def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str
     try:
         with torch.enable_grad():
             logits = network.train()(torch.zeros(_IMAGES, *input_shape, device="meta"))
-            found: tuple[Tensor | None, ...] = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+            values = list(named.values())
+            found: tuple[Tensor | None, ...] = torch.autograd.grad(logits.sum(), values, allow_unused=True)
     finally:
         for module, training in modes:
             module.training = training
