@@ -14,6 +14,7 @@ import io
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -246,6 +247,24 @@ def share_opened(handle: int, path: Path) -> None:
     if mode | _FOR_FILES != mode:
         with suppress(PermissionError):
             os.fchmod(handle, stat.S_IMODE(mode | _FOR_FILES))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 or replace it at once, shared like its folder.
+
+    Raises
+    ------
+    OSError: it cannot be written; nothing is left of the attempt.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        share(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(path: Path) -> None:

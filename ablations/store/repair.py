@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ablations.store import parquet_files, plans
+from ablations.store.files import explained
 from ablations.store.folder import Folder, folder_at
 from ablations.store.inspection import ROUNDS, Damage, Inspection, Visitor, inspect, intact_groups, refuse_newer
 from ablations.store.leases import Terms
@@ -91,7 +92,8 @@ def _locked(folder: Folder) -> RunLock:
     """Return the lock of compactions, which must not read a file while it is set aside."""
     if isinstance(folder.root, Path):
         for name in (DAMAGED, LOCKS):  # a copy of a study may lack locks
-            make_folder(folder.root / name)
+            with explained(folder.root / name, "created"):
+                make_folder(folder.root / name)
     end = time.monotonic() + _LOCK_TIMEOUT_S
     while (lock := folder.lock("compaction")) is None:
         if time.monotonic() > end:
