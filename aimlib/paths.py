@@ -178,6 +178,18 @@ def _link_to_nothing_refused(path: Path) -> Iterator[None]:
         raise
 
 
+def obstruction(path: Place) -> str:
+    """Return what is in the place of a file; empty for a regular file or an object, and if there is nothing."""
+    if not isinstance(path, Path):
+        return ""
+    try:
+        with _link_to_nothing_refused(path):
+            _refuse_special(path.stat())
+    except OSError as error:
+        return (error.strerror or str(error)) if error.errno in _IN_THE_WAY else ""
+    return ""
+
+
 def advice_on(error: BaseException, if_damaged: str = "") -> str:
     """Return what to do about a stored file that cannot be read.
 

@@ -38,6 +38,7 @@ from aimlib.records import (
     CLAIM_FILE,
     CODE,
     FAILURES,
+    FILE_NAMES,
     IMAGES,
     LOGS,
     MODELS,
@@ -60,7 +61,7 @@ T = TypeVar("T")
 MARK_FILE = "mark"
 SHARES_FILE = "shares.json"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
-_FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
+_FAILURE_FILE = FILE_NAMES[FAILURES]
 
 
 def _storage(
