@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,6 +119,7 @@ def strays(directory: Place, *, similar: bool = True) -> list[Place]:
     """Return the files in the folders of `FILE_NAMES` that have other names, sorted.
 
     Readers ignore them. If one has the row of a run, the run counts as missing. Temporary files of the store are none.
+    A folder that cannot be listed counts as empty, because whoever needs its files names it.
 
     Parameters
     ----------
@@ -126,7 +128,9 @@ def strays(directory: Place, *, similar: bool = True) -> list[Place]:
     found = []
     for folder, names in FILE_NAMES.items():
         suffix = ".json" if folder in (PLANS, UNBLINDED) else ".parquet"
-        others = [path for path in _entries(directory / folder) if not names.fullmatch(path.name)]
+        others: list[Place] = []
+        with suppress(StoreError):
+            others = [path for path in _entries(directory / folder) if not names.fullmatch(path.name)]
         found += [path for path in others if suffix in path.name or not (similar or path.suffix == ".tmp")]
     return found
 
