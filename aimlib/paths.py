@@ -14,6 +14,7 @@ import io
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -177,6 +178,18 @@ def _link_to_nothing_refused(path: Path) -> Iterator[None]:
         raise
 
 
+def obstruction(path: Place) -> str:
+    """Return what is in the place of a file; empty for a regular file or an object, and if there is nothing."""
+    if not isinstance(path, Path):
+        return ""
+    try:
+        with _link_to_nothing_refused(path):
+            _refuse_special(path.stat())
+    except OSError as error:
+        return (error.strerror or str(error)) if error.errno in _IN_THE_WAY else ""
+    return ""
+
+
 def advice_on(error: BaseException, if_damaged: str = "") -> str:
     """Return what to do about a stored file that cannot be read.
 
@@ -246,6 +259,24 @@ def share_opened(handle: int, path: Path) -> None:
     if mode | _FOR_FILES != mode:
         with suppress(PermissionError):
             os.fchmod(handle, stat.S_IMODE(mode | _FOR_FILES))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 or replace it at once, shared like its folder.
+
+    Raises
+    ------
+    OSError: it cannot be written; nothing is left of the attempt.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        share(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(path: Path) -> None:

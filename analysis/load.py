@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import overload
 
 import pandas as pd
@@ -13,9 +14,10 @@ from aimlib import records
 from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, place
 from aimlib.records.checksums import Damaged, check_identities
+from aimlib.records.escaping import on_one_line
 from analysis.plan import Plan, read_plan
 from analysis.reading import factors, frames
-from analysis.reading.files import read_failures, read_settled, read_settled_of
+from analysis.reading.files import read_failures, read_settled, read_settled_of, strays
 from analysis.reading.proofs import check_selected
 from analysis.results import Results, Studies
 
@@ -23,6 +25,7 @@ _RUN_COLUMNS = [column.name for column in records.RUN_COLUMNS]
 _EPOCH_COLUMNS = [f"epochs.{column.name}" for column in records.EPOCHS]
 log = logging.getLogger(__name__)
 _noted: set[str] = set()
+_strayed: set[str] = set()
 Epochs = bool | Collection[str] | Callable[[Plan], Collection[str]]
 
 
@@ -68,6 +71,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
     table = _rows(directory, with_epochs=wanted is True)
     rows = frames.from_arrow(table, records.RUN_COLUMNS)
     _note_rows_without_checksums(directory, rows)
+    _note_strays(directory)
     planned = frames.among(rows["run_id"], plan.runs["run_id"])
     varied = factors.of_plan(plan)
     runs = _as_planned(rows[planned], plan)
@@ -89,6 +93,23 @@ def _note_rows_without_checksums(directory: Place, rows: pd.DataFrame) -> None:
         _noted.add(str(directory))
         written = counted(number, "row was", "rows were")
         log.warning("%s: %s written by an earlier version, without checksums", directory, written)
+
+
+def _note_strays(directory: Place) -> None:
+    """Log once for each study which files resemble its files but have other names; a bucket costs requests to list."""
+    if not isinstance(directory, Path) or not (found := strays(directory)) or str(directory) in _strayed:
+        return
+    _strayed.add(str(directory))
+    names = ", ".join(on_one_line(f"{path.parent.name}/{path.name}") for path in found[:3])
+    log.warning(
+        "%s: %s not read, because the study gives no such %s: %s%s; move %s elsewhere",
+        directory,
+        counted(len(found), "file is", "files are"),
+        "name" if len(found) == 1 else "names",
+        names,
+        ", ..." if len(found) > 3 else "",
+        "it" if len(found) == 1 else "them",
+    )
 
 
 def _rows(directory: Place, *, with_epochs: bool) -> pa.Table:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from aimlib.errors import StoreError, did_you_mean
 from aimlib.paths import Place, advice_on, read_file
-from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
+from aimlib.records import FILE_NAMES, OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
 from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
 from analysis.looks import Looks, looks_from
@@ -140,7 +140,8 @@ def plan_differs(directory: Place) -> bool:
     """
     current = _document(directory / STUDY_FILE)
     try:
-        paths = sorted((path for path in (directory / PLANS).iterdir() if path.suffix == ".json"), reverse=True)
+        names = FILE_NAMES[PLANS]
+        paths = sorted((path for path in (directory / PLANS).iterdir() if names.fullmatch(path.name)), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
         paths = []
     if not paths:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ablations.estimation import numerics
 from ablations.planning import networks
 from ablations.planning.arms import Arm, differences, shape_of
+from ablations.planning.data_facts import shared_images_of
 from ablations.planning.networks import has_network
 from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
@@ -34,6 +35,7 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from dict.fromkeys(note for arm in plan.arms if (note := idle_gpus(arm.resources)))
     yield from numerics.differing_notes(plan)
     yield from dict.fromkeys(note for arm in plan.arms for note in datasets.create(arm.config.data).notes())
+    yield from (f"data: {text}" for text in shared_images_of(plan))
     for arm in plan.arms:
         yield from _attachment(arm, plan)
         yield from _start(arm, plan)

@@ -389,9 +389,13 @@ def _verify(
             fix=fix,
             sheet=sheet,
         )
+    from aimlib.records.escaping import on_one_line
+
     for finding in findings:
         mark = "" if finding.is_error else "remark: "
-        _print(f"{mark}{finding.kind}: {finding.file}: {' '.join(finding.message.split())}")
+        text = " ".join(finding.message.split())
+        place = "" if text.startswith(f"{finding.file}:") else f"{on_one_line(finding.file)}: "
+        _print(f"{mark}{finding.kind}: {place}{text}")
     for file, nothing in ((fix, "there is nothing to leave out"), (sheet, "there are no photos to show")):
         if file is not None and not Path(file).exists():
             _print(f"{file} was not written: {nothing}")

@@ -250,6 +250,8 @@ def _missing(plan: Plan | None, inspection: Inspection) -> tuple[str, ...] | Non
 
 def lines(found: Verified) -> list[str]:
     """Return the lines to print."""
+    from aimlib.records.escaping import on_one_line
+
     inspection = found.inspection
     damaged = {damage.kind for damage in inspection.damages}
     text = []
@@ -260,6 +262,12 @@ def lines(found: Verified) -> list[str]:
     text += [repair for repair in found.repairs if repair != inspection.without_checksums]
     if not found.repairs:
         text += map(str, inspection.damages)
+    if number := len(inspection.strays):
+        named = ", ".join(map(on_one_line, inspection.strays[:10])) + (", ..." if number > 10 else "")
+        text.append(
+            f"{counted(number, 'file is', 'files are')} ignored, because the study gives no such names: {named}; if "
+            f"one has the row of a run, give it its name again (<run id>.parquet), otherwise move it elsewhere."
+        )
     if found.missing is None:
         text.append("Without a readable plan it is unknown which runs are missing.")
     elif found.missing:
@@ -273,7 +281,8 @@ def lines(found: Verified) -> list[str]:
     text += map(str, found.reruns)
     text += _on_ledger(found)
     if inspection.damages and not found.repairs:
-        text.append("Run `ablate verify --repair` or `ablate run` to set damaged files aside.")
+        or_run = "" if any(damage.is_obstructed for damage in inspection.damages) else " or `ablate run`"
+        text.append(f"Run `ablate verify --repair`{or_run} to set damaged files aside.")
     return text
 
 

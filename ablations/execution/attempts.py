@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.store.outages import OutageTooLong, kind_of
-from aimlib.errors import ComputingError, StoreError, text_of
+from aimlib.errors import ComputingError, DataError, StoreError, text_of
 from aimlib.own_code.places import place_in_own_code
 from aimlib.records.escaping import LONGEST_LINE, LONGEST_MESSAGE, LONGEST_TRACEBACK, shortened, storable
 from aimlib.records.redaction import without_secrets
@@ -67,6 +67,7 @@ class Ending:
     process_spent : the process must not take another run, because it can no longer use its GPU.
     never_repeats : a step was computed several times from the same state, with different bits every time.
     row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
+    is_explained : the reason says what to do, as for changed data, so that a user needs no traceback.
     """
 
     end: End
@@ -81,6 +82,7 @@ class Ending:
     process_spent: bool = False
     never_repeats: bool = False
     row_digest: str = ""
+    is_explained: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the ending as plain values, in the form that a worker sends."""
@@ -106,6 +108,7 @@ def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> End
         held_by_others=failure is not None and failure.held_by_others,
         process_spent=failure is not None and failure.context_lost,
         never_repeats=isinstance(error, ComputingError) and error.never_repeats,
+        is_explained=isinstance(error, DataError),
     )
 
 

@@ -81,7 +81,7 @@ def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
     where: Any = directory if "://" in str(directory) else Path(directory)
     if store is None and isinstance(where, Path):
         _refuse_no_study(where)
-    opened: Any = ResultStore(where) if store is None else store
+    opened: Any = ResultStore(where, read_only=True) if store is None else store
     document = opened.read_plan()
     if document is None:
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give a directory written by `ablate run`")

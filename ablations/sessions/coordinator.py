@@ -176,7 +176,8 @@ class Coordinator:
             if self._tasks[run_id].until is None:  # the request did not come from this session
                 self._stop.request("another process requested a stop")
         shares = dict(self._scheduler.shares)
-        self._follow(run_id, self._scheduler.ended(run_id, ending), ending.traceback)
+        shown = "" if ending.is_explained else ending.traceback
+        self._follow(run_id, self._scheduler.ended(run_id, ending), shown)
         if ending.end == "out_of_memory":
             self._remember_share(self._tasks[run_id], shares)
 

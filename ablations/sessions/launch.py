@@ -173,6 +173,6 @@ def _repair(directory: Place, console: Console) -> None:
     if isinstance(directory, Path) and not directory.is_dir():
         return
     with console.status("verifying the stored results"):
-        lines = repair(directory, networks=False)
+        lines = repair(directory, networks=False, obstructions=False)
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)

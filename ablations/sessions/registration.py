@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ablations.planning import plan as planning
+from ablations.planning.data_facts import shared_images_of
 from ablations.planning.plan import Plan
 from ablations.sessions import obsolete
 from ablations.store import ResultStore
@@ -97,6 +98,8 @@ def register(
     store.write_plan(document)
     if analysis_plan is not None and not store.has_analysis_plan():
         sha256 = store.freeze_analysis_plan(analysis_plan)
+        for text in shared_images_of(plan):
+            console.print(f"warning: data: {text}", soft_wrap=True, markup=False, highlight=False)
         console.print(f"The analysis plan is frozen: {ANALYSIS_PLAN}, SHA-256 {sha256[:16]}…", highlight=False)
     store.write_models(planning.model_rows(plan.arms, plan.summaries))
     for data in {data.fingerprint: data for data in plan.data.values()}.values():
@@ -124,7 +127,7 @@ def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, An
         if not arm:
             why = "of earlier versions of the study are"
         elif arm in names:
-            why = f"of arm {arm}, which was changed or has fewer seeds now, are"
+            why = f"of arm {arm}, which was changed, has other data or has fewer seeds now, are"
         else:
             why = f"of arm {arm}, which the study no longer has, are"
         yield f"stale: {count} settled runs {why} left out of the report; they stay where they are"

@@ -40,6 +40,7 @@ from aimlib.records import (
     CLAIM_FILE,
     CODE,
     FAILURES,
+    FILE_NAMES,
     IMAGES,
     MODELS_FILE,
     PLANS,
@@ -180,7 +181,7 @@ def _first_rows(rows: pa.Table) -> pa.Table:
 def _copy_plan(where: Place, study: Path, names: Names) -> None:
     """Store every plan that the study had, without paths, and the current one last."""
     store = ResultStore(study)
-    for path in (*_files(where / PLANS, _JSON), where / STUDY_FILE):
+    for path in (*_files(where / PLANS, FILE_NAMES[PLANS]), where / STUDY_FILE):
         document = public_document(_document(path), names)
         store.write_plan({key: value for key, value in document.items() if key not in ("schema_version", DOCUMENT_KEY)})
 

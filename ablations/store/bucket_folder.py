@@ -63,6 +63,9 @@ class ObjectFolder:
                 f"Storage, Azure Blob Storage), or a directory"
             )
 
+    def attach(self) -> None:
+        """Do nothing, because reading needs no preparation."""
+
     def refuse_absence(self) -> None:
         """Do nothing, because every request to a missing bucket fails."""
 

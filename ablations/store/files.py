@@ -81,8 +81,12 @@ def private_folder(path: Path) -> Path:
 
 
 @contextmanager
-def staged(path: Path, write: Write) -> Iterator[Path]:
+def staged(path: Path, write: Write, named: Path | None = None) -> Iterator[Path]:
     """Yield a temporary file next to `path`, complete and on disk; it is removed afterwards in any case.
+
+    Parameters
+    ----------
+    named : what an error names instead of `path`.
 
     Raises
     ------
@@ -90,14 +94,16 @@ def staged(path: Path, write: Write) -> Iterator[Path]:
     """
     temporary = path.parent / _temporary_name()
     try:
-        with explained(path):
+        with explained(named or path):
             write(temporary)
             share(temporary)
             synchronise(temporary)
         yield temporary
-    finally:
-        with explained(temporary, "removed"):
+    except BaseException:
+        with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
             temporary.unlink(missing_ok=True)
+        raise
+    remove(temporary)
 
 
 def publish(temporary: Path, path: Path) -> bool:
@@ -176,7 +182,7 @@ def _temporary_name() -> str:
 
 def check_usable(directory: Path) -> None:
     """Raise StoreError if files cannot be created and linked, so that this shows before the first run."""
-    with staged(directory / "probe", lambda path: path.write_bytes(b"")) as temporary:
+    with staged(directory / "probe", lambda path: path.write_bytes(b""), named=directory) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)
         remove(other)

@@ -26,8 +26,11 @@ class Folder(Protocol):
     def prepare(self) -> None:
         """Create the folder if it is missing. StoreError: files cannot be created exclusively in it."""
 
+    def attach(self) -> None:
+        """Open the folder for reading only: create and write nothing."""
+
     def refuse_absence(self) -> None:
-        """Raise StoreError if a folder that was prepared is missing, because its file system is no longer mounted.
+        """Raise StoreError if a folder that was opened is missing, because its file system is no longer mounted.
 
         Otherwise it would look like a study without results.
         """

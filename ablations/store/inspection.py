@@ -19,12 +19,13 @@ from ablations.store.folder import Folder
 from ablations.store.networks import NAME as NETWORK_FILE
 from ablations.store.plans import REMEDY
 from aimlib.errors import StoreError, counted
-from aimlib.paths import Place, advice_on, for_arrow
+from aimlib.paths import Place, advice_on, for_arrow, obstruction
 from aimlib.records import (
     ANALYSIS_PLAN,
     CLAIM_FILE,
     CODE,
     FAILURES,
+    FILE_NAMES,
     IMAGES,
     LIVE,
     MEASUREMENTS_FILE,
@@ -52,17 +53,11 @@ from aimlib.records.ledger import LEDGER, PAGE, parsed
 
 _THREADS = 4
 _REQUESTS = 16  # concurrent requests to object storage, which mostly wait
-_PARQUET = re.compile(r"[^._].*\.parquet")
 _JSON = re.compile(r"[^._].*\.json")
-_RUN_FILE = re.compile(r"[0-9a-f]{20}\.parquet")
 ROUNDS, SHARES = "rounds", "shares.json"
 """Records of a search, and shares of GPUs that were too small."""
 _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (SEGMENTS, _RUN_FILE),
-    (RUNS, _RUN_FILE),
-    (FAILURES, _PARQUET),
-    (IMAGES, _PARQUET),
-    (PLANS, _JSON),
+    *((kind, FILE_NAMES[kind]) for kind in (SEGMENTS, RUNS, FAILURES, IMAGES, PLANS)),
     (CODE, _JSON),
     (LIVE, _JSON),
     (LEDGER, PAGE),
@@ -116,11 +111,13 @@ class Damage:
     Attributes
     ----------
     name : its path in the study.
-    problem : what is wrong with its content.
+    problem : what is wrong with its content, or what is in its place.
+    is_obstructed : whether something else is in its place: a folder, a pipe, or a link to nothing.
     """
 
     name: str
     problem: str
+    is_obstructed: bool = False
 
     @property
     def kind(self) -> str:
@@ -142,12 +139,14 @@ class Inspection:
     unsealed : number of files without checksums, which an earlier version wrote, by kind.
     damages : the damaged files.
     settled : ids of the runs whose rows are intact.
+    strays : files in the folders of the study that have other names than its files; nothing reads them.
     """
 
     read: Counter[str] = field(default_factory=Counter)
     unsealed: Counter[str] = field(default_factory=Counter)
     damages: list[Damage] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
+    strays: list[str] = field(default_factory=list)
 
     @property
     def without_checksums(self) -> str:
@@ -186,7 +185,9 @@ def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = Tr
     ------
     StoreError: a newer version of this package wrote the study, or the storage does not answer.
     """
-    found = Inspection()
+    from analysis.reading.files import strays  # noqa: PLC0415 -- pandas
+
+    found = Inspection(strays=[f"{each.parent.name}/{each.name}" for each in strays(folder.root, similar=False)])
     names = [name for name in _SINGLE if folder.exists(name)]
     folders = [each for each in _FOLDERS if networks or each[0] != NETWORKS]
     names += [f"{kind}/{name}" for kind, pattern in folders for name in sorted(folder.names(kind, pattern))]
@@ -208,6 +209,12 @@ def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = Tr
 
 def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact | None:
     """Return the problems of a file or its content; None if it has vanished."""
+    if in_its_place := obstruction(folder.root / name):
+        return Damage(name, in_its_place, is_obstructed=True)
+    return _read(folder, name, visit)
+
+
+def _read(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact | None:
     try:
         if name.endswith(".json"):
             return _document(folder, name)
@@ -344,6 +351,8 @@ def short(error: BaseException) -> str:
 
 def refuse_newer(folder: Folder) -> None:
     """Raise StoreError, before anything is changed, if a newer version of this package wrote the study."""
+    if obstruction(folder.root / STUDY_FILE):
+        return
     try:
         document = json.loads(folder.read(STUDY_FILE) or b"{}")
     except (ValueError, RecursionError):

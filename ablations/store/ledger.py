@@ -19,6 +19,7 @@ from ablations.store import parquet_files, plans
 from ablations.store.folder import Folder
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
+from aimlib.paths import obstruction
 from aimlib.records import RUNS, SEGMENTS
 from aimlib.records.ledger import LEDGER, NO_HASH, PAGE, Entry, Ledger, Page, entry, page_name
 
@@ -58,8 +59,13 @@ def read(folder: Folder) -> Ledger:
     """
     names = sorted(folder.names(LEDGER, PAGE))
     with ThreadPoolExecutor(_threads(folder)) as pool:
-        contents = pool.map(lambda name: folder.read(f"{LEDGER}/{name}"), names)
+        contents = pool.map(lambda name: _content(folder, f"{LEDGER}/{name}"), names)
         return Ledger.of({name: content for name, content in zip(names, contents, strict=True) if content is not None})
+
+
+def _content(folder: Folder, name: str) -> bytes | None:
+    """Return the content of a page; if something else is in its place, the page counts as damaged."""
+    return b"" if obstruction(folder.root / name) else folder.read(name)
 
 
 class SessionLedger:

@@ -29,6 +29,7 @@ from aimlib.records import (
     REFERENCES,
     RUNS,
     SEGMENTS,
+    STUDY_FILE,
 )
 from aimlib.records.ledger import LEDGER
 
@@ -48,7 +49,11 @@ class LocalFolder:
     def __init__(self, root: Path) -> None:
         self.root = resolved(root)
         self._committing = self.root / LOCKS / "commits.lock"
-        self._is_prepared = False
+        self._witness: Path | None = None
+
+    def attach(self) -> None:
+        """Remember the plan, which is replaced and never removed."""
+        self._witness = next((path for path in (self.root / STUDY_FILE, self.root) if path.exists()), None)
 
     def prepare(self) -> None:
         """Create the directory; raise an error for a file, or a file system without hard links or locks."""
@@ -59,7 +64,7 @@ class LocalFolder:
         files.check_usable(self.root)
         with self.committing():
             pass
-        self._is_prepared = True
+        self._witness = self.root / LOCKS
 
     def _make(self, path: Path) -> None:
         """Create a folder of the study; raise an error if something else is in its place."""
@@ -74,10 +79,10 @@ class LocalFolder:
             make_folder(path)
 
     def refuse_absence(self) -> None:
-        """Check the folder of the locks, which is never removed."""
-        if self._is_prepared:
-            with files.explained(self.root / LOCKS, "found"):
-                os.stat(self.root / LOCKS)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
+        """Check the folder of the locks, or the plan for a reader."""
+        if self._witness is not None:
+            with files.explained(self._witness, "found"):
+                os.stat(self._witness)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
         """Create a file exclusively: written under a temporary name, then linked."""

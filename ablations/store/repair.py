@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ablations.store import parquet_files, plans
+from ablations.store.files import explained
 from ablations.store.folder import Folder, folder_at
 from ablations.store.inspection import ROUNDS, Damage, Inspection, Visitor, inspect, intact_groups, refuse_newer
 from ablations.store.leases import Terms
@@ -59,7 +60,9 @@ def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, s
     return read_ledger(folder), plans.frozen_hash(folder)
 
 
-def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = True) -> list[str]:
+def repair(
+    where: str | Place, terms: Terms | None = None, *, networks: bool = True, obstructions: bool = True
+) -> list[str]:
     """Set damaged files of a study aside; return one sentence for each, and another one if files have no checksums.
 
     A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan is not moved, because only
@@ -68,6 +71,8 @@ def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = T
     Parameters
     ----------
     networks : whether trained networks are read as well, see `ablations.store.inspection.inspect`.
+    obstructions : whether folders, pipes and links to nothing in place of files are set aside as well; otherwise they
+        are an error, because the file may come back with a disk that is not mounted.
 
     Raises
     ------
@@ -80,6 +85,8 @@ def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = T
     lines = [found.without_checksums] if found.without_checksums else []
     if not found.damages:
         return lines
+    if not obstructions:
+        _refuse_obstructions(folder, found)
     with _locked(folder) as lock:
         lines += [_set_aside(folder, damage, lock) for damage in inspect(folder, networks=networks).damages]
     if read_ledger(folder).chains:
@@ -91,7 +98,8 @@ def _locked(folder: Folder) -> RunLock:
     """Return the lock of compactions, which must not read a file while it is set aside."""
     if isinstance(folder.root, Path):
         for name in (DAMAGED, LOCKS):  # a copy of a study may lack locks
-            make_folder(folder.root / name)
+            with explained(folder.root / name, "created"):
+                make_folder(folder.root / name)
     end = time.monotonic() + _LOCK_TIMEOUT_S
     while (lock := folder.lock("compaction")) is None:
         if time.monotonic() > end:
@@ -105,21 +113,45 @@ def _locked(folder: Folder) -> RunLock:
 def _set_aside(folder: Folder, damage: Damage, lock: RunLock) -> str:
     if damage.kind in (ANALYSIS_PLAN, ROUNDS):  # only a copy can replace them
         return str(damage)
-    kept = _keep_intact_rows(folder, damage, lock) if damage.kind == SEGMENTS else 0
-    content = folder.read(damage.name)
-    if content is None:
+    kept = _keep_intact_rows(folder, damage, lock) if damage.kind == SEGMENTS and not damage.is_obstructed else 0
+    aside = _moved(folder, damage, lock)
+    if aside is None:
         return str(damage)
-    lock.confirm()
-    flat = damage.name.replace("/", "-")
-    names = (f"{DAMAGED}/{flat}" if not number else f"{DAMAGED}/{flat}.{number}" for number in count())
-    aside = folder.create_first(names, lambda path: path.write_bytes(content))
-    folder.remove(damage.name)
     text = f"{damage}; set aside as {aside}"
-    if damage.kind == SEGMENTS:
+    if damage.kind == SEGMENTS and not damage.is_obstructed:
         text += f"; {kept:,} of its rows are kept"
     if damage.kind == STUDY_FILE:
         text += _restore_plan(folder)
     return text
+
+
+def _moved(folder: Folder, damage: Damage, lock: RunLock) -> str | None:
+    """Move a damaged file, or what is in its place, to a free name; return that name, or None if it has vanished."""
+    flat = damage.name.replace("/", "-")
+    names = (f"{DAMAGED}/{flat}" if not number else f"{DAMAGED}/{flat}.{number}" for number in count())
+    if damage.is_obstructed:
+        lock.confirm()
+        free = next(name for name in names if not folder.exists(name))
+        path = Path(str(folder.root / damage.name))  # only in a directory something else can be in its place
+        with explained(path, "moved"):
+            path.rename(Path(str(folder.root / free)))
+        return free
+    content = folder.read(damage.name)
+    if content is None:
+        return None
+    lock.confirm()
+    aside = folder.create_first(names, lambda path: path.write_bytes(content))
+    folder.remove(damage.name)
+    return aside
+
+
+def _refuse_obstructions(folder: Folder, found: Inspection) -> None:
+    for damage in found.damages:
+        if damage.is_obstructed:
+            raise StoreError(
+                f"{folder.root / damage.name}: cannot be read: {damage.problem}; move what is in its place elsewhere, "
+                f"and restore the file from a copy, or let `ablate verify --repair` set it aside"
+            )
 
 
 def _keep_intact_rows(folder: Folder, damage: Damage, lock: RunLock) -> int:

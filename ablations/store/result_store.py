@@ -38,6 +38,7 @@ from aimlib.records import (
     CLAIM_FILE,
     CODE,
     FAILURES,
+    FILE_NAMES,
     IMAGES,
     LOGS,
     MODELS,
@@ -60,7 +61,7 @@ T = TypeVar("T")
 MARK_FILE = "mark"
 SHARES_FILE = "shares.json"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
-_FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
+_FAILURE_FILE = FILE_NAMES[FAILURES]
 
 
 def _storage(
@@ -89,29 +90,43 @@ class ResultStore:
     where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
     terms : times of this process's leases on a study in object storage.
     outages : how long every method waits for unavailable storage; None means not at all.
+    read_only : create and write nothing, for a reader who may lack permission to write; methods that write raise an
+        error.
 
     Raises
     ------
     StoreError: `where` is a file or cannot be written, the file system has no hard links or locks, the server has no
-        conditional writes, or a newer version wrote the study.
+        conditional writes, or a newer version wrote the study. With `read_only`, only the last.
     """
 
-    def __init__(self, where: str | Place, terms: Terms | None = None, outages: Outages | None = None) -> None:
+    def __init__(
+        self,
+        where: str | Place,
+        terms: Terms | None = None,
+        outages: Outages | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.outages = outages or Outages()
-        self._waits, self._bounded = True, None
+        self._waits, self._bounded, self._reads_only = True, None, read_only
         self._folder = folder_at(place(where), terms or Terms())
         self._settled = SettledRuns(self._folder)
-        self._asked(self._open, writes=True)
+        self._asked(self._open, writes=not read_only)
 
     _bounded: BoundedCalls | None
 
     def _open(self) -> None:
         plans.read(self._folder)  # this comes first, because a study of a newer version is left unchanged
-        self._folder.prepare()
+        if self._reads_only:
+            self._folder.attach()
+        else:
+            self._folder.prepare()
         self._settled.check()
 
     def _asked(self, act: Callable[[], T], *, writes: bool) -> T:
         """Return the result of an operation, waiting for the storage if this store does so."""
+        if writes and self._reads_only:
+            raise StoreError(f"{self.location}: was opened for reading only; open it again to write")
 
         def checked() -> T:
             result = act()

@@ -14,7 +14,6 @@ drop it, because the row in the segment counts.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +25,9 @@ from ablations.store.folder import Folder
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
 from aimlib.paths import Place
-from aimlib.records import RUNS, SEGMENTS
+from aimlib.records import FILE_NAMES, RUNS, SEGMENTS
 
-_RUN_FILE = re.compile(r"[0-9a-f]{20}\.parquet")
+_RUN_FILE = FILE_NAMES[RUNS]
 
 
 class SettledRuns:

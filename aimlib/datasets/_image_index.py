@@ -14,7 +14,7 @@ from pydantic import Field
 from aimlib.component import Frozen, local
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photo_tree import label_twins, refuse, tell
+from aimlib.datasets.photo_tree import Oddity, group_twins, label_twins, refuse, tell
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tables import Table, lacking, read_table
@@ -112,18 +112,17 @@ class ImageIndex(PhotoPlugin):
 
     def listing(self) -> PhotoListing:
         """Return the photos that the table names."""
-        listing = self._listed()
-        twins = list(label_twins(listing.classes))
+        listing, twins = self._listed()
         refuse(self.config.name, self._places()[1], twins)
         tell(self.config.name, twins)
         return listing
 
     def survey(self) -> Survey:
-        """Return the photos that the table names, and labels that a reader would take for one."""
-        listing = self._listed()
-        return Survey(listing, labels=tuple(label_twins(listing.classes)))
+        """Return the photos that the table names, and labels or groups that a reader would take for one."""
+        listing, twins = self._listed()
+        return Survey(listing, labels=tuple(twins))
 
-    def _listed(self) -> PhotoListing:
+    def _listed(self) -> tuple[PhotoListing, list[Oddity]]:
         root, variant = self.whereabouts()
         remedy = "give the table as data.file, below data.root or relative to the current folder"
         table = read_table(self._places()[1], remedy, self.config.delimiter)
@@ -134,7 +133,8 @@ class ImageIndex(PhotoPlugin):
         classes = tuple(sorted({row.label for row in rows}))
         splits = self._splits(table, rows, classes)
         lines = {row.path: row.place for row in rows}
-        return PhotoListing(self.config.name, variant, root, (), classes, splits, lines)
+        twins = [*label_twins(classes), *group_twins(dict.fromkeys(row.group for row in rows))]
+        return PhotoListing(self.config.name, variant, root, (), classes, splits, lines), twins
 
     def _columns(self, table: Table) -> Columns:
         """Return the columns that the table has; an optional one that it lacks is None."""

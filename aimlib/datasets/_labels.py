@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from aimlib.paths import read_file
 from aimlib.records.escaping import shortened, storable
 from aimlib.registry import datasets
 
+log = logging.getLogger(__name__)
 COLUMNS = "name", "label", "split"
 _SPLITS = "train", "test"
 _MOST_BYTES = 1_000_000_000
@@ -61,6 +63,7 @@ class Labels(DatasetPlugin):
             )
         numbers = {label: number for number, label in enumerate(classes)}
         train, test = (_images(rows, split, numbers, path) for split in _SPLITS)
+        _tell_shared(path, train, test)
         return with_fingerprint(train, test, classes)
 
 
@@ -73,6 +76,18 @@ def _images(rows: list[tuple[str, str, str]], split: str, numbers: Mapping[str, 
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: split {split!r} has the name {shortened(twice, _SHOWN)!r} twice; names must differ")
     return Images(np.zeros((len(names), 1, 1, 1), dtype=np.uint8), labels, names)
+
+
+def _tell_shared(path: Path, train: Images, test: Images) -> None:
+    """Warn about names in both splits; they are allowed, because every split may count its examples from the start."""
+    if shared := sorted(set(train.names).intersection(test.names)):
+        log.warning(
+            "%s: %s both in train and in test, such as %s; if they are the same examples, keep each in one split, "
+            "because accuracies on examples of the training are too high",
+            path,
+            counted(len(shared), "name is", "names are"),
+            shortened(repr(shared[0]), _SHOWN),
+        )
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:

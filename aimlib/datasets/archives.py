@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import hashlib
 import json
@@ -75,10 +76,10 @@ def unpacked(archive: Path) -> Path:
     except OSError as error:
         if error.filename == str(place):
             raise DataError(f"{place}: cannot be read: {error.strerror}; allow it (`chmod u+r FILE`)") from error
-        raise DataError(
-            f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; free some space there, or set "
-            f"AIM_CACHE_DIR to another disk"
-        ) from error
+        remedy = "free some space there, or set AIM_CACHE_DIR to another disk"
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "give its files shorter names (most disks allow 255 bytes), and create it again"
+        raise DataError(f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; {remedy}") from error
     return _content(folder)
 
 

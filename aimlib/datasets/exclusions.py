@@ -21,7 +21,7 @@ from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.photo_tree import listed, shown
 from aimlib.errors import DataError, counted, did_you_mean
 from aimlib.paths import read_file
-from aimlib.records.escaping import from_spreadsheet_cell, spreadsheet_cell, storable
+from aimlib.records.escaping import csv_line, from_spreadsheet_cell, spreadsheet_cell, storable
 
 COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
@@ -127,9 +127,8 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
     text = io.StringIO(newline="")
     for comment in comments:
         text.write(f"# {' '.join(storable(comment).split())}\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([spreadsheet_cell(cell) for cell in row] for row in rows)
+    for row in (COLUMNS, *rows):
+        text.write(csv_line(map(spreadsheet_cell, row)))
     try:
         with file.open("x", encoding="utf-8", newline="") as target:
             target.write(text.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from aimlib.datasets.listing import PhotoListing, PhotoSplit, check_listing
 from aimlib.datasets.photos import PhotoPlugin
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.errors import ConfigError, DataError, UsageError
+from aimlib.records.escaping import csv_line
 
 _WORDS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -84,6 +84,4 @@ def _write(out: Path, rows: list[tuple[str, str, str]]) -> None:
             pq.write_table(table, file)
         return
     with out.open("x", encoding="utf-8", newline="") as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+        text.writelines(map(csv_line, (names, *rows)))

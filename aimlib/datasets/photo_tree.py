@@ -25,7 +25,12 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of the files that are photos."""
-_OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
+_OTHER_IMAGES = frozenset(
+    {
+        *(".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
+        *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # raw files of cameras
+    }
+)
 """Suffixes of photos in a format that is not read, or is read under another suffix."""
 _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
 """Folders that systems put next to a user's own."""
@@ -249,6 +254,16 @@ def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
     for odd in _twins((".", label) for label in labels):
         in_table = odd.text.partition(";")[0]
         yield replace(odd, text=f"{in_table}; if they are one class, give it one spelling in the table")
+
+
+def group_twins(groups: Iterable[str]) -> Iterator[Oddity]:
+    """Yield groups of a table that a reader would take for one; they can be used, but may be in different splits."""
+    for odd in _twins((".", group) for group in groups):
+        in_table = odd.text.partition(";")[0].replace(" classes ", " groups ", 1)
+        text = (
+            f"{in_table}, so they may be in different splits; if they are one group, give it one spelling in the table"
+        )
+        yield replace(odd, text=text, refused=False, grave=True)
 
 
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:

@@ -6,7 +6,10 @@ They are stored as they are, except for what no file can contain, and escaped wh
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -110,6 +113,16 @@ def spreadsheet_cell(value: T) -> T | str:
     if not isinstance(value, str):
         return value
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else storable(value)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of a CSV file, with its line feed.
+
+    If lines end with a line feed, Python writes a carriage return without quotes, and readers then see two rows.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def from_spreadsheet_cell(text: str) -> str:

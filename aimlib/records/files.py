@@ -47,6 +47,16 @@ UNBLINDED = "unblinded"
 REFERENCES = "references"
 NETWORKS = "networks"
 CODE = "code"
+FILE_NAMES = {
+    RUNS: re.compile(r"[0-9a-f]{20}\.parquet"),
+    SEGMENTS: re.compile(r"[0-9a-f]{20}\.parquet"),
+    FAILURES: re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet"),
+    IMAGES: re.compile(r"[0-9a-f]{20}\.parquet"),
+    PLANS: re.compile(r"[0-9]{3,}\.json"),
+    UNBLINDED: re.compile(r"[0-9]{3}\.json"),
+}
+"""Names that every version gave to files of these folders. Other files there are strays, which nothing reads, such as
+copies that a file manager or a synchronization made. A row under such a name counts as missing; the ledger shows it."""
 
 
 def release_to_read(package: object) -> str:

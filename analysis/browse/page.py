@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import math
-import uuid
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aimlib.errors import StoreError
-from aimlib.paths import share
+from aimlib.paths import replace_text
 from analysis.browse.libraries import libraries
 
 _SCRIPTS = ("data.js", "query.js", "format.js", "tables.js", "charts.js", "parallel.js", "details.js", "app.js")
@@ -104,14 +103,11 @@ def _application() -> str:
 
 def write(path: Path, text: str) -> None:
     """Write the page atomically; StoreError if that fails."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        share(temporary)
-        temporary.replace(path)
+        replace_text(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: the page cannot be written ({error}); give another file with --out") from error
+        why = error.strerror or error
+        raise StoreError(f"{path}: the page cannot be written ({why}); give another file with --out") from error
 
 
 @cache

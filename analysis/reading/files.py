@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place, advice_on, for_arrow
-from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
+from aimlib.records import ADDED, FAILURES, FILE_NAMES, PLANS, RUNS, SEGMENTS, UNBLINDED, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
 from aimlib.records.checksums import Damaged, verified, verified_group
 from analysis.plan import refuse_version
@@ -101,9 +102,7 @@ def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.T
     """Return the named columns of the last failed attempt of every run that is not settled."""
     last: dict[str, Place] = {}
     for path in listed(directory / FAILURES):  # sorted, so a later attempt replaces an earlier one
-        run_id, _, number = path.stem.rpartition(".")
-        if not run_id or not number.isdigit():
-            raise StoreError(f"{path}: not named <run_id>.<nnn>.parquet; move it out of the study directory")
+        run_id = path.name.partition(".")[0]
         if run_id not in settled:
             last[run_id] = path
     parts = [_or_vanished(lambda path: read_table(path, names), path) for path in last.values()]
@@ -111,26 +110,38 @@ def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.T
 
 
 def listed(directory: Place) -> list[Place]:
-    """Return the Parquet files of a folder, sorted, without hidden ones; none if it is absent."""
+    """Return the files of a folder of the study by their names in `FILE_NAMES`, sorted; none if it is absent."""
+    pattern = FILE_NAMES[directory.name]
+    return [path for path in _entries(directory) if pattern.fullmatch(path.name)]
+
+
+def strays(directory: Place, *, similar: bool = True) -> list[Place]:
+    """Return the files in the folders of `FILE_NAMES` that have other names, sorted.
+
+    Readers ignore them. If one has the row of a run, the run counts as missing. Temporary files of the store are none.
+    A folder that cannot be listed counts as empty, because whoever needs its files names it.
+
+    Parameters
+    ----------
+    similar : only files whose names contain the suffix of the folder's files, such as copies.
+    """
+    found = []
+    for folder, names in FILE_NAMES.items():
+        suffix = ".json" if folder in (PLANS, UNBLINDED) else ".parquet"
+        others: list[Place] = []
+        with suppress(StoreError):
+            others = [path for path in _entries(directory / folder) if not names.fullmatch(path.name)]
+        found += [path for path in others if suffix in path.name or not (similar or path.suffix == ".tmp")]
+    return found
+
+
+def _entries(directory: Place) -> list[Place]:
     try:
-        paths: list[Place] = sorted(directory.iterdir())
+        return sorted(directory.iterdir())
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StoreError(f"{directory}: cannot be listed ({error.strerror}); check the disk, and read again") from error
-    found = [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
-    if strange := [path for path in found if not _is_text(path.name)]:
-        raise StoreError(f"{directory}: {strange[0].name!r} is not text and no file of a study; move it elsewhere")
-    return found
-
-
-def _is_text(name: str) -> bool:
-    """Return whether a name has a form that Parquet's readers accept; others come from other systems."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read_table(path: Place, names: list[str]) -> pa.Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 from aimlib import object_store
 from aimlib.errors import StoreError, counted
 from aimlib.paths import ObjectPath, Place, advice_on, make_folder, read_file, share
-from aimlib.records import UNBLINDED
+from aimlib.records import FILE_NAMES, UNBLINDED
 
 _MOST = 1000
 """Number of records of a study; further ones add nothing."""
@@ -47,7 +47,7 @@ def read(directory: Place) -> tuple[Unblinding, ...]:
     """
     folder = directory / UNBLINDED
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+        names = sorted(path.name for path in folder.iterdir() if FILE_NAMES[UNBLINDED].fullmatch(path.name))
     except FileNotFoundError:
         return ()
     except OSError as error:

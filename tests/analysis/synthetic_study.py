@@ -15,7 +15,7 @@ from aimlib import records
 from analysis import analysis_plan as frozen
 from analysis.claims import read_claim
 
-FINGERPRINT = "fingerprint0"
+FINGERPRINT = "f1" * 10
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SCOPE = {
     "dataset": "stanford_dogs",
@@ -277,7 +277,7 @@ def write_study(directory: Path, study: FakeStudy, rng: np.random.Generator) -> 
 def write_settled(directory: Path, settled: list[tuple[str, pa.Table]], compacted: bool) -> None:
     if compacted and settled:
         table = pa.concat_tables([table for _, table in settled])
-        records.write_table(table, directory / records.SEGMENTS / "0123abcd.parquet")
+        records.write_table(table, directory / records.SEGMENTS / f"{'0123abcd':0>20}.parquet")
         return
     for name, table in settled:
         records.write_table(table, directory / records.RUNS / f"{name}.parquet")

@@ -270,14 +270,6 @@ KINDS = [
         in_place_of_a_row(lambda path: path.symlink_to("nowhere")),
     ),
     Kind(
-        "a stored file whose name is not text",
-        STATUS,
-        "runs",
-        "is not text and no file of a study",
-        "move it elsewhere",
-        lambda victim, patch: (victim.directory / "runs" / os.fsdecode(b"\xff.parquet")).write_text("x"),
-    ),
-    Kind(
         "a link to itself in place of a mark",
         RUN,
         "mark",
@@ -358,6 +350,6 @@ KINDS = [
         "unblinded/",
         "not readable as a record of unblinding",
         "restore the file",
-        planted("unblinded/1.json", b"{}"),
+        planted("unblinded/001.json", b"{}"),
     ),
 ]

@@ -151,10 +151,12 @@ def test_a_clock_that_jumps_removes_no_state_of_a_session(victim: Victim, monkey
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_file_whose_name_is_not_text_is_named(victim: Victim) -> None:
+def test_a_file_whose_name_is_not_text_is_ignored(victim: Victim) -> None:
     (victim.directory / "segments" / os.fsdecode(b"\xff.parquet")).write_text("x")
-    for text in victim.read(report=False).values():
-        assert "is not text and no file of a study; move it elsewhere" in text
+    assert set(victim.read(report=False).values()) == {"ok"}
+    assert "1 file is ignored, because the study gives no such names: segments/" in victim.ablate(
+        "verify", victim.directory
+    )
 
 
 def test_an_archive_leaves_out_what_is_no_file_of_the_study(victim: Victim) -> None:
@@ -195,3 +197,40 @@ def test_a_row_that_is_listed_and_never_found_is_named(victim: Victim, bucket: s
     object_store.put(root / "runs" / victim.runs[0].name / "inside", b"x")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match=rf"runs/{victim.runs[0].name}: is listed and cannot be found.*move what"):
         analysis.load(root)
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize(
+    "name", ["runs/*.parquet", "study.json", "ledger/*", "plans/*.json", "models.parquet", "images/*.parquet"]
+)
+def test_repair_sets_aside_what_is_in_the_place_of_a_file(victim: Victim, name: str, thing: str) -> None:
+    path = put(victim, name, thing)
+    relative = path.relative_to(victim.directory).as_posix()
+    with pytest.raises(StoreError, match=r"let `ablate verify --repair` set it aside"):
+        ablations.run(
+            victim.study, victim.directory, executor="inline"
+        )  # the file may be on a disk that is not mounted
+    found = ablations.verify(victim.directory)
+    assert [damage.name for damage in found.inspection.damages] == [relative]
+    assert not found.is_intact
+    assert os.path.lexists(path)
+    (said,) = ablations.verify(victim.directory, repair=True).repairs
+    aside = victim.directory / "damaged" / relative.replace("/", "-")
+    assert f"set aside as damaged/{aside.name}" in said
+    assert os.path.lexists(aside)
+    if name == "study.json":
+        assert path.is_file()  # the newest plan
+    else:
+        assert not os.path.lexists(path)
+    assert not ablations.verify(victim.directory).inspection.damages
+    session = ablations.run(victim.study, victim.directory, executor="inline")
+    assert (session.computed, session.failed) == (int(name.startswith("runs")), {})
+
+
+def test_a_second_thing_in_the_same_place_is_set_aside_under_another_name(victim: Victim) -> None:
+    for number in range(2):
+        path = put(victim, "models.parquet", "folder")
+        (path / f"content {number}").write_text("x")
+        ablations.verify(victim.directory, repair=True)
+    assert (victim.directory / "damaged" / "models.parquet" / "content 0").exists()
+    assert (victim.directory / "damaged" / "models.parquet.1" / "content 1").exists()

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import time
-import uuid
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,7 +23,7 @@ from ablations.progress.views import html_content
 from ablations.spec.durations import duration
 from ablations.spec.short_names import clean
 from aimlib.errors import StoreError
-from aimlib.paths import share
+from aimlib.paths import replace_text
 
 _ARMS, _FAILURES, _ROWS = 24, 5, 24
 _LEAST_REFRESH = 3.0
@@ -47,14 +46,10 @@ def write(
     StoreError: the page cannot be written.
     """
     text = render(snapshot, history, _report(path, directory), interval, live=live)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        share(temporary)
-        temporary.replace(path)
+        replace_text(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"--html {path}: cannot be written ({error}); give another file") from error
+        raise StoreError(f"--html {path}: cannot be written ({error.strerror or error}); give another file") from error
 
 
 def render(

@@ -202,8 +202,8 @@ def test_stale_runs_are_reported_with_their_cause() -> None:
     now = {"arms": [{"name": "aim"}, {"name": "baseline"}]}
     assert list(stale({"r0", "r1", "r2", "r9"}, before, now)) == [
         "stale: 1 settled runs of earlier versions of the study are left out of the report; they stay where they are",
-        "stale: 2 settled runs of arm aim, which was changed or has fewer seeds now, are left out of the report; they "
-        "stay where they are",
+        "stale: 2 settled runs of arm aim, which was changed, has other data or has fewer seeds now, are left out of "
+        "the report; they stay where they are",
         "stale: 1 settled runs of arm gone, which the study no longer has, are left out of the report; they stay where "
         "they are",
     ]

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from ablations.spec.study import read_study
+from aimlib.datasets.exclusions import read_exclusions, write_exclusions
 from aimlib.datasets.photos import PhotoPlugin
 from aimlib.datasets.summary import summarise
 from aimlib.errors import DataError
@@ -81,3 +82,9 @@ def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
 def test_data_without_a_list_keep_their_identity() -> None:
     config = {"name": "image_folder", "classes": 2}
     assert datasets.parse(config).identity() == datasets.parse({**config, "exclude": "a.csv"}).identity()
+
+
+def test_a_written_list_names_every_photo(tmp_path: Path) -> None:
+    names = ["a\nb", "a\rb", "a\r\nb", 'a"b', "a,b", "#a", "=1+1", "@a", " a ", "\U0001f415", "a\tb", "'=a", "\u2028"]
+    write_exclusions(tmp_path / "list.csv", [(f"{name}", "broken") for name in names], ["made by a test"])
+    assert list(read_exclusions(str(tmp_path / "list.csv")).reasons) == names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,35 @@ def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, do
     found = pd.read_csv(out).groupby(["split", "label"]).size()
     assert set(found["train"]) == {90}
     assert set(found["val"]) == {10}
+
+
+def test_groups_that_a_reader_would_take_for_one_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for other, what in (("Ann", "differ only in case or spaces"), ("e\u0301ve", "in different code points")):
+        rows = [row if row[0] not in ("e.png", "f.png") else (*row[:3], other) for row in ROWS]
+        if other != "Ann":
+            rows = [row if row[3] != "ann" else (*row[:3], "\u00e9ve") for row in rows]
+        table(root, rows=rows)
+        caplog.clear()
+        plugin(root).load()
+        assert f"2 groups {'have the same name ' if other != 'Ann' else ''}{what}" in caplog.text
+        (found,) = verify(plugin(root))
+        assert found.is_error
+        assert "so they may be in different splits; if they are one group, give it one spelling" in found.message
+    table(root)
+    caplog.clear()
+    plugin(root).load()
+    assert "group" not in caplog.text
+    assert verify(plugin(root)) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_written_table_lists_names_with_line_breaks(root: Path, photo: Callable[..., bytes], tmp_path: Path) -> None:
+    names = ["cat/a\rb.png", "cat/a\nb.png", 'dog/a"b.png', "dog/a,b.png"]
+    for number, name in enumerate(names):
+        (tmp_path / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "classes" / name).write_bytes(photo(number))
+    options = {"root": str(tmp_path / "classes"), "classes": 2, "size": 8}
+    folder = datasets.create(datasets.parse({"name": "image_folder", "split": {"test_fraction": 0.5}, **options}))
+    write_index(folder, tmp_path / "written.csv")
+    written = plugin(tmp_path / "classes", file=str(tmp_path / "written.csv")).listing()
+    assert sorted(written.paths()) == sorted(names)

@@ -66,3 +66,11 @@ def test_a_missing_table_and_a_broken_parquet_are_refused(tmp_path: Path) -> Non
         datasets.create(config).load()
     with pytest.raises(DataError, match="is not a readable Parquet file"):
         load(tmp_path / "x.parquet", b"PAR1nothing")
+
+
+def test_names_in_both_splits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(tmp_path / "x.csv")
+    assert "1 name is both in train and in test, such as 'b'; if they are the same examples, keep each" in caplog.text
+    caplog.clear()
+    load(tmp_path / "x.csv", GOOD.replace("b,dog,test", "d,dog,test"))
+    assert caplog.text == ""

@@ -65,7 +65,7 @@ def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_stu
         if not calls:
             calls.append(path)
             tables = [pq.read_table(run) for run in runs]
-            pq.write_table(files.pa.concat_tables(tables), directory / records.SEGMENTS / "ab.parquet")
+            pq.write_table(files.pa.concat_tables(tables), directory / records.SEGMENTS / f"{'ab' * 10}.parquet")
             for run in runs:
                 run.unlink()
         return read(path, names)
@@ -77,7 +77,7 @@ def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_stu
 
 def test_files_that_keep_vanishing_end_in_an_error(tmp_path):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "a.parquet").touch()
+    (tmp_path / "runs" / f"{'a' * 20}.parquet").touch()
 
     def gone(path: Path) -> None:
         raise FileNotFoundError(path)
@@ -202,7 +202,7 @@ def test_predictions_require_the_table_of_images(make_study):
 @pytest.mark.parametrize("folder", ["runs", "segments"])
 def test_a_broken_file_is_reported_with_a_remedy(make_study, folder):
     directory = make_study(arms=ARMS[:1], seeds=1)
-    broken = directory / folder / "0badf00d.parquet"
+    broken = directory / folder / f"{'0badf00d':0>20}.parquet"
     broken.write_bytes(b"PAR1 not really")
     with pytest.raises(StoreError, match=r"0badf00d\.parquet: not a readable Parquet file.*ablate run"):
         analysis.load(directory)

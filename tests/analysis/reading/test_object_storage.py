@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_study import ARMS
+from synthetic_study import ARMS, FINGERPRINT
 from typer.testing import CliRunner
 
 import analysis
@@ -86,7 +86,7 @@ def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monk
         return answer
 
     monkeypatch.setattr(object_store, "_call", odd)
-    assert {path.name for path in (place(remote) / "images").iterdir()} == {"fingerprint0.parquet"}
+    assert {path.name for path in (place(remote) / "images").iterdir()} == {f"{FINGERPRINT}.parquet"}
     assert len(analysis.load(remote).runs) == len(analysis.load(directory).runs)
 
 
