@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from aimlib.datasets.base import DataSet, Images
@@ -16,22 +18,41 @@ _IN_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 def shared_images(data: DataSet) -> Iterator[str]:
     """Yield, for each later split, how many of its images have the same pixels as an image of an earlier split.
 
-    All pixels are read once. Photos are compared as they are stored, after resizing, so a copy in another file format
-    may differ; `ablate data verify` compares the photos themselves, and names them.
+    The middle row of every image is read, and the whole image only if another split has the same row: a set may be
+    larger than memory. Photos are compared as they are stored, after resizing, so a copy in another file format may
+    differ; `ablate data verify` compares the photos themselves, and names them.
     """
-    earlier: dict[str, set[bytes]] = {}
+    earlier: dict[str, tuple[Images, dict[bytes, list[int]]]] = {}
     for split, images in data.splits().items():
-        own = _digests(images)
-        for other, known in earlier.items():
-            places = [number for number, digest in enumerate(own) if digest in known]
+        own = _by_middle_row(images)
+        for other, (others, known) in earlier.items():
+            places = sorted(_shared(images, own, others, known))
             if places:
                 yield (
-                    f"{len(places):,} of {counted(len(own), f'{_IN_WORDS[split]} image')} "
+                    f"{len(places):,} of {counted(len(images.names), f'{_IN_WORDS[split]} image')} "
                     f"{'has' if len(places) == 1 else 'have'} the same pixels as a {_IN_WORDS[other]} image, such as "
                     f"{images.names[places[0]]!r}"
                 )
-        earlier[split] = set(own)
+        earlier[split] = images, own
 
 
-def _digests(images: Images) -> list[bytes]:
-    return [xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data) for pixels in images.pixels]
+def _by_middle_row(images: Images) -> dict[bytes, list[int]]:
+    """Return the places of the images by the digest of their middle row."""
+    found: dict[bytes, list[int]] = {}
+    middle = images.pixels.shape[1] // 2
+    for place in range(len(images.pixels)):
+        found.setdefault(_digest(images.pixels[place, middle]), []).append(place)
+    return found
+
+
+def _shared(
+    images: Images, own: Mapping[bytes, list[int]], others: Images, known: Mapping[bytes, list[int]]
+) -> Iterator[int]:
+    """Yield the places of the images whose pixels another split has, in no order."""
+    for row in own.keys() & known.keys():
+        whole = {_digest(others.pixels[place]) for place in known[row]}
+        yield from (place for place in own[row] if _digest(images.pixels[place]) in whole)
+
+
+def _digest(pixels: npt.NDArray[Any]) -> bytes:
+    return xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data)

@@ -31,6 +31,19 @@ def test_every_pair_of_splits_is_compared() -> None:
     assert list(shared_images(DataSet(images(1, 1), images(2, 2), ("a",), ""))) == []
 
 
+def test_images_that_share_only_their_middle_row_are_different() -> None:
+    pixels = np.zeros((3, 3, 2, 1), dtype=np.uint8)
+    pixels[:, 1] = 5
+    pixels[1, 0], pixels[2, 2] = 7, 9
+    train, test = (
+        Images(pixels[part], np.zeros(3, dtype=np.int64)[part], ("x", "y", "z")[part])
+        for part in (slice(2), slice(1, 3))
+    )
+    assert list(shared_images(DataSet(train, test, ("a",), ""))) == [
+        "1 of 2 test images has the same pixels as a training image, such as 'y'"
+    ]
+
+
 def write_photo(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
