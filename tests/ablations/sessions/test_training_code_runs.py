@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -129,7 +130,9 @@ def test_a_failure_of_the_code_gives_a_row_with_its_line(tmp_path: Path) -> None
     session = ablations.run(training_code_study(tmp_path, code=broken), tmp_path / "out", executor="inline", trust=True)
     assert len(session.failed) == 4
     for row in failures(tmp_path / "out"):
-        assert row["reason"] == "ZeroDivisionError: division by zero"
+        assert re.fullmatch(
+            r"ZeroDivisionError: division by zero \(loop\.py \[own code \w{8}\], line \d+, in train\)", row["reason"]
+        )
         assert 'File "loop.py [own code ' in row["traceback"]
 
 
