@@ -103,7 +103,8 @@ def staged(path: Path, write: Write, named: Path | None = None) -> Iterator[Path
         with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
             temporary.unlink(missing_ok=True)
         raise
-    remove(temporary)
+    with explained(temporary, "removed"):
+        temporary.unlink(missing_ok=True)
 
 
 def publish(temporary: Path, path: Path) -> bool:

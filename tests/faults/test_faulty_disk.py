@@ -67,7 +67,7 @@ def assert_sound(history: History, runs: int) -> None:
 
 @pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests have all kinds
 def test_a_failing_disk_causes_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
-    for seed in range(1, 5):  # which calls fail depends on how the two processes alternate
+    for seed in range(1, 11):  # which calls fail depends on how the two processes alternate
         folder = tmp_path / str(seed)
         history = on_a_faulty_disk(library, folder, kind, ("worker", "driver"), RUNS // 2, seed)
         assert_sound(history, RUNS // 2)
