@@ -10,11 +10,11 @@ Rivals: pandas, which reads the same runs and epochs from two ready Parquet file
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
-    medians of 5 rounds, 38 s in all.
+    medians of 5 rounds, 33 s in all.
 
-Reached: CPU seconds of `analysis.load` of 10,000 runs × 50 epochs: 0.243 (≤ 1.2); CPU seconds of `where` and
-    `groupby` on them: 0.00603 (≤ 0.1); NOT MET: CPU seconds of `ablate status` on them: 2.29 (≤ 2); CPU seconds of
-    `ablate results` on them: 0.681 (≤ 2).
+Reached: CPU seconds of `analysis.load` of 10,000 runs × 50 epochs: 0.238 (≤ 1.2); CPU seconds of `where` and
+    `groupby` on them: 0.00561 (≤ 0.1); CPU seconds of `ablate status` on them: 1.97 (≤ 2); CPU seconds of `ablate
+    results` on them: 0.586 (≤ 2).
 """
 
 from __future__ import annotations
