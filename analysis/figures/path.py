@@ -19,6 +19,8 @@ from analysis.statistics.paired import complete
 from analysis.wording import number_format
 
 TITLE = "The interval, pair by pair"
+_INSIDE = 0.015
+"""Share of the axis by which an arrowhead is inside, so that it does not touch the numbers of pairs."""
 _TYPES: dict[str, Any] = (
     {"pairs": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64") | {"look": "bool", "verdict": "str"}
 )
@@ -82,9 +84,10 @@ def draw(
         low, high = (row["lower"], row["upper"]) if bounded else (lowest, highest)
         ends = max(low, lowest), min(high, highest)
         axes.vlines(row["pairs"], *ends, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
-        for end, edge, arrow in ((row["lower"], lowest, "v"), (row["upper"], highest, "^")):
-            if end < edge if arrow == "v" else end > edge:
-                axes.plot([row["pairs"]], [edge], marker=arrow, color=mark.colour, markersize=4, clip_on=False)
+        inside = _INSIDE * (highest - lowest)
+        for end, edge, arrow in ((row["lower"], lowest + inside, "v"), (row["upper"], highest - inside, "^")):
+            if end < lowest if arrow == "v" else end > highest:
+                axes.plot([row["pairs"]], [edge], marker=arrow, color=mark.colour, markersize=4)
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))
@@ -94,7 +97,7 @@ def draw(
     if len(looks):
         entries["interval that is read"] = legends.line(3.0, colour=mark.colour, marker=mark.marker)
     if len(others):
-        entries["interval between looks"] = legends.line(0.9, colour=mark.colour, marker=mark.marker)
+        entries["interval that is not read"] = legends.line(0.9, colour=mark.colour, marker=mark.marker)
     entries[legends.DELTA] = legends.dashed()
     legends.below(figure, entries | ({} if reported is None else {legends.REPORTED: legends.dashed()}))
     return figure
