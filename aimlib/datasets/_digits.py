@@ -42,6 +42,8 @@ class Digits(DatasetPlugin):
         """3 repeats the gray channel for networks that expect color."""
         train_images: Annotated[int, Field(ge=10, le=TRAIN_IMAGES)] = 1000
         """Training images, a fixed stratified choice; the test images are the same for every value."""
+        test_images: Annotated[int, Field(ge=10, le=TEST_IMAGES)] = TEST_IMAGES
+        """Test images, a fixed stratified choice; the training images are the same for every value."""
 
     config: Config
 
@@ -56,10 +58,11 @@ class Digits(DatasetPlugin):
         values = (table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.float32)
         test, rest = choose(labels, TEST_IMAGES, "digits/test", "test images")
         chosen, _ = choose(labels[rest], self.config.train_images, "digits/train", "data.train_images")
+        tested, _ = choose(labels[test], self.config.test_images, "digits/test", "data.test_images")
         size, channels = self.config.size, self.config.channels
         return with_fingerprint(
             grey_images(values, labels, rest[chosen], size, channels),
-            grey_images(values, labels, test, size, channels),
+            grey_images(values, labels, test[tested], size, channels),
             tuple("0123456789"),
         )
 

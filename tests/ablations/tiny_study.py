@@ -15,7 +15,7 @@ from aimlib.records import EPOCHS, SETTLED
 TINY: dict[str, Any] = {
     "name": "tiny",
     "base": {
-        "data": {"name": "digits", "size": 8, "train_images": 40},
+        "data": {"name": "digits", "size": 8, "train_images": 40, "test_images": 100},
         "model": {"backbone": {"name": "small_resnet", "widths": [4, 4, 8]}},
         "training": {
             "epochs": 2,

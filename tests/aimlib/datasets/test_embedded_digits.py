@@ -45,6 +45,13 @@ def test_test_images_do_not_depend_on_the_number_of_training_images() -> None:
     assert len(set(many.train.names) | set(many.test.names)) == 1797
 
 
+def test_training_images_do_not_depend_on_the_number_of_test_images() -> None:
+    few, some, all_of_them = load(test_images=10), load(test_images=100), load()
+    assert few.train.names == all_of_them.train.names
+    assert set(few.test.names) < set(some.test.names) < set(all_of_them.test.names)
+    assert (np.bincount(some.test.labels, minlength=10) == 10).all()
+
+
 @pytest.mark.parametrize("count", [10, 11, 100, 1000])
 def test_the_choice_of_images_is_stratified(count: int) -> None:
     counts = np.bincount(load(train_images=count).train.labels, minlength=10)
@@ -53,13 +60,25 @@ def test_the_choice_of_images_is_stratified(count: int) -> None:
 
 
 def test_the_fingerprint_is_stable_and_distinguishes_configurations() -> None:
-    prints = {load(**options).fingerprint for options in ({}, {"size": 17}, {"channels": 3}, {"train_images": 999})}
-    assert len(prints) == 4
+    prints = {
+        load(**options).fingerprint
+        for options in ({}, {"size": 17}, {"channels": 3}, {"train_images": 999}, {"test_images": 99})
+    }
+    assert len(prints) == 5
     assert load().fingerprint == "af056e7db72bde8604cb"
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 7}, {"channels": 2}, {"train_images": 1298}, {"train_images": 9}, {"root": "x"}]
+    "options",
+    [
+        {"size": 7},
+        {"channels": 2},
+        {"train_images": 1298},
+        {"train_images": 9},
+        {"test_images": 501},
+        {"test_images": 9},
+        {"root": "x"},
+    ],
 )
 def test_impossible_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
