@@ -31,7 +31,7 @@ class Scene:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
     """Return runs of two epochs: a plain one, two evaluated on full batches only, one that diverged at once."""
     folder = tmp_path_factory.mktemp("rows")
-    alone = {"arms": {"baseline": {}}, "seeds": 1}
+    alone = {"arms": {"baseline": {}}, "seeds": 1, "base.data.test_images": 500}
     kinds: dict[str, dict[str, Any]] = {
         "plain": {},
         "full_batches": {

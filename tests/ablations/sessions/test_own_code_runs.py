@@ -258,7 +258,7 @@ def test_commands_load_a_network_of_own_code_with_the_file_that_registers_it(
     digits = refusal.split("sha256 ")[1].split("…")[0]
     code, out, _ = ablate(capsys, *wanted, "--plugin", file, "--trust", digits)
     assert code == 0
-    assert "500 images, 10 classes" in out
+    assert "100 images, 10 classes" in out
     program = tmp_path / "aim.pt2"
     assert ablate(capsys, "export", directory, "--run", "aim/0", "--out", program, "--plugin", file)[0] == 0
     assert program.stat().st_size > 0

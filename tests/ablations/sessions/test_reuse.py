@@ -73,7 +73,7 @@ def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_ar
     copied = results.runs[results.runs["reused_from"].notna()]
     for column in ("study", "host", "started_at", "finished_at", "seconds"):
         assert copied.set_index("run_id")[column].to_dict() == there.runs.set_index("run_id")[column].to_dict()
-    assert len(results.predictions) == 6 * 500
+    assert len(results.predictions) == 6 * 100
     assert digests(first) == before, "the other study is only read"
 
 

@@ -63,7 +63,7 @@ def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str
     found = ablations.predict(results, which)
     arm, seed = which.split("/")
     row = results.runs.query("arm == @arm and seed == @seed", local_dict={"arm": arm, "seed": int(seed)}).iloc[0]
-    assert found.compared == Comparison(500, 0, 0.0, same_device=True)
+    assert found.compared == Comparison(100, 0, 0.0, same_device=True)
     assert found.run_id == row["run_id"]
     assert (found.predicted == found.labels).mean() == row["test_accuracy"]
     frame = found.frame()
@@ -75,10 +75,11 @@ def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str
 
 def test_a_network_with_changed_values_predicts_differently_and_is_found(directory: Path) -> None:
     kept = kept_run(directory, "aim/0")
+    noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in kept.stored.state.values():
             if value.is_floating_point():
-                value.add_(torch.randn_like(value))
+                value.add_(torch.randn(value.shape, generator=noise))
     from ablations.execution.inference import predicting
 
     images = kept.test_images()
@@ -86,7 +87,7 @@ def test_a_network_with_changed_values_predicts_differently_and_is_found(directo
     outputs = predicting._outputs(kept, images, order, torch.device("cpu"))
     compared = predicting._compared(kept, outputs, torch.device("cpu"))
     assert compared is not None
-    assert compared.different > 100
+    assert compared.different > 20
     assert not compared.reproduced
     assert "predictions equal the stored ones; the others differ by up to" in str(compared)
 
@@ -151,7 +152,11 @@ def test_keep_is_not_part_of_the_run_id_and_a_wrong_value_lists_the_choices(stud
 def test_photos_in_folders_are_prepared_like_the_data_and_judged_by_their_folders(
     directory: Path, tmp_path: Path
 ) -> None:
-    test = datasets.create(datasets.parse({"name": "digits", "size": 8, "train_images": 40})).load().test
+    test = (
+        datasets.create(datasets.parse({"name": "digits", "size": 8, "train_images": 40, "test_images": 100}))
+        .load()
+        .test
+    )
     photos = tmp_path / "photos"
     for at in range(30):
         label = photos / str(test.labels[at])
@@ -181,9 +186,9 @@ def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(dir
 def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict(directory, tmp_path, capsys) -> None:
     code, out, _ = ablate(capsys, "predict", directory, "--run", "aim/0", "--csv", "p.csv", "--parquet", "p.parquet")
     assert code == 0
-    assert "500 of 500 predictions equal the stored ones" in out
+    assert "100 of 100 predictions equal the stored ones" in out
     assert "accuracy: " in out
-    assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 500
+    assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 100
     for name in (directory / "runs").iterdir():
         if name.stem == kept_run(directory, "aim/1").run.run_id:
             removed = name
