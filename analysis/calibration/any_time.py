@@ -121,4 +121,4 @@ def spendings(studies: int) -> Table:
         f"{studies:,} studies per row."
     )
     columns = ("Looks at pairs", "spending", "levels", "overall error rate")
-    return Table("How the error is spent on the looks", note, columns, tuple(table), tuple(rates))
+    return Table("How the error rate is divided among the looks", note, columns, tuple(table), tuple(rates))
