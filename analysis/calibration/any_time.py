@@ -33,16 +33,20 @@ def read_at_any_time(studies: int) -> Table:
         for seed_sd, true in _SCENARIOS:
             missed, false, settled, pairs = _ever(rng, studies, looks, np.sqrt(2) * seed_sd, true)
             name = f"width {width:g}, seed SD {seed_sd:g}, Δ {true:g}"
-            rates.append(Rate(f"some interval of 5 to {MOST} pairs misses the truth, {name}", missed, studies, 0, 0.05))
-            rates.append(Rate(f"false verdict after any of 5 to {MOST} pairs, {name}", false, studies, 0, 0.05))
+            misses = f"some interval after 5 to {MOST} pairs misses the true difference, {name}"
+            is_false = f"false verdict after any number of pairs from 5 to {MOST}, {name}"
+            rates.append(Rate(misses, missed, studies, 0, 0.05))
+            rates.append(Rate(is_false, false, studies, 0, 0.05))
             cells = (f"{missed:.4f}", f"{false:.4f}", f"{settled:.3f}", f"{pairs:.1f}")
             table.append((f"{width:g}", f"{seed_sd:g}", f"{true:g}", *cells))
     note = (
-        f"`looks: any`, read after every number of pairs from 5 to {MOST}; δ = {DELTA:g} pp, r = {REPORTED:g} pp; "
-        f"{studies:,} studies per row. Misses: some interval does not contain the true difference. False: some number "
-        "of pairs has a stopping verdict that the truth contradicts, even where the study would have stopped before "
-        "it. Each may occur in at most .05 of studies. Settled: a stopping verdict by the last number; pairs: mean "
-        f"number until then. The default width is {MIXTURE_WIDTH:g}."
+        f"The verdict is read with `looks: any` after every number of pairs from 5 to {MOST}, with δ = {DELTA:g} pp, "
+        f"r = {REPORTED:g} pp and {studies:,} studies per row. “Misses” is the share of studies in which at least one "
+        "interval does not contain the true difference. “False” is the share of studies in which, after some number "
+        "of pairs, there is a stopping verdict that the truth contradicts, even if the study would have stopped "
+        "earlier. Each of these may occur in at most .05 of studies. “Settled” is the share of studies with a "
+        "stopping verdict by the last number of pairs, and “pairs” is the mean number of pairs until then. The "
+        f"default width is {MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))
@@ -108,11 +112,13 @@ def spendings(studies: int) -> Table:
             numbers = np.array(looks.numbers)
             lower, upper = _intervals(null, numbers, t_quantile(1 - np.array(looks.levels) / 2, numbers - 1))
             error = float(((lower > 0) | (upper < 0)).any(axis=1).mean())
-            rates.append(
-                Rate(f"{spending}, looks after {pairs}, reject a true null hypothesis", error, studies, 0.05, 0.05)
-            )
+            name = f"{spending}: rejection of a true null hypothesis, looks after {pairs}"
+            rates.append(Rate(name, error, studies, 0.05, 0.05))
             levels = ", ".join(f"{level:.5f}" for level in looks.levels)
             table.append((", ".join(map(str, pairs)), spending, levels, f"{error:.4f}"))
-    note = f"Levels are integrated for t statistics; the error of all looks is simulated, {studies:,} studies per row."
-    columns = ("Looks at pairs", "spending", "levels", "error of all looks")
-    return Table("How the error is spent on the looks", note, columns, tuple(table), tuple(rates))
+    note = (
+        "The levels are integrated for t statistics; the overall error rate across all looks is simulated, with "
+        f"{studies:,} studies per row."
+    )
+    columns = ("Looks at pairs", "spending", "levels", "overall error rate")
+    return Table("How the error rate is divided among the looks", note, columns, tuple(table), tuple(rates))

@@ -42,9 +42,10 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
         name = f"coverage for new photos, {seeds} seeds, {images} images"
         rates.append(Rate(name, float(shares[1]), repetitions, 0.93, 1.0))
     note = (
-        "Share of intervals, nominal .95, that cover the difference on new seeds and new photos: t over seeds alone, "
-        "crossed seeds × images, and all answers pooled as if independent. With few images and arms that differ by "
-        "image, seeds alone are not enough; pooling is never valid."
+        "The share of intervals, with the nominal level .95, that cover the difference for new seeds and new photos: "
+        "the t interval over seeds alone, the interval for crossed seeds × images, and the interval for all answers "
+        "pooled as if they were independent. If there are few images and the difference between arms varies by image, "
+        "seeds alone are not enough. Pooling is never valid."
     )
     columns = ("seeds", "images", "SD of arm × image", "t over seeds", "crossed", "pooled")
     return Table("New photos", note, columns, tuple(rows), tuple(rates))

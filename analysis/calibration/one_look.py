@@ -70,7 +70,10 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
         )
         if n < 6:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
-    note = "Two-sided error at nominal .05 of one look for normal differences with mean 0. It shows why only t decides."
+    note = (
+        "The two-sided error rate of one look at the nominal level .05, for normal differences with mean 0. It shows "
+        "why only the t interval decides."
+    )
     return Table("Type-I error of one look", note, ("n", *tests), tuple(rows), tuple(rates))
 
 
@@ -85,7 +88,7 @@ def predictions(rng: np.random.Generator, repetitions: int) -> Table:
         rows.append((str(n), f"{covered:.3f}"))
         rates.append(Rate(f"prediction interval, n = {n}", covered, repetitions, 0.95, 0.95))
     note = (
-        "Share of prediction intervals, nominal .95, that contain the difference of one further pair. The reported "
-        "run is such a pair."
+        "The share of prediction intervals, with the nominal level .95, that contain the difference of one further "
+        "pair. The reported pair of runs is such a further pair."
     )
     return Table("Prediction of one further pair", note, ("n", "coverage"), tuple(rows), tuple(rates))

@@ -12,9 +12,9 @@ def page(tables: list[Table], repetitions: int) -> str:
     lines = [
         "# Calibration",
         "",
-        f"Simulated with {repetitions:,} studies per rate (twice that for verdicts, a fiftieth for photos) by `make "
-        f"calibrate`; numpy {np.__version__}, fixed generator. The tests run a reduced version and fail where a rate "
-        "leaves its band by more than four Monte Carlo standard errors.",
+        f"`make calibrate` simulates {repetitions:,} studies per rate (twice as many for verdicts, a fiftieth for "
+        f"photos), with numpy {np.__version__} and a fixed generator. The tests run a reduced version, and fail if a "
+        "rate is outside its band by more than four Monte Carlo standard errors.",
         "",
     ]
     for table in tables:

@@ -22,8 +22,9 @@ def constants() -> Table:
         if looks in known:
             rates.append(Rate(f"constant of {looks}", value, 10**9, known[looks] - 1e-4, known[looks] + 1e-4))
     note = (
-        "Level of each look for an error of .05 of all looks together; integrated, and for comparison from a "
-        "simulation of 200 million draws (5, 8, 12) and of 3 million (5, 10, 15)."
+        "The level of each look for an overall error rate of .05 across all looks. The levels are computed by "
+        "integration. For comparison, some are also computed from a simulation of 200 million draws (5, 8, 12) or 3 "
+        "million draws (5, 10, 15)."
     )
     return Table(
         "Constants of repeated looks", note, ("Looks at pairs", "Level", "Simulated"), tuple(rows), tuple(rates)
@@ -75,10 +76,10 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
     rates.append(Rate("any look rejects a true null hypothesis", float(rejected.mean()), studies, 0.05, 0.05))
     columns = ("seed SD", "true Δ", *READ, "mean n")
     note = (
-        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: the standard deviation of "
-        "either arm over seeds; the arms are independent, so the SD of a difference is √2 times as large. A verdict "
-        "is false if the truth contradicts it; each kind of false verdict may occur in at most .025 of studies. Any "
-        f"look rejects a true null hypothesis in {rejected.mean():.4f} of studies."
+        f"Looks are taken after 5, 8 and 12 pairs, with δ = {DELTA:g} pp and r = {REPORTED:g} pp. The seed SD is the "
+        "standard deviation of either arm over seeds; the arms are independent, so the SD of a difference is √2 times "
+        "as large. A verdict is false if the truth contradicts it; each kind of false verdict may occur in at most "
+        f".025 of studies. In {rejected.mean():.4f} of studies, at least one look rejects a true null hypothesis."
     )
     return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))
 
@@ -103,7 +104,7 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
         "p < .05 after every pair from 3 to 15": naive,
         "planned looks": planned,
         "planned looks and one further block, α split beforehand": further,
-        "planned looks and five further blocks, nothing split": repeated,
+        "planned looks and five further blocks, α not split": repeated,
     }
     rows = tuple((name, f"{rejected.mean():.3f}") for name, rejected in found.items())
     rates = (
@@ -111,7 +112,7 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
         Rate("one further block", float(further.mean()), repetitions, 0.0, 0.05),
         Rate("naive peeking is detected", float(naive.mean()), repetitions, 0.15),
     )
-    note = "Share of studies without an effect in which some look finds one, in either direction."
+    note = "The share of studies without an effect in which at least one look finds an effect, in either direction."
     return Table("Looking repeatedly", note, ("How", "error"), rows, rates)
 
 
@@ -126,7 +127,7 @@ def power() -> Table:
             cells.append(f"{one}/{look}")
         rows.append((f"{effect:g}", *cells))
     note = (
-        f"Pairs for 80 % power of a single look at .05 / at {LOOKS.levels[0]:.4f}, by SD of either arm (arms "
-        "independent)."
+        f"The number of pairs for 80 % power at a single look with the level .05 / {LOOKS.levels[0]:.4f}, by the SD "
+        "of either arm (the arms are independent)."
     )
     return Table("Pairs needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))

@@ -22,7 +22,7 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
         adjusted = float(np.mean([holm(row).min() < 0.05 for row in p]))
         rows.append((f"one, after {n} pairs", f"{plain:.3f}", f"{adjusted:.3f}"))
         rates.append(Rate(f"family-wise error with Holm, n = {n}", adjusted, repetitions, 0.0, 0.05))
-        rates.append(Rate(f"family-wise error without, n = {n}", plain, repetitions, 0.08))
+        rates.append(Rate(f"family-wise error without Holm, n = {n}", plain, repetitions, 0.08))
     x = rng.standard_normal((repetitions, 12, 3)) - rng.standard_normal((repetitions, 12, 1))
     by_look = np.stack([stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue for n in LOOKS.numbers])
     smallest = by_look.min(axis=0)
@@ -32,7 +32,8 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
     rows.append(("three, after 5, 8, 12", f"{plain:.3f}", f"{adjusted:.3f}"))
     rates.append(Rate("family-wise error with Holm over all looks", adjusted, repetitions, 0.0, 0.05))
     note = (
-        "Three variants without effect against one baseline: share of studies in which any is called different at .05."
+        "Three variants without effect are compared with one baseline. The table shows the share of studies in which "
+        "any of them is reported as different from the baseline at the level .05."
     )
     return Table("Several variants", note, ("Looks", "unadjusted", "Holm"), tuple(rows), tuple(rates))
 
@@ -49,12 +50,15 @@ def selection(rng: np.random.Generator, repetitions: int) -> Table:
         for index, y in enumerate((best, fresh)):
             hits[index] += (stats.ttest_1samp(y, 0, axis=1, alternative="greater").pvalue < 0.025).sum()
     same, new = hits / repetitions
-    rows = (("the same five seeds", f"{same:.3f}"), ("five fresh seeds", f"{new:.3f}"))
+    rows = (("the same five seeds", f"{same:.3f}"), ("five new seeds", f"{new:.3f}"))
     rates = (
-        Rate("fresh seeds after a selection", float(new), repetitions, 0.025, 0.025),
-        Rate("reuse of the seeds of a selection is detected", float(same), repetitions, 0.08),
+        Rate("new seeds after a selection", float(new), repetitions, 0.025, 0.025),
+        Rate("reuse of the selection's seeds is detected", float(same), repetitions, 0.08),
     )
-    note = "The best of 20 variants without effect, tested one-sided at .025. It shows why screening has its own seeds."
+    note = (
+        "The best of 20 variants without effect is tested, one-sided, at the level .025. The table shows why a "
+        "screening has its own seeds."
+    )
     return Table("Testing a winner", note, ("Tested on", "error"), rows, rates)
 
 
@@ -65,10 +69,10 @@ def gates(rng: np.random.Generator, repetitions: int) -> Table:
     """Return how often memory is found to cause a gain although one of the gates is truly closed."""
     rows, rates = [], []
     for name, truths in (
-        ("as many parameters do as well", (REPORTED, 0.0, REPORTED)),
+        ("a network with as many parameters does as well", (REPORTED, 0.0, REPORTED)),
         ("a memory that never learns does as well", (REPORTED, REPORTED, 0.0)),
         ("no arm differs", (0.0, 0.0, 0.0)),
-        ("AiM is better than all", (REPORTED, REPORTED, REPORTED)),
+        ("AiM is better than all other arms", (REPORTED, REPORTED, REPORTED)),
     ):
         treatment = rng.standard_normal((repetitions, LOOKS.numbers[-1]))
         said = np.ones(repetitions, dtype=bool)
@@ -78,9 +82,9 @@ def gates(rng: np.random.Generator, repetitions: int) -> Table:
         share = float(said.mean())
         rows.append((name, f"{share:.4f}"))
         low, high = (0.8, 1.0) if min(truths) > 0 else (0.0, 0.025)
-        rates.append(Rate(f"“memory causes the gain” where {name}", share, repetitions, low, high))
+        rates.append(Rate(f"“memory causes the gain” if {name}", share, repetitions, low, high))
     note = (
-        "Share of studies, seed SD 1 pp, in which every gate is passed (baseline, as many parameters, memory that "
-        "never learns). It is false wherever one of them does as well as AiM."
+        "The share of studies, with a seed SD of 1 pp, in which every gate is passed (baseline, as many parameters, "
+        "memory that never learns). The conclusion is false if one of these arms does as well as AiM."
     )
-    return Table("Memory causes the gain", note, ("Truth", "said so"), tuple(rows), tuple(rates))
+    return Table("Memory causes the gain", note, ("Truth", "concluded"), tuple(rows), tuple(rates))

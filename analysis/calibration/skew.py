@@ -42,15 +42,17 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 held = {name: value for name, value in found.items() if pairs >= _PAIRS_FOR.get(name, 0)}
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
-        "Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. The first columns have collapses of {LOSS:g} pp: one run of the treatment, two "
-        "of its runs, one of either arm, one if seeds move both arms alike (correlation .9), three and half of its "
-        "runs. The others have none: normal runs, normal runs with a correlation of .9, runs of which half are at a "
-        "ceiling, accuracies rounded to 1 pp, and a treatment that varies three times as much as the control. "
-        "Detection must be at least .95 and false cautions at most .05 for standard deviations up to 1 pp. Above, a "
-        "run of a wide arm is no longer far from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. "
-        "Three of five runs are missed more often, because two others show little of their spread. Where runs with a "
-        "standard deviation of 2 pp reach a ceiling, the rule marks the lowest ones too often."
+        "The share of studies in which the rule in `analysis.statistics.collapse` marks a run, by the standard "
+        f"deviation of runs, with δ = {DELTA:g} pp. The first columns are for studies with collapses of {LOSS:g} pp: "
+        "one run of the treatment; two of its runs; one run of either arm; one run if seeds affect both arms equally "
+        "(correlation .9); three of the treatment's runs; and half of its runs. The other columns are for studies "
+        "without collapses: normal runs; normal runs with a correlation of .9; runs of which half are at a ceiling; "
+        "accuracies rounded to 1 pp; and a treatment that varies three times as much as the control. For standard "
+        "deviations up to 1 pp, the detection rate must be at least .95, and the rate of false cautions at most .05. "
+        "With larger standard deviations, a collapsed run is no longer far from the others: at 1.5 pp and 5 pairs, "
+        "one collapse in ten is missed. If three of five runs collapse, this is missed more often, because the two "
+        "other runs contain little information about their spread. If runs with a standard deviation of 2 pp reach a "
+        "ceiling, the rule marks the lowest runs too often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))
@@ -162,21 +164,23 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 
 def _note() -> str:
     return (
-        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. These rates have no band. Columns: some look’s t "
-        "interval excludes 0 (nominal .05), and some look’s robust interval; where the study ends; of the studies "
-        "that end above or below 0, the shares in which the rule for collapses marks a run, in which the robust "
-        "interval of the same look does not exclude 0, and either; and the share of all studies with a marked run. "
-        "Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing treatment have the given "
-        "one.\n\n**When not to trust a verdict.** First, where a run can fail now and then, but none of the paired "
-        "runs failed. The interval is then short, and its mean is that of the runs that did not fail. The false "
-        "verdicts of the last rows come from such studies: hardly any has a marked run, because failures that did "
-        "not occur cannot be detected, and the robust reading rarely helps. Only more seeds help. So the headline of "
-        "each says which failure rate its pairs do not exclude, and the cost to the mean: a gain smaller than that "
-        "cost needs more seeds, or another reason to believe that training does not fail. Second, where differences "
-        "have a long lower tail, as in the rows “lognormal” and “exponential”. The robust reading does not help "
-        "there either, because it estimates a center that is not the mean. Look at the runs seed by seed before you "
-        "believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do little harm."
+        f"Looks are taken after 5, 8 and 12 pairs, with δ = {DELTA:g} pp and r = {REPORTED:g} pp. The true mean "
+        "difference is 0 everywhere, so every verdict above or below 0 is false. These rates have no band. The first "
+        "two columns show how often at least one look's t interval (nominal .05) or robust interval excludes 0, and "
+        "the next columns show where the study ends. The columns “false” refer to the studies that end above or below "
+        "0: the shares in which the rule for collapses marks a run, in which the robust interval of the same look "
+        "does not exclude 0, and in which either is the case. The last column is the share of all studies with a "
+        "marked run. Skewed differences have a standard deviation of 1.41 pp; for a treatment with collapses, the row "
+        "names the standard deviation of its runs.\n\n**When not to trust a verdict.** There are two such cases. In "
+        "the first case, a run can fail occasionally, but none of the paired runs failed. The interval is then short, "
+        "and its mean is the mean of the runs that did not fail. The false verdicts in the last rows come from such "
+        "studies. Hardly any of them has a marked run, because failures that did not occur cannot be detected, and "
+        "the robust reading rarely helps. Only more seeds help. Each headline therefore says which failure rate the "
+        "pairs do not rule out, and by how much failures at this rate would lower the mean. If a gain is smaller than "
+        "that, you need more seeds, or other evidence that training does not fail. In the second case, differences "
+        "have a long lower tail, as in the rows “lognormal” and “exponential”. The robust reading does not help in "
+        "this case either, because it estimates a center that is not the mean. Look at the results seed by seed "
+        "before you trust a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do little harm."
     )
 
 
@@ -263,9 +267,9 @@ _SCENARIOS: dict[str, Draw] = {
     "t(3)": _skewed(lambda rng, shape: rng.standard_t(3, size=shape), 0.0, float(np.sqrt(3))),
     "unequal: SD 1.5 and .5": _altered(_plain(0.5), _ALTERED["unequal"]),
     "tied: SD 1, rounded to 1 pp": _altered(_plain(1.0), _tied),
-    "ceiling: SD 1, half at it": _altered(_plain(1.0), _ceiling),
+    "ceiling: SD 1, half of the runs at the ceiling": _altered(_plain(1.0), _ceiling),
     **{
-        f"{100 * rate:g} % of the treatment lose {LOSS:g} pp, SD {sd:g}": _collapsing(rate, sd)
+        f"{100 * rate:g} % of treatment runs lose {LOSS:g} pp, SD {sd:g}": _collapsing(rate, sd)
         for rate in (0.1, 0.05)
         for sd in (0.1, 0.25, 0.5, 1.0)
     },
