@@ -233,7 +233,7 @@ class RetryPolicy:
         """Give up a run that has device errors on every GPU, and use GPUs again if no other run had errors on them."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
-            always = "its steps gave different bits in every repetition:"
+            always = "its steps gave different results in every repetition:"
             never = always if ending.never_repeats else "if its steps cannot be repeated,"
             what, remedy = "devices", f"{never} {NOT_REPEATABLE}"
         else:

@@ -323,7 +323,7 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     """Return why a session ends if its runs fit only on GPUs that failed."""
     if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
         return (
-            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong bits twice: "
+            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong results twice: "
             f"{scheduler.devices.described()}; {scheduler.devices.advice()}"
         )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)

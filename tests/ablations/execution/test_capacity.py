@@ -62,9 +62,9 @@ def test_the_number_of_runs_that_fit_is_counted(nodes: list[Node], resources: di
         (
             [{"CPU": 8, "accelerator_type:T4": 1}, {"CPU": 8, "accelerator_type:A100": 1}],
             {"accelerator_type": "H100"},
-            r"resources.accelerator_type: no node has the type H100; types of the cluster: A100, T4; give one",
+            r"resources.accelerator_type: no node has the type H100; types in the cluster: A100, T4; set one",
         ),
-        ([{"CPU": 8}], {"accelerator_type": "H100"}, r"types of the cluster: none"),
+        ([{"CPU": 8}], {"accelerator_type": "H100"}, r"types in the cluster: none"),
         (
             [{"CPU": 8, "node:10.0.0.1": 1, "slice": 1, "object_store_memory": 9}],
             {"custom": {"tpu_slice": 1.0}},

@@ -244,8 +244,10 @@ def test_two_devices_that_disagree_are_both_named_and_neither_is_trusted(
     told = Told(path, tmp_path)
     assert (told.session.code, told.session.computed) == (0, 2)
     name = reference_step.described(device)
-    assert f"{name} and CPU of node1 are of one kind and computed the reference step with different bits" in told.text
-    assert told.text.count("are of one kind") == 1
+    assert (
+        f"{name} and CPU of node1 are of the same kind but computed different results for the reference step"
+    ) in told.text
+    assert told.text.count("are of the same kind") == 1
     assert {row["reference"] for row in rows(tmp_path / "out")} == {own.digest}, "its results can be told apart"
     later = Told(study({"seeds": 2}), tmp_path)
     assert f"devices of one kind computed the reference step differently: {name}; CPU of node1" in later.text or (
@@ -271,7 +273,9 @@ def test_a_device_that_disagrees_with_a_majority_computes_nothing(tmp_path: Path
     assert told.session.code == 1
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
-    assert "with different bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
+    assert (
+        "a different result for the reference step than 2 devices of its kind (CPU of node1 and CPU of node2)"
+    ) in told.text
 
 
 def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
@@ -313,7 +317,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
     ResultStore(tmp_path / "out").keep_reference(earlier, {"name": "it"})
     told = Told(path, tmp_path)
     assert told.session.code == 1
-    assert "with different bits than before" in told.text
+    assert "a different result for the reference step than before" in told.text
     assert "remove its file in" in told.text
     (tmp_path / "out" / earlier.name).unlink()
     assert Told(path, tmp_path).session.code == 0
@@ -327,7 +331,7 @@ def test_a_new_result_is_computed_twice_before_it_is_stored(
     with errors("parameter", lambda number: number in wrong):
         told = Told(study({"seeds": 1}), tmp_path)
     assert told.session.code == 0, "a passing error: the second attempt agrees with itself"
-    assert ("gave different bits on CPU of" in told.text) is bool(wrong)
+    assert ("gave a different result on CPU of" in told.text) is bool(wrong)
     assert len(list((tmp_path / "out" / "references").iterdir())) == 1
 
 
@@ -341,7 +345,7 @@ def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
         told = Told(path, tmp_path)
     assert planted == [1]
     assert told.session.code == 0
-    assert "gave wrong bits once on CPU of" in told.text
+    assert "gave a wrong result once on CPU of" in told.text
 
 
 def test_a_damaged_file_of_a_device_still_counts_by_its_file_name(tmp_path: Path, study: Callable[..., Path]) -> None:
@@ -352,7 +356,7 @@ def test_a_damaged_file_of_a_device_still_counts_by_its_file_name(tmp_path: Path
     file.write_bytes(b"\xff{")
     told = Told(path, tmp_path)
     assert told.session.code == 0
-    assert "device 0000000000000001 are of one kind" in told.text
+    assert "device 0000000000000001 are of the same kind" in told.text
 
 
 DIGESTS = st.sampled_from(["a" * 16, "b" * 16, "c" * 16])
@@ -445,7 +449,7 @@ def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, A
 def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose_devices_erred_is_not() -> None:
     _, decision = ended_everywhere(2, never_repeats=True)
     assert isinstance(decision, Over)
-    assert "its steps gave different bits in every repetition: give its arm integrity: off" in decision.reason
+    assert "its steps gave different results in every repetition: give its arm integrity: off" in decision.reason
     _, decision = ended_everywhere(2, never_repeats=False)
     assert isinstance(decision, Retry)
 
@@ -454,8 +458,8 @@ def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose
     ("never", "expected"),
     [
         ((False, False), "test its memory and processors"),
-        ((True, True), "these steps gave different bits in every repetition, which points to the code of their arm"),
-        ((True, False), "1 of these steps gave different bits in every repetition, which points to"),
+        ((True, True), "these steps gave different results in every repetition, which points to the code of their arm"),
+        ((True, False), "1 of these steps gave different results in every repetition, which points to"),
     ],
 )
 def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_errs(

@@ -1,4 +1,4 @@
-"""Machines whose CPUs computed wrong bits are excluded by name, and runs are placed without them."""
+"""Machines whose CPUs computed wrong results are excluded by name, and runs are placed without them."""
 
 from __future__ import annotations
 
