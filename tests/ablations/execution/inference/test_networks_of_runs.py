@@ -88,7 +88,7 @@ def test_a_network_with_changed_values_predicts_differently_and_is_found(directo
     assert compared is not None
     assert compared.different > 100
     assert not compared.reproduced
-    assert "predictions equal the stored ones; the others differ by up to" in str(compared)
+    assert "predictions equal the stored predictions; the others differ by up to" in str(compared)
 
 
 def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, capsys) -> None:
@@ -181,7 +181,7 @@ def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(dir
 def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict(directory, tmp_path, capsys) -> None:
     code, out, _ = ablate(capsys, "predict", directory, "--run", "aim/0", "--csv", "p.csv", "--parquet", "p.parquet")
     assert code == 0
-    assert "500 of 500 predictions equal the stored ones" in out
+    assert "500 of 500 predictions equal the stored predictions" in out
     assert "accuracy: " in out
     assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 500
     for name in (directory / "runs").iterdir():
@@ -202,7 +202,7 @@ def test_features_are_the_outputs_of_the_layer_for_each_image(directory: Path) -
     with pytest.raises(UsageError, match=r"layer 'layerX': the network has no such module; .*modules: conv1"):
         ablations.features(directory, "baseline/0", "layerX")
     assert dict(kept.stored.module().named_modules())["fc"] is not None
-    with pytest.raises(UsageError, match=r"images=0: give at least 1, or None for all"):
+    with pytest.raises(UsageError, match=r"images=0: use at least 1, or None for all"):
         ablations.features(directory, "baseline/0", "fc", images=0)
 
 
@@ -222,7 +222,7 @@ def test_the_exported_program_gives_the_scores_of_the_network(directory: Path, t
         expected = kept.stored.module()(kept.stored.input_scaling()(x_BCHW))
         assert torch.allclose(program(x_BCHW), expected, atol=1e-5)
         assert program(x_BCHW[:1]).shape == (1, 10)
-    with pytest.raises(UsageError, match=r"give a name that ends in \.pt2"):
+    with pytest.raises(UsageError, match=r"use a name that ends in \.pt2"):
         ablations.export(directory, which, tmp_path / "network.onnx")
 
 
@@ -256,7 +256,7 @@ def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_t
     assert row["read"] == pytest.approx(np.sqrt(((outputs - own) ** 2).mean()), rel=1e-4)
     assert f"{len(found.contributions)} layers that read" in found.caption()
     assert found.figure().axes
-    with pytest.raises(UsageError, match="its network has no memory; give a run of another arm"):
+    with pytest.raises(UsageError, match="its network has no memory; specify a run of a different arm"):
         ablations.memory(directory, "baseline/0")
 
 
