@@ -206,9 +206,7 @@ def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Compariso
 
 
 def _photos(kept: KeptRun, folder: Path) -> tuple[tuple[str, ...], Images, npt.NDArray[np.int64] | None]:
-    """Return a folder's photos, prepared like the run's images, and their classes if folders are named after
-    classes.
-    """
+    """Return the photos in a folder, prepared like the run's images, and their classes if known from the folders."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; specify a folder with photos")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _shown(path, folder))

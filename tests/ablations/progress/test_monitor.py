@@ -128,12 +128,13 @@ def test_a_silent_driver_is_reported_as_possibly_gone(store: WatchedStore) -> No
     assert watched.poll().alerts == ()
     clock.now += 60
     seen = watched.poll()
-    assert seen.alerts == ("the driver on head (process 4242) has stored no state for 1 min",)
+    assert seen.alerts == ("the driver on head (process 4242) has not stored a state for 1 min",)
     assert seen.count("running") == 1
     clock.now += 140
     seen = watched.poll()
     told = (
-        "the driver on head (process 4242) has stored no state for 3 min 20 s and may have exited; `ablate run` resumes"
+        "the driver on head (process 4242) has not stored a state for 3 min 20 s and may have exited; `ablate run` "
+        "resumes"
     )
     assert seen.alerts == (f"{told} the study",)
     assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
@@ -192,7 +193,7 @@ def test_many_rows_are_read_in_portions_and_counted_at_once(store: WatchedStore)
     watched, _ = looking(store)
     seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 1]
-    assert seen.alerts[0] == "3 settled runs not read yet; their accuracies are still missing"
+    assert seen.alerts[0] == "3 settled runs not read yet; these accuracies are still missing"
     for _ in range(3):
         seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 4]
@@ -272,10 +273,10 @@ def test_watching_returns_the_documented_exit_codes(
     opened.record_failure(record(run_id(0), "failed"))
     assert ablate("watch", opened.directory, "--once") == 1
     assert ablate("watch", tmp_path / "nowhere", "--once") == 2
-    assert "study.json is missing; give a directory written by `ablate run`" in capsys.readouterr().err
+    assert "study.json is missing; specify a directory written by `ablate run`" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists(), "nothing is made where nothing is"
     assert ablate("watch", tmp_path, "--once") == 2
-    assert f"give one of the studies in it: {opened.directory}" in capsys.readouterr().err
+    assert f"specify one of the studies in it: {opened.directory}" in capsys.readouterr().err
     assert ablate("watch", opened.directory, "page.html", "--once") == 2
     assert "add --html" in capsys.readouterr().err
 
