@@ -94,7 +94,7 @@ def test_a_run_that_loses_one_device_after_another_is_given_up_and_the_devices_a
     over = lose(queue, clock, "a", "GPU-3")
     assert isinstance(over, Over)
     assert (over.state, over.record, over.withheld) == ("failed", True, ())
-    assert "device errors on 3 GPUs, one after the other (GPU-1, GPU-2, GPU-3)" in over.reason
+    assert "device errors on 3 GPUs, one after another (GPU-1, GPU-2, GPU-3)" in over.reason
     assert "CUDA_LAUNCH_BLOCKING=1" in over.reason
     assert [note.partition(" is")[0] for note in over.notes] == ["GPU-1 on node7", "GPU-2 on node7"]
     assert not queue.devices.left_out

@@ -161,7 +161,7 @@ def test_a_renamed_arm_keeps_its_runs(calm: Path, tmp_path: Path) -> None:
 def test_the_directory_of_another_study_is_refused(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
     directory = copy_of(calm, tmp_path / "out")
     plan = (directory / "study.json").read_bytes()
-    with pytest.raises(UsageError, match=r"holds the study 'tiny', not 'other'; give another --out"):
+    with pytest.raises(UsageError, match=r"contains the study 'tiny', not 'other'; set a different --out"):
         compute(study({"name": "other"}), directory)
     assert (directory / "study.json").read_bytes() == plan
 
@@ -172,7 +172,10 @@ def test_the_directory_of_another_study_with_the_same_name_is_refused(calm: Path
     document = changed({"base.training.label_smoothing": 0.2})
     document["arms"] = {"baseline": {}, "smooth": {"role": "treatment", "training": {"label_smoothing": 0.1}}}
     path = write(tmp_path, document)
-    words = r"holds another study named 'tiny', with other arms \(aim\) and no run of this one; change the name"
+    words = (
+        r"contains a different study named 'tiny', with different arms \(aim\) and no runs of this study; "
+        r"change the name"
+    )
     with pytest.raises(UsageError, match=words):
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan

@@ -243,7 +243,7 @@ def test_optuna_gets_only_finite_accuracies(study: StudyMaker, tmp_path: Path, v
 
 def test_a_search_in_which_every_trial_fails_stops_and_can_be_repeated(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
-    with pytest.raises(UsageError, match="every trial of a batch failed, baseline_0000: a run failed: RuntimeError"):
+    with pytest.raises(UsageError, match="every trial in a batch failed, baseline_0000: a run failed: RuntimeError"):
         searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: True))
     assert ledger(tmp_path / "out") == {}
     assert searched(path, tmp_path / "out", FakeLauncher()).confirmed

@@ -156,7 +156,7 @@ def test_an_arm_that_was_not_measured_is_scaled_by_its_work_and_copied_runs_cost
 
 
 def test_hours_of_gpus_do_not_limit_a_study_without_gpus(with_budget: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run of this study takes a GPU; give CPU-hours"):
+    with pytest.raises(UsageError, match="no run in this study uses a GPU; use CPU-hours"):
         with_budget("20gpuh")
     assert not (tmp_path / "out" / "study.json").exists()
 
@@ -164,7 +164,7 @@ def test_hours_of_gpus_do_not_limit_a_study_without_gpus(with_budget: Run, tmp_p
 def test_a_search_is_limited_by_its_number_of_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = ablate(capsys, "run", "screening_small", "--out", tmp_path / "out", "--budget", "2cpuh")
     assert code == 2
-    assert "--budget: a search is limited by the number of its trials; give search.trials instead" in " ".join(
+    assert "--budget: a search is limited by the number of its trials; set search.trials instead" in " ".join(
         err.split()
     )
 

@@ -113,7 +113,7 @@ def test_no_run_starts_while_the_storage_is_full(session: Session, monkeypatch: 
     monkeypatch.setattr(session.store, "room", lambda: free["bytes"])
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is None
-    assert "no run starts until there is more" in session.last_notice
+    assert "no runs start until there is more" in session.last_notice
     session.coordinator.handle(TICK)
     assert len(session.events) == 1, "said once"
     free = {"bytes": 10**12}
@@ -201,10 +201,12 @@ def test_stale_runs_are_reported_with_their_cause() -> None:
     before = {"runs": [{"run_id": f"r{n}", "arm": arm} for n, arm in enumerate(["aim", "aim", "gone"])]}
     now = {"arms": [{"name": "aim"}, {"name": "baseline"}]}
     assert list(stale({"r0", "r1", "r2", "r9"}, before, now)) == [
-        "stale: 1 settled runs of earlier versions of the study are left out of the report; they stay where they are",
-        "stale: 2 settled runs of arm aim, which was changed, has other data or has fewer seeds now, are left out of "
-        "the report; they stay where they are",
-        "stale: 1 settled runs of arm gone, which the study no longer has, are left out of the report; they stay where "
+        "stale: 1 settled runs from earlier versions of the study are omitted from the report; they stay where they "
+        "are",
+        "stale: 2 settled runs in arm aim, which was changed, or now has different data or fewer seeds, are omitted "
+        "from the report; they stay where they are",
+        "stale: 1 settled runs in arm gone, which is no longer part of the study, are omitted from the report; they "
+        "stay where "
         "they are",
     ]
     assert list(stale(set(), before, now)) == []
