@@ -44,8 +44,8 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
-    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
-    assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
+    confirmed = "3 epochs each; the best trial is confirmed in the arm's place, 3 further trials in addition"
+    assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not included in the runs above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
     assert "search: arm 'baseline' has no model.placement, so its search omits this" in said
     assert f"search: baseline: {RATE}: 1e-05 to 0.01, logarithmic" in said
@@ -58,7 +58,7 @@ def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
     assert read_study(study({"search": {**search, "over": over}})).spec.search.arms == ("baseline", "aim")  # type: ignore[union-attr]
     wrong = {"baseline": [RATE, "model.update"], "aim": ["model.update"]}
     assert (
-        "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not give it one"
+        "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not add a memory"
         in problem(study, over=wrong)
     )
     assert "names different arms than over" in problem(study, over=over, vary=["aim"])
@@ -66,7 +66,7 @@ def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
 
 def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
     assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
-    assert "none of it applies to arm 'baseline'" in problem(study, over=["model.update"])
+    assert "no entry applies to arm 'baseline'" in problem(study, over=["model.update"])
     assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
 
 
@@ -82,8 +82,11 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' are too few for 3 rungs with a factor of 3"),
-        ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
-        ({"training": {"select_on": "test"}}, "hold out no validation images, which a search needs"),
+        (
+            {"training": {"optimizer": {"learning_rate": 1e-3}}},
+            (f"search.training: fixes {RATE}, which is also searched"),
+        ),
+        ({"training": {"select_on": "test"}}, "do not hold out any validation images, which a search needs"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
@@ -104,13 +107,13 @@ def test_names_reserved_for_trials_are_refused(study: StudyMaker) -> None:
 def test_a_baseline_that_is_not_searched_gives_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "aim"}}))
     assert any(
-        note.startswith("search: unequal tuning: 'aim' searched and the baseline 'baseline' is not") for note in said
+        note.startswith("search: unequal tuning: 'aim' searched, but the baseline 'baseline' is not") for note in said
     )
 
 
 def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
-    assert any("the baseline 'baseline' is searched, and no treatment is" in note for note in said)
+    assert any("the baseline 'baseline' is searched, but no treatment is" in note for note in said)
     search = {key: value for key, value in SEARCH.items() if key != "training"}
     said = notes(study({"search": search, "arms.aim.training": {"epochs": 4}}))
     assert any("trials have different numbers of epochs (baseline 2, aim 4)" in note for note in said)
@@ -167,13 +170,13 @@ def test_levels_of_a_dimension_can_be_given(dimension: Any, levels: Any, expecte
     [
         ({}, f"search: {RATE} is not finite, 1e-05 to 0.01: a grid needs search.levels.{RATE}, e.g. 3 or a list"),
         ({"levels": {RATE: [0.5]}}, f"search.levels.{RATE}: 0.5 is not in the dimension, 1e-05 to 0.01"),
-        ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is given twice"),
+        ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is listed twice"),
         ({"levels": {RATE: 0}}, "give the number of levels, or a list of them"),
         ({"levels": {RATE: 2, "model.placment": 3}}, "search.levels.model.placment: unknown parameter"),
         ({"levels": {RATE: 2, "model.placement": 3}}, "search.levels.model.placement: a choice has its own levels"),
         (
             {"levels": {RATE: 9}, "over": [RATE]},
-            "search.trials: the grid of arm 'baseline' has 9 points, more than 4 trials; raise trials to 9",
+            "search.trials: the grid of arm 'baseline' has 9 points, more than 4 trials; increase trials to 9",
         ),
     ],
 )

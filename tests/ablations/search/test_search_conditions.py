@@ -117,7 +117,7 @@ def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMa
             "learning_rate.model.placements: unknown parameter",
         ),
         ({"when": {RATE: {"model.placement": "everywhere"}}}, "'everywhere' is not one of every_layer, block_entry"),
-        ({"when": {RATE: {"model.placement": {"min": 3}}}}, "model.placement is a choice; list the values"),
+        ({"when": {RATE: {"model.placement": {"min": 3}}}}, "model.placement is a choice; list some of its values"),
         (
             {"when": {"model.placement": {RATE: {"min": 3.0}}}},
             "never true, because training.optimizer.learning_rate",
@@ -133,12 +133,15 @@ def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMa
             {"ranges": {**RANGES, "training.batch_sizes": [1, 2]}},
             "training.batch_sizes: unknown parameter",
         ),
-        ({"ranges": {}}, "'training.batch_size' brings no range; give one: ranges"),
+        ({"ranges": {}}, "'training.batch_size' has no range of its own; add a range: ranges"),
         (
             {"ranges": {"model.placement": ["every_layer", "somewhere"]}},
             "model.placement: unknown choice",
         ),
-        ({"ranges": {"model.placement": {"low": 1, "high": 2}}}, "search.ranges.model.placement: give a list of"),
+        (
+            {"ranges": {"model.placement": {"low": 1, "high": 2}}},
+            ("search.ranges.model.placement: must be a list with values from"),
+        ),
         ({"over": ["training.epochs"], "ranges": {"training.epochs": [1, 2]}, "when": {}}, "cannot be compared"),
         ({"over": ["training.batch"], "ranges": {"training.batch": [1, 2]}, "when": {}}, "batch: unknown key"),
     ],

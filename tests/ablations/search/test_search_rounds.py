@@ -334,7 +334,7 @@ def test_halving_without_a_launcher_that_pauses_is_refused(study: StudyMaker, tm
         session = FakeLauncher(failing=lambda arm, seed: False)(path, out, until=_["until"])
         return screening.SessionResult(out, session.planned, 0, 0, {}, ())
 
-    with pytest.raises(UsageError, match=r"the launcher cannot pause runs; leave search\.halving out"):
+    with pytest.raises(UsageError, match=r"the launcher cannot pause runs; omit search\.halving"):
         screening.screen(read_study(study({"search": HALVED})), tmp_path / "out", deaf)
 
 
@@ -447,7 +447,7 @@ def test_another_search_in_the_same_directory_is_refused(study: StudyMaker, tmp_
     searched(study({"search": BOTH}), tmp_path / "out", FakeLauncher())
     for changes in ({"sampler_seed": 7}, {"seeds": [92, 93]}, {"training": {"epochs": 8}}):
         with pytest.raises(
-            StoreError, match=r"contains the outcomes of another search: \w+_0000 is another configuration"
+            StoreError, match=r"contains the outcomes of a different search: \w+_0000 is a different configuration"
         ):
             searched(study({"search": {**BOTH, **changes}}), tmp_path / "out", FakeLauncher())
 

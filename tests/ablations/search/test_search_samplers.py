@@ -206,7 +206,7 @@ def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: 
         assert len({run_id for trial in found.trials for run_id in trial.run_ids}) == len(found.trials)
         assert len(rows(tmp_path / "out" / "screening")) == len(found.trials), "none was abandoned"
         other = study({"search": {**SEARCH, **NUMBERS, "sampler": "gp"}}, "other.yaml")
-        with pytest.raises(StoreError, match=r"proposed\.json: contains the proposals of another search"):
+        with pytest.raises(StoreError, match=r"proposed\.json: contains the proposals of a different search"):
             searched(other, tmp_path / "out", FakeLauncher())
     finally:
         del samplers._classes["erratic"]
@@ -217,7 +217,7 @@ def test_another_sampler_in_the_same_directory_is_refused(study: StudyMaker, tmp
     searched(study({"search": {**SEARCH, **NUMBERS, "sampler": "random"}}), tmp_path / "out", FakeLauncher())
     for sampler in ("gp", "qmc"):
         path = study({"search": {**SEARCH, **NUMBERS, "sampler": sampler}}, f"{sampler}.yaml")
-        with pytest.raises(StoreError, match="contains the outcomes of another search"):
+        with pytest.raises(StoreError, match="contains the outcomes of a different search"):
             searched(path, tmp_path / "out", FakeLauncher())
 
 
@@ -255,7 +255,7 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ({"sampler": {"n_startup_trials": 5}}, r"search\.sampler\.name: missing: give the sampler by name"),
         ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*give median"),
         ({"pruner": "asha"}, r"search\.pruner\.name: unknown pruner 'asha'"),
-        ({"pruner": "threshold"}, r"search\.pruner\.lower: give this threshold .*, upper, or both"),
+        ({"pruner": "threshold"}, r"search\.pruner\.lower: set this threshold .*, upper, or both"),
         ({"pruner": "median", "halving": {}}, r"search.*: pruner: given together with halving"),
         ({"pruner": {"name": "successive_halving", "min_resource": 9}}, "leave nothing for successive_halving to stop"),
         (

@@ -152,8 +152,11 @@ def test_a_single_option_belongs_to_the_component_of_the_arm() -> None:
     ("path", "message"),
     [
         ("model.memories", "'model.memories' cannot be searched over; did you mean 'model.memory'"),
-        ("training.epochs", "'training.epochs' cannot be searched: trials that differ"),
-        ("model.memory.rows", "model.memory of the varied arm, 'conv_ones', has no such dimension; it has: channels"),
+        ("training.epochs", "'training.epochs' cannot be searched, because trials that differ"),
+        (
+            "model.memory.rows",
+            ("model.memory of the varied arm, 'conv_ones', has no such dimension; its dimensions: channels"),
+        ),
     ],
 )
 def test_a_path_that_cannot_be_searched_is_refused(path: str, message: str) -> None:

@@ -107,7 +107,7 @@ def test_a_damaged_copy_is_rewritten(study: StudyMaker, tmp_path: Path, harm: st
     assert again.trials == before.trials
     assert summary(shown(journal(out))) == whole
     said = (tmp_path / "said.txt").read_text()
-    assert ("is only a copy, and is rewritten" in said) is (harm in ("cut in a line", "garbage"))
+    assert ("is only a copy, and will be rewritten" in said) is (harm in ("cut in a line", "garbage"))
     assert [trial.state for trial in shown(journal(out), "baseline")].count(TrialState.COMPLETE) == 3
 
 
