@@ -255,7 +255,7 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
     whole = len(spec.seeds) * trials * budget
     ends = ", ".join(map(str, rungs[:-1]))
     return (
-        f"1 in {spec.halving.reduction_factor} of every {spec.batch} trials continues after {ends} of {budget} "
+        f"one in {spec.halving.reduction_factor} of every {spec.batch} trials continues after {ends} of {budget} "
         f"epochs: {epochs} epochs instead of {whole}"
     )
 
