@@ -54,7 +54,7 @@ def _note(
     planned = {run.run_id for run in plan.runs}
     arms = {str(run["run_id"]): str(run["arm"]) for run in before.get("runs", ())}
     left = Counter(arms[each] for each in settled if each not in planned and arms.get(each) in uses)
-    what = f"{_described(key, plan)} has changed since the stored plan{_definitions(key, code, plan, directory)}"
+    what = f"{_described(key, plan)} changed since the stored plan{_definitions(key, code, plan, directory)}"
     if not left:
         return f"{what}; no settled run belongs to the earlier code"
     runs = counted(left.total(), "settled run belongs", "settled runs belong")

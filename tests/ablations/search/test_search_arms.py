@@ -1,4 +1,4 @@
-"""The search section of a study for one or several arms: scopes, grids, and the output of `check`."""
+"""The search section of a study, for one or several arms: scopes, grids, and the output of `check`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def problem(study: StudyMaker, **changes: Any) -> str:
     return str(caught.value)
 
 
-# Allocation to arms
+# Which options are searched in which arm
 
 
-def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
+def test_check_shows_each_arms_search(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
     confirmed = "3 epochs each; the best trial is confirmed in the arm's place, 3 further trials in addition"
@@ -52,7 +52,7 @@ def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
     assert not any("unequal" in note for note in said)
 
 
-def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
+def test_a_mapping_assigns_each_arm_its_own_list(study: StudyMaker) -> None:
     over = {"baseline": [RATE], "aim": ["model.update"]}
     search = {key: value for key, value in SEARCH.items() if key != "vary"}
     assert read_study(study({"search": {**search, "over": over}})).spec.search.arms == ("baseline", "aim")  # type: ignore[union-attr]
@@ -64,7 +64,7 @@ def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
     assert "names different arms than over" in problem(study, over=over, vary=["aim"])
 
 
-def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
+def test_a_path_that_does_not_apply_to_any_arm_is_refused(study: StudyMaker) -> None:
     assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
     assert "no entry applies to arm 'baseline'" in problem(study, over=["model.update"])
     assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
@@ -104,14 +104,14 @@ def test_names_reserved_for_trials_are_refused(study: StudyMaker) -> None:
 # Unequal tuning
 
 
-def test_a_baseline_that_is_not_searched_gives_a_warning(study: StudyMaker) -> None:
+def test_a_baseline_that_is_not_searched_causes_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "aim"}}))
     assert any(
         note.startswith("search: unequal tuning: 'aim' searched, but the baseline 'baseline' is not") for note in said
     )
 
 
-def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
+def test_other_kinds_of_unequal_tuning_cause_warnings(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
     assert any("the baseline 'baseline' is searched, but no treatment is" in note for note in said)
     search = {key: value for key, value in SEARCH.items() if key != "training"}
@@ -123,7 +123,8 @@ def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
 
 
 def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
-    """Permuting a memory that no image changes has no effect, so such a trial could not be judged by its control."""
+    """Permuting a memory that does not depend on the image has no effect, so such a trial could not be judged by its
+    control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
     assert any(note.startswith("search: corner model.update=none cannot be built") for note in said)
@@ -132,7 +133,7 @@ def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) ->
 # Grids
 
 
-def test_a_grid_has_every_applicable_point_once() -> None:
+def test_a_grid_contains_every_applicable_point_once() -> None:
     parameters = [
         Parameter("a", ("a",), Categorical(("none", "x", "y"))),
         Parameter("a.x.n", ("n",), Integer(1, 3), ("a", "x")),
@@ -160,7 +161,7 @@ def test_a_grid_has_every_applicable_point_once() -> None:
         (Categorical(("a", "b", "c")), ("c", "a"), ("c", "a")),
     ],
 )
-def test_levels_of_a_dimension_can_be_given(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
+def test_the_levels_of_a_dimension_can_be_specified(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
     given = {} if levels is None else {"p": levels}
     assert tuple(point["p"] for point in grid([Parameter("p", ("p",), dimension)], given)) == expected
 
@@ -184,7 +185,7 @@ def test_an_impossible_grid_is_refused(study: StudyMaker, changes: dict[str, Any
     assert message in problem(study, sampler="grid", **changes)
 
 
-def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
+def test_optuna_accepts_a_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
     """Optuna's distributions accept every point and return it unchanged."""
     import optuna
 
@@ -202,14 +203,14 @@ def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -
 # Halving
 
 
-def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
+def test_rungs_are_fractions_of_the_budget_rounded_up() -> None:
     assert HalvingSpec().epochs(90) == (10, 30, 90)
     assert HalvingSpec(reduction_factor=2, rungs=4).epochs(30) == (4, 8, 15, 30)
     assert epochs_of_bracket(9, 3, (10, 30, 90)) == 9 * 10 + 3 * 20 + 1 * 60
     assert epochs_of_bracket(4, 3, (1, 3)) == 4 * 1 + 2 * 2
 
 
-def test_check_shows_what_halving_saves(study: StudyMaker) -> None:
+def test_check_shows_how_many_epochs_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
     spared = "one in 3 of every 9 trials continues after 1, 3 of 9 epochs: 21 epochs instead of 81"
