@@ -120,7 +120,9 @@ def test_a_database_is_written_and_a_resumed_search_does_not_add_anything(study:
     searched(path, tmp_path / "out")
     assert summary(shown(url)) == first
     assert not (tmp_path / "out" / "screening" / "optuna.journal").exists()
-    with pytest.raises(UsageError, match="has a study 'tiny/baseline' that does not belong to this directory's search"):
+    with pytest.raises(
+        UsageError, match=("contains a study 'tiny/baseline' that does not belong to this directory's search")
+    ):
         searched(path, tmp_path / "elsewhere")
 
 

@@ -63,7 +63,7 @@ def test_amounts_of_device_hours_are_parsed(text: str, hours: float, device: str
     "text", ["20", "20h", "gpuh", "20gpu", "-3gpuh", "1e3gpuh", "0gpuh", "20gpudays", "nan cpuh", ""]
 )
 def test_an_invalid_amount_is_refused_with_the_right_notation(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--budget .*give"):
+    with pytest.raises(UsageError, match=r"--budget .*(use a number with gpuh or cpuh|must be greater than 0)"):
         Budget.parse(text)
 
 

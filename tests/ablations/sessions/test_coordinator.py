@@ -159,7 +159,9 @@ def test_a_stop_request_halts_the_scheduler_and_reaches_the_workers(
     session.coordinator.handle(TICK)
     assert session.store.stop_requested("0" * 12), "the workers are asked again once the storage responds"
     assert session.store.time_to_stop("0" * 12) is None, "the session waits for them"
-    assert "Ctrl-C: ending the session once every run has saved its state; the same signal again" in session.last_notice
+    assert (
+        "Ctrl-C: ending the session once every run has saved its state; send the same signal again"
+    ) in session.last_notice
     assert session.scheduler.next() is None
     assert session.scheduler.exhausted
 
