@@ -46,7 +46,7 @@ COMPUTING_ERROR = "computing error"
 """Start of the reason for a device error if the device reported no error but computed wrong results."""
 _TRACEBACK_LINES = 25
 _LONGEST_CAUSE = 300
-"""Maximum number of characters stored of the reason why a process died."""
+"""Maximum number of characters stored for the reason why a process died."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ending:
     Attributes
     ----------
     reason : human-readable; empty if there is nothing to explain.
-    fault : identifies equal errors, by type and place; empty without an exception.
+    fault : identifies equal errors, by type and place; empty if there was no exception.
     traceback : last lines of the error's traceback.
     epochs : completed epochs.
     accuracy : validation accuracy after the last of these epochs, as a fraction; None if there is none. device : UUID

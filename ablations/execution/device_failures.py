@@ -13,8 +13,8 @@ _TEST_HARDWARE = (
     "continues from here, even on different hardware"
 )
 _SAME_FAULT_S = 5.0
-"""Period in seconds within which several failures of one GPU count as one: under MPS, a fault in one client ends all
-clients of the GPU."""
+"""Period in seconds within which several failures of one GPU count as one: under MPS, a fault in one client terminates
+all clients of the GPU."""
 _FAULTS = 2
 """Number of faults after which a GPU is excluded from the session."""
 

@@ -38,7 +38,7 @@ _MAJORITY_OF = 3
 
 @dataclass(frozen=True)
 class Judgement:
-    """How the result of a device compares with those of the other devices of its kind.
+    """How a device's result compares with the results of the other devices of its kind.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Judgement:
 def judge(own: StoredReference, stored: Iterable[StoredReference]) -> Judgement:
     """Compare a device's result with the stored results of its kind.
 
-    A device with several results has disagreed with itself, and has no vote.
+    A device with several results has disagreed with itself, and therefore has no vote.
     """
     same_kind = [each for each in stored if each.kind == own.kind]
     digests: dict[str, set[str]] = {}

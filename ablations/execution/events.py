@@ -111,7 +111,7 @@ _E_contra = TypeVar("_E_contra", contravariant=True)
 
 
 class Subscriber(Protocol[_E_contra]):
-    """Receive events; the method is called in one thread and must not raise."""
+    """Receive events; the method is called from a single thread, and must not raise an error."""
 
     def handle(self, event: _E_contra) -> None:
         """Record an event."""

@@ -27,7 +27,7 @@ def begin_peak() -> None:
 def private_peak() -> int | None:
     """Return this process's peak memory in bytes since `begin_peak`; None if it is unknown.
 
-    Pages of files and shared memory do not count, because the processes on a machine share libraries and mapped images.
+    Mapped files and shared memory do not count, because the processes on a machine share libraries and mapped images.
     """
     try:
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
@@ -42,7 +42,7 @@ def private_peak() -> int | None:
 
 
 def unmapped_bytes(array: np.ndarray[Any, Any]) -> int:
-    """Return the bytes of process memory that an array takes; 0 if it is mapped from a file."""
+    """Return the process memory that an array takes, in bytes; 0 if the array is mapped from a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):

@@ -35,17 +35,17 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Measurement(Frozen):
-    """Cost of a run of one arm on one kind of device."""
+    """Cost of one arm's run on one kind of device."""
 
     device: Literal["cpu", "cuda"]
     device_name: str
-    """Model of the device."""
+    """Model name of the device."""
     total_bytes: Bytes
-    """Memory of the device."""
+    """Total memory of the device."""
     step_seconds: Seconds
     """Seconds per training step (one batch), the median of the timed steps."""
     evaluation_seconds: Seconds
-    """Seconds per evaluation of a batch."""
+    """Seconds per evaluation batch."""
     peak_bytes: Bytes | None = None
     """Peak memory of the run, excluding the images; None if it was not measured. See
     `aimlib.training.footprint`."""
@@ -79,7 +79,7 @@ class Meter:
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
         step_seconds, evaluation_seconds = timer.measure(seconds)
-        host_bytes = host_memory.private_peak()  # before the profiler, which takes memory itself
+        host_bytes = host_memory.private_peak()  # before the profiler, which uses memory itself
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer

@@ -38,9 +38,9 @@ class _Machine:
                 self.amounts[name] = self.amounts.get(name, 0.0) - amount
 
     def named(self, device: str) -> str | None:
-        """Return a device's key, after assigning its number to a device without a number.
+        """Return a device's key; if the device is new, it gets the place of a device whose number is unknown.
 
-        None if the node does not have the device.
+        The result is None if the node does not have the device.
         """
         if device not in self.free:
             nameless = next((name for name in self.free if name.startswith("?")), None)
@@ -51,9 +51,9 @@ class _Machine:
 
 
 class Packing:
-    """Free resources of nodes.
+    """Free resources on nodes.
 
-    A fraction of a GPU never spans two GPUs, and more than one GPU means whole GPUs of one node. If a run has not
+    A fraction of a GPU never spans two GPUs, and more than one GPU means whole GPUs on one node. If a run has not
     reported its GPU yet, the GPU is predicted with Ray's own rule: the GPU on which the run leaves the least free.
 
     Parameters
@@ -138,5 +138,5 @@ def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, 
             if share - _LITTLE <= free < best[0]:
                 best = (free, machine, [device])
         if best[0] <= share + _LITTLE:
-            break  # it cannot be filled better
+            break  # no GPU can be filled better
     return best[1], best[2]

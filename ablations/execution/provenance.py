@@ -52,7 +52,7 @@ def versions() -> str:
 def plugins_of(config: RunConfig) -> str:
     """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted.
 
-    For the user's own code, it contains the file, its hash, and the distributions that the file imports.
+    For the user's own code, the JSON contains the file, its hash, and the distributions that the file imports.
     """
     found = {}
     for registry, component in components_of(config):

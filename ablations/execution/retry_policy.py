@@ -89,9 +89,9 @@ class _History:
 
     Attributes
     ----------
-    deaths : how often the infrastructure ended the run since its last progress. given : GPUs that its last attempt was
-    given. waited : whether it was retried because other processes used its GPU's memory. lost : GPUs on which it had a
-    device error since its last progress, by name, with the time of the first error.
+    deaths : how often the infrastructure ended the run since its last progress. given : number of GPUs that its last
+    attempt was given. waited : whether it was retried because other processes used its GPU's memory. lost : GPUs on
+    which it had a device error since its last progress, by name, with the time of the first error.
     progressed : time of its last progress.
     """
 
@@ -138,7 +138,7 @@ class RetryPolicy:
         return replace(task, gpus=share, left_out=tuple(self.devices.left_out))
 
     def started(self, task: Task) -> None:
-        """Record what an attempt was given."""
+        """Record how many GPUs an attempt was given."""
         self._runs[task.run_id].given = task.gpus
 
     def progressed(self, run_id: str) -> None:
@@ -223,7 +223,7 @@ class RetryPolicy:
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, ending: Ending, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
-        """Give up a run with device errors on every GPU, and use the GPUs again on which no other run had errors."""
+        """Give up a run with device errors on every GPU, and readmit the GPUs on which no other run had errors."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
             always = "its steps gave different results in every repetition:"

@@ -59,7 +59,7 @@ class RowProofs:
         self._one_at_a_time = threading.Lock()
 
     def add(self, name: str, rows: pa.Table) -> None:
-        """Prove rows of a file."""
+        """Prove the rows in a file."""
         self._consistency.add(rows)
         with self._one_at_a_time:
             self._files |= dict.fromkeys(rows.column("run_id").to_pylist(), name)

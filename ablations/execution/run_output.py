@@ -37,7 +37,7 @@ _WRITE_INTERVAL_S = 2.0
 def entry(kind: Kind, text: str) -> dict[str, str]:
     """Return a log line with the current time."""
     length = len(text)
-    # Secrets are removed first, because half a secret is not recognized.
+    # Secrets are removed first, because part of a secret would not be recognized.
     text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))
     if length > _LONGEST_LINE:
         text = f"{text[:_LONGEST_LINE]} ... {length - _LONGEST_LINE} more characters"

@@ -40,7 +40,7 @@ from aimlib.training.spot_checks import SpotBudget
 _POLL_INTERVAL_S = 1.0
 """Seconds between two checks of whether the session must end."""
 _spot_budget = SpotBudget()
-"""Time spent on spot checks in all runs of this process."""
+"""Time spent on spot checks in all runs in this process."""
 
 
 def execute(
@@ -109,7 +109,7 @@ class _LogWriter:
 
 @dataclass(frozen=True)
 class _Callbacks:
-    """Optional callbacks of a run; see `execute`."""
+    """Optional callbacks for a run; see `execute`."""
 
     on_epoch: OnEpoch | None = None
     pause: Callable[[], bool] | None = None
@@ -154,7 +154,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
 
 
 def _is_spent(error: BaseException) -> bool:
-    """Return whether the device was lost by the time a run ended, for whatever reason the run ended."""
+    """Return whether the device was lost when a run ended, no matter why the run ended."""
     failure = failure_of(error)
     return failure is not None and failure.context_lost
 
@@ -196,7 +196,7 @@ class _Supervisor:
     def _is_to_stop(self) -> bool:
         """Return whether the session must end or another process has taken over the run.
 
-        Query the storage periodically.
+        The storage is queried periodically.
         """
         now = time.monotonic()
         if now - self._checked >= _POLL_INTERVAL_S:
@@ -212,7 +212,7 @@ class _Supervisor:
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
-        """Record by when everything must be finished.
+        """Record the time by which everything must be finished.
 
         The request may have been made at any time since the last check.
         """

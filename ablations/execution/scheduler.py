@@ -1,4 +1,7 @@
-"""Order of the runs. This module depends on neither Ray nor storage; `retry_policy` decides what follows an attempt."""
+"""The order of the runs. This module depends on neither Ray nor storage.
+
+`retry_policy` decides what follows an attempt.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ablations.execution.retry_policy import Decision, Retry, RetryPolicy
 from ablations.execution.task import Task
 
 Fit = Literal["now", "later", "never"]
-"""Whether a run fits: now, after other runs have ended, or not as long as GPUs are excluded."""
+"""Whether a run fits: immediately, only after other runs have ended, or not while GPUs are excluded."""
 
 
 @dataclass
@@ -132,7 +135,7 @@ class Scheduler:
         self._waiting |= dict.fromkeys([entry.task.run_id, *later])
 
     def hold_back(self) -> None:
-        """Start no tasks until `go_on`."""
+        """Do not start any tasks until `go_on` is called."""
         self._is_held_back = True
 
     def go_on(self) -> None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 CLUSTER_GONE = "Ray's own process on this machine has ended; run the same command again to continue"
-"""Reason for ending a session that lost Ray."""
+"""Reason for ending a session after its Ray has ended."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended everything immediately.
+    """A signal ended the session immediately.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Stop:
         return bool(self.reason)
 
     def request(self, reason: str, code: int = 1, *, urgent: bool = False) -> None:
-        """Request the end; do nothing if it was already requested."""
+        """Request the end of the session; do nothing if it was already requested."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
 
@@ -70,7 +70,7 @@ class Stop:
     def gentle(self) -> Iterator[None]:
         """Within the block, in which runs have a state to save, the first signal only requests the end."""
         self._gentle = True
-        self._install()  # Ray has replaced our handlers
+        self._install()  # Ray has replaced this package's handlers
         try:
             yield
         finally:

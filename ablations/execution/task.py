@@ -27,8 +27,8 @@ class Task:
     which the run saves its state and pauses; None means that it runs to its end. grace_seconds : time that the run has
     to save its state when its process or node must end.
     left_out : names of the excluded GPUs, and of machines whose CPUs are excluded.
-    integrity : with ``spot``, the device computes the reference step, and some steps are repeated; with ``reference``,
-        no step is repeated; with ``off``, neither is done.
+    integrity : with ``spot``, the device computes the reference step, and some training steps are repeated; with
+    ``reference``, only the reference step is computed; with ``off``, neither is done.
     outage_seconds : how long the run waits for unavailable storage. keep : which trained network is stored: ``best``,
     ``last`` or ``none``. keep_scores : how the scores of the test images are stored: ``float16`` or ``none``. own_code
     : the user's own code that the run needs, with its hashes; see `aimlib.own_code.parts`. repeat : whether the user's

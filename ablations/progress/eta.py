@@ -176,7 +176,7 @@ class TimeLeft:
         return self._seconds
 
     def run(self, run_id: str, speeds: Mapping[str, float]) -> float:
-        """Return the expected seconds until a running run ends.
+        """Return the expected seconds until an active run ends.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ class Outline:
             return cls(str(document["name"]), epochs, runs)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(
-                f"{STUDY_FILE}: not a valid plan of a study ({error!r}); restore it from the newest of {PLANS}/*.json"
+                f"{STUDY_FILE}: not a valid study plan ({error!r}); restore it from the newest of {PLANS}/*.json"
             ) from error
 
 

@@ -125,7 +125,7 @@ class Snapshot:
 def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: bool = False) -> Snapshot:
     """Return a snapshot of a session.
 
-    Its cost grows with the number of arms and active runs, not with that of all runs.
+    Its cost grows with the number of arms and active runs, not with the total number of runs.
 
     Parameters
     ----------

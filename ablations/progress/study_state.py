@@ -16,7 +16,7 @@ from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 _DELAY_S = 30.0
-"""Maximum delay in seconds between two states that is not yet reported."""
+"""Delay in seconds between two states above which the delay is reported."""
 _MESSAGES = 30
 
 

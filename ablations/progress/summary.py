@@ -8,7 +8,7 @@ from aimlib.errors import counted
 from analysis.wording.number_format import significant
 
 _QUIET_S = 180.0
-"""Seconds without an event from any run after which the summary mentions the silence."""
+"""Seconds without an event from any run after which the summary mentions that there were none."""
 
 
 def tally(snapshot: Snapshot) -> list[str]:

@@ -54,7 +54,7 @@ class DashboardCopy:
                 raise UsageError(f"search.storage: {_shown(self._url)} cannot be used: {reason}") from None
 
     def update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool = False) -> None:
-        """Write these trials into the study `name` of the storage.
+        """Write these trials to the study `name` in the storage.
 
         Parameters
         ----------

@@ -69,7 +69,9 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
         return tuple(float(level) for level in levels) if isinstance(dimension, Real) else levels
     if isinstance(dimension, Categorical):
         if levels is not None:
-            raise ConfigError([f"{where}: a choice has its own levels, {_in_words(dimension)}; list the desired ones"])
+            raise ConfigError(
+                [f"{where}: a choice has its own levels, {_in_words(dimension)}; list the desired levels"]
+            )
         return dimension.choices
     assert isinstance(dimension, (Integer, Real))
     if levels is not None:

@@ -45,7 +45,7 @@ class Rung:
     Attributes
     ----------
     epochs : number of epochs after which the rung ended. values : mean validation accuracy after these epochs, by trial
-    number. failed : reasons why runs failed, by number of the trial. stopped : numbers of the trials that a pruner
+    number. failed : reasons why runs failed, by trial number. stopped : numbers of the trials that a pruner
     stopped; None if halving decides from the values alone.
     """
 
@@ -156,7 +156,7 @@ class Journal:
 
 
 def _stem(arm: str) -> str:
-    """Return an arm's name in a form that file names can contain; different arms have different results."""
+    """Return an arm's name in a form that file names can contain; different arms get different names."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", arm)[:_SHORT]
     return plain if plain == arm else f"{plain}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
 

@@ -52,7 +52,7 @@ def rows(directory: Path) -> Rows:
 def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of finite values, which does not depend on their order.
 
-    None if a value is missing or not finite.
+    The result is None if a value is missing or not finite.
     """
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite and len(finite) == len(values) else None

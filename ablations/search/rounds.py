@@ -120,7 +120,7 @@ class ArmSearch:
         return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
 
     def _given(self, told: tuple[Told, ...] | None) -> tuple[Mapping[str, Any], ...] | None:
-        """Return the recorded proposals for the batch if the sampler cannot repeat them; None means that it is asked.
+        """Return the recorded proposals for the batch if the sampler cannot repeat them; otherwise return None.
 
         Raises
         ------

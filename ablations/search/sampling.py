@@ -1,4 +1,4 @@
-"""Asks Optuna for configurations of one arm, and reports their outcomes to it.
+"""Asks Optuna for configurations for one arm, and reports their outcomes to Optuna.
 
 Optuna's study is kept in memory. Its sampler starts from a seed, and proposals and outcomes have a fixed order. A new
 process that reports the same outcomes therefore receives the same proposals, and Optuna's own state is never read back.

@@ -93,7 +93,7 @@ class Spent:
     Attributes
     ----------
     hours : hours used by the study so far. open : ids of the runs that were not started because of the budget. text :
-    the hours and the open runs in sentences; empty if no run was omitted.
+    sentences about the hours and the open runs; empty if no run was omitted.
     """
 
     hours: float

@@ -68,7 +68,7 @@ class Coordinator:
     Parameters
     ----------
     store : a store that does not wait; see `ResultStore.at_once`. tasks : the session's tasks, by run id. session : id
-    of the session, with which workers are asked to stop. subscribers : receive every event about a run, and every
+    of the session, which is used to ask its workers to stop. subscribers : receive every event about a run, and every
     notice.
     ledger : receives the digests of the rows that workers wrote; if None, a later session enters the digests.
 
@@ -184,7 +184,7 @@ class Coordinator:
             self._remember_share(self._tasks[run_id], shares)
 
     def _remember_share(self, task: Task, before: Mapping[str, float]) -> None:
-        """Store the GPU share with which the arm continues for the next session, if it is larger than before."""
+        """Store the GPU share with which the arm continues, if it has grown, for use in the next session."""
         enough, too_little = self._scheduler.shares.get(task.arm, 0.0), before.get(task.arm, 0.0)
         if enough > too_little:
             with contextlib.suppress(StoreError):  # the stored share is only a hint

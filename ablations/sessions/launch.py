@@ -73,8 +73,8 @@ def run(
     these. budget : limit on the study's device hours in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks
     that would exceed the limit are not started; see `ablations.sessions.budget`. None sets no limit. wait_for_nodes :
     how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler adds them. If
-    None, a study that does not fit on any current node raises an error. trust : hashes of approved code in the user's
-    own files that the study names; True approves all of this code; see `ablations.planning.approval`.
+    None, a study that does not fit on any current node raises an error. trust : hashes of the user's own code that is
+    approved, from files that the study names; True approves all of this code; see `ablations.planning.approval`.
     console : where progress is shown; None shows nothing.
 
     Raises

@@ -27,7 +27,7 @@ _SHOWN = 6
 def notes(plan: Plan, directory: Place, settled: Collection[str] | None = None) -> list[str]:
     """Return a sentence for each component in the user's own code that has changed since the stored plan.
 
-    Write nothing.
+    The function does not write anything.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def stored_document(path: Place) -> dict[str, Any] | None:
 
 
 def record(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return the record of each component of own code, by its hash."""
+    """Return the record of each component in the user's own code, by hash."""
     found: dict[str, dict[str, Any]] = {}
     for arm in plan.arms:
         for key, bundle in parts.bundles(arm.config).items():

@@ -19,7 +19,7 @@ from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.reading.files import read_settled
 
 _SHOWN = 4
-"""Maximum number of a different study's arms that are named."""
+"""Maximum number of arms named in a message about a different study."""
 
 
 def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str]) -> None:

@@ -115,7 +115,8 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     if row["network"] is None:
         raise UsageError(
             f"{where}: the network of run {meant.run_id} ({meant.arm}/{meant.seed}) was not kept; set `keep: best` in "
-            f"the study before the run is computed: a finished run is not repeated, so set a new directory with --out"
+            f"the study before the run is computed: a finished run is not repeated, so specify a new directory with "
+            f"--out"
         )
     file = where / networks.name_of(meant.run_id, row["network"])
     content = networks.read(folder_at(where, Terms()), meant.run_id, row["network"])

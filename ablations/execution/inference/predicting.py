@@ -55,7 +55,9 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether the stored predictions were reproduced: exactly on the same kind of device, otherwise up to ties."""
+        """Whether the stored predictions were reproduced: exactly on the same kind of device, otherwise except for near
+        ties.
+        """
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:
@@ -136,7 +138,7 @@ def predict(
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine, for the test images; None means the folder that the run used.
     plugin : files with the user's own code that the run used; the code is approved as for `ablations.run`. trust :
-    hashes of approved code of the user; True approves all of it.
+    hashes of the code that the user has approved; True approves all of the code.
 
     Raises
     ------

@@ -37,7 +37,7 @@ def prepare_token() -> None:
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` is not the path of a file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # otherwise, ray would not notice; this is the default of a local session since 2.59
+    if "ray" not in sys.modules:  # later, ray would not notice; the mode is the default for local sessions since 2.59
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return
@@ -91,7 +91,7 @@ def _write_unless_there(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size:
             return
-        path.unlink()  # Ray was killed while it wrote
+        path.unlink()  # Ray was killed while writing
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
     try:

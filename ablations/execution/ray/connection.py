@@ -14,7 +14,7 @@ from ablations.execution.ray.loopback import on_loopback
 from aimlib.errors import UsageError
 
 _CONNECT_TIMEOUT_S = 10.0
-"""Seconds to wait for a cluster's first answer."""
+"""Seconds to wait for a cluster's first response."""
 _SETTINGS = {
     # Tune's loggers write files that are never read, and the TensorBoard logger imports torch in the driver.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -40,7 +40,7 @@ class DrainCheck:
 
 
 def is_draining() -> bool:
-    """Ask the cluster; return False if it does not answer, or if this version of Ray does not know."""
+    """Ask the cluster; return False if it does not answer, or if this version of Ray cannot say."""
     client: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
     if client is None or not hasattr(client, "get_draining_nodes"):
         return False

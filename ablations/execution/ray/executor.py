@@ -57,7 +57,7 @@ class RayExecutor:
         self._connection.end()
 
     def begin(self) -> None:
-        """Begin to connect or to start Ray, and return immediately.
+        """Connect to Ray or start it, in the background; return immediately.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class RayExecutor:
         self._connection.begin()
 
     def check(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Wait for Ray, and compare the requested resources with the available ones.
+        """Wait for Ray, and compare the requested resources with the available resources.
 
         Parameters
         ----------

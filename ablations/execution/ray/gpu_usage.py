@@ -57,12 +57,12 @@ class Usage:
         return changed
 
     def tick(self, *, trapped: bool = False) -> None:
-        """Proceed after some time has passed.
+        """Do the periodic work.
 
         Parameters
         ----------
         trapped : a run is waiting for a worker that Ray cannot place anywhere else, and Tune does not return the run.
-        The run is allowed onto an excluded GPU, where it ends immediately, and is then available again.
+        The run is then allowed to start on an excluded GPU, where it ends immediately and becomes available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

@@ -25,7 +25,7 @@ _LISTEN = "0A"  # socket state in /proc/net/tcp
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Within the block, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` keeps Ray reachable only from here.
+    """Within the block, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` stays on the loopback interface.
 
     Do not use this for a session that joins a cluster. The previous state is restored afterwards.
     """
@@ -57,7 +57,7 @@ def _switch(clusters: bool) -> bool | None:
 
 @dataclass(frozen=True, order=True)
 class Listener:
-    """A socket that waits for connections.
+    """A socket that is listening for connections.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Listener:
 def listeners(root: Path = Path("/proc")) -> list[Listener]:
     """Return the TCP sockets that are listening in this network namespace and whose process is known.
 
-    None except on Linux.
+    The result is empty except on Linux.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """Computes one task after another."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first task, which starts with the first step.
+        """Take the first task; it is started by the first call to `step`.
 
         Tune drops a worker that was just set up if an existing worker becomes free for its task: the dropped worker's
         events would be lost, and the run would be computed twice.

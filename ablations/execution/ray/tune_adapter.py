@@ -36,7 +36,7 @@ from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
-"""Seconds between two checks for nodes that are alive."""
+"""Seconds between two checks of which nodes are alive."""
 _SLACK = 2.0
 """Factor by which the driver waits longer than a worker before it assumes that a silent run hangs."""
 
@@ -125,7 +125,7 @@ class SessionStopper(tune.Stopper):  # type: ignore[misc]
         self.now = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Never stop a single run."""
+        """Never stop an individual run."""
         return False
 
     def stop_all(self) -> bool:
@@ -171,7 +171,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._nodes: NodesChanged | None = None
         self._spent = 0
-        """Workers that must not take another run but may already have received another run."""
+        """Workers that must not take another run, although Tune may already have assigned them one."""
         self._leave_out()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
@@ -248,7 +248,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         return self._room.fit(bundle_of(task), self._usage.running())
 
     def watch(self) -> None:
-        """Proceed after some time: inform the coordinator, end what must end, check silent workers and dead nodes."""
+        """Do the periodic work: inform the coordinator, end what must end, check silent workers and dead nodes."""
         self._coordinator.handle(TICK)
         self._tell_of_nodes()
         trapped = any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values())

@@ -108,7 +108,7 @@ def _report(path: Path, directory: Any) -> str | None:
         return None
     try:
         return quote(os.path.relpath(report.resolve(), path.resolve().parent).replace(os.sep, "/"))
-    except ValueError:  # on another drive
+    except ValueError:  # on a different drive
         return None
 
 

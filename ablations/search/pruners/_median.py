@@ -23,7 +23,7 @@ class Median(Pruner):
         n_startup_trials: Annotated[int, Field(ge=0)] = 5
         """Number of complete trials that are needed before any trial is stopped."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
-        """Number of epochs for which no trial is stopped."""
+        """Number of initial epochs in which no trial is stopped."""
         n_min_trials: Annotated[int, Field(ge=1)] = 1
         """Minimum number of trials with an accuracy at the same epoch for computing the median."""
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @pruners.register("patient")
 class Patient(Pruner):
-    """Asks another pruner only if a trial has not improved for some rungs; alone, it stops such a trial."""
+    """Asks another pruner only if a trial has not improved for some rungs.
+
+    Without another pruner, it stops such a trial.
+    """
 
     class Config(PrunerConfig):
         """The options of optuna.pruners.PatientPruner."""

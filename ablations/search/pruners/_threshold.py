@@ -21,11 +21,11 @@ class Threshold(Pruner):
         """The options of optuna.pruners.ThresholdPruner."""
 
         lower: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Lowest accuracy with which a trial continues, as a fraction."""
+        """Lowest accuracy, as a fraction, at which a trial continues."""
         upper: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Highest accuracy with which a trial continues, as a fraction."""
+        """Highest accuracy, as a fraction, at which a trial continues."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
-        """Number of epochs for which no trial is stopped."""
+        """Number of initial epochs in which no trial is stopped."""
 
         @model_validator(mode="after")
         def _one_of_both(self) -> Self:

@@ -27,7 +27,7 @@ class Wilcoxon(Pruner):
         p_threshold: float = 0.1
         """Significance level of the test."""
         n_startup_steps: int = 2
-        """Number of steps for which no trial is stopped."""
+        """Number of initial steps in which no trial is stopped."""
 
         @model_validator(mode="after")
         def _refused(self) -> Self:

@@ -302,7 +302,7 @@ def test_interrupting_the_view_does_not_affect_the_study(opened: WatchedStore, m
 
 def test_a_broken_plan_is_reported(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
-    with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid study plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)
 
 

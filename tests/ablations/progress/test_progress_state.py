@@ -36,7 +36,7 @@ def test_a_plan_and_its_document_have_the_same_outline() -> None:
     of = Outline.of(plan)
     assert Outline.read(document) == Outline("tiny", of.epochs, of.runs)
     assert of.weights == {"a": 1000.0}
-    with pytest.raises(StoreError, match=r"study\.json: not a valid plan of a study .*plans"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid study plan .*plans"):
         Outline.read({"name": "tiny", "arms": [{}]})
     for epochs in (0, 7.5, 1e308, float("inf"), 10**40):
         arm = {"name": "a", "config": {"training": {"epochs": epochs}}}
