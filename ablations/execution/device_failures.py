@@ -100,7 +100,7 @@ class DeviceFailures:
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 
     def described(self) -> str:
-        """Return the excluded GPUs, each with the reason of its last fault."""
+        """Return the excluded GPUs, each with the reason for its last fault."""
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())
 
     def advice(self) -> str:

@@ -55,9 +55,7 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether the stored predictions were reproduced: exactly on the same kind of device, otherwise except for near
-        ties.
-        """
+        """Whether the stored predictions were reproduced: exactly on the same kind of device, or except for near ties."""
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ def name_of_cpus(host: str, node: str) -> str:
 
 
 def excluded(names: Iterable[str], nodes: Iterable[str]) -> frozenset[str]:
-    """Return the ids of the nodes whose CPUs are excluded by these names."""
+    """Return the ids of the nodes whose CPUs are excluded under these names."""
     ends = tuple(name.rpartition(" (node ")[2].removesuffix(")") for name in names if name.startswith("CPU of "))
     return frozenset(node for node in nodes if any(end and node.startswith(end) for end in ends))
 

@@ -26,7 +26,7 @@ class Hyperband(Pruner):
         min_resource: Annotated[int, Field(ge=1)] = 1
         """Number of epochs in the first rung of the most aggressive bracket."""
         reduction_factor: Annotated[int, Field(ge=2)] = 3
-        """One in this many trials continues to the next rung, which is this many times longer."""
+        """One in this many trials continues, and each rung is this many times as long as the previous rung."""
         bootstrap_count: Annotated[int, Field(ge=0)] = 0
         """Number of trials that a rung needs before any of them continues."""
 

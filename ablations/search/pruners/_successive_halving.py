@@ -30,7 +30,7 @@ class SuccessiveHalving(Pruner):
         min_resource: Annotated[int, Field(ge=1)] = 1
         """Number of epochs in the first rung."""
         reduction_factor: Annotated[int, Field(ge=2)] = 4
-        """One in this many trials continues to the next rung, which is this many times longer."""
+        """One in this many trials continues, and each rung is this many times as long as the previous rung."""
         min_early_stopping_rate: Annotated[int, Field(ge=0)] = 0
         """Number of rungs to omit at the start."""
         bootstrap_count: Annotated[int, Field(ge=0)] = 0
