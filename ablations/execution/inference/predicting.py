@@ -55,7 +55,10 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether the stored predictions were reproduced: exactly on the same kind of device, or except for near ties."""
+        """Whether the stored predictions were reproduced.
+
+        On the same kind of device, they must be equal; otherwise, they may differ where classes are nearly tied.
+        """
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:

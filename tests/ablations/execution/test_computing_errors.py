@@ -350,7 +350,7 @@ def test_a_transient_error_in_the_reference_step_is_reported_and_tolerated(
     assert "gave a wrong result once on CPU of" in told.text
 
 
-def test_a_devices_damaged_result_file_still_counts_because_its_name_contains_the_result(
+def test_a_damaged_result_file_still_counts_because_its_name_contains_the_result(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})

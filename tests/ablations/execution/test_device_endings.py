@@ -92,7 +92,7 @@ def numbers_of(directory: Path) -> dict[str, list[float]]:
     return {row["run_id"]: [row["test_loss"], *row["epochs.train_loss"]] for row in rows(directory)}
 
 
-def test_a_runs_row_contains_its_device(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_the_row_of_a_run_contains_its_device(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt()
     assert (ending.end, ending.device, ending.process_spent) == ("finished", f"GPU-{UUID}", False)
 
@@ -195,7 +195,7 @@ def test_a_missing_driver_is_reported(attempt: Callable[..., Ending], tmp_path: 
     assert failures(tmp_path / "out") == []
 
 
-def test_an_error_in_the_users_code_on_a_gpu_is_a_failure(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_an_error_in_user_code_on_a_gpu_is_a_failure(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt(fail_with(KeyError("x")))
     assert (ending.end, ending.process_spent, ending.device) == ("failed", False, f"GPU-{UUID}")
     assert "test_device_endings.py" in ending.fault
@@ -290,7 +290,7 @@ def test_the_doctor_reports_gpus_that_torch_cannot_use(
     )
 
 
-def test_the_doctor_compares_rays_number_of_gpus_with_torchs(
+def test_the_doctor_compares_the_numbers_of_gpus_in_ray_and_torch(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert said(counted_by_ray(2)) == [("GPUs counted by Ray", "ok", "2, all usable by torch")]

@@ -82,7 +82,7 @@ def test_simultaneous_failures_on_one_device_count_as_one() -> None:
     clock.now += 10.0
     assert len(list(iter(queue.next, None))) == 4
     notes = [note for run_id in "abcd" for note in queue.ended(run_id, error("GPU-1")).notes]
-    assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "said once"
+    assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "reported once"
 
 
 def test_a_run_that_loses_one_device_after_another_is_given_up_and_the_devices_are_used_again() -> None:
@@ -132,18 +132,18 @@ def test_progress_resets_the_count_of_devices() -> None:
         queue.ended("a", Ending("not_begun", "x"))
 
 
-def test_a_worker_that_did_not_begin_is_not_counted() -> None:
+def test_an_attempt_that_did_not_begin_is_not_counted() -> None:
     queue, clock = queue_of("a")
     for _ in range(50):
         assert queue.next() is not None
         decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is excluded", device="GPU-1"))
         assert isinstance(decision, Retry)
-        assert decision.seconds >= 5.0, "nothing spins"
+        assert decision.seconds >= 5.0, "there is no busy loop"
         clock.now += decision.seconds
     assert queue.next() is not None
 
 
-def test_a_device_side_assert_is_an_error_in_the_users_code() -> None:
+def test_a_device_side_assert_is_an_error_in_user_code() -> None:
     queue, _ = queue_of("a", "b", "c")
     asserted = Ending(
         "failed", "device-side assert triggered", fault="AcceleratorError at plugin.py:3", process_spent=True

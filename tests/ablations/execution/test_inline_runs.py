@@ -309,7 +309,7 @@ def test_data_that_differs_from_the_planned_data_is_a_failure(study: StudyMaker,
 # Other processes and interruptions
 
 
-def test_a_session_waits_for_another_processs_runs(
+def test_a_session_waits_for_runs_that_another_process_is_computing(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_POLL_INTERVAL_S", 0.05)
@@ -404,7 +404,7 @@ def test_the_checkpoint_of_a_run_that_another_process_just_finished_is_removed(
 
     path, directory = study({"seeds": 1}), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(ResultStore, "discard_checkpoint", die)  # killed between the commit and the cleaning
+        patch.setattr(ResultStore, "discard_checkpoint", die)  # killed between the commit and the cleanup
         with pytest.raises(KeyboardInterrupt):
             compute(path, directory)
     assert len(rows(directory)) == len(list((directory / "checkpoints").iterdir())) == 1

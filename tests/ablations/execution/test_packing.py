@@ -31,7 +31,7 @@ def test_a_fraction_of_a_gpu_never_spans_two_gpus() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.6))
     assert packing.place(bundle(0.6))
-    assert not packing.place(bundle(0.6)), ".4 is free on each"
+    assert not packing.place(bundle(0.6)), "0.4 of each GPU is free"
     assert packing.place(bundle(0.4))
     assert not packing.place(bundle(1.0))
 
@@ -43,7 +43,7 @@ def test_halves_fill_one_gpu_before_the_next_gpu_is_used() -> None:
     assert packing.place(bundle(1.0))
 
 
-def test_a_runs_processors_gpu_type_and_whole_gpus_must_be_on_one_node() -> None:
+def test_the_processors_gpu_type_and_whole_gpus_of_a_run_must_be_on_one_node() -> None:
     assert not Packing(NODES).place(bundle(1.0, cpus=16.0))
     assert Packing(NODES).place(bundle(1.0, **{"accelerator_type:T4": 0.001}))
     assert not Packing(NODES).place(bundle(1.0, cpus=4.0, **{"accelerator_type:T4": 0.001}))
@@ -52,7 +52,7 @@ def test_a_runs_processors_gpu_type_and_whole_gpus_must_be_on_one_node() -> None
     assert Packing(NODES).place(bundle(0.0, cpus=8.0))
 
 
-def test_runs_use_up_a_nodes_memory_and_custom_resources() -> None:
+def test_runs_use_up_the_memory_and_custom_resources_of_a_node() -> None:
     packing = Packing({"a": {"CPU": 8.0, "memory": 10.0}, "b": {"CPU": 8.0, "memory": 4.0, "slice": 1.0}})
     assert [packing.place(bundle(0.0, memory=4.0)) for _ in range(4)] == [True, True, True, False]
     assert packing.place(bundle(0.0, memory=2.0))

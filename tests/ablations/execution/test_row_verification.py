@@ -67,7 +67,7 @@ def plain(scenes: dict[str, Scene]) -> Scene:
     return scenes["plain"]
 
 
-def test_a_runs_row_is_valid(scenes: dict[str, Scene]) -> None:
+def test_the_row_of_a_run_is_valid(scenes: dict[str, Scene]) -> None:
     assert {kind: scene.verified() for kind, scene in scenes.items()} == dict.fromkeys(scenes, Verification())
     assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 5 + ["diverged"]
     assert scenes["full_batches"].row["epochs_run"] == 3, "early stopping ended it"
@@ -151,7 +151,7 @@ def test_a_run_that_ended_early_without_a_reason_is_incomplete(plain: Scene, sce
         assert f"it ended after {kept} of" in scene.verified(**shorter, **changes).problem
 
 
-def test_a_different_runs_configuration_is_refused(plain: Scene) -> None:
+def test_the_configuration_of_a_different_run_is_refused(plain: Scene) -> None:
     config = json.loads(plain.row["config"])
     config["training"]["batch_size"] = 20
     assert "its configuration belongs to run " in plain.verified(config=json.dumps(config)).problem

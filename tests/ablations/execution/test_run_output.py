@@ -100,7 +100,7 @@ def test_a_warning_shown_in_an_earlier_run_is_shown_again_in_the_next_run() -> N
 _REGISTRY: dict[Any, Any] = {}
 
 
-def test_output_from_the_runs_threads_is_included_but_not_from_the_sessions_threads() -> None:
+def test_output_from_threads_of_the_run_is_included_but_not_from_threads_of_the_session() -> None:
     written, begin, done = Written(), threading.Event(), threading.Event()
 
     def of_session() -> None:
@@ -121,7 +121,7 @@ def test_output_from_the_runs_threads_is_included_but_not_from_the_sessions_thre
 
 
 @given(st.lists(st.integers(0, 30_000), min_size=1, max_size=60))
-def test_the_start_and_the_end_of_an_attempts_output_are_kept_within_the_limit(lengths: list[int]) -> None:
+def test_the_start_and_the_end_of_the_output_are_kept_within_the_limit(lengths: list[int]) -> None:
     written = Written()
     output = RunOutput(written, interval=0.0)
     for number, length in enumerate(lengths):
@@ -158,7 +158,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def test_a_runs_output_is_found_by_arm_and_seed(noisy: Path) -> None:
+def test_the_output_of_a_run_is_found_by_arm_and_seed(noisy: Path) -> None:
     log = ablations.logs(noisy, "aim/1")
     assert (log.run.arm, log.run.seed, log.settled, log.state) == ("aim", 1, True, "finished")
     output = [each.text for each in log.entries if each.kind == "stdout"]

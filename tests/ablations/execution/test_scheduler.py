@@ -255,7 +255,7 @@ def test_every_run_ends_exactly_once_and_never_runs_twice_at_the_same_time(
     )
 
 
-def test_seeds_run_in_order_and_each_seeds_longest_run_starts_first() -> None:
+def test_seeds_run_in_order_and_the_longest_run_of_each_seed_starts_first() -> None:
     tasks = [
         task("b1", "b", 7, work=1),
         task("v1", "v", 7, work=9),

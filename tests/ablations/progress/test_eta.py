@@ -51,7 +51,7 @@ def test_the_time_left_agrees_with_its_closed_form() -> None:
     clock.now += 0.4
     assert shown.seconds_left() == pytest.approx(3 + 4 * 4.5), "an estimate is valid for two seconds"
     clock.now += 2.0
-    assert shown.seconds_left() == pytest.approx(3 - 1 + 4 * 4.5), "at most all of the current epoch has passed"
+    assert shown.seconds_left() == pytest.approx(3 - 1 + 4 * 4.5), "at most the whole current epoch has passed"
     for number in range(1, 6):
         shown.handle(RunEnded(run_id(number), "finished"))
     clock.now += 2.0

@@ -95,7 +95,7 @@ def test_watch_also_shows_the_state_in_place(opened: tuple[Kernel, Path]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_an_interrupted_kernel_drains_rays_workers(opened: tuple[Kernel, Path]) -> None:
+def test_an_interrupted_kernel_drains_the_ray_workers(opened: tuple[Kernel, Path]) -> None:
     kernel, folder = opened
     cell = "session = ablations.run(LONG, 'results/on_ray'); session"
     shown = kernel.run(cell, interrupting(kernel))

@@ -208,7 +208,7 @@ def test_an_unreadable_state_is_ignored(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("nodes", [0, 3])
-def test_the_uptime_of_a_clusters_nodes_is_stored_at_the_end_of_the_session(nodes: int) -> None:
+def test_the_uptime_of_the_cluster_nodes_is_stored_at_the_end_of_the_session(nodes: int) -> None:
     clock, states = Clock(), States()
     told = Progress(outline(["a"], seeds=2), (), clock=clock)
     reporter = ProgressReporter(told, plain()[0], states, "c" * 12, every=1000.0)

@@ -41,7 +41,7 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 # Which options are searched in which arm
 
 
-def test_check_shows_each_arms_search(study: StudyMaker) -> None:
+def test_check_shows_the_search_of_each_arm(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
     confirmed = "3 epochs each; the best trial is confirmed in the arm's place, 3 further trials in addition"

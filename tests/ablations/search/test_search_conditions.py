@@ -163,7 +163,7 @@ def test_the_bounds_of_a_condition_are_inclusive(low: float, high: float, value:
 
 # Constraints
 
-OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each builds about 15 meta networks
+OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each test builds about 15 networks
 
 
 @pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])

@@ -84,7 +84,7 @@ def test_all_arms_have_equal_numbers_of_trials_seeds_and_epochs(study: StudyMake
     assert {"model.placement", "model.update", RATE} <= {n for t in found.trials if t.arm == "aim" for n in t.drawn}
 
 
-def test_the_confirmation_keeps_the_studys_words_questions_and_measure(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_confirmation_keeps_the_words_questions_and_measure_of_the_study(study: StudyMaker, tmp_path: Path) -> None:
     own = {
         "what": "a gated update",
         "measure": "loss",

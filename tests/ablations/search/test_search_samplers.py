@@ -102,7 +102,7 @@ def test_all_suitable_optuna_samplers_and_pruners_are_available_by_name() -> Non
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_options_and_defaults_match_optunas(name: str) -> None:
+def test_options_and_defaults_match_those_in_optuna(name: str) -> None:
     """If Optuna changed a default, this package's documentation would be wrong."""
     import inspect
 
@@ -161,7 +161,7 @@ def test_a_pruner_that_stops_every_trial_is_reported(study: StudyMaker, tmp_path
         searched(study({"search": search}), tmp_path / "out", FakeLauncher(curve=crossing_curve))
 
 
-def test_a_patient_pruner_uses_the_wrapped_pruners_rungs() -> None:
+def test_a_patient_pruner_uses_the_rungs_of_the_wrapped_pruner() -> None:
     patient = pruners.create(pruners.parse({"name": "patient", "wrapped": {"name": "hyperband", "min_resource": 2}}))
     assert patient.rungs(20) == (2, 6, 18, 20)
     assert isinstance(patient.build(20)._wrapped_pruner, optuna.pruners.HyperbandPruner)

@@ -140,7 +140,7 @@ def test_the_drawn_values_merged_over_the_arm_form_a_valid_model() -> None:
     assert seen == {*memories.names(), *updates.names(), "none"}
 
 
-def test_a_single_option_belongs_to_the_arms_component() -> None:
+def test_a_single_option_belongs_to_the_component_that_the_arm_uses() -> None:
     (rate,) = space(("training.optimizer.learning_rate",), ARM)
     assert rate.dimension == Real(1e-5, 1e-2, log=True)
     assert suggest(optuna.trial.FixedTrial({rate.name: 0.01}), [rate]) == {
@@ -207,12 +207,12 @@ SEARCH: dict[str, Any] = {
         ({"size": 3}, "search.size: unknown key"),
     ],
 )
-def test_a_bad_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check(study({"search": {**SEARCH, **changes}}), timing=False)
 
 
-def test_search_and_factors_are_refused_together(study: StudyMaker) -> None:
+def test_a_study_with_both_a_search_and_factors_is_refused(study: StudyMaker) -> None:
     factors = {"factors/model.memory.channels": [4, 8], "vary": "aim"}
     with pytest.raises(ConfigError, match="search: a study with a search cannot have factors"):
         check(study({"search": SEARCH, **factors}), timing=False)

@@ -185,7 +185,7 @@ def test_the_database_can_be_set_in_an_environment_variable(
         ),
     ],
 )
-def test_a_databases_login_data_is_never_shown(
+def test_database_login_data_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, message: str
 ) -> None:
     if value is None:

@@ -116,7 +116,7 @@ def test_no_run_starts_while_the_storage_is_full(session: Session, monkeypatch: 
     assert session.scheduler.next() is None
     assert "no runs start until there is more" in session.last_notice
     session.coordinator.handle(TICK)
-    assert len(session.events) == 1, "said once"
+    assert len(session.events) == 1, "reported once"
     free = {"bytes": 10**12}
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is not None

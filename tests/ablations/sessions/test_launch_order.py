@@ -54,7 +54,7 @@ def test_a_worker_on_a_different_disk_is_reported_at_the_first_run(
     assert not (tmp_path / "own disk").exists()
 
 
-def test_a_directorys_mark_does_not_change(tmp_path: Path) -> None:
+def test_the_mark_of_a_directory_does_not_change(tmp_path: Path) -> None:
     assert read_mark(tmp_path / "none") == ""
     mark = ResultStore(tmp_path / "one").mark()
     assert mark == ResultStore(tmp_path / "one").mark() == read_mark(tmp_path / "one")

@@ -266,7 +266,7 @@ def test_commands_load_a_network_with_own_code_from_the_file_that_registers_it(
     assert program.stat().st_size > 0
 
 
-def test_commands_refuse_a_file_whose_code_differs_from_the_runs_code(
+def test_commands_refuse_a_file_whose_code_differs_from_the_code_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "out"

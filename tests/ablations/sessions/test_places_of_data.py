@@ -54,6 +54,6 @@ def test_paths_become_absolute_and_other_values_do_not_change(root: Path, tmp_pa
     assert placed(file="tables/index.csv")["file"] == str(tmp_path / "tables" / "index.csv")
 
 
-def test_a_buckets_url_does_not_change() -> None:
+def test_the_url_of_a_bucket_does_not_change() -> None:
     config = datasets.parse({"name": "image_folder", "root": "s3://lab/photos", "classes": 2})
     assert config.with_absolute_paths().model_dump()["root"] == "s3://lab/photos"

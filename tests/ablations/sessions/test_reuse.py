@@ -57,7 +57,7 @@ def origins(directory: Path | str) -> dict[str, str]:
     return dict(analysis.load(str(directory)).runs.set_index("run_id")["reused_from"].dropna())
 
 
-def test_another_studys_runs_are_copied_with_their_origin_and_only_new_runs_are_computed(
+def test_runs_from_another_study_are_copied_with_their_origin_and_only_new_runs_are_computed(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     before, out = digests(first), tmp_path / "out"
@@ -156,7 +156,7 @@ def test_a_damaged_or_inconsistent_row_is_named_and_computed_instead(
     assert list(origins(tmp_path / "out")) == [run_files(first)[3].stem]
 
 
-def test_a_row_that_contradicts_its_studys_ledger_is_named_and_computed_instead(
+def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_instead(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     """The row's predictions agree with its accuracies, and the new study would enter the row in its own ledger."""

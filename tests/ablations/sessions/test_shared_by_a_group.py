@@ -38,7 +38,7 @@ def strict(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_files_created_in_the_groups_folder_belong_to_the_group(tmp_path: Path, strict: int) -> None:
+def test_files_created_in_the_group_folder_belong_to_the_group(tmp_path: Path, strict: int) -> None:
     top = tmp_path / "lab"
     top.mkdir()
     top.chmod(0o2770)

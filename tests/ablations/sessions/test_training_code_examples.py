@@ -34,7 +34,7 @@ def test_an_example_runs_unchanged(name: str, package: str, tmp_path: Path) -> N
     assert (session.computed, session.failed) == (2, {})
     runs = analysis.load(tmp_path / "out").runs
     assert list(runs["repeated"].dropna()) == ["same"], "its random draws depend only on the seed"
-    assert runs["test_accuracy"].min() > 0.15, "it learns"
+    assert runs["test_accuracy"].min() > 0.15, "the code learns"
 
 
 @pytest.mark.parametrize(("name", "package"), [("lightning", "lightning"), ("timm", "timm")])

@@ -96,7 +96,7 @@ def test_an_edit_makes_runs_obsolete_and_a_notice_reports_it(computed: Path, tmp
     )
 
 
-def test_a_study_with_more_seeds_copies_another_studys_runs(computed: Path, tmp_path: Path) -> None:
+def test_a_study_with_more_seeds_copies_runs_from_another_study(computed: Path, tmp_path: Path) -> None:
     path = training_code_study(tmp_path, {"seeds": 3, "name": "more"})
     session = ablations.run(path, tmp_path / "out", executor="inline", trust=True, reuse=computed)
     assert (session.reused, session.computed, session.failed) == (4, 2, {})

@@ -128,7 +128,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[analysis.Resul
         yield analysis.load(folder / "out")
 
 
-def test_a_run_that_is_ended_by_a_callback_is_finished_with_the_callbacks_reason(results: analysis.Results) -> None:
+def test_a_run_that_is_ended_by_a_callback_is_finished_with_the_reason_from_the_callback(
+    results: analysis.Results,
+) -> None:
     (run,) = results.runs[results.runs["arm"] == "aim"].to_dict("records")
     assert (run["status"], run["epochs_run"], run["epochs_planned"]) == ("finished", 5, 8)
     assert run["reason"] == "own_watch: five epochs are enough"

@@ -71,7 +71,7 @@ def test_yaml_python_and_a_factor_define_the_same_runs(net: Path, study: Callabl
     assert set(ids(study(factor))) == set(ids(study())) | set(ids(study({"arms.aim.model.weights": "net.pt"})))
 
 
-def test_an_arms_option_is_added_to_the_weights_in_the_base(net: Path, study: Callable[..., Path]) -> None:
+def test_an_option_in_an_arm_is_added_to_the_weights_in_the_base(net: Path, study: Callable[..., Path]) -> None:
     path = study({"base.model.weights": {"source": "net.pt"}, "arms.aim.model.weights": {"leave_out": ["fc.*"]}})
     base, aim = (arm.config.model.weights for arm in arms_of(read_study(path)))
     assert base is not None
@@ -131,7 +131,7 @@ def test_a_run_refuses_a_file_that_changed_after_the_plan(net: Path, study: Call
         build(config.model, ImageShape(channels, height, width, 10), 0)
 
 
-def test_another_studys_kept_network_can_be_used_as_weights(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_network_kept_by_another_study_can_be_used_as_weights(tmp_path: Path, study: Callable[..., Path]) -> None:
     first = study({"keep": "best", "seeds": 1, "base.training.epochs": 1}, "first.yaml")
     run(first, tmp_path / "first")
     kept = {row["arm"]: row for row in rows(tmp_path / "first")}

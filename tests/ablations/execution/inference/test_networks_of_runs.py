@@ -167,7 +167,7 @@ def test_photos_in_folders_are_prepared_like_the_data_and_their_folders_are_thei
     assert found.compared is None
 
 
-def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(directory: Path, tmp_path: Path) -> None:
+def test_the_message_about_a_folder_without_readable_photos_states_the_reason(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: is not a folder"):
         ablations.predict(directory, "aim/0", tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
@@ -193,7 +193,7 @@ def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict
     assert "accuracy: " not in out
 
 
-def test_features_are_a_layers_outputs_for_each_image(directory: Path) -> None:
+def test_features_are_the_outputs_of_a_layer_for_each_image(directory: Path) -> None:
     kept = kept_run(directory, "baseline/0")
     found = ablations.features(directory, "baseline/0", "fc", images=70)
     whole = ablations.predict(directory, "baseline/0")
@@ -213,7 +213,9 @@ def test_a_layer_has_the_same_name_with_and_without_memory(directory: Path) -> N
 
 
 @pytest.mark.parametrize("which", ["baseline/0", "aim/0"])
-def test_the_exported_program_computes_the_networks_scores(directory: Path, tmp_path: Path, which: str) -> None:
+def test_the_exported_program_computes_the_same_scores_as_the_network(
+    directory: Path, tmp_path: Path, which: str
+) -> None:
     path = ablations.export(directory, which, tmp_path / "network.pt2")
     program = torch.export.load(path).module()
     kept = kept_run(directory, which)
@@ -226,7 +228,7 @@ def test_the_exported_program_computes_the_networks_scores(directory: Path, tmp_
         ablations.export(directory, which, tmp_path / "network.onnx")
 
 
-def test_the_memory_contains_the_networks_values_and_the_parts_add_up_to_the_outputs(directory: Path) -> None:
+def test_the_memory_contains_the_stored_values_and_the_parts_add_up_to_the_outputs(directory: Path) -> None:
     found = ablations.memory(directory, "aim/1", images=40)
     kept = kept_run(directory, "aim/1")
     network = kept.stored.module()
@@ -271,7 +273,7 @@ def test_a_killed_and_resumed_session_stores_the_same_networks(study, farm, tmp_
     assert len(list((out / "networks").iterdir())) == 4
 
 
-def test_a_device_rounds_like_a_runs_device_if_their_reference_steps_agree() -> None:
+def test_two_devices_round_alike_if_their_reference_steps_agree() -> None:
     """The name is not sufficient, because virtual machines report the same name for processors with different
     instructions."""
     cpu = torch.device("cpu")

@@ -113,7 +113,7 @@ def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_p
     assert len(events) == 8
 
 
-def test_a_clusters_nodes_are_reported_when_they_change() -> None:
+def test_the_nodes_of_a_cluster_are_reported_when_they_change() -> None:
     session = Session(2, task_of("r1", 1.0), spare="one")
     session.callback.watch()
     session.callback.watch()

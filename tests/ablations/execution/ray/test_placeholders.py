@@ -94,7 +94,7 @@ def test_the_requested_gpu_is_found_among_free_ones_and_the_others_are_released(
     assert node.free == dict.fromkeys("0123", 1.0), "the GPU is used again"
 
 
-def test_a_runs_share_is_occupied_after_the_run() -> None:
+def test_the_share_of_a_run_is_occupied_after_the_run() -> None:
     node, clock = Node(2), Clock()
     broken = Slot("n", "0")
     assert node.take(0.5) == "0"
@@ -124,7 +124,7 @@ def test_an_unsuccessful_search_pauses_and_is_repeated() -> None:
         after(placeholders, node, clock, {}, 30)
         free += node.free["0"] == 1.0
         started, before = node.started, started
-        assert node.started - before < 12, "nothing spins"
+        assert node.started - before < 12, "there is no busy loop"
     assert free >= 5, "the usable GPU is not kept"
     node.free["1"] = 1.0
     after(placeholders, node, clock, {}, 120)

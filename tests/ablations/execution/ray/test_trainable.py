@@ -266,7 +266,7 @@ def test_after_sigterm_the_state_is_saved(make: Callable[..., trainable.Worker])
     assert events(found)[-1]["ended"]["end"] == "paused"
 
 
-def test_a_tasks_resources_are_requested() -> None:
+def test_the_resources_of_a_task_are_requested() -> None:
     wanted = {"CPU": 2.0, "GPU": 0.5, "accelerator_type:A100": 0.001}
     request = trainable.Worker.default_resource_request({"resources": json.dumps(wanted)})
     assert request.required_resources == wanted

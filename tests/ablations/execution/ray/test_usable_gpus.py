@@ -47,7 +47,7 @@ def test_if_no_run_needs_a_gpu_no_machine_is_queried(monkeypatch: pytest.MonkeyP
         ("import time; time.sleep(60)", 1.0, (0, "torch did not answer within 1 s")),
     ],
 )
-def test_the_probes_message_is_passed_on_no_matter_how_the_probe_ends(
+def test_the_message_from_the_probe_is_passed_on_no_matter_how_the_probe_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit: float, said: tuple[int, str]
 ) -> None:
     interpreter = tmp_path / "python"
