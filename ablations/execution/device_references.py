@@ -192,7 +192,7 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
             return f"{others} computed a different result for the reference step than most devices of that kind"
         case _:
             return (
-                f"{name} and {others} are of the same kind but computed different results for the reference step, "
-                f"so one of them computes wrong numbers; a third device would show which. Both continue, and the "
-                f"column reference in the rows distinguishes their results"
+                f"{name} and {others} are of the same kind but computed different results for the reference step, so "
+                "one of them computes wrong numbers; a third device would show which. Both continue, and the column "
+                "reference in the rows distinguishes their results"
             )

@@ -323,8 +323,8 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
         raise DataError(
             "the data on this machine differs from the data with which the study was planned (fingerprint "
             f"{data.fingerprint} instead of {task.fingerprint}): compare the two with `ablate data info "
-            f"{config.data.name}`; if the data has changed in the meantime, run again"
-            f"{'; load() must return the same images every time' if own else ''}"
+            f"{config.data.name}`; if the data has changed in the meantime, run "
+            f"again{'; load() must return the same images every time' if own else ''}"
         )
     assert config.run_id(data.fingerprint) == task.run_id, "driver and worker run different versions of this package"
     return config, data

@@ -103,8 +103,8 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         else:
             wide = ", ".join(p.name for p in space.parameters if not isinstance(p.dimension, (Categorical, Integer)))
             yield (
-                f"search.sampler: {spec.sampler.name} needs a finite space, but {wide or 'a range'} of arm {arm!r} "
-                f"is not finite; use sampler: grid with search.levels, or choices in search.ranges"
+                f"search.sampler: {spec.sampler.name} needs a finite space, but {wide or 'a range'} of arm {arm!r} is "
+                "not finite; use sampler: grid with search.levels, or choices in search.ranges"
             )
         return
     if spec.sampler.name == "grid" and points is not None and len(points) > spec.trials:
@@ -133,7 +133,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         raise ConfigError(
             [
                 f"{study.where}: search: trials of arm {arm!r} {problems[0]}; set search.training: {{select_on: "
-                f"validation}}"
+                "validation}"
             ]
         )
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
@@ -172,9 +172,8 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
     runs = trials * len(spec.seeds)
     notes = [
         f"search: {counted(len(space.parameters), 'parameter')} over {', '.join(space.over)}; "
-        f"{counted(trials, 'trial')} x {counted(len(spec.seeds), 'seed')} = {counted(runs, 'run')} of arm {arm!r}, "
-        f"not included in the runs above; "
-        f"{_epochs(spec, trials, budget)}; {_confirmed(spec)}",
+        f"{counted(trials, 'trial')} x {counted(len(spec.seeds), 'seed')} = {counted(runs, 'run')} of arm {arm!r}, not "
+        f"included in the runs above; {_epochs(spec, trials, budget)}; {_confirmed(spec)}",
         f"search: arm {arm!r}: {counted(count, 'corner')} of the space checked, {count - len(problems)} can be built",
     ]
     notes += _sampler_notes(spec, arm, space)
@@ -237,9 +236,8 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
     if not getattr(sampler, "replays", False):
         yield (
             f"search: the sampler {spec.sampler.name} may propose different values in a different process or on a "
-            f"different machine, so each batch is recorded before it is computed; a resumed search computes the "
-            f"recorded "
-            "batches and continues from there"
+            "different machine, so each batch is recorded before it is computed; a resumed search computes the "
+            "recorded batches and continues from there"
         )
 
 
@@ -276,9 +274,9 @@ def _unequal(
     searched = ", ".join(map(repr, spec.arms))
     if baseline is not None and baseline not in spec.arms:
         yield (
-            f"search: unequal tuning: {searched} searched, but the baseline {baseline!r} is not: a difference "
-            f"between them may be due to the tuning; add the baseline to search.vary with its own options, e.g. "
-            f"training.optimizer.learning_rate"
+            f"search: unequal tuning: {searched} searched, but the baseline {baseline!r} is not: a difference between "
+            "them may be due to the tuning; add the baseline to search.vary with its own options, e.g. "
+            "training.optimizer.learning_rate"
         )
     aims = [arm for arm, role in roles.items() if role == "aim"]
     if aims and baseline in spec.arms and not set(aims) & set(spec.arms):
@@ -286,8 +284,8 @@ def _unequal(
     if len(set(budgets.values())) > 1:
         each = ", ".join(f"{arm} {epochs}" for arm, epochs in budgets.items())
         yield (
-            f"search: unequal tuning: trials have different numbers of epochs ({each}); set search.training: "
-            f"{{epochs: ...}}"
+            f"search: unequal tuning: trials have different numbers of epochs ({each}); set search.training: {{epochs: "
+            "...}"
         )
     if spec.sampler.name == "grid":
         sizes = {arm: len(points_of(space, spec) or ()) for arm, space in found.items()}

@@ -72,8 +72,8 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile, t
             return trial
     if best:
         raise UsageError(
-            f"{study.where}: search: every configuration found for arm {arm!r} equals another arm in the study; "
-            f"widen the search, or remove that arm"
+            f"{study.where}: search: every configuration found for arm {arm!r} equals another arm in the study; widen "
+            "the search, or remove that arm"
         )
     states = {trial.outcome.state for trial in trials if trial.arm == arm}
     why = "the screening's directory shows why its runs failed"

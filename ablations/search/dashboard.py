@@ -156,9 +156,9 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
         storage.set_study_user_attr(study, _OWNER, owner)
     elif attributes.get(_OWNER) != owner:
         raise UsageError(
-            f"search.storage: the database contains a study {name!r} that does not belong to this directory's "
-            f"search; use a different database, rename your study, or remove the study in the database (optuna "
-            f"delete-study --study-name)"
+            f"search.storage: the database contains a study {name!r} that does not belong to this directory's search; "
+            "use a different database, rename your study, or remove the study in the database (optuna delete-study "
+            "--study-name)"
         )
     return study
 

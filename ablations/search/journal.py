@@ -141,7 +141,7 @@ class Journal:
         if asked != search:
             raise StoreError(
                 f"{path}: contains the proposals of a different search: the sampler, its seed, search.over, ranges, "
-                f"when or constraints were changed; change them back, or set a different --out"
+                "when or constraints were changed; change them back, or set a different --out"
             )
         return drawn
 

@@ -174,10 +174,9 @@ class ArmSearch:
 
     def _another(self, number: int) -> StoreError:
         return StoreError(
-            f"{self._journal.folder}: contains the outcomes of a different search: {trial_name(self.arm, number)} "
-            f"is a different configuration now. search.over, the sampler, seeds, training, constraints or arm "
-            f"{self.arm!r} "
-            f"were changed, or the version of Optuna or of this package; change them back, or set a different --out"
+            f"{self._journal.folder}: contains the outcomes of a different search: {trial_name(self.arm, number)} is a "
+            f"different configuration now. search.over, the sampler, seeds, training, constraints or arm {self.arm!r} "
+            "were changed, or the version of Optuna or of this package; change them back, or set a different --out"
         )
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:

@@ -95,8 +95,8 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
     if keys[:2] in _OF_MEMORY and not _has_memory(document):
         raise ConfigError(
             [
-                f"search.over: {path!r}: the varied arm has no memory, and a search must not add a memory: it would "
-                f"no longer be the arm that others are compared with; omit the path for this arm"
+                f"search.over: {path!r}: the varied arm has no memory, and a search must not add a memory: it would no "
+                "longer be the arm that others are compared with; omit the path for this arm"
             ]
         )
     if path in COMPONENTS:
@@ -123,8 +123,8 @@ def _not_searched(path: str) -> str:
         if parent == "training" and option in _JUDGES:
             return _INCOMPARABLE
         return (
-            f"has no range of its own; add a range: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: "
-            f"..., high: ...}}}}"
+            f"has no range of its own; add a range: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: ..., "
+            "high: ...}}"
         )
     near = key_path_meant(path)
     hint = (
@@ -134,7 +134,7 @@ def _not_searched(path: str) -> str:
     )
     return (
         f"cannot be searched over; {hint}known: {', '.join(known)}, or an option of a component that the arm has, e.g. "
-        f"training.optimizer.learning_rate; any other model or training option needs a range in search.ranges"
+        "training.optimizer.learning_rate; any other model or training option needs a range in search.ranges"
     )
 
 

@@ -56,8 +56,8 @@ class Budget:
         found = _AMOUNT.fullmatch(text)
         if found is None:
             raise UsageError(
-                f"--budget {text}: use a number with gpuh or cpuh, such as 20gpuh, or with minutes, such as "
-                f"90gpumin or 90cpumin"
+                f"--budget {text}: use a number with gpuh or cpuh, such as 20gpuh, or with minutes, such as 90gpumin "
+                "or 90cpumin"
             )
         hours = float(found[1]) / (1 if found[3].lower().startswith("h") else 60)
         if not 0 < hours < math.inf:

@@ -311,8 +311,8 @@ class Coordinator:
         if free < enough and not self._is_low:
             self._scheduler.hold_back()
             text = (
-                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no runs start "
-                f"until there is more; free some space, and the session continues automatically"
+                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no runs start until "
+                "there is more; free some space, and the session continues automatically"
             )
             self._publish(Notice(text))
         elif free >= enough and self._is_low:

@@ -56,7 +56,7 @@ def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collect
     arms = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
     return (
         f"contains a different study named {name!r}, with different arms ({arms}) and no runs of this study; change "
-        f"the name of this study, or set a different --out"
+        "the name of this study, or set a different --out"
     )
 
 

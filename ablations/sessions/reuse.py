@@ -190,7 +190,7 @@ def _in_folder(given: str | Place) -> list[Place]:
     if not inside:
         raise UsageError(
             f"reuse {given}: neither a study directory nor a folder of study directories; specify a directory that "
-            f"`ablate run` wrote"
+            "`ablate run` wrote"
         )
     return inside
 

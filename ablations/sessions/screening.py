@@ -283,10 +283,9 @@ class _Search:
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
             name, first = next(iter(outcomes.items()))
             raise UsageError(
-                f"{self.directory}: every trial in a batch failed, {name}: {first.reason}; none of them is "
-                f"recorded: see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, "
-                f"fix the "
-                f"cause, and run the study again"
+                f"{self.directory}: every trial in a batch failed, {name}: {first.reason}; none of them is recorded: "
+                f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, fix the "
+                "cause, and run the study again"
             )
 
     def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:

@@ -165,8 +165,8 @@ def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptio
     options.console.print(f"{text} {found.origins}", soft_wrap=True, markup=False, highlight=False)
     if left := found.runs.keys() - store.settled():
         options.console.print(
-            f"{counted(len(left), 'run')} changed or disappeared in the other study, or the session was "
-            f"interrupted; the same command continues"
+            f"{counted(len(left), 'run')} changed or disappeared in the other study, or the session was interrupted; "
+            "the same command continues"
         )
     return reused
 

@@ -109,14 +109,14 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     if not rows:
         raise UsageError(
             f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed}) is not finished; run `ablate run` again, or "
-            f"specify a finished run"
+            "specify a finished run"
         )
     (row,) = rows
     if row["network"] is None:
         raise UsageError(
             f"{where}: the network of run {meant.run_id} ({meant.arm}/{meant.seed}) was not kept; set `keep: best` in "
-            f"the study before the run is computed: a finished run is not repeated, so specify a new directory with "
-            f"--out"
+            "the study before the run is computed: a finished run is not repeated, so specify a new directory with "
+            "--out"
         )
     file = where / networks.name_of(meant.run_id, row["network"])
     content = networks.read(folder_at(where, Terms()), meant.run_id, row["network"])
@@ -139,7 +139,7 @@ def _parsed(config: Any, identity: str, where: str) -> RunConfig:
             raise
         raise UsageError(
             f"{where} uses your own code, which this process has not loaded ({'; '.join(error.problems)}); give the "
-            f"file that registers it with --plugin FILE; in Python, import that file before the call"
+            "file that registers it with --plugin FILE; in Python, import that file before the call"
         ) from error
 
 

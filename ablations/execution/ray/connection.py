@@ -79,8 +79,8 @@ class Connection:
         self._there.wait()
         if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
             raise UsageError(
-                f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and "
-                f"if it requires a token, use the same token for the driver and the nodes (RAY_AUTH_TOKEN_PATH)"
+                f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and if "
+                "it requires a token, use the same token for the driver and the nodes (RAY_AUTH_TOKEN_PATH)"
             ) from self._error
         if self._error is not None:
             raise self._error
@@ -140,5 +140,5 @@ def _refuse_deaf(address: str | None) -> None:
     except OSError as error:
         raise UsageError(
             f"--address {address}: no server answers there ({error}); start Ray with `ray start --head` on that "
-            f"machine, or use the address that it printed"
+            "machine, or use the address that it printed"
         ) from error

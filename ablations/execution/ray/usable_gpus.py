@@ -44,10 +44,9 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
     ]
     if wrong:
         raise UsageError(
-            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver on that machine, install a torch "
-            f"that supports its driver and GPUs (run `ablate doctor` there for details), or start Ray there with "
-            f"--num-gpus="
-            f"{min(number for _, number, _ in answers.values())}"
+            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver on that machine, install a torch that "
+            "supports its driver and GPUs (run `ablate doctor` there for details), or start Ray there with "
+            f"--num-gpus={min(number for _, number, _ in answers.values())}"
         )
 
 

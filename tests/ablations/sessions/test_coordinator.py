@@ -211,8 +211,7 @@ def test_stale_runs_are_reported_with_their_cause() -> None:
         "stale: 2 settled runs in arm aim, which was changed, or now has different data or fewer seeds, are omitted "
         "from the report; they stay where they are",
         "stale: 1 settled runs in arm gone, which is no longer part of the study, are omitted from the report; they "
-        "stay where "
-        "they are",
+        "stay where they are",
     ]
     assert list(stale(set(), before, now)) == []
 
