@@ -102,10 +102,10 @@ def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple
 def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -> dict[str, float]:
     """Return, for each arm, how much a run's test accuracy may differ on a different kind of device, as a fraction.
 
-    On such a device, a run is at most a new random draw. Its accuracy may therefore differ as much as the accuracies of
-    two runs of the arm, which are assumed to be normally distributed: only with a probability of .01 do two runs differ
-    by more than this limit (Student's t). However, the limit is always between 5 and 25 percentage points. If the arm
-    has fewer than five finished runs, the limit is 5 percentage points.
+    On such a device, a run can differ at most like a new random draw. Its accuracy may therefore differ as much as the
+    accuracies of two runs of the arm, which are assumed to be normally distributed: only with a probability of .01 do
+    two runs differ by more than this limit (Student's t). However, the limit is always between 5 and 25 percentage
+    points. If the arm has fewer than five finished runs, the limit is 5 percentage points.
     """
     finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
     by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}

@@ -49,7 +49,7 @@ class Connection:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Start to connect; do nothing if this was called before.
+        """Start connecting; do nothing if this was called before.
 
         Raises
         ------
