@@ -34,19 +34,19 @@ End = Literal[
     "not_begun",
     "died",
 ]
-"""finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception in the user's
-code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed, or a
-GPU or CPU computed different bits from the same state. full: the storage was full. storage: the storage was
-unavailable, and the wait for it was interrupted or took too long. machine: the host is out of memory or about to be
-shut down. stalled: it hung. held: another process computes this run. unshared: the worker cannot find the study's
-directory. not_begun: the worker was given a GPU that is left out, or its process must not take another run. died: the
-process ended without a report."""
+"""finished, diverged, pruned: settled. paused: the run stopped on request, and its state was saved. failed: an
+exception in the user's code or the package's code. out_of_memory: the GPU's memory was full. device_error: the GPU or
+its driver failed, or a GPU or CPU computed different results from the same state. full: the storage was full. storage:
+the storage was unavailable, and the wait for it was interrupted or took too long. machine: the host is out of memory or
+about to be shut down. stalled: the run hung. held: another process is computing this run. unshared: the worker cannot
+find the study's directory. not_begun: the worker was given an excluded GPU, or its process must not take another run.
+died: the process ended without a report."""
 
 COMPUTING_ERROR = "computing error"
-"""Beginning of the reason of a device error if the device reported none, but computed wrong bits."""
+"""Start of the reason for a device error if the device reported no error but computed wrong results."""
 _TRACEBACK_LINES = 25
 _LONGEST_CAUSE = 300
-"""Maximum number of characters that are kept of the reason why a process died."""
+"""Maximum number of characters stored for the reason why a process died."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,17 @@ class Ending:
     Attributes
     ----------
     reason : human-readable; empty if there is nothing to explain.
-    fault : identifies equal errors, by type and place; empty without an exception.
-    traceback : end of the traceback of an error.
+    fault : identifies equal errors, by type and place; empty if there was no exception.
+    traceback : last lines of the error's traceback.
     epochs : completed epochs.
-    accuracy : validation accuracy of the last of them, a fraction; None if there is none.
-    device : UUID of the GPU that it ran on; empty if there was none, or if it is unknown. After a device error on a
-        CPU, the name of the machine's CPUs.
-    host : machine of that device; empty if `device` is.
-    held_by_others : out of memory while other processes used much of the GPU's memory.
-    process_spent : the process must not take another run, because it can no longer use its GPU.
-    never_repeats : a step was computed several times from the same state, with different bits every time.
-    row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
-    is_explained : the reason says what to do, as for changed data, so that a user needs no traceback.
+    accuracy : validation accuracy after the last of these epochs, as a fraction; None if there is none. device : UUID
+    of the GPU that the attempt ran on; empty if there was none, or if it is unknown. After a device error on a CPU, the
+    name of the machine's CPUs. host : machine of that device; empty if `device` is empty.
+    held_by_others : the attempt ran out of memory while other processes used much of the GPU's memory.
+    process_spent : the process must not take another run, because it can no longer use its GPU. never_repeats : a step
+    was computed several times from the same state, with a different result every time. row_digest : digest of the row
+    that this attempt wrote, for the ledger; empty if it wrote no row. is_explained : the reason says what to do (for
+    example, for changed data), so the user does not need a traceback.
     """
 
     end: End
@@ -85,16 +84,16 @@ class Ending:
     is_explained: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return the ending as plain values, in the form that a worker sends."""
+        """Return the ending as plain values, as a worker sends it."""
         return asdict(self)
 
 
 def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> Ending:
-    """Return the ending of an attempt that raised.
+    """Return the ending of an attempt that raised an error.
 
     Parameters
     ----------
-    failure : what the error reports about the device; None if it reports nothing.
+    failure : what the error reports about the device; None if the error reports nothing about it.
     """
     reason, end = message_of(error), end_of_traceback(error)
     kind = _kind_of(error, failure)
@@ -127,7 +126,7 @@ def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether full storage is the error or its cause."""
+    """Return whether the error, or one of its causes, is full storage."""
     return kind_of(error, of_storage=False) == "full" or any(
         isinstance(each, StoreError) and "free space" in text_of(each) for each in _chain(error)
     )
@@ -152,7 +151,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def fault_of(error: BaseException) -> str:
     """Return the identity of an error: its type, and the place that raised it.
 
-    The message is not part of it, because it may name a seed or an address.
+    The message is not part of the identity, because it may contain a seed or an address.
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
@@ -162,7 +161,7 @@ def fault_of(error: BaseException) -> str:
 def message_of(error: BaseException) -> str:
     """Return the type and the message of an error as they are stored and shown: shortened, and without secrets.
 
-    An error in own code names file, line and function.
+    For an error in the user's own code, the result also contains the file, the line and the function.
     """
     text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # avoids a search in a long text
     place = place_in_own_code(error)
@@ -172,7 +171,7 @@ def message_of(error: BaseException) -> str:
 
 
 def end_of_traceback(error: BaseException) -> str:
-    """Return the last lines of a traceback as they are stored and shown: shortened, and without secrets."""
+    """Return the last lines of a traceback as they are stored and shown, shortened and without secrets."""
     lines = "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:]
     text = without_secrets("\n".join(shortened(line, LONGEST_LINE) for line in lines))
     return storable(text, LONGEST_TRACEBACK)
@@ -185,7 +184,7 @@ def ending_of_death(report: str) -> Ending:
 
     Parameters
     ----------
-    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray gives none.
+    report : Ray's report, in which an exception in a worker is a RayTaskError. Empty if Ray provides no report.
     """
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"

@@ -1,4 +1,4 @@
-"""How many runs fit on the nodes of a cluster, and on which type of GPU the runs of a seed are computed."""
+"""How many runs fit on the nodes of a cluster, and which type of GPU computes the runs of each seed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = Mapping[str, float]
-"""Amounts that a node has according to Ray, by name of the resource."""
+"""Amounts of a node's resources according to Ray, by resource name."""
 ACCELERATOR_TYPE = "accelerator_type:"
-"""Prefix of the resource by which Ray names the type of a node's accelerators."""
+"""Prefix of the Ray resource that identifies the type of a node's accelerators."""
 LITTLE_OF_TYPE = 0.001
-"""Share of that resource that every run takes; a node has 1."""
+"""Share of that resource that every run takes; the total of a node is 1."""
 Spare = Literal["none", "one", "double"]
 
 
 def needed(resources: Resources) -> dict[str, float]:
-    """Return the resources that a run takes from a node, by Ray's names."""
+    """Return the resources that a run takes from a node, by Ray's resource names."""
     found = {"CPU": float(resources.cpus), "GPU": resources.gpus}
     if resources.memory is not None:
         found["memory"] = float(resources.memory)
@@ -41,7 +41,7 @@ def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable:
 
     Raises
     ------
-    UsageError: no node can meet it; the message names what is requested and what is available.
+    UsageError: no node can meet the request; the message names the requested and the available resources.
     """
     there = [*nodes, *addable]
     whose = "no node has" if not addable else "no node, present or added by the autoscaler, has"
@@ -59,7 +59,7 @@ def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable:
 
 
 def _too_much(name: str, amount: float, most: float, whose: str, nodes: Sequence[Node]) -> str:
-    """Return the error message for a resource of which no node has enough."""
+    """Return the error message for a resource if no node has enough of it."""
     if name in ("CPU", "GPU"):
         key, text = f"resources.{name.lower()}s", f"a run asks for {amount:g} {name}s, and {whose} more than {most:g}"
     elif name == "memory":
@@ -68,20 +68,20 @@ def _too_much(name: str, amount: float, most: float, whose: str, nodes: Sequence
     elif name.startswith(ACCELERATOR_TYPE):
         known = sorted({name.removeprefix(ACCELERATOR_TYPE) for node in nodes for name in node if _is_type(name)})
         return (
-            f"resources.accelerator_type: {whose} the type {name.removeprefix(ACCELERATOR_TYPE)}; types of the "
-            f"cluster: {', '.join(known) or 'none'}; give one of them in the study or with --set, or leave the key out"
+            f"resources.accelerator_type: {whose} the type {name.removeprefix(ACCELERATOR_TYPE)}; types in the "
+            f"cluster: {', '.join(known) or 'none'}; set one of them in the study or with --set, or omit the key"
         )
     else:
         known = sorted({name for node in nodes for name in node if _is_custom(name)})
         return (
-            f"resources.custom.{name}: a run asks for {amount:g}, and {whose} more than {most:g}; custom resources of "
-            f"the cluster: {', '.join(known) or 'none'}; a node gets them with `ray start --resources`"
+            f"resources.custom.{name}: a run asks for {amount:g}, and {whose} more than {most:g}; custom resources "
+            f"in the cluster: {', '.join(known) or 'none'}; a node gets them with `ray start --resources`"
         )
     return f"{key}: {text}; lower it in the study or with --set {key}=..."
 
 
 def described(nodes: Iterable[Node]) -> str:
-    """Return the nodes in words, with a count of equal nodes."""
+    """Return a description of the nodes; equal nodes are counted."""
     each = Counter(
         ", ".join(
             _amount(name, amount)
@@ -110,25 +110,24 @@ def _is_custom(name: str) -> bool:
 
 
 def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return how many runs fit at once; a run must fit on one node."""
+    """Return how many runs fit at once; each run must fit on one node."""
     wanted = {name: amount for name, amount in needed(resources).items() if amount > 0}
     return sum(min(_times(name, node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
 
 
 class Room:
-    """Which runs Ray receives: enough to start all workers together, and none that cannot run.
+    """Which runs are submitted to Ray: enough to start all workers together, and none that cannot run.
 
     Parameters
     ----------
-    resources : resources of a run of each arm; different kinds may run side by side.
-    nodes : the current nodes, by id.
-    spare : additional runs, because an autoscaler adds nodes for runs that wait: one, or as many as fit on the current
-        nodes (at least one), so that a cluster doubles at every step.
+    resources : resources of one run of each arm; runs with different resources may run side by side. nodes : the
+    current nodes, by id. spare : number of additional runs, because an autoscaler adds nodes only for runs that are
+    waiting: one, or as many as fit on the current nodes (at least one), so the cluster doubles at every step.
 
     Attributes
     ----------
-    runs : the maximum number of runs given at once.
-    parallel : how many runs of the largest kind fit at once.
+    runs : the maximum number of runs submitted at once. parallel : how many of the runs that need the most resources
+    fit at once.
     """
 
     def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: Spare = "none") -> None:
@@ -149,12 +148,12 @@ class Room:
 
     @property
     def node_count(self) -> int:
-        """Number of current nodes; 0 if there is only this machine."""
+        """Number of current nodes; 0 if this machine is the only one."""
         return 0 if self._growth == "none" else len(self._nodes)
 
     @property
     def totals(self) -> dict[str, float]:
-        """CPUs and GPUs of all nodes."""
+        """Total CPUs and GPUs of all nodes."""
         return {name: sum(node.get(name, 0.0) for node in self._nodes.values()) for name in ("CPU", "GPU")}
 
     @property
@@ -163,7 +162,7 @@ class Room:
         return self._nodes
 
     def leave_out(self, slots: Iterable[Slot], nodes: Iterable[str] = ()) -> None:
-        """Record the GPUs and the nodes on which no more runs begin."""
+        """Record the GPUs and nodes on which no more runs start."""
         self._left_out, self._without = frozenset(slots), frozenset(nodes)
         self.update(self._nodes)
 
@@ -180,11 +179,11 @@ class Room:
         return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
 
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
-        """Return whether a run fits in addition to the runs that Ray already received.
+        """Return whether a run fits in addition to the runs that were already submitted to Ray.
 
         Parameters
         ----------
-        running : the resources of each of those, and its GPUs if known.
+        running : the resources of each of those runs, and its GPUs if known.
         """
         used = {name: node for name, node in self._nodes.items() if name not in self._without}
         is_limited = bool(self._left_out or self._without)
@@ -195,18 +194,18 @@ class Room:
 
 
 def _times(name: str, available: float, amount: float) -> int:
-    """Return how often an amount fits; a fraction of a GPU never spans two GPUs."""
+    """Return how many times an amount fits; a fraction of a GPU never spans two GPUs."""
     if name == "GPU" and amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
 
 
 def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> dict[str, float]:
-    """Return the number of GPUs of each type whose nodes can hold a run of every kind.
+    """Return the number of GPUs of each type on nodes that can hold a run of every kind.
 
     Parameters
     ----------
-    resources : resources of the runs on GPUs.
+    resources : resources of the runs that use GPUs.
     """
     wanted = list(resources)
     of_type: dict[str, list[Node]] = {}
@@ -229,15 +228,15 @@ def holds(node: Node, bundle: Mapping[str, float]) -> bool:
 def types_of_seeds(
     seeds: Sequence[int], types: Mapping[str, float], before: Mapping[int, str] | None = None
 ) -> dict[int, str]:
-    """Return the type of GPU for each seed: all arms of a seed use the same type, or they would not be pairs.
+    """Return the GPU type for each seed: all arms of a seed use the same type, or they would not form pairs.
 
     Parameters
     ----------
     types : number of GPUs of each type.
-    before : types on which runs of a seed were already computed, if the cluster has them.
+    before : types on which runs of a seed were already computed, if the cluster has these types.
 
-    Seeds are distributed in proportion to the numbers of GPUs. With one type there is nothing to choose, so the result
-    is empty.
+    Seeds are distributed in proportion to the number of GPUs of each type. If there is only one type, there is nothing
+    to choose, and the result is empty.
     """
     if len(types) < 2:
         return {}

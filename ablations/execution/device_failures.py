@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NOT_REPEATABLE = "give its arm integrity: off, or draw only from torch's global generators and keep state in buffers"
-"""What to do about an arm that never computes the same bits from the same state."""
+"""What to do about an arm that never computes the same result from the same state."""
 _TEST_HARDWARE = (
-    "test its memory and processors (memtest86+, stress-ng --verify, nvidia-smi -q -d ECC); the same command continues "
-    "from here, on other hardware as well"
+    "test its memory and processors (memtest86+, stress-ng --verify, nvidia-smi -q -d ECC); the same command "
+    "continues from here, even on different hardware"
 )
 _SAME_FAULT_S = 5.0
-"""Window in seconds within which failures of one GPU count as one: under MPS, the fault of one client ends all clients
-of the GPU."""
+"""Period in seconds within which several failures of one GPU count as one: under MPS, a fault in one client terminates
+all clients of the GPU."""
 _FAULTS = 2
-"""Number of faults after which a GPU is excluded."""
+"""Number of faults after which a GPU is excluded from the session."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Device:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether it failed so often that no more runs start on it."""
+        """Whether the device failed so often that no more runs start on it."""
         return len(self.faults) >= _FAULTS
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class DeviceFailures:
         Parameters
         ----------
         now : monotonic seconds.
-        never_repeats : whether a step had different bits in every repetition.
+        never_repeats : whether a step had a different result in every repetition.
         """
         device = self._devices.setdefault(name, Device(name, host))
         if device.faults and now - device.faults[-1].at < _SAME_FAULT_S:
@@ -88,23 +88,23 @@ class DeviceFailures:
         ]
 
     def forgive(self, run_id: str) -> list[Device]:
-        """Forget the faults of a run that no other run shares; return the GPUs that are used again."""
+        """Forget the faults of a run on GPUs where no other run failed; return the GPUs that are used again."""
         before = self.left_out
         for device in self._devices.values():
             device.faults = [fault for fault in device.faults if fault.runs != {run_id}]
         return [device for device in before.values() if not device.is_left_out]
 
     def runs(self) -> Counter[str]:
-        """Return the number of faults of each run on excluded GPUs."""
+        """Return how many faults each run had on excluded GPUs."""
         devices = self.left_out.values()
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 
     def described(self) -> str:
-        """Return the excluded GPUs, each with the reason of its last fault."""
+        """Return the excluded GPUs, each with the reason for its last fault."""
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())
 
     def advice(self) -> str:
-        """Return what to do about excluded devices that computed wrong bits: whether to check the devices or an arm."""
+        """Return advice about excluded devices that computed wrong results: whether to check the devices or an arm."""
         faults = [fault for device in self.left_out.values() for fault in device.faults]
         unrepeatable = sum(fault.never_repeats for fault in faults)
         if not unrepeatable:
@@ -112,6 +112,6 @@ class DeviceFailures:
         which = "these" if unrepeatable == len(faults) else f"{unrepeatable} of these"
         where = "" if len(self.left_out) == 1 else f" on each of {len(self.left_out)} devices"
         return (
-            f"{which} steps gave different bits in every repetition{where}, which points to the code of their arm: "
+            f"{which} steps gave different results in every repetition{where}, which points to the code of their arm: "
             f"{NOT_REPEATABLE}. Otherwise {_TEST_HARDWARE}"
         )

@@ -1,9 +1,9 @@
-"""Whether a device computes the reference step with the same bits as the study's other devices of its kind.
+"""Whether a device's reference step is bitwise identical to that of the study's other devices of its kind.
 
-Every device computes it before its first run in a process, and the study stores the result. This reveals a permanent
-error of a device even if the device repeats it exactly. With two devices that disagree, neither is trusted: both are
-named, and both continue. A device that disagrees with itself or with a majority of at least three devices computes no
-runs.
+Every device computes the reference step before its first run in a process, and the study stores the result. This
+reveals a permanent error in a device even if the device repeats the error exactly. If only two devices are compared and
+they disagree, neither is trusted: both are named, and both continue. A device that disagrees with itself or with a
+majority of at least three devices does not compute any runs.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from aimlib.training.reference_step import Kind
 from aimlib.training.reproducibility import reproducible
 
 Verdict = Literal["agrees", "undecided", "others", "minority", "itself"]
-"""agrees: with all other devices. undecided: devices disagree, and no majority shows which of them are wrong. others:
-the device agrees with a majority, and other devices do not. minority: the device disagrees with a majority. itself: it
-disagrees with its earlier result.
+"""agrees: the device agrees with all other devices. undecided: devices disagree, and there is no majority to show which
+of them are wrong. others: the device agrees with a majority, and other devices do not. minority: the device disagrees
+with a majority. itself: the device disagrees with its own earlier result.
 """
 _MAJORITY_OF = 3
-"""Minimum number of devices for a majority to count."""
+"""Minimum number of devices that form a majority."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How the result of a device compares with those of the other devices of its kind.
+    """How a device's result compares with the results of the other devices of its kind.
 
     Attributes
     ----------
-    others : devices whose result differs from the result of this one.
+    others : devices whose result differs from this device's result.
     """
 
     verdict: Verdict
@@ -50,9 +50,9 @@ class Judgement:
 
 
 def judge(own: StoredReference, stored: Iterable[StoredReference]) -> Judgement:
-    """Compare the result of a device with the stored results of its kind.
+    """Compare a device's result with the stored results of its kind.
 
-    A device with several results has disagreed with itself, and has no vote.
+    A device with several results has disagreed with itself, and therefore has no vote.
     """
     same_kind = [each for each in stored if each.kind == own.kind]
     digests: dict[str, set[str]] = {}
@@ -73,13 +73,13 @@ def judge(own: StoredReference, stored: Iterable[StoredReference]) -> Judgement:
 
 
 _computed: dict[tuple[Any, ...], StoredReference] = {}
-"""Results of this process, by study, device and settings."""
+"""Results computed in this process, by study, device and settings."""
 
 
 def confirm(
     task: Task, config: RunConfig, device: torch.device, store: ResultStore, on_notice: OnNotice
 ) -> StoredReference:
-    """Return the result of the reference step on this device, which is computed once per process.
+    """Return the result of the reference step on this device; the step is computed once per process.
 
     Raises
     ------
@@ -96,11 +96,11 @@ def confirm(
 
 
 def rounds_like(row: Mapping[str, Any], device: torch.device, *, precision: str, tf32: bool) -> bool:
-    """Return whether a device rounds like the device that computed a run, as far as the row shows.
+    """Return whether this device rounds like the device that computed a run, as far as the row shows.
 
-    The name of a model is not enough, because virtual machines give the same name to processors with different
-    instructions. The reference step, which the run's device also computed, must therefore have the same bits here. If a
-    row has no reference step, the name decides.
+    The model name alone is not sufficient, because virtual machines report the same name for processors with different
+    instructions. The result of the reference step here must therefore be bitwise identical to its result on the run's
+    device. If the row contains no reference step, only the name is compared.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def rounds_like(row: Mapping[str, Any], device: torch.device, *, precision: str,
 
 
 def refuse_minority(own: StoredReference, device: torch.device, store: ResultStore) -> None:
-    """Raise ComputingError if a majority of devices now disagrees with this one."""
+    """Raise ComputingError if a majority of devices now disagrees with this device."""
     judgement = judge(own, store.references())
     if judgement.verdict == "minority":
         raise ComputingError(_text(judgement, reference_step.described(device), store))
@@ -124,7 +124,7 @@ def refuse_minority(own: StoredReference, device: torch.device, store: ResultSto
 def _reference(
     kind: Kind, device: torch.device, precision: str, store: ResultStore, on_notice: OnNotice
 ) -> StoredReference:
-    """Compute the reference step, a second time if it is new or disagrees, and store its result."""
+    """Compute the reference step, twice if its result is new or disagrees, and store the result."""
     name = reference_step.described(device)
 
     def computed() -> StoredReference:
@@ -136,8 +136,10 @@ def _reference(
         again = computed()
         if again != own:
             if not _is_confirmed(again, stored):
-                raise ComputingError(f"the reference step gave different bits on {name} when it was repeated")
-            on_notice(f"the reference step gave wrong bits once on {name}, and correct bits when it was repeated")
+                raise ComputingError(f"the reference step gave a different result on {name} when it was repeated")
+            on_notice(
+                f"the reference step gave a wrong result once on {name}, and the correct result when it was repeated"
+            )
             own = again
     judgement = judge(own, stored)
     if judgement.verdict in ("itself", "minority"):
@@ -151,13 +153,13 @@ def _reference(
 
 
 def _is_confirmed(own: StoredReference, stored: Iterable[StoredReference]) -> bool:
-    """Return whether a stored result is the same and no majority has a different one."""
+    """Return whether the stored result is the same and no majority has a different result."""
     same = any((each.kind, each.digest) == (own.kind, own.digest) for each in stored)
     return same and judge(own, stored).verdict in ("agrees", "others")
 
 
 def notices(store: ResultStore) -> list[str]:
-    """Return a sentence for every kind of device whose stored results disagree."""
+    """Return one sentence for every kind of device whose stored results disagree."""
     kinds: dict[str, dict[str, list[StoredReference]]] = {}
     for each in store.references():
         kinds.setdefault(each.kind, {}).setdefault(each.digest, []).append(each)
@@ -178,19 +180,19 @@ def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
     match judgement.verdict:
         case "itself":
             return (
-                f"{name} computed the reference step with different bits than before; if its hardware was replaced, "
+                f"{name} computed a different result for the reference step than before; if its hardware was replaced, "
                 f"remove its file in {store.place / 'references'}"
             )
         case "minority":
             return (
-                f"{name} computed the reference step with different bits than "
+                f"{name} computed a different result for the reference step than "
                 f"{counted(len(judgement.others), 'device')} of its kind ({others})"
             )
         case "others":
-            return f"{others} computed the reference step with different bits than most devices of that kind"
+            return f"{others} computed a different result for the reference step than most devices of that kind"
         case _:
             return (
-                f"{name} and {others} are of one kind and computed the reference step with different bits, so one of "
-                "them computes wrong numbers; a third device would show which. Both continue, and the column "
-                "reference of the rows distinguishes their results"
+                f"{name} and {others} are of the same kind but computed different results for the reference step, so "
+                "one of them computes wrong numbers; a third device would show which. Both continue, and the column "
+                "reference in the rows distinguishes their results"
             )

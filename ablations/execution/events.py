@@ -1,7 +1,7 @@
 """What happens during a session, as one stream of events.
 
 Executors send `ExecutorEvent` to the coordinator. The coordinator decides what the end of an attempt means for the run,
-and publishes `Event` to all subscribers.
+and publishes each `Event` to all subscribers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aimlib.records.redaction import without_secrets
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A worker has received a run; `where` names its machine and device in words."""
+    """A worker has received a run; `where` describes its machine and device."""
 
     run_id: str
     where: str = ""
@@ -26,7 +26,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnded:
-    """An epoch of a run is complete; `row` has a value for every column of `aimlib.records.EPOCHS`."""
+    """An epoch of a run is complete; `row` contains a value for every column in `aimlib.records.EPOCHS`."""
 
     run_id: str
     row: Mapping[str, Any]
@@ -45,7 +45,7 @@ class RunRetried:
 class RunEnded:
     """The session has finished with a run.
 
-    It is settled, failed, paused or stopped, or another process computes it (held).
+    The run is settled, failed, paused or stopped, or another process is computing it (held).
     """
 
     run_id: str
@@ -55,13 +55,13 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about one run or, without a run id, about the whole session; shortened, and without secrets."""
+    """A message about one run or, without a run id, about the whole session, shortened and without secrets."""
 
     text: str
     run_id: str = ""
 
     def __post_init__(self) -> None:
-        """Clean the text: it may quote an error of a storage, a tracker or a plugin."""
+        """Clean the text, which may quote an error from the storage, a tracker or a plugin."""
         object.__setattr__(self, "text", storable(without_secrets(self.text), LONGEST_MESSAGE))
 
 
@@ -73,7 +73,7 @@ class NodesChanged:
     ----------
     nodes : number of nodes.
     parallel : number of runs that fit on them at once.
-    totals : amounts of CPUs and GPUs of all nodes together.
+    totals : total numbers of CPUs and GPUs of all nodes.
     """
 
     nodes: int
@@ -83,7 +83,7 @@ class NodesChanged:
 
 @dataclass(frozen=True, slots=True)
 class StorageWait:
-    """A run waits for the storage; with an empty reason, it continues."""
+    """A run is waiting for the storage or, if the reason is empty, continues after waiting."""
 
     run_id: str
     reason: str
@@ -99,7 +99,7 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; sent often, so that the coordinator can check the storage and end a session."""
+    """Time has passed; sent often, so that the coordinator can check the storage and end the session."""
 
 
 TICK = Tick()
@@ -111,7 +111,7 @@ _E_contra = TypeVar("_E_contra", contravariant=True)
 
 
 class Subscriber(Protocol[_E_contra]):
-    """Receive events; the method is called in one thread and must not raise."""
+    """Receive events; the method is called from a single thread, and must not raise an error."""
 
     def handle(self, event: _E_contra) -> None:
         """Record an event."""

@@ -1,4 +1,4 @@
-"""Host memory (RAM) that this process takes for itself. This works only on Linux; other systems report nothing."""
+"""Host memory (RAM) that belongs to this process alone; it is measured only on Linux, and unknown elsewhere."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-"""Value that resets the peak that the kernel records; see proc_pid_clear_refs(5)."""
+"""Value that resets the peak recorded by the kernel; see proc_pid_clear_refs(5)."""
 
 
 def begin_peak() -> None:
-    """Return freed memory to the system, and reset the peak to the current memory of the process."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    """Return freed memory to the system, and reset the peak to the process's current memory."""
+    with contextlib.suppress(OSError, AttributeError):  # a different C library
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):  # some containers forbid this; the peak then covers the whole process
         _RESET.write_text(_RESET_PEAK, encoding="ascii")
 
 
 def private_peak() -> int | None:
-    """Return the peak of the memory of this process in bytes since `begin_peak`; None if it is unknown.
+    """Return this process's peak memory in bytes since `begin_peak`; None if it is unknown.
 
-    Pages of files and shared memory do not count, because the processes of a machine share libraries and mapped images.
+    Mapped files and shared memory do not count, because the processes on a machine share libraries and mapped images.
     """
     try:
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
@@ -42,7 +42,7 @@ def private_peak() -> int | None:
 
 
 def unmapped_bytes(array: np.ndarray[Any, Any]) -> int:
-    """Return the bytes of process memory that an array takes; 0 if it is mapped from a file."""
+    """Return the process memory that an array takes, in bytes; 0 if the array is mapped from a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):

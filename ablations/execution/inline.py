@@ -1,4 +1,4 @@
-"""Computing runs in this process, one after the other, for debugging or without Ray."""
+"""Computing runs in this process, one after another, for debugging or without Ray."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _POLL_INTERVAL_S = 0.2
 
 
 class InlineExecutor:
-    """Executor that computes one run after the other in this process.
+    """Executor that computes runs in this process, one after another.
 
     Parameters
     ----------
-    resources : resources of the runs of each arm. The number of CPUs is the number of threads. Memory, types of
-        accelerators and custom resources determine the node of a cluster, and have no effect here.
+    resources : resources of each arm's runs. The number of CPUs is the number of threads. Memory, accelerator types and
+    custom resources only select a node in a cluster, and have no effect here.
     """
 
     parallel = 1
@@ -44,7 +44,7 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for the runs of each arm."""
+        """Use these resources for each arm's runs."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:
@@ -61,12 +61,12 @@ class InlineExecutor:
 
         if any(wanted.trained_on == "cuda" for wanted in self.resources) and not torch.cuda.is_available():
             raise UsageError(
-                "resources.gpus: runs need a GPU, and this process sees none; give --set resources.gpus=0, or run on "
+                "resources.gpus: runs need a GPU, and this process sees none; use --set resources.gpus=0, or run on "
                 "a machine with a GPU"
             )
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the runs of the scheduler until none is left."""
+        """Compute the scheduler's runs until none is left."""
         while not scheduler.exhausted:
             coordinator.handle(TICK)
             task = scheduler.next()
@@ -76,14 +76,14 @@ class InlineExecutor:
             ending = self._compute(task, coordinator, stop)
             coordinator.handle(AttemptEnded(task.run_id, ending))
             if ending.process_spent:
-                stop.request(f"this process cannot use its GPU any more: {ending.reason}")
+                stop.request(f"this process can no longer use its GPU: {ending.reason}")
             elif scheduler.devices.left_out:  # this process has no other device
                 devices = scheduler.devices
-                stop.request(f"computed wrong bits twice: {devices.described()}; {devices.advice()}")
+                stop.request(f"computed wrong results twice: {devices.described()}; {devices.advice()}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # output of the session is not output of the run
+            with not_captured():  # the session's output is not part of the run's output
                 coordinator.handle(event)
 
         def pause() -> bool:

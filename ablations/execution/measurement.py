@@ -1,4 +1,4 @@
-"""Cost of a run on a device: seconds of its steps and its peak memory in bytes, sent and stored as JSON."""
+"""Cost of a run on a device: seconds per step and peak memory in bytes, sent and stored as JSON."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from aimlib.training.devices import device_name, pick_device
 from aimlib.training.timing import StepTimer
 
 SECONDS = 6.0
-"""Time limit in seconds for timing the steps of an arm."""
+"""Time limit in seconds for timing an arm's steps."""
 CONTEXT_BYTES = 500 * 2**20
-"""Memory that CUDA uses per process beyond torch's allocations, if it cannot be measured."""
+"""Memory that CUDA is assumed to use per process beyond torch's allocations, if it cannot be measured."""
 _QUICK = 0.5
-"""Seconds per step above which the memory of a run on a CPU is not measured, because that takes several steps."""
+"""Seconds per step above which the memory of a run on a CPU is not measured, because the measurement takes several
+steps."""
 
 
 Bytes = Annotated[int, Field(ge=0)]
@@ -34,28 +35,28 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Measurement(Frozen):
-    """Cost of a run of one arm on one kind of device."""
+    """Cost of one arm's run on one kind of device."""
 
     device: Literal["cpu", "cuda"]
     device_name: str
-    """Model of the device."""
+    """Model name of the device."""
     total_bytes: Bytes
-    """Memory of the device."""
+    """Total memory of the device."""
     step_seconds: Seconds
     """Seconds per training step (one batch), the median of the timed steps."""
     evaluation_seconds: Seconds
-    """Seconds per evaluation of a batch."""
+    """Seconds per evaluation batch."""
     peak_bytes: Bytes | None = None
-    """Peak memory of the run, without the images; None if it was not measured. See
+    """Peak memory of the run, excluding the images; None if it was not measured. See
     `aimlib.training.footprint`."""
     host_bytes: Bytes | None = None
-    """Peak host memory of the process, without shared libraries and the images; None if it was not measured."""
+    """Peak host memory of the process, excluding shared libraries and the images; None if it was not measured."""
     context_bytes: Bytes = 0
     """Additional memory that the process uses on a GPU; 0 on a CPU."""
 
 
 class Meter:
-    """Measures arms on one device, one after the other. Create it before anything else uses that device.
+    """Measures arms on one device, one after another. Create the meter before anything else uses that device.
 
     Parameters
     ----------
@@ -67,22 +68,22 @@ class Meter:
         self._used_before = _used_by_others(self.device)
 
     def measure(self, config: RunConfig, threads: int, seconds: float = SECONDS) -> Measurement:
-        """Time some steps of an arm on random images, and measure their memory; the trained weights are discarded.
+        """Time some of an arm's steps on random images, and measure their memory; the trained weights are discarded.
 
         Parameters
         ----------
         threads : number of CPU threads.
-        seconds : time after which no further step starts.
+        seconds : time after which no further steps start.
         """
         host_memory.begin_peak()
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
         step_seconds, evaluation_seconds = timer.measure(seconds)
-        host_bytes = host_memory.private_peak()  # before the profiler, which takes memory itself
+        host_bytes = host_memory.private_peak()  # before the profiler, which uses memory itself
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer
-        gc.collect()  # memory of this arm must not affect the measurement of the next one
+        gc.collect()  # this arm's memory must not affect the measurement of the next arm
         return Measurement(
             device="cuda" if on_gpu else "cpu",
             device_name=device_name(self.device),
@@ -103,23 +104,23 @@ class Meter:
 
 
 def _used_by_others(device: torch.device) -> int | None:
-    """Return the GPU memory in use before this process uses it; None if it is too late to measure."""
+    """Return the amount of GPU memory in use before this process uses the GPU; None if it is too late to measure."""
     if device.type != "cuda" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
-    with contextlib.suppress(Exception):  # NVML is missing, or reports an error that does not matter here
+    with contextlib.suppress(Exception):  # NVML is not installed, or reports an error that does not matter here
         return int(torch.cuda.device_memory_used(device.index or 0))
     return None
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the bytes of memory of a device."""
+    """Return the memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def noise(shape: ImageShape, batch_size: int) -> DataSet:
-    """Return random images of a shape, which suffice for timing and need no file."""
+    """Return random images of a given shape, which are sufficient for timing and do not need files."""
     generator = np.random.default_rng(0)
     count = max(2 * batch_size, 2 * shape.classes)
     pixels = generator.integers(0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Which runs fit side by side on nodes whose GPUs are shared, device by device."""
+"""Which runs fit side by side on nodes with shared GPUs, device by device."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class Slot:
 @dataclass
 class _Machine:
     amounts: dict[str, float]
-    """Free amounts of everything but GPUs."""
+    """Free amounts of all resources except GPUs."""
     free: dict[str, float] = field(default_factory=dict)
-    """Free shares, by device; devices whose number is not yet known have provisional names."""
+    """Free share of each device; devices whose number is not yet known have provisional names."""
     left: float = 0.0
     """Sum of the free shares."""
 
     def has_room_for(self, bundle: Bundle) -> bool:
-        """Return whether everything but the GPUs of a bundle is free."""
+        """Return whether all resources in a bundle, except its GPUs, are free."""
         return all(self.amounts.get(name, 0.0) >= amount - _LITTLE for name, amount in bundle.items() if name != "GPU")
 
     def take(self, bundle: Bundle) -> None:
-        """Allocate everything but the GPUs of a bundle."""
+        """Allocate all resources in a bundle, except its GPUs."""
         for name, amount in bundle.items():
             if name != "GPU":
                 self.amounts[name] = self.amounts.get(name, 0.0) - amount
 
     def named(self, device: str) -> str | None:
-        """Return a device's key, after assigning its number to a device without one.
+        """Return a device's key; if the device is new, it gets the place of a device whose number is unknown.
 
-        None if the node has no such device.
+        The result is None if the node does not have the device.
         """
         if device not in self.free:
             nameless = next((name for name in self.free if name.startswith("?")), None)
@@ -51,14 +51,14 @@ class _Machine:
 
 
 class Packing:
-    """Free resources of nodes.
+    """Free resources on nodes.
 
-    A fraction of a GPU never spans two GPUs, and more than one GPU means whole GPUs of one node. If a run has not
-    reported its GPU yet, Ray's own rule predicts it: the GPU that the run fills best.
+    A fraction of a GPU never spans two GPUs, and more than one GPU means whole GPUs on one node. If a run has not
+    reported its GPU yet, the GPU is predicted with Ray's own rule: the GPU on which the run leaves the least free.
 
     Parameters
     ----------
-    nodes : resources of each node, by its id.
+    nodes : resources of each node, by node id.
     left_out : GPUs that are excluded.
     running : resources of each run, and its GPUs if known.
     """
@@ -82,7 +82,7 @@ class Packing:
         for machine in self._machines.values():
             machine.left = sum(machine.free.values())
         self.unplaced = sum(not slots and not self.place(bundle) for bundle, slots in given)
-        """Runs that wait for free resources."""
+        """Runs that are waiting for free resources."""
 
     def _take_known(self, bundle: Bundle, slots: tuple[Slot, ...]) -> None:
         for number, slot in enumerate(slots):
@@ -102,7 +102,7 @@ class Packing:
             del machine.free[device]
 
     def place(self, bundle: Bundle) -> bool:
-        """Allocate what a run needs on the GPU that it fills best; return whether it fits."""
+        """Allocate a run's resources on the GPU on which it leaves the least free; return whether the run fits."""
         gpus = bundle.get("GPU", 0.0)
         machines = (
             machine
@@ -129,7 +129,7 @@ def _whole(machines: Iterable[_Machine], number: int) -> tuple[_Machine | None, 
 
 
 def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, list[str]]:
-    """Return the machine and the GPU on which a share leaves the least room; no GPU if none is requested."""
+    """Return the machine and the GPU on which a share leaves the least free; no GPU if none is requested."""
     best: tuple[float, _Machine | None, list[str]] = (float("inf"), None, [])
     for machine in machines:
         if not share:
@@ -138,5 +138,5 @@ def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, 
             if share - _LITTLE <= free < best[0]:
                 best = (free, machine, [device])
         if best[0] <= share + _LITTLE:
-            break  # it cannot be filled better
+            break  # no GPU can be filled better
     return best[1], best[2]

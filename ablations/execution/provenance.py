@@ -1,7 +1,7 @@
-"""Where a result comes from: machine, code and library versions, and the distributions of its components.
+"""Where a result comes from: the machine, the code, the library versions, and the distributions of its components.
 
-No environment variables are recorded, and no function here raises an error. A result of unknown origin is still a
-result, so unknown values are null.
+No environment variables are recorded. No function here raises an error, because a result of unknown origin is still a
+result; unknown values are null.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from aimlib.records import STUDY_FILE
 from aimlib.registry import components_of
 
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "ray", "optuna", "pandas", "pyarrow", "aim-ablations")
-"""Distributions whose versions can change a number or its storage."""
+"""Distributions whose versions can change a number or how it is stored."""
 
-_TIME_LIMIT = 10.0  # seconds, for all of git
+_TIME_LIMIT = 10.0  # seconds, for all git commands together
 _HASHED_BYTES = 2**20  # of each untracked file, besides its size
 
 
 def provenance() -> dict[str, str | None]:
-    """Return host, git_commit, git_dirty and versions, as the columns of these names in `aimlib.records`.
+    """Return the values of the columns host, git_commit, git_dirty and versions in `aimlib.records`.
 
-    The state of the checkout is determined at the first call in a process, because later edits do not affect its code.
+    The state of the checkout is determined at the first call in a process, because later edits do not affect the code
+    of that process.
     """
     commit, dirty = _own_checkout()
     return {"host": platform.node(), "git_commit": commit, "git_dirty": dirty, "versions": versions()}
 
 
 def versions() -> str:
-    """Return JSON: version of Python and of each of `DISTRIBUTIONS`, null if it is not installed."""
+    """Return JSON: the versions of Python and of each distribution in `DISTRIBUTIONS`; null if it is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
@@ -51,7 +52,7 @@ def versions() -> str:
 def plugins_of(config: RunConfig) -> str:
     """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted.
 
-    For own code, it gives the file, its hash, and the distributions that it imports.
+    For the user's own code, the JSON contains the file, its hash, and the distributions that the file imports.
     """
     found = {}
     for registry, component in components_of(config):
@@ -68,10 +69,10 @@ def _own_checkout() -> tuple[str | None, str | None]:
 
 
 def checkout_state(package: Path) -> tuple[str | None, str | None]:
-    """Return commit and hash of the uncommitted changes of the checkout that holds `package`.
+    """Return the commit, and the hash of the uncommitted changes, in the checkout that contains `package`.
 
-    The hash covers ``git diff HEAD`` and the untracked files that are not ignored: names, sizes and the first megabyte
-    of each. It leaves out study directories, whose results would change the hash from run to run.
+    The hash covers ``git diff HEAD`` and the untracked files that are not ignored: the name, the size and the first
+    megabyte of each file. It omits study directories, because their results would change the hash from run to run.
 
     Parameters
     ----------
@@ -80,8 +81,8 @@ def checkout_state(package: Path) -> tuple[str | None, str | None]:
 
     Returns
     -------
-    The commit, 40 or 64 hexadecimal digits, and the hash, 20 digits. The commit is None outside a checkout, without
-    git, or if git takes too long. The hash is None if there are no changes.
+    The commit (40 or 64 hexadecimal digits) and the hash (20 digits). The commit is None outside a checkout, if git is
+    not installed, or if git takes too long. The hash is None if there are no changes.
     """
     deadline = time.monotonic() + _TIME_LIMIT
     if _git(package, deadline, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -120,13 +121,13 @@ def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return f"{path.stat().st_size}\0".encode() + file.read(_HASHED_BYTES)
-    except OSError:  # deleted in the meantime, a dangling link, or unreadable; its name is hashed anyway
+    except OSError:  # the file was deleted, is a dangling link, or is unreadable; its name is hashed anyway
         return b""
 
 
 def _git(directory: Path, deadline: float, *arguments: str) -> bytes | None:
-    """Return git's output, or None if it fails, is missing or exceeds the deadline."""
-    # The caller's git variables could point to another repository; a lock could disturb another git.
+    """Return git's output, or None if git fails, is not installed or exceeds the deadline."""
+    # The caller's git variables could point to a different repository; a lock could block another git process.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:

@@ -1,7 +1,7 @@
 """Computing settled runs again, in a separate folder, and comparing them with the stored results.
 
-SHA-256 of the ledger's head, which covers all rows, and the run ids selects the runs, so whoever wrote the rows could
-not choose them.
+The runs are selected by SHA-256 of the ledger's head, which covers all rows, and of the run ids, so whoever wrote the
+rows could not choose which runs are repeated.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from ablations.execution.task import Task
 
 LOSS_TOLERANCE, ACCURACY_TOLERANCE, MOST_TOLERANCE = 0.1, 0.05, 0.25
-"""Tolerances on another kind of device, which rounds sums differently; training amplifies this. The first is the
-relative difference of the loss of the first epoch. The test accuracy of the selected epoch may differ by the second, or
-as much as two seeds of the arm, but at most by the third."""
+"""Tolerances on a different kind of device, which rounds sums differently; training amplifies the differences. The
+first is the relative tolerance for the loss in the first epoch. The test accuracy in the selected epoch may differ by
+the second, or as much as between two seeds of the arm, but never by more than the third."""
 _RARELY, _FEWEST_RUNS = 0.01, 5
-"""Probability that two seeds of an arm differ by more than `allowed_accuracies` states, and the minimum number of runs
+"""Probability that two seeds of an arm differ by more than `allowed_accuracies` returns, and the minimum number of runs
 from which their spread is estimated."""
 REPEATED = ("finished", "diverged")
 """States of the runs that can be drawn: all runs that ended normally."""
@@ -49,12 +49,12 @@ class Repetition:
 
     Attributes
     ----------
-    where : the device that computed it now, and the device of the stored run if it differs.
-    same_kind : whether the device, its reference step, threads and versions equal those of the stored run; then no bit
-        may differ.
+    where : the device that computed it now, and the stored run's device if it is different. same_kind : whether the
+    device, its reference step, the threads and the versions equal those of the stored run; the results must then be
+    bitwise identical.
     compared : what was compared, in words.
-    differences : how the results differ; empty if they are the same, or within the tolerance of another device.
-    not_repeated : why it could not be computed again; empty if it was.
+    differences : how the results differ; empty if they are the same, or within the tolerance for a different device.
+    not_repeated : why the run could not be computed again; empty if it was computed.
     """
 
     run_id: str
@@ -68,31 +68,31 @@ class Repetition:
 
     @property
     def is_reproduced(self) -> bool:
-        """Whether it was computed again and gave the stored results."""
+        """Whether the run was computed again with the stored results."""
         return not (self.differences or self.not_repeated)
 
     def __str__(self) -> str:
         run = f"run {self.run_id} ({self.arm}, seed {self.seed})"
         if self.not_repeated:
             return f"{run} was not computed again: {self.not_repeated}"
-        how = "the same bits" if self.same_kind else "the same within the tolerance"
+        how = "bitwise identical" if self.same_kind else "equal within the tolerance"
         found = f"differs: {'; '.join(self.differences)}" if self.differences else how
         return f"{run} was computed again on {self.where}: {found} ({self.compared})"
 
 
 def drawn(run_ids: Iterable[str], number: int, key: str) -> list[str]:
-    """Return this many of the runs, in the order of the SHA-256 of key and run id."""
+    """Return the first `number` runs, ordered by the SHA-256 of the key and the run id."""
     return sorted(run_ids, key=lambda run_id: hashlib.sha256(f"{key}\n{run_id}".encode()).hexdigest())[:number]
 
 
 def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple[str, int]]) -> list[Repetition]:
-    """Compute runs again, one after the other in this process, without changing the study, and compare the results.
+    """Compute runs again, one after another in this process, without changing the study, and compare the results.
 
-    A run gets the number of threads that it had, and a GPU if it had one and this machine has one.
+    A run uses as many threads as before, and a GPU if it used one before and this machine has one.
 
     Parameters
     ----------
-    named : arm and seed of every run, as the plan lists them.
+    named : arm and seed of every run, as listed in the plan.
     """
     rows = {row["run_id"]: row for row in read_settled_of(directory, _COLUMNS, run_ids).to_pylist()}
     allowed = allowed_accuracies(directory, named)
@@ -100,11 +100,12 @@ def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple
 
 
 def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -> dict[str, float]:
-    """Return, by arm, how much the test accuracy of a run may differ on another kind of device, as a fraction.
+    """Return, for each arm, how much a run's test accuracy may differ on a different kind of device, as a fraction.
 
-    There, a run is at most a new random draw. It may therefore differ as much as two normal runs with the arm's spread
-    do, except with a probability of .01 (Student's t), but 5 percentage points are always allowed and never more than
-    25. With fewer than five finished runs of the arm, the limit is 5.
+    On such a device, a run can differ at most like a new random draw. Its accuracy may therefore differ as much as the
+    accuracies of two runs of the arm, which are assumed to be normally distributed: only with a probability of .01 do
+    two runs differ by more than this limit (Student's t). However, the limit is always between 5 and 25 percentage
+    points. If the arm has fewer than five finished runs, the limit is 5 percentage points.
     """
     finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
     by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}
@@ -136,9 +137,10 @@ def _not_repeated(run: Repetition, why: str) -> Repetition:
 
 
 def _computed(stored: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the row of a run that is computed in a folder.
+    """Compute a run in a folder, and return its row.
 
-    Raises ------ UsageError: its plugins are not installed, it has another id now, data is missing, or it fails.
+    Raises ------ UsageError: the run's plugins are not installed, its id is different now, its data is missing, or it
+    fails.
     """
     from ablations.execution import run_task  # noqa: PLC0415 -- imports torch
     from ablations.store import ResultStore  # noqa: PLC0415
@@ -160,7 +162,7 @@ def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
     config = RunConfig.parse(document)
     if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
         raise UsageError(
-            "its configuration has another run id here, because a component has a different version or different "
+            "its configuration has a different run id here, because a component has a different version or different "
             "code; use the version of this package and the files with which it was computed"
         )
     return Task(
@@ -190,14 +192,15 @@ def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, An
     allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * far:.1f} pp of test accuracy"
     number = int((first != second).sum()) if first.shape == second.shape else first.size
     others = f"{number:,} of {first.size:,} predictions differ"
-    compared = f"{others}; allowed on another device or with other versions: {allowed}"
+    compared = f"{others}; allowed on a different device or with different versions: {allowed}"
     return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again, far)))
 
 
 def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what decides the bits: the device, threads, and the versions of the libraries that compute.
+    """Return everything that affects the exact results: the device, the threads and the library versions.
 
-    The bits of the reference step distinguish devices with the same name, such as processors of virtual machines.
+    The result of the reference step distinguishes devices with the same name, such as the processors of virtual
+    machines.
     """
     versions = json.loads(row["versions"] or "{}")
     device = row["device"], row["device_name"], row["reference"], row["threads"]
@@ -215,7 +218,7 @@ def _predicted(row: Mapping[str, Any]) -> Any:
 
 
 def _bits(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs in any bit."""
+    """Yield descriptions of all results that are not bitwise identical."""
     for name in _STATED:
         if stored[name] != again[name]:
             yield f"{name} is {again[name]} instead of {stored[name]}"
@@ -224,7 +227,7 @@ def _bits(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
         yield f"predictions cover {counted(len(second), 'epoch')} instead of {len(first)}"
     elif (differing := (first != second).sum(axis=1)).any():
         at = int(np.argmax(differing > 0))
-        yield f"{differing[at]} of {first.shape[1]} predictions of epoch {at + 1}, the first that differs"
+        yield f"{differing[at]} of {first.shape[1]} predictions differ in epoch {at + 1}, the first epoch that differs"
     for name in _CURVE:
         one, other = (np.array(row[name] or [], dtype=np.float64) for row in (stored, again))
         if one.shape != other.shape or not np.array_equal(one, other, equal_nan=True):
@@ -240,7 +243,7 @@ def _difference(name: str, one: Any, other: Any) -> str:
 
 
 def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any], far: float) -> Iterator[str]:
-    """Yield what differs by more than another kind of device explains; `far` is the limit for accuracies."""
+    """Yield the differences that a different kind of device does not explain; `far` is the limit for accuracies."""
     if stored["status"] != again["status"]:
         yield f"status is {again['status']} instead of {stored['status']}"
     one, other = (np.array((row["epochs.train_loss"] or [np.nan])[:1], dtype=np.float64)[0] for row in (stored, again))

@@ -1,21 +1,17 @@
-"""Which run is retried after an attempt ended, when, and with which share of a GPU.
+"""Which runs are retried after an attempt ends, when, and with what share of a GPU.
 
 This module depends on neither Ray nor storage.
 
 =====================  =================================================================================================
-an attempt ended as    what follows
-=====================  =================================================================================================
-died, machine          retried after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` in a row without
-                       progress
-stalled                as above, but after at least 5 s
-full, storage          retried after 30 s, as often as necessary
-out_of_memory          retried at once with a larger share of a GPU; on a whole GPU given up, or retried once after 30 s
-                       if other processes used much of its memory
-device_error           retried after 5 s on another GPU; a GPU that failed twice is excluded, as are the CPUs of a
-                       machine that computed wrong bits twice; given up after such errors on three devices if no other
-                       run had them there
-not_begun              retried after 5 s on another GPU, or after 1 s in another process
-failed                 given up; after the same error twice, no more runs of its arm are started
+an attempt ended as    what follows =====================
+================================================================================================= died, machine retried
+after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` retries in a row without progress stalled as
+above, but after at least 5 s full, storage          retried after 30 s, as often as necessary out_of_memory retried
+immediately with a larger share of a GPU; on a whole GPU, given up, or retried once after 30 s if other processes used
+much of the GPU's memory device_error           retried after 5 s on a different GPU; a GPU that failed twice is
+excluded, as are the CPUs of a machine that computed wrong results twice; given up after device errors on three devices
+if no other run had errors on them not_begun              retried after 5 s on a different GPU, or after 1 s in a
+different process failed                 given up; after the same error twice, no more runs of its arm are started
 =====================  =================================================================================================
 """
 
@@ -30,24 +26,23 @@ from ablations.execution.task import Task
 from aimlib.records import RunState
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
-"""Delay in seconds before a run is retried after a failure of the infrastructure; doubled with every consecutive
-failure."""
+"""Delay in seconds before a run is retried after an infrastructure failure; doubled with every consecutive failure."""
 _STALL_DELAY_S = 5.0
-"""Delay in seconds before a run that hung is retried: its process must first end, because it holds the run's lock."""
+"""Delay in seconds before a run that hung is retried: its process holds the run's lock and must end first."""
 _FULL_DELAY_S = 30.0
-"""Delay in seconds before a run is retried that ended because of full or unavailable storage."""
+"""Delay in seconds before a retry after a run ended because the storage was full or unavailable."""
 _SAME_ERROR = 2
 """Number of failures with the same error after which no more runs of an arm start."""
 _DEVICE_DELAY_S = 5.0
-"""Delay in seconds before a run that lost its GPU, or was given an excluded one, is retried: its process must have
-ended, and an excluded GPU must be occupied first."""
+"""Delay in seconds before a run that lost its GPU, or was given an excluded GPU, is retried: its process must have
+ended, and an excluded GPU must first be occupied."""
 _DEVICES_PER_RUN = 3
-"""Number of GPUs with device errors after which a run is given up if no other run had errors on them, because its own
-code may cause them."""
+"""Number of GPUs with device errors after which a run is given up if no other run had errors on them, because the run's
+own code may cause the errors."""
 _DEVICES_IF_NEVER_REPEATED = 2
-"""The corresponding number for a run whose steps had different bits in every repetition."""
+"""The corresponding number for a run whose steps had different results in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
-"""Delay in seconds before a run is retried that ran out of memory because other processes used it."""
+"""Delay in seconds before a retry after a run ran out of memory because other processes used the memory."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Shares that fill a GPU exactly if a whole number of runs share it."""
 _LEAST_GROWTH = 1.5
@@ -94,10 +89,9 @@ class _History:
 
     Attributes
     ----------
-    deaths : how often the infrastructure ended it since its last progress.
-    given : GPUs that its last attempt was given.
-    waited : whether it was retried because other processes used the memory of its GPU.
-    lost : GPUs on which it had a device error since its last progress, by name, with the time of the first one.
+    deaths : how often the infrastructure ended the run since its last progress. given : number of GPUs that its last
+    attempt was given. waited : whether it was retried because other processes used its GPU's memory. lost : GPUs on
+    which it had a device error since its last progress, by name, with the time of the first error.
     progressed : time of its last progress.
     """
 
@@ -114,9 +108,8 @@ class RetryPolicy:
 
     Parameters
     ----------
-    retries : how often in a row the infrastructure may end a run that makes no progress.
-    clock : monotonic seconds.
-    shares : share of a GPU, by arm, for arms whose runs ran out of memory with less.
+    retries : how often in a row the infrastructure may end a run that makes no progress. clock : returns monotonic
+    seconds. shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
 
     Attributes
     ----------
@@ -140,12 +133,12 @@ class RetryPolicy:
             self._runs.setdefault(task.run_id, _History(task))
 
     def prepared(self, task: Task) -> Task:
-        """Return the task with the share of a GPU and the excluded GPUs of its next attempt."""
+        """Return the task with the GPU share and the excluded GPUs for its next attempt."""
         share = max(task.gpus, self.shares.get(task.arm, 0.0))
         return replace(task, gpus=share, left_out=tuple(self.devices.left_out))
 
     def started(self, task: Task) -> None:
-        """Record what an attempt was given."""
+        """Record how many GPUs an attempt was given."""
         self._runs[task.run_id].given = task.gpus
 
     def progressed(self, run_id: str) -> None:
@@ -207,7 +200,7 @@ class RetryPolicy:
         return self._fail(run, "out of memory", text, waiting, record=True)
 
     def _after_device_error(self, run: _History, ending: Ending, waiting: Collection[str]) -> Decision:
-        """Move the run to another GPU; the GPU is at fault unless the run fails on one GPU after another."""
+        """Move the run to a different GPU; its GPU is considered faulty unless the run fails on several GPUs."""
         name = ending.device or f"{'CPU' if run.task.device == 'cpu' else 'GPU'} of {ending.host or 'an unknown host'}"
         run.lost.setdefault(name, self._clock())
         left_out = self.devices.failed(
@@ -230,16 +223,16 @@ class RetryPolicy:
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, ending: Ending, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
-        """Give up a run that has device errors on every GPU, and use GPUs again if no other run had errors on them."""
+        """Give up a run with device errors on every GPU, and readmit the GPUs on which no other run had errors."""
         run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
-            always = "its steps gave different bits in every repetition:"
+            always = "its steps gave different results in every repetition:"
             never = always if ending.never_repeats else "if its steps cannot be repeated,"
             what, remedy = "devices", f"{never} {NOT_REPEATABLE}"
         else:
             what, remedy = "GPUs", "run it alone with CUDA_LAUNCH_BLOCKING=1 to see where"
         text = (
-            f"device errors on {len(run.lost)} {what}, one after the other ({names}), so its own code may cause them; "
+            f"device errors on {len(run.lost)} {what}, one after another ({names}), so its own code may cause them; "
             f"{remedy}: {reason}"
         )
         over = self._fail(run, "device errors", text, waiting, record=True)
@@ -254,5 +247,5 @@ class RetryPolicy:
 
 
 def larger(share: float) -> float:
-    """Return the next share that fills a GPU exactly and is at least half as large again, or a whole GPU."""
+    """Return the next share that fills a GPU exactly and is at least 1.5 times as large, or a whole GPU."""
     return next((each for each in _PACKING if each >= _LEAST_GROWTH * share - 1e-9), 1.0)

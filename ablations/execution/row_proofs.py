@@ -1,7 +1,8 @@
 """Proofs of stored rows: their accuracies, run ids and selected epochs are computed again.
 
-`analysis.reading.proofs` proves everything that needs no plugin. With the plugins of a run, this module compares its
-configuration, including defaults, with the text that its run id hashes, and selects the epoch again by its rule.
+`analysis.reading.proofs` proves everything that does not need a plugin. With a run's plugins, this module compares the
+run's configuration, including defaults, with the text that is hashed into its run id, and repeats the selection of the
+epoch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from analysis.reading.study_proofs import against_plan
 
 _COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
 _AT_ONCE = 16
-"""Number of rows whose scores are in memory as plain values at once."""
+"""Number of rows whose scores are held in memory at once as plain values."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
 
 
@@ -40,7 +41,7 @@ class RowProofs:
 
     Attributes
     ----------
-    problems : one sentence for each contradiction of a single row, with run id and file.
+    problems : one sentence for each contradiction within a row, with run id and file.
     proven : number of rows whose accuracies were compared with their predictions.
     unproven : number of rows for each reason why they could not be proven.
     """
@@ -52,13 +53,13 @@ class RowProofs:
         self._plan = plan
         self._images = _readable(test_images(where))
         self._where = where
-        self._consistency = Consistency(selections=False)  # below, the plugins select it
+        self._consistency = Consistency(selections=False)  # the plugins select it below
         self._files: dict[str, str] = {}
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()
 
     def add(self, name: str, rows: pa.Table) -> None:
-        """Prove rows of a file."""
+        """Prove the rows in a file."""
         self._consistency.add(rows)
         with self._one_at_a_time:
             self._files |= dict.fromkeys(rows.column("run_id").to_pylist(), name)
@@ -99,7 +100,7 @@ class RowProofs:
             self._note(name, row["run_id"], selection_problem(config.training, curve, row["selected_epoch"]), "")
 
     def _config(self, text: Any, seed: Any) -> RunConfig | str:
-        """Return the configuration in a row, or why it cannot be read; each is read once for all seeds of an arm."""
+        """Return the configuration in a row, or why it cannot be read; it is read once for all seeds of an arm."""
         try:
             document = json.loads(text)
             stored_seed = document.pop("seed")
@@ -117,18 +118,21 @@ def _parsed(document: dict[str, Any]) -> RunConfig | str:
         return RunConfig.parse(document)
     except UsageError as error:
         told = "; ".join(line.partition("; ")[0] for line in str(error).splitlines())
-        return f"its plugins or options are unknown here ({told}); give the file with its code: --plugin FILE"
+        return f"its plugins or options are unknown here ({told}); specify the file with its code: --plugin FILE"
 
 
 def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
-    """Return how a configuration contradicts the run id, or why this is unknown; both are empty if it gives the id."""
+    """Return how a configuration contradicts the run id, or why this is unknown; both are empty if the id matches."""
     text = config.identity_text(str(row["data_fingerprint"]))
     if config.run_id(str(row["data_fingerprint"])) == row["run_id"]:
         return "", ""
     if row["identity"] is None:
-        return "", "its configuration gives another run id: it was changed, or a component has another version now"
+        return "", (
+            "its configuration results in a different run id: it was changed, or a component has a different "
+            "version now"
+        )
     if _without_versions(json.loads(text)) == _without_versions(json.loads(row["identity"])):
-        return "", "its run id was computed with other versions or other code of its components"
+        return "", "its run id was computed with different versions or different code of its components"
     return "its run id is not the hash of its configuration", ""
 
 
@@ -145,7 +149,7 @@ def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scores(rows: pa.Table) -> Iterator[tuple[str, str]]:
-    """Yield the id and the contradiction of every run whose kept scores contradict its predictions."""
+    """Yield every run whose stored scores contradict its predictions: its id and the contradiction."""
     if scores.COLUMN not in rows.column_names:
         return
     kept = rows.filter(rows[scores.COLUMN].is_valid()).select(["run_id", *scores.COLUMNS])
@@ -161,7 +165,7 @@ def _plain(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def _readable(find: Callable[[str], TestImages | None]) -> Callable[[str], TestImages | None]:
-    """Return a function that treats a damaged table of images, which the inspection reports, as missing."""
+    """Return a function that treats a damaged image table as missing; the inspection reports the damage."""
 
     def found(fingerprint: str) -> TestImages | None:
         try:

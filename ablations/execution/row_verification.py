@@ -1,4 +1,4 @@
-"""Verification of stored rows: whether a row that another study wrote is the complete result of a planned run."""
+"""Verification of stored rows: whether a row written by a different study is the complete result of a planned run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aimlib.datasets.base import DataSet
 
 _COMPLETE = ("finished", "diverged")
-"""Outcomes that depend only on the experiment. A pruned run was stopped by the search of its own study."""
+"""Outcomes that depend only on the experiment. In contrast, a pruned run was stopped by its own study's search."""
 _FINITE = "train_loss", "test_loss", "test_accuracy"
 _ROUNDING = 1e-9
 _OF_SELECTED = ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss")
@@ -41,8 +41,8 @@ class Verification:
 
     Attributes
     ----------
-    problem : why the row cannot be used; empty if it can.
-    unconfirmed : why its run id could not be recomputed from its stored configuration; empty if it was.
+    problem : why the row cannot be used; empty if it can be used. unconfirmed : why its run id could not be recomputed
+    from its stored configuration; empty if the id was recomputed.
     """
 
     problem: str = ""
@@ -52,7 +52,7 @@ class Verification:
 def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verification:
     """Return whether a stored row is the result of a planned run.
 
-    The run id is recomputed from the stored configuration, every test accuracy from the stored predictions, and the
+    The run id is recomputed from the stored configuration, each test accuracy from the stored predictions, and the
     selected epoch from the curve. If scores are kept, they must agree with the predictions.
 
     Parameters
@@ -73,7 +73,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
 
 
 def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
-    """Raise an error if a row belongs to another experiment; return why its id could not be recomputed."""
+    """Raise an error if a row belongs to a different experiment; return why its id could not be recomputed."""
     if row["status"] not in _COMPLETE:
         raise _Problem(f"its status is {row['status']!r}, not {' or '.join(map(repr, _COMPLETE))}")
     _equal("data_fingerprint", row["data_fingerprint"], run.fingerprint)
@@ -85,14 +85,14 @@ def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
     try:
         run_id = RunConfig.parse(stored).run_id(run.fingerprint)
     except UsageError as error:
-        return f"this version does not read its configuration: {' '.join(str(error).split())[:200]}"
+        return f"this version cannot read its configuration: {' '.join(str(error).split())[:200]}"
     if run_id != run.run_id:
         raise _Problem(f"its configuration belongs to run {run_id}")
     return ""
 
 
 def _curve(row: Mapping[str, Any], finite: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one mapping per epoch; these columns must be finite in every epoch."""
+    """Return one mapping per epoch; the values must be finite in every epoch."""
     columns = {column.name: row[f"epochs.{column.name}"] or [] for column in EPOCHS}
     count = len(columns["epoch"])
     if any(len(values) != count for values in columns.values()):
@@ -109,7 +109,7 @@ def _curve(row: Mapping[str, Any], finite: Sequence[str]) -> list[dict[str, Any]
 def _length(
     row: Mapping[str, Any], training: TrainingConfig, curve: Sequence[Mapping[str, Any]], *, may_end: bool
 ) -> None:
-    """Raise an error if a run ended too early; own training code may end at any time (`may_end`)."""
+    """Raise an error if a run ended too early; the user's own training code may end at any time (`may_end`)."""
     _equal("epochs_planned", row["epochs_planned"], training.epochs)
     if len(curve) > training.epochs:
         raise _Problem(f"it has {counted_as(len(curve), 'epoch')} of {training.epochs} planned")
@@ -133,7 +133,7 @@ def _stopped(training: TrainingConfig, curve: Sequence[Mapping[str, Any]]) -> bo
 
 
 def _accuracies(row: Mapping[str, Any], config: RunConfig, data: DataSet, epochs: int) -> list[float]:
-    """Return the test accuracy for every row of predictions, computed as during the run."""
+    """Return the test accuracy for each row of predictions, computed in the same way as during the run."""
     labels = data.test.labels
     _equal("test_images", row["test_images"], len(labels))
     predicted = _predictions(row)
@@ -177,11 +177,13 @@ def _selection(
         return
     for name in _OF_SELECTED:
         if row[name] != curve[chosen - 1][name]:
-            raise _Problem(f"{name} is {row[name]}, but {curve[chosen - 1][name]} in the selected epoch, {chosen}")
+            raise _Problem(
+                f"{name} is {row[name]}, but it is {curve[chosen - 1][name]} in the selected epoch, {chosen}"
+            )
 
 
 def selection_problem(training: TrainingConfig, curve: Sequence[Mapping[str, Any]], selected: object) -> str:
-    """Return how the selected epoch contradicts the rule of a run; empty if the rule selects it from this curve."""
+    """Return how the selected epoch contradicts a run's selection rule; empty if the rule selects this epoch."""
     try:
         _equal("selected_epoch", selected, _chosen(training, curve) if curve else 0)
     except _Problem as problem:

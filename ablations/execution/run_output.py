@@ -1,7 +1,7 @@
-"""Keeping the output of a run on stdout and stderr in the store while the run is computed.
+"""Storing a run's output to stdout and stderr while the run is being computed.
 
-The output still appears where it did before. A run that writes nothing creates no file. At most `HEAD_BYTES` from the
-beginning and `TAIL_BYTES` from the end of an attempt are kept. An error here never affects the run.
+The output still appears where it did before. If a run writes nothing, no file is created. At most `HEAD_BYTES` from the
+start and `TAIL_BYTES` from the end of an attempt's output are stored. An error in this module never affects the run.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from aimlib.records.escaping import storable
 from aimlib.records.redaction import without_secrets
 
 Kind = Literal["stdout", "stderr", "note"]
-"""note: a message of this package about the run."""
+"""note: a message from this package about the run."""
 Write = Callable[[str], object]
-"""Function that writes the whole log of the attempt, as JSON lines."""
+"""Function that writes the attempt's whole log as JSON lines."""
 
 HEAD_BYTES, TAIL_BYTES = 2**16, 3 * 2**16
 _LONGEST_LINE = 2**13
-"""Maximum number of characters of a line that are kept."""
+"""Maximum number of characters stored per line."""
 _WRITE_INTERVAL_S = 2.0
-"""Minimum time between two writes of a log, because each write replaces a file or an object."""
+"""Minimum time between two writes of a log; each write replaces a file or an object."""
 
 
 def entry(kind: Kind, text: str) -> dict[str, str]:
-    """Return a line of a log with the current time."""
+    """Return a log line with the current time."""
     length = len(text)
-    # Secrets are removed first, because half a secret is not recognized.
+    # Secrets are removed first, because part of a secret would not be recognized.
     text = storable(without_secrets(text[: 2 * _LONGEST_LINE]))
     if length > _LONGEST_LINE:
         text = f"{text[:_LONGEST_LINE]} ... {length - _LONGEST_LINE} more characters"
@@ -54,8 +54,7 @@ class RunOutput:
 
     Parameters
     ----------
-    write : stores the log.
-    interval : minimum seconds between two writes.
+    write : stores the log. interval : minimum number of seconds between two writes.
     """
 
     def __init__(self, write: Write, interval: float = _WRITE_INTERVAL_S) -> None:
@@ -81,7 +80,7 @@ class RunOutput:
         self._changed.set()
 
     def hear(self, kind: Kind, text: str) -> None:
-        """Add what was written to a stream: its complete lines, and the last state of a line that is rewritten."""
+        """Add what was written to a stream: complete lines, and the latest state of a line that is being rewritten."""
         if threading.current_thread() in self._others:
             return
         with self._lock:
@@ -92,9 +91,11 @@ class RunOutput:
 
     @contextlib.contextmanager
     def captured(self) -> Iterator[None]:
-        """Capture what this thread, and threads started meanwhile, write to stdout and stderr."""
+        """Capture what this thread, and any threads started in the meantime, write to stdout and stderr."""
         self._others = set(threading.enumerate()) - {threading.current_thread()}
-        warnings.simplefilter("ignore", _NoWarning)  # Python shows warnings again that earlier runs have shown
+        warnings.simplefilter(
+            "ignore", _NoWarning
+        )  # Python again shows warnings that were already shown in earlier runs
         with _attached(self):
             try:
                 yield
@@ -134,7 +135,7 @@ class RunOutput:
             return as_lines([*self._head, *gap, *self._tail])
 
     def _keep_writing(self) -> None:
-        self._others.add(threading.current_thread())  # output of the writer is not output of the run
+        self._others.add(threading.current_thread())  # the writer's output is not part of the run's output
         while not self._over.is_set():
             self._changed.wait()
             self._changed.clear()
@@ -148,16 +149,16 @@ class RunOutput:
 
 
 class _NoWarning(Warning):
-    """A category without warnings, to change Python's filters without an effect on any other category."""
+    """A category without warnings, used to change Python's filters without affecting any other category."""
 
 
 def _visible(line: str) -> str:
-    """Return what a terminal shows of a line that was rewritten with carriage returns, like a progress bar."""
+    """Return what a terminal shows for a line that was rewritten with carriage returns, such as a progress bar."""
     return next((part for part in reversed(line.split("\r")) if part), "")
 
 
 class _Tee:
-    """A stream that passes everything on and also copies it to the run that is being computed."""
+    """A stream that passes everything on and also copies it to the log of the run that is being computed."""
 
     def __init__(self, stream: TextIO, kind: Kind) -> None:
         self.stream, self._kind = stream, kind
@@ -194,7 +195,7 @@ def _attached(run: RunOutput) -> Iterator[None]:
         yield
     finally:
         _attached_run = before[0]
-        if sys.stdout is ours[0]:  # otherwise, the run has replaced it permanently
+        if sys.stdout is ours[0]:  # otherwise, the run has replaced the stream permanently
             sys.stdout = before[1]
         if sys.stderr is ours[1]:
             sys.stderr = before[2]
@@ -202,7 +203,7 @@ def _attached(run: RunOutput) -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_captured() -> Iterator[None]:
-    """Write to stdout and stderr without adding it to the log of the run."""
+    """Write to stdout and stderr without adding the output to the run's log."""
     global _attached_run  # noqa: PLW0603
     before, _attached_run = _attached_run, None
     try:

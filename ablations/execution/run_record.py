@@ -1,4 +1,4 @@
-"""The record of a run: the row that a worker or the driver writes, from a task and its outcome."""
+"""The record of a run: the row that a worker or the driver builds from a task and its outcome."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from aimlib.training.outcomes import Outcome
 def record_of(
     task: Task, config: RunConfig, outcome: Outcome, data: DataSet, reference: str | None = None
 ) -> RunRecord:
-    """Return the row of a run that is settled.
+    """Return the row of a settled run.
 
     Parameters
     ----------
-    reference : digest of the reference step on its device; None if the step was not computed.
+    reference : digest of the reference step on the run's device; None if the step was not computed.
     """
     trained, held_out, tested = outcome.images
     row = _origin(task) | {
@@ -59,7 +59,7 @@ def record_of(
 
 
 def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
-    """Return the row of a failed attempt, with the values that are known before anything is computed."""
+    """Return the row for a failed attempt, with the values that are known before anything is computed."""
     row = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
     with contextlib.suppress(UsageError):  # the attempt may have failed because this machine lacks a plugin
         row |= _components(RunConfig.parse(task.config))
@@ -67,7 +67,7 @@ def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) 
 
 
 def _origin(task: Task) -> dict[str, Any]:
-    """Return the columns that depend only on the task; all others are null."""
+    """Return the columns that depend only on the task; all other columns are null."""
     empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     return (
         empty

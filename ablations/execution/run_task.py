@@ -40,7 +40,7 @@ from aimlib.training.spot_checks import SpotBudget
 _POLL_INTERVAL_S = 1.0
 """Seconds between two checks of whether the session must end."""
 _spot_budget = SpotBudget()
-"""Time spent on spot checks in all runs of this process."""
+"""Time spent on spot checks in all runs in this process."""
 
 
 def execute(
@@ -53,17 +53,16 @@ def execute(
 ) -> Ending:
     """Compute a run and settle it in the store, continuing from its checkpoint if there is one.
 
-    An exception becomes a row with the status ``failed``, unless the machine, the storage or the device caused it; only
-    exceptions that end the process are passed on. If the storage is unavailable, the run waits for it.
+    An exception is recorded as a row with the status ``failed``, unless the machine, the storage or the device caused
+    it; only exceptions that end the process are passed on. If the storage is unavailable, the run waits for it.
 
     Parameters
     ----------
     on_epoch : called after every epoch with the epoch's row.
     pause : called after every step; if it returns true, the run saves its state and ends.
-    deadline : called while the run waits to save; returns the monotonic time by which this must be done, or None for no
-        limit.
-    on_notice : called with messages for the user about the run.
-    on_outage : called with the reason when the run waits for the storage, and with an empty string when it continues.
+    deadline : called while the run waits to save; returns the monotonic time by which the state must be saved, or None
+    for no limit. on_notice : called with messages about the run for the user. on_outage : called with the reason when
+    the run starts to wait for the storage, and with an empty string when it continues.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a lost device is no longer listed
@@ -84,10 +83,10 @@ def execute(
             if ending.end == "failed" and waits.outages.passes(error, of_storage=False):
                 ending = replace(ending, end="storage", fault="")
             if ending.end == "failed":
-                with contextlib.suppress(StoreError):  # the driver reports it anyway
+                with contextlib.suppress(StoreError):  # the driver reports this anyway
                     store = ResultStore(task.directory, outages=waits.outages)
                     store.record_failure(failed_record(task, ending.reason, ending.traceback))
-            else:  # the run is retried, and no row has the traceback
+            else:  # the run is retried, so the traceback is not stored in any row
                 output.add("note", f"the attempt ended with {ending.reason}\n{ending.traceback}")
     if device.type == "cpu" and ending.end == "device_error":
         return replace(ending, device=described(device))
@@ -95,7 +94,7 @@ def execute(
 
 
 class _LogWriter:
-    """Writes the log of an attempt into the study's folder, unless this machine has another folder under its path."""
+    """Writes an attempt's log to the study's folder, unless this machine has a different folder at that path."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -104,13 +103,13 @@ class _LogWriter:
 
     def __call__(self, content: str) -> None:
         if self.waits is not None and read_mark(self._task.directory) == self._task.mark:
-            store = self.waits.store().at_once()  # the next write contains everything
+            store = self.waits.store().at_once()  # the next write contains all lines
             self._name = store.write_log(self._task.run_id, content, self._name)
 
 
 @dataclass(frozen=True)
 class _Callbacks:
-    """Optional callbacks of a run; see `execute`."""
+    """Optional callbacks for a run; see `execute`."""
 
     on_epoch: OnEpoch | None = None
     pause: Callable[[], bool] | None = None
@@ -131,7 +130,7 @@ def _execute(task: Task, callbacks: _Callbacks, waits: StorageWaits) -> Ending:
             return Ending("finished")
         if task.until is not None:
             epochs, accuracy = paused_at(task, store)
-            if epochs >= task.until:  # it had reached that epoch without reporting it
+            if epochs >= task.until:  # the run had reached that epoch without reporting it
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
         return _attempt(task, store, lock, _Supervisor(task, store, lock, callbacks), waits)
 
@@ -141,7 +140,9 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     try:
         record = _compute(task, store, lock, supervisor, waits)
         digest = store.settle(record, lock)
-    except Fenced as fenced:  # it was considered dead, and another process continues from its last checkpoint
+    except (
+        Fenced
+    ) as fenced:  # this process was considered dead, and another process continues from the run's last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
         ending = Ending("held") if lock.taken else supervisor.ending("paused")
@@ -153,7 +154,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
 
 
 def _is_spent(error: BaseException) -> bool:
-    """Return whether the device was lost when a run ended, for any reason."""
+    """Return whether the device was lost when a run ended, no matter why the run ended."""
     failure = failure_of(error)
     return failure is not None and failure.context_lost
 
@@ -181,11 +182,11 @@ class _Supervisor:
         return asked or self._is_to_stop() or (until is not None and self.epochs >= until)
 
     def saving(self, save: Save) -> AbstractContextManager[bool]:
-        """Wait until the run may save before it pauses. See `ResultStore.saving`."""
+        """Wait until the run may save its state before it pauses. See `ResultStore.saving`."""
         return self._store.saving((save.epochs, save.step), save.seconds, self._deadline)
 
     def _deadline(self) -> float | None:
-        self._is_to_stop()  # the request may only come now
+        self._is_to_stop()  # the request may arrive only now
         return min((until for each in self._deadlines if (until := each()) is not None), default=None)
 
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
@@ -193,12 +194,15 @@ class _Supervisor:
         return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
 
     def _is_to_stop(self) -> bool:
-        """Return whether the session must end or another process has taken the run; query the storage periodically."""
+        """Return whether the session must end or another process has taken over the run.
+
+        The storage is queried periodically.
+        """
         now = time.monotonic()
         if now - self._checked >= _POLL_INTERVAL_S:
             self._checked = now
             session = self._task.session
-            with contextlib.suppress(StoreError):  # unavailable storage is queried again a second later
+            with contextlib.suppress(StoreError):  # if the storage is unavailable, it is queried again a second later
                 stop = bool(session) and self._store.stop_requested(session)
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
@@ -208,7 +212,10 @@ class _Supervisor:
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
-        """Record when everything must be finished; the request may be as old as the last check."""
+        """Record the time by which everything must be finished.
+
+        The request may have been made at any time since the last check.
+        """
         if within is not None:
             self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
@@ -245,10 +252,10 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         try:
             device_references.refuse_minority(reference, device, store)  # other devices may have joined in the meantime
         except ComputingError:
-            store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
+            store.discard_checkpoint(task.run_id)  # this device computed it, as well as the rest of the run
             raise
     record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
-    weights = getattr(config.model, "weights", None)  # own training code may have no model
+    weights = getattr(config.model, "weights", None)  # the user's own training code may have no model
     if weights is not None:
         fit = weights_fit(config.model, _shape(data))
         record.run["weights"] = json.dumps({"source": weights.source, **fit.record()})
@@ -266,7 +273,7 @@ def _own_training(
     supervisor: _Supervisor,
     waits: StorageWaits,
 ) -> Outcome:
-    """Compute a run of own training code."""
+    """Compute a run of the user's own training code."""
     at_once = store.at_once()
     attempt = own.Attempt(
         run_id=task.run_id,
@@ -285,12 +292,12 @@ def _own_training(
 def _stored_network(
     task: Task, config: RunConfig, kept: KeptNetwork, data: DataSet, store: ResultStore, notice: OnNotice | None
 ) -> dict[str, Any]:
-    """Store the trained network of a run, and return the columns of the row that describe it."""
+    """Store a run's trained network, and return the row's columns that describe the network."""
     try:
         content = network_files.content_of(kept, config, task.run_id, _shape(data), data.classes)
     except TypeError as error:
         if notice is not None:
-            notice(f"no network of this run is kept: {error}")
+            notice(f"this run's network is not kept: {error}")
         return {}
     digest = network_files.digest(content)
     store.keep_network(task.run_id, digest, content)
@@ -303,7 +310,7 @@ def _shape(data: DataSet) -> ImageShape:
 
 
 def _share(task: Task) -> float | None:
-    """Return the share of a GPU's memory that the run may use; None means all of it."""
+    """Return the fraction of a GPU's memory that the run may use; None means all of it."""
     return task.gpus if 0 < task.gpus < 1 else None
 
 
@@ -315,20 +322,20 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
         own = type(config.data).code
         raise DataError(
             "the data on this machine differs from the data with which the study was planned (fingerprint "
-            f"{data.fingerprint} instead of {task.fingerprint}): compare both with `ablate data info "
-            f"{config.data.name}`; if the data has changed meanwhile, run again"
-            f"{'; load() must return the same images every time' if own else ''}"
+            f"{data.fingerprint} instead of {task.fingerprint}): compare the two with `ablate data info "
+            f"{config.data.name}`; if the data has changed in the meantime, run "
+            f"again{'; load() must return the same images every time' if own else ''}"
         )
     assert config.run_id(data.fingerprint) == task.run_id, "driver and worker run different versions of this package"
     return config, data
 
 
 def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
-    """Settle a paused run unchanged, with the status ``pruned``; return False if another process has it.
+    """Settle a paused run unchanged, with the status ``pruned``; return False if another process holds the run.
 
     Raises
     ------
-    StoreError: it has no checkpoint at the end of an epoch.
+    StoreError: the run has no checkpoint at the end of an epoch.
     """
     lock = store.lock_run(task.run_id)
     if lock is None:
@@ -343,10 +350,10 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
 
 
 def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
-    """Return the completed epochs of a run that is not settled, 0 before the first, and a validation accuracy.
+    """Return the number of completed epochs of a run that is not settled, and a validation accuracy.
 
-    The accuracy is from the epoch at which the run pauses if it has reached that epoch, and otherwise from the last
-    one.
+    The accuracy is from the epoch at which the run pauses if the run has reached it, and otherwise from the last
+    completed epoch.
     """
     found = checkpointing.load(store.checkpoint_directory(task.run_id), task.run_id)
     if found is None or not found.epochs:
@@ -359,7 +366,7 @@ _loaded: dict[tuple[str, str], DataSet] = {}
 
 
 def _load(config: RunConfig, fingerprint: str) -> DataSet:
-    """Return the data, kept in memory while consecutive runs of this process use the same data."""
+    """Return the data, which stays in memory while consecutive runs in this process use the same data."""
     key = config.data.model_dump_json(), fingerprint
     if key not in _loaded:
         _loaded.clear()

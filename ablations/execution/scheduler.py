@@ -1,4 +1,7 @@
-"""Order of the runs. This module depends on neither Ray nor storage; `retry_policy` decides what follows an attempt."""
+"""The order of the runs. This module depends on neither Ray nor storage.
+
+`retry_policy` decides what follows an attempt.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ablations.execution.retry_policy import Decision, Retry, RetryPolicy
 from ablations.execution.task import Task
 
 Fit = Literal["now", "later", "never"]
-"""Whether a run fits: now, once other runs have ended, or not while GPUs are excluded."""
+"""Whether a run fits: immediately, only after other runs have ended, or not while GPUs are excluded."""
 
 
 @dataclass
@@ -20,7 +23,7 @@ class _Entry:
     task: Task
     place: int
     ready: float = 0.0
-    """Time at which the run may start, on the scheduler's clock."""
+    """Earliest time at which the run may start, on the scheduler's clock."""
 
 
 class Scheduler:
@@ -29,9 +32,8 @@ class Scheduler:
     Parameters
     ----------
     tasks : tasks in the order in which they start.
-    retries : how often in a row the infrastructure may end a run that makes no progress.
-    clock : monotonic seconds.
-    shares : share of a GPU, by arm, for arms whose runs ran out of memory with less.
+    retries : how often in a row the infrastructure may end a run that makes no progress. clock : returns monotonic
+    seconds. shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
 
     Attributes
     ----------
@@ -56,7 +58,7 @@ class Scheduler:
 
     @property
     def running(self) -> frozenset[str]:
-        """Runs that workers have."""
+        """Runs that workers are computing."""
         return frozenset(self._running)
 
     @property
@@ -65,12 +67,13 @@ class Scheduler:
         return not self._running and (self._is_halted or not self._waiting)
 
     def next(self, fit: Callable[[Task], Fit] | None = None) -> Task | None:
-        """Return the next task that is ready; None if none is at the moment.
+        """Return the next task that is ready; None if no task is ready at the moment.
 
         Parameters
         ----------
-        fit : returns whether a task fits; None means that every task does. If a task does not fit, no later task of its
-            kind overtakes it; otherwise, a run that needs a whole GPU would wait forever for two halves.
+        fit : returns whether a task fits; None means that every task fits. If a task does not fit, no later task of the
+        same kind may start before it; otherwise, a run that needs a whole GPU could wait forever while halves of GPUs
+        become free one at a time.
         """
         if self._is_held_back or self._is_halted:
             return None
@@ -88,7 +91,7 @@ class Scheduler:
             if there == "later":
                 blocked.add(kind)
                 if fit is not None and fit(replace(task, gpus=0.0, custom={})) != "now":
-                    return None  # it lacks CPUs or memory, which tasks of any kind would take
+                    return None  # it lacks CPUs or memory, which tasks of every kind would take
         return None
 
     def _give(self, task: Task) -> Task:
@@ -98,7 +101,7 @@ class Scheduler:
         return task
 
     def stranded(self, fit: Callable[[Task], Fit]) -> list[Task]:
-        """Return the waiting tasks if nothing runs and none of them fits without the excluded GPUs."""
+        """Return the waiting tasks if nothing is running and none of the tasks fits without the excluded GPUs."""
         if self._running or self._is_halted or not self.devices.left_out:
             return []
         tasks = [self._policy.prepared(self._entries[run_id].task) for run_id in self._waiting]
@@ -113,7 +116,7 @@ class Scheduler:
         self._policy.progressed(run_id)
 
     def ended(self, run_id: str, ending: Ending) -> Decision:
-        """Record how an attempt ended and return what follows."""
+        """Record how an attempt ended, and return what follows."""
         decision = self._policy.decide(run_id, ending, self._waiting)
         self._running.discard(run_id)
         if isinstance(decision, Retry):
@@ -124,7 +127,7 @@ class Scheduler:
         return decision
 
     def _requeue(self, entry: _Entry, delay: float) -> None:
-        """Return a run to its old place, because runs that were started are finished first."""
+        """Put a run back in its old place, because runs that have been started are finished first."""
         entry.ready = self._clock() + delay
         later = [run_id for run_id in self._waiting if self._entries[run_id].place > entry.place]
         for run_id in later:
@@ -132,7 +135,7 @@ class Scheduler:
         self._waiting |= dict.fromkeys([entry.task.run_id, *later])
 
     def hold_back(self) -> None:
-        """Start no tasks until `go_on`."""
+        """Do not start any tasks until `go_on` is called."""
         self._is_held_back = True
 
     def go_on(self) -> None:
@@ -140,13 +143,13 @@ class Scheduler:
         self._is_held_back = False
 
     def halt(self) -> None:
-        """Start no more tasks; the session ends with the running ones."""
+        """Start no more tasks; the session ends when the running tasks end."""
         self._is_halted = True
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks, even those that ended because another process held them and has released them.
+        """Queue tasks, including tasks that ended because another process held them and has since released them.
 
-        Their deaths still count.
+        Their earlier deaths still count.
         """
         for task in tasks:
             self._entries.setdefault(task.run_id, _Entry(task, len(self._entries)))
@@ -155,10 +158,10 @@ class Scheduler:
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
-    """Return tasks seed by seed in the given order, and within a seed the longest first.
+    """Return tasks seed by seed in the given order; within a seed, the longest tasks come first.
 
-    An unfinished study therefore has complete pairs, and at the end, workers are idle at most for the time of a short
-    run.
+    An unfinished study therefore has complete pairs, and at the end, workers are idle for at most the duration of a
+    short run.
     """
     tasks = list(tasks)
     places = {seed: place for place, seed in enumerate(dict.fromkeys(task.config["seed"] for task in tasks))}

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-CLUSTER_GONE = "Ray's own process on this machine has ended; give the same command again to continue"
-"""Reason for ending a session that lost Ray."""
+CLUSTER_GONE = "Ray's own process on this machine has ended; run the same command again to continue"
+"""Reason for ending a session after its Ray has ended."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended everything at once.
+    """A signal ended the session immediately.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ _repeated_within_s = 0.0
 
 
 def ignore_repeated(seconds: float) -> None:
-    """Ignore signals that follow another one within this time, in the whole process."""
+    """Ignore signals that follow another signal within this time, in the whole process."""
     global _repeated_within_s  # noqa: PLW0603 -- a property of the process
     _repeated_within_s = seconds
 
@@ -41,7 +41,7 @@ class Stop:
 
     Attributes
     ----------
-    reason : why; empty without a request.
+    reason : why the session must end; empty if there is no request.
     code : exit code of the command line: 130 after Ctrl-C, 143 after SIGTERM, 1 otherwise.
     since : monotonic time of the request.
     urgent : whether the requester will kill the process after a grace period, as schedulers do.
@@ -57,20 +57,20 @@ class Stop:
         return bool(self.reason)
 
     def request(self, reason: str, code: int = 1, *, urgent: bool = False) -> None:
-        """Request the end; do nothing if it was already requested."""
+        """Request the end of the session; do nothing if it was already requested."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
 
     def hasten(self) -> None:
-        """Make a request urgent: the grace period begins now."""
+        """Make a request urgent: the grace period starts now."""
         if self.reason:
             self.since, self.urgent = time.monotonic(), True
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """Within the block, where runs have a state to save, the first signal only requests the end."""
+        """Within the block, in which runs have a state to save, the first signal only requests the end."""
         self._gentle = True
-        self._install()  # Ray has replaced our handlers
+        self._install()  # Ray has replaced this package's handlers
         try:
             yield
         finally:
@@ -80,9 +80,9 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """Handle Ctrl-C and SIGTERM within the block.
 
-        A signal raises `Interrupted`; within `gentle`, only the second one does.
+        A signal raises `Interrupted`; within `gentle`, only the second signal does.
 
-        Outside the main thread, where Python allows no handlers, nothing changes.
+        Outside the main thread, where Python does not allow handlers, nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""How a run on a worker waits for unavailable storage, and what it does meanwhile."""
+"""How a run on a worker waits for unavailable storage, and what it does in the meantime."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ablations.store import ResultStore, read_mark
 from ablations.store.outages import Outages
 
 _REPORTED_AFTER_S = 20.0
-"""Seconds after which a waiting run informs the driver, which usually notices an outage itself."""
+"""Seconds after which a waiting run informs the driver, which usually notices the outage itself."""
 _SAVE_INTERVAL_S = 1.0
 """Seconds between two attempts to save the state of a run that must pause."""
 
 Report = Callable[[str], None]
-"""Function that is called with the reason why a run waits, and with an empty string once it continues."""
+"""Function called with the reason why a run is waiting, and with an empty string once the run continues."""
 
 
 class StorageWaits:
@@ -26,9 +26,8 @@ class StorageWaits:
     Parameters
     ----------
     pause : called while waiting, which also shows that the run is alive; returns whether the run must end. deadline :
-        returns the monotonic time by which it must have ended, or None for no limit.
-    report : called when a run has waited for a while, and when it continues.
-    note : called with messages for the log of the run.
+    returns the monotonic time by which the run must have ended, or None for no limit. report : called when a run has
+    waited for a while, and when it continues. note : called with messages for the run's log.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class StorageWaits:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Use the callbacks of this attempt within the block."""
+        """Use this attempt's callbacks within the block."""
         with self.outages.reporting(self._note, self._must_end):
             try:
                 yield
@@ -61,7 +60,7 @@ class StorageWaits:
         def read() -> str:
             found = read_mark(self._task.directory)
             if not found and self._task.mark in _seen:
-                raise FileNotFoundError(2, "the folder that was there is missing", self._task.directory)
+                raise FileNotFoundError(2, "the folder that was there before is missing", self._task.directory)
             return found
 
         found = self.outages.wait_out(read)
@@ -70,14 +69,14 @@ class StorageWaits:
         return found
 
     def store(self) -> ResultStore:
-        """Return the store of the study, opened once for each process: opening verifies that files can be created."""
+        """Return the study's store, opened once for each process; opening verifies that files can be created."""
         return _store(self._task.directory, self._task.mark)
 
     def goes_on_without(self, error: Exception, *, pausing: bool) -> bool:
         """Return whether a run can continue although its state could not be saved.
 
-        After an epoch, it can, because the next save includes this state. If the run must pause, True means that it
-        saves again.
+        After an epoch, the run can continue, because the next save includes this state. If the run must pause, True
+        means that it tries to save again.
         """
         if not self.outages.passes(error):
             return False
@@ -118,14 +117,14 @@ class StorageWaits:
 
 
 _seen: set[str] = set()
-"""Marks of folders that this process has used."""
+"""Marks of the folders that this process has used."""
 
 
 @functools.lru_cache(maxsize=1)
 def _outages(_directory: str, _mark: str) -> Outages:
     """Return the object with which this process waits for a study's storage.
 
-    The study's driver has used the storage, so the address is correct.
+    The study's driver has already used the storage, so the address is correct.
     """
     return Outages(worked=True)
 

@@ -1,4 +1,4 @@
-"""Progress of a running study: its state, the time left, and views in this or another terminal."""
+"""Progress of a running study: its state, the time left, and views in this terminal or another one."""
 
 from ablations.progress.history import Outline
 from ablations.progress.reporter import ProgressReporter

@@ -1,4 +1,4 @@
-"""Estimated time left: the pace of arms and the lengths of their runs, scheduled over the available slots."""
+"""Estimated time left, from each arm's pace and run lengths, with the runs scheduled over the available slots."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from ablations.progress.session_state import RunProgress
 
 _FRESH_S = 2.0
-"""Age up to which an estimate of the time left is reused."""
+"""Maximum age in seconds at which an estimate of the time left is reused."""
 _WINDOW = 64
-"""Number of epochs after which an old measurement has little weight, because the load of the machine changes."""
+"""Number of epochs after which an old measurement has little weight, because the machine's load changes."""
 
 
 class Mean:
-    """Running mean in constant space: of all values up to `_WINDOW`, an exponential moving average afterwards."""
+    """Running mean in constant space: the mean of the first `_WINDOW` values, then an exponential moving average."""
 
     def __init__(self) -> None:
         self.value: float | None = None
@@ -29,10 +29,10 @@ class Mean:
 
 
 class Lengths:
-    """Lengths of the completed runs of one arm.
+    """Lengths of one arm's completed runs.
 
-    Short runs end first, so the mean of completed runs alone would be too low. Runs still in progress therefore count
-    as censored (Kaplan and Meier, 1958).
+    Short runs end first, so the mean length of completed runs alone would be too low. Runs still in progress are
+    therefore treated as censored (Kaplan and Meier, 1958).
     """
 
     def __init__(self) -> None:
@@ -43,18 +43,17 @@ class Lengths:
         self._ended[epochs] += 1
 
     def left(self, planned: int, running: Iterable[int]) -> list[float]:
-        """Return the expected number of remaining epochs of an active run after 0, 1, ..., `planned` epochs.
+        """Return the expected number of epochs left in an active run after 0, 1, ..., `planned` epochs.
 
         Parameters
         ----------
-        planned : maximum number of epochs of a run.
-        running : number of completed epochs of each active run.
+        planned : maximum number of epochs in a run. running : number of completed epochs in each active run.
         """
         if all(length >= planned for length in self._ended):
             return [float(planned - done) for done in range(planned + 1)]
         going = Counter(running)
         reached = sum(self._ended.values()) + sum(going.values()) - self._ended[0] - going[0]
-        alive = [1.0]  # share of the runs that continue after 0, 1, ... epochs
+        alive = [1.0]  # fraction of runs that continue after 0, 1, ... epochs
         for epoch in range(1, planned):
             alive.append(alive[-1] * (1 - self._ended[epoch] / reached) if reached else alive[-1])
             reached -= self._ended[epoch] + going[epoch]
@@ -71,14 +70,14 @@ class Pace:
     Parameters
     ----------
     expected : seconds per epoch estimated beforehand by `ablate check`, or None.
-    weight : relative cost of an epoch in any unit shared by the arms, such as multiply-adds; 0 if unknown.
+    weight : relative cost of an epoch, in any unit that is the same for all arms, such as multiply-adds; 0 if unknown.
 
     Attributes
     ----------
-    lengths : lengths of its completed runs.
+    lengths : lengths of the arm's completed runs.
     epoch : seconds per epoch, as measured in this session.
-    overhead : seconds of a run outside its epochs (start of a worker, data, building the network).
-    recalled : seconds per epoch of runs settled in earlier sessions.
+    overhead : seconds that a run takes outside its epochs (starting a worker, loading data, building the network).
+    recalled : seconds per epoch in runs settled in earlier sessions.
     """
 
     def __init__(self, expected: float | None = None, weight: float = 0.0) -> None:
@@ -88,15 +87,16 @@ class Pace:
 
     @property
     def prior(self) -> float | None:
-        """Seconds per epoch known before this session: of settled runs, or the estimate if there are none."""
+        """Seconds per epoch known before this session: the pace of settled runs, or the estimate if there are none."""
         return self.expected if self.recalled.value is None else self.recalled.value
 
 
 def seconds_per_epoch(paces: Mapping[str, Pace]) -> dict[str, float] | None:
-    """Return the expected seconds per epoch of every arm, or None if nothing is known about any arm.
+    """Return the expected seconds per epoch for every arm, or None if nothing is known about any arm.
 
-    For an arm that has not run, the value is its prior, scaled by the ratio of measured values to priors of the other
-    arms. Without a prior, it is estimated from the weights of the arms, or else from the mean of the known values.
+    For an arm that has not run, the value is its prior, scaled by the ratio of the other arms' measured values to their
+    priors. If there is no prior, the value is estimated from the arms' weights, or else from the mean of the known
+    values.
     """
     measured = {arm: pace.epoch.value for arm, pace in paces.items() if pace.epoch.value is not None}
     priors = {arm: pace.prior for arm, pace in paces.items() if pace.prior}
@@ -114,18 +114,17 @@ def seconds_per_epoch(paces: Mapping[str, Pace]) -> dict[str, float] | None:
 def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> float:
     """Return the seconds until the last run ends if each free slot takes the next waiting run.
 
-    Dividing the work by the number of slots would give too low a value near the end, when not all slots are in use.
+    Dividing the work by the number of slots would underestimate the time near the end, when not all slots are in use.
 
     Parameters
     ----------
-    running : remaining seconds of each running run.
-    waiting : seconds of each waiting run, in starting order.
-    slots : number of concurrent runs; more may be running already.
+    running : remaining seconds for each running run. waiting : seconds for each waiting run, in starting order. slots :
+    number of concurrent runs; more runs may already be running.
     """
     slots = max(1, slots)
     free = sorted(max(0.0, left) for left in running)
     free = [0.0] * (slots - len(free)) + free
-    extra = len(free) - slots  # more runs than slots (a node was lost): the first to end are not replaced
+    extra = len(free) - slots  # more runs than slots (a node was lost): the first runs to end are not replaced
     ends = max(free, default=0.0)
     if extra > 0:
         free = free[extra:]
@@ -136,12 +135,11 @@ def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> 
 
 
 class TimeLeft:
-    """Estimator of the time left in a session, based on its current state.
+    """Estimator for the time left in a session, based on the session's current state.
 
     Parameters
     ----------
-    planned : epochs of a run, by arm.
-    paces : pace of each arm.
+    planned : number of epochs in a run, by arm. paces : pace of each arm.
     runs : progress of each run, by run id.
     active, waiting : ids of the runs assigned to workers, and of the runs that have not started, in order.
     clock : monotonic clock, in seconds.
@@ -166,7 +164,7 @@ class TimeLeft:
         self._epochs_left: dict[str, list[float]] = {}
 
     def session(self, parallel: int) -> float | None:
-        """Return the expected seconds to the end of the session, or None while no pace is known.
+        """Return the expected seconds until the session ends, or None while no pace is known.
 
         Parameters
         ----------
@@ -178,7 +176,7 @@ class TimeLeft:
         return self._seconds
 
     def run(self, run_id: str, speeds: Mapping[str, float]) -> float:
-        """Return the expected remaining seconds of a running run.
+        """Return the expected seconds until an active run ends.
 
         Parameters
         ----------
@@ -203,14 +201,14 @@ class TimeLeft:
         return makespan([self._run(run, speeds, now) for run in active], to_begin, parallel)
 
     def _expected_epochs(self) -> dict[str, list[float]]:
-        """Return, for every arm, the expected remaining epochs of a run after 0, 1, 2, ... epochs."""
+        """Return, for every arm, the expected number of epochs left in a run after 0, 1, 2, ... epochs."""
         done: dict[str, list[int]] = {name: [] for name in self._paces}
         for run_id in self._active:
             done[self._runs[run_id].arm].append(self._runs[run_id].epochs_done)
         return {name: pace.lengths.left(self._planned[name], done[name]) for name, pace in self._paces.items()}
 
     def _expected_seconds(self, speeds: Mapping[str, float]) -> dict[str, list[float]]:
-        """Return, for every arm, the expected seconds of a run that starts after 0, 1, 2, ... epochs."""
+        """Return, for every arm, the expected duration in seconds of a run that starts after 0, 1, 2, ... epochs."""
         overheads = {name: pace.overhead.value for name, pace in self._paces.items()}
         known = [value for value in overheads.values() if value is not None]
         usual = sum(known) / len(known) if known else 0.0

@@ -1,4 +1,4 @@
-"""Text for people: time spans, shares, and untrusted text that fits a given width."""
+"""Human-readable text: time spans, percentages, and untrusted text fitted to a given width."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CAUTION = "accuracies are on validation images; test accuracies are shown with t
 
 
 def pace(seconds: float | None) -> str:
-    """Return the seconds of an epoch with about three digits, such as 0.52 s, 12.3 s or 4 min 10 s."""
+    """Return the duration of an epoch with about three digits, such as 0.52 s, 12.3 s or 4 min 10 s."""
     if seconds is None:
         return "–"
     return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def percent(share: float | None) -> str:
-    """Return a fraction as a percentage with one decimal, or a dash for None."""
+    """Return a fraction as a percentage with one decimal place, or a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
@@ -36,7 +36,7 @@ def clock(at: float) -> str:
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
-    """Return text of exactly `width` terminal cells."""
+    """Return the text, padded or shortened to exactly `width` terminal cells."""
     text = clip(text, width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
@@ -54,7 +54,7 @@ def folded(text: str, width: int) -> list[str]:
 
 
 def wrapped(parts: Iterable[str], width: int) -> list[str]:
-    """Return the parts, separated by commas, on as few lines as possible."""
+    """Return the parts, separated by commas, in as few lines as possible."""
     found: list[str] = []
     for part in parts:
         if found and cell_len(found[-1]) + 2 + cell_len(part) <= width:

@@ -1,6 +1,6 @@
 """The stored history of a study: its plan, its settled runs and its failures.
 
-Every settled row is read only once, because it never changes.
+Each settled row is read only once, because it never changes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ class Outline:
     Attributes
     ----------
     name : name of the study.
-    epochs : planned epochs of a run, by arm, in the order of the plan.
-    runs : run id, arm and seed of every run, in the order of the plan.
-    weights : relative cost of an epoch by arm, in any unit, used before the arms have run.
+    epochs : planned number of epochs in a run, by arm, in plan order. runs : run id, arm and seed of every run, in plan
+    order. weights : relative cost of an epoch, by arm, in any unit; used before the arms have run.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Outline:
             return cls(str(document["name"]), epochs, runs)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(
-                f"{STUDY_FILE}: not a valid plan of a study ({error!r}); restore it from the newest of {PLANS}/*.json"
+                f"{STUDY_FILE}: not a valid study plan ({error!r}); restore it from the newest of {PLANS}/*.json"
             ) from error
 
 
@@ -70,7 +69,7 @@ _MOST_EPOCHS = 2**31
 
 
 def _count(epochs: object) -> int:
-    """Return a number of epochs. ValueError: the value is not a number of epochs."""
+    """Return a value as a number of epochs. Raise ValueError if it is not a number of epochs."""
     if type(epochs) is not int or not 0 < epochs < _MOST_EPOCHS:
         raise ValueError(f"{epochs!r} is not a number of epochs")
     return epochs
@@ -88,20 +87,20 @@ class Store(Protocol):
         """Return the ids of settled runs."""
 
     def failures(self) -> dict[str, int]:
-        """Return the number of failed attempts, by run id, of every run that has any."""
+        """Return the number of failed attempts, by run id, for every run with failed attempts."""
 
     def live(self) -> list[dict[str, Any]]:
-        """Return the last snapshot of every session."""
+        """Return the latest snapshot of every session."""
 
     def node_time(self) -> dict[str, float]:
-        """Return the seconds of all nodes of each session together."""
+        """Return the total uptime of all nodes in each session, in seconds."""
 
 
 @dataclass(frozen=True)
 class SettledRun:
     """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`.
 
-    `seconds` is None if another study computed it, because its pace does not describe the machines of this study.
+    `seconds` is None if a different study computed the run, because its pace does not describe this study's machines.
     """
 
     run_id: str
@@ -123,7 +122,7 @@ class FailedRun:
 
 
 class History:
-    """Rows of a study directory, cached between polls.
+    """Rows in a study directory, cached between polls.
 
     Parameters
     ----------
@@ -133,9 +132,8 @@ class History:
 
     Attributes
     ----------
-    settled : settled runs by run id, in the order in which they were read.
-    unread : ids of settled runs whose rows have not been read yet.
-    failed : failed runs by run id, except settled ones.
+    settled : settled runs by run id, in the order in which they were read. unread : ids of settled runs whose rows have
+    not been read yet. failed : failed runs by run id, except runs that have been settled since.
     """
 
     def __init__(self, directory: Any, store: Store, arms: Mapping[str, str]) -> None:
@@ -149,15 +147,15 @@ class History:
         self._read = float("-inf")
 
     def arm(self, run_id: str) -> str | None:
-        """Return the arm of a run, or None if the plan does not contain the run."""
+        """Return a run's arm, or None if the plan does not contain the run."""
         return self._arms.get(run_id)
 
     def poll(self, seconds: float = float("inf")) -> list[SettledRun]:
-        """Read new rows, and return those of runs settled since the last poll.
+        """Read new rows, and return the runs settled since the last poll.
 
         Parameters
         ----------
-        seconds : time limit; the remaining rows, listed in `unread`, are left to the next poll.
+        seconds : time limit; the remaining rows, listed in `unread`, are left for the next poll.
 
         Raises
         ------

@@ -23,9 +23,9 @@ from aimlib.records import STUDY_FILE
 
 _HEARTBEAT_S = 60.0
 _READING_S = 1.0
-"""Time limit for reading settled rows in one poll; initially there may be thousands."""
+"""Time limit for reading settled rows in one poll; at first there may be thousands of rows."""
 _PAGE_S = 4.0
-"""Minimum time between two pages."""
+"""Minimum time between two updates of the page."""
 
 
 def watch(
@@ -75,7 +75,7 @@ def watch(
 
 
 def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
-    """Return the state of a study and its location: a directory, or a folder in object storage."""
+    """Return a study's state and its location: a directory, or a folder in object storage."""
     from ablations.store import ResultStore  # noqa: PLC0415
 
     where: Any = directory if "://" in str(directory) else Path(directory)
@@ -84,7 +84,7 @@ def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
     opened: Any = ResultStore(where, read_only=True) if store is None else store
     document = opened.read_plan()
     if document is None:
-        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give a directory written by `ablate run`")
+        raise StoreError(f"{directory}: {STUDY_FILE} is missing; specify a directory written by `ablate run`")
     place = opened.place if hasattr(opened, "place") else opened.directory
     return StudyState(place, opened, document), place
 
@@ -94,9 +94,9 @@ def _refuse_no_study(directory: Path) -> None:
     if (directory / STUDY_FILE).is_file():
         return
     within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
-    advice = "give a directory written by `ablate run`"
+    advice = "specify a directory written by `ablate run`"
     if within:
-        advice = f"give one of the studies in it: {', '.join(map(str, within))}"
+        advice = f"specify one of the studies in it: {', '.join(map(str, within))}"
     raise StoreError(f"{directory}: {STUDY_FILE} is missing; {advice}")
 
 
@@ -105,7 +105,7 @@ def _once(shown: Snapshot, console: Console) -> Snapshot:
         console.show(shown)
     elif console.is_terminal:
         console.print(View(shown))
-    else:  # output of a script has no limited height
+    else:  # a script's output has unlimited height
         console.print(View(shown, height=10_000))
     return shown
 
@@ -121,7 +121,7 @@ def _drawn(
     interval: float,
     sleep: Callable[[float], None],
 ) -> Snapshot:
-    """Draw on the alternate screen, so that resizing is harmless, and leave the final state on the normal one."""
+    """Draw on the alternate screen, so that resizing is harmless, and leave the final state on the normal screen."""
     shown = poll()
     try:
         with Live(View(shown), console=console, auto_refresh=False, screen=True) as live:

@@ -37,7 +37,7 @@ STORE_INTERVAL_S = 5.0
 """Seconds between two stored states."""
 _TICK_S = 1.0
 _BEATS_PER_NODE_TIME = 12
-"""Number of states per stored node time, so that the node time is stored once a minute."""
+"""Number of states stored per stored node time; the node time is therefore stored once a minute."""
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 
@@ -49,22 +49,22 @@ class LiveStore(Protocol):
         """Write or replace the state of a session atomically."""
 
     def write_node_time(self, session: str, seconds: float) -> object:
-        """Write or replace the seconds of all nodes of a session together."""
+        """Write or replace the total uptime of all nodes in a session, in seconds."""
 
 
 class ProgressReporter:
-    """Tracks and shows the state of a session; methods may be called from any thread.
+    """Tracks and shows the state of a session; the methods may be called from any thread.
 
-    An error here does not affect the study: if a state cannot be stored, this is reported once and storing is retried.
+    An error here does not affect the study: if a state cannot be stored, the error is reported once, and storing is
+    retried.
 
     Parameters
     ----------
-    progress : state of the session; only the reporter passes events to it.
-    console : output: a table updated in place on a terminal or in a notebook, otherwise lines.
-    store : where the state is stored for `ablate watch`; None stores nothing.
-    session : id of the session, of letters, digits and '-'; random if empty.
-    every : seconds between two stored states.
-    outages : outages of the storage, which are reported elsewhere; if None, they are reported once, like other errors.
+    progress : state of the session; only the reporter passes events to it. console : where the state is shown: as a
+    table updated in place on a terminal or in a notebook, otherwise as lines. store : where the state is stored for
+    `ablate watch`; None stores nothing. session : id of the session, consisting of letters, digits and '-'; random if
+    empty. every : seconds between two stored states. outages : storage outages, which are reported elsewhere; if None,
+    outages are reported once, like other errors.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ProgressReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Show the final state, leave it on the screen, and store that this session has ended."""
+        """Show the final state, leave it on the screen, and record that this session has ended."""
         self._over.set()
         hangs = False
         if self._thread is not None:
@@ -112,7 +112,9 @@ class ProgressReporter:
             hangs = self._thread.is_alive()
             self._thread = None
         with self._harmless("the view cannot be drawn"):
-            (self._live or self._shown).stop()  # not under the lock, which drawing in another thread acquires
+            (
+                self._live or self._shown
+            ).stop()  # not while holding the lock, because drawing in another thread acquires it
         if not hangs:
             self._write("ended")
 
@@ -124,7 +126,7 @@ class ProgressReporter:
         self.stop()
 
     def handle(self, event: Event) -> None:
-        """Update the state from an event and, if there is no terminal, print a line if the event is important."""
+        """Update the state from an event; if there is no terminal and the event is important, print a line."""
         with self._lock:
             self.progress.handle(event)
             if self._lines is not None:
@@ -210,7 +212,7 @@ def session_document(
     state: Literal["running", "ended"] = "running",
     outage: str = "",
 ) -> dict[str, Any]:
-    """Return the state of a session as plain values; the keyword parameters are keys of the document."""
+    """Return a session's state as plain values; the keyword parameters are keys of the document."""
     now, wall = progress.clock(), time.time()
     paces = {name: arm.pace.epoch.value for name, arm in progress.arms.items()}
     stored = SessionState(

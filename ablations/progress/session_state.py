@@ -1,24 +1,25 @@
 """The state of a session, stored for `ablate watch` in ``live/<session>.json``.
 
-Its size is bounded for any number of runs.
+The size of the document is bounded for any number of runs.
 
-Keys of the document, version 2 (times in seconds; accuracies are fractions on validation images, never on test
+Keys of the document, version 2 (times are in seconds; accuracies are fractions on validation images, never on test
 images):
 
 * ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
-* ``beat``: increases with every document, so that a reader can see without a synchronized clock that the session is
-  active; ``every``: seconds between two documents; ``state``: running or ended
-* ``elapsed``; ``left``: expected time to the end, or null; ``parallel``: number of concurrent runs; ``repeated``:
+* ``beat``: increases with every document, so a reader can see that the session is active even if clocks are not
+synchronized; ``every``: seconds between two documents; ``state``: running or ended
+* ``elapsed``; ``left``: expected time until the session ends, or null; ``parallel``: number of concurrent runs;
+``repeated``:
   number of repeated attempts
-* ``nodes``: number of nodes of the cluster, or 0 if unknown; ``node_seconds``: seconds of all nodes together so far
-* ``resources``: by name, the amount in use and the total
-* ``seconds_per_epoch``: by arm, as measured in this session
-* ``runs``: by run id, the state of active, retried and failed runs, see `RunProgress`; ``began`` and ``heard`` are
-  seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
-* ``paused``, ``stopped``: ids of runs. All other runs are settled, according to the store, or waiting
-* ``outage``: since when and why the storage rejects some writes of the session; empty if it does not, and missing in
-  the states of earlier versions
-* ``messages``: a list of ``at`` (seconds since the epoch) and ``text``, the newest last
+* ``nodes``: number of nodes in the cluster, or 0 if unknown; ``node_seconds``: total uptime of all nodes so far
+* ``resources``: the amount in use and the total, by name
+* ``seconds_per_epoch``: measured in this session, by arm
+* ``runs``: the states of active, retried and failed runs, by run id, see `RunProgress`; ``began`` and ``heard`` are
+seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
+* ``paused``, ``stopped``: run ids. All other runs are either settled, according to the store, or waiting
+* ``outage``: since when and why the storage has been rejecting some of the session's writes; empty if it accepts all of
+them, and missing in the states of earlier versions
+* ``messages``: a list of entries with ``at`` (seconds since the epoch) and ``text``, the newest last
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from aimlib.paths import Place, read_file
 from aimlib.records import LIVE, RunState
 
 LOST_S = 180.0
-"""A driver that has stored no new state for this long may have exited."""
+"""Seconds after which a driver that has not stored a new state may have exited."""
 MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 
 Time = Annotated[float, Field(ge=0, le=2.5e11)]
-"""Seconds since the epoch, up to the year 9892, which calendars can show."""
+"""Seconds since the epoch, limited to the year 9892 so that calendars can show the date."""
 Count = Annotated[int, Field(ge=0, le=10**6)]
-"""A count of single items; a state with a larger number was not stored by a session."""
+"""A count of individual items; a state with a larger count was not stored by a session."""
 
 
 @dataclass(slots=True)
@@ -51,18 +52,15 @@ class RunProgress:
 
     Attributes
     ----------
-    epochs : number of planned epochs, of which `epochs_done` are complete.
+    epochs : number of planned epochs; `epochs_done` of them are complete.
     state : one of `aimlib.records.RUN_STATES`.
     accuracy : validation accuracy after the last completed epoch, as a fraction; None before the first epoch or
         without validation images.
     attempts : number of attempts in this session.
-    where : the worker of the last attempt.
-    began, heard : clock at the start of this attempt and at its last event.
-    measured : whether an epoch of this attempt has been completed.
-    reason : why it failed or is being retried.
-    failed_at : time of the failure, in seconds since the epoch.
-    curve : validation accuracy by epoch so far, while the run is active.
-    seen : last epoch whose accuracy has been added to its arm.
+    where : the worker of the last attempt. began, heard : clock at the start of the current attempt and at its last
+    event. measured : whether an epoch has been completed in the current attempt. reason : why the run failed or is
+    being retried. failed_at : time of the failure, in seconds since the epoch. curve : validation accuracy by epoch so
+    far, while the run is active. seen : last epoch whose accuracy has been added to the arm's progress.
     """
 
     arm: str
@@ -84,7 +82,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message for people, with its time in seconds since the epoch."""
+    """A human-readable message, with its time in seconds since the epoch."""
 
     at: Time
     text: str
@@ -92,14 +90,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Amount of a resource in use, and its total, which is 0 if unknown."""
+    """Amount of a resource in use, and its total amount, which is 0 if unknown."""
 
     used: float
     total: float = 0.0
 
 
 class SessionState(BaseModel):
-    """The document; the module's docstring explains every key."""
+    """The document; the module docstring explains every key."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -134,7 +132,7 @@ def rounded(accuracy: float | None) -> float | None:
 
 
 def read(stored: Mapping[str, Any]) -> SessionState | None:
-    """Return the state in a document, or None if the document is invalid or has another version."""
+    """Return the state in a document, or None if the document is invalid or has a different version."""
     try:
         return SessionState.model_validate(stored)
     except ValidationError:
@@ -142,9 +140,9 @@ def read(stored: Mapping[str, Any]) -> SessionState | None:
 
 
 def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunState]:
-    """Return the states of runs in sessions that have stored a state within `LOST_S`; nothing is written.
+    """Return the states of the runs in sessions that have stored a state within the last `LOST_S`; nothing is written.
 
-    A reader that has only just started cannot see whether a session's beat changes, so it relies on the clocks.
+    A reader that has just started cannot see whether a session's beat changes, so it relies on the clocks.
     """
     now = datetime.now(UTC) if now is None else now
     found: dict[str, RunState] = {}
@@ -165,6 +163,6 @@ def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunS
 def _documents(folder: Place) -> list[Place]:
     try:
         paths: list[Place] = sorted(folder.iterdir())
-    except OSError:  # there is none, or it cannot be read: no result depends on it
+    except OSError:  # the state is missing or cannot be read, but no result depends on it
         return []
     return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""`Snapshot`: the state of a study at one time as plain values, with everything that a view shows."""
+"""`Snapshot`: the state of a study at one point in time as plain values, with everything that a view shows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aimlib.records import RunState
 
 @dataclass(frozen=True, slots=True)
 class ArmSnapshot:
-    """One arm: number of runs in each state, epochs, accuracy and pace.
+    """One arm: the number of runs in each state, epochs, accuracy and pace.
 
-    `settled` counts finished, diverged and pruned runs. `accuracy` is the mean over `accuracy_runs` runs after
-    `equal_epoch`, `curve` is the mean after every epoch, and `pace` is in seconds per epoch.
+    `settled` counts finished, diverged and pruned runs. `accuracy` is the mean accuracy of `accuracy_runs` runs after
+    `equal_epoch`, `curve` is the mean accuracy after every epoch, and `pace` is in seconds per epoch.
     """
 
     name: str
@@ -40,7 +40,10 @@ class ArmSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """One active run. `began` and `heard` are seconds since the start of its attempt and since its last event."""
+    """One active run.
+
+    `began` and `heard` are the seconds since the start of the current attempt and since its last event.
+    """
 
     run_id: str
     arm: str
@@ -60,7 +63,7 @@ class RunSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class FailureSnapshot:
-    """One failed run, with `at` in seconds since the epoch; the traceback is empty unless the store was read."""
+    """One failed run, with `at` in seconds since the epoch. The traceback is empty unless the store was read."""
 
     run_id: str
     arm: str
@@ -72,21 +75,19 @@ class FailureSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """State of a study at one time.
+    """State of a study at one point in time.
 
     Attributes
     ----------
     state : running, idle (no driver is active) or complete.
-    elapsed, quiet, left : seconds since the start of the session, since the last event of any run, and expected to
-        the end.
-    repeated : number of repeated attempts.
-    nodes : number of nodes of the cluster now; 0 if unknown.
-    node_seconds : seconds of all nodes together, in all sessions.
+    elapsed, quiet, left : seconds since the session started, seconds since the last event from any run, and expected
+    seconds until the end. repeated : number of repeated attempts. nodes : current number of nodes in the cluster; 0 if
+    unknown. node_seconds : total uptime of all nodes in all sessions.
     equal_epoch : epoch after which arms are compared; 0 if there is no accuracy yet.
     running : runs that are active or being retried, at most `MOST_ACTIVE`.
     failures : the newest failures.
     messages : messages, the newest last.
-    alerts : problems with the sessions of the study.
+    alerts : problems with the study's sessions.
     """
 
     study: str
@@ -111,7 +112,7 @@ class Snapshot:
 
     @property
     def share(self) -> float:
-        """Share of all planned epochs that are done; every epoch of a settled run counts as done."""
+        """Fraction of all planned epochs that are done; every epoch of a settled run counts as done."""
         epochs = self.count("epochs")
         return self.count("epochs_done") / epochs if epochs else 1.0
 
@@ -122,12 +123,14 @@ class Snapshot:
 
 
 def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: bool = False) -> Snapshot:
-    """Return a snapshot of a session; its cost grows with the number of arms and active runs, not of all runs.
+    """Return a snapshot of a session.
+
+    Its cost grows with the number of arms and active runs, not with the total number of runs.
 
     Parameters
     ----------
-    arm_curves, run_curves : include validation accuracies by epoch, for every arm and for the first `MOST_CURVES`
-        active runs.
+    arm_curves, run_curves : whether to include validation accuracies by epoch, for every arm and for the first
+    `MOST_CURVES` active runs.
     """
     now = progress.clock()
     equal = progress.equal_epoch

@@ -1,6 +1,6 @@
-"""`Progress`: the state of a session, updated by events at constant cost, regardless of the number of runs.
+"""`Progress`: the state of a session, updated by each event at a cost that does not depend on the number of runs.
 
-While a study runs, only validation accuracies are shown, because test accuracies must not be watched before the
+While a study is running, only validation accuracies are shown, because test accuracies must not be watched before the
 verdict.
 """
 
@@ -36,7 +36,7 @@ class ArmProgress:
         self._numbers: list[int] = []
 
     def saw(self, epoch: int, accuracy: float | None) -> None:
-        """Add the validation accuracy of one run after one epoch; epochs count from 1."""
+        """Add the validation accuracy of one run after one epoch; epochs are counted from 1."""
         if accuracy is None or accuracy != accuracy:  # noqa: PLR0124 -- NaN
             return
         while len(self._sums) < epoch:
@@ -51,7 +51,7 @@ class ArmProgress:
         return len(self._sums)
 
     def accuracy(self, epoch: int) -> tuple[float | None, int]:
-        """Return the mean validation accuracy after an epoch and its number of runs, or ``(None, 0)``."""
+        """Return the mean validation accuracy after an epoch and the number of runs in the mean, or ``(None, 0)``."""
         if not 1 <= epoch <= len(self._sums) or not self._numbers[epoch - 1]:
             return None, 0
         return self._sums[epoch - 1] / self._numbers[epoch - 1], self._numbers[epoch - 1]
@@ -66,24 +66,21 @@ class Progress:
 
     Parameters
     ----------
-    outline : outline of the study's plan.
-    settled : ids of the runs settled in earlier sessions.
-    parallel : number of concurrent runs.
-    resources : resources of one run, e.g. ``{"CPU": 4, "GPU": 0.5}``.
-    totals : total amount of these resources.
-    expected : seconds of one run of each arm, if estimated by `ablate check`.
-    longest_first : whether the longest runs are started first, instead of in the order of the plan.
+    outline : outline of the study's plan. settled : ids of the runs settled in earlier sessions. parallel : number of
+    concurrent runs. resources : resources of one run, e.g. ``{"CPU": 4, "GPU": 0.5}``. totals : total amounts of these
+    resources. expected : duration of one run of each arm in seconds, if estimated by `ablate check`. longest_first :
+    whether the longest runs are started first, instead of in plan order.
     clock : monotonic clock, in seconds.
 
     Attributes
     ----------
-    runs, arms : progress by run id, and by arm name in the order of the plan.
-    active : ids of the runs assigned to a worker or waiting to be retried, in the order of their start.
-    waiting : ids of the runs that have not started, in the order of the plan.
+    runs, arms : progress by run id, and by arm name in plan order. active : ids of the runs assigned to a worker or
+    waiting to be retried, in the order in which they started. waiting : ids of the runs that have not started, in plan
+    order.
     failures : ids of the failed runs, the newest last.
     messages : a bounded number of messages, the newest last.
     repeated : number of repeated attempts.
-    nodes : number of nodes of the cluster; 0 if no executor has reported it.
+    nodes : number of nodes in the cluster; 0 if no executor has reported it.
     """
 
     def __init__(
@@ -141,14 +138,13 @@ class Progress:
     def recall(
         self, run_id: str, status: RunState, curve: Sequence[float | None], seconds: float | None, epochs_run: int
     ) -> None:
-        """Record the details of a run settled in an earlier session, from its row in the store; optional.
+        """Record the details of a run settled in an earlier session, from its row in the store; this is optional.
 
         Parameters
         ----------
         status : finished, diverged or pruned.
-        curve : validation accuracy after each of its epochs.
-        seconds : total time of its epochs, or None if it was not computed by this study.
-        epochs_run : number of its epochs.
+        curve : validation accuracy after each of the run's epochs. seconds : total duration of its epochs, or None if
+        this study did not compute the run. epochs_run : number of its epochs.
         """
         if run_id not in self.runs:
             return
@@ -161,7 +157,7 @@ class Progress:
             arm.pace.recalled.add(seconds / epochs_run)
 
     def settle(self, run_ids: Iterable[str]) -> None:
-        """Mark runs as settled whose rows have not been read yet."""
+        """Mark runs as settled although their rows have not been read yet."""
         for run_id in run_ids:
             if run_id in self.runs and self.runs[run_id].state not in SETTLED:
                 self._move(run_id, "finished")
@@ -169,7 +165,7 @@ class Progress:
     def restore(self, runs: Mapping[str, RunProgress]) -> None:
         """Adopt the stored states of runs, and convert their times to this clock.
 
-        Runs that were restored before and are missing now return to waiting. Settled runs stay settled.
+        Runs that were restored earlier but are missing now return to waiting. Settled runs stay settled.
         """
         for run_id in self._restored - runs.keys():
             if self.runs[run_id].state not in SETTLED:
@@ -204,7 +200,7 @@ class Progress:
             self.heard = stored.heard if self.heard is None else max(self.heard, stored.heard)
 
     def _see(self, run: RunProgress, curve: Sequence[float | None]) -> None:
-        """Add new accuracies of a run to its arm."""
+        """Add a run's new accuracies to its arm."""
         for epoch in range(run.seen + 1, len(curve) + 1):
             self.arms[run.arm].saw(epoch, curve[epoch - 1])
         run.seen = max(run.seen, len(curve))
@@ -242,7 +238,7 @@ class Progress:
             self._move(run_id, "running")
         number, accuracy, seconds = int(row["epoch"]), row.get("validation_accuracy"), float(row.get("seconds") or 0.0)
         arm.epochs_done += number - run.epochs_done
-        if run.measured:  # by the clock, because a worker's own seconds exclude the time between epochs
+        if run.measured:  # with the clock, because the seconds reported by a worker exclude the time between epochs
             arm.pace.epoch.add(now - run.heard if now > run.heard else seconds)
         else:
             arm.pace.epoch.add(seconds)
@@ -276,11 +272,11 @@ class Progress:
         self.note(f"{self.label(run_id)}: retrying{wait}: {reason}")
 
     def note(self, text: str) -> None:
-        """Add a message for people."""
+        """Add a human-readable message."""
         self.messages.append(Message(time.time(), clean(text)))
 
     def label(self, run_id: str) -> str:
-        """Return a readable name of a run, with its arm and seed."""
+        """Return a readable name for a run, with its arm and seed."""
         run = self.runs[run_id]
         return f"{clean(run.arm)}, seed {run.seed}"
 
@@ -292,17 +288,17 @@ class Progress:
 
     @property
     def node_seconds(self) -> float:
-        """Seconds of all nodes together so far."""
+        """Total uptime of all nodes so far, in seconds."""
         return self._node_seconds + self.nodes * (self.clock() - self._nodes_since)
 
     @property
     def equal_epoch(self) -> int:
-        """The last epoch reached by every arm that has any accuracy, after which arms can be compared."""
+        """The last epoch reached by every arm that has an accuracy; arms can be compared after this epoch."""
         return min((arm.deepest for arm in self.arms.values() if arm.deepest), default=0)
 
     @property
     def use(self) -> dict[str, Use]:
-        """Amount of each resource used by the running runs, and its total."""
+        """Amount of each resource used by the running runs, and the total amount of the resource."""
         running = self.counts["running"]
         names = dict.fromkeys((*self.resources, *self.totals))
         return {name: Use(self.resources.get(name, 0.0) * running, self.totals.get(name, 0.0)) for name in names}
@@ -313,11 +309,11 @@ class Progress:
         return sum(self.counts[state] for state in SETTLED)
 
     def in_state(self, state: RunState) -> tuple[str, ...]:
-        """Return the ids of the runs in a state; does not search if there are none."""
+        """Return the ids of the runs in a state; do not search if there are none."""
         return tuple(run_id for run_id, run in self.runs.items() if run.state == state) if self.counts[state] else ()
 
     def seconds_left(self) -> float | None:
-        """Return the expected seconds to the end of this session, or None while no pace is known."""
+        """Return the expected seconds until this session ends, or None while no pace is known."""
         return self.time_left.session(self.parallel)
 
     def _fail(self, run_id: str, reason: str) -> None:
@@ -327,7 +323,7 @@ class Progress:
         self.failures[run_id] = run.failed_at
 
     def _move(self, run_id: str, state: RunState) -> None:
-        """Change the state of a run and update all counts."""
+        """Change a run's state and update all counts."""
         run = self.runs[run_id]
         arm = self.arms[run.arm]
         self.failures.pop(run_id, None)
@@ -337,7 +333,7 @@ class Progress:
         if state in SETTLED:
             arm.epochs_done += run.epochs - run.epochs_done
             run.epochs_done = run.epochs
-        elif run.state in SETTLED:  # reported again, for example by a repeated run
+        elif run.state in SETTLED:  # the epoch was reported again, for example by a repeated run
             arm.epochs_done -= run.epochs_done
             run.epochs_done = 0
         if state == "waiting":

@@ -1,4 +1,4 @@
-"""The state of a study, combined from the stored states of its sessions and the settled runs in its store."""
+"""The state of a study, combined from its sessions' stored states and the settled runs in its store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 _DELAY_S = 30.0
-"""Maximum delay in seconds between two states that is not reported."""
+"""Delay in seconds between two states above which the delay is reported."""
 _MESSAGES = 30
 
 
@@ -41,14 +41,14 @@ class StudyState:
     ----------
     directory : study directory.
     store : store of the same study.
-    document : the stored plan of the study.
-    clock, wall : monotonic clock in seconds, and wall clock in seconds since the epoch.
+    document : the study's stored plan. clock, wall : monotonic clock in seconds, and wall clock in seconds since the
+    epoch.
 
     Attributes
     ----------
     history : rows of settled and failed runs.
     alive : number of active sessions at the last poll.
-    ended : whether a session that was active at an earlier poll no longer is.
+    ended : whether a session that was active at an earlier poll is no longer active.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StudyState:
 
     @property
     def alive(self) -> int:
-        """Number of sessions that had stored a recent state at the last poll."""
+        """Number of sessions that had a recently stored state at the last poll."""
         return len(self._active)
 
     def poll(self, seconds: float = float("inf")) -> Snapshot:
@@ -78,11 +78,11 @@ class StudyState:
 
         Parameters
         ----------
-        seconds : time limit for reading rows of settled runs; the next polls read the rest.
+        seconds : time limit for reading rows of settled runs; the rest are read in the next polls.
 
         Raises
         ------
-        StoreError: a file of the store is corrupt.
+        StoreError: a file in the store is corrupt.
         """
         now = self._clock()
         self._read_sessions(now)
@@ -97,7 +97,7 @@ class StudyState:
         return self._snapshot(active, now)
 
     def _read_sessions(self, now: float) -> None:
-        """Read the states of sessions. A changed beat shows that a session is active, even if its clock is wrong."""
+        """Read the states of sessions. A changed beat shows that a session is active even if its clock is wrong."""
         found, self._unread = {}, 0
         for document in self._store.live():
             stored = read(document)
@@ -130,7 +130,7 @@ class StudyState:
         return self._parked(active) | by_time | running
 
     def _parked(self, active: Mapping[str, _Session]) -> dict[str, RunProgress]:
-        """Return the runs that sessions have paused or stopped; in the store they are like waiting runs."""
+        """Return the runs that sessions have paused or stopped; in the store, they look like waiting runs."""
         runs = self._progress.runs
         stored = [session.stored for session in active.values()]
         stopped = {
@@ -142,7 +142,7 @@ class StudyState:
         return stopped | paused
 
     def _failed(self, active: Mapping[str, _Session]) -> dict[str, RunProgress]:
-        """Return the runs that failed since the first active session began; it retries runs that failed earlier."""
+        """Return the runs that failed after the first active session began; that session retries earlier failures."""
         since = min((session.stored.began_at.timestamp() for session in active.values()), default=0.0)
         return {
             run_id: replace(self._progress.runs[run_id], state="failed", reason=row.reason, failed_at=row.at)
@@ -155,7 +155,7 @@ class StudyState:
         return row.reason if row else ""
 
     def _take_pace(self, active: Mapping[str, _Session]) -> None:
-        """Set each arm's pace to the mean of the active sessions, and the number of concurrent runs to their sum."""
+        """Set each arm's pace to the mean over the active sessions, and the number of concurrent runs to their sum."""
         stored = [session.stored for session in active.values()]
         for name, arm in self._progress.arms.items():
             paces = [s.seconds_per_epoch[name] for s in stored if name in s.seconds_per_epoch]
@@ -173,7 +173,7 @@ class StudyState:
             quiet=base.quiet if active else None,
             resources=_shared_use(stored),
             repeated=sum(s.repeated for s in stored),
-            nodes=max((s.nodes for s in stored), default=0),  # sessions on one cluster have the same nodes
+            nodes=max((s.nodes for s in stored), default=0),  # sessions on one cluster share the same nodes
             node_seconds=self._node_seconds(),
             failures=self._with_tracebacks(base.failures),
             messages=self._messages(),
@@ -181,7 +181,10 @@ class StudyState:
         )
 
     def _node_seconds(self) -> float:
-        """Return the seconds of all nodes in all sessions; the states of recent ones are newer than their files."""
+        """Return the total uptime of all nodes in all sessions, in seconds.
+
+        For recent sessions, the state is newer than the stored file.
+        """
         found = self._store.node_time()
         for name, session in self._sessions.items():
             found[name] = max(found.get(name, 0.0), session.stored.node_seconds)
@@ -189,7 +192,10 @@ class StudyState:
 
     @staticmethod
     def _left(active: Mapping[str, _Session], now: float, estimated: float | None) -> float | None:
-        """Return the seconds left; a single session's own value is preferred, because it is based on more data."""
+        """Return the seconds left.
+
+        If there is only one session, its own value is preferred, because it is based on more data.
+        """
         sessions = list(active.values())
         if not sessions:
             return None
@@ -217,7 +223,7 @@ class StudyState:
     def _alerts(self, base: Snapshot, active: Mapping[str, _Session], now: float) -> list[str]:
         found = []
         if unread := len(self.history.unread):
-            found.append(f"{counted(unread, 'settled run')} not read yet; their accuracies are still missing")
+            found.append(f"{counted(unread, 'settled run')} not read yet; these accuracies are still missing")
         if self._unread:
             found.append(
                 f"{counted(self._unread, 'session')} stored a state that this version cannot read; use the version "
@@ -237,20 +243,23 @@ class StudyState:
 
     @staticmethod
     def _silence(session: _Session, active: Mapping[str, _Session], now: float) -> str:
-        """Return an alert if a session has stored no state for a while without having ended, or else nothing."""
+        """Return an alert if a session has not ended but has not stored a state for a while.
+
+        Otherwise return nothing.
+        """
         age, stored = session.age(now), session.stored
         who = f"the driver on {clean(stored.host)} (process {stored.process})"
         if stored.state != "running" or age < _DELAY_S:
             return ""
         if age < LOST_S:
-            return f"{who} has stored no state for {duration(age)}"
+            return f"{who} has not stored a state for {duration(age)}"
         if any(other.stored.began_at > stored.at for other in active.values()):  # a later session has taken over
             return ""
-        return f"{who} has stored no state for {duration(age)} and may have exited; `ablate run` resumes the study"
+        return f"{who} has not stored a state for {duration(age)} and may have exited; `ablate run` resumes the study"
 
 
 def _shared_use(states: list[SessionState]) -> dict[str, Use]:
-    """Return the resources used by all sessions together, which share the total."""
+    """Return the resources used by all sessions together; the sessions share the total."""
     names = dict.fromkeys(name for state in states for name in state.resources)
     return {
         name: Use(

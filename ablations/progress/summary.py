@@ -8,11 +8,11 @@ from aimlib.errors import counted
 from analysis.wording.number_format import significant
 
 _QUIET_S = 180.0
-"""Seconds without an event from any run after which the summary mentions it."""
+"""Seconds without an event from any run after which the summary mentions that there were none."""
 
 
 def tally(snapshot: Snapshot) -> list[str]:
-    """Return the number of runs in each state and the elapsed time, as parts of one sentence."""
+    """Return the number of runs in each state and the elapsed time, as parts of a sentence."""
     parts = [f"{snapshot.count('settled'):,} of {counted(snapshot.count('runs'), 'run')} settled"]
     for state, word in (
         ("running", "running"),
@@ -34,7 +34,7 @@ def tally(snapshot: Snapshot) -> list[str]:
 
 
 def node_time(nodes: int, seconds: float) -> list[str]:
-    """Return the number of nodes and their hours; nothing for a study on one machine."""
+    """Return the number of nodes and the node-hours; nothing for a study on one machine."""
     hours = [f"{significant(seconds / 3600)} node-hours"] if seconds else []
     return [counted(nodes, "node"), *hours] if nodes > 1 else hours
 

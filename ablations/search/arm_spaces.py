@@ -29,16 +29,16 @@ class Space:
 
 
 def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
-    """Return the space of every searched arm.
+    """Return the search space of every searched arm.
 
     Parameters
     ----------
-    arms : document of each arm, with the base and the arm merged.
+    arms : each arm's document, with the base and the arm merged.
 
     Raises
     ------
-    ConfigError: a path applies to no arm, or to none of the arms for which it is given; nothing in an arm can be
-        searched; `SearchSpec.training` fixes a path.
+    ConfigError: a path does not apply to any arm, or to any of the arms for which it is given; nothing in an arm can be
+    searched; or `SearchSpec.training` fixes a path.
     """
     own = isinstance(spec.over, dict)
     found = {name: _space(spec, _paths(spec, name), arms[name]) for name in spec.arms}
@@ -48,14 +48,16 @@ def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
             if own or all(path in other.left_out for other in found.values()):
                 problems.append(reason if not own else reason.replace("search.over", f"search.over.{name}", 1))
         if not each.parameters and not problems:
-            problems.append(f"search.over: none of it applies to arm {name!r}; name an option that it has")
+            problems.append(f"search.over: no entry applies to arm {name!r}; add an option that this arm has")
     fixed = {
         parameter.name
         for each in found.values()
         for parameter in each.parameters
         if parameter.path[0] == "training" and yaml_documents.has(spec.training, parameter.path[1:])
     }
-    problems += [f"search.training: fixes {name}, which is searched; remove it from one of the two" for name in fixed]
+    problems += [
+        f"search.training: fixes {name}, which is also searched; remove it from one of the two keys" for name in fixed
+    ]
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return found

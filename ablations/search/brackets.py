@@ -1,7 +1,7 @@
 """The batches that are computed together, rung by rung: which trials continue, to which epoch, and which are stopped.
 
-Every batch is a separate bracket. Every arm therefore stops the same share of its trials after the same fractions of
-its own epochs, and arms are never compared with each other.
+Every batch is a separate bracket. In every arm, the same share of trials is therefore stopped after the same fractions
+of the arm's own epochs, and arms are never compared with each other.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Brackets:
 
     Attributes
     ----------
-    rungs : largest number of rungs after which trials may be stopped; 0 without halving or a pruner.
-    failed : reasons why trials were given up, by name of the trial.
+    rungs : maximum number of rungs after which trials may be stopped; 0 without halving or a pruner. failed : reasons
+    why trials were given up, by trial name.
     """
 
     def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:
         self._spec, self.batches = spec, batches
-        # Arms with other budgets may have fewer rungs under a pruner.
+        # Arms with different budgets may have fewer rungs under a pruner.
         self.rungs = max((len(spec.rungs(batch.budget)) - 1 for batch in batches), default=0)
         self.failed: dict[str, str] = {}
         self._alive = {batch.arm: batch.fresh for batch in batches}
@@ -41,7 +41,7 @@ class Brackets:
         return [trial for batch in self.batches for trial in batch.fresh if trial.name not in self.failed]
 
     def until(self, rung: int) -> dict[str, int]:
-        """Return the epochs after which the runs of a rung pause, by run id."""
+        """Return the number of epochs after which a rung's runs pause, by run id."""
         return {
             run_id: self.epochs(batch, rung)
             for batch in self.batches
@@ -55,13 +55,13 @@ class Brackets:
         return [run_id for trial in self._stopped for run_id in trial.run_ids]
 
     def going(self, arm: str) -> list[Trial]:
-        """Return the trials of an arm that have neither been stopped nor failed."""
+        """Return an arm's trials that have neither been stopped nor failed."""
         return list(self._alive[arm])
 
     def decided(
         self, batch: Batch, rung: int, found: Rows, paused: Mapping[str, float | None], failed: Mapping[str, str]
     ) -> Rung:
-        """Return the value of a rung for every trial of a batch that reached it.
+        """Return the value at a rung for every trial in a batch that reached the rung.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Brackets:
         return Rung(epochs, values, given_up)
 
     def apply(self, batch: Batch, rung: Rung) -> None:
-        """Stop the trials of a batch that do not continue after a rung."""
+        """Stop the trials in a batch that do not continue after a rung."""
         if rung.stopped is not None:
             kept = frozenset(rung.values) - frozenset(rung.stopped)
         else:
@@ -100,7 +100,7 @@ class Brackets:
         self._alive[batch.arm] = [trial for trial in alive if trial.number in kept]
 
     def reached(self, trial: Trial) -> tuple[tuple[int, float], ...]:
-        """Return the rungs that a trial reached: their epochs, and its mean validation accuracy after them."""
+        """Return the rungs that a trial reached: the numbers of epochs, and its mean validation accuracies."""
         return tuple(self._reached.get(trial.name, ()))
 
     def outcome(self, trial: Trial, found: Rows, failed: Mapping[str, str]) -> Outcome:
@@ -110,18 +110,18 @@ class Brackets:
         return outcome(trial.run_ids, found, failed, self.reached(trial))
 
     def epochs(self, batch: Batch, rung: int) -> int:
-        """Return the epochs after which a rung of a batch ends; the budget if the batch has no such rung."""
+        """Return the number of epochs after which a batch's rung ends; the budget if the batch has no such rung."""
         ends = self._spec.rungs(batch.budget)
         return ends[rung] if rung < len(ends) else batch.budget
 
     def _at(self, run_id: str, epochs: int, found: Rows, paused: Mapping[str, float | None]) -> float | None:
-        """Return the validation accuracy of a run after a rung's epochs."""
+        """Return a run's validation accuracy after a rung's epochs."""
         if run_id in found.trials:
             return found.reached(run_id, epochs)
         if run_id not in paused:
             key = "search.halving" if self._spec.halving is not None else "search.pruner"
             raise UsageError(
                 f"{key}: run {run_id} was neither settled nor paused after {counted(epochs, 'epoch')}: the launcher "
-                f"cannot pause runs; leave {key} out"
+                f"cannot pause runs; omit {key}"
             )
         return paused[run_id]

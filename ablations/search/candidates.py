@@ -1,4 +1,4 @@
-"""From the values drawn for an arm to complete runs, with a check that the arms that depend on it can be built."""
+"""Conversion of the values drawn for an arm to complete runs; the arms that depend on it must also be buildable."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ class Candidate:
 
     Attributes
     ----------
-    problem : why it cannot be run or confirmed; empty if it can.
-    identity : text that is equal for equal configurations, as they would be confirmed.
-    run_ids : its runs in the screening, seed by seed.
-    budget : their epochs.
-    violations : amount by which it violates each constraint, as a share of the bound; at most 0 without a violation.
-    infeasible : the constraints that it violates, in words; empty if there are none.
+    problem : why the configuration cannot be run or confirmed; empty if it can be. identity : text that is equal for
+    equal configurations, as they would be confirmed. run_ids : ids of its runs in the screening, seed by seed. budget :
+    number of epochs per run. violations : amount by which the configuration violates each constraint, as a fraction of
+    the bound; at most 0 if it does not violate the constraint. infeasible : description of the violated constraints;
+    empty if there are none.
     """
 
     problem: str
@@ -43,7 +42,7 @@ class Candidate:
 
 
 class Candidates:
-    """Examines configurations for the arms of a study; data is loaded once, for its fingerprint."""
+    """Examines configurations for a study's arms; data is loaded once, for its fingerprint."""
 
     def __init__(self, study: StudyFile, spec: SearchSpec) -> None:
         self.study, self.spec = study, spec
@@ -51,7 +50,7 @@ class Candidates:
         self._measured: dict[str, dict[str, float]] = {}
 
     def examine(self, arm: str, document: Document) -> Candidate:
-        """Return the candidate that results from a configuration of an arm.
+        """Return the candidate that results from a configuration for an arm.
 
         Parameters
         ----------
@@ -69,18 +68,19 @@ class Candidates:
         return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs, violations)
 
     def violated(self, arm: str, document: Document) -> tuple[float, str]:
-        """Return by how much a buildable configuration violates its constraints, and the violated ones in words.
+        """Return by how much a buildable configuration violates its constraints, and which constraints it violates.
 
         Returns
         -------
-        The largest violation as a share of the bound (at most 0 without one), and a text (empty without one).
+        The largest violation as a fraction of the bound, at most 0 if there is no violation; and a text, empty if there
+        is no violation.
         """
         run = self._screened(arm, document)
         violations, said = self._constrained(identity(run), run)
         return max(violations.values(), default=0.0), said
 
     def _constrained(self, found: str, run: RunConfig) -> tuple[dict[str, float], str]:
-        """Return the violation of each constraint, and a description of those that are violated.
+        """Return the violation of each constraint, and a description of the violated constraints.
 
         The network is built on the meta device, once per configuration.
         """
@@ -94,7 +94,7 @@ class Candidates:
         return violations, "; ".join(f"{each.measure} {values[each.measure]:,.0f} violates {each}" for each in broken)
 
     def _screened(self, arm: str, document: Document) -> RunConfig:
-        """Return the run of a configuration's first seed, as in the screening's study file."""
+        """Return the run for a configuration's first seed, as in the screening's study file."""
         own = screening_document(self.study, self.spec, {arm: document})["arms"][arm]
         said = self.study.spec.model_copy(update={"arms": {arm: ArmSpec.parse(own)}, "search": None})
         return RunConfig.parse({**arm_document(StudyFile(said, self.study.path), arm), "seed": self.spec.seeds[0]})
@@ -107,7 +107,7 @@ class Candidates:
 
 
 def measures(run: RunConfig) -> dict[str, float]:
-    """Return the properties of a run's network that constraints can bound, computed on the meta device."""
+    """Return the properties of a run's network to which constraints can apply, computed on the meta device."""
     from aimlib.models import summarize  # noqa: PLC0415 -- torch
 
     summary = summarize(run.model, shape_of(run), run.training.batch_size)
@@ -115,9 +115,9 @@ def measures(run: RunConfig) -> dict[str, float]:
 
 
 def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
-    """Return the identity of an arm with another configuration, or the reason why it cannot be confirmed.
+    """Return the identity of an arm with a different configuration, or the reason why it cannot be confirmed.
 
-    All arms that start from it are also built, because a configuration could not be judged if its controls cannot be
+    All arms that start from this arm are also built, because a configuration cannot be judged if its controls cannot be
     built.
     """
     spec = study.spec
@@ -131,7 +131,7 @@ def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
 
 
 def kin(spec: StudySpec, arm: str) -> list[str]:
-    """Return an arm and the arms that start from it, in the order of the study."""
+    """Return an arm and the arms that start from it, in study order."""
     found = {arm}
     while more := {name for name, each in spec.arms.items() if each.of in found} - found:
         found |= more
@@ -139,7 +139,10 @@ def kin(spec: StudySpec, arm: str) -> list[str]:
 
 
 def replaced(arm: ArmSpec, document: Document) -> ArmSpec:
-    """Return an arm with another, complete configuration; it starts from the base, and keeps its role and question."""
+    """Return an arm with a different, complete configuration.
+
+    The arm starts from the base, and keeps its role and question.
+    """
     return ArmSpec.parse({**_own(document), "role": arm.role, "question": arm.question})
 
 
@@ -153,7 +156,7 @@ def screening_document(study: StudyFile, spec: SearchSpec, arms: Mapping[str, Do
 
     Parameters
     ----------
-    arms : document of each trial, by its name.
+    arms : each trial's document, by trial name.
     """
     content: dict[str, Any] = {
         "name": screening_name(study),

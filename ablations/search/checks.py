@@ -1,6 +1,6 @@
 """What `ablate check` reports about a search before anything is trained.
 
-The report covers the space of each arm, problems, and unequal tuning.
+The report covers each arm's search space, problems, and unequal tuning.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from aimlib.errors import ConfigError, UsageError, counted, unknown_name
 from aimlib.registry import selections
 
 _SAMPLED = 200
-"""Number of sampled configurations if no corner of a space meets the constraints."""
+"""Number of configurations sampled if no corner of a space meets the constraints."""
 
 
 def check(study: StudyFile) -> list[str]:
-    """Return notes on the search of a study, for which every corner of its space is built on the meta device.
+    """Return notes on a study's search, after building every corner of its search space on the meta device.
 
     Raises
     ------
@@ -47,30 +47,30 @@ def check(study: StudyFile) -> list[str]:
 
 
 def budgets_of(study: StudyFile) -> dict[str, int]:
-    """Return the epochs of every arm's trials.
+    """Return the number of epochs in every arm's trials.
 
     Raises
     ------
-    ConfigError: the trials could not be judged without test images, or have too few epochs for the rungs.
+    ConfigError: the trials could not be judged without test images, or are too short for the rungs.
     """
     spec = spec_of(study)
     return {arm: _budget(study, spec, arm) for arm in spec.arms}
 
 
 def spec_of(study: StudyFile) -> SearchSpec:
-    """Return the search of a study. UsageError: it has no search."""
+    """Return a study's search. Raise UsageError if the study has no search."""
     if study.spec.search is None:
         raise UsageError(f"{study.where}: this study has no search")
     return study.spec.search
 
 
 def spaces_of(study: StudyFile) -> dict[str, Space]:
-    """Return the space of every searched arm.
+    """Return the search space of every searched arm.
 
     Raises
     ------
-    ConfigError: see `ablations.search.arm_spaces.spaces`; or a grid is not finite or has more points than there are
-        trials.
+    ConfigError: see `ablations.search.arm_spaces.spaces`; or a grid is not finite, or has more points than there are
+    trials.
     """
     spec = spec_of(study)
     try:
@@ -104,18 +104,18 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
             wide = ", ".join(p.name for p in space.parameters if not isinstance(p.dimension, (Categorical, Integer)))
             yield (
                 f"search.sampler: {spec.sampler.name} needs a finite space, but {wide or 'a range'} of arm {arm!r} is "
-                f"not; give sampler: grid with search.levels, or choices in search.ranges"
+                "not finite; use sampler: grid with search.levels, or choices in search.ranges"
             )
         return
     if spec.sampler.name == "grid" and points is not None and len(points) > spec.trials:
         yield (
             f"search.trials: the grid of arm {arm!r} has {counted(len(points), 'point')}, more than "
-            f"{counted(spec.trials, 'trial')}; raise trials to {len(points)}, or lower search.levels"
+            f"{counted(spec.trials, 'trial')}; increase trials to {len(points)}, or decrease search.levels"
         )
 
 
 def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
-    """Return the epochs of an arm's trials, after checking that they hold out validation images."""
+    """Return the number of epochs in an arm's trials, after checking that they hold out validation images."""
     document = arm_document(study, arm)
     training = yaml_documents.merge(document.get("training", {}), spec.training)
     try:
@@ -126,21 +126,21 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         ) from None
     problems = []
     if run.validation_fraction == 0:
-        problems.append("hold out no validation images, which a search needs")
+        problems.append("do not hold out any validation images, which a search needs")
     elif run.monitor == "test" or selections.get(run.selection.name).oracle:
         problems.append("choose epochs on test images, which must not influence the choice")
     if problems:
         raise ConfigError(
             [
-                f"{study.where}: search: trials of arm {arm!r} {problems[0]}; give search.training: "
-                f"{{select_on: validation}}"
+                f"{study.where}: search: trials of arm {arm!r} {problems[0]}; set search.training: {{select_on: "
+                "validation}"
             ]
         )
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
                 f"{study.where}: search.pruner: {counted(run.epochs, 'epoch')} of arm {arm!r} leave nothing for "
-                f"{spec.pruner.name} to stop; give more epochs, or a smaller min_resource"
+                f"{spec.pruner.name} to stop; set more epochs, or a smaller min_resource"
             ]
         )
     if spec.halving is not None:
@@ -150,7 +150,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
                 [
                     f"{study.where}: search.halving: {counted(run.epochs, 'epoch')} of arm {arm!r} are too few for "
                     f"{len(rungs)} rungs with a factor of {spec.halving.reduction_factor} (they would end after "
-                    f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
+                    f"{', '.join(map(str, rungs))}); set fewer rungs or more epochs"
                 ]
             )
     return run.epochs
@@ -172,9 +172,8 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
     runs = trials * len(spec.seeds)
     notes = [
         f"search: {counted(len(space.parameters), 'parameter')} over {', '.join(space.over)}; "
-        f"{counted(trials, 'trial')} x {counted(len(spec.seeds), 'seed')} = {counted(runs, 'run')} of arm {arm!r}, "
-        f"not among those above; "
-        f"{_epochs(spec, trials, budget)}; {_confirmed(spec)}",
+        f"{counted(trials, 'trial')} x {counted(len(spec.seeds), 'seed')} = {counted(runs, 'run')} of arm {arm!r}, not "
+        f"included in the runs above; {_epochs(spec, trials, budget)}; {_confirmed(spec)}",
         f"search: arm {arm!r}: {counted(count, 'corner')} of the space checked, {count - len(problems)} can be built",
     ]
     notes += _sampler_notes(spec, arm, space)
@@ -182,7 +181,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         listed = ", ".join(map(str, spec.constraints))
         notes.append(
             f"search: arm {arm!r}: {outside} of the {count - len(problems)} corners that can be built violate "
-            f"{listed}; such configurations are not trained and do not count as trials"
+            f"{listed}; configurations that violate constraints are not trained and do not count as trials"
         )
         if outside == count - len(problems):
             notes += _nowhere_feasible(study, spec, arm, space, candidates)
@@ -194,11 +193,11 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
 def _nowhere_feasible(
     study: StudyFile, spec: SearchSpec, arm: str, space: Space, candidates: Candidates
 ) -> Iterable[str]:
-    """Yield a note if no sampled configuration of an arm meets the constraints.
+    """Yield a note if none of an arm's sampled configurations meets the constraints.
 
     Raises
     ------
-    ConfigError: the space is finite, and no point of it meets them.
+    ConfigError: the space is finite, and none of its points meets the constraints.
     """
     document, points = arm_document(study, arm), points_of(space, spec)
     found = []
@@ -223,7 +222,7 @@ def _nowhere_feasible(
 
 
 def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
-    """Yield the parameters that a sampler does not model, and how a search with it resumes."""
+    """Yield notes on the parameters that a sampler does not model, and on how a search with the sampler resumes."""
     sampler = sampler_of(spec)
     kinds = getattr(sampler, "relative_to", ())
     depending = [p.name for p in space.parameters if p.only_if is not None or p.when]
@@ -236,9 +235,9 @@ def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
         )
     if not getattr(sampler, "replays", False):
         yield (
-            f"search: the sampler {spec.sampler.name} may propose other values in another process or on another "
-            "machine, so each batch is recorded before it is computed; a resumed search computes the recorded "
-            "batches and continues from there"
+            f"search: the sampler {spec.sampler.name} may propose different values in a different process or on a "
+            "different machine, so each batch is recorded before it is computed; a resumed search computes the "
+            "recorded batches and continues from there"
         )
 
 
@@ -262,31 +261,31 @@ def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
 def _confirmed(spec: SearchSpec) -> str:
     if spec.confirm == "beside":
         return f"the best {spec.top} are confirmed in addition to the study's arms"
-    beside = f", {counted(spec.top, 'further one')} in addition" if spec.top else ""
-    return f"the best is confirmed in the arm's place{beside}"
+    beside = f", {counted(spec.top, 'further trial')} in addition" if spec.top else ""
+    return f"the best trial is confirmed in the arm's place{beside}"
 
 
 def _unequal(
     study: StudyFile, spec: SearchSpec, found: Mapping[str, Space], budgets: Mapping[str, int]
 ) -> Iterable[str]:
-    """Yield the differences in the tuning of the arms."""
+    """Yield the differences in how much the arms are tuned."""
     roles: dict[str, Any] = {arm: role_of(study, arm) for arm in own_arms(study.spec)}
     baseline = next((arm for arm, role in roles.items() if role == "baseline"), None)
     searched = ", ".join(map(repr, spec.arms))
     if baseline is not None and baseline not in spec.arms:
         yield (
-            f"search: unequal tuning: {searched} searched and the baseline {baseline!r} is not: a difference between "
-            f"them may be due to the tuning; add it to search.vary with the options that it has, e.g. "
-            f"training.optimizer.learning_rate"
+            f"search: unequal tuning: {searched} searched, but the baseline {baseline!r} is not: a difference between "
+            "them may be due to the tuning; add the baseline to search.vary with its own options, e.g. "
+            "training.optimizer.learning_rate"
         )
     aims = [arm for arm, role in roles.items() if role == "aim"]
     if aims and baseline in spec.arms and not set(aims) & set(spec.arms):
-        yield f"search: unequal tuning: the baseline {baseline!r} is searched, and no treatment is"
+        yield f"search: unequal tuning: the baseline {baseline!r} is searched, but no treatment is"
     if len(set(budgets.values())) > 1:
         each = ", ".join(f"{arm} {epochs}" for arm, epochs in budgets.items())
         yield (
-            f"search: unequal tuning: trials have different numbers of epochs ({each}); give search.training: "
-            f"{{epochs: ...}}"
+            f"search: unequal tuning: trials have different numbers of epochs ({each}); set search.training: {{epochs: "
+            "...}"
         )
     if spec.sampler.name == "grid":
         sizes = {arm: len(points_of(space, spec) or ()) for arm, space in found.items()}

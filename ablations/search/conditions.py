@@ -1,4 +1,4 @@
-"""Conditions that a study adds to a search space, and the order of drawing that follows from them."""
+"""Conditions that a study adds to a search space, and the resulting order in which parameters are drawn."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def governed(parameter: str, when: When) -> str | None:
 
 
 def conditional(parameters: Sequence[Parameter], when: When) -> list[Parameter]:
-    """Return parameters with the conditions of a study, each after the parameters on which it depends.
+    """Return parameters with a study's conditions, each after the parameters on which it depends.
 
     Raises
     ------
-    ConfigError: parameters depend on each other in a circle, or a condition can never hold.
+    ConfigError: parameters depend on each other in a circle, or a condition can never be true.
     """
     names = {parameter.name: parameter for parameter in parameters}
     problems: list[str] = []
@@ -42,7 +42,7 @@ def conditional(parameters: Sequence[Parameter], when: When) -> list[Parameter]:
 
 
 def unknown_conditions(when: When, over: Iterable[str], parameters: Iterable[Parameter]) -> list[str]:
-    """Return messages about names in `search.when` that no arm searches."""
+    """Return messages about names in `search.when` that are not searched in any arm."""
     names = {parameter.name for parameter in parameters}
     known = names | set(over)
     problems = [
@@ -61,14 +61,14 @@ def _is_in(name: str, known: Iterable[str]) -> bool:
 
 
 def _impossible(condition: Condition, names: Mapping[str, Parameter]) -> str:
-    """Return why a condition cannot hold; empty if it can, or if its parameter belongs to other arms."""
+    """Return why a condition can never be true; empty if it can be, or if its parameter belongs to other arms."""
     other = names.get(condition.name)
     if other is None:
         return ""
     dimension = other.dimension
     if isinstance(dimension, Categorical):
         if not condition.values:
-            return f"{condition.name} is a choice; list the values, of {', '.join(map(str, dimension.choices))}"
+            return f"{condition.name} is a choice; list some of its values: {', '.join(map(str, dimension.choices))}"
         wrong = [value for value in condition.values if value not in dimension.choices]
         return f"{wrong[0]!r} is not one of {', '.join(map(str, dimension.choices))}" if wrong else ""
     low, high = dimension.low, dimension.high
@@ -83,7 +83,7 @@ def _impossible(condition: Condition, names: Mapping[str, Parameter]) -> str:
 
 
 def _in_order(found: Mapping[str, Parameter]) -> list[Parameter]:
-    """Return the parameters in their order, but each after the parameters on which it depends."""
+    """Return the parameters in their original order, except that each follows the parameters on which it depends."""
     if not any(parameter.when for parameter in found.values()):
         return list(found.values())
     needs = {

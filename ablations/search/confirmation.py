@@ -20,8 +20,8 @@ class Confirmation:
 
     Attributes
     ----------
-    document : content of its study file: the study without the search.
-    places : name of the arm under which a trial is confirmed, by the trial's name.
+    document : content of its study file: the study without the search. places : name of the arm in which a trial is
+    confirmed, by trial name.
     """
 
     document: Mapping[str, Any]
@@ -29,7 +29,10 @@ class Confirmation:
 
 
 def ranked(trials: Iterable[Trial], arm: str) -> list[Trial]:
-    """Return the complete trials of an arm, the best first and ties in their order, with each configuration once."""
+    """Return an arm's complete trials, the best first and ties in their original order.
+
+    Each configuration occurs once.
+    """
     own = [trial for trial in trials if trial.arm == arm and trial.value is not None and not trial.repeats]
     return sorted(own, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
@@ -37,11 +40,9 @@ def ranked(trials: Iterable[Trial], arm: str) -> list[Trial]:
 def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) -> Confirmation:
     """Return the confirmation of the trials.
 
-    A trial that equals another arm of the study is skipped, because it would be the same runs.
+    A trial that equals another arm in the study is skipped, because its runs would be the same.
 
-    Raises
-    ------
-    UsageError: an arm has no trial that could be confirmed.
+    Raises ------ UsageError: an arm has no trial that could be confirmed.
     """
     arms, places = dict(study.spec.arms), {}
     best = {arm: ranked(trials, arm) for arm in spec.arms}
@@ -71,18 +72,18 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile, t
             return trial
     if best:
         raise UsageError(
-            f"{study.where}: search: every configuration found for arm {arm!r} equals another arm of the study; "
-            "search more widely, or remove that arm"
+            f"{study.where}: search: every configuration found for arm {arm!r} equals another arm in the study; widen "
+            "the search, or remove that arm"
         )
     states = {trial.outcome.state for trial in trials if trial.arm == arm}
     why = "the screening's directory shows why its runs failed"
     if states == {"pruned"}:
-        why = "the pruner stopped all of them; let search.pruner stop fewer, and give another --out"
+        why = "the pruner stopped all of its trials; make search.pruner stop fewer, and set a different --out"
     raise UsageError(f"{study.where}: search: arm {arm!r} has no trial with a result; {why}")
 
 
 def _fixed(study: StudyFile, spec: SearchSpec) -> set[str]:
-    """Return the identities of the arms that no search changes."""
+    """Return the identities of the arms that are not changed by a search."""
     moving = {name for arm in spec.arms for name in kin(study.spec, arm)}
     return _identities(study, {name: arm for name, arm in study.spec.arms.items() if name not in moving})
 
@@ -95,9 +96,9 @@ def _identities(study: StudyFile, arms: Mapping[str, ArmSpec]) -> set[str]:
 
 
 def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
-    """Return a study file with everything in the study except its arms, the search and its files of own code.
+    """Return a study file with everything in the study except its arms, its search and the user's own code files.
 
-    The session that searches has already registered the content of these files.
+    The searching session has already registered the content of these files.
     """
     without = {"arms", "search", "plugins", *(("delta_pp",) if spec.delta is not None else ())}
     said = spec.model_dump(mode="json", exclude=without)

@@ -1,4 +1,4 @@
-"""The corners of a search space: a finite number of networks that cover every choice and both ends of every range."""
+"""The corners of a search space: a finite set of networks that cover every choice and both ends of every range."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from aimlib.component import Categorical, Dimension, Integer, Real
 
 
 def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the configuration for every choice and every end of a range, one at a time, each with a name.
+    """Yield one named configuration for every choice and for every end of a range, varied one at a time.
 
-    Other parameters are at their first choice or lower end. The corners are finite, so a study's whole search can be
-    built on the meta device before anything is trained.
+    All other parameters are at their first choice or lower end. There is a finite number of corners, so a study's whole
+    search can be built on the meta device before anything is trained.
     """
     first = {parameter.name: _ends(parameter.dimension)[0] for parameter in parameters}
     yielded: list[dict[str, Any]] = []
@@ -31,7 +31,7 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _admitting(parameter: Parameter, parameters: list[Parameter]) -> dict[str, Any]:
-    """Return values of all parameters on which this one depends, directly or not, for which it is drawn."""
+    """Return values of all parameters on which this one depends, directly or indirectly, such that it is drawn."""
     names = {each.name: each for each in parameters}
     found: dict[str, Any] = {}
     if parameter.only_if is not None:

@@ -1,7 +1,7 @@
 """A copy of a search that optuna-dashboard can show: a journal in the study directory, or a database.
 
-The copy is written but never read back. The journal decides which trials were proposed. A copy that is missing,
-truncated or different is rewritten, and a search continues if it cannot be written.
+The copy is written but never read back; the journal determines which trials were proposed. A copy that is missing,
+truncated or different is rewritten. If the copy cannot be written, the search continues.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class DashboardCopy:
     Parameters
     ----------
     storage : see `ablations.spec.search.SearchSpec.storage`.
-    directory : directory of the screening. owner : marks studies in a database as copies of this search.
-    say : receives messages for the user.
+    directory : directory of the screening. owner : text that marks studies in a database as copies of this search. say
+    : receives messages for the user.
 
     Raises
     ------
-    UsageError: the database cannot be reached, or lacks its driver.
+    UsageError: the database cannot be reached, or its driver is not installed.
     """
 
     def __init__(self, storage: str, directory: Path, owner: str, say: Callable[[str], None]) -> None:
@@ -54,20 +54,19 @@ class DashboardCopy:
                 raise UsageError(f"search.storage: {_shown(self._url)} cannot be used: {reason}") from None
 
     def update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool = False) -> None:
-        """Write these trials into the study `name` of the storage.
+        """Write these trials to the study `name` in the storage.
 
         Parameters
         ----------
-        final : whether these are all trials; otherwise, a copy with more trials belongs to a search that is being
-            resumed.
+        final : whether these are all trials; if not, a copy with more trials belongs to a search that is being resumed.
 
         Raises
         ------
-        UsageError: the database has a study with this name that is not a copy of this search.
+        UsageError: the database contains a study with this name that is not a copy of this search.
         """
         if self._url == "none":
             return
-        lock = FileLock(self._lock)  # released by the system when its holder dies, unlike Optuna's own lock
+        lock = FileLock(self._lock)  # unlike Optuna's own lock, the system releases this lock when its holder dies
         try:
             if lock.acquire(timeout_s=_LOCK_TIMEOUT_S):
                 self._update(name, trials, final=final)
@@ -101,7 +100,7 @@ class DashboardCopy:
             _copy(self._open(), name, trials, self._owner, final=final)
 
     def _discard(self, journal: Path, reason: str) -> None:
-        self._say(f"{journal}: broken ({reason}); it is only a copy, and is rewritten")
+        self._say(f"{journal}: broken ({reason}); it is only a copy, and will be rewritten")
         journal.unlink(missing_ok=True)
 
     def _open(self) -> BaseStorage:
@@ -118,7 +117,7 @@ class DashboardCopy:
 
 
 class _Held:
-    """The lock of a journal whose writer already holds one."""
+    """A lock for a journal whose writer already holds a lock."""
 
     def acquire(self) -> bool:
         return True
@@ -128,7 +127,7 @@ class _Held:
 
 
 def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str, *, final: bool) -> None:
-    """Write the trials that the copy lacks; rewrite a copy that differs or has more trials at the end."""
+    """Write the trials that are missing from the copy; rewrite a copy that differs or has more trials at the end."""
     study = _study(storage, name, owner)
     there = storage.get_all_trials(study, deepcopy=False)
     if (final and len(there) > len(trials)) or not all(
@@ -153,18 +152,19 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
         return study
     study = storage.get_study_id_from_name(name)
     attributes = storage.get_study_user_attrs(study)
-    if not attributes and not storage.get_n_trials(study):  # a copy whose writer was killed in between
+    if not attributes and not storage.get_n_trials(study):  # the copy's writer was killed in between
         storage.set_study_user_attr(study, _OWNER, owner)
     elif attributes.get(_OWNER) != owner:
         raise UsageError(
-            f"search.storage: the database has a study {name!r} that does not belong to this directory's search; "
-            f"give another database or rename the study, or remove that one (optuna delete-study --study-name)"
+            f"search.storage: the database contains a study {name!r} that does not belong to this directory's search; "
+            "use a different database, rename your study, or remove the study in the database (optuna delete-study "
+            "--study-name)"
         )
     return study
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Return whether a trial of the copy is this trial at an earlier or later time."""
+    """Return whether a trial in the copy is this trial at an earlier or later time."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False
@@ -185,7 +185,7 @@ def _settle(storage: BaseStorage, old: FrozenTrial, new: FrozenTrial) -> None:
 
 
 def _cut_off(journal: Path) -> bool:
-    """Return whether the last line of a journal is incomplete, so that the next line would be lost with it."""
+    """Return whether the last line of a journal is incomplete; the next line would then be lost with it."""
     try:
         with journal.open("rb") as file:
             if file.seek(0, 2) == 0:
@@ -197,7 +197,7 @@ def _cut_off(journal: Path) -> bool:
 
 
 def _resolved(storage: str) -> str:
-    """Return a storage whose URL is in an environment variable as that URL.
+    """Return the URL of a storage, read from an environment variable if the study names one.
 
     Raises
     ------
@@ -216,13 +216,13 @@ def _resolved(storage: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without login data, that is, without user, password and options."""
+    """Return a URL without login data, that is, without the user, the password and the options."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _without_login(text: str, url: str) -> str:
-    """Return a message of a database client without the user and the password of the URL."""
+    """Return a database client's message without the URL's user and password."""
     if "://" not in url:
         return text
     place = urlsplit(url)

@@ -1,7 +1,8 @@
 """A finite search space, point by point.
 
-Optuna's own grid is the product of all dimensions, conditional ones included, and would propose the same network
-repeatedly with different values of options that it does not have. Here, an option counts only if its plugin is chosen.
+Optuna's own grid is the product of all dimensions, including conditional dimensions, and would propose the same network
+repeatedly with different values for options that the network does not have. Here, an option counts only if its plugin
+is chosen.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _MOST_VALUES = 10_000
 
 
 def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return every point as values by the parameters' names, with the last parameter varying fastest.
+    """Return every point as values by parameter name; the last parameter varies fastest.
 
     Parameters
     ----------
-    levels : levels of ranges by the parameter's name: their number, or a list.
+    levels : levels of ranges, by parameter name: the number of levels, or a list of levels.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, 
             for value in (values[parameter.name] if applies(parameter, point) else (None,))
         ]
         if len(points) > _MOST_POINTS:
-            raise ConfigError([f"search: the grid has more than {_MOST_POINTS} points; give fewer search.levels"])
+            raise ConfigError([f"search: the grid has more than {_MOST_POINTS} points; use fewer search.levels"])
     return points
 
 
@@ -64,11 +65,13 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
         if wrong := [level for level in levels if not _within(dimension, level)]:
             raise ConfigError([f"{where}: {wrong[0]!r} is not in the dimension, {_in_words(dimension)}"])
         if len(set(levels)) < len(levels):
-            raise ConfigError([f"{where}: a level is given twice; remove one"])
+            raise ConfigError([f"{where}: a level is listed twice; remove one of the two"])
         return tuple(float(level) for level in levels) if isinstance(dimension, Real) else levels
     if isinstance(dimension, Categorical):
         if levels is not None:
-            raise ConfigError([f"{where}: a choice has its own levels, {_in_words(dimension)}; list the desired ones"])
+            raise ConfigError(
+                [f"{where}: a choice has its own levels, {_in_words(dimension)}; list the desired levels"]
+            )
         return dimension.choices
     assert isinstance(dimension, (Integer, Real))
     if levels is not None:
@@ -81,7 +84,7 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
 
 
 def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
-    """Return this many values from end to end, evenly spaced on the dimension's scale; a single value is the middle."""
+    """Return `count` values from end to end, evenly spaced on the dimension's scale; a single value is the middle."""
     low, high = float(dimension.low), float(dimension.high)
     shares = [0.5] if count == 1 else [place / (count - 1) for place in range(count)]
     if dimension.log:

@@ -1,4 +1,4 @@
-"""Successive halving: which trials of a rung continue. The order in which they were computed does not matter."""
+"""Successive halving: which trials continue after a rung. The order in which they were computed does not matter."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 
 def kept(values: Mapping[int, float], reduction_factor: int) -> frozenset[int]:
-    """Return the numbers of the trials that continue to the next rung: the best one in `reduction_factor`, rounded up.
+    """Return the numbers of the trials that continue to the next rung: the best 1 in `reduction_factor`, rounded up.
 
     Parameters
     ----------
-    values : finite validation accuracy of every trial of the rung, by its number. If trials are tied, the first ones
-        continue.
+    values : finite validation accuracy of every trial at the rung, by trial number. If trials are tied, the first ones
+    continue.
     """
     ranked = sorted(values, key=lambda number: (-values[number], number))
     return frozenset(ranked[: -(-len(ranked) // reduction_factor)])
 
 
 def epochs_of_bracket(trials: int, reduction_factor: int, rungs: tuple[int, ...]) -> int:
-    """Return the number of epochs of a batch for one seed, if no trial ends early for other reasons.
+    """Return the total number of epochs in a batch for one seed, if no trial ends early for other reasons.
 
     Parameters
     ----------

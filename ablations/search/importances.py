@@ -1,4 +1,4 @@
-"""How much the parameters of a search mattered for its trials, as Optuna estimates it: ``importances.csv``."""
+"""How much the parameters of a search affected its trials' results, as estimated by Optuna: ``importances.csv``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TREES_SEED_LIMIT = 2**31
 
 
 def write(directory: Path, spec: SearchSpec, spaces: Mapping[str, Space], trials: Sequence[Trial]) -> None:
-    """Write the importances of every arm's parameters; equal searches write the same bytes."""
+    """Write the importances of every arm's parameters; equal searches write identical bytes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, IMPORTANCE_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -42,8 +42,8 @@ def importances(
 ) -> list[dict[str, Any]]:
     """Return one row per method and parameter, as in `analysis.reading.importances.IMPORTANCE_COLUMNS`.
 
-    Only complete trials count, and each configuration counts once. There are no rows if there are fewer trials than
-    `LEAST_TRIALS`, or if all have the same accuracy.
+    Only complete trials count, and each configuration counts once. The result has no rows if there are fewer trials
+    than `LEAST_TRIALS`, or if all trials have the same accuracy.
     """
     complete = [trial for trial in trials if trial.value is not None and not trial.repeats]
     if len(complete) < LEAST_TRIALS or len({trial.value for trial in complete}) < 2:
@@ -83,7 +83,7 @@ def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution
 
 
 def _evaluated(study: optuna.Study, method: str, seed: int) -> dict[str, float]:
-    """Return the importances by one method; parameters that it cannot assess are missing."""
+    """Return the importances computed by one method; parameters that it cannot assess are omitted."""
     from optuna import importance  # noqa: PLC0415
 
     seed %= _TREES_SEED_LIMIT

@@ -1,9 +1,10 @@
-"""The results that were reported to a search, written once, with which a new process proposes the same trials.
+"""The results that were reported to a search, written once; with them, a new process proposes the same trials.
 
-``rounds/<arm>.<nnn>.json`` contains a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json``
-the decision of one of its rungs. ``rounds/<arm>.<nnn>.proposed.json`` contains the proposals of a sampler for a batch
-if it might not repeat them. Each file is created exclusively, so the first of two processes that search at the same
-time decides for both. A failed run that a later session repairs does not change the recorded outcome.
+``rounds/<arm>.<nnn>.json`` contains a batch of an arm's trials with their outcomes, and ``rounds/<arm>.<nnn>.<r>.json``
+contains the decision at one of the batch's rungs. ``rounds/<arm>.<nnn>.proposed.json`` contains a sampler's proposals
+for a batch if the sampler might not repeat them. Each file is created exclusively, so if two processes search at the
+same time, the first one decides for both. If a later session repairs a failed run, the recorded outcome does not
+change.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aimlib.errors import StoreError
 from aimlib.paths import advice_on, make_folder, read_file
 from aimlib.records.checksums import Damaged, document_is_intact, with_checksum
 
-ROUNDS_FOLDER = "rounds"  # a name in stored searches
+ROUNDS_FOLDER = "rounds"  # a name used in stored searches
 _SHORT = 40
 
 
@@ -39,14 +40,13 @@ class Told:
 
 @dataclass(frozen=True)
 class Rung:
-    """The decision of a rung of a batch.
+    """The decision at a rung of a batch.
 
     Attributes
     ----------
-    epochs : number of epochs after which it ended.
-    values : mean validation accuracy after these epochs, by the numbers of its trials.
-    failed : numbers of trials with a failed run, with the reason.
-    stopped : numbers of the trials that a pruner stopped; None if halving decides from the values alone.
+    epochs : number of epochs after which the rung ended. values : mean validation accuracy after these epochs, by trial
+    number. failed : reasons why runs failed, by trial number. stopped : numbers of the trials that a pruner
+    stopped; None if halving decides from the values alone.
     """
 
     epochs: int
@@ -93,7 +93,7 @@ class Journal:
         _create(self._path(arm, number), {**_place(arm, number), "trials": items})
 
     def rung(self, arm: str, number: int, rung: int) -> Rung | None:
-        """Return the decision of a rung of a batch; None if there is none."""
+        """Return the decision at a rung of a batch; None if there is no decision."""
         path = self._path(arm, number, rung)
         content = _read(path, _place(arm, number, rung))
         if content is None:
@@ -120,7 +120,7 @@ class Journal:
         _create(self._path(arm, number, rung), content)
 
     def proposed(self, arm: str, number: int, search: str) -> tuple[Mapping[str, Any], ...] | None:
-        """Return the recorded proposals for a batch, as drawn values; None if there are none.
+        """Return the recorded proposals for a batch, as drawn values; None if there are no proposals.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Journal:
 
         Raises
         ------
-        StoreError: they were proposed in another search.
+        StoreError: the trials were proposed in a different search.
         """
         path = self._path(arm, number, "proposed")
         content = _read(path, _place(arm, number))
@@ -140,8 +140,8 @@ class Journal:
             raise _broken(path, error) from None
         if asked != search:
             raise StoreError(
-                f"{path}: contains the proposals of another search: the sampler, its seed, search.over, ranges, when "
-                f"or constraints were changed; change them back, or give another --out"
+                f"{path}: contains the proposals of a different search: the sampler, its seed, search.over, ranges, "
+                "when or constraints were changed; change them back, or set a different --out"
             )
         return drawn
 
@@ -156,7 +156,7 @@ class Journal:
 
 
 def _stem(arm: str) -> str:
-    """Return an arm's name in a form that file names can contain, different for different arms."""
+    """Return an arm's name in a form that file names can contain; different arms get different names."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", arm)[:_SHORT]
     return plain if plain == arm else f"{plain}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
 
@@ -174,7 +174,7 @@ def _told(item: Mapping[str, Any]) -> Told:
 
 
 def _refuse_no_numbers(*values: object) -> None:
-    """Raise TypeError if a value is not a finite number, because trials are compared by it."""
+    """Raise TypeError if a value is not a finite number, because trials are compared by their values."""
     for value in values:
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TypeError(f"{value!r} is not a number")
@@ -186,12 +186,15 @@ def _create(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _place(arm: str, number: int, rung: int | None = None) -> dict[str, Any]:
-    """Return the keys of a record that state where it belongs; records of earlier versions only have the arm."""
+    """Return the keys of a record that identify where it belongs.
+
+    Records from earlier versions contain only the arm.
+    """
     return {"arm": arm, "batch": number} | ({} if rung is None else {"rung": rung})
 
 
 def _read(path: Path, place: Mapping[str, Any]) -> Any:
-    """Return a record, or None; a record that belongs elsewhere was copied or renamed, and raises an error."""
+    """Return a record, or None; raise an error if the record belongs elsewhere, because it was copied or renamed."""
     try:
         content = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
@@ -209,6 +212,6 @@ def _read(path: Path, place: Mapping[str, Any]) -> Any:
 
 def _broken(path: Path, error: Exception) -> StoreError:
     advice = advice_on(
-        error, "restore it from a copy, or remove it and all later ones of this arm: completed runs are not repeated"
+        error, "restore it from a copy, or remove it and all later records of this arm: completed runs are not repeated"
     )
     return StoreError(f"{path}: not a record of a search ({error!r}); {advice}")

@@ -1,4 +1,4 @@
-"""From the rows of a screening to the outcomes of its trials: the seeds of a configuration are one unit."""
+"""Conversion of a screening's rows to the outcomes of its trials: all seeds of a configuration form one unit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Rows:
 
     Attributes
     ----------
-    trials : row of each run by its id.
-    curves : validation accuracy after every completed epoch by run id.
+    trials : row of each run, by run id. curves : validation accuracy after every completed epoch, by run id.
     """
 
     trials: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, Sequence[float]]
 
     def reached(self, run_id: str, epochs: int) -> float | None:
-        """Return the validation accuracy of a settled run after this many epochs, or after its last one.
+        """Return a settled run's validation accuracy after `epochs` epochs, or after its last epoch if it is shorter.
 
-        The result is None if there is none, and the accuracy at the start for a run that diverged in its first epoch.
+        The result is None if there is no accuracy. For a run that diverged in its first epoch, the result is the
+        accuracy at the start.
         """
         curve = self.curves.get(run_id, ())
         return curve[min(epochs, len(curve)) - 1] if curve else _number(self.trials[run_id]["validation_accuracy"])
@@ -50,7 +50,10 @@ def rows(directory: Path) -> Rows:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of finite values, regardless of their order; None if one is missing or not finite."""
+    """Return the mean of finite values, which does not depend on their order.
+
+    The result is None if a value is missing or not finite.
+    """
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite and len(finite) == len(values) else None
 
@@ -62,8 +65,7 @@ def outcome(
 
     Parameters
     ----------
-    failed : reasons why runs failed, by run id.
-    rungs : its accuracies at the rungs that it reached.
+    failed : reasons why runs failed, by run id. rungs : the trial's accuracies at the rungs that it reached.
     """
     there = [found.trials[run_id] for run_id in run_ids if run_id in found.trials]
     cost: dict[str, Any] = {

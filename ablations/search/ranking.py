@@ -19,11 +19,11 @@ COST = "cost.json"
 
 
 def write_ranking(directory: Path, trials: Sequence[Trial], places: Mapping[str, str]) -> None:
-    """Write all trials, arm by arm and the best first; equal searches write the same bytes.
+    """Write all trials, arm by arm and the best first; equal searches write identical bytes.
 
     Parameters
     ----------
-    places : name of the arm under which a trial is confirmed, by the trial's name.
+    places : name of the arm in which a trial is confirmed, by trial name.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, RANKING_COLUMNS, lineterminator="\n")
@@ -65,7 +65,7 @@ def _row(trial: Trial, place: int, places: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_cost(directory: Path, trials: Iterable[Trial]) -> None:
-    """Write the cost of every arm's search: trials by state, runs, epochs and total wall time of its runs."""
+    """Write the cost of every arm's search: trials by state, runs, epochs and total wall time of the runs."""
     trials = list(trials)
     content = {
         arm: _cost([trial for trial in trials if trial.arm == arm]) for arm in {trial.arm: 0 for trial in trials}

@@ -1,6 +1,6 @@
 """The search of one arm, batch by batch.
 
-Trials are proposed; their outcomes come from the journal or from new runs, and are reported to the sampler.
+Trials are proposed. Their outcomes come from the journal or from new runs, and are reported to the sampler.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ class Batch:
 
     Attributes
     ----------
-    number : number within the arm, from 0. trials : trials in the order in which they were drawn; those that cannot be
-        built already have an outcome.
-    recorded : outcomes that were already reported, by number; None if there are none.
-    budget : epochs of their runs.
+    number : number within the arm, starting from 0. trials : trials in the order in which they were drawn; trials that
+    cannot be built already have an outcome. recorded : outcomes that were already reported, by trial number; None if
+    there are none. budget : number of epochs per run.
     """
 
     arm: str
@@ -92,10 +91,8 @@ class ArmSearch:
     def ask(self) -> Batch | None:
         """Return the next batch; None if all outcomes have been reported.
 
-        Raises
-        ------
-        StoreError: the journal contains outcomes of other trials.
-        UsageError: almost nothing in the space can be built.
+        Raises ------ StoreError: the journal contains outcomes of different trials. UsageError: almost no configuration
+        in the space can be built.
         """
         left = self._spec.trials - self.done
         told = self._journal.round(self.arm, self._rounds) if left > 0 else None
@@ -107,7 +104,7 @@ class ArmSearch:
         budget = 0
         while sum(bool(trial.run_ids) for trial in trials) < wanted:
             if given is not None and len(trials) == len(given):
-                break  # fewer trials were requested then; the next batch proposes and records the rest
+                break  # fewer trials were requested at that time; the next batch proposes and records the rest
             question = self.proposals.ask(None if given is None else given[len(trials)])
             if question is None:
                 break
@@ -123,11 +120,11 @@ class ArmSearch:
         return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
 
     def _given(self, told: tuple[Told, ...] | None) -> tuple[Mapping[str, Any], ...] | None:
-        """Return the recorded proposals for the batch if the sampler cannot repeat them; None means to ask the sampler.
+        """Return the recorded proposals for the batch if the sampler cannot repeat them; otherwise return None.
 
         Raises
         ------
-        StoreError: the batch was proposed by another sampler.
+        StoreError: the batch was proposed by a different sampler.
         """
         if self.proposals.replays:
             return None
@@ -137,7 +134,7 @@ class ArmSearch:
         return given
 
     def _examined(self, question: Question) -> tuple[Trial, int]:
-        """Return the trial for a proposal, and the epochs of its runs."""
+        """Return the trial for a proposal, and the number of epochs per run."""
         self._draws += 1
         document = merged(self._document, question.document)
         found = self._candidates.examine(self.arm, document)
@@ -160,7 +157,7 @@ class ArmSearch:
             if self._draws > _MOST_DRAWS * self._spec.trials:
                 raise UsageError(
                     f"{self._study.where}: search: of {self._draws} configurations that were drawn for arm "
-                    f"{self.arm!r} {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
+                    f"{self.arm!r}, {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
                     "narrow search.over or search.ranges, or relax search.constraints"
                 )
         else:
@@ -177,13 +174,13 @@ class ArmSearch:
 
     def _another(self, number: int) -> StoreError:
         return StoreError(
-            f"{self._journal.folder}: contains the outcomes of another search: {trial_name(self.arm, number)} is "
-            f"another configuration now. search.over, the sampler, seeds, training, constraints or arm {self.arm!r} "
-            f"were changed, or the version of Optuna or of this package; change them back, or give another --out"
+            f"{self._journal.folder}: contains the outcomes of a different search: {trial_name(self.arm, number)} is a "
+            f"different configuration now. search.over, the sampler, seeds, training, constraints or arm {self.arm!r} "
+            "were changed, or the version of Optuna or of this package; change them back, or set a different --out"
         )
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
-        """Report the outcomes of a batch. A repeated configuration has the earlier outcome and no cost."""
+        """Report a batch's outcomes. A repeated configuration has the earlier outcome and no cost."""
         for trial in batch.trials:
             if not trial.buildable:
                 self.trials.append(trial)
@@ -207,7 +204,7 @@ class ArmSearch:
         return None
 
     def replay(self, batch: Batch) -> None:
-        """Report the recorded rungs of a batch, because some pruners remember earlier requests."""
+        """Report a batch's recorded rungs, because some pruners remember earlier requests."""
         if self._spec.pruner is None or batch.recorded is None:
             return
         for number in range(len(self._spec.rungs(batch.budget)) - 1):

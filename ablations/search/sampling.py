@@ -1,9 +1,9 @@
-"""Asks Optuna for configurations of one arm, and reports their outcomes to it.
+"""Asks Optuna for configurations for one arm, and reports their outcomes to Optuna.
 
-Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes have a fixed order. A new
+Optuna's study is kept in memory. Its sampler starts from a seed, and proposals and outcomes have a fixed order. A new
 process that reports the same outcomes therefore receives the same proposals, and Optuna's own state is never read back.
-A sampler whose proposals depend on the machine (`Sampler.replays`) is not asked again, because its proposals are
-recorded.
+If a sampler's proposals depend on the machine (`Sampler.replays`), the sampler is not asked again, because its
+proposals are recorded.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """A proposal of Optuna.
+    """A proposal from Optuna.
 
     Attributes
     ----------
-    number : number from 0. drawn : values by the parameters' names.
-    document : these values as a document, to be merged over the arm.
+    number : number of the proposal, starting from 0. drawn : values by parameter name. document : these values as a
+    document, to be merged over the arm.
     """
 
     number: int
@@ -54,14 +54,14 @@ class Proposals:
 
     Parameters
     ----------
-    name : name of Optuna's study, by which Hyperband assigns trials to its brackets.
-    budget : epochs of the trials.
+    name : name of Optuna's study, which Hyperband uses to assign trials to its brackets. budget : number of epochs per
+    trial.
 
     Attributes
     ----------
-    points : number of possible proposals; None if it is unlimited.
+    points : number of possible proposals; None if the number is unlimited.
     replays : see `ablations.search.samplers.Sampler`.
-    search : identifies the sampler and the space.
+    search : text that identifies the sampler and the space.
     """
 
     def __init__(self, space: Space, spec: SearchSpec, name: str = "search", budget: int = 1) -> None:
@@ -101,7 +101,7 @@ class Proposals:
         return asked
 
     def ask(self, recorded: Mapping[str, Any] | None = None) -> Question | None:
-        """Return the next proposal; None if a finite space has no further point.
+        """Return the next proposal; None if a finite space has no further points.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Proposals:
             return None
         with _quiet():
             if recorded is not None:
-                self._study.sampler = self._recorded  # it draws nothing, because every value is given
+                self._study.sampler = self._recorded  # the sampler does not draw anything, because every value is given
                 self._study.enqueue_trial(dict(recorded))
             elif not self.replays:
                 self._study.sampler = self._sampler.build(seed_for(self._seed, "proposal", len(self._asked)) % 2**31)
@@ -126,19 +126,19 @@ class Proposals:
             self._asked[number].set_user_attr(name, value)
 
     def constrain(self, number: int, violations: Mapping[str, float]) -> None:
-        """Report the amount by which a trial violates each constraint; at most 0 without a violation."""
-        with _quiet():  # CMA-ES warns that it does not use them
+        """Report the amount by which a trial violates each constraint; at most 0 if there is no violation."""
+        with _quiet():  # CMA-ES warns that it does not use the constraints
             for name, value in violations.items():
                 self._asked[number].set_constraint(name, value)
 
     def reached(self, number: int, epochs: int, value: float) -> None:
-        """Report the accuracy of a trial after this many epochs."""
+        """Report a trial's accuracy after `epochs` epochs."""
         if (number, epochs) not in self._reported:
             self._asked[number].report(value, epochs)
             self._reported.add((number, epochs))
 
     def stopped(self, rung: Rung) -> tuple[int, ...]:
-        """Report the accuracies of a rung, then return the trials that the pruner stops, in the order of numbers."""
+        """Report the accuracies at a rung; then return the numbers of the trials that the pruner stops, in order."""
         for number, value in sorted(rung.values.items()):
             self.reached(number, rung.epochs, value)
         found = []
@@ -167,13 +167,13 @@ class Proposals:
             self._study.tell(number, state=self._states.FAIL)
 
     def _worst(self) -> float:
-        """Return the lowest accuracy so far, for samplers that learn about a violation only from a complete trial."""
+        """Return the lowest accuracy so far, for samplers that learn about violations only from complete trials."""
         complete = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE,))
         return min((float(trial.value) for trial in complete), default=0.0)
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads like a function
-    """Hide Optuna's notes on experimental features and on parameters that are drawn independently."""
+    """Hide Optuna's warnings about experimental features and about parameters that are drawn independently."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -181,11 +181,9 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads like a function
 
 
 def sampler_of(spec: SearchSpec) -> Sampler:
-    """Return the sampler of a search.
+    """Return a search's sampler.
 
-    Raises
-    ------
-    ConfigError: a package that it needs is not installed.
+    Raises ------ ConfigError: a package that the sampler needs is not installed.
     """
     sampler: Sampler = samplers.create(spec.sampler)
     needed = getattr(sampler, "requires", "")
@@ -197,7 +195,7 @@ def sampler_of(spec: SearchSpec) -> Sampler:
 
 
 def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
-    """Yield documents of an arm's space in random order: all points of a finite space, or else endless draws."""
+    """Yield documents from an arm's space in random order: all points of a finite space, or otherwise endless draws."""
     import optuna  # noqa: PLC0415
 
     points = points_of(space, spec)
@@ -213,9 +211,9 @@ def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
 
 
 def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
-    """Return the points of an arm's space in random order, so that they cover the space even if the search stops early.
+    """Return the points in an arm's space in random order, so that they cover the space even if the search stops early.
 
-    Returns ------- None if the sampler draws without an end.
+    Returns ------- None if the sampler can draw endlessly.
 
     Raises
     ------

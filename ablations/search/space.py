@@ -1,9 +1,9 @@
-"""The search space of a study, from the dimensions that the registered plugins themselves provide.
+"""A study's search space, from the dimensions that the registered plugins themselves provide.
 
-A component that is searched over is a choice among its family's plugins; each choice has that plugin's dimensions, so
-an option is drawn only if its plugin was chosen. Plugins of third parties and their dimensions appear automatically.
-Parameters are named by key paths: ``model.memory`` is the choice, ``model.memory.conv_ones.channels`` an option of it.
-This module does not import Optuna; a trial is any object with its `suggest_...` methods.
+A component that is searched over is a choice among its family's plugins. Each choice has that plugin's dimensions, so
+an option is drawn only if its plugin was chosen. Third-party plugins and their dimensions are included automatically.
+Parameters are named by key paths: ``model.memory`` is the choice, and ``model.memory.conv_ones.channels`` is an option
+of that choice. This module does not import Optuna; a trial is any object with Optuna's `suggest_...` methods.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ COMPONENTS: Mapping[str, Registry] = {
     "training.schedule": schedules,
     "training.loss": losses,
 }
-"""Components that can be searched, by family; update and schedule may also be none."""
+"""Components that can be searched, by family; the update and the schedule may also be none."""
 
 _MAY_BE_NONE = frozenset({"model.update", "training.schedule"})
 _OF_MEMORY = frozenset(
     ("model", option) for option in ("memory", "placement", "update", "update_after", "routing", "carry", "read_init")
 )
 NONE = "none"
-"""Choice of a component that may be missing."""
+"""The choice that omits a component."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,9 @@ class Parameter:
     Attributes
     ----------
     name : key path; for an option of a component, it includes the choice.
-    path : place of its value in a document.
-    dimension : its possible values.
-    only_if : name and value of the parameter on which it depends; None if it is always drawn. The value None stands for
-        any value except none.
-    when : further conditions, from `SearchSpec.when`.
+    path : place of the parameter's value in a document. dimension : its possible values. only_if : name and value of
+    another parameter on which this parameter depends; None if it is always drawn. The value None stands for any value
+    except none. when : further conditions, from `SearchSpec.when`.
     """
 
     name: str
@@ -71,12 +69,12 @@ def space(
     Parameters
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
-    document : document of the varied arm (base and arm merged): determines the component to which single paths belong.
-    ranges : dimensions that replace the components' own dimensions, by the parameter's name.
+    document : document of the varied arm (base and arm merged), which determines the component to which single paths
+    belong. ranges : dimensions that replace the components' own dimensions, by parameter name.
 
     Raises
     ------
-    ConfigError: paths are unknown; there is one message for each.
+    ConfigError: paths are unknown; there is one message for each path.
     """
     parameters: list[Parameter] = []
     problems: list[str] = []
@@ -97,8 +95,8 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
     if keys[:2] in _OF_MEMORY and not _has_memory(document):
         raise ConfigError(
             [
-                f"search.over: {path!r}: the varied arm has no memory, and a search must not give it one: it would no "
-                f"longer be the arm that others are compared with; leave the path out for this arm"
+                f"search.over: {path!r}: the varied arm has no memory, and a search must not add a memory: it would no "
+                "longer be the arm that others are compared with; omit the path for this arm"
             ]
         )
     if path in COMPONENTS:
@@ -117,14 +115,17 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
 
 
 def _not_searched(path: str) -> str:
-    """Return why a path that brings no range cannot be searched, and what to write in its place."""
+    """Return why a path without a range of its own cannot be searched, and what to write instead."""
     known = [*COMPONENTS, "model.carry", *(f"model.{option}" for option in ModelConfig.search_space)]
     parents = {"model": ModelConfig.model_fields, "training": TrainingConfig.model_fields}
     parent, _, option = path.partition(".")
     if option in (fields := parents.get(parent, {})):
         if parent == "training" and option in _JUDGES:
             return _INCOMPARABLE
-        return f"brings no range; give one: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: ..., high: ...}}}}"
+        return (
+            f"has no range of its own; add a range: ranges: {{{path}: [first, second]}}, or {{{path}: {{low: ..., "
+            "high: ...}}"
+        )
     near = key_path_meant(path)
     hint = (
         f"did you mean {near!r}? "
@@ -133,19 +134,17 @@ def _not_searched(path: str) -> str:
     )
     return (
         f"cannot be searched over; {hint}known: {', '.join(known)}, or an option of a component that the arm has, e.g. "
-        f"training.optimizer.learning_rate; any other option of the model or the training needs a range in "
-        f"search.ranges"
+        "training.optimizer.learning_rate; any other model or training option needs a range in search.ranges"
     )
 
 
-_INCOMPARABLE = "cannot be searched: trials that differ in it cannot be compared; give it in the arm or in base"
+_INCOMPARABLE = "cannot be searched, because trials that differ in it cannot be compared; set it in the arm or in base"
 _JUDGES = ("epochs", "validation_fraction", "selection", "monitor", "precision", "step", "data_on")
-"""Options of the training that decide how trials are compared or computed, and therefore are the same for all
-trials."""
+"""Training options that determine how trials are compared or computed and must therefore be the same for all trials."""
 
 
 def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimension]) -> bool:
-    """Return whether a path is an option without its own dimension for which the study gives one."""
+    """Return whether a path is an option without its own dimension for which the study specifies a dimension."""
     keys = path.split(".")
     if path not in ranges or path in COMPONENTS or keys[0] not in ("model", "training") or len(keys) < 2:
         return False
@@ -161,11 +160,11 @@ def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimens
 
 
 def _single_of_run(path: str) -> Parameter:
-    return Parameter(path, tuple(path.split(".")), Categorical((False, True)))  # its dimension is replaced
+    return Parameter(path, tuple(path.split(".")), Categorical((False, True)))  # the component's dimension is replaced
 
 
 def with_ranges(parameters: Iterable[Parameter], ranges: Mapping[str, Dimension]) -> Iterator[Parameter]:
-    """Yield parameters with the dimensions that a study gives, without the options of omitted choices."""
+    """Yield parameters with the dimensions that a study specifies, without the options of omitted choices."""
     chosen: dict[str, Dimension] = {}
     for parameter in parameters:
         if parameter.only_if is not None:
@@ -187,7 +186,9 @@ def _refuse_unknown_choices(parameter: Parameter, given: Dimension) -> None:
     own = parameter.dimension
     assert isinstance(own, Categorical)
     if not isinstance(given, Categorical):
-        raise ConfigError([f"search.ranges.{parameter.name}: give a list of {', '.join(map(str, own.choices))}"])
+        raise ConfigError(
+            [f"search.ranges.{parameter.name}: must be a list with values from {', '.join(map(str, own.choices))}"]
+        )
     for choice in given.choices:
         if choice not in own.choices:
             raise ConfigError(
@@ -196,7 +197,7 @@ def _refuse_unknown_choices(parameter: Parameter, given: Dimension) -> None:
 
 
 def _like(own: Dimension, given: Dimension) -> Dimension:
-    """Return a given range as a range of real numbers if the component's own range is one."""
+    """Return a given range as a range of real numbers if the component's own range is a range of real numbers."""
     if isinstance(own, Real) and isinstance(given, Integer):
         return Real(float(given.low), float(given.high), given.log)
     return given
@@ -205,7 +206,7 @@ def _like(own: Dimension, given: Dimension) -> Dimension:
 def _component(path: str, family: Registry) -> Iterator[Parameter]:
     """Yield the choice among a family's plugins, and every plugin's own dimensions."""
     keys = tuple(path.split("."))
-    # A plugin with an option that has no default (a list of layers) is not a choice, because no value for it is known.
+    # A plugin is not a choice if an option has no default (a list of layers), because no value for the option is known.
     names = [name for name in family.names() if not _needs_options(family, name)]
     choices = [NONE, *names] if path in _MAY_BE_NONE else names
     if len(choices) > 1:
@@ -224,7 +225,7 @@ def _needs_options(family: Registry, name: str) -> bool:
 
 
 def _single(path: str, owner: str, document: Mapping[str, Any]) -> Parameter:
-    """Return one option of the component that the arm has."""
+    """Return one option of the component that the arm uses."""
     component: Any = document
     for key in owner.split("."):
         component = component.get(key) if isinstance(component, Mapping) else None
@@ -234,7 +235,10 @@ def _single(path: str, owner: str, document: Mapping[str, Any]) -> Parameter:
     if option not in dimensions:
         listed = ", ".join(dimensions) or "none"
         raise ConfigError(
-            [f"search.over: {path!r}: {owner} of the varied arm, {name!r}, has no such dimension; it has: {listed}"]
+            [
+                f"search.over: {path!r}: {owner} of the varied arm, {name!r}, has no such dimension; its dimensions: "
+                f"{listed}"
+            ]
         )
     return Parameter(path, tuple(path.split(".")), dimensions[option])
 
@@ -248,7 +252,7 @@ def _draw(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Any
 
 
 def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Draw the parameters that apply and return them as a document, to be merged over the varied arm."""
+    """Draw the parameters that apply, and return them as a document, to be merged over the varied arm."""
     drawn: dict[str, Any] = {}
     for parameter in parameters:
         if applies(parameter, drawn):
@@ -257,19 +261,19 @@ def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> d
 
 
 def applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
-    """Return whether a parameter is drawn, given the values of those before it."""
+    """Return whether a parameter is drawn, given the values of the parameters before it."""
     if not all(each.name in drawn and each.holds(drawn[each.name]) for each in parameter.when):
         return False
     if parameter.only_if is None:
         return True
     name, value = parameter.only_if
-    # A family with one plugin has no choice to draw: that plugin is used.
+    # If a family has only one plugin, there is no choice to draw: that plugin is used.
     chosen: Any = drawn.get(name, value)
     return bool(chosen == value if value is not None else chosen != NONE)
 
 
 def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of parameters, by their names, as a document to be merged over the varied arm."""
+    """Return the parameters' values, which are given by name, as a document to be merged over the varied arm."""
     document: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.name not in drawn:
@@ -286,8 +290,8 @@ def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> di
 def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Return the varied arm with the drawn values merged over it.
 
-    A memory with another source keeps the arm's rows and columns, unless they were drawn; without an update there is no
-    update place.
+    A memory with a different source keeps the arm's rows and columns, unless they were drawn; without an update, there
+    is no update place.
     """
     result = yaml_documents.merge(arm, drawn)
     before, after = _memory(arm), _memory(result)
@@ -296,7 +300,7 @@ def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
         result["model"]["memory"] = after | kept
     model: dict[str, Any] = result.get("model", {})
     if model.get("update") in (None, NONE) and "update_after" in model:
-        model["update_after"] = "stage"  # which means the default, even over a base with another place
+        model["update_after"] = "stage"  # which means the default, even over a base with a different place
     return result
 
 
@@ -308,7 +312,7 @@ def _memory(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(parameter: Parameter) -> str:
-    """Return a description of a parameter: name, range, and its condition."""
+    """Return a description of a parameter: its name, range and conditions."""
     dimension = parameter.dimension
     if isinstance(dimension, Categorical):
         values = "one of " + ", ".join(map(str, dimension.choices))

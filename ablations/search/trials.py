@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["complete", "pruned", "failed", "unbuildable", "infeasible"]
-"""complete: every run reached its own end; pruned: stopped at a rung, so that its accuracy is censored; failed: one of
-its runs failed; unbuildable: the network, or a control of the arm derived from it, cannot be built; infeasible: it
-violates a constraint, so it was not trained."""
+"""complete: every run reached its own end. pruned: the trial was stopped at a rung, so its accuracy is censored.
+failed: one of its runs failed. unbuildable: the network, or a control derived from the arm, cannot be built.
+infeasible: the trial violates a constraint, so it was not trained."""
 
 
 SKIPPED: frozenset[State] = frozenset({"unbuildable", "infeasible"})
@@ -23,10 +23,9 @@ class Outcome:
     Attributes
     ----------
     state : see `State`.
-    value : mean validation accuracy of the runs' selected epochs, a fraction; None unless complete.
-    reason : why there is no value.
-    rungs : epochs after which each of its rungs ended, and its mean validation accuracy after these epochs.
-    epochs, seconds : total epochs trained and total wall time of its runs.
+    value : mean validation accuracy in the runs' selected epochs, as a fraction; None unless complete. reason : why
+    there is no value. rungs : number of epochs after which each of its rungs ended, and the mean validation accuracy
+    after these epochs. epochs, seconds : total number of epochs and total wall time of the runs.
     """
 
     state: State
@@ -44,13 +43,12 @@ class Trial:
     Attributes
     ----------
     arm : the arm that is searched.
-    number : number within the arm, from 0.
-    drawn : values that the search chose, by the parameters' names.
-    document : its part of the arm's document: keys model, data and training.
-    identity : text that is equal for equal configurations; empty if it cannot be built.
-    run_ids : its runs in the screening, seed by seed.
-    violations : amount by which it violates each constraint, as a share of the bound; negative without a violation.
-    repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty.
+    number : number within the arm, starting from 0. drawn : values that the search chose, by parameter name. document :
+    the trial's part of the arm's document: the keys model, data and training. identity : text that is equal for equal
+    configurations; empty if the network cannot be built. run_ids : ids of its runs in the screening, seed by seed.
+    violations : amount by which the trial violates each constraint, as a fraction of the bound; negative if it does not
+    violate the constraint. repeats : name of the earlier trial with the same configuration, whose outcome this trial
+    has; otherwise empty.
     outcome : its outcome.
     """
 
@@ -66,22 +64,22 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Name of its arm in the screening."""
+        """Name of the trial's arm in the screening."""
         return trial_name(self.arm, self.number)
 
     @property
     def value(self) -> float | None:
-        """Mean validation accuracy over its seeds; None if it has no comparable one."""
+        """Mean validation accuracy over the trial's seeds; None if there is no comparable accuracy."""
         return self.outcome.value
 
     @property
     def reason(self) -> str:
-        """Reason why there is no value."""
+        """Reason why the trial has no value."""
         return self.outcome.reason
 
     @property
     def buildable(self) -> bool:
-        """Whether it can be trained.
+        """Whether the trial can be trained.
 
         A configuration that cannot be built or violates a constraint is skipped and does not count as a trial.
         """
@@ -89,7 +87,7 @@ class Trial:
 
     @property
     def censored(self) -> bool:
-        """Whether it was stopped early."""
+        """Whether the trial was stopped early."""
         return self.outcome.state == "pruned"
 
 

@@ -1,13 +1,14 @@
-"""A budget of device hours: looks are begun one by one, as long as the next one fits into the budget.
+"""A budget of device hours: looks are started one by one, as long as the next look fits into the budget.
 
-The budget covers the hours that led to the study's stored results in all sessions: seconds of each run times the CPUs,
-the GPUs, or the share of a GPU that its arm takes. Results copied from other studies cost nothing. Time lost to
-interruptions and failed attempts is not stored and therefore not counted.
+The budget covers the hours that led to the study's stored results in all sessions: the duration of each run times the
+number of CPUs, the number of GPUs, or the GPU share that its arm takes. Results copied from other studies cost nothing.
+Time lost to interruptions and failed attempts is not stored and therefore not counted.
 
-A look is begun only if all of its missing runs fit into the rest of the budget, so that no hours are spent on pairs
-that no verdict can use. The estimate for a run is the median of the finished runs of its arm; until one has finished,
-it is scaled by multiply-adds and epochs from the other arms. Until any run has finished, the first seed is computed to
-measure it. A look that was begun is completed, even if its runs take longer than estimated.
+A look is started only if all of its missing runs fit into the rest of the budget, so that no hours are spent on pairs
+that cannot contribute to a verdict. The estimated duration of a run is the median over its arm's finished runs; until
+one of them has finished, the estimate is scaled from the other arms by multiply-adds and epochs. If no run has finished
+yet, the first seed is computed in order to measure its runs. A look that was started is completed, even if its runs
+take longer than estimated.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ class Budget:
 
     Attributes
     ----------
-    hours : more than 0.
-    device : device of the hours: GPU, or single CPU.
+    hours : greater than 0. device : device to which the hours refer: a GPU, or a single CPU.
     """
 
     hours: float
@@ -47,7 +47,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read an amount such as ``20gpuh``, ``90 gpumin`` or ``1.5 cpu-hours``.
+        """Parse an amount such as ``20gpuh``, ``90 gpumin`` or ``1.5 cpu-hours``.
 
         Raises
         ------
@@ -56,20 +56,20 @@ class Budget:
         found = _AMOUNT.fullmatch(text)
         if found is None:
             raise UsageError(
-                f"--budget {text}: give a number and gpuh or cpuh, such as 20gpuh, or minutes, such as 90gpumin or "
-                "90cpumin"
+                f"--budget {text}: use a number with gpuh or cpuh, such as 20gpuh, or with minutes, such as 90gpumin "
+                "or 90cpumin"
             )
         hours = float(found[1]) / (1 if found[3].lower().startswith("h") else 60)
         if not 0 < hours < math.inf:
-            raise UsageError(f"--budget {text}: give more than 0")
+            raise UsageError(f"--budget {text}: must be greater than 0")
         return cls(hours, "gpu" if found[2].lower() == "gpu" else "cpu")
 
     def devices_of(self, task: Task) -> float:
-        """Return the number of devices that a run takes."""
+        """Return the number of devices that a run occupies."""
         return task.gpus if self.device == "gpu" else float(task.threads)
 
     def text(self, hours: float) -> str:
-        """Return an amount of hours with its unit."""
+        """Return a number of hours with its unit."""
         return f"{significant(hours)} {self.device.upper()}-hours"
 
 
@@ -78,11 +78,11 @@ def refuse_useless(budget: Budget | None, plan: Plan) -> None:
 
     Raises
     ------
-    UsageError: no arm takes a GPU.
+    UsageError: no arm uses a GPU.
     """
     if budget is not None and budget.device == "gpu" and not any(arm.resources.gpus for arm in plan.arms):
         raise UsageError(
-            "--budget: no run of this study takes a GPU; give CPU-hours, such as 20cpuh, or set resources.gpus"
+            "--budget: no run in this study uses a GPU; use CPU-hours, such as 20cpuh, or set resources.gpus"
         )
 
 
@@ -92,9 +92,8 @@ class Spent:
 
     Attributes
     ----------
-    hours : hours used by the study so far.
-    open : ids of the runs that were not begun because of the budget.
-    text : both in sentences; empty if no run was left out.
+    hours : hours used by the study so far. open : ids of the runs that were not started because of the budget. text :
+    sentences about the hours and the open runs; empty if no run was omitted.
     """
 
     hours: float
@@ -104,17 +103,16 @@ class Spent:
 
 @dataclass
 class AffordableRuns:
-    """The runs of a session, look by look.
+    """A session's runs, look by look.
 
     Parameters
     ----------
-    budget : the budget; None starts all runs at once. plan : the study.
-    waiting : the tasks of the session, seed by seed.
-    store : store of the results.
+    budget : the budget; None starts all runs at once. plan : the study's plan. waiting : the session's tasks, seed by
+    seed. store : store for the results.
 
     Attributes
     ----------
-    spent : set once `next` has found that the budget allows no more runs; otherwise None.
+    spent : set when `next` finds that the budget does not allow any more runs; None until then.
     """
 
     budget: Budget | None
@@ -124,7 +122,7 @@ class AffordableRuns:
     spent: Spent | None = field(default=None, init=False)
 
     def next(self) -> list[Task]:
-        """Return the tasks to begin now; empty if none are left or the next look exceeds the budget."""
+        """Return the tasks to start now; empty if none are left or the next look exceeds the budget."""
         if not self.waiting or self.spent is not None:
             return []
         if self.budget is None:
@@ -148,9 +146,9 @@ class AffordableRuns:
         return tasks
 
     def _next_block(self) -> tuple[list[Task], int]:
-        """Return the waiting tasks up to the next look, and its number of pairs.
+        """Return the waiting tasks up to the next look, and the number of pairs at that look.
 
-        Below the first look, where no verdict is possible, and after the last one, a block is one seed.
+        Before the first look, where no verdict is possible, and after the last look, a block consists of one seed.
         """
         spec = self.plan.study.spec
         seeds = list(spec.seeds)
@@ -168,7 +166,7 @@ class AffordableRuns:
         return float((own["seconds"].astype(float) * devices).sum()) / _SECONDS_PER_HOUR
 
     def _seconds(self, frame: pd.DataFrame) -> dict[str, float] | None:
-        """Return the seconds that a run will take, by arm; None if no run of the study has finished here."""
+        """Return the seconds that a run will take, by arm; None if no run in the study has finished here."""
         own = frame[(frame["status"] == "finished") & frame["reused_from"].isna()]
         measured = {
             str(arm): float(value) for arm, value in own.groupby("arm", observed=True)["seconds"].median().items()
@@ -198,7 +196,7 @@ class AffordableRuns:
         sentences = [f"budget: {budget.text(used)} of {significant(budget.hours)} are used."]
         runs = counted(len(block), "more run")
         if needed is None or seconds is None:
-            sentences.append(f"{runs} up to {counted(pairs, 'pair')} were not begun; no run has been measured.")
+            sentences.append(f"{runs} up to {counted(pairs, 'pair')} were not started; no run has been measured.")
         else:
             rest = self._hours(budget, self.waiting, seconds)
             text = f"The next step, to {counted(pairs, 'pair')}, needs {runs}, about {budget.text(needed)}"

@@ -1,6 +1,7 @@
 """The coordinator of a session.
 
-It decides what the end of an attempt means for the store and the remaining runs, and informs the subscribers.
+The coordinator decides what the end of an attempt means for the store and the remaining runs, and informs the
+subscribers.
 """
 
 from __future__ import annotations
@@ -40,41 +41,42 @@ from aimlib.records import SETTLED
 from aimlib.records.escaping import printable
 
 _POLL_INTERVAL_S = 2.0
-"""Seconds between two checks of runs that other processes compute."""
+"""Seconds between two checks of runs that other processes are computing."""
 _ROOM_INTERVAL_S = 5.0
-"""Seconds between two checks of the free space on the storage."""
+"""Seconds between two checks of the free storage space."""
 _LOW_BYTES, _LOW_SHARE = 2**30, 0.05
-"""No run starts while less free space is left than the smaller of these two."""
+"""No runs start while the free space is below the smaller of these two values."""
 ANSWER_S = 5.0
-"""Seconds without an answer after which the storage counts as unavailable, because the thread of the coordinator also
-keeps Ray running."""
+"""Seconds without an answer after which the storage counts as unavailable; the coordinator's thread cannot wait longer,
+because it also keeps Ray running."""
 _PASSING_ON_S = 10.0
-"""Seconds after which workers are ended if the storage does not pass on a request to stop."""
+"""Seconds after which workers are ended if a stop request cannot be passed on through the storage."""
 _SHOWN_LINES = 6
-"""Number of lines that are shown from the end of a traceback."""
+"""Number of lines shown from the end of a traceback."""
 _UNSHARED = (
-    "the worker cannot find the study's directory {directory}: put it on storage that all nodes share, and give that "
-    "path with --out"
+    "the worker cannot find the study's directory {directory}: put it on storage that all nodes share, and set "
+    "--out to that path"
 )
 
 
 class Coordinator:
-    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes these decisions.
+    """Handles the executor's events: settles runs, retries them or gives them up, and publishes these decisions.
 
-    It never waits for the storage. During an outage, runs continue, and results that cannot be stored are stored later.
+    The coordinator never waits for the storage. During an outage, runs continue, and results that cannot be stored are
+    stored later.
 
     Parameters
     ----------
-    store : a store that does not wait; see `ResultStore.at_once`. tasks : tasks of the session, by run id.
-    session : id of the session, under which workers are asked to stop.
-    subscribers : receive every event of a run, and every notice.
-    ledger : receives the digests of the rows that workers wrote; if None, a later session enters them.
+    store : a store that does not wait; see `ResultStore.at_once`. tasks : the session's tasks, by run id. session : id
+    of the session, which is used to ask its workers to stop. subscribers : receive every event about a run, and every
+    notice.
+    ledger : receives the digests of the rows that workers wrote; if None, a later session enters the digests.
 
     Attributes
     ----------
     failed : ids of the runs that failed in this session, each with its reason.
     withheld : ids of runs that are not started because their arm fails with the same error every time.
-    paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
+    paused : ids of runs that are waiting at the requested epoch, each with its last validation accuracy.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Coordinator:
         self._trouble = ""
 
     def handle(self, event: ExecutorEvent) -> None:
-        """Act on an event of the executor."""
+        """Act on an event from the executor."""
         match event:
             case AttemptEnded(run_id, ending):
                 self._attempt_ended(run_id, ending)
@@ -127,7 +129,7 @@ class Coordinator:
             subscriber.handle(event)
 
     def _notice(self, text: str, run_id: str = "") -> None:
-        """Publish a message; a message from a run is published only once for all runs of its arm."""
+        """Publish a message; a message from a run is published only once for all of its arm's runs."""
         if not run_id:
             self._publish(Notice(text))
             return
@@ -141,14 +143,14 @@ class Coordinator:
         self._notices.put(text)
 
     def _waits_for_storage(self, run_id: str, reason: str) -> None:
-        """Record that a run waits for the storage, which this process may still reach if only that node is cut off."""
+        """Record that a run is waiting for the storage; this process may reach it if only that node is cut off."""
         if reason:
             self._waiting[run_id] = reason
         else:
             self._waiting.pop(run_id, None)
 
     def report_outages(self) -> None:
-        """Publish the messages about the storage that have not been published."""
+        """Publish the messages about the storage that have not been published yet."""
         while not self._notices.empty():
             self._publish(Notice(self._notices.get()))
         if self._outages.current is not None:
@@ -157,10 +159,10 @@ class Coordinator:
             self._waiting_is_told = True
             number = counted(len(self._waiting), "run waits", "runs wait")
             reason = next(reversed(self._waiting.values()))
-            self._publish(Notice(f"{number} for the storage, which this machine can use: {reason}"))
+            self._publish(Notice(f"{number} for the storage, which this machine can access: {reason}"))
         elif not self._waiting and self._waiting_is_told:
             self._waiting_is_told = False
-            self._publish(Notice("no run waits for the storage any more"))
+            self._publish(Notice("no run is waiting for the storage any more"))
 
     def _attempt_ended(self, run_id: str, ending: Ending) -> None:
         self._waiting.pop(run_id, None)
@@ -182,10 +184,10 @@ class Coordinator:
             self._remember_share(self._tasks[run_id], shares)
 
     def _remember_share(self, task: Task, before: Mapping[str, float]) -> None:
-        """Store, for the next session, the share of a GPU with which the arm continues if it is larger than before."""
+        """Store the GPU share with which the arm continues, if it has grown, for use in the next session."""
         enough, too_little = self._scheduler.shares.get(task.arm, 0.0), before.get(task.arm, 0.0)
         if enough > too_little:
-            with contextlib.suppress(StoreError):  # it is only a hint
+            with contextlib.suppress(StoreError):  # the stored share is only a hint
                 remember(self._store, task, max(task.gpus, too_little), enough)
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
@@ -211,7 +213,7 @@ class Coordinator:
             self._say(f"    {line}")
 
     def _withhold(self, run_ids: Sequence[str], reason: str) -> None:
-        """Record that runs are no longer begun, because their arm fails with the same error every time."""
+        """Record that runs are no longer started, because their arm fails with the same error every time."""
         for run_id in run_ids:
             self.withheld[run_id] = reason
             self._publish(RunEnded(run_id, "stopped"))
@@ -223,14 +225,14 @@ class Coordinator:
         self._console.print(printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _sees(self, run_id: str) -> bool:
-        """Return whether the row that a worker wrote has arrived; if the storage is unavailable, assume so."""
+        """Return whether the row written by a worker has arrived; if the storage is unavailable, assume that it has."""
         try:
             return self._store.is_settled(run_id)
         except StoreError:
             return True
 
     def _record(self, run_id: str, reason: str) -> None:
-        """Write the row of a failure, now or as soon as the storage accepts it."""
+        """Write the row for a failure, now or as soon as the storage accepts it."""
         from ablations.execution.run_record import failed_record  # noqa: PLC0415 -- imports torch
 
         try:
@@ -238,11 +240,11 @@ class Coordinator:
             self._unrecorded.pop(run_id, None)
         except StoreError as error:
             if run_id not in self._unrecorded:
-                self._publish(Notice(f"the failure of {run_id} is not on record yet: {error}"))
+                self._publish(Notice(f"the failure of {run_id} is not recorded yet: {error}"))
             self._unrecorded[run_id] = reason
 
     def _tick(self) -> None:
-        """Pass on that the session must end, and check the storage."""
+        """Pass on the request to end the session, if there is one, and check the storage."""
         self.report_outages()
         if self._outages.is_too_long and not self._stop.requested:
             self._stop.request(
@@ -264,7 +266,8 @@ class Coordinator:
     def _pass_on_stop(self) -> None:
         """Ask the workers through the storage to stop; if that fails, try again at the next tick.
 
-        If it keeps failing, signal their processes instead, which save whatever the storage accepts by then.
+        If the request keeps failing, signal the workers' processes instead; they then save whatever the storage
+        accepts.
         """
         try:
             self._store.request_stop(self._session, self._time_left())
@@ -275,7 +278,7 @@ class Coordinator:
                 self._publish(Notice(text))
             return
         self._stop_passed_on = True
-        advice = "" if self._stop.code == 1 else "; the same signal again ends it at once"
+        advice = "" if self._stop.code == 1 else "; send the same signal again to end it immediately"
         self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:
@@ -289,7 +292,7 @@ class Coordinator:
         try:
             free = self._store.room()
         except StoreError as error:
-            # `Outages` reports an outage for whose end it waits.
+            # `Outages` reports an outage itself while waiting for its end.
             if str(error) != self._trouble and not (self._outages.limit_s and self._outages.passes(error)):
                 self._trouble = str(error)
                 self._publish(Notice(self._trouble))
@@ -299,17 +302,17 @@ class Coordinator:
             self._hold_back_below(free)
 
     def _hold_back_below(self, free: int) -> None:
-        """Start no runs while the storage is nearly full."""
+        """Do not start any runs while the storage is nearly full."""
         where = self._store.location
         try:
             enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
-        except OSError:  # while the free space was queried; it is queried again later
+        except OSError:  # querying the free space failed; it is queried again later
             return
         if free < enough and not self._is_low:
             self._scheduler.hold_back()
             text = (
-                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run starts "
-                f"until there is more; free some space, and the session continues automatically"
+                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no runs start until "
+                "there is more; free some space, and the session continues automatically"
             )
             self._publish(Notice(text))
         elif free >= enough and self._is_low:
@@ -318,7 +321,9 @@ class Coordinator:
         self._is_low = free < enough
 
     def released(self) -> list[Task]:
-        """Wait for runs that other processes compute; return the tasks of runs that were released without a result.
+        """Wait for runs that other processes are computing.
+
+        Return the tasks of runs that were released without a result.
 
         The result is empty once all runs are settled or the session must end.
         """
@@ -342,11 +347,11 @@ class Coordinator:
     def _report_holders(self, waiting: set[str]) -> None:
         holders = sorted({self._store.holder(run_id) or "another process" for run_id in waiting})
         computed = counted(len(waiting), "run is", "runs are")
-        text = f"{computed} being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it)"
+        text = f"{computed} being computed by {'; '.join(holders)}; waiting (Ctrl-C ends only this session)"
         self._publish(Notice(text))
 
     def _freed(self, waiting: set[str]) -> list[str]:
-        """Stop waiting for settled runs; return the runs that no process holds any more."""
+        """Stop waiting for settled runs; return the runs that are no longer held by any process."""
         for run_id in sorted(waiting):
             if self._store.is_settled(run_id):
                 waiting.discard(run_id)

@@ -1,4 +1,4 @@
-"""Which GPUs the runs of a session request: measured shares, and one type for all runs of a seed."""
+"""Which GPUs a session's runs request: measured shares, and one GPU type for all runs of a seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablations.store import ResultStore
 def with_measured_shares(
     plan: Plan, waiting: list[Task], executor: RayExecutor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
-    """Return plan and tasks with the measured shares of a GPU for arms with ``gpus: auto``."""
+    """Return the plan and the tasks with the measured GPU shares for arms with ``gpus: auto``."""
     if not any(arm.resources.gpus_auto for arm in plan.arms):
         return plan, waiting
     from ablations.estimation.gpu_shares import settle_shares  # noqa: PLC0415 -- imports much of training, which few studies need here
@@ -30,7 +30,7 @@ def with_measured_shares(
 
 
 def with_one_type_per_seed(waiting: list[Task], executor: RayExecutor, store: ResultStore) -> list[Task]:
-    """Return the tasks with the type of GPU that all runs of their seed use, if the cluster has several."""
+    """Return the tasks with the GPU type that all runs of their seed use, if the cluster has several types."""
     seeds = list(dict.fromkeys(task.config["seed"] for task in waiting if task.device == "cuda"))
     kinds = accelerators(executor.nodes, [wanted for wanted in executor.resources if wanted.gpus > 0])
     types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
@@ -41,7 +41,7 @@ def with_one_type_per_seed(waiting: list[Task], executor: RayExecutor, store: Re
 
 
 def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
-    """Return the type of GPU on which the settled runs of each seed were computed, if it is still available."""
+    """Return the GPU type on which each seed's settled runs were computed, if it is still available."""
     import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types needs it
 
     if store.read_plan() is None:
@@ -56,15 +56,15 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
 
 
 def notices(resources: Iterable[Resources], shares: Mapping[str, float]) -> list[str]:
-    """Return the messages about GPUs before runs start.
+    """Return the messages about GPUs that are shown before runs start.
 
     Parameters
     ----------
-    shares : share of a GPU with which each arm starts because it ran out of memory with less.
+    shares : GPU share with which each arm starts because it ran out of memory with a smaller share.
     """
     idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
     grown = [
-        f"runs of {arm} begin with {share:g} of a GPU, because they ran out of memory with less"
+        f"runs of {arm} start with {share:g} of a GPU, because they ran out of memory with less"
         for arm, share in shares.items()
     ]
     return [*idle, *grown]

@@ -1,4 +1,4 @@
-"""Running a study: settled runs are kept, missing runs are computed, and started runs continue."""
+"""Running a study: settled runs are kept, missing runs are computed, and runs that were already started continue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Executor = Literal["ray", "inline"]
 
 
 def refuse_unknown_executor(executor: object) -> None:
-    """Raise an error for an unknown executor, because any other text would silently select one."""
+    """Raise an error for an unknown executor; otherwise, any other text would silently select an executor."""
     if executor not in get_args(Executor):
         raise UsageError(f"--executor {unknown_name('executor', str(executor), get_args(Executor))}")
 
@@ -54,30 +54,28 @@ def run(
 ) -> SessionResult:
     """Compute the missing runs of a study without a search; `ablations.run` does this for all studies.
 
-    Ctrl-C or SIGTERM ends the session after every run has saved its state; a second signal ends it at once, with
+    Ctrl-C or SIGTERM ends the session after every run has saved its state; a second signal ends it immediately, with
     KeyboardInterrupt.
 
     Parameters
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
     out : study directory, or its URL in object storage; None means ``results/<name>``.
-    overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
-    address : address of a Ray cluster; None starts Ray on this machine.
-    executor : ``inline`` computes in this process, one run after the other.
-    until : number of epochs after which a run pauses, by run id; such runs are in `SessionResult.paused`.
+    overrides : each of the form ``key.path=value``, see `ablations.spec.study.read_study`. address : address of a Ray
+    cluster; None starts Ray on this machine. executor : ``inline`` computes the runs in this process, one after
+    another. until : number of epochs after which a run pauses, by run id; these runs are listed in
+    `SessionResult.paused`.
     prune : ids of paused runs that are settled unchanged, with the status ``pruned``, instead of being continued.
     until_verdict : add the seeds of the next look after every look, until no question is open; see `sequential_looks`.
-    track : trackers to which every run is also written: tensorboard, mlflow, wandb.
-    reuse : directories of other studies, or folders of study directories. Results with the same run ids are verified
-        and copied instead of being computed again; see `ablations.sessions.reuse`. The directories that the study
-        itself names come after these.
-    budget : limit on the device hours of the study in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that
-        would exceed it are not begun; see `ablations.sessions.budget`. None sets no limit.
-    wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
-        adds them. If None, a study that fits on no current node raises an error.
-    trust : hashes of approved own code of files that the study names; True approves all of this code; see
-        `ablations.planning.approval`.
-    console : where progress is shown; None is silent.
+    track : trackers to which every run is also written: tensorboard, mlflow, wandb. reuse : directories of other
+    studies, or folders that contain study directories. Results with the same run ids are verified and copied instead of
+    being computed again; see `ablations.sessions.reuse`. The directories that the study itself names are searched after
+    these. budget : limit on the study's device hours in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks
+    that would exceed the limit are not started; see `ablations.sessions.budget`. None sets no limit. wait_for_nodes :
+    how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler adds them. If
+    None, a study that does not fit on any current node raises an error. trust : hashes of the user's own code that is
+    approved, from files that the study names; True approves all of this code; see `ablations.planning.approval`.
+    console : where progress is shown; None shows nothing.
 
     Raises
     ------
@@ -130,9 +128,7 @@ def _seconds_to_wait(text: str | None, address: str | None) -> float:
     if text is None:
         return 0.0
     if address is None:
-        raise UsageError(
-            "--wait-for-nodes: no nodes are added to this machine; give --address of a Ray cluster as well"
-        )
+        raise UsageError("--wait-for-nodes: no nodes are added to this machine; set --address to a Ray cluster as well")
     try:
         return parse_seconds(text)
     except ValueError as error:
@@ -140,13 +136,16 @@ def _seconds_to_wait(text: str | None, address: str | None) -> float:
 
 
 def enter(file: StudyFile, trust: Trust, console: Console) -> None:
-    """Register the own code of a study, and print notes on the code and on overrides."""
+    """Register the user's own code in a study, and print notes on the code and on overrides."""
     for line in (*file.notes, *own_code.enter(file, trust).notes):
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:
-    """Return how a session waits for its storage; notices are printed until the session has a better place for them."""
+    """Return the object with which a session waits for its storage.
+
+    Notices are printed until the session can show them.
+    """
 
     def say(text: str) -> None:
         console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
@@ -157,7 +156,7 @@ def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:
 
 @contextmanager
 def _interruptible(options: SessionOptions) -> Iterator[None]:
-    """End with the exit code of a request to stop if the request interrupted the wait for the storage."""
+    """If a stop request interrupted the wait for the storage, end with the exit code of that request."""
     try:
         yield
     except StoreError as error:
@@ -169,7 +168,7 @@ def _interruptible(options: SessionOptions) -> Iterator[None]:
 
 
 def _repair(directory: Place, console: Console) -> None:
-    """Set damaged files of an earlier session aside, and print what is lost and what was done."""
+    """Set aside the damaged files of an earlier session, and print what is lost and what was done."""
     if isinstance(directory, Path) and not directory.is_dir():
         return
     with console.status("verifying the stored results"):

@@ -1,4 +1,4 @@
-"""Own code that changed since the study was planned: the definitions, and the runs that belong to the earlier code."""
+"""Changes in the user's own code since the study was planned, and the runs that belong to the earlier code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from aimlib.paths import Place
 
 _SHOWN = 6
-"""Maximum number of definitions that are named."""
+"""Maximum number of definitions named in a message."""
 
 
 def notes(plan: Plan, directory: Place, settled: Collection[str] | None = None) -> list[str]:
-    """Return a sentence for each component of own code that changed since the stored plan; nothing is written.
+    """Return a sentence for each component in the user's own code that has changed since the stored plan.
+
+    The function does not write anything.
 
     Parameters
     ----------
     directory : study directory, which need not exist.
-    settled : ids of all settled runs in it; if None, they are read if something changed.
+    settled : ids of all settled runs in the directory; if None, the ids are read if something has changed.
     """
     now = codes(plan)
     before = stored_document(directory / STUDY_FILE) if now else None
@@ -58,7 +60,7 @@ def _note(
     runs = counted(left.total(), "settled run belongs", "settled runs belong")
     listed = ", ".join(f"{arm}: {number}" for arm, number in sorted(left.items()))
     return (
-        f"{what}; {runs} to the earlier code ({listed}): their rows are kept but left out of the report, and count "
+        f"{what}; {runs} to the earlier code ({listed}): their rows are kept but omitted from the report, and count "
         f"again if the earlier code, recorded in {CODE}/{code}.json, is restored"
     )
 
@@ -70,7 +72,7 @@ def _described(key: str, plan: Plan) -> str:
 
 
 def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
-    """Return which definitions changed; empty if the earlier ones are not recorded."""
+    """Return which definitions have changed; empty if the earlier definitions are not recorded."""
     record = stored_document(directory / CODE / f"{code}.json")
     earlier = (record or {}).get("definitions")
     bundle = next(found[key] for arm in plan.arms if key in (found := parts.bundles(arm.config)))
@@ -82,7 +84,7 @@ def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:
-    """Yield the definitions that differ; a class whose methods are named is not named itself."""
+    """Yield the definitions that differ; if methods of a class are named, the class itself is not."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     for name in names:
         if not any(other.startswith(f"{name}.") for other in names):
@@ -90,7 +92,7 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str
 
 
 def stored_document(path: Place) -> dict[str, Any] | None:
-    """Return a JSON document of the study; None if it is missing or damaged."""
+    """Return one of the study's JSON documents; None if it is missing or damaged."""
     try:
         return intact_document(read_file(path))
     except (OSError, StoreError):
@@ -98,7 +100,7 @@ def stored_document(path: Place) -> dict[str, Any] | None:
 
 
 def record(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return the record of each component of own code, by its hash."""
+    """Return the record of each component in the user's own code, by hash."""
     found: dict[str, dict[str, Any]] = {}
     for arm in plan.arms:
         for key, bundle in parts.bundles(arm.config).items():

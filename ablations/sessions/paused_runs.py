@@ -33,7 +33,7 @@ def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str],
     """
     for run_id in run_ids:
         if run_id not in todo:
-            raise UsageError(f"prune: {run_id} is not a run of the study")
+            raise UsageError(f"prune: {run_id} is not a run in the study")
         if run_id not in settled:
             from ablations.execution.run_task import paused_at, settle_as_pruned  # noqa: PLC0415 -- imports torch
 

@@ -1,4 +1,4 @@
-"""One session at a time: a plugin, or a script that a worker process imports again, must not start another one."""
+"""One session at a time: a plugin, or a script that a worker process imports again, must not start another session."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _running = threading.local()
 
 @contextmanager
 def only_session() -> Iterator[None]:
-    """Raise an error if a session would begin while this thread runs another or a worker process is being prepared.
+    """Raise an error if a session would start within another session of this thread, or in a starting worker process.
 
     Raises
     ------
-    UsageError: a session would begin; the message says what to change in the script.
+    UsageError: a session would start; the message says what to change in the script.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
@@ -28,7 +28,7 @@ def only_session() -> Iterator[None]:
     if getattr(_running, "now", False):
         raise UsageError(
             "ablations.run: called while this process already runs a study, by a plugin or by a module that it "
-            f"imports; {_GUARD}, or call it after the other one has returned"
+            f"imports; {_GUARD}, or call it after the other call has returned"
         )
     _running.now = True
     try:

@@ -1,4 +1,4 @@
-"""Files that are written before the first run of a study: its plan, the frozen analysis plan, its models and images."""
+"""Files that are written before a study's first run: the plan, the frozen analysis plan, the models and the images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.reading.files import read_settled
 
 _SHOWN = 4
-"""Maximum number of arms of another study that are named."""
+"""Maximum number of arms named in a message about a different study."""
 
 
 def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str]) -> None:
-    """Raise an error if a directory contains the results of another study.
+    """Raise an error if a directory contains the results of a different study.
 
     Parameters
     ----------
@@ -31,23 +31,23 @@ def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str
 
     Raises
     ------
-    UsageError: it contains such results.
+    UsageError: the directory contains such results.
     """
     if (found := another_study(store.read_plan(), plan, settled)) is not None:
         raise UsageError(f"{store.location}: {found}")
 
 
 def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collection[str]) -> str | None:
-    """Return why a stored plan belongs to another study, and what to do; None if it does not, or there is none.
+    """Return why a stored plan belongs to a different study, and what to do; None if it does not, or there is no plan.
 
-    A study with the same name counts as another study if it has settled runs, none of which is planned now, and shares
-    no arm except the baseline. A changed study keeps some arms or runs.
+    A study with the same name counts as a different study if it has settled runs, none of these runs is planned now,
+    and the only arm in common is the baseline. A study that was merely changed keeps some of its arms or runs.
     """
     if before is None:
         return None
     name = plan.study.spec.name
     if before.get("name") != name:
-        return f"holds the study {before.get('name')!r}, not {name!r}; give another --out"
+        return f"contains the study {before.get('name')!r}, not {name!r}; set a different --out"
     known = {str(run["run_id"]) for run in before.get("runs", ())}
     here = {arm.name for arm in plan.arms if arm.role != "baseline"}
     there = [str(arm["name"]) for arm in before.get("arms", ()) if arm.get("role") != "baseline"]
@@ -55,13 +55,13 @@ def another_study(before: Mapping[str, Any] | None, plan: Plan, settled: Collect
         return None
     arms = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
     return (
-        f"holds another study named {name!r}, with other arms ({arms}) and no run of this one; change the name of "
-        "this study, or give another --out"
+        f"contains a different study named {name!r}, with different arms ({arms}) and no runs of this study; change "
+        "the name of this study, or set a different --out"
     )
 
 
 def another_study_notes(plan: Plan, directory: Place) -> list[str]:
-    """Return a message if a study directory, which need not exist, holds another study; write nothing."""
+    """Return a message if a study directory, which need not exist, contains a different study; write nothing."""
     before = obsolete.stored_document(directory / STUDY_FILE)
     settled = read_settled(directory, ["run_id"])["run_id"].to_pylist() if before is not None else []
     found = another_study(before, plan, settled)
@@ -69,7 +69,7 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
-    """Return the analysis plan for `register` to freeze, or None if one is frozen.
+    """Return the analysis plan that `register` will freeze, or None if a plan is already frozen.
 
     This takes a second and writes nothing.
     """
@@ -81,12 +81,11 @@ def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
 def register(
     plan: Plan, store: ResultStore, settled: set[str], console: Console, analysis_plan: dict[str, Any] | None
 ) -> None:
-    """Write everything except results, and report which existing results are used.
+    """Write everything except the results, and report which existing results are used.
 
     Parameters
     ----------
-    settled : ids of all settled runs in the store.
-    analysis_plan : result of `prepare`.
+    settled : ids of all settled runs in the store. analysis_plan : the result of `prepare`.
     """
     store.clean()
     before = store.read_plan()
@@ -113,21 +112,20 @@ def register(
 
 
 def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterable[str]:
-    """Yield a message about settled runs that are no longer part of the study, with the reason.
+    """Yield messages about settled runs that are no longer part of the study, with the reasons.
 
     Parameters
     ----------
-    left : ids of settled runs that the plan does not contain.
-    before, now : the stored plan and the current one.
+    left : ids of settled runs that the plan does not contain. before, now : the stored plan and the current plan.
     """
     arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}
     names = {arm["name"] for arm in now["arms"]}
     counts = Counter(arms_before.get(run_id, "") for run_id in left)
     for arm, count in sorted(counts.items()):
         if not arm:
-            why = "of earlier versions of the study are"
+            why = "from earlier versions of the study are"
         elif arm in names:
-            why = f"of arm {arm}, which was changed, has other data or has fewer seeds now, are"
+            why = f"in arm {arm}, which was changed, or now has different data or fewer seeds, are"
         else:
-            why = f"of arm {arm}, which the study no longer has, are"
-        yield f"stale: {count} settled runs {why} left out of the report; they stay where they are"
+            why = f"in arm {arm}, which is no longer part of the study, are"
+        yield f"stale: {count} settled runs {why} omitted from the report; they stay where they are"

@@ -1,7 +1,7 @@
-"""Shares of a GPU that were too small for an arm, kept from session to session.
+"""GPU shares that were too small for an arm, kept from session to session.
 
-``shares.json`` in a study's folder records with which share of a GPU the runs of an arm did not fit, and with which
-they continued. It is only a hint: without it, or if an arm was changed, runs determine their shares again.
+``shares.json`` in a study's folder records which GPU share was too small for an arm's runs, and with which share they
+continued. The file is only a hint: if it is missing, or if an arm was changed, runs determine their shares again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ablations.store import ResultStore
 
 
 def remembered(store: ResultStore, tasks: Iterable[Task]) -> dict[str, float]:
-    """Return the share of a GPU, by arm, for arms whose current share was too small before."""
+    """Return the GPU share, by arm, for arms whose current share was too small before."""
     known = store.read_shares()
     found = {}
     for task in {task.arm: task for task in tasks if 0 < task.gpus < 1}.values():
@@ -43,6 +43,6 @@ def _is_share(value: object) -> bool:
 
 
 def _key(task: Task) -> str:
-    """Return the key that all runs of an arm share."""
+    """Return the key that all of an arm's runs share."""
     common = {name: value for name, value in task.config.items() if name != "seed"}
     return hashlib.sha256(json.dumps([task.arm, common], sort_keys=True).encode()).hexdigest()[:20]

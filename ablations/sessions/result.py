@@ -25,20 +25,19 @@ class SessionResult:
     ----------
     directory : the study directory; for a study with a search, the directory of the confirmation or, if the search was
         interrupted, of the screening.
-    planned, settled_before, computed : numbers of runs.
-    reused : number of runs whose results were copied from other studies.
-    completed : ids of the planned runs that have a result, in the order of the plan.
+    planned, settled_before, computed : numbers of runs. reused : number of runs whose results were copied from other
+    studies. completed : ids of the planned runs that have a result, in plan order.
     failed : ids of runs that failed in this session, each with its reason.
-    open : ids of runs that are not settled and have neither failed nor paused: the session was interrupted, or no more
-        runs of their arm were started.
-    paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
+    open : ids of runs that are not settled and have neither failed nor paused, because the session was interrupted or
+    no more runs of their arm were started. paused : ids of runs that are waiting at the requested epoch, each with its
+    last validation accuracy.
     withheld : ids of runs that were not started because their arm fails with the same error every time.
-    interrupted : reason why the session ended early; empty if it did not.
+    interrupted : reason why the session ended early; empty if it did not end early.
     code : exit code of the command line if it was interrupted.
-    budget : the runs that were not begun because of the budget; None if there were none.
-    ledger_head : hash that covers all settled runs, see `aimlib.records.ledger`; empty if it could not be written.
-    trials : all trials of a search, arm by arm in order; empty without a search.
-    confirmed : whether the best trials of the search were confirmed; None without a search.
+    budget : the runs that were not started because of the budget; None if there were none. ledger_head : hash that
+    covers all settled runs, see `aimlib.records.ledger`; empty if it could not be written. trials : all trials of a
+    search, arm by arm in order; empty if there was no search. confirmed : whether the best trials of the search were
+    confirmed; None if there was no search.
     """
 
     directory: Place
@@ -80,7 +79,7 @@ class SessionResult:
 
     @property
     def given_up(self) -> dict[str, str]:
-        """Ids of the runs that have no result and would not get one by continuing, each with its reason."""
+        """Ids of the runs that have no result and would not get one by continuing the study, each with its reason."""
         return {**self.failed, **self.withheld}
 
     def __repr__(self) -> str:
@@ -89,7 +88,7 @@ class SessionResult:
 
     @property
     def outcome(self) -> str:
-        """The numbers of runs in words, and the reason if the session ended early."""
+        """The numbers of runs in words, and the reason why the session ended early, if it did."""
         counts = {"completed": len(self.completed), "failed": len(self.failed), "open": len(self.open)}
         counts |= {"paused": len(self.paused)} if self.paused else {}
         text = f"{counted(self.planned, 'run')}: {', '.join(f'{number} {state}' for state, number in counts.items())}"

@@ -14,7 +14,7 @@ _NEXT = "Run the same study again to continue; finished runs are never repeated.
 
 
 def html(result: SessionResult) -> str:
-    """Return the state of the study, the outcome of the session, and the reasons why runs failed."""
+    """Return the study's state, the session's outcome, and the reasons why runs failed."""
     parts = [paragraph(_standing(result), bold=True), paragraph(f"{result.directory}: {result.outcome}.")]
     if result.failed:
         parts.append(table(("failed run", "reason"), result.failed.items()))
@@ -30,5 +30,5 @@ def _standing(result: SessionResult) -> str:
 
     try:
         return standing(result.results)
-    except StoreError as error:  # the directory was moved or damaged since
+    except StoreError as error:  # the directory has since been moved or damaged
         return str(error)

@@ -1,4 +1,4 @@
-"""Lines that a driver adds to the logs of runs about attempts that ended without a row or a report."""
+"""Lines that a driver adds to runs' logs about attempts that ended without a row or a report."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aimlib.errors import StoreError
 
 
 class RetryLog:
-    """Subscriber that writes a line to the log of a run whenever it is retried."""
+    """Subscriber that writes a line to a run's log whenever the run is retried."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
         self._where: dict[str, str] = {}
 
     def handle(self, event: Event) -> None:
-        """Record where a run is computed, and why it is retried."""
+        """Record where a run is computed and why it is retried."""
         if isinstance(event, RunStarted):
             self._where[event.run_id] = event.where
         elif isinstance(event, RunRetried):
@@ -27,5 +27,5 @@ class RetryLog:
                 f"the attempt{f' on {where}' if where else ''} ended: {event.reason}; the run continues from its last "
                 f"checkpoint after {event.seconds:.0f} s"
             )
-            with contextlib.suppress(StoreError):  # the row of the run counts its attempts anyway
+            with contextlib.suppress(StoreError):  # the run's row counts its attempts anyway
                 self._store.write_log(event.run_id, as_lines([entry("note", text)]))

@@ -1,7 +1,7 @@
 """Runs with the same id that other studies have computed are verified and copied instead of being computed again.
 
-A row is copied unchanged, with the study, host and times of its computation; `reused_from` states the study directory
-from which it was copied. Other directories are only read.
+A row is copied unchanged, including the study, host and times of its computation; `reused_from` contains the study
+directory from which it was copied. Other directories are only read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from ablations.planning.plan import Plan, PlannedRun
 
 _SHOWN = 5
-"""Maximum number of unusable rows of one study that are named individually."""
+"""Maximum number of one study's unusable rows that are named individually."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A verified row of another study."""
+    """A verified row from another study."""
 
     study: OtherStudy
     file: Place
@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Reusable:
-    """The missing runs that other studies have.
+    """The missing runs that other studies have already computed.
 
     Attributes
     ----------
@@ -51,12 +51,15 @@ class Reusable:
 
     @property
     def origins(self) -> str:
-        """The studies from which the rows come; if there are several, each with its number of runs."""
+        """The studies from which the rows come.
+
+        If there are several studies, each is listed with its number of runs.
+        """
         return _origins(found.study for found in self.runs.values())
 
 
 def missing_runs(plan: Plan, own: Place) -> set[str]:
-    """Return the ids of the runs that are not settled in the study's directory, which is only read."""
+    """Return the ids of the runs that are not settled in the study's directory; the directory is only read."""
     settled = read_settled(own, ["run_id"])["run_id"].to_pylist() if is_study(own) else []
     return {run.run_id for run in plan.runs}.difference(settled)
 
@@ -64,13 +67,12 @@ def missing_runs(plan: Plan, own: Place) -> set[str]:
 def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own: Place) -> Reusable:
     """Return which missing runs other studies have; read and verify their rows, and write nothing.
 
-    If several studies have a valid row of a run, the first study given counts.
+    If several studies have a valid row for a run, the study listed first is used.
 
     Parameters
     ----------
-    missing : ids of the runs of the plan that have no result.
-    given : study directories, or folders that contain study directories.
-    own : directory of the study itself, which is left out of `given`.
+    missing : ids of the planned runs that have no result. given : study directories, or folders that contain study
+    directories. own : directory of the study itself, which is ignored in `given`.
 
     Raises
     ------
@@ -97,12 +99,12 @@ def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own
 def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], bool] = lambda: False) -> int:
     """Copy the rows into a store, each by exclusive creation; return the number of copies that count.
 
-    Every row is verified again while it is copied. A row that has changed or vanished in the meantime is left to the
+    Every row is verified again while it is copied. A row that has changed or disappeared in the meantime is left to the
     next session. If the process is killed, the rows copied so far are settled, and the next session copies the rest.
 
     Parameters
     ----------
-    stop : called before every row; if it returns true, no further row is copied.
+    stop : called before every row; if it returns true, no further rows are copied.
     """
     planned = {run.run_id: run for run in plan.runs if run.run_id in found.runs}
     by_file: dict[Place, list[str]] = {}
@@ -120,14 +122,14 @@ def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], boo
             break
         try:
             count += sum(rows_of(file, run_ids, settle))
-        except FileNotFoundError:  # moved into a segment in the meantime
+        except FileNotFoundError:  # the row was moved into a segment in the meantime
             count += sum(each_row(study, run_ids, settle, lambda *_: False))
     return count
 
 
 @dataclass(frozen=True)
 class _Inspected:
-    """A row, or a file that cannot be read, with an empty run id."""
+    """A row, or an unreadable file, in which case the run id is empty."""
 
     file: Place
     run_id: str
@@ -163,7 +165,7 @@ def _notices(study: OtherStudy, unusable: Sequence[_Inspected], inspected: Seque
     if unconfirmed:
         rows = counted(len(unconfirmed), "row")
         yield clean(
-            f"reuse {study.place}: the run ids of {rows} could not be recomputed, but everything else agrees; "
+            f"reuse {study.place}: the run ids of {rows} could not be recomputed, but everything else matches; "
             f"{unconfirmed[0].unconfirmed}"
         )
 
@@ -187,8 +189,8 @@ def _in_folder(given: str | Place) -> list[Place]:
         inside = []
     if not inside:
         raise UsageError(
-            f"reuse {given}: neither a study directory nor a folder of study directories; give a directory that "
-            f"`ablate run` wrote"
+            f"reuse {given}: neither a study directory nor a folder of study directories; specify a directory that "
+            "`ablate run` wrote"
         )
     return inside
 

@@ -1,8 +1,8 @@
-"""Screening: a search over the options of arms, and then the confirmation of the best trials on fresh seeds.
+"""Screening: a search over the options of arms, followed by the confirmation of the best trials on fresh seeds.
 
-The screening and the confirmation are separate studies below the study directory. Nothing is trained twice: an
+The screening and the confirmation are separate studies below the study directory. No trial is trained twice: an
 interrupted search proposes the same trials again, finds their results in its journal and its store, and continues.
-Trials are judged by validation accuracy; test images have no influence on the choice.
+Trials are judged by validation accuracy; test images do not influence the choice.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from aimlib.paths import make_folder, place
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
 _OF_CONFIRMATION = frozenset({"until_verdict"})
-"""Options of the launcher that do not apply to a screening, which has no verdict."""
+"""Launcher options that do not apply to a screening, because it has no verdict."""
 
 
 class Runner(Protocol):
-    """Function that runs a study file into a directory, like `ablations.sessions.launch.run`."""
+    """Function that runs a study file and writes to a directory, like `ablations.sessions.launch.run`."""
 
     def __call__(self, study: Path, out: Path, /, **options: Any) -> SessionResult:
         """Run a study.
 
-        `until` and `prune` are given only if trials are stopped early: `until` gives the number of epochs after which
-        runs pause, by run id, and `prune` the ids of paused runs that are settled unchanged.
+        `until` and `prune` are passed only if trials are stopped early: `until` contains the number of epochs after
+        which runs pause, by run id, and `prune` contains the ids of paused runs that are settled unchanged.
         """
 
 
@@ -74,12 +74,12 @@ def search_and_confirm(
     console: Console | None = None,
     **options: Any,
 ) -> SessionResult:
-    """Read a study with a search, screen, and confirm the best trials on the study's own seeds.
+    """Read a study with a search, screen its trials, and confirm the best trials on the study's own seeds.
 
     Parameters
     ----------
-    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; options about a verdict apply only
-        to the confirmation.
+    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; options that concern a verdict
+    apply only to the confirmation.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def search_and_confirm(
 
     Raises
     ------
-    UsageError: the study, its data or its directory cannot be used; or no trial has a result.
+    UsageError: the study, its data or its directory cannot be used, or no trial has a result.
     """
     with listed_once():  # otherwise, every session of the search lists the photos
         found = _run(study, out, overrides, console=console, **options)
@@ -104,7 +104,7 @@ def run(
     **options: Any,
 ) -> Screening:
     """Run a study that has a search; this is an earlier name for `ablations.run`."""
-    warn_renamed("ablations.sessions.screening.run", "ablations.run, whose result has the trials")
+    warn_renamed("ablations.sessions.screening.run", "ablations.run, whose result contains the trials")
     return _run(study, out, overrides, console=console, **options)
 
 
@@ -112,16 +112,18 @@ def _run(
     study: StudySource, out: str | Path | None, overrides: Iterable[str], *, console: Console | None, **options: Any
 ) -> Screening:
     if options.get("reuse"):
-        raise UsageError("--reuse: a search computes all its trials itself; run this study without the option")
+        raise UsageError("--reuse: a search computes all its trials itself; run this study without this option")
     if options.get("until") or options.get("prune"):
-        raise UsageError("until, prune: a search decides itself which runs pause and stop; leave both out")
+        raise UsageError("until, prune: a search itself decides which runs pause and stop; omit both")
     if options.get("budget"):
-        raise UsageError("--budget: a search is limited by the number of its trials; give search.trials instead")
+        raise UsageError("--budget: a search is limited by the number of its trials; set search.trials instead")
     file = read_study(study, overrides)
     launch.enter(file, options.get("trust", ()), console or Console(quiet=True))
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
-        raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")
+        raise UsageError(
+            f"--out {out}: a search keeps its records in a directory; specify a directory on shared storage"
+        )
     if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search does not build the corners again
         check(file)
     budgets_of(file)
@@ -144,12 +146,12 @@ def screen(
     *,
     console: Console | None = None,
 ) -> Screening:
-    """Search, then confirm.
+    """Search, and then confirm the best trials.
 
     Parameters
     ----------
     directory : study directory, in which `screening` and `confirmation` are created.
-    run, confirm : functions that run the screening and the confirmation; if `confirm` is None, `run` does both.
+    run, confirm : functions that run the screening and the confirmation; if `confirm` is None, `run` runs both.
     """
     searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
     interrupted = searching.run()
@@ -164,7 +166,7 @@ def screen(
 
 
 class _Search:
-    """The searches of all arms, batch by batch in parallel, so that runs of all arms are computed together."""
+    """The searches of all arms, batch by batch and in parallel, so that runs of all arms are computed together."""
 
     def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
         self.study, self.spec, self.directory = study, spec_of(study), directory
@@ -221,11 +223,11 @@ class _Search:
         return None
 
     def _rung(self, brackets: Brackets, number: int) -> SessionResult | None:
-        """Train all trials up to a rung unless the journal has its decision, and stop the trials that end there."""
+        """Train all trials up to a rung, unless the journal contains its decisions; stop the trials that end there."""
         taking = [b for b in brackets.batches if brackets.epochs(b, number) < b.budget]
         missing = [b for b in taking if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
-            # Paused runs of batches whose rung is recorded are listed as well; otherwise they would continue to their
+            # Paused runs in batches whose rung is recorded are listed as well; otherwise they would continue to their
             # end.
             session = self._session(brackets, brackets.until(number))
             if session.cut_off:
@@ -244,7 +246,7 @@ class _Search:
         return None
 
     def _session(self, brackets: Brackets, until: Mapping[str, int]) -> SessionResult:
-        """Compute the missing runs of the study that contains all trials so far."""
+        """Compute the missing runs in the study that contains all trials so far."""
         told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
         arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
         path = _write(self.directory, screening_document(self.study, self.spec, arms))
@@ -266,30 +268,31 @@ class _Search:
             told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
             self._written(partial(self._journal.write_round, batch.arm, batch.number, told))
         for trial in fresh:
-            if (
-                outcomes[trial.name].state == "failed"
-            ):  # its other seeds may have paused, but nothing will continue from them
+            if outcomes[trial.name].state == "failed":  # its other paused seeds, if any, will not be continued
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
 
     def _written(self, write: Callable[[], object]) -> None:
-        """Write to the journal. The first writer wins, so writing again after an outage is harmless."""
+        """Write to the journal. The first writer wins, so repeating the write after an outage is harmless."""
         self._outages.wait_out(write, writes=True)
 
     def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Stop a search if every trial fails, so that a repaired machine can try the same trials again."""
+        """Stop a search if every trial fails, so that the same trials can be tried again after a repair."""
         if not outcomes or any(outcome.state != "failed" for outcome in outcomes.values()):
             return
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
             name, first = next(iter(outcomes.items()))
             raise UsageError(
-                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; none of them is recorded: "
+                f"{self.directory}: every trial in a batch failed, {name}: {first.reason}; none of them is recorded: "
                 f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, fix the "
-                f"cause, and run the study again"
+                "cause, and run the study again"
             )
 
     def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:
-        """Return the record of a batch; if two processes search at the same time, the first one decides."""
+        """Return the record of a batch.
+
+        If two processes search at the same time, the record of the first one counts.
+        """
         if batch.recorded is not None:
             return batch.recorded
         told = self._journal.round(batch.arm, batch.number)
@@ -306,7 +309,7 @@ class _Search:
                 (trial.value for trial in self.trials if trial.arm == batch.arm and trial.value is not None),
                 default=None,
             )
-            known = f", the best {100 * best:.2f} % of validation images" if best is not None else ""
+            known = f", best validation accuracy {100 * best:.2f} %" if best is not None else ""
             skipped = sum(trial.arm == batch.arm and trial.outcome.state == "infeasible" for trial in self.trials)
             outside = f", {skipped} infeasible and not trained" if skipped else ""
             done = self._searches[batch.arm].done

@@ -1,7 +1,7 @@
 """Running a study until its verdict.
 
-After every planned look the result is analyzed, and seeds are added if the verdict is open. No results are analyzed
-between looks, so the error of all looks together stays as planned.
+At every planned look, the results are analyzed, and seeds are added if the verdict is open. No results are analyzed
+between looks, so the overall error rate across all looks stays as planned.
 
 If the verdict may be read after any number of pairs, it is read after every block of pairs.
 """
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings
 
 RunSeeds = Callable[[Sequence[int]], SessionResult]
-"""Function that computes the missing runs of the study with these seeds."""
+"""Function that computes the missing runs in the study with these seeds."""
 
 
 def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> SessionResult:
-    """Run to the first look, then from look to look, until no question is open or no look is left.
+    """Run to the first look, and then from look to look, until no question is open or no look is left.
 
     Parameters
     ----------
-    planned : seeds that the study directory already has; an extended study continues from there.
+    planned : seeds that are already planned in the study directory; an extended study continues from there.
     run : computes a study with the given seeds.
 
     Returns
     -------
-    The last session. `computed` and `reused` count the runs of all sessions, and `settled_before` the runs before the
-    first one. It ends early if runs failed, were stopped or were interrupted, because a look that lacks a pair has no
-    verdict.
+    The last session. `computed` and `reused` count the runs in all sessions, and `settled_before` the runs that were
+    settled before the first session. The looks end early if runs failed, were stopped or were interrupted, because
+    there is no verdict for a look that lacks a pair.
     """
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
@@ -58,7 +58,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
         open_still = findings.unsettled
         _say(f"look after {counted(len(seeds), 'pair')}: {text}", console)
         if not open_still:
-            _say("no open question could be settled by further pairs", console)
+            _say("further pairs could not settle any open question", console)
             return session
         if following is None:
             left = f"max_pairs is reached, {len(seeds)}" if study.spec.reading.anytime else "no look is left"
@@ -72,7 +72,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
 
 def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
-    """Return the numbers of pairs after which results are analyzed, in order.
+    """Return the numbers of pairs at which results are analyzed, in order.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
 
 
 def extended(seeds: Sequence[int], number: int) -> list[int]:
-    """Return this many seeds: the given ones, then the integers after the largest, as in the frozen plan."""
+    """Return `number` seeds: the given seeds, followed by the integers after the largest, as in the frozen plan."""
     after = max(seeds) + 1
     return [*seeds, *range(after, after + max(0, number - len(seeds)))]
 

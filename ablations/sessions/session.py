@@ -50,7 +50,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The options of `ablations.sessions.launch.run` except the study."""
+    """The options of `ablations.sessions.launch.run`, except the study."""
 
     directory: Place
     address: str | None
@@ -71,7 +71,7 @@ class SessionOptions:
 
 
 def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
-    """Compute the missing runs of a study, which has no search; see `ablations.sessions.launch.run`.
+    """Compute the missing runs of a study without a search; see `ablations.sessions.launch.run`.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
             analysis_plan = prepare(plan, store)
         if waiting:
             plan, waiting = _assigned(plan, waiting, executor, store, console)
-        # The study replaces an earlier version only now, when nothing prevents it from running.
+        # The study replaces an earlier version only now, when nothing can prevent the study from running.
         register(plan, store, settled, console, analysis_plan)
         ledger = store.ledger(session)
         _begin(ledger, options, frozen=analysis_plan is not None)
@@ -109,7 +109,7 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
         affordable = AffordableRuns(options.budget, plan, waiting, store)
         coordinator = _compute(affordable, executor, session, options, ledger)
     if waiting:
-        store.clean()  # files of workers that were killed in this session
+        store.clean()  # files left by workers that were killed in this session
     head = _end(ledger, options)
     store.compact()
     if not options.stop.requested:
@@ -119,20 +119,20 @@ def run_session(file: StudyFile, options: SessionOptions) -> SessionResult:
 
 
 def _begin(ledger: SessionLedger, options: SessionOptions, *, frozen: bool) -> None:
-    """Join the ledger, and print its head if the analysis plan has just been frozen, and which rows are lost."""
+    """Join the ledger; print its head if the analysis plan has just been frozen, and print which rows are lost."""
     console, joined = options.console, options.outages.wait_out(ledger.join, writes=True)
     if frozen:
         console.print(f"Ledger head at the freeze: {joined.head}", highlight=False, soft_wrap=True)
     if joined.lost:
         runs = counted(
-            len(joined.lost), "run of the ledger no longer has a row", "runs of the ledger no longer have a row"
+            len(joined.lost), "run in the ledger no longer has a row", "runs in the ledger no longer have a row"
         )
         text = f"{runs} ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
-        console.print(f"{text}: damaged or deleted; planned ones are computed again.", highlight=False, soft_wrap=True)
+        console.print(f"{text}: damaged or deleted; planned runs are computed again.", highlight=False, soft_wrap=True)
 
 
 def _end(ledger: SessionLedger, options: SessionOptions) -> str:
-    """Write the remaining entries, and print and return the head of the ledger."""
+    """Write the remaining entries; print and return the ledger head."""
     console = options.console
     try:
         ended = options.outages.wait_out(ledger.end, writes=True)
@@ -146,8 +146,8 @@ def _end(ledger: SessionLedger, options: SessionOptions) -> str:
 
 
 def _found(plan: Plan, missing: Collection[str], options: SessionOptions) -> Reusable:
-    """Return the missing runs that other studies have, and print which rows cannot be used."""
-    with options.console.status("verifying results of other studies" if options.reuse and missing else ""):
+    """Return the missing runs that other studies have computed, and print which rows cannot be used."""
+    with options.console.status("verifying results from other studies" if options.reuse and missing else ""):
         found = reuse_of.find(plan, missing, options.reuse, options.directory)
     for line in found.notices:
         options.console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -155,29 +155,29 @@ def _found(plan: Plan, missing: Collection[str], options: SessionOptions) -> Reu
 
 
 def _take(found: Reusable, plan: Plan, store: ResultStore, options: SessionOptions) -> int:
-    """Copy the rows that were found; return their number."""
+    """Copy the rows that were found, and return how many."""
     if not found.runs:
         return 0
-    with options.console.status("copying results of other studies"), options.stop.gentle():
+    with options.console.status("copying results from other studies"), options.stop.gentle():
         reused = reuse_of.take(found, plan, store, lambda: options.stop.requested)
-        store.clean()  # checkpoints of runs that this study had begun
+        store.clean()  # checkpoints of runs that this study had started
     text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} copied from"
     options.console.print(f"{text} {found.origins}", soft_wrap=True, markup=False, highlight=False)
     if left := found.runs.keys() - store.settled():
         options.console.print(
-            f"{counted(len(left), 'run')} changed or vanished in the other study, or the session was interrupted; "
-            f"the same command continues"
+            f"{counted(len(left), 'run')} changed or disappeared in the other study, or the session was interrupted; "
+            "the same command continues"
         )
     return reused
 
 
 def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tuple[Plan, Executor]:
-    """Return the plan and the executor, which is already starting if runs are certainly missing."""
+    """Return the plan and the executor; the executor is already starting if runs are certainly missing."""
     executor: Executor = InlineExecutor([])
     if options.executor == "ray":
         executor = stack.enter_context(RayExecutor([], options.address, wait_for_nodes=options.wait_for_nodes))
     with options.console.status("checking the study, its networks and its data"):
-        # Ray starts in the background, because that takes as long as importing torch and building the networks.
+        # Ray starts in the background, because this takes as long as importing torch and building the networks.
         if not options.reuse and not options.has_plan():
             executor.begin()
         arms = planning.arms_of(file)
@@ -188,7 +188,7 @@ def _planned(file: StudyFile, options: SessionOptions, stack: ExitStack) -> tupl
 
 
 def _is_unfinished(options: SessionOptions, planned: int) -> bool:
-    """Return whether a study certainly has runs without a result; create nothing."""
+    """Return whether a study certainly has runs without results; create nothing."""
     if not options.has_plan():
         return True
     return len(ResultStore(options.directory, outages=options.outages).settled()) < planned
@@ -197,7 +197,7 @@ def _is_unfinished(options: SessionOptions, planned: int) -> bool:
 def _assigned(
     plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
-    """Return the plan and the tasks with the GPUs that they request, once the executor can compute them."""
+    """Return the plan and the tasks with the GPUs that they request, once the executor can compute the tasks."""
     if not isinstance(executor, RayExecutor):
         executor.check()
         return plan, waiting
@@ -273,12 +273,12 @@ def _result(
 
 
 def _forget_stop(store: ResultStore, session: str) -> None:
-    """Withdraw a request to stop; if the storage is unavailable, it is removed later, with states of dead sessions."""
+    """Withdraw a stop request; if the storage is unavailable, it is removed later, with the states of dead sessions."""
     with suppress(StoreError):
         store.at_once(ANSWER_S).forget_stop(session)
 
 
 def _tracking_place(store: ResultStore) -> Path:
-    """Return where trackers write: the study directory or, for a study in object storage, a local folder."""
+    """Return the folder for the trackers: the study directory or, for a study in object storage, a local folder."""
     where = store.place
     return Path("results") / where.name if isinstance(where, ObjectPath) else where

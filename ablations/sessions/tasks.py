@@ -1,4 +1,4 @@
-"""From the runs of a plan to the tasks for workers."""
+"""Conversion of planned runs to tasks for workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tasks(
     session: str = "",
     until: Mapping[str, int] | None = None,
 ) -> list[Task]:
-    """Return the task of every given run."""
+    """Return the task for each given run."""
     costs = ("parameters", "trainable_parameters", "multiply_adds")
     mark, until = store.mark(), until or {}
     networks = {arm.name: has_network(arm.config) for arm in plan.arms}
@@ -63,12 +63,12 @@ def tasks(
 
 
 def integrity_of(plan: Plan, arm: Arm) -> Checks:
-    """Return how computing errors are detected; steps whose kernels are not deterministic are not repeated."""
+    """Return how computing errors are detected; steps with nondeterministic kernels are not repeated."""
     if arm.integrity == "spot" and arm.resources.trained_on == "cuda":
         return "reference" if plan.summaries[arm.name].nondeterministic_on_gpu else "spot"
     return arm.integrity
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the run with absolute paths to its data, because a worker may have another working directory."""
+    """Return the run with absolute paths to its data, because a worker may have a different working directory."""
     return config.model_copy(update={"data": config.data.with_absolute_paths()})

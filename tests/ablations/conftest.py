@@ -16,7 +16,7 @@ from tiny_study import changed, write
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's data, cache and results."""
+    """Keep tests away from the user's own data, cache and results."""
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("AIM_CONFIG_DIR", str(tmp_path / "config"))
@@ -25,7 +25,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes the tiny study with changes by key path and returns its file."""
+    """Return a function that writes the tiny study with changes, given by key path, and returns the study file."""
 
     def make(changes: dict[str, Any] | None = None, name: str = "study.yaml") -> Path:
         return write(tmp_path, changed(changes or {}), name)
@@ -43,7 +43,7 @@ def farm() -> Iterator[Farm]:
 
 @pytest.fixture
 def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return a function that starts ``python -m ablations.commands.app`` with arguments, in its own process."""
+    """Return a function that starts ``python -m ablations.commands.app`` with arguments, in a separate process."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Imports torch once, then forks a driver for every request, so that killed drivers cost no import.
+"""Imports torch once, then forks a driver for every request, so that killed drivers do not cost an import.
 
 Requests, one JSON list per line of standard input, and their answers:
 

@@ -1,4 +1,4 @@
-"""Drivers that can be killed, and waiting for conditions."""
+"""Drivers that can be killed, and a function that waits for a condition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 class Farm:
-    """Drivers in separate processes, started without the cost of imports."""
+    """Drivers in separate processes, which start without the cost of imports."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Farm:
 
     def kill(self, driver: int) -> bool:
         """Kill a driver with -9; return whether it was still running."""
-        os.kill(driver, signal.SIGKILL)  # its exit status was not collected, so the number is not reused
+        os.kill(driver, signal.SIGKILL)  # not yet collected, so the number is not reused
         return self.wait(driver) == -signal.SIGKILL
 
     def end(self) -> None:

@@ -23,7 +23,7 @@ from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 from aimlib.registry import datasets
 
 Curve = Callable[[str, int, int], float]
-"""Validation accuracy of a run (given by its id) after an epoch, and the number of epochs."""
+"""Function that returns a run's validation accuracy, given its id, an epoch and the number of epochs."""
 
 
 class Killed(BaseException):
@@ -32,13 +32,13 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class PausingSession(SessionResult):
-    """The result of the launcher when it is asked to pause runs."""
+    """The launcher's result when it is asked to pause runs."""
 
     paused: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def share(*names: object) -> float:
-    """Return a number from 0 to 1 that depends only on the names."""
+    """Return a number between 0 and 1 that depends only on the names."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
@@ -57,12 +57,10 @@ class FakeLauncher:
 
     Attributes
     ----------
-    life : epochs that are computed before the process is killed; None: it is never killed.
-    failing : runs that fail, by seed and arm, with a probability of one.
-    diverging : runs that diverge after an epoch, by run id.
-    stopping : runs that stop early after an epoch, by arm.
-    computed : (run id, epoch) in the order of computation, over all lives.
-    calls : arguments `until` and `prune` of every call.
+    life : number of epochs that are computed before the process is killed; None means that it is never killed. failing
+    : runs that fail, by seed and arm, with a probability of one. diverging : runs that diverge after an epoch, by run
+    id. stopping : runs that stop early after an epoch, by arm. computed : (run id, epoch) in the order of computation,
+    including computations before a kill. calls : arguments `until` and `prune` of every call.
     """
 
     curve: Curve = crossing_curve
@@ -90,8 +88,8 @@ class FakeLauncher:
         before = store.settled()
         failed: dict[str, str] = {}
         paused: dict[str, float | None] = {}
-        assert set(until) <= set(named), "until names runs of the plan"
-        assert set(prune) <= set(named), "prune names runs of the plan"
+        assert set(until) <= set(named), "until contains planned runs"
+        assert set(prune) <= set(named), "prune contains planned runs"
         for run_id, (arm, seed, run) in sorted(named.items(), reverse=self.reverse):
             if run_id in before:
                 continue
@@ -104,7 +102,7 @@ class FakeLauncher:
                 continue
             if self._train(store, run_id, arm, run, until.get(run_id)):
                 paused[run_id] = self.curve(run_id, self._epochs(store, run_id), run.training.epochs)
-        store.compact(at_least=8)  # as a session does with many files: each remaining file is read in every round
+        store.compact(at_least=8)  # as in a session with many files: each remaining file is read in every round
         done = store.settled() & set(named)
         left = tuple(run_id for run_id in named if run_id not in done and run_id not in failed and run_id not in paused)
         return PausingSession(
@@ -177,7 +175,7 @@ class FakeLauncher:
 
 @functools.lru_cache(4)
 def _read(study: Path, content: bytes) -> StudyFile:
-    """Return a study; every rung of a batch reads the same file."""
+    """Return a study; it is read once, because every rung of a batch reads the same file."""
     return read_study(study)
 
 
@@ -225,7 +223,7 @@ def _plan(spec: Any, named: Mapping[str, tuple[str, int, RunConfig]]) -> dict[st
 
 
 def ledger(directory: Path) -> dict[str, Any]:
-    """Return every record of a search by its file's name, without wall times."""
+    """Return every record of a search, by file name, without wall times."""
     found = {}
     for path in sorted((directory / "screening" / "rounds").glob("*.json")):
         content = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Runs the command line in the process of the test, without a second import."""
+"""Runs the command line in the test's own process, without a second import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blank_figures import blank_figures
 
 @functools.cache
 def _put_together() -> Any:
-    """Return the commands; building them takes as long as running many of them."""
+    """Return the commands; building them takes as long as running many commands."""
     from typer.main import get_command
 
     from ablations.commands.app import app
@@ -22,7 +22,8 @@ def _put_together() -> Any:
 
 
 def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line in this process, with blank figures. Return exit code, output and error output."""
+    """Run the command line in this process, with blank figures. Return the exit code, the output and the error
+    output."""
     from ablations.commands import app
 
     argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""The kernel of a notebook in its own process, and the output of a cell."""
+"""A notebook kernel in a separate process, and a cell's output."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LONGEST_S = 200.0
 
 @dataclass
 class Shown:
-    """The output of a cell.
+    """A cell's output.
 
     Attributes
     ----------
-    displays : pages of HTML by the id of their display, in the order in which they replaced each other.
-    result : the value of the cell, by MIME type.
+    displays : HTML pages by display id, in the order in which they replaced each other. result : the cell's value, by
+    MIME type.
     streams : text of standard output and error.
-    error : text that is shown for an exception.
+    error : text shown for an exception.
     """
 
     displays: dict[str, list[str]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def interrupt(self) -> None:
-        """Interrupt the kernel like the stop button of a notebook."""
+        """Interrupt the kernel as a notebook's stop button does."""
         self._manager.interrupt_kernel()
 
     def run(self, code: str, watch: Callable[[Shown], None] | None = None) -> Shown:
@@ -61,7 +61,7 @@ class Kernel:
             try:
                 message = self._client.get_iopub_msg(timeout=deadline - time.monotonic())
             except queue.Empty:
-                raise TimeoutError(f"the cell did not end; it shows {shown}") from None
+                raise TimeoutError(f"the cell did not end; its output so far: {shown}") from None
             if message["parent_header"].get("msg_id") != request:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":

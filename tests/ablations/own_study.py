@@ -1,4 +1,4 @@
-"""A tiny study with own code in two files."""
+"""A tiny study with the user's own code in two files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def last_ones(names, count):
 def own_study(
     folder: Path, changes: dict[str, Any] | None = None, *, helper: str = HELPER, plugin: str = PLUGIN
 ) -> Path:
-    """Write the study and its two files; return the study's file."""
+    """Write the study and its two files; return the study file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "my_net.py").write_text(plugin, encoding="utf-8")
     (folder / "helper.py").write_text(helper, encoding="utf-8")

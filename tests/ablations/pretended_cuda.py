@@ -1,6 +1,7 @@
 """A simulated GPU: torch's Python code runs unchanged, and its C functions are replaced.
 
-Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is given a CUDA device take the CPU.
+Tensors stay on the CPU: within `PretendedCuda.placing`, every torch function that is called with a CUDA device uses the
+CPU.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ UUID = "11111111-2222-3333-4444-555555555555"
 
 
 class PretendedCuda:
-    """What torch's C functions would report about two GPUs, and their calls; the context uses 1 of 80 GiB.
+    """What torch's C functions would report about two GPUs, and a record of their calls; the context uses 1 of 80 GiB.
 
     Attributes
     ----------
     calls : name and arguments of every call to the device, in order.
-    free, total, reserved : bytes; reserved is the memory that torch's allocator holds in this process.
-    refusals : how often that allocator has refused memory.
-    error : the error that every function that needs the context raises; None while the context is intact.
-    on_empty : called when the allocator is told to release cached memory.
+    free, total, reserved : bytes; reserved is the memory that torch's allocator holds in this process. refusals : how
+    often the allocator has refused to allocate memory. error : the error raised by every function that needs the
+    context; None while the context is intact. on_empty : called when the allocator is told to release cached memory.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class PretendedCuda:
         self.current = 0
 
     def named(self, *names: str) -> list[tuple[Any, ...]]:
-        """Return the calls of these names."""
+        """Return the calls with these names."""
         return [call for call in self.calls if call[0] in names]
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
@@ -71,13 +71,13 @@ class PretendedCuda:
             },
         }
         for name, function in own.items():
-            patch.setattr(torch._C, name, function, raising=False)  # some versions lack some of them
+            patch.setattr(torch._C, name, function, raising=False)  # some versions do not have all of them
         imported = "_cuda_isCurrentStreamCapturing"
-        patch.setattr(torch.cuda.graphs, imported, own[imported], raising=False)  # by a torch with CUDA, at its start
+        patch.setattr(torch.cuda.graphs, imported, own[imported], raising=False)  # torch with CUDA does this itself
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """Let torch functions use the CPU if they are called with a CUDA device."""
+        """Make torch functions use the CPU if they are called with a CUDA device."""
         with _OnCpu():
             yield
 

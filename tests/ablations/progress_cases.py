@@ -1,4 +1,4 @@
-"""Studies of plain values, a clock that is set by hand, and schedules that are simulated."""
+"""Studies that consist of plain values, a manually controlled clock, and simulated schedules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
 
 class Clock:
-    """A clock that is advanced by hand."""
+    """A clock that is advanced manually."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -33,7 +33,7 @@ def run_id(number: int) -> str:
 
 
 def outline(arms: Iterable[str], seeds: int = 2, epochs: int | Mapping[str, int] = 4, name: str = "tiny") -> Outline:
-    """Return seeds x arms; run ids count from 0, arm by arm within a seed."""
+    """Return an outline of seeds x arms; run ids are numbered from 0, arm by arm within a seed."""
     arms = list(arms)
     planned = {arm: epochs if isinstance(epochs, int) else epochs[arm] for arm in arms}
     runs = tuple((run_id(seed * len(arms) + i), arm, seed) for seed in range(seeds) for i, arm in enumerate(arms))
@@ -41,12 +41,12 @@ def outline(arms: Iterable[str], seeds: int = 2, epochs: int | Mapping[str, int]
 
 
 def row(epoch: int, seconds: float = 1.0, accuracy: float | None = 0.5) -> dict[str, Any]:
-    """Return an epoch's row, whose test accuracy must never be shown."""
+    """Return an epoch's row with a test accuracy that must never be shown."""
     return {"epoch": epoch, "seconds": seconds, "validation_accuracy": accuracy, "test_accuracy": 0.987654}
 
 
 def large(runs: int = 4000, arms: int = 80, running: int = 64, epochs: int = 50) -> tuple[Progress, Clock]:
-    """Return a study in the middle: some runs are settled, a few have failed, and `running` runs are active."""
+    """Return a half-finished study: some runs are settled, a few have failed, and `running` runs are active."""
     draw = random.Random(0)
     names = [f"aim, model.placement=every_layer, model.update=gated, variant {i:03d}" for i in range(arms)]
     clock = Clock()
@@ -75,7 +75,7 @@ def large(runs: int = 4000, arms: int = 80, running: int = 64, epochs: int = 50)
 
 @dataclass
 class Schedule:
-    """A simulated schedule: runs in the order of the plan (or the longest first) over some slots."""
+    """A simulated schedule: runs in plan order, or the longest first, over a number of slots."""
 
     outline: Outline
     seconds: Mapping[str, float]
@@ -87,7 +87,8 @@ class Schedule:
     seed: int = 0
 
     def events(self) -> Iterator[tuple[float, str, str, int, float]]:
-        """Yield time, event, run id, epoch and the worker's own seconds, in order of time."""
+        """Yield the time, the event, the run id, the epoch and the seconds measured by the worker, in chronological
+        order."""
         draw = random.Random(self.seed)
         waiting = list(self.outline.runs)
         if self.longest_first:
@@ -129,7 +130,7 @@ def errors(
     *,
     longest_first: bool = False,
 ) -> dict[float, tuple[float, float]]:
-    """Return the relative errors of the estimate and of a plain division at fractions of the total time."""
+    """Return the relative errors of the estimate and of a simple division at several fractions of the total time."""
     told = list(schedule.events())
     whole = told[-1][0]
     clock = Clock(0.0)
@@ -156,7 +157,8 @@ def errors(
 
 
 def _division(shown: Progress) -> float:
-    """Return the time for the remaining epochs, at each arm's speed or the mean speed, divided by the slots."""
+    """Return the time for the remaining epochs, at each arm's speed or the mean speed, divided by the number of
+    slots."""
     paces = {name: arm.pace.epoch.value for name, arm in shown.arms.items()}
     known = [value for value in paces.values() if value is not None]
     if not known:
@@ -168,9 +170,9 @@ def _division(shown: Progress) -> float:
 
 
 class WatchedStore(ResultStore):
-    """A study directory with a plan, and with the states of sessions next to it.
+    """A study directory with a plan, and with sessions' states next to it.
 
-    The states are stored as by `ResultStore.write_live`, with any store of the package.
+    The states are stored as by `ResultStore.write_live`, which works with any of this package's stores.
     """
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:
@@ -194,7 +196,7 @@ def document(planned: Outline) -> dict[str, Any]:
 
 
 def record(each: str, status: str = "finished", curve: Iterable[float] = (0.1, 0.2), at: float = 1e9) -> RunRecord:
-    """Return a row whose test accuracies must never be shown."""
+    """Return a row with test accuracies that must never be shown."""
     curve = list(curve)
     empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     failed = status == "failed"

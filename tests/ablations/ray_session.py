@@ -1,6 +1,6 @@
-"""One session of the Ray executor in a separate process. It prints every event as a line of JSON.
+"""One session with the Ray executor in a separate process. It prints every event as a line of JSON.
 
-Arguments: study file, study directory. The last run of the plan is given data that the worker will not find.
+Arguments: the study file and the study directory. The last planned run is given data that the worker will not find.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arms of the shipped studies as runs on a few random images of their own size."""
+"""Arms of the shipped studies as runs on a few random images of the arms' own image size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STUDIES = sorted(shipped_studies())
 
 @cache
 def arms_of(study: str, *overrides: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study by name. They are expanded once, because matching a control takes seconds."""
+    """Return a shipped study's arms by name. They are expanded once, because matching a control takes seconds."""
     return {arm.name: arm for arm in expand(read_study(study, overrides))}
 
 
 def distinct(studies: list[str]) -> list[tuple[str, str]]:
-    """Return study and name of every arm; of equal arms, only the first is returned."""
+    """Return the study and the name of every arm; if several arms are equal, return only the first."""
     found: dict[str, tuple[str, str]] = {}
     for study in studies:
         for name, arm in arms_of(study).items():
@@ -38,7 +38,7 @@ def images(shape: ImageShape, count: int) -> Images:
 
 
 def small_run(arm: Arm, batch_size: int, **training: object) -> tuple[RunConfig, DataSet]:
-    """Return the arm's run on two batches, without held out images, and the data."""
+    """Return the data, and the arm's run on two batches without held-out images."""
     shape = shape_of(arm.config)
     changes = {"batch_size": batch_size, "validation_fraction": 0.0, "early_stopping": None, **training}
     config = arm.config.model_copy(update={"training": arm.config.training.model_copy(update=changes)})

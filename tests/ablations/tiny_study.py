@@ -1,4 +1,4 @@
-"""A study that trains in a second, and the comparison of its results."""
+"""A study that trains in one second, and functions that compare its results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REMOVED = object()
 
 
 def changed(changes: dict[str, Any], document: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the tiny study with changes by key path; `REMOVED` removes the key."""
+    """Return the tiny study with changes, given by key path; `REMOVED` removes the key."""
     result = copy.deepcopy(TINY if document is None else document)
     for path, value in changes.items():
         *parents, last = path.split("/") if "/" in path else path.split(".")
@@ -63,7 +63,7 @@ def write(folder: Path, document: dict[str, Any], name: str = "study.yaml") -> P
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
-    """Return every row of settled runs from all files. A run that is stored twice is listed twice."""
+    """Return all rows of settled runs from all files. A run that is stored twice is listed twice."""
     files = [*sorted((directory / "runs").glob("*.parquet")), *sorted((directory / "segments").glob("*.parquet"))]
     return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
 
@@ -94,23 +94,23 @@ _NUMBERS = (
 
 
 def numbers(directory: Path) -> dict[str, str]:
-    """Return the exact results of each run, without times, by run id.
+    """Return each run's exact results, without times, by run id.
 
-    The values are text, because NaN does not equal itself. `repr` of a float is exact.
+    The values are text, because NaN does not equal itself. The `repr` of a float is exact.
     """
     found = rows(directory)
     ids = [row["run_id"] for row in found]
-    assert len(set(ids)) == len(ids), f"runs that are there twice: {sorted({i for i in ids if ids.count(i) > 1})}"
+    assert len(set(ids)) == len(ids), f"runs that are stored twice: {sorted({i for i in ids if ids.count(i) > 1})}"
     assert {row["status"] for row in found} <= set(SETTLED)
     return {row["run_id"]: repr({name: row[name] for name in _NUMBERS}) for row in found}
 
 
 def planned(directory: Path) -> list[str]:
-    """Return the run ids of the plan, in its order."""
+    """Return the planned run ids, in plan order."""
     return [run["run_id"] for run in json.loads((directory / "study.json").read_text())["runs"]]
 
 
 def litter(directory: Path) -> list[Path]:
-    """Return temporary files and checkpoints."""
+    """Return temporary files and checkpoints that were left behind."""
     found = [*directory.rglob("*.tmp"), *directory.rglob(".*"), *(directory / "checkpoints").iterdir()]
     return sorted(set(found))

@@ -1,4 +1,4 @@
-"""A tiny study whose runs are trained by its own function, with a helper in a second file."""
+"""A tiny study whose runs are trained by the user's own function, with a helper in a second file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DOCUMENT: dict[str, Any] = {
 def training_code_study(
     folder: Path, changes: dict[str, Any] | None = None, *, code: str = CODE, helper: str = HELPER
 ) -> Path:
-    """Write the study and its two files; return the study's file."""
+    """Write the study and its two files; return the study file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "loop.py").write_text(code, encoding="utf-8")
     (folder / "centroids.py").write_text(helper, encoding="utf-8")

@@ -30,7 +30,7 @@ def test_a_session_waits_for_space_on_a_full_disk(
                 file.write(b"0" * 1024)
             except OSError:
                 break
-    assert scene.wait(lambda: "no run is begun until there is room" in scene.log.read_text(), driver)
+    assert scene.wait(lambda: "no runs start until there is more" in scene.log.read_text(), driver)
     time.sleep(20.0)  # all active runs meet the full disk
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()

@@ -1,4 +1,4 @@
-"""Machines whose CPUs compute wrong bits, in a session on a real cluster: the others continue."""
+"""Machines whose CPUs compute wrong results, in a session on a real cluster: the other machines continue."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def test_a_machine_with_two_errors_is_excluded_and_another_takes_its_runs(scenar
 def test_if_all_machines_have_errors_the_session_ends_with_their_names_and_open_runs(scenario: Any) -> None:
     found = scenario("all_of_them")
     assert found["nodes"] == []
-    assert found["stopped"].startswith("every device that could hold the 4 remaining runs computed wrong bits twice")
+    assert found["stopped"].startswith("every device that could hold the 4 remaining runs computed wrong results twice")
     assert found["stopped"].count("(node ") == 2
     assert found["free_afterwards"] == 6.0

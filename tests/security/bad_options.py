@@ -127,7 +127,7 @@ KINDS = [
         "watch NOWHERE",
         "NOWHERE",
         "study.json is missing",
-        "give a directory written by `ablate run`",
+        "specify a directory written by `ablate run`",
     ),
     Kind("an option that needs another one", "watch DONE x.html", "x.html", "only used for the page", "add --html"),
     Kind("a number out of range", "watch DONE --interval 0", "--interval", "greater than or equal to 0.5", HELP),

@@ -1,1 +1,1 @@
-"""Trained networks that a study kept: loading them, predicting, features, export."""
+"""Trained networks that a study kept: loading, prediction, features and export."""

@@ -1,4 +1,4 @@
-"""Export of a kept network as a torch.export program, which other software runs without this package."""
+"""Export of a kept network as a torch.export program, which other software can run without this package."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from analysis import Results
 
 _BATCH = 2
-"""Number of images in the example for the export; the program accepts any number of images."""
+"""Number of images in the example batch for the export; the program accepts any number of images."""
 
 
 class FromPixels(nn.Module):
-    """A network that first scales its pixels.
+    """A network that scales the pixels first.
 
     Parameters
     ----------
-    network : in evaluation mode.
-    scaling : scaling of pixels from 0 to 255.
+    network : the network, in evaluation mode.
+    scaling : how pixel values from 0 to 255 are scaled.
     """
 
     mean: Tensor
@@ -42,7 +42,7 @@ class FromPixels(nn.Module):
         self.register_buffer("sd", scaling.sd)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return scores [images, classes] of float32 pixels from 0 to 255."""
+        """Return scores [images, classes] for float32 pixels from 0 to 255."""
         scores: Tensor = self.network((x_BCHW - self.mean) / self.sd)
         return scores
 
@@ -55,18 +55,17 @@ def export(
     plugin: Iterable[str | Path] = (),
     trust: Trust = (),
 ) -> Path:
-    """Write the kept network of a run as a program of `torch.export`; return the file.
+    """Write a run's kept network as a `torch.export` program, and return the file.
 
-    The program takes float32 pixels from 0 to 255, [images, channels, height, width], and returns scores
-    [images, classes]: it contains the scaling. ``torch.export.load(file).module()`` runs it.
+    The program takes float32 pixels from 0 to 255, [images, channels, height, width], and returns scores [images,
+    classes]; it includes the scaling. ``torch.export.load(file).module()`` runs it.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
-    out : a file whose name ends in ``.pt2``.
-    plugin : files with own code that the run used; their code is approved as for `ablations.run`.
-    trust : hashes of approved own code; True approves all of it.
+    run : run id or the start of one, or ``ARM/SEED``. out : a file whose name ends in ``.pt2``. plugin : files with the
+    user's own code that the run used; the code is approved as for `ablations.run`. trust : hashes of the code that the
+    user has approved; True approves all of the code.
 
     Raises
     ------
@@ -75,7 +74,7 @@ def export(
     """
     path = Path(out)
     if path.suffix != ".pt2":
-        raise UsageError(f"--out {path}: give a name that ends in .pt2")
+        raise UsageError(f"--out {path}: use a name that ends in .pt2")
     own_code.enter_files(plugin, trust)
     kept = kept_run(source, run)
     shape = kept.stored.shape
@@ -93,9 +92,9 @@ def export(
             f"`ablations.network` returns it as a module"
         ) from error
     try:
-        with warnings.catch_warnings():  # it warns about tied tensors, which the program also has
+        with warnings.catch_warnings():  # torch.export warns about tied tensors, which the program also contains
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             torch.export.save(program, path)
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"--out {path}: cannot be written ({error}); give another file") from error
+        raise UsageError(f"--out {path}: cannot be written ({error}); use a different file") from error
     return path

@@ -1,4 +1,4 @@
-"""Outputs of a layer of a kept network, image by image."""
+"""Outputs of one layer in a kept network, image by image."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def features(
     device: str = "auto",
     data_root: str | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return the output of a layer of a run's kept network for the run's test images, [images, ...].
+    """Return the output of one layer in a run's kept network for the run's test images, [images, ...].
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
-    layer : name of a module of the network, such as ``layer4``, which is the same with and without memory; a module
-        that is called several times for a batch gives the output of its last call.
+    run : run id or the start of one, or ``ARM/SEED``.
+    layer : name of a module in the network, such as ``layer4``; the name is the same with and without memory. If a
+    module is called several times for a batch, the output of its last call is returned.
     images : number of test images, from the start of the data set; None means all.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine; None means the folder that the run used.
@@ -52,7 +52,7 @@ def features(
     kept, where = kept_run(source, run), pick_device(device)  # type: ignore[arg-type]
     network = kept.stored.module().to(where)
     if images is not None and images < 1:
-        raise UsageError(f"images={images}: give at least 1, or None for all")
+        raise UsageError(f"images={images}: use at least 1, or None for all")
     named = dict(network.named_modules())
     inner = AimNetwork.baseline_prefix
     layer = next((each for each in (layer, f"{inner}{layer}", layer.removeprefix(inner)) if each in named), layer)
@@ -71,7 +71,7 @@ def features(
     for outputs in batches_through(kept, network, test, order, where):
         if not last or not isinstance(last[0], Tensor) or len(last[0]) != len(outputs):
             raise UsageError(
-                f"layer {layer!r}: its output is not a tensor with one entry per image; give another layer"
+                f"layer {layer!r}: its output is not a tensor with one entry per image; use a different layer"
             )
         found.append(last[0].float().cpu().contiguous())
     result: npt.NDArray[np.float32] = torch.cat(found).numpy()

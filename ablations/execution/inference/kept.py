@@ -1,4 +1,4 @@
-"""Loading the trained network of a run from its study directory."""
+"""Loading a run's trained network from its study directory."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ class KeptRun:
     Attributes
     ----------
     run : its id, arm and seed.
-    row : columns of its row that state where and how it was computed.
-    stored : its network.
-    config : its configuration.
+    row : columns of the run's row that record where and how it was computed. stored : the run's network. config : the
+    run's configuration.
     where : the study directory.
     """
 
@@ -60,7 +59,7 @@ class KeptRun:
     where: Place
 
     def data(self, root: str | None = None) -> DatasetPlugin:
-        """Return the data set of the run.
+        """Return the run's data set.
 
         Parameters
         ----------
@@ -69,13 +68,13 @@ class KeptRun:
         config = self.config.data
         if root is not None:
             if "root" not in type(config).model_fields:
-                raise UsageError(f"--data-root: the data set {config.name} has no root; leave it out")
+                raise UsageError(f"--data-root: the data set {config.name} has no root; omit the option")
             config = config.model_copy(update={"root": absolute(root)})
         plugin: DatasetPlugin = datasets.create(config)
         return plugin
 
     def test_images(self, root: str | None = None) -> Images:
-        """Return the test images of the run.
+        """Return the run's test images.
 
         Raises
         ------
@@ -84,8 +83,8 @@ class KeptRun:
         found = self.data(root).load_known(self.row["data_fingerprint"])
         if found.fingerprint != self.row["data_fingerprint"]:
             raise DataError(
-                f"{self.config.data.name}: the data here differs from the data of the run (fingerprint "
-                f"{found.fingerprint} instead of {self.row['data_fingerprint']}); compare both with "
+                f"{self.config.data.name}: the data here differs from the run's data (fingerprint "
+                f"{found.fingerprint} instead of {self.row['data_fingerprint']}); compare the two with "
                 f"`ablate data info {self.config.data.name}`"
             )
         return found.test
@@ -97,11 +96,11 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
+    run : run id or the start of one, or ``ARM/SEED``.
 
     Raises
     ------
-    UsageError: `run` matches no run or more than one, or its network was not kept.
+    UsageError: `run` does not match exactly one run, or its network was not kept.
     StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     where = place(source) if isinstance(source, str | Path) else source.directory
@@ -109,52 +108,55 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     rows = read_settled_of(where, _COLUMNS, [meant.run_id]).to_pylist()
     if not rows:
         raise UsageError(
-            f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed}) is not finished; run `ablate run` again, or give "
-            f"a finished one"
+            f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed}) is not finished; run `ablate run` again, or "
+            "specify a finished run"
         )
     (row,) = rows
     if row["network"] is None:
         raise UsageError(
             f"{where}: the network of run {meant.run_id} ({meant.arm}/{meant.seed}) was not kept; set `keep: best` in "
-            f"the study before the run is computed: a finished run is not repeated, so give a new directory with --out"
+            "the study before the run is computed: a finished run is not repeated, so specify a new directory with "
+            "--out"
         )
     file = where / networks.name_of(meant.run_id, row["network"])
     content = networks.read(folder_at(where, Terms()), meant.run_id, row["network"])
     stored = network_files.read(content, file)
     if stored.run_id != meant.run_id:
-        raise StoreError(f"{file}: contains the network of run {stored.run_id}; restore the file from a copy")
+        raise StoreError(
+            f"{file}: contains the network of a different run, {stored.run_id}; restore the file from a copy"
+        )
     config = _parsed(stored.config, row["identity"] or "{}", f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed})")
     parts.refuse_other_code(config, row["identity"] or "{}", f"{where}: run {meant.run_id}")
     return KeptRun(meant, row, stored, config, where)
 
 
 def _parsed(config: Any, identity: str, where: str) -> RunConfig:
-    """Return the configuration of a run; the error says what to do if its own code is missing."""
+    """Return a run's configuration; if the user's own code is missing, the error says what to do."""
     try:
         return RunConfig.parse(config)
     except ConfigError as error:
         if '"code":"' not in identity:
             raise
         raise UsageError(
-            f"{where} uses own code that this process does not have ({'; '.join(error.problems)}); give the file that "
-            f"registers it with --plugin FILE; in Python, import that file before the call"
+            f"{where} uses your own code, which this process has not loaded ({'; '.join(error.problems)}); give the "
+            "file that registers it with --plugin FILE; in Python, import that file before the call"
         ) from error
 
 
 def network(source: str | Path | Results, run: str) -> nn.Module:
-    """Return the trained network of a run, on the CPU and in evaluation mode.
+    """Return a run's trained network, on the CPU and in evaluation mode.
 
-    Its input is a batch of images [images, channels, height, width] scaled as in training; `KeptRun.stored` has the
-    scaling. `ablations.predict` takes unscaled images.
+    Its input is a batch of images [images, channels, height, width] scaled as in training; `KeptRun.stored` contains
+    the scaling. In contrast, `ablations.predict` takes unscaled images.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
+    run : run id or the start of one, or ``ARM/SEED``.
 
     Raises
     ------
-    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
+    UsageError: `run` does not match exactly one run, its network was not kept, or a plugin is not installed.
     StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     return kept_run(source, run).stored.module()

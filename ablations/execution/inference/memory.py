@@ -1,4 +1,4 @@
-"""The memory of a kept network: its content, the layers that read it, and their development over the epochs."""
+"""The memory in a kept network: its content, the layers that read it, and their development over the epochs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearnedMemory:
-    """Content of the memory of a network, and the layers that read it.
+    """Content of a network's memory, and the layers that read it.
 
     Attributes
     ----------
     run_id, arm, epoch : run, arm and epoch of the network.
     content : the memory at the start of a forward pass, before any update, [channels, rows, columns].
-    epochs : one row per epoch and source, with the columns epoch (0 is the start), source, mean, sd and rms
-        (root mean square) of its values.
-    weights : one row per epoch and layer that reads, with the columns epoch, layer, own and read: the Frobenius norms
-        of its own weights and of its weights for reading.
-    contributions : one row per layer that reads, with the columns layer, own and read: the root mean squares, over test
-        images, of the parts of its output that come from its input and from the memory.
-    images : number of test images behind the contributions.
+    epochs : one row per epoch and source, with the columns epoch (0 is the start), source, and mean, sd and rms (root
+    mean square) of the source's values. weights : one row per epoch and reading layer, with the columns epoch, layer,
+    own and read: the Frobenius norms of the layer's own weights and of its weights for reading. contributions : one row
+    per reading layer, with the columns layer, own and read: the root mean squares, over test images, of the parts of
+    the layer's output that come from its input and from the memory. images : number of test images used for the
+    contributions.
     """
 
     run_id: str
@@ -52,25 +51,25 @@ class LearnedMemory:
     images: int
 
     def figure(self) -> Figure:
-        """Return a figure of all these values."""
+        """Return a figure that shows all these values."""
         from analysis.figures.memory import draw  # noqa: PLC0415 -- seaborn
 
         return draw(self.content, self.epochs, self.weights, self.contributions)
 
     def caption(self) -> str:
-        """Return the caption of the figure."""
+        """Return the figure's caption."""
         from analysis.figures.memory import caption  # noqa: PLC0415
 
         return caption(self.content, self.epochs, self.weights, self.contributions, self.images)
 
 
 def memory(source: str | Path | Results, run: str, *, images: int = 256, data_root: str | None = None) -> LearnedMemory:
-    """Return the content of the memory of a run's kept network, and the layers that read it.
+    """Return the memory content in a run's kept network, and the layers that read the memory.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
+    run : run id or the start of one, or ``ARM/SEED``.
     images : number of test images on which the layers' use of the memory is measured.
     data_root : folder of the data on this machine; None means the folder that the run used.
 
@@ -83,7 +82,7 @@ def memory(source: str | Path | Results, run: str, *, images: int = 256, data_ro
     network = kept.stored.module()
     if not isinstance(network, AimNetwork):
         raise UsageError(
-            f"run {kept.run.run_id} ({kept.run.arm}): its network has no memory; give a run of another arm"
+            f"run {kept.run.run_id} ({kept.run.arm}): its network has no memory; specify a run of a different arm"
         )
     with torch.no_grad():
         content: npt.NDArray[np.float32] = network.source(1)[0].float().contiguous().numpy()
@@ -105,7 +104,7 @@ def _history(measured: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def _contributions(kept: KeptRun, network: AimNetwork, images: int, data_root: str | None) -> tuple[int, pd.DataFrame]:
-    """Return the number of images, and root mean squares of both parts of every reader's output."""
+    """Return the number of images, and the root mean squares of both parts of each reader's output."""
     layers = [reading.layer for reading in network.attachment.readers]
     sums = {layer: np.zeros(3) for layer in layers}
     for layer, reader in zip(layers, network.readers(), strict=True):
@@ -119,7 +118,7 @@ def _contributions(kept: KeptRun, network: AimNetwork, images: int, data_root: s
 
 
 class _Measure:
-    """Sums of the squares of both parts of a reader's output, and the number of values."""
+    """Sums of squares of the two parts of a reader's output, and the number of values."""
 
     def __init__(self, sums: npt.NDArray[np.float64]) -> None:
         self.sums = sums
@@ -135,7 +134,7 @@ class _Measure:
 
 
 def _read(reader: Reader, x: Tensor, output: Tensor) -> Tensor:
-    """Return the memory's part of a reader's output, in the shape of the output."""
+    """Return the part of a reader's output that comes from the memory, in the output's shape."""
     if isinstance(reader, ConvReader):
         return reader.read(x.shape[2], x.shape[3]).double().expand_as(output)
     read = nn.functional.linear(flatten(reader.memory.read()).to(x.dtype), reader.read_weight).double()

@@ -1,4 +1,4 @@
-"""Predictions of a kept network: for photos in a folder, or for the test images of its run."""
+"""Predictions of a kept network: for photos in a folder, or for its run's test images."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of predictions for the test images with the stored predictions of the run.
+    """Comparison of predictions for the test images with the run's stored predictions.
 
     Attributes
     ----------
     images, different : number of test images, and number of test images whose prediction differs from the stored one.
-    margin : largest difference between the probabilities of the new and the stored prediction of an image; 0 without
-        a difference.
-    same_device : whether the run was computed on the same kind of device with the same number of threads, so that no
-        prediction may differ.
+    margin : largest difference, for any image, between the probabilities of the new and the stored prediction; 0 if no
+    prediction differs. same_device : whether the run was computed on the same kind of device with the same number of
+    threads; no prediction may differ in this case.
     """
 
     images: int
@@ -56,25 +55,29 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether the stored predictions were reproduced: exactly on the same kind of device, otherwise up to ties."""
+        """Whether the stored predictions were reproduced.
+
+        On the same kind of device, they must be equal; otherwise, they may differ where classes are nearly tied.
+        """
         return self.different == 0 if self.same_device else self.margin <= TOLERANCE
 
     def __str__(self) -> str:
-        equal = f"{self.images - self.different:,} of {self.images:,} predictions equal the stored ones"
+        equal = f"{self.images - self.different:,} of {self.images:,} predictions equal the stored predictions"
         if not self.different:
             return equal
-        kind = "the same kind of device" if self.same_device else "another kind of device or number of threads"
+        kind = "the same kind of device" if self.same_device else "a different kind of device or number of threads"
         allowed = "no difference" if self.same_device else f"differences up to {TOLERANCE:g} in probability"
         return f"{equal}; the others differ by up to {self.margin:.2g} in probability ({kind}: {allowed} may occur)"
 
 
 TOLERANCE = 1e-3
-"""Largest difference in probability at which another kind of device, which rounds differently, may swap two classes."""
+"""Largest difference in probability at which a different kind of device may swap two classes, because it rounds
+differently."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions of a network for images.
+    """A network's predictions for images.
 
     Attributes
     ----------
@@ -83,7 +86,7 @@ class Predicted:
     classes : names of the classes.
     probabilities : [images, classes].
     labels : [images], true class numbers; None if they are unknown.
-    compared : the comparison with the stored predictions; None if the images are not those of the run.
+    compared : the comparison with the stored predictions; None if the images are not the run's own.
     """
 
     run_id: str
@@ -96,7 +99,7 @@ class Predicted:
 
     @property
     def predicted(self) -> npt.NDArray[np.intp]:
-        """Class numbers [images] with the highest probability."""
+        """Number of the class with the highest probability, [images]."""
         numbers: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return numbers
 
@@ -124,28 +127,28 @@ def predict(
 ) -> Predicted:
     """Return the predictions of a run's kept network for photos, or for the run's own test images.
 
-    The test images are compared with the predictions that the run stored: they are equal on the same kind of device
-    with the same number of threads, and otherwise equal up to `TOLERANCE`.
+    For the test images, the predictions are compared with the run's stored predictions: they are equal on the same kind
+    of device with the same number of threads, and otherwise equal up to `TOLERANCE`.
 
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the beginning of one, or ``ARM/SEED``.
-    folder : folder of photos, which may have subfolders; a photo's folder is its class if all folders are classes of
-        the run. None means the test images.
+    run : run id or the start of one, or ``ARM/SEED``.
+    folder : folder with photos, which may have subfolders; if all folders are named after classes of the run, a photo's
+    folder is its class. None means the test images.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine, for the test images; None means the folder that the run used.
-    plugin : files with own code that the run used; their code is approved as for `ablations.run`.
-    trust : hashes of approved own code; True approves all of it.
+    plugin : files with the user's own code that the run used; the code is approved as for `ablations.run`. trust :
+    hashes of the code that the user has approved; True approves all of the code.
 
     Raises
     ------
-    UsageError: `run` matches no run or more than one, its network was not kept, or a plugin is not installed.
-    DataError: no photo can be read, or the data differs from the data of the run.
+    UsageError: `run` does not match exactly one run, its network was not kept, or a plugin is not installed.
+    DataError: no photo can be read, or the data differs from the run's data.
     StoreError: this is not a study directory, or the network's file is missing or damaged.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {device!r}: give cpu, cuda or auto")
+        raise UsageError(f"device {device!r}: use cpu, cuda or auto")
     own_code.enter_files(plugin, trust)
     kept = kept_run(source, run)
     where = pick_device(device)  # type: ignore[arg-type]
@@ -172,7 +175,7 @@ def softmax(outputs: Tensor) -> Floats:
 def batches_through(
     kept: KeptRun, network: nn.Module, images: Images, order: splits.Indices, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield the outputs of every batch, computed with the batches, format and precision of the run's own evaluation."""
+    """Yield the outputs of every batch, computed with the batch size, format and precision of the run's evaluation."""
     options = kept.config.training
     scaling = kept.stored.input_scaling().to(device)
     with reproducible(threads=kept.row["threads"], tf32=options.tf32), torch.inference_mode():
@@ -189,7 +192,7 @@ def _outputs(kept: KeptRun, images: Images, order: splits.Indices, device: torch
 
 
 def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Comparison | None:
-    """Compare with the stored predictions of the run; None if none are stored for the kept network."""
+    """Compare with the run's stored predictions; return None if none are stored for the kept network."""
     names = ["run_id", "epochs_run", "predictions", "predictions.bits", "predictions.epochs"]
     (row,) = read_settled_of(kept.where, names, [kept.run.run_id]).to_pylist()
     stored = predictions_from(row["predictions"], row["predictions.bits"], row["predictions.epochs"])
@@ -206,12 +209,12 @@ def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Compariso
 
 
 def _photos(kept: KeptRun, folder: Path) -> tuple[tuple[str, ...], Images, npt.NDArray[np.int64] | None]:
-    """Return the photos in a folder, prepared like the run's own images, and their classes if the folders name them."""
+    """Return the photos in a folder, prepared like the run's images, and their classes if known from the folders."""
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder; give a folder of photos")
+        raise UsageError(f"{folder}: is not a folder; specify a folder with photos")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _shown(path, folder))
     if not paths:
-        raise DataError(f"{folder}: contains no photo ({', '.join(sorted(each[1:] for each in SUFFIXES))})")
+        raise DataError(f"{folder}: contains no photos ({', '.join(sorted(each[1:] for each in SUFFIXES))})")
     prepare, wrong = kept.data().pixels, list[str]()
     pixels = [_pixels(path, prepare, wrong) for path in paths]
     if wrong:

@@ -1,4 +1,4 @@
-"""All code that uses Ray: computing runs with Ray Tune, and support for its clusters."""
+"""All code that uses Ray: computing runs with Ray Tune, and support for Ray clusters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The token that Ray requires from clients. It must exist before Ray starts, and only its owner may read it.
+"""The token that Ray requires from clients. It must exist before Ray starts, and only its owner may be able to read it.
 
-Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the
-token to ``~/.ray/auth_token``, which everyone on the machine may read (mode 0644). Anyone who reads it can run code as
+Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the token to
+``~/.ray/auth_token``, which everyone on the machine can read (mode 0644). Anyone who reads the token can run code as
 the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 
@@ -27,17 +27,17 @@ _PRIVATE = 0o600
 
 
 def prepare_token() -> None:
-    """Turn token authentication on and make the token private; call it before ``ray.init`` starts Ray.
+    """Turn token authentication on and make the token private; call this before ``ray.init`` starts Ray.
 
-    The user's decisions are kept: a mode that is set, even ``disabled``, and an existing token. If other users can read
-    the token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that cannot
-    be written, in a private folder that is removed with this process.
+    The user's decisions are respected: a mode that is set, even ``disabled``, and an existing token. If other users can
+    read the token file, their access is removed. If there is no token, one is created in ``~/.ray/auth_token`` or, if
+    that file is not writable, in a private folder that is removed when this process ends.
 
     Raises
     ------
-    UsageError: ``RAY_AUTH_TOKEN_PATH`` names no file with a token; Ray would abort the process.
+    UsageError: ``RAY_AUTH_TOKEN_PATH`` is not the path of a file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # ray would not notice it later; since 2.59, it is the default of a local session
+    if "ray" not in sys.modules:  # later, ray would not notice; the mode is the default for local sessions since 2.59
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return
@@ -70,7 +70,7 @@ def default_path() -> Path:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Return whether the group or all others may read or write a file."""
+    """Return whether the group or all other users may read or write a file."""
     return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
@@ -87,11 +87,11 @@ _MAKE = "copy the cluster's token there with mode 0600, or unset the variable so
 
 
 def _write_unless_there(path: Path) -> None:
-    """Write a new token atomically; if another process was faster, its token is kept."""
+    """Write a new token atomically; if another process was faster, keep its token."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size:
             return
-        path.unlink()  # Ray was killed while it wrote
+        path.unlink()  # Ray was killed while writing
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
     try:
@@ -104,7 +104,10 @@ def _write_unless_there(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Remove the permissions of all other users; a file of another owner, such as a mounted secret, stays unchanged."""
+    """Remove all other users' permissions.
+
+    A file with a different owner, such as a mounted secret, is left unchanged.
+    """
     with contextlib.suppress(PermissionError):
         if readable_by_others(path):
             path.chmod(_PRIVATE)

@@ -1,4 +1,4 @@
-"""Connecting to Ray, or starting it on this machine, in the background, because it takes seconds."""
+"""Connecting to Ray, or starting it on this machine; this happens in the background, because it takes seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablations.execution.ray.loopback import on_loopback
 from aimlib.errors import UsageError
 
 _CONNECT_TIMEOUT_S = 10.0
-"""Seconds to wait for a cluster's first answer."""
+"""Seconds to wait for a cluster's first response."""
 _SETTINGS = {
     # Tune's loggers write files that are never read, and the TensorBoard logger imports torch in the driver.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -24,7 +24,7 @@ _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Runs without a GPU must not see any.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # Tune's snapshots grow with the number of runs and serve a restore that never happens.
+    # Tune's snapshots grow with the number of runs, and are needed only for a restore that never happens.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "30",
@@ -34,8 +34,8 @@ _SETTINGS = {
 class Connection:
     """A connection to Ray, opened and closed by its own thread.
 
-    On Linux, Ray processes that are started here end with the thread that started them, so a killed driver leaves none
-    behind. The thread therefore lives until the connection is closed.
+    On Linux, Ray processes that are started here end with the thread that started them, so a killed driver does not
+    leave any behind. The thread therefore runs until the connection is closed.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Connection:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin to connect; do nothing if this was called before.
+        """Start connecting; do nothing if this was called before.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class Connection:
         if self.address is None:
             prepare_token()
             place.enter_context(on_loopback())  # before anything imports ray, which reads it on import
-        # A daemon: ending the process without closing the connection must not block.
+        # The thread is a daemon, because ending the process without closing the connection must not block.
         self._thread = threading.Thread(target=self._live, args=(place,), name="ray", daemon=True)
         self._thread.start()
 
@@ -79,14 +79,14 @@ class Connection:
         self._there.wait()
         if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
             raise UsageError(
-                f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and "
-                "if it requires a token, give the driver and the nodes the same token (RAY_AUTH_TOKEN_PATH)"
+                f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and if "
+                "it requires a token, use the same token for the driver and the nodes (RAY_AUTH_TOKEN_PATH)"
             ) from self._error
         if self._error is not None:
             raise self._error
 
     def end(self) -> None:
-        """Close the connection, and stop Ray if it was started here; do nothing without a connection."""
+        """Close the connection, and stop Ray if it was started here; do nothing if there is no connection."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -120,7 +120,10 @@ class Connection:
 
 
 def _hush() -> None:
-    """Keep Ray from printing a long report about every worker that dies; the listener reports it in one line."""
+    """Keep Ray from printing a long report about every worker that dies.
+
+    The listener reports each death in one line.
+    """
     with contextlib.suppress(ImportError):
         from ray._private import worker  # noqa: PLC0415
 
@@ -128,7 +131,7 @@ def _hush() -> None:
 
 
 def _refuse_deaf(address: str | None) -> None:
-    """Raise an error if no process listens at an address, because Ray itself would keep trying for ten minutes."""
+    """Raise an error if no process is listening on an address, because Ray itself would keep trying for ten minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -137,5 +140,5 @@ def _refuse_deaf(address: str | None) -> None:
     except OSError as error:
         raise UsageError(
             f"--address {address}: no server answers there ({error}); start Ray with `ray start --head` on that "
-            f"machine, or give the address that it printed"
+            "machine, or use the address that it printed"
         ) from error

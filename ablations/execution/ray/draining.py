@@ -1,10 +1,10 @@
-"""Whether Ray is about to shut down the node of this process.
+"""Whether Ray is about to shut down this process's node.
 
-`ray start --block`, the program of every KubeRay pod and of Slurm's nodes under `ray symmetric-run`, reacts to SIGTERM
-by draining its node: no new task starts there, and the node ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s), or
-earlier if nothing runs there any more. Ray does not inform workers, so a worker with a state to save must ask. `ray
-drain-node` and autoscalers announce the end of a node the same way. A raylet that receives SIGTERM itself, for example
-from `ray stop`, kills its workers at once.
+`ray start --block` runs in every KubeRay pod, and on Slurm's nodes under `ray symmetric-run`. It reacts to SIGTERM by
+draining its node: no new tasks start there, and the node ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s), or
+earlier if nothing is running there any more. Ray does not inform workers, so a worker with a state to save must ask.
+`ray drain-node` and autoscalers announce the end of a node in the same way. A raylet that receives SIGTERM itself, for
+example from `ray stop`, kills its workers immediately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 _TIMEOUT = 2.0
-"""Timeout of the request in seconds: a cluster that does not answer has other problems."""
+"""Timeout for the request in seconds: a cluster that does not answer has other problems."""
 
 
 class DrainCheck:
@@ -32,7 +32,7 @@ class DrainCheck:
         self._seen = False
 
     def seen(self) -> bool:
-        """Return whether the node is about to shut down; once true, it stays true."""
+        """Return whether the node is about to shut down; once true, the result stays true."""
         if not self._seen and time.monotonic() >= self._next:
             self._seen = is_draining()
             self._next = time.monotonic() + self._pause
@@ -40,7 +40,7 @@ class DrainCheck:
 
 
 def is_draining() -> bool:
-    """Ask the cluster; False if it does not answer, or if this version of Ray cannot tell."""
+    """Ask the cluster; return False if it does not answer, or if this version of Ray cannot say."""
     client: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
     if client is None or not hasattr(client, "get_draining_nodes"):
         return False

@@ -1,6 +1,7 @@
-"""Occupying nodes whose CPUs computed wrong bits.
+"""Occupying nodes whose CPUs computed wrong results.
 
-Ray starts a run on any node with free CPUs. On an excluded node, placeholders take every CPU as soon as it is free.
+Ray starts a run on any node with free CPUs. On an excluded node, placeholders therefore take every CPU as soon as it is
+free.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from ablations.execution.packing import Bundle
 
 
 def name_of_cpus(host: str, node: str) -> str:
-    """Return the name under which the CPUs of a node are excluded.
+    """Return the name under which a node's CPUs are excluded.
 
     Parameters
     ----------
-    node : Ray's id; empty outside Ray.
+    node : Ray's id for the node; empty outside Ray.
     """
     return f"CPU of {host}" + (f" (node {node[:8]})" if node else "")
 
 
 def excluded(names: Iterable[str], nodes: Iterable[str]) -> frozenset[str]:
-    """Return the ids of the nodes whose CPUs are excluded by these names."""
+    """Return the ids of the nodes whose CPUs are excluded under these names."""
     ends = tuple(name.rpartition(" (node ")[2].removesuffix(")") for name in names if name.startswith("CPU of "))
     return frozenset(node for node in nodes if any(end and node.startswith(end) for end in ends))
 
 
 class OccupiedNodes:
-    """Occupies the CPUs of nodes until the session ends."""
+    """Occupies nodes' CPUs until the session ends."""
 
     def __init__(self) -> None:
         self._actors: dict[str, list[Any]] = {}
 
     def occupy(self, nodes: Mapping[str, Bundle], wanted: Collection[str]) -> None:
-        """Occupy these nodes and no others.
+        """Occupy exactly these nodes.
 
         Parameters
         ----------
@@ -56,12 +57,12 @@ class OccupiedNodes:
         import ray  # noqa: PLC0415 -- here alone
 
         for actor in self._actors.pop(node):
-            with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ValueError):  # Ray itself may be gone
+            with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ValueError):  # Ray itself may have ended
                 ray.kill(actor)
 
 
 def _start(node: str) -> Any:
-    """Start an actor that takes a CPU of a node as soon as there is a free one."""
+    """Start an actor that takes a CPU on a node as soon as one is free."""
     import ray  # noqa: PLC0415 -- here alone
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """Computing runs with Ray Tune, on this machine or on a cluster.
 
-Tune only executes one session. Our own scheduler and store decide which runs exist, which are settled and which are
-retried, and Ray's own state is never read back.
+Tune executes only a single session. This package's own scheduler and store decide which runs exist, which are settled
+and which are retried. Ray's own state is never read back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ablations.spec.resources import Resources
 from ablations.store import files
 
 _MANY = 10_000
-"""Maximum number of runs that wait for nodes at once on a cluster that grows; `Room` allows fewer."""
+"""Maximum number of runs that wait for nodes at once on a growing cluster; `Room` allows fewer."""
 
 
 class RayExecutor:
@@ -35,7 +35,7 @@ class RayExecutor:
 
     Parameters
     ----------
-    resources : resources of the runs of each arm. address : address of a running Ray cluster; None starts Ray on this
+    resources : resources of each arm's runs. address : address of a running Ray cluster; None starts Ray on this
         machine, on the loopback interface.
     wait_for_nodes : seconds to wait for nodes that can hold the runs; the cluster is then assumed to grow on demand.
     """
@@ -57,7 +57,7 @@ class RayExecutor:
         self._connection.end()
 
     def begin(self) -> None:
-        """Begin to connect or to start Ray, and return at once.
+        """Connect to Ray or start it, in the background; return immediately.
 
         Raises
         ------
@@ -66,19 +66,19 @@ class RayExecutor:
         self._connection.begin()
 
     def check(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Wait for Ray, and compare the requested resources with the available ones.
+        """Wait for Ray, and compare the requested resources with the available resources.
 
         Parameters
         ----------
-        say : shows a line about the nodes for which it waits.
+        say : shows a line about the nodes that are being waited for.
 
         Raises
         ------
-        UsageError: Ray is not available, or a run fits on no node of the cluster, even after `wait_for_nodes`; Ray
-            would wait forever without a message.
+        UsageError: Ray is not available, or a run does not fit on any node in the cluster, even after `wait_for_nodes`;
+        Ray would wait forever without a message.
         """
         self._connection.begin()
-        self.worker()  # imports Tune while Ray starts
+        self.worker()  # imports Tune while Ray is starting
         self._connection.wait()
         import ray  # noqa: PLC0415
 
@@ -111,30 +111,28 @@ class RayExecutor:
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for the runs of each arm; `check` compares them with the resources of Ray."""
+        """Use these resources for each arm's runs; `check` compares them with Ray's resources."""
         self.resources = tuple(resources)
 
     def give(self, resources: Iterable[Resources]) -> None:
-        """Change the resources of the runs of each arm, after `check` was called.
+        """Change the resources of each arm's runs after `check` was called.
 
-        Raises
-        ------
-        UsageError: a run fits on no node of the cluster.
+        Raises ------ UsageError: a run does not fit on any node in the cluster.
         """
         self.expect(resources)
         refuse_unfit(self.resources, self.nodes)
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
 
     def worker(self) -> type:
-        """Return Tune's trainable that computes tasks."""
+        """Return the Tune trainable that computes tasks."""
         from ablations.execution.ray.trainable import Worker  # noqa: PLC0415 -- imports Ray
 
         return Worker
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the runs of the scheduler, as many as fit at once, until none is left or the session ends.
+        """Compute the scheduler's runs, as many as fit at once, until none is left or the session ends.
 
-        Runs without a report were interrupted: their nodes are gone, or a grace period is over.
+        Runs without a report were interrupted: their nodes have ended, or a grace period is over.
         """
         from ray import tune  # noqa: PLC0415
 
@@ -150,7 +148,7 @@ class RayExecutor:
         room = Room(self.resources, self._by_id, spare)
         placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
         usage = Usage(placeholders, self._names)
-        # Tune would start one worker after the other, each only after the previous one has imported everything.
+        # Tune would start one worker after another, each only after the previous worker has imported everything.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs if spare != "double" else _MANY)
         callback = TuneCallback(
             scheduler, coordinator, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall
@@ -169,11 +167,11 @@ class RayExecutor:
                     name=folder.name,
                     storage_path=str(folder.parent),
                     verbose=0,
-                    progress_reporter=tune.CLIReporter(),  # silent; by default a notebook gets a display
+                    progress_reporter=tune.CLIReporter(),  # no output; by default, Tune shows a display in a notebook
                     callbacks=[callback],
                     stop=stopper,
                     failure_config=tune.FailureConfig(max_failures=0),
-                    # Runs keep their own state; a request for Tune's would kill a worker.
+                    # Runs save their own state; if Tune requested its state, a worker would be killed.
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
@@ -182,7 +180,7 @@ class RayExecutor:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a folder for the files that Tune requires; remove folders of sessions whose driver was killed.
+    """Yield a folder for the files that Tune requires; remove the folders of sessions whose driver was killed.
 
     The folder is outside the study directory, because Tune's files are pickles.
     """

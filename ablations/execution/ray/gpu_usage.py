@@ -1,4 +1,4 @@
-"""Which GPUs the runs of a session use, and which GPUs are occupied because they are excluded."""
+"""Which GPUs a session's runs use, and which GPUs are occupied because they are excluded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ablations.execution.ray.placeholders import Placeholders
 
 
 class Usage:
-    """Tracks the GPUs of the runs that Ray received.
+    """Tracks the GPUs of the runs that were submitted to Ray.
 
     Parameters
     ----------
-    placeholders : occupy the excluded GPUs.
-    names : names of Ray's GPUs, as runs first reported them; new ones are added.
+    placeholders : occupy the excluded GPUs. names : names of Ray's GPUs, as runs first reported them; new names are
+    added.
     """
 
     def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
@@ -25,7 +25,7 @@ class Usage:
         self.left_out: frozenset[Slot] = frozenset()
 
     def gave(self, run_id: str, bundle: Bundle) -> None:
-        """Record that a run waits for a worker."""
+        """Record that a run is waiting for a worker."""
         self._bundles[run_id] = bundle
 
     def has(self, run_id: str, slots: Iterable[Sequence[str]]) -> None:
@@ -33,7 +33,7 @@ class Usage:
         self._slots[run_id] = tuple(Slot(*slot) for slot in slots)
 
     def named(self, run_id: str, name: str) -> str:
-        """Return the name under which a run's GPU was first reported, because its driver may forget it.
+        """Return the name under which a run's GPU was first reported, because the GPU's driver may lose the name.
 
         A run reports the first GPU that it was given.
         """
@@ -57,12 +57,12 @@ class Usage:
         return changed
 
     def tick(self, *, trapped: bool = False) -> None:
-        """Proceed after some time has passed.
+        """Do the periodic work.
 
         Parameters
         ----------
-        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not return the run. The run is
-            allowed onto an excluded GPU, where it ends at once, and is then available again.
+        trapped : a run is waiting for a worker that Ray cannot place anywhere else, and Tune does not return the run.
+        The run is then allowed to start on an excluded GPU, where it ends immediately and becomes available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

@@ -1,8 +1,8 @@
-"""Keeping a local Ray on the loopback interface, and finding sockets that listen beyond it.
+"""Keeping a local Ray on the loopback interface, and finding sockets that listen on other interfaces.
 
-``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address with the address
-of the machine's network card, and its servers then listen on every interface. It stays on the loopback interface only
-if Ray's clusters are switched off, which is the default on macOS.
+``ray.init(_node_ip_address="127.0.0.1")`` does not keep Ray there: Ray 2.60 replaces a loopback address with the
+address of the machine's network card, and its servers then listen on every interface. Ray stays on the loopback
+interface only if its clusters are switched off, which is the default on macOS.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Ray's switch for clusters; despite its name it is also read on Linux, when ray is imported."""
+"""Ray's switch for clusters; despite its name, it is also read on Linux when ray is imported."""
 
-_LISTEN = "0A"  # state of a socket in /proc/net/tcp
+_LISTEN = "0A"  # socket state in /proc/net/tcp
 
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Inside, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` starts a Ray that only this machine reaches.
+    """Within the block, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` stays on the loopback interface.
 
-    Do not use it for a session that joins a cluster. The previous state is restored afterwards.
+    Do not use this for a session that joins a cluster. The previous state is restored afterwards.
     """
     before = os.environ.get(_CLUSTERS)
     os.environ[_CLUSTERS] = "0"
@@ -44,7 +44,10 @@ def on_loopback() -> Iterator[None]:
 
 
 def _switch(clusters: bool) -> bool | None:
-    """Change the value that ray read from the variable at import; return the old value, or None before import."""
+    """Change the value that ray read from the variable at import.
+
+    Return the old value, or None if ray is not imported.
+    """
     constants: Any = sys.modules.get("ray._private.ray_constants")
     before: bool | None = getattr(constants, "ENABLE_RAY_CLUSTER", None)
     if before is not None:
@@ -54,13 +57,12 @@ def _switch(clusters: bool) -> bool | None:
 
 @dataclass(frozen=True, order=True)
 class Listener:
-    """A socket that waits for connections.
+    """A socket that is listening for connections.
 
     Attributes
     ----------
-    address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` are all interfaces.
-    process : its number; 0 if it is not accessible.
-    program : name of the process, as ``ps`` shows it.
+    address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` mean all interfaces. process :
+    process id; 0 if it is not accessible. program : name of the process, as ``ps`` shows it.
     """
 
     address: str
@@ -75,7 +77,9 @@ class Listener:
 
 
 def listeners(root: Path = Path("/proc")) -> list[Listener]:
-    """Return the TCP sockets that listen in this network namespace and whose process is known; none except on Linux.
+    """Return the TCP sockets that are listening in this network namespace and whose process is known.
+
+    The result is empty except on Linux.
 
     Parameters
     ----------
@@ -94,12 +98,12 @@ def listeners(root: Path = Path("/proc")) -> list[Listener]:
 
 
 def _owners(root: Path) -> dict[str, tuple[int, str]]:
-    """Return the number and name of the process for the inode of each of its sockets."""
+    """Return, for the inode of each socket, the id and the name of its process."""
     found = {}
     for folder in root.iterdir() if root.is_dir() else ():
         if not folder.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # ended in the meantime, or owned by another user
+        with contextlib.suppress(OSError):  # the process ended in the meantime, or is owned by another user
             for descriptor in (folder / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     target = str(descriptor.readlink())
@@ -109,10 +113,10 @@ def _owners(root: Path) -> dict[str, tuple[int, str]]:
 
 
 def _program(folder: Path) -> str:
-    """Return the first words of the command line, or the short name if there is none."""
+    """Return the first words of the command line, or the short name if there is no command line."""
     words = (folder / "cmdline").read_bytes().split(b"\0")
     name = Path(words[0].decode(errors="replace")).name
-    if name.startswith("python"):  # the script is more informative
+    if name.startswith("python"):  # the name of the script is more informative
         scripts = [word.decode(errors="replace") for word in words[1:] if word.endswith(b".py")]
         return Path(scripts[0]).name if scripts else name
     return name or (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
@@ -126,7 +130,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _address(digits: str) -> str:
-    """Return an address of /proc/net/tcp: words of 32 bits in the order of this machine's bytes."""
+    """Return an address from /proc/net/tcp, which consists of 32-bit words in this machine's byte order."""
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     packed = b"".join(words)
     address = ipaddress.ip_address(socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed))

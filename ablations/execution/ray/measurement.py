@@ -1,4 +1,4 @@
-"""Measuring the arms of a study on a worker of a cluster, because a head or login node need not have a GPU.
+"""Measuring a study's arms on a worker in a cluster, because a head or login node may not have a GPU.
 
 One small task per kind of device is sent to Ray. It receives and returns plain JSON.
 """
@@ -22,7 +22,7 @@ from aimlib.errors import UsageError
 from aimlib.own_code import parts
 
 _START_S = 120.0
-"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are in use."""
+"""Timeout in seconds for the start of a worker; Ray waits without a message while all GPUs are in use."""
 _ARM_S = 60.0
 """Timeout in seconds for each arm."""
 
@@ -33,10 +33,8 @@ class Job:
 
     Attributes
     ----------
-    name : key of the answer.
-    config : the run as JSON.
-    threads : CPUs of a run.
-    seconds : time after which no further step starts.
+    name : key of the answer. config : the run as JSON. threads : number of CPUs per run. seconds : time after which no
+    further steps start.
     own_code : as in `ablations.execution.task.Task`.
     """
 
@@ -48,7 +46,7 @@ class Job:
 
     @classmethod
     def of(cls, arm: Arm, seconds: float = SECONDS) -> Job:
-        """Return the job of an arm."""
+        """Return the job for an arm."""
         own_code = tuple(parts.payloads(arm.config))
         return cls(arm.name, arm.config.model_dump(mode="json"), arm.resources.cpus, seconds, own_code)
 
@@ -59,8 +57,7 @@ class Answers:
 
     Attributes
     ----------
-    measured : measurements by name of the job.
-    errors : why a job could not be measured, by its name.
+    measured : measurements, by job name. errors : why a job could not be measured, by job name.
     """
 
     measured: dict[str, Measurement]
@@ -69,7 +66,7 @@ class Answers:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[list[Node]]:
-    """Connect to a cluster, yield the resources of its nodes, and end the connection.
+    """Connect to a cluster, yield the resources of its nodes, and close the connection.
 
     Raises
     ------
@@ -86,7 +83,7 @@ def connected(address: str) -> Iterator[list[Node]]:
 
 
 def running_cluster() -> str | None:
-    """Return the address of the cluster to which this machine belongs, or None. This does not import Ray."""
+    """Return the address of the cluster to which this machine belongs, or None. Ray is not imported."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"  # noqa: S108 -- Ray's own
@@ -97,7 +94,7 @@ def running_cluster() -> str | None:
 
 
 def kinds(nodes: Iterable[Node]) -> list[str]:
-    """Return the kinds of GPU of a cluster, the most frequent first; ``""`` stands for those without a name in Ray."""
+    """Return the kinds of GPU in a cluster, the most frequent first; ``""`` stands for GPUs without a name in Ray."""
     there = list(nodes)
     counts = accelerators(there)
     nameless = sum(node.get("GPU", 0) for node in there if not any(name.startswith(ACCELERATOR_TYPE) for name in node))
@@ -116,29 +113,30 @@ def of_kind(nodes: Iterable[Node], kind: str) -> list[Node]:
 
 
 def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"] = "cuda") -> Answers:
-    """Measure arms on one worker of the cluster that this process is connected to, one after the other.
+    """Measure arms, one after another, on one worker in the cluster that this process is connected to.
 
     Parameters
     ----------
-    kind : kind of the GPU that the worker is given; ``""`` means any GPU, and None means no GPU.
-    device : device on which the worker computes, by default the GPU that it is given. Tests with declared GPUs pass
-        cpu.
+    kind : kind of GPU that is assigned to the worker; ``""`` means any GPU, and None means no GPU. device : device on
+    which the worker computes, by default the assigned GPU. Tests with declared GPUs pass cpu.
 
     Raises
     ------
-    UsageError: no worker took the task, or the worker did not answer in time, or it died.
+    UsageError: no worker took the task, the worker did not answer in time, or the worker died.
     """
     import ray  # noqa: PLC0415
     from ray.exceptions import RayError  # noqa: PLC0415
 
     limit = _START_S + _ARM_S * len(jobs)
-    where = "a CPU of the cluster" if kind is None else f"a GPU of the cluster ({kind or 'kind unknown'})"
+    where = "a CPU in the cluster" if kind is None else f"a GPU in the cluster ({kind or 'kind unknown'})"
     wanted = json.dumps({"device": device, "jobs": [vars(job) for job in jobs]})
     reference = _task(jobs, kind).remote(wanted)
     ready, _ = ray.wait([reference], timeout=limit)
     if not ready:
         ray.cancel(reference, force=True)
-        raise UsageError(f"{where} did not answer within {limit:.0f} s; all of them may be in use, so try again later")
+        raise UsageError(
+            f"{where} did not answer within {limit:.0f} s; all such devices may be in use, so try again later"
+        )
     try:
         answer = json.loads(ray.get(reference))
     except RayError as error:
@@ -149,7 +147,7 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
 
 def _task(jobs: Sequence[Job], kind: str | None) -> Any:
-    """Return Ray's remote function with its resources; its process ends with it, which frees the GPU."""
+    """Return a Ray remote function with its resources; its process ends after the call, which frees the GPU."""
     import ray  # noqa: PLC0415
 
     given: dict[str, Any] = {"num_cpus": max(job.threads for job in jobs), "num_gpus": 0 if kind is None else 1}
@@ -159,7 +157,7 @@ def _task(jobs: Sequence[Job], kind: str | None) -> Any:
 
 
 def carry_out(wanted: str) -> str:
-    """Measure on this machine, which is a worker; the argument and the result are JSON."""
+    """Measure on this machine, which is a worker; the argument and the result are JSON texts."""
     task = json.loads(wanted)
     measured: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -187,7 +185,7 @@ def _measured(meter: Any, job: dict[str, Any]) -> Measurement:
 
 
 def _missing(device: str) -> str:
-    """Return why a worker cannot compute on its device; empty if it can."""
+    """Return why a worker cannot compute on its device; empty if the worker can."""
     import torch  # noqa: PLC0415
 
     if device == "cpu" or torch.cuda.is_available():
@@ -195,6 +193,6 @@ def _missing(device: str) -> str:
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return (
         f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray "
-        "assigned one: run `nvidia-smi` and `ablate doctor` there; an old driver must be updated, or an older torch "
-        "installed"
+        "assigned one: run `nvidia-smi` and `ablate doctor` there; if the driver is old, update it or install an "
+        "older torch"
     )

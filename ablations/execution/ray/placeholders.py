@@ -1,9 +1,9 @@
 """Placeholders: actors that occupy the GPUs on which no more runs may start.
 
-Ray itself chooses the GPU of a run, and would choose a broken one because it is free. It is also impossible to request
-a particular GPU from Ray. A placeholder therefore requests any GPU of its node, reports which one it was given, and
-stays if that GPU must be occupied. Placeholders that were given another GPU stay until the search is over; otherwise
-the next one would be given the same GPU.
+Ray itself chooses a run's GPU, and would choose a broken GPU because it is free. It is also impossible to request a
+particular GPU from Ray. A placeholder therefore requests any GPU on its node, reports which GPU was assigned to it, and
+stays if that GPU must be occupied. Placeholders on a different GPU stay until the search is over; otherwise, Ray would
+assign the same GPU to the next placeholder.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from ablations.execution.packing import Slot
 _TIMEOUT_S = 10.0
 """Seconds without a GPU after which a placeholder gives up; a process takes about a second to start."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
-"""Seconds between two searches, doubled after every failed one."""
+"""Seconds between two searches, doubled after every failed search."""
 _POLL_S = 0.2
 _LITTLE = 1e-6
 
 
 class Gone(Exception):  # noqa: N818 -- an outcome, not an error
-    """A placeholder has ended because its node is gone."""
+    """A placeholder has ended because its node has ended."""
 
 
 class Actor(Protocol):
     """A placeholder on a node."""
 
     def landed(self) -> Slot | None:
-        """Return the GPU that it was given, or None while it waits; raise `Gone` if it has ended."""
+        """Return the GPU that was assigned to the placeholder, or None while it waits; raise `Gone` if it has ended."""
 
     def end(self) -> None:
         """Release the GPU."""
 
 
 Start = Callable[[str, float], Actor]
-"""Starts a placeholder for a share of a GPU on a node."""
+"""Function that starts a placeholder for a share of a GPU on a node."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Placeholder:
 
 @dataclass
 class _Node:
-    """The placeholders on a node, and the search for the GPUs to occupy on it."""
+    """The placeholders on a node, and the search for the GPUs to occupy there."""
 
     placeholders: list[_Placeholder] = field(default_factory=list)
     not_before: float = 0.0
@@ -73,9 +73,8 @@ class Placeholders:
 
     Parameters
     ----------
-    piece : smallest share of a GPU that a run uses; a smaller remainder needs no placeholder.
-    start : starts a placeholder.
-    clock : monotonic seconds.
+    piece : smallest share of a GPU that a run uses; a smaller remainder does not need a placeholder. start : starts a
+    placeholder. clock : returns monotonic seconds.
     """
 
     def __init__(self, piece: float, start: Start | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,7 +84,7 @@ class Placeholders:
         self._looked = float("-inf")
 
     def occupy(self, slots: Collection[Slot]) -> None:
-        """Occupy these GPUs and no others."""
+        """Occupy exactly these GPUs."""
         new = frozenset(slots) - self._wanted
         self._wanted = frozenset(slots)
         for slot in new:
@@ -104,11 +103,11 @@ class Placeholders:
         return node.held(slot) if node is not None else 0.0
 
     def tick(self, used: Mapping[Slot, float]) -> None:
-        """Take the next step; called often.
+        """Take the next step; this is called often.
 
         Parameters
         ----------
-        used : shares of GPUs that runs of this session use.
+        used : shares of GPUs that this session's runs use.
         """
         now = self._clock()
         if not self._nodes or now - self._looked < _POLL_S:
@@ -144,7 +143,7 @@ class Placeholders:
         node.placeholders.append(_Placeholder(self._start(name, amount), amount, now))
 
     def _in_vain(self, node: _Node, pending: _Placeholder, now: float) -> None:
-        """Request a piece if no whole GPU is free; pause if no piece is free either."""
+        """Request the smallest share if no whole GPU is free; pause if no such share is free either."""
         _let_go(node, lambda each: each is pending)
         if pending.amount > self._piece:
             node.whole_in_vain = True
@@ -154,13 +153,16 @@ class Placeholders:
         node.not_before, node.pause = now + node.pause, min(_LONGEST_PAUSE_S, 2 * node.pause)
 
     def _let_others_go(self, node: _Node) -> None:
-        """Release GPUs that need not be occupied, after the waiting placeholders, which would otherwise take them."""
+        """End the waiting placeholders, and then release GPUs that need not be occupied.
+
+        Otherwise, the placeholders would take them.
+        """
         _let_go(node, lambda each: each.slot is None)
         _let_go(node, lambda each: each.slot not in self._wanted)
 
 
 def _look(node: _Node) -> None:
-    """Record which GPUs the placeholders were given, and which placeholders have ended."""
+    """Record which GPUs were assigned to the placeholders, and which placeholders have ended."""
     for each in list(node.placeholders):
         try:
             each.slot = each.actor.landed()
@@ -197,12 +199,12 @@ class _RayActor:
     def end(self) -> None:
         import ray  # noqa: PLC0415 -- here alone
 
-        with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ValueError):  # Ray itself may be gone
+        with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ValueError):  # Ray itself may have ended
             ray.kill(self._handle)
 
 
 def start_on_ray(node: str, share: float) -> Actor:
-    """Start a placeholder on a node of the cluster that this process is connected to; it ends with the session."""
+    """Start a placeholder on a node in the cluster that this process is connected to; it ends with the session."""
     import ray  # noqa: PLC0415 -- here alone
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
@@ -215,7 +217,7 @@ class Placeholder:
     """Occupies its share of a GPU without using the GPU or the CPU."""
 
     def slot(self) -> tuple[str, str]:
-        """Return the node and the number of the GPU there."""
+        """Return the node, and the number of the GPU on that node."""
         slots = own_slots()
         return slots[0].node, slots[0].device
 
@@ -225,7 +227,7 @@ class Placeholder:
 
 
 def own_slots() -> tuple[Slot, ...]:
-    """Return the GPUs that Ray gave to this process; none outside Ray."""
+    """Return the GPUs that Ray assigned to this process; none outside Ray."""
     import ray  # noqa: PLC0415 -- here alone
 
     if not ray.is_initialized():

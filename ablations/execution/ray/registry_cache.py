@@ -1,7 +1,7 @@
 """Tune's registry of trainables, read once per session.
 
-For every run, Tune fetches the class of the workers several times from the cluster's control store and unpickles it.
-The class does not change within a session, and each round trip delays the next run.
+For every run, Tune fetches the worker class several times from the cluster's control store and unpickles it. The class
+does not change within a session, and each round trip delays the next run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 @contextmanager
 def cached_registry() -> Iterator[None]:
-    """Cache the content of the registry within a block; a new registration is visible at once.
+    """Cache the registry's content within a block; a new registration is visible immediately.
 
-    Versions of Tune with another registry are left unchanged.
+    Versions of Tune with a different registry are left unchanged.
     """
     from ray.tune import registry  # noqa: PLC0415 -- only sessions on Ray load it
 
@@ -35,14 +35,14 @@ def cached_registry() -> Iterator[None]:
 
 
 def _methods(known: Any) -> dict[str, Any]:
-    """Return replacements of the registry's methods."""
+    """Return replacements for the registry's methods."""
     kind = type(known)
     found: set[tuple[str, str]] = set()
 
     def contains(category: str, key: str) -> bool:
         if (category, key) not in found and kind.contains(known, category, key):
             found.add((category, key))
-        return (category, key) in found  # missing entries may be registered later
+        return (category, key) in found  # entries that are missing may be registered later
 
     @cache
     def get(category: str, key: str) -> Any:

@@ -1,7 +1,7 @@
-"""The part of a run in a Ray worker: Tune's class trainable, whose main thread stays responsive.
+"""The part of a run in a Ray worker: a Tune class trainable, whose main thread stays responsive.
 
-The run has its own thread. A SIGTERM (Slurm, Kubernetes, a reclaimed node), or a shutdown of the node that Ray
-announces, is therefore answered at once with a checkpoint, and a run that hangs is detected.
+The run has its own thread. After a SIGTERM (from Slurm, from Kubernetes or on a reclaimed node), or if Ray announces
+that it will shut down the node, a checkpoint is therefore saved immediately. A run that hangs is detected.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from ablations.execution.task import Task
 _BEAT = 20.0
 """Seconds without a completed epoch after which a heartbeat is sent."""
 _GATHER = 0.05
-"""Seconds for which events are batched: a message to the driver takes as long as a short epoch."""
+"""Seconds for which events are collected before they are sent together, because a message to the driver takes as long
+as a short epoch."""
 _LAST_WORDS = 2.0
-"""Seconds that an unusable process has to report before it is killed."""
+"""Seconds that an unusable process has for its report before it is killed."""
 _MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
 _DRAIN_POLL_INTERVAL_S = 2.0
-"""Seconds between two checks of whether the node is about to be shut down: a cloud may give no more than 25 s."""
+"""Seconds between two checks of whether the node is about to be shut down; a cloud may allow no more than 25 s."""
 
 
 def execute(
@@ -49,11 +50,11 @@ def execute(
     on_notice: Callable[[str], None],
     on_outage: Callable[[str], None],
 ) -> Ending:
-    """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run begins.
+    """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run starts.
 
-    Tune regards a worker as started once this module is imported. An import of torch would take seconds, in which the
-    first worker may end its run. Tune would then give it the run that waits for the second worker, and drop the second
-    worker.
+    Tune considers a worker started once this module is imported. Importing torch would take seconds, during which the
+    first worker might finish its run. Tune would then assign it the run that is waiting for the second worker, and drop
+    the second worker.
     """
     from ablations.execution import run_task  # noqa: PLC0415
 
@@ -61,13 +62,13 @@ def execute(
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
-    """Computes one task after the other."""
+    """Computes one task after another."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first task, which starts with the first step.
+        """Take the first task; it is started by the first call to `step`.
 
-        Tune drops a worker that was just set up if an existing one becomes free for its task: its events would be lost,
-        and the run would be computed twice.
+        Tune drops a worker that was just set up if an existing worker becomes free for its task: the dropped worker's
+        events would be lost, and the run would be computed twice.
         """
         self._spent = False
         self._drain = DrainCheck(_DRAIN_POLL_INTERVAL_S)
@@ -77,14 +78,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next task in the same process, unless a run hangs in it or its node is about to shut down."""
+        """Take the next task in the same process, unless a run hangs in it or the node is about to shut down."""
         if self._spent:
             os.kill(os.getpid(), signal.SIGKILL)
         self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return what has happened since the last call, waiting for something to happen."""
+        """Return what has happened since the last call; wait until something happens."""
         if self._thread is None:
             self._begin()
         events = [self._wait()]
@@ -139,7 +140,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._events.put({"ended": ending.as_json()})
 
     def _on_cpus(self, name: str) -> Ending:
-        """Compute the task unless the CPUs of this machine are excluded; after wrong bits, report the machine."""
+        """Compute the task unless this machine's CPUs are excluded; after wrong results, report the machine."""
         host = socket.gethostname()
         if name in self._task.left_out:
             reason = f"it was started on {name}, which is excluded"
@@ -173,7 +174,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         )
 
     def _deadline(self) -> float | None:
-        """Return the monotonic time by which a state must be saved, or None; every call counts as a heartbeat."""
+        """Return the monotonic time by which the state must be saved, or None; every call counts as a heartbeat."""
         self._alive = time.monotonic()
         return self._until
 
@@ -183,7 +184,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return self._pause.is_set()
 
     def _wait(self) -> dict[str, Any]:
-        """Return the next event, or a heartbeat; end the process if the run produces none."""
+        """Return the next event, or a heartbeat; end the process if the run produces neither."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._drain.seen():
@@ -227,7 +228,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 
 def own_cpus() -> str:
-    """Return the name of the CPUs of this process's node."""
+    """Return the name of the CPUs on this process's node."""
     import ray  # noqa: PLC0415 -- here alone
 
     node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
@@ -235,7 +236,7 @@ def own_cpus() -> str:
 
 
 def device_names(slots: tuple[Slot, ...]) -> list[str]:
-    """Return a unique name of each GPU that this process was given: its UUID if known."""
+    """Return a unique name for each GPU that was assigned to this process: its UUID if known."""
     return [_uuid(number) or f"GPU {slot.device} of {_host_of(slot)}" for number, slot in enumerate(slots)]
 
 
@@ -260,5 +261,5 @@ def _place(task: Task) -> str:
 
 
 def _uses_mps() -> bool:
-    """Return whether processes of this machine share GPUs through a running NVIDIA Multi-Process Service."""
+    """Return whether processes on this machine share GPUs through a running NVIDIA Multi-Process Service."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()

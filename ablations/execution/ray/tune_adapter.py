@@ -1,4 +1,4 @@
-"""Adapter between Tune and our scheduler: it gives Tune the next task, and passes on Tune's reports."""
+"""Adapter between Tune and this package's scheduler: it submits the next task to Tune, and passes on Tune's reports."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
-"""Seconds between two checks for nodes that are alive."""
+"""Seconds between two checks of which nodes are alive."""
 _SLACK = 2.0
-"""Factor by which a driver waits longer than a worker before it assumes that a silent run hangs."""
+"""Factor by which the driver waits longer than a worker before it assumes that a silent run hangs."""
 
 
 _WORKER_START_S = 20.0
@@ -47,18 +47,18 @@ _NOTHING: dict[str, Any] = {}
 
 
 class TaskSearcher(Searcher):  # type: ignore[misc]
-    """Gives the tasks of the scheduler to Tune, one at a time, when there is room for one."""
+    """Submits the scheduler's tasks to Tune, one at a time, whenever there is room for a task."""
 
     def __init__(self, scheduler: Scheduler, callback: TuneCallback, stall_seconds: float) -> None:
         super().__init__(metric=None, mode=None)
         self._scheduler, self._callback, self._stall = scheduler, callback, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next task; None if none is ready or there is no room; FINISHED if none will follow.
+        """Return the next task; None if no task is ready or there is no room; FINISHED if no more tasks will follow.
 
-        Tune requests a worker for each trial that it is given, even if one is about to become free.
+        Tune requests a worker for each trial that is submitted, even if a worker is about to become free.
         """
-        self._callback.watch()  # Tune sleeps in here while nothing is running
+        self._callback.watch()  # Tune sleeps here while nothing is running
         task = self._scheduler.next(self._callback.fit)
         if task is not None:
             content, bundle = json.dumps(as_json(task)), bundle_of(task)
@@ -68,7 +68,7 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED) if self._scheduler.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing, because endings come through `TuneCallback`."""
+        """Do nothing, because endings are received through `TuneCallback`."""
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing, because the store is the source of truth."""
@@ -81,12 +81,12 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
 
 
 class StartOrder(FIFOScheduler):  # type: ignore[misc]
-    """Makes a run whose worker is starting wait for that worker, while free workers take later runs.
+    """Makes a run wait for the worker that is starting for it, while free workers take later runs.
 
-    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the worker that was
-    starting for it. If runs end before a worker has started, all of them run in one process, and each of them
-    needlessly starts a process that imports Ray. A run whose worker does not start in time, for example because its
-    node is still to be added to the cluster, gets the next free worker, as in Tune's own order.
+    In Tune's own order, the oldest waiting run gets the first worker that becomes free, and the worker that was
+    starting for that run is stopped. If runs end before a worker has started, all runs are computed in one process, and
+    each run needlessly starts a process that imports Ray. If a run's worker does not start in time, for example because
+    its node must still be added to the cluster, the run gets the next free worker, as in Tune's own order.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -119,13 +119,13 @@ def bundle_of(task: Task) -> dict[str, float]:
 
 
 class SessionStopper(tune.Stopper):  # type: ignore[misc]
-    """Stopper that ends a session at once on request."""
+    """Stopper that ends a session immediately on request."""
 
     def __init__(self) -> None:
         self.now = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Never stop a single run."""
+        """Never stop an individual run."""
         return False
 
     def stop_all(self) -> bool:
@@ -139,9 +139,8 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     Parameters
     ----------
     room : receives the current nodes and the excluded GPUs.
-    usage : receives the GPUs of the runs; occupies the excluded ones.
-    grace : seconds after an urgent request to stop during which runs may save their state.
-    stall : seconds of silence after which a worker assumes that its run hangs.
+    usage : receives the runs' GPUs, and occupies the excluded GPUs. grace : seconds after an urgent request to stop
+    during which runs may save their state. stall : seconds of silence after which a worker assumes that its run hangs.
     """
 
     def __init__(
@@ -172,11 +171,11 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._nodes: NodesChanged | None = None
         self._spent = 0
-        """Workers that must not take another run but may already have received one."""
+        """Workers that must not take another run, although Tune may already have assigned them one."""
         self._leave_out()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """Pass on what a worker reports."""
+        """Pass on what a worker reported."""
         run_id = _run_id(trial)
         self._heard[run_id], self._trials[run_id] = time.monotonic(), trial
         self._given.pop(run_id, None)
@@ -194,7 +193,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
                 self._ended(run_id, Ending(**event["ended"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Pass on that a worker is gone; do nothing if its run had already ended."""
+        """Report that a worker has ended; do nothing if its run had already ended."""
         run_id = _run_id(trial)
         was_heard = run_id in self._heard
         self._forget(run_id)
@@ -249,7 +248,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         return self._room.fit(bundle_of(task), self._usage.running())
 
     def watch(self) -> None:
-        """Proceed after some time: inform the coordinator, end what must end, check silent workers and dead nodes."""
+        """Do the periodic work: inform the coordinator, end what must end, check silent workers and dead nodes."""
         self._coordinator.handle(TICK)
         self._tell_of_nodes()
         trapped = any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values())
@@ -260,7 +259,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         if self._stop.requested:
             self._scheduler.halt()
             late = self._stop.urgent and time.monotonic() - self._stop.since > self._grace
-            # Runs that wait for a worker have nothing to save.
+            # Runs that are waiting for a worker have nothing to save.
             if late or not any(run_id in self._heard for run_id in self._scheduler.running):
                 self._stopper.now = True
         if time.monotonic() - self._looked >= _NODES:
@@ -269,7 +268,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             self._check_workers()
 
     def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
-        """Record that a run waits for a worker."""
+        """Record that a run is waiting for a worker."""
         self._given[run_id] = bundle
         self._usage.gave(run_id, bundle)
 
@@ -287,7 +286,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             if not any(holds(node["Resources"], bundle) for node in nodes):
                 del self._given[run_id]
                 needs = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
-                text = f"no node can hold {run_id} any more ({needs}): waiting for one that can"
+                text = f"no node can hold {run_id} any more ({needs}): waiting for a node that can"
                 self._coordinator.handle(Notice(text))
         if is_draining():
             self._stop.request("Ray's node on this machine is being shut down", 143, urgent=True)
@@ -320,10 +319,10 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
 
 def _why(stranded: list[Task], scheduler: Scheduler) -> str:
-    """Return why a session ends if its runs fit only on GPUs that failed."""
+    """Return why a session ends if its runs fit only on failed GPUs."""
     if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
         return (
-            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong bits twice: "
+            f"every device that could hold the {counted(len(stranded), 'remaining run')} computed wrong results twice: "
             f"{scheduler.devices.described()}; {scheduler.devices.advice()}"
         )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
@@ -331,17 +330,17 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     return (
         f"every GPU that could hold the {counted(len(stranded), 'remaining run')} failed twice: "
         f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d "
-        "ECC, dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
+        "ECC, dmesg), or check the arm's code if all faults occurred in one arm; the same command continues from here"
     )
 
 
 def _let_go(trials: list[Any]) -> None:
     """Remove ended trials from Tune's own list, which it traverses at every step, and empty them.
 
-    Tune gives callbacks the list that it works with itself. Its other records of ended trials cannot be reached from
-    here, so each trial itself is emptied: its unused averaged metrics, its configuration and its resource request are
-    removed. Nothing is lost, because ended runs are in the store. The last trial stays, because without any trial, Tune
-    would read its own files at the end.
+    Tune passes callbacks the list that it uses itself. Its other records of ended trials cannot be accessed from here,
+    so each trial is emptied: its unused averaged metrics, its configuration and its resource request are removed.
+    Nothing is lost, because ended runs are in the store. The last trial stays, because without any trials, Tune would
+    read its own files at the end.
     """
     ended = [trial for trial in trials if trial.is_finished()]
     for trial in ended[:-1]:
@@ -357,7 +356,7 @@ def _run_id(trial: Any) -> str:
 
 
 def report_of_death(trial: Any) -> str:
-    """Return all that Ray knows about the end of a worker; empty if it knows nothing."""
+    """Return everything that Ray knows about the end of a worker; empty if it knows nothing."""
     try:
         with open(trial.error_file, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- Tune's own path
             return file.read()

@@ -1,7 +1,7 @@
 """Whether torch can use the GPUs that Ray counts.
 
-Ray counts them through NVML. It even counts a GPU whose driver is too old for this torch or whose card is lost, and
-every run placed there would fail. Torch is queried in a separate process, so that its CUDA context ends with the
+Ray counts GPUs through NVML. It even counts a GPU whose driver is too old for this torch, or whose card is lost, and
+every run placed there would fail. Torch is queried in a separate process, so that its CUDA context ends with that
 process.
 """
 
@@ -19,7 +19,7 @@ from ablations.execution.packing import Bundle
 from aimlib.errors import UsageError
 
 _LIMIT_S = 120.0
-"""Timeout in seconds for the answer of a node: torch may be imported from a network file system."""
+"""Timeout in seconds for a node's answer; torch may be imported from a network file system."""
 _SLACK_S = 30.0
 
 
@@ -28,8 +28,8 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
 
     Parameters
     ----------
-    nodes : resources of each node, by its id.
-    here : whether the only node is this machine, so that this process can ask torch itself.
+    nodes : resources of each node, by node id. here : whether the only node is this machine; this process then asks
+    torch itself.
 
     Raises
     ------
@@ -44,14 +44,14 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
     ]
     if wrong:
         raise UsageError(
-            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver of that machine, install a torch "
-            f"that was built for it (run `ablate doctor` there for details), or start Ray there with --num-gpus="
-            f"{min(number for _, number, _ in answers.values())}"
+            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver on that machine, install a torch that "
+            "supports its driver and GPUs (run `ablate doctor` there for details), or start Ray there with "
+            f"--num-gpus={min(number for _, number, _ in answers.values())}"
         )
 
 
 def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
-    """Query the nodes of the cluster with a task on each, which uses none of its resources."""
+    """Query the cluster's nodes with one task on each node, which does not use any of the node's resources."""
     import ray  # noqa: PLC0415 -- here alone
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
@@ -73,13 +73,13 @@ def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
             found[node] = ray.get(answer)
         except ray.exceptions.RayError as error:
             raise UsageError(
-                f"{names.get(node, node)}: could not be asked how many GPUs torch can use: {_gist(str(error))}"
+                f"{names.get(node, node)}: could not report how many GPUs torch can use: {_gist(str(error))}"
             ) from error
     return found
 
 
 def usable_here() -> tuple[str, int, str]:
-    """Return this machine, the number of its GPUs that torch can use, and torch's reason if it cannot use more."""
+    """Return this machine's name, the number of GPUs that torch can use, and torch's reason if it cannot use more."""
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     command = [sys.executable, "-m", __name__]
     try:
@@ -105,7 +105,7 @@ def _gist(text: str) -> str:
 
 
 def usable_in_this_process() -> tuple[int, str]:
-    """Return the number of GPUs that torch can use, and its reason if there are no more."""
+    """Return the number of GPUs that torch can use, and torch's reason if it cannot use more."""
     import torch  # noqa: PLC0415 -- runs in a separate process
 
     from aimlib.training.devices import usable_gpus, why_unusable  # noqa: PLC0415 -- imports torch

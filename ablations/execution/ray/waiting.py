@@ -1,4 +1,4 @@
-"""Waiting for nodes that an autoscaler, or a person, adds to a cluster."""
+"""Waiting for nodes that an autoscaler or a person adds to a cluster."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def wait_for_nodes(
 ) -> Mapping[str, Node]:
     """Wait until every kind of run fits on a node; return the nodes.
 
-    Meanwhile, a placement group for each kind of run that fits nowhere shows an autoscaler what is needed. Ray removes
-    such requests with the driver.
+    In the meantime, a placement group for each kind of run that does not fit anywhere shows an autoscaler what is
+    needed. Ray removes these requests when the driver ends.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def wait_for_nodes(
 
     Raises
     ------
-    UsageError: there is no such node after `limit`; the message names what is missing.
+    UsageError: there is no such node after `limit`; the message names the missing resources.
     """
     wanted, deadline = list(resources), time.monotonic() + limit
     there = nodes()
@@ -55,7 +55,7 @@ def wait_for_nodes(
 
 
 def unfit(resources: Iterable[Resources], nodes: Sequence[Node]) -> list[Resources]:
-    """Return the kinds of runs that fit on no node."""
+    """Return the kinds of runs that do not fit on any node."""
     kinds = {tuple(needed(wanted).items()): wanted for wanted in resources}
     return [wanted for wanted in kinds.values() if fitting(wanted, nodes) == 0]
 
@@ -70,7 +70,7 @@ def _reason(resources: Iterable[Resources], nodes: Mapping[str, Node]) -> str:
 
 @contextlib.contextmanager
 def _requested(kinds: Iterable[Resources]) -> Iterator[None]:
-    """Within the block, request room for one run of each kind."""
+    """Within the block, request resources for one run of each kind."""
     from ray.util.placement_group import placement_group, remove_placement_group  # noqa: PLC0415 -- imports Ray
 
     bundles = [{name: amount for name, amount in needed(wanted).items() if amount > 0} for wanted in kinds]

@@ -36,9 +36,8 @@ def write(
 
     Parameters
     ----------
-    path : file of the page.
-    directory : study directory, for the link to its report.
-    interval : seconds until the page is written again.
+    path : file for the page.
+    directory : study directory, for the link to the study's report. interval : seconds until the page is written again.
     live : whether the page will be written again.
 
     Raises
@@ -102,14 +101,14 @@ def render(
 
 
 def _report(path: Path, directory: Any) -> str | None:
-    if not isinstance(directory, Path):  # object storage has no URL that a page could link to
+    if not isinstance(directory, Path):  # there is no URL in object storage that a page could link to
         return None
     report = directory / "report" / "report.html"
     if not report.exists():
         return None
     try:
         return quote(os.path.relpath(report.resolve(), path.resolve().parent).replace(os.sep, "/"))
-    except ValueError:  # on another drive
+    except ValueError:  # on a different drive
         return None
 
 

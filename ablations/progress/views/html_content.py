@@ -1,4 +1,4 @@
-"""Content of the overview page: text, and inline SVG drawings without scripts or fonts, in the page's colors."""
+"""Content of the overview page: text, and inline SVG drawings in the page's colors, without scripts or fonts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aimlib.errors import counted
 PANELS = 24
 """Number of arms whose drawings are not collapsed."""
 _THIN, _THIN_OF_MANY = 16, 6
-"""Number of newest settled runs of an arm drawn as thin lines; fewer if there are more than `PANELS` arms."""
+"""Number of an arm's newest settled runs that are drawn as thin lines; fewer if there are more than `PANELS` arms."""
 
 WIDTH, HEIGHT = 240.0, 92.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 2.0, 2.0, 8.0, 4.0
@@ -27,7 +27,7 @@ STATES = {"running": "running", "idle": "not running", "complete": "complete", "
 
 
 def headline(snapshot: Snapshot) -> str:
-    """Return the progress of the study in a sentence."""
+    """Return the study's progress in a sentence."""
     settled, runs = snapshot.count("settled"), snapshot.count("runs")
     if snapshot.complete:
         return f"All {counted(runs, 'run')} are settled."
@@ -39,7 +39,7 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
-    """Return kind, word and number of every state that is shown."""
+    """Return the kind, the word and the number of runs for every state that is shown."""
     words = (
         ("done", "settled", "settled"),
         ("work", "running", "running"),
@@ -48,28 +48,28 @@ def counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
         ("left", "paused", "paused"),
         ("left", "stopped", "stopped"),
         ("left", "computed elsewhere", "held"),
-        ("note", "of the settled diverged", "diverged"),
-        ("note", "of the settled pruned", "pruned"),
+        ("note", "of the settled runs diverged", "diverged"),
+        ("note", "of the settled runs pruned", "pruned"),
     )
     found = [(kind, word, snapshot.count(state)) for kind, word, state in words]
     return [entry for entry in found if entry[2] or entry[1] in ("settled", "running", "failed")]
 
 
 def parts(snapshot: Snapshot) -> tuple[float, float, float]:
-    """Return the epochs of settled runs, of runs in progress, and of failed runs, over all arms."""
+    """Return the numbers of epochs in settled runs, in runs in progress, and in failed runs, over all arms."""
     parts = [arm_parts(arm) for arm in snapshot.arms]
     return sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts)
 
 
 def arm_parts(arm: ArmSnapshot) -> tuple[float, float, float]:
-    """Return an arm's epochs of settled runs, of runs in progress, and of failed runs."""
+    """Return the numbers of epochs in an arm's settled runs, runs in progress, and failed runs."""
     each = arm.epochs / arm.runs if arm.runs else 0.0
     done = each * arm.settled
     return done, max(0.0, arm.epochs_done - done), each * arm.failed
 
 
 def bar(total: float, done: float, work: float, failed: float) -> Markup:
-    """Return a bar of the done, active and failed parts of a total, as SVG."""
+    """Return an SVG bar with the done, active and failed parts of a total."""
     parts, left = [], 0.0
     for kind, amount in (("done", done), ("work", work), ("failed", failed)):
         width = 100 * amount / total if total else 0.0
@@ -84,7 +84,7 @@ def bar(total: float, done: float, work: float, failed: float) -> Markup:
 
 
 def panels(snapshot: Snapshot, history: History) -> dict[str, Any]:
-    """Return a small drawing per arm, all with the same axes; no drawings if there are no accuracies."""
+    """Return one small drawing per arm, all with the same axes; no drawings if there are no accuracies."""
     arms = [arm for arm in snapshot.arms if any(value is not None for value in arm.curve)]
     if not arms:
         return {"drawings": [], "epochs": 0, "top": ""}
@@ -97,7 +97,7 @@ def panels(snapshot: Snapshot, history: History) -> dict[str, Any]:
         (v for arm in arms for curve in (*thin[arm.name], arm.curve) for v in curve if v is not None and v == v),  # noqa: PLR0124
         default=1.0,
     )
-    top = min(1.0, -(-max(top, 0.01) * 20 // 1) / 20)  # up to the next 5 %
+    top = min(1.0, -(-max(top, 0.01) * 20 // 1) / 20)  # rounded up to the next 5 %
     epochs = max(arm.epochs // max(1, arm.runs) for arm in arms)
     drawings = [
         (arm, curves(thin[arm.name], arm.curve, epochs, top), percent(_last(arm.curve)), len(arm.curve)) for arm in arms
@@ -154,13 +154,12 @@ class Axis:
 
 
 def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None], epochs: int, top: float) -> Markup:
-    """Return a drawing of validation accuracy by epoch, with a thin line per run and a thick one for the mean.
+    """Return a drawing of validation accuracy by epoch, with a thin line per run and a thick line for the mean.
 
     Parameters
     ----------
-    thin, mean : fractions by epoch, None if unknown.
-    epochs : right end of the axis.
-    top : fraction at the upper end; the lower end is 0.
+    thin, mean : fractions by epoch; None if unknown. epochs : right end of the horizontal axis. top : fraction at the
+    upper end of the vertical axis; the lower end is 0.
     """
     x, y = _axes(1, max(2, epochs), 0.0, top)
     lines = [_line(_known(curve), x, y, "run") for curve in thin]
@@ -168,13 +167,13 @@ def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None],
 
 
 def _known(curve: Sequence[float | None]) -> list[tuple[float, float]]:
-    """Return the epochs with an accuracy, and their accuracies; a long curve is thinned out."""
+    """Return the epochs with known accuracies, and these accuracies; a long curve is thinned out."""
     points = [(float(epoch), value) for epoch, value in enumerate(curve, 1) if value is not None and value == value]  # noqa: PLR0124
     return [points[i] for i in _sampled(len(points), _CURVE_POINTS)]
 
 
 def done_over_time(times: Sequence[float], planned: int, now: float) -> Markup:
-    """Return a step drawing of the number of settled runs over time; the axis ends at the number of planned runs.
+    """Return a step plot of the number of settled runs over time; the axis ends at the number of planned runs.
 
     Parameters
     ----------
@@ -190,7 +189,7 @@ def done_over_time(times: Sequence[float], planned: int, now: float) -> Markup:
 
 
 def throughput(times: Sequence[float], now: float, bins: int = 24) -> tuple[Markup, float, int]:
-    """Return bars of settled runs per time bin, the length of a bin in seconds, and the largest count."""
+    """Return a bar chart of settled runs per time bin, the length of a bin in seconds, and the largest count."""
     if not times:
         return _svg([_ground(_axes(0, 1, 0, 1)[1])], stretched=True), 0.0, 0
     width = max(1.0, (now - times[0]) / bins)

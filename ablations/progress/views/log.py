@@ -13,14 +13,14 @@ from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 SPACING_S = 3.0
-"""Minimum seconds between two lines; events in between are combined into one line."""
+"""Minimum number of seconds between two lines; events in between are combined into one line."""
 HEARTBEAT_S = 60.0
 """Seconds after which a line reports that the study is still running."""
 _SHOWN = 3
 
 
 class LineView:
-    """Prints ended and retried runs, messages, and the progress once a minute.
+    """Prints ended and retried runs, messages, and progress once a minute.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class LineView:
         self._beaten = clock()
 
     def start(self) -> None:
-        """Start; nothing is shown until something happens."""
+        """Start the view; nothing is shown until something happens."""
         self._beaten = self._clock()
 
     def settled(self, label: str, end: str) -> None:
-        """Add a settled run; if there are many, the first are named and the others counted."""
+        """Add a settled run; if there are many, the first ones are named and the others are only counted."""
         self._settled.append(f"{clean(label)}: {end}")
         self.tick()
 
@@ -52,12 +52,12 @@ class LineView:
         self.tick()
 
     def note(self, text: str) -> None:
-        """Add a message about the whole session, which is never omitted."""
+        """Add a message about the whole session; such a message is never omitted."""
         self._notes.append(clean(text))
         self.tick()
 
     def tick(self) -> None:
-        """Print collected messages or a heartbeat if one is due."""
+        """Print the collected messages, or a heartbeat line, if due."""
         now = self._clock()
         if (self._news or self._notes or self._settled) and now - self._printed >= SPACING_S:
             self._flush(now)

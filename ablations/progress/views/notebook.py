@@ -18,23 +18,23 @@ from aimlib.records.html_tables import preformatted
 
 _WIDTH, _HEIGHT = 110, 40
 _MOST_LINES = 30
-"""Number of the latest lines of notices that are kept."""
+"""Number of the latest notice lines that are kept."""
 _TICK_S = 1.0
 _PANEL = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3">{code}</pre>'
 
 
 def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook, without any import."""
+    """Return whether this process is a notebook kernel, without importing anything."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 class NotebookConsole(Console):
-    """A console whose lines, status and live view share one display of the notebook.
+    """A console whose lines, status and live view share one display in the notebook.
 
     Parameters
     ----------
-    display : shows HTML, and returns a handle with `update`; None is IPython's.
+    display : shows HTML, and returns a handle with `update`; None means IPython's display function.
     """
 
     def __init__(self, display: Callable[[str], Any] | None = None) -> None:
@@ -59,8 +59,8 @@ class NotebookConsole(Console):
             self.draw()
 
     @contextmanager
-    def status(self, status: Any, **options: Any) -> Iterator[None]:  # type: ignore[override]  # nothing spins
-        """Show what happens within the block."""
+    def status(self, status: Any, **options: Any) -> Iterator[None]:  # type: ignore[override]  # no spinner
+        """Show what is happening within the block."""
         self._status = str(status)
         self.draw()
         try:
@@ -101,7 +101,7 @@ class NotebookView:
     def start(self) -> None:
         """Start drawing in a new thread, because the kernel's thread is busy with the cell."""
         self._over.clear()
-        # IPython keeps to which cell output belongs in a context variable.
+        # IPython uses a context variable to record which cell the output belongs to.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._draw,), name="notebook", daemon=True)
         self._thread.start()
@@ -139,7 +139,7 @@ def _displayed(content: str) -> Any:
 
 
 def _html(snapshot: Snapshot) -> str:
-    """Return a snapshot as HTML, with everything in it escaped."""
+    """Return a snapshot as HTML; all text in it is escaped."""
     drawn = Console(
         file=io.StringIO(),
         width=_WIDTH,

@@ -1,4 +1,4 @@
-"""The terminal view, which shows as much as fits its width and height, for 4 or 4,000 runs."""
+"""The terminal view, which shows as much as fits the terminal's width and height, for 4 or 4,000 runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablations.progress.views.terminal_tables import PLAIN, Signs
 
 
 class View:
-    """A renderable of a snapshot that adapts to the size of the console.
+    """A renderable snapshot that adapts to the console's size.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def lines(snapshot: Snapshot, width: int, height: int, signs: Signs) -> list[Tex
 
 
 def _shares(room: int, wanted: dict[str, int]) -> dict[str, int]:
-    """Return the number of rows of each section, without its heading and the empty line above it.
+    """Return the number of rows in each section, not counting its heading and the empty line above it.
 
     Each section first gets up to its promised number of rows; the remaining rows are shared evenly.
     """

@@ -1,6 +1,6 @@
 """Parts of the terminal view: bars, tables and sections, each as lines of a given width.
 
-Done, active, failed and remaining parts of a bar differ in their characters, not only in color.
+The done, active, failed and remaining parts of a bar are drawn with different characters, not only in different colors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuraci
 
 @dataclass(frozen=True)
 class Signs:
-    """Characters of bars and separators."""
+    """Characters for bars and separators."""
 
     done: str = "━"
     work: str = "╍"
@@ -47,13 +47,12 @@ STYLES = {"done": "green", "work": "yellow", "failed": "red", "left": "bright_bl
 
 
 def bar(width: int, total: float, parts: Iterable[tuple[str, float]], signs: Signs) -> Text:
-    """Return a bar of `width` cells.
+    """Return a bar that is `width` cells wide.
 
     Parameters
     ----------
-    total : amount that fills the bar.
-    parts : kind (done, work, failed) and amount of each part, from the left. A part above 0 gets at least one cell,
-        and a part fills the bar only if it is the whole amount.
+    total : amount that fills the bar. parts : kind (done, work, failed) and amount of each part, from left to right. A
+    part greater than 0 gets at least one cell, and a part fills the bar only if it is the whole amount.
     """
     drawn = Text()
     left = width
@@ -92,7 +91,10 @@ def table(
     draw: Callable[[int, int], Text],
     ends: list[str] | None = None,
 ) -> list[Text]:
-    """Return a heading and a row per name, with name, bar and numbers; name and bar share the remaining width."""
+    """Return a heading and one row per name, with the name, a bar and numbers.
+
+    Name and bar share the remaining width.
+    """
     ends = ends or [""] * len(names)
     end = max(map(cell_len, ends), default=0)
     widths = [column.width for column in columns]
@@ -160,7 +162,7 @@ def foot(snapshot: Snapshot, width: int) -> list[Text]:
 
 
 def arms(snapshot: Snapshot, rows: int, width: int, signs: Signs) -> list[Text]:
-    """Return the rows of the arms; if not all fit, those of the most informative ones."""
+    """Return the rows for the arms; if not all of them fit, return the rows for the most informative arms."""
     every = list(snapshot.arms)
     kept = _most_informative(every, rows - 1) if len(every) > rows else every
     hidden = [arm for arm in every if arm not in kept] if len(kept) < len(every) else []
@@ -203,11 +205,12 @@ _COUNTS = (
     ("stopped", "stopped", "", 100),
     ("elsewhere", "held", "", 100),
 )
-"""Heading, state, style and minimum terminal width of each count, which is shown if any arm has one."""
+"""Heading, state, style and minimum terminal width for each count; a count is shown if it is not 0 in at least one
+arm."""
 
 
 def _most_informative(arms: list[ArmSnapshot], rows: int) -> list[ArmSnapshot]:
-    """Return `rows` arms in their order, preferring arms with failures, then running ones, then waiting ones."""
+    """Return `rows` arms in their order, preferring arms with failures, then running arms, then waiting arms."""
 
     def rank(arm: ArmSnapshot) -> int:
         return 0 if arm.failed else 1 if arm.running else 2 if arm.settled < arm.runs else 3
@@ -221,7 +224,7 @@ def _count(number: int) -> str:
 
 
 def runs(runs: Sequence[RunSnapshot], number: int, rows: int, width: int, signs: Signs) -> list[Text]:
-    """Return the rows of active runs, as many as fit; `number` is their total."""
+    """Return the rows for as many active runs as fit; `number` is the total number of active runs."""
     total = max(number, len(runs))
     kept = runs[: rows if total <= rows else rows - 1]
     numbers = [Column("epochs", [f"{run.epochs_done}/{run.epochs}" for run in kept])]
@@ -253,7 +256,7 @@ def _left(run: RunSnapshot) -> str:
 
 
 def failures(failures: Sequence[FailureSnapshot], number: int, rows: int, width: int) -> list[Text]:
-    """Return the rows of failed runs with their reasons; `number` is their total."""
+    """Return the rows for failed runs, with the reasons; `number` is the total number of failed runs."""
     number = max(number, len(failures))
     shown = [Text(clip(f"{counted(number, 'run')} failed", width), style="bold red")]
     for failure in failures[: rows if number <= rows else rows - 1]:
@@ -266,7 +269,7 @@ def failures(failures: Sequence[FailureSnapshot], number: int, rows: int, width:
 
 
 def messages(snapshot: Snapshot, rows: int, width: int) -> list[Text]:
-    """Return the newest messages in order of time."""
+    """Return the newest messages in chronological order."""
     shown = [Text("messages", style="bold")]
     for message in snapshot.messages[-rows:]:
         at = datetime.fromtimestamp(message.at).astimezone().strftime("%H:%M ")

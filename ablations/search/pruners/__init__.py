@@ -1,4 +1,4 @@
-"""Pruners of a search, one per private module, registered under the names that Optuna gives them.
+"""Pruners for a search, one per private module, registered under Optuna's names for them.
 
 Importing a module here does not import Optuna: a pruner is built when a search starts.
 """

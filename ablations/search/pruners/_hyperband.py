@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pruners.register("hyperband")
 class Hyperband(Pruner):
-    """Successive halving in several brackets, some of which stop trials earlier than others; needs many trials."""
+    """Successive halving in several brackets, some of which stop trials earlier than others; it needs many trials."""
 
     source: ClassVar[str] = "Li et al. (2018), Hyperband: a novel bandit-based approach"
 
@@ -24,14 +24,14 @@ class Hyperband(Pruner):
         """The options of optuna.pruners.HyperbandPruner; the largest resource is the budget."""
 
         min_resource: Annotated[int, Field(ge=1)] = 1
-        """Number of epochs of the first rung of the most aggressive bracket."""
+        """Number of epochs in the first rung of the most aggressive bracket."""
         reduction_factor: Annotated[int, Field(ge=2)] = 3
-        """One in this many trials continues, and the next rung is this many times longer."""
+        """One in this many trials continues, and each rung is this many times as long as the previous rung."""
         bootstrap_count: Annotated[int, Field(ge=0)] = 0
         """Number of trials that a rung needs before any of them continues."""
 
     def rungs(self, budget: int) -> tuple[int, ...]:
-        """Return min_resource times the powers of the factor, and the budget."""
+        """Return min_resource times the powers of the factor, followed by the budget."""
         return geometric_rungs(self.config.min_resource, self.config.reduction_factor, budget)
 
     def build(self, budget: int) -> BasePruner:

@@ -21,11 +21,11 @@ class Median(Pruner):
         """The options of optuna.pruners.MedianPruner."""
 
         n_startup_trials: Annotated[int, Field(ge=0)] = 5
-        """Number of complete trials before which none is stopped."""
+        """Number of complete trials that are needed before any trial is stopped."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
-        """Number of epochs before which no trial is stopped."""
+        """Number of initial epochs in which no trial is stopped."""
         n_min_trials: Annotated[int, Field(ge=1)] = 1
-        """Number of trials with an accuracy at the same epoch that the median needs."""
+        """Minimum number of trials with an accuracy at the same epoch for computing the median."""
 
     def build(self, budget: int) -> BasePruner:
         """Return the pruner."""

@@ -20,7 +20,7 @@ class Nop(Pruner):
         """No options."""
 
     def rungs(self, budget: int) -> tuple[int, ...]:
-        """Return only the end."""
+        """Return only the final epoch."""
         return (budget,)
 
     def build(self, budget: int) -> BasePruner:

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 
 @pruners.register("patient")
 class Patient(Pruner):
-    """Asks another pruner only if a trial has not improved for some rungs; alone, it stops such a trial."""
+    """Asks another pruner only if a trial has not improved for some rungs.
+
+    Without another pruner, it stops such a trial.
+    """
 
     class Config(PrunerConfig):
         """The options of optuna.pruners.PatientPruner."""
 
         patience: Annotated[int, Field(ge=0)] = 1
-        """Number of rungs without an improvement that are allowed."""
+        """Number of rungs for which a trial may go without an improvement."""
         min_delta: Annotated[float, Field(ge=0, le=1)] = 0.0
-        """Accuracy, as a fraction, by which a trial may fall below its best without being stopped."""
+        """Difference, as a fraction, by which a trial's accuracy may fall below its best accuracy before the trial is
+        stopped."""
         wrapped: Annotated[Any, ComponentOf(pruners, optional=True)] = None
-        """The other pruner, which decides at its own rungs if it has any, and otherwise at these."""
+        """The other pruner, which decides at its own rungs if it has any, and otherwise at evenly spaced rungs."""
 
     def rungs(self, budget: int) -> tuple[int, ...]:
-        """Return the rungs of the other pruner, or evenly spaced ones."""
+        """Return the other pruner's rungs, or evenly spaced rungs."""
         wrapped: ComponentConfig | None = self.config.wrapped
         if wrapped is None or "rungs" in self.config.model_fields_set:
             return super().rungs(budget)

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @pruners.register("percentile")
 class Percentile(Pruner):
-    """Keeps a trial while it is in the best `percentile` percent of the complete trials at the same epoch."""
+    """Keeps a trial as long as it is in the best `percentile` percent of the complete trials at the same epoch."""
 
     class Config(PrunerConfig):
         """The options of optuna.pruners.PercentilePruner."""
 
         percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
-        """Share of the trials to keep, in percent."""
+        """Percentage of the trials to keep."""
         n_startup_trials: Annotated[int, Field(ge=0)] = 5
-        """Number of complete trials before which none is stopped."""
+        """Number of complete trials that are needed before any trial is stopped."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
-        """Number of epochs before which no trial is stopped."""
+        """Number of initial epochs in which no trial is stopped."""
         n_min_trials: Annotated[int, Field(ge=1)] = 1
-        """Number of trials with an accuracy at the same epoch that the percentile needs."""
+        """Minimum number of trials with an accuracy at the same epoch for computing the percentile."""
 
     def build(self, budget: int) -> BasePruner:
         """Return the pruner."""

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @pruners.register("threshold")
 class Threshold(Pruner):
-    """Stops a trial whose accuracy is below a threshold, or above one."""
+    """Stops a trial whose accuracy is below a lower threshold or above an upper threshold."""
 
     class Config(PrunerConfig):
         """The options of optuna.pruners.ThresholdPruner."""
 
         lower: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Lowest accuracy with which a trial continues, as a fraction."""
+        """Lowest accuracy, as a fraction, at which a trial continues."""
         upper: Annotated[float, Field(ge=0, le=1)] | None = None
-        """Highest accuracy with which a trial continues, as a fraction."""
+        """Highest accuracy, as a fraction, at which a trial continues."""
         n_warmup_steps: Annotated[int, Field(ge=0)] = 0
-        """Number of epochs before which no trial is stopped."""
+        """Number of initial epochs in which no trial is stopped."""
 
         @model_validator(mode="after")
         def _one_of_both(self) -> Self:
             if self.lower is None and self.upper is None:
-                raise ValueError("lower: give this threshold (a fraction, e.g. 0.2), upper, or both")
+                raise ValueError("lower: set this threshold (a fraction, e.g. 0.2), upper, or both")
             if self.lower is not None and self.upper is not None and self.lower > self.upper:
                 raise ValueError(f"lower: {self.lower:g} is above upper, {self.upper:g}")
             return self

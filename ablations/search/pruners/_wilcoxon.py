@@ -1,4 +1,4 @@
-"""Wilcoxon's test, which does not apply here."""
+"""Wilcoxon's test, which is not applicable here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @pruners.register("wilcoxon")
 class Wilcoxon(Pruner):
-    """Optuna's pruner for objectives that are a mean over problem instances; a search rejects it with a reason."""
+    """Optuna's pruner for objectives that are a mean over problem instances.
+
+    A search rejects this pruner with a reason.
+    """
 
     class Config(ComponentConfig):
         """No configuration is valid."""
@@ -24,13 +27,13 @@ class Wilcoxon(Pruner):
         p_threshold: float = 0.1
         """Significance level of the test."""
         n_startup_steps: int = 2
-        """Number of steps before which no trial is stopped."""
+        """Number of initial steps in which no trial is stopped."""
 
         @model_validator(mode="after")
         def _refused(self) -> Self:
             raise ValueError(
                 "name: wilcoxon compares trials seed by seed, but the seeds of a trial are trained together and "
-                "count as one mean, so nothing is left to stop; give median, percentile, or search.halving"
+                "count as one mean, so nothing is left to stop; use median, percentile, or search.halving"
             )
 
     def build(self, budget: int) -> BasePruner:

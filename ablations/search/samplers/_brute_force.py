@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @samplers.register("brute_force")
 class BruteForce(Sampler):
-    """Draws every configuration of choices and integers once; ranges of real numbers need a grid."""
+    """Draws every combination of choices and integers once; ranges of real numbers need a grid."""
 
     finite: ClassVar[bool] = True
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("cmaes")
 class Cmaes(Sampler):
-    """Adapts a normal distribution over the ranges; only for numbers, and for many trials."""
+    """Adapts a normal distribution over the ranges; suitable only for numbers and for many trials."""
 
     relative_to: ClassVar[tuple[str, ...]] = ("numbers",)
     requires: ClassVar[str] = "cmaes"
@@ -27,7 +27,7 @@ class Cmaes(Sampler):
         """The options of optuna.samplers.CmaEsSampler."""
 
         n_startup_trials: Annotated[int, Field(ge=0)] = 1
-        """Number of trials drawn at random at the start."""
+        """Number of trials that are drawn at random at the start."""
         sigma0: Annotated[float, Field(gt=0)] | None = None
         """Initial standard deviation; by default a sixth of the smallest range."""
         popsize: Annotated[int, Field(ge=2)] | None = None
@@ -35,7 +35,7 @@ class Cmaes(Sampler):
         use_separable_cma: bool = False
         """Restrict the covariance to its diagonal."""
         with_margin: bool = False
-        """Keep a margin of probability for every integer."""
+        """Keep a minimum probability for every integer value."""
         lr_adapt: bool = False
         """Adapt the learning rate, for noisy or multimodal objectives."""
         consider_pruned_trials: bool = False

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @samplers.register("gp")
 class Gp(Sampler):
-    """Maximizes the expected improvement under a Gaussian process; for few, expensive trials."""
+    """Maximizes the expected improvement under a Gaussian process; suitable for few, expensive trials."""
 
-    replays: ClassVar[bool] = False  # fitted with L-BFGS, so the last bits of a machine's linear algebra matter
+    replays: ClassVar[bool] = False  # fitted with L-BFGS, so differences in the last bits of linear algebra matter
     infeasible: ClassVar[Infeasible] = "complete"
     relative_to: ClassVar[tuple[str, ...]] = ("numbers", "choices")
     source: ClassVar[str] = "optuna.samplers.GPSampler; expected improvement by Ament et al. (2023)"
@@ -27,9 +27,9 @@ class Gp(Sampler):
         """The options of optuna.samplers.GPSampler."""
 
         n_startup_trials: Annotated[int, Field(ge=0)] = 10
-        """Number of trials drawn at random at the start."""
+        """Number of trials that are drawn at random at the start."""
         deterministic_objective: bool = False
-        """Whether a repeated trial has the same accuracy; with different seeds, it does not."""
+        """Whether a repeated trial has the same accuracy; this is not the case with different seeds."""
 
     def build(self, seed: int) -> BaseSampler:
         """Return the sampler."""

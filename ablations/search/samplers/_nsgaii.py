@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @samplers.register("nsgaii")
 class Nsgaii(Sampler):
-    """Crosses and mutates the best trials of a generation. A search has one objective, so it selects by accuracy."""
+    """Crosses and mutates the best trials of a generation.
+
+    A search has one objective, so trials are selected by accuracy.
+    """
 
     infeasible: ClassVar[Infeasible] = "complete"
     source: ClassVar[str] = "Deb et al. (2002), A fast and elitist multiobjective genetic algorithm: NSGA-II"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @samplers.register("qmc")
 class Qmc(Sampler):
-    """Covers the ranges of numbers with a low-discrepancy sequence, more evenly than a random search."""
+    """Covers numeric ranges with a low-discrepancy sequence, more evenly than a random search."""
 
     relative_to: ClassVar[tuple[str, ...]] = ("numbers",)
     source: ClassVar[str] = "Bergstra and Bengio (2012), Random search for hyper-parameter optimization"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @samplers.register("tpe")
 class Tpe(Sampler):
-    """Draws where good trials are dense compared with other trials; handles conditional parameters."""
+    """Draws where good trials are dense compared with other trials; supports conditional parameters."""
 
     infeasible: ClassVar[Infeasible] = "pruned"
     source: ClassVar[str] = "Bergstra et al. (2011), Algorithms for hyper-parameter optimization"
@@ -25,9 +25,9 @@ class Tpe(Sampler):
         """The options of optuna.samplers.TPESampler."""
 
         n_startup_trials: Annotated[int, Field(ge=0)] = 10
-        """Number of trials drawn at random at the start."""
+        """Number of trials that are drawn at random at the start."""
         n_ei_candidates: Annotated[int, Field(ge=1)] = 24
-        """Number of draws from which the most promising one is proposed."""
+        """Number of draws from which the most promising draw is proposed."""
         multivariate: bool = False
         """Model parameters jointly instead of one by one."""
         group: bool = False

@@ -18,16 +18,15 @@ class Sampler(ABC):
 
     Attributes
     ----------
-    replays : whether the sampler, started again with the same seed and given the same outcomes in the same order,
-        proposes the same trials bit by bit. If not, each batch is recorded before it is computed, a resumed search
-        takes the recorded proposals, and each further proposal comes from its own sampler with its own seed.
-        Set it to False if proposals depend on the last bits of linear algebra, which differ between machines.
-    infeasible : how a configuration that violates a constraint is reported to Optuna. failed: the sampler does not know
-        constraints and ignores the trial; pruned, complete: the sampler reads the violation from trials in this
-        state. A complete trial needs a value: it gets the worst accuracy so far.
-    finite : whether it enumerates the space, which must then be finite.
-    relative_to : kinds of parameters that it models; others are drawn independently and at random, as are parameters
-        that some trials lack. Empty if it models all of them.
+    replays : whether the sampler proposes bitwise identical trials if it is started again with the same seed and
+    receives the same outcomes in the same order. If not, each batch is recorded before it is computed, a resumed search
+    uses the recorded proposals, and each further proposal comes from a new sampler with its own seed. Set this to False
+    if proposals depend on the last bits of linear algebra, which differ between machines. infeasible : how a
+    configuration that violates a constraint is reported to Optuna. failed: the sampler does not support constraints and
+    ignores the trial; pruned, complete: the sampler reads the violation from trials in this state. A complete trial
+    needs a value: it gets the worst accuracy so far. finite : whether the sampler enumerates the space, which must then
+    be finite. relative_to : kinds of parameters that the sampler models; other parameters are drawn independently and
+    at random, as are parameters that some trials do not have. Empty if the sampler models all parameters.
     requires, extra : module that must be installed, and the extra of this package that installs it.
     """
 
@@ -45,9 +44,9 @@ class Sampler(ABC):
 
     @abstractmethod
     def build(self, seed: int) -> BaseSampler:
-        """Return Optuna's sampler, started from this seed."""
+        """Return Optuna's sampler, initialized with this seed."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options given in the study; all others have Optuna's defaults."""
+        """The options set in the study; all other options have Optuna's defaults."""
         return {name: getattr(self.config, name) for name in sorted(self.config.model_fields_set)}

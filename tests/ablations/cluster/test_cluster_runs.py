@@ -163,7 +163,7 @@ def test_a_study_waits_for_nodes_that_an_autoscaler_adds(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"wait_for_nodes": "5min"}, "give --address of a Ray cluster as well"),
+        ({"wait_for_nodes": "5min"}, "set --address to a Ray cluster as well"),
         ({"wait_for_nodes": "5", "address": "auto"}, "--wait-for-nodes: '5': no unit"),
     ],
 )

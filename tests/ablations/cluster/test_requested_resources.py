@@ -64,5 +64,5 @@ def test_a_node_with_many_cores_and_little_memory_is_not_overfilled(tmp_path: Pa
     assert most_at_once(tmp_path / "1") == 2, "the node has 4 CPUs, memory for 5 runs, and 2 slices"
     assert memory.startswith("resources.memory: a run asks for 6GiB, and no node has more than 5GiB for runs;")
     assert custom.startswith("resources.custom.tpu_slice: a run asks for 1,")
-    assert "custom resources of the cluster: slice;" in custom
+    assert "custom resources in the cluster: slice;" in custom
     assert kind.startswith("resources.accelerator_type: no node has the type H100;")

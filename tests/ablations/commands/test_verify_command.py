@@ -234,11 +234,11 @@ def test_rows_that_cannot_be_proven_are_counted(study: tuple[Path, Path]) -> Non
     assert "Not proven for 4 rows: their test images are not stored." in text
     assert (
         "Not proven for 1 row: its plugins or options are unknown here (model.backbone.name: unknown backbone "
-        "'unknown_network'); give the file with its code: --plugin FILE." in text
+        "'unknown_network'); specify the file with its code: --plugin FILE." in text
     )
     assert (
-        "Not proven for 1 row: its configuration gives another run id: it was changed, or a component has another "
-        "version now"
+        "Not proven for 1 row: its configuration results in a different run id: it was changed, or a component has "
+        "a different version now"
     ) in text
 
 

@@ -68,7 +68,7 @@ def test_runs_that_are_computed_again_have_the_same_bits_and_the_study_is_unchan
     for each in found.reruns:
         (row,) = runs[runs["run_id"] == each.run_id].to_dict("records")
         assert (each.arm, each.seed, each.same_kind, each.differences) == (row["arm"], row["seed"], True, ())
-        assert "the same bits (100 predictions of 2 epochs and 9 columns of the curve)" in str(each)
+        assert "bitwise identical (100 predictions of 2 epochs and 9 columns of the curve)" in str(each)
     ended = CliRunner().invoke(app, ["verify", str(study), "--rerun", "1"])
     assert ended.exit_code == 0
     assert str(found.reruns[0]) in ended.output.replace("\n", "")
@@ -94,7 +94,7 @@ def test_a_forgery_that_only_a_head_would_reveal_is_found(study: Path) -> None:
     assert len(found.reruns) == 4, "all that there are"
     (wrong,) = [each for each in found.reruns if not each.is_reproduced]
     assert wrong.run_id == run_id
-    assert "9 of 100 predictions of epoch" in wrong.differences[0]
+    assert "9 of 100 predictions differ in epoch" in wrong.differences[0]
     assert any(text.startswith("epochs.test_accuracy of epoch ") for text in wrong.differences)
     assert CliRunner().invoke(app, ["verify", str(study), "--rerun", "4"]).exit_code == 1
 
@@ -108,7 +108,9 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
     found = {each.run_id: each for each in verify(study, rerun=4).reruns}[run_id]
     assert (found.same_kind, found.is_reproduced) == (False, True)
     assert "(stored: cpu, another processor, " in found.where
-    assert "0 of 200 predictions differ; allowed on another device or with other versions: 10% of" in str(found)
+    assert ("0 of 200 predictions differ; allowed on a different device or with different versions: 10% of") in str(
+        found
+    )
 
     def beyond(row: dict[str, Any]) -> None:
         row["test_accuracy"] += ACCURACY_TOLERANCE + 0.01

@@ -253,7 +253,7 @@ with remote.connected(cluster.address) as nodes:
         print(json.dumps([str(error)]))
 """
     (late,), (dead,) = on_a_cluster(script, study({"resources": {"gpus": 1}}))
-    assert late.startswith("a GPU of the cluster (T4) did not answer within 8 s")
+    assert late.startswith("a GPU in the cluster (T4) did not answer within 8 s")
     assert "the worker could not measure" in dead
 
 

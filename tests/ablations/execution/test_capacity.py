@@ -1,4 +1,4 @@
-"""The number of runs that fit on a cluster, refused runs, and the type of GPU on which a seed is computed."""
+"""The number of runs that fit on a cluster, refused runs, and the GPU type that computes each seed."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_the_number_of_runs_that_fit_is_counted(nodes: list[Node], resources: di
         (
             [{"CPU": 8, "accelerator_type:T4": 1}, {"CPU": 8, "accelerator_type:A100": 1}],
             {"accelerator_type": "H100"},
-            r"resources.accelerator_type: no node has the type H100; types of the cluster: A100, T4; give one",
+            r"resources.accelerator_type: no node has the type H100; types in the cluster: A100, T4; set one",
         ),
-        ([{"CPU": 8}], {"accelerator_type": "H100"}, r"types of the cluster: none"),
+        ([{"CPU": 8}], {"accelerator_type": "H100"}, r"types in the cluster: none"),
         (
             [{"CPU": 8, "node:10.0.0.1": 1, "slice": 1, "object_store_memory": 9}],
             {"custom": {"tpu_slice": 1.0}},
@@ -77,7 +77,9 @@ def test_the_number_of_runs_that_fit_is_counted(nodes: list[Node], resources: di
         ),
     ],
 )
-def test_a_request_that_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
+def test_a_request_that_does_not_fit_on_any_node_is_refused(
+    nodes: list[Node], resources: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         refuse_unfit([Resources(), Resources(**resources)], nodes)
 
@@ -105,7 +107,7 @@ def test_gpus_are_counted_by_type() -> None:
     assert not holds(nodes[2], {"CPU": 1.0, "accelerator_type:A100": 0.001})
 
 
-def test_one_type_of_gpu_leaves_no_choice() -> None:
+def test_with_one_gpu_type_no_types_are_assigned_to_seeds() -> None:
     assert types_of_seeds([0, 1], {"A100": 4.0}) == {}
     assert types_of_seeds([0, 1], {}) == {}
 
@@ -115,7 +117,7 @@ def test_one_type_of_gpu_leaves_no_choice() -> None:
     counts=st.lists(st.integers(1, 16), min_size=2, max_size=4),
     known=st.data(),
 )
-def test_seeds_are_distributed_in_proportion_and_started_seeds_stay(
+def test_seeds_are_distributed_in_proportion_to_gpus_and_started_seeds_keep_their_type(
     seeds: list[int], counts: list[int], known: st.DataObject
 ) -> None:
     types = {f"T{number}": float(count) for number, count in enumerate(counts)}
@@ -132,15 +134,17 @@ def test_seeds_are_distributed_in_proportion_and_started_seeds_stay(
 def test_room_counts_runs_that_fit_at_the_same_time() -> None:
     gpus, cpus = Resources(gpus=1), Resources(cpus=4)
     node = {"CPU": 8.0, "GPU": 4.0}
-    assert Room([gpus, gpus], {"n": node}).runs == 4, "arms that are given the same share the room"
-    assert Room([gpus, cpus], {"n": node}).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
+    assert Room([gpus, gpus], {"n": node}).runs == 4, "arms with equal resources share the room"
+    assert Room([gpus, cpus], {"n": node}).runs == 4 + 2, (
+        "four runs on GPUs and one run on the remaining CPUs fit at once"
+    )
     room = Room([gpus], {"n": node}, spare="one")
-    assert room.runs == 5, "one more, which makes a cluster grow"
+    assert room.runs == 5, "one more run, which makes a cluster grow"
     room.update({})
     assert room.runs == 1
 
 
-def test_a_cluster_that_grows_on_demand_is_asked_for_twice_as_much() -> None:
+def test_a_cluster_that_grows_on_demand_is_asked_to_double() -> None:
     room = Room([Resources(gpus=1)], {}, spare="double")
     assert room.runs == 1
     for nodes, runs in ((1, 8), (2, 16), (5, 40)):

@@ -1,4 +1,4 @@
-"""Wrong bits in a study: no wrong run settles, and a device that repeats its errors computes no more runs."""
+"""Wrong results in a study: no wrong run is settled, and a device that repeats its errors computes no more runs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from aimlib.training.reproducibility import reproducible
 from aimlib.training.spot_checks import SpotBudget
 
 ONE_ARM = {"seeds": 1, "base.training.epochs": 3}
-"""Two runs of three epochs, with two steps each."""
+"""Two runs of three epochs with two steps each."""
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once, count errors that follow each other at once, and begin as a new process does."""
+    """Retry immediately, count errors even if they follow each other immediately, and start as a new process does."""
     monkeypatch.setattr(retry_policy, "_DEVICE_DELAY_S", 0.01)
     monkeypatch.setattr(device_failures, "_SAME_FAULT_S", 0.0)
     monkeypatch.setattr(device_references, "_computed", {})
@@ -58,7 +58,7 @@ def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the numbers of the study without any error and without any check."""
+    """Return the study's results, computed without errors and without checks."""
     folder = tmp_path_factory.mktemp("calm")
     run(write(folder, changed({**ONE_ARM, "integrity": "off"})), folder / "out", executor="inline")
     return numbers(folder / "out")
@@ -79,11 +79,11 @@ class Told:
 
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("where", WHERE)
-def test_a_transient_error_costs_a_retry_and_changes_no_number(
+def test_a_transient_error_causes_a_retry_and_does_not_change_any_result(
     where: str, tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """The error is in the first computation of the fourth of six steps of the first run."""
-    with errors(where, lambda number: number == 7 + 2) as planted:  # the reference step takes two as well
+    """The error occurs in the first run, in the first computation of the fourth of six steps."""
+    with errors(where, lambda number: number == 7 + 2) as planted:  # the reference step also takes two steps
         told = Told(study(ONE_ARM), tmp_path)
     assert planted == [9]
     assert (told.session.computed, told.session.failed, told.session.code) == (2, {}, 0)
@@ -92,14 +92,14 @@ def test_a_transient_error_costs_a_retry_and_changes_no_number(
     assert "step 2 of epoch 2 was computed twice from the same state, and the bits differ in" in told.text
     checks = {row["run_id"]: (row["spot_checks"], row["attempts"]) for row in rows(tmp_path / "out")}
     assert sorted(checks.values()) == [(4, 2), (6, 1)], "the first attempt was lost after one epoch"
-    assert not list((tmp_path / "out" / "failures").glob("*")), "nobody's code failed"
+    assert not list((tmp_path / "out" / "failures").glob("*")), "no arm's code failed"
 
 
 @pytest.mark.usefixtures("everywhere")
-def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
+def test_a_device_with_permanent_errors_ends_the_session_without_settled_runs(
     tmp_path: Path, study: Callable[..., Path], calm: dict[str, str]
 ) -> None:
-    """This process has no other device; the same command continues when the errors have stopped."""
+    """This process has no other device; the same command continues after the errors have stopped."""
     path = study(ONE_ARM)
     with errors("gradient", lambda number: number > 2 and number % 2 == 0):
         told = Told(path, tmp_path)
@@ -115,7 +115,7 @@ def test_a_device_with_permanent_errors_ends_the_session_and_settles_nothing(
     assert numbers(tmp_path / "out") == calm
 
 
-def test_rows_state_how_many_steps_were_checked(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_rows_contain_the_number_of_checked_steps(tmp_path: Path, study: Callable[..., Path]) -> None:
     run(study({"seeds": 1}), tmp_path / "out", executor="inline")
     found = rows(tmp_path / "out")
     assert {row["spot_checks"] for row in found} <= {0, 1}, "too short for checks within .5 % of the time"
@@ -126,7 +126,7 @@ def test_rows_state_how_many_steps_were_checked(tmp_path: Path, study: Callable[
     assert json.loads(file.read_text())["name"].startswith("CPU of ")
 
 
-def test_integrity_off_repeats_no_step_and_has_the_same_ids(
+def test_integrity_off_does_not_repeat_steps_and_keeps_the_run_ids(
     tmp_path: Path, study: Callable[..., Path], everywhere: None
 ) -> None:
     on, off = study({"seeds": 1}), study({"seeds": 1, "integrity": "off"}, "off.yaml")
@@ -158,8 +158,8 @@ def test_an_arm_can_turn_repeated_steps_on(tmp_path: Path, study: Callable[..., 
     assert integrities(path, tmp_path) == {"baseline": "off", "aim": "spot"}
 
 
-def test_kernels_that_are_not_deterministic_are_not_repeated(tmp_path: Path, study: Callable[..., Path]) -> None:
-    """CUDA has no deterministic backward pass for the pooling of a VGG at this size."""
+def test_steps_with_nondeterministic_kernels_are_not_repeated(tmp_path: Path, study: Callable[..., Path]) -> None:
+    """CUDA has no deterministic backward pass for VGG's pooling at this size."""
     vgg = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
     path = study(
         {
@@ -200,7 +200,7 @@ def test_an_unknown_value_is_refused_with_its_key(value: Any, study: Callable[..
         read_study(study({"integrity": value}))
 
 
-def test_false_means_off_in_integrity(study: Callable[..., Path]) -> None:
+def test_integrity_false_means_off(study: Callable[..., Path]) -> None:
     """Other YAML readers convert off to false."""
     assert read_study(study({"integrity": False})).spec.integrity == "off"
 
@@ -225,7 +225,7 @@ def add(folder: Path, kind: str, device: int, digest: str) -> None:
 OTHER = "0" * 16
 
 
-def test_devices_that_agree_are_not_mentioned(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_agreeing_devices_are_not_mentioned(tmp_path: Path, study: Callable[..., Path]) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     for number in range(2):
@@ -244,8 +244,10 @@ def test_two_devices_that_disagree_are_both_named_and_neither_is_trusted(
     told = Told(path, tmp_path)
     assert (told.session.code, told.session.computed) == (0, 2)
     name = reference_step.described(device)
-    assert f"{name} and CPU of node1 are of one kind and computed the reference step with different bits" in told.text
-    assert told.text.count("are of one kind") == 1
+    assert (
+        f"{name} and CPU of node1 are of the same kind but computed different results for the reference step"
+    ) in told.text
+    assert told.text.count("are of the same kind") == 1
     assert {row["reference"] for row in rows(tmp_path / "out")} == {own.digest}, "its results can be told apart"
     later = Told(study({"seeds": 2}), tmp_path)
     assert f"devices of one kind computed the reference step differently: {name}; CPU of node1" in later.text or (
@@ -253,7 +255,7 @@ def test_two_devices_that_disagree_are_both_named_and_neither_is_trusted(
     )
 
 
-def test_a_device_of_another_kind_is_not_compared(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_device_of_a_different_kind_is_not_compared(tmp_path: Path, study: Callable[..., Path]) -> None:
     path = study({"seeds": 1})
     for number in range(3):
         add(tmp_path / "out", "f" * 16, number, OTHER)
@@ -262,7 +264,9 @@ def test_a_device_of_another_kind_is_not_compared(tmp_path: Path, study: Callabl
     assert "reference" not in told.text
 
 
-def test_a_device_that_disagrees_with_a_majority_computes_nothing(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_device_that_disagrees_with_a_majority_does_not_compute_any_runs(
+    tmp_path: Path, study: Callable[..., Path]
+) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     for number in (1, 2):
@@ -271,10 +275,12 @@ def test_a_device_that_disagrees_with_a_majority_computes_nothing(tmp_path: Path
     assert told.session.code == 1
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
-    assert "with different bits than 2 devices of its kind (CPU of node1 and CPU of node2)" in told.text
+    assert (
+        "a different result for the reference step than 2 devices of its kind (CPU of node1 and CPU of node2)"
+    ) in told.text
 
 
-def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
+def test_devices_that_join_during_a_run_can_prevent_it_from_being_settled(
     tmp_path: Path, study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = study({"seeds": 1})
@@ -294,7 +300,7 @@ def test_devices_that_join_while_a_run_is_computed_can_keep_it_from_settling(
     assert list((tmp_path / "out" / "checkpoints").iterdir()) == [], "the whole run was computed by that device"
 
 
-def test_a_device_that_disagrees_with_two_others_that_disagree_with_each_other_continues(
+def test_a_device_continues_if_it_and_two_others_all_disagree_with_each_other(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})
@@ -304,7 +310,7 @@ def test_a_device_that_disagrees_with_two_others_that_disagree_with_each_other_c
     assert Told(path, tmp_path).session.code == 0
 
 
-def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
+def test_a_device_that_disagrees_with_its_earlier_result_does_not_compute_any_runs(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})
@@ -313,7 +319,7 @@ def test_a_device_that_disagrees_with_its_earlier_result_computes_nothing(
     ResultStore(tmp_path / "out").keep_reference(earlier, {"name": "it"})
     told = Told(path, tmp_path)
     assert told.session.code == 1
-    assert "with different bits than before" in told.text
+    assert "a different result for the reference step than before" in told.text
     assert "remove its file in" in told.text
     (tmp_path / "out" / earlier.name).unlink()
     assert Told(path, tmp_path).session.code == 0
@@ -326,12 +332,12 @@ def test_a_new_result_is_computed_twice_before_it_is_stored(
     """A single wrong result, once stored, would make the device disagree with itself forever."""
     with errors("parameter", lambda number: number in wrong):
         told = Told(study({"seeds": 1}), tmp_path)
-    assert told.session.code == 0, "a passing error: the second attempt agrees with itself"
-    assert ("gave different bits on CPU of" in told.text) is bool(wrong)
+    assert told.session.code == 0, "a transient error: the second attempt agrees with itself"
+    assert ("gave a different result on CPU of" in told.text) is bool(wrong)
     assert len(list((tmp_path / "out" / "references").iterdir())) == 1
 
 
-def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
+def test_a_transient_error_in_the_reference_step_is_reported_and_tolerated(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     path = study({"seeds": 1})
@@ -341,10 +347,12 @@ def test_a_transient_error_of_the_reference_step_is_reported_and_tolerated(
         told = Told(path, tmp_path)
     assert planted == [1]
     assert told.session.code == 0
-    assert "gave wrong bits once on CPU of" in told.text
+    assert "gave a wrong result once on CPU of" in told.text
 
 
-def test_a_damaged_file_of_a_device_still_counts_by_its_file_name(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_damaged_result_file_still_counts_because_its_name_contains_the_result(
+    tmp_path: Path, study: Callable[..., Path]
+) -> None:
     path = study({"seeds": 1})
     own, _ = reference_here(path)
     add(tmp_path / "out", own.kind, 1, OTHER)
@@ -352,7 +360,7 @@ def test_a_damaged_file_of_a_device_still_counts_by_its_file_name(tmp_path: Path
     file.write_bytes(b"\xff{")
     told = Told(path, tmp_path)
     assert told.session.code == 0
-    assert "device 0000000000000001 are of one kind" in told.text
+    assert "device 0000000000000001 are of the same kind" in told.text
 
 
 DIGESTS = st.sampled_from(["a" * 16, "b" * 16, "c" * 16])
@@ -360,7 +368,7 @@ DIGESTS = st.sampled_from(["a" * 16, "b" * 16, "c" * 16])
 
 @settings(deadline=None, max_examples=200, derandomize=True, database=None)
 @given(st.dictionaries(st.integers(1, 6), DIGESTS), DIGESTS, st.permutations(range(6)))
-def test_the_decision_depends_only_on_the_votes(others: dict[int, str], own: str, order: list[int]) -> None:
+def test_the_judgement_depends_only_on_the_votes(others: dict[int, str], own: str, order: list[int]) -> None:
     me = StoredReference("k" * 16, f"{0:016x}", own)
     stored = [StoredReference("k" * 16, f"{device:016x}", digest) for device, digest in others.items()]
     mixed = sorted(stored, key=lambda each: order[int(each.device, 16) % 6])
@@ -406,7 +414,7 @@ def test_runs_continue_and_a_machine_is_excluded_after_two_errors(monkeypatch: p
     assert given_out.left_out == ("CPU of node7 (node ab)",)
 
 
-def test_a_run_that_cannot_be_repeated_anywhere_is_given_up_with_advice() -> None:
+def test_a_run_whose_steps_cannot_be_repeated_on_any_device_is_given_up_with_advice() -> None:
     now = [0.0]
     queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
     assert queue.next() is not None
@@ -426,7 +434,7 @@ def test_a_run_that_cannot_be_repeated_anywhere_is_given_up_with_advice() -> Non
 
 
 def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, Any]:
-    """Return the queue and the last decision after a run had one computing error on each of some devices."""
+    """Return the queue and the last decision after a run had one computing error on each of several devices."""
     now = [0.0]
     queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
     decision: Any = None
@@ -442,10 +450,10 @@ def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, A
     return queue, decision
 
 
-def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose_devices_erred_is_not() -> None:
+def test_a_run_is_given_up_if_its_steps_never_repeat_on_two_devices_but_not_if_the_devices_are_at_fault() -> None:
     _, decision = ended_everywhere(2, never_repeats=True)
     assert isinstance(decision, Over)
-    assert "its steps gave different bits in every repetition: give its arm integrity: off" in decision.reason
+    assert "its steps gave different results in every repetition: give its arm integrity: off" in decision.reason
     _, decision = ended_everywhere(2, never_repeats=False)
     assert isinstance(decision, Retry)
 
@@ -454,11 +462,11 @@ def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose
     ("never", "expected"),
     [
         ((False, False), "test its memory and processors"),
-        ((True, True), "these steps gave different bits in every repetition, which points to the code of their arm"),
-        ((True, False), "1 of these steps gave different bits in every repetition, which points to"),
+        ((True, True), "these steps gave different results in every repetition, which points to the code of their arm"),
+        ((True, False), "1 of these steps gave different results in every repetition, which points to"),
     ],
 )
-def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_errs(
+def test_the_advice_distinguishes_an_arm_whose_steps_never_repeat_from_a_faulty_device(
     never: tuple[bool, bool], expected: str
 ) -> None:
     failures = DeviceFailures()
@@ -470,10 +478,10 @@ def test_the_advice_distinguishes_an_arm_that_never_repeats_from_a_device_that_e
     assert "memtest86+" in advice
 
 
-def test_failures_of_other_kinds_are_not_recorded_as_computing_errors(
+def test_other_kinds_of_failures_are_not_recorded_as_computing_errors(
     tmp_path: Path, study: Callable[..., Path]
 ) -> None:
-    with errors("activation", lambda number: 1 / (number - 3) > 0):  # raises in the first step of the first run
+    with errors("activation", lambda number: 1 / (number - 3) > 0):  # raises in the first run's first step
         told = Told(study({"seeds": 1}), tmp_path)
     assert told.session.failed
     assert "ZeroDivisionError" in failures(tmp_path / "out")[0]["reason"]

@@ -1,4 +1,4 @@
-"""Endings of runs on a GPU, with the device that the package passes."""
+"""Endings of runs on a GPU, which include the device."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch, driver: PretendedNvml) -> Iterator[Pre
 
 @pytest.fixture
 def attempt(study: StudyMaker, tmp_path: Path) -> Callable[..., Ending]:
-    """Return a function that computes the first run of the study on a quarter of a GPU, as a worker does."""
+    """Return a function that computes the study's first run on a quarter of a GPU, as a worker does."""
     file = read_study(study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}))
     plan = planning.plan(file)
     store = ResultStore(tmp_path / "out")
@@ -69,8 +69,8 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 # A share of a GPU
 
 
-def test_a_study_runs_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """In an earlier version, each run of such a study ended before it began."""
+def test_a_study_runs_on_a_gpu_share(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
+    """In an earlier version, every run in such a study ended before it began."""
     session = run(
         study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
         tmp_path / "out",
@@ -84,7 +84,7 @@ def test_a_study_runs_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cud
     run(study({"seeds": 1}, "cpu.yaml"), tmp_path / "cpu", (), executor="inline")
     found, expected = numbers_of(tmp_path / "out"), numbers_of(tmp_path / "cpu")
     assert found.keys() == expected.keys()
-    for run_id, numbers in found.items():  # optimizers may take another path for a GPU
+    for run_id, numbers in found.items():  # optimizers may take a different code path for a GPU
         assert numbers == pytest.approx(expected[run_id], rel=1e-4)
 
 
@@ -92,7 +92,7 @@ def numbers_of(directory: Path) -> dict[str, list[float]]:
     return {row["run_id"]: [row["test_loss"], *row["epochs.train_loss"]] for row in rows(directory)}
 
 
-def test_a_run_states_its_device_in_its_row(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_the_row_of_a_run_contains_its_device(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt()
     assert (ending.end, ending.device, ending.process_spent) == ("finished", f"GPU-{UUID}", False)
 
@@ -100,17 +100,19 @@ def test_a_run_states_its_device_in_its_row(attempt: Callable[..., Ending], cuda
 # Endings
 
 
-def test_a_run_out_of_memory_ends_as_such(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path) -> None:
+def test_a_run_that_runs_out_of_memory_ends_as_out_of_memory(
+    attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
+) -> None:
     ending = attempt(fail_with(torch.OutOfMemoryError("CUDA out of memory")))
     assert (ending.end, ending.held_by_others, ending.process_spent) == ("out_of_memory", False, False)
     assert (ending.device, ending.fault) == (f"GPU-{UUID}", "")
     assert ending.traceback.splitlines()[-1] == "torch.OutOfMemoryError: CUDA out of memory"
-    assert failures(tmp_path / "out") == [], "not the user's"
+    assert failures(tmp_path / "out") == [], "not the user's code"
     assert cuda.named("setMemoryFraction") == LIMIT
     assert attempt().end == "finished", "the process continues"
 
 
-def test_memory_used_by_others_is_recognized(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_memory_used_by_other_processes_is_recognized(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     def fill() -> None:
         cuda.free, cuda.reserved = 0, 2 * GIB
 
@@ -118,10 +120,12 @@ def test_memory_used_by_others_is_recognized(attempt: Callable[..., Ending], cud
     assert (ending.end, ending.held_by_others) == ("out_of_memory", True)
 
 
-def test_errors_that_only_resemble_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_errors_that_only_resemble_out_of_memory_are_told_apart(
+    attempt: Callable[..., Ending], cuda: PretendedCuda
+) -> None:
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     assert attempt(fail_with(error)).end == "failed"
-    cuda.reserved = 19.5 * GIB  # of a quarter of 80
+    cuda.reserved = 19.5 * GIB  # a quarter of 80
     assert attempt(fail_with(error)).end == "out_of_memory"
 
 
@@ -134,7 +138,7 @@ def test_errors_that_only_resemble_out_of_memory(attempt: Callable[..., Ending],
         (710, "device-side assert triggered", "failed"),
     ],
 )
-def test_an_error_of_the_device_ends_as_a_device_error(
+def test_an_error_in_the_device_ends_as_a_device_error(
     code: int, text: str, end: str, attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
 ) -> None:
     """From then on, every call to the device fails, but the ending is still reported."""
@@ -156,7 +160,7 @@ def test_an_error_of_the_device_ends_as_a_device_error(
 def test_a_gpu_that_even_nvml_has_lost_is_recognized(
     attempt: Callable[..., Ending], cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its UUID was read before the run began."""
+    """The GPU's UUID was read before the run began."""
     error = RuntimeError("CUDA error: GPU is lost")
 
     def lose() -> None:
@@ -168,10 +172,10 @@ def test_a_gpu_that_even_nvml_has_lost_is_recognized(
     assert (ending.end, ending.device) == ("device_error", f"GPU-{UUID}")
 
 
-def test_a_failure_of_an_unusable_process_can_be_recorded(
+def test_a_failure_in_an_unusable_process_can_be_recorded(
     attempt: Callable[..., Ending], cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The row names the device, which no longer answers."""
+    """The row names the device although it no longer responds."""
     error = accelerator_error(710, "device-side assert triggered")
 
     def lose() -> None:
@@ -191,13 +195,15 @@ def test_a_missing_driver_is_reported(attempt: Callable[..., Ending], tmp_path: 
     assert failures(tmp_path / "out") == []
 
 
-def test_a_mistake_of_the_user_on_a_gpu_is_a_failure(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_an_error_in_user_code_on_a_gpu_is_a_failure(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
     ending = attempt(fail_with(KeyError("x")))
     assert (ending.end, ending.process_spent, ending.device) == ("failed", False, f"GPU-{UUID}")
     assert "test_device_endings.py" in ending.fault
 
 
-def test_lack_of_host_memory_is_attributed_to_the_machine(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+def test_a_lack_of_host_memory_on_a_gpu_machine_is_attributed_to_the_machine(
+    attempt: Callable[..., Ending], cuda: PretendedCuda
+) -> None:
     assert attempt(fail_with(MemoryError())).end == "machine"
 
 
@@ -207,7 +213,7 @@ def test_a_pause_is_recorded_as_a_pause(attempt: Callable[..., Ending], cuda: Pr
     assert cuda.named("setMemoryFraction") == LIMIT
 
 
-def test_a_device_that_is_lost_when_a_run_is_paused_is_recognized(
+def test_a_device_that_was_lost_before_a_run_paused_is_recognized(
     attempt: Callable[..., Ending], cuda: PretendedCuda
 ) -> None:
     """The state is saved, but the process cannot be used again."""
@@ -230,7 +236,7 @@ def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> No
 # Messages before a run
 
 
-def test_gpus_that_a_run_does_not_use_are_not_mentioned() -> None:
+def test_gpus_that_a_run_does_not_use_are_reported() -> None:
     assert [idle_gpus(Resources(gpus=gpus)) for gpus in (0, 0.25, 1)] == [None] * 3
     assert idle_gpus(Resources(gpus=2)) == (
         "resources.gpus: 2: a run trains on one GPU, and the other stays idle; give gpus: 1, so that parallel "
@@ -239,7 +245,7 @@ def test_gpus_that_a_run_does_not_use_are_not_mentioned() -> None:
     assert "gpus: 4: a run trains on one GPU, and the other 3 stay idle" in str(idle_gpus(Resources(gpus=4)))
 
 
-def test_pooling_that_is_not_deterministic_is_reported(study: StudyMaker, cuda: PretendedCuda) -> None:
+def test_nondeterministic_pooling_is_reported(study: StudyMaker, cuda: PretendedCuda) -> None:
     vgg = {
         "base.model.backbone": {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [4, 4]},
         "base.data.size": 32,
@@ -284,7 +290,7 @@ def test_the_doctor_reports_gpus_that_torch_cannot_use(
     )
 
 
-def test_the_doctor_compares_rays_number_of_gpus_with_torchs(
+def test_the_doctor_compares_the_numbers_of_gpus_in_ray_and_torch(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert said(counted_by_ray(2)) == [("GPUs counted by Ray", "ok", "2, all usable by torch")]

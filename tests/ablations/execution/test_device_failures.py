@@ -1,4 +1,4 @@
-"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other."""
+"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is penalized for the other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def error(device: str) -> Ending:
 
 
 def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Over:
-    """Start the run, and let it end with a device error some time later."""
+    """Start the run, and make it end with a device error some time later."""
     clock.now += 60.0
     given = queue.next()
     assert given is not None
@@ -46,13 +46,13 @@ def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Ov
     return queue.ended(run_id, error(device))
 
 
-def test_a_run_continues_elsewhere_and_the_failure_counts_neither_against_it_nor_against_its_arm() -> None:
+def test_a_run_continues_elsewhere_and_the_failure_does_not_count_against_the_run_or_its_arm() -> None:
     queue, clock = queue_of("a", "b", "c", retries=0)
     first = lose(queue, clock, "a", "GPU-1")
     assert isinstance(first, Retry)
     assert (first.seconds, first.notes) == (5.0, ())
     assert "continues elsewhere" in first.reason
-    assert queue.next() is not None, "the others need not wait"
+    assert queue.next() is not None, "the other runs need not wait"
     clock.now += 60
     second = queue.ended("b", error("GPU-1"))
     assert isinstance(second, Retry)
@@ -69,8 +69,8 @@ def test_workers_are_told_which_devices_are_excluded() -> None:
     assert [given.left_out for given in iter(queue.next, None)] == [("GPU-1",), ("GPU-1",)]
 
 
-def test_failures_at_one_moment_on_one_device_count_as_one() -> None:
-    """With MPS, the fault of one client terminates all clients of the GPU."""
+def test_simultaneous_failures_on_one_device_count_as_one() -> None:
+    """With MPS, a fault in one client terminates all clients of the GPU."""
     queue, clock = queue_of(*"abcd")
     assert len(list(iter(queue.next, None))) == 4
     for run_id in "abcd":
@@ -82,7 +82,7 @@ def test_failures_at_one_moment_on_one_device_count_as_one() -> None:
     clock.now += 10.0
     assert len(list(iter(queue.next, None))) == 4
     notes = [note for run_id in "abcd" for note in queue.ended(run_id, error("GPU-1")).notes]
-    assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "said once"
+    assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "reported once"
 
 
 def test_a_run_that_loses_one_device_after_another_is_given_up_and_the_devices_are_used_again() -> None:
@@ -94,7 +94,7 @@ def test_a_run_that_loses_one_device_after_another_is_given_up_and_the_devices_a
     over = lose(queue, clock, "a", "GPU-3")
     assert isinstance(over, Over)
     assert (over.state, over.record, over.withheld) == ("failed", True, ())
-    assert "device errors on 3 GPUs, one after the other (GPU-1, GPU-2, GPU-3)" in over.reason
+    assert "device errors on 3 GPUs, one after another (GPU-1, GPU-2, GPU-3)" in over.reason
     assert "CUDA_LAUNCH_BLOCKING=1" in over.reason
     assert [note.partition(" is")[0] for note in over.notes] == ["GPU-1 on node7", "GPU-2 on node7"]
     assert not queue.devices.left_out
@@ -132,18 +132,18 @@ def test_progress_resets_the_count_of_devices() -> None:
         queue.ended("a", Ending("not_begun", "x"))
 
 
-def test_a_worker_that_did_not_begin_is_not_counted() -> None:
+def test_an_attempt_that_did_not_begin_is_not_counted() -> None:
     queue, clock = queue_of("a")
     for _ in range(50):
         assert queue.next() is not None
         decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is excluded", device="GPU-1"))
         assert isinstance(decision, Retry)
-        assert decision.seconds >= 5.0, "nothing spins"
+        assert decision.seconds >= 5.0, "there is no busy loop"
         clock.now += decision.seconds
     assert queue.next() is not None
 
 
-def test_a_device_side_assert_is_an_error_in_the_code_of_the_user() -> None:
+def test_a_device_side_assert_is_an_error_in_user_code() -> None:
     queue, _ = queue_of("a", "b", "c")
     asserted = Ending(
         "failed", "device-side assert triggered", fault="AcceleratorError at plugin.py:3", process_spent=True
@@ -154,7 +154,7 @@ def test_a_device_side_assert_is_an_error_in_the_code_of_the_user() -> None:
     assert queue.ended("b", asserted) == Over("failed", "device-side assert triggered", withheld=("c",))
 
 
-def test_a_device_without_a_name_belongs_to_its_host() -> None:
+def test_an_unnamed_device_is_identified_by_its_host() -> None:
     queue, clock = queue_of("a")
     lose(queue, clock, "a", "")
     lose(queue, clock, "a", "")
@@ -167,7 +167,7 @@ def test_a_session_ends_if_the_remaining_runs_fit_only_on_excluded_devices() -> 
     assert queue.stranded(lambda _: "never") == [], "no device failed"
     for _ in range(2):
         lose(queue, clock, "a", "GPU-1")
-    assert queue.stranded(lambda given: never[given.run_id]) == [], "b waits for a node that may come"
+    assert queue.stranded(lambda given: never[given.run_id]) == [], "b waits for a node that may be added"
     assert [given.run_id for given in queue.stranded(lambda _: "never")] == ["a", "b"]
     clock.now += 60
     assert queue.next() is not None
@@ -180,7 +180,7 @@ def test_a_session_ends_if_the_remaining_runs_fit_only_on_excluded_devices() -> 
     ("before", "after"),
     [(0.1, 0.25), (0.125, 0.25), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (1 / 3, 0.5), (0.4, 1.0), (0.5, 1.0), (0.6, 1.0)],
 )
-def test_shares_grow_to_sizes_that_pack(before: float, after: float) -> None:
+def test_shares_grow_to_sizes_that_fill_a_gpu(before: float, after: float) -> None:
     assert larger(before) == after
 
 
@@ -192,7 +192,7 @@ def test_a_share_never_grows_beyond_a_whole_gpu(share: float) -> None:
     assert after == 1.0 or after >= 1.49 * share
 
 
-def test_a_run_out_of_memory_on_a_whole_gpu_is_retried_once_if_others_used_the_memory() -> None:
+def test_a_run_that_ran_out_of_memory_on_a_whole_gpu_is_retried_once_if_other_processes_used_the_memory() -> None:
     queue, clock = queue_of("a", "b")
     queue.next()
     decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
@@ -205,10 +205,12 @@ def test_a_run_out_of_memory_on_a_whole_gpu_is_retried_once_if_others_used_the_m
     assert isinstance(over, Over)
     assert "does not fit on a whole GPU" in over.reason
     queue.next()
-    assert isinstance(queue.ended("b", Ending("out_of_memory", "CUDA out of memory")), Over), "its own doing"
+    assert isinstance(queue.ended("b", Ending("out_of_memory", "CUDA out of memory")), Over), (
+        "the run itself used the memory"
+    )
 
 
-def test_runs_of_one_kind_do_not_overtake_the_first_one_that_waits() -> None:
+def test_runs_do_not_overtake_the_first_waiting_run_of_their_kind() -> None:
     tasks = [task("large"), task("small"), task("other type", accelerator="T4")]
     queue = Scheduler(tasks, 0, Clock())
     fits: dict[str, Fit] = {"large": "later", "small": "now", "other type": "now"}
@@ -221,12 +223,12 @@ def test_runs_of_one_kind_do_not_overtake_the_first_one_that_waits() -> None:
     assert [given.run_id for given in iter(lambda: queue.next(fit), None)] == ["large", "small"]
 
 
-def test_no_run_overtakes_one_that_waits_for_processors() -> None:
+def test_runs_do_not_overtake_a_run_that_waits_for_processors() -> None:
     queue = Scheduler([task("large"), task("other type", accelerator="T4")], 0, Clock())
     assert queue.next(lambda given: "now" if given.run_id == "other type" else "later") is None
 
 
-def test_a_run_that_fits_on_no_remaining_gpu_delays_no_other() -> None:
+def test_a_run_that_does_not_fit_on_any_remaining_gpu_does_not_delay_the_others() -> None:
     queue = Scheduler([task("large"), task("small")], 0, Clock())
     given = queue.next(lambda given: "never" if given.run_id == "large" else "now")
     assert given is not None

@@ -1,4 +1,5 @@
-"""A study computed in this process: rows are complete, no run is repeated, failures are reported, and runs resume."""
+"""A study computed in this process: rows are complete, runs are not repeated, failures are reported, and runs
+resume."""
 
 from __future__ import annotations
 
@@ -81,7 +82,7 @@ def test_rows_are_complete(calm: Path) -> None:
     }
 
 
-def test_a_row_contains_the_configuration_that_has_its_id(calm: Path) -> None:
+def test_a_row_contains_the_configuration_that_its_run_id_hashes(calm: Path) -> None:
     for row in rows(calm):
         config = RunConfig.parse(json.loads(row["config"]))
         assert config.run_id(row["data_fingerprint"]) == row["run_id"]
@@ -118,7 +119,7 @@ def test_accuracies_follow_from_the_stored_predictions(calm: Path) -> None:
 # Settled runs are not repeated
 
 
-def test_a_second_run_computes_nothing(
+def test_a_second_session_does_not_compute_any_runs(
     calm: Path, tmp_path: Path, study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = copy_of(calm, tmp_path / "out")
@@ -126,7 +127,7 @@ def test_a_second_run_computes_nothing(
     stamps = {path: path.stat().st_mtime_ns for path in (directory / "runs").iterdir()}
 
     def refuse(*_: object) -> None:
-        raise AssertionError("nothing is left to compute")
+        raise AssertionError("no runs are left to compute")
 
     monkeypatch.setattr(InlineExecutor, "execute", refuse)
     session = compute(study(), directory)
@@ -134,10 +135,10 @@ def test_a_second_run_computes_nothing(
     assert session.open == ()
     assert numbers(directory) == before
     assert {path: path.stat().st_mtime_ns for path in (directory / "runs").iterdir()} == stamps
-    assert len(list((directory / "plans").iterdir())) == 1, "the same plan is kept once"
+    assert len(list((directory / "plans").iterdir())) == 1, "an unchanged plan is stored only once"
 
 
-def test_only_an_added_seed_and_an_added_arm_are_run(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
+def test_only_an_added_seed_and_an_added_arm_are_computed(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
     directory = copy_of(calm, tmp_path / "out")
     before = numbers(directory)
     session = compute(study({"seeds": 3}), directory)
@@ -158,21 +159,24 @@ def test_a_renamed_arm_keeps_its_runs(calm: Path, tmp_path: Path) -> None:
     assert (session.settled_before, session.computed) == (4, 0)
 
 
-def test_the_directory_of_another_study_is_refused(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
+def test_the_directory_of_a_different_study_is_refused(calm: Path, tmp_path: Path, study: StudyMaker) -> None:
     directory = copy_of(calm, tmp_path / "out")
     plan = (directory / "study.json").read_bytes()
-    with pytest.raises(UsageError, match=r"holds the study 'tiny', not 'other'; give another --out"):
+    with pytest.raises(UsageError, match=r"contains the study 'tiny', not 'other'; set a different --out"):
         compute(study({"name": "other"}), directory)
     assert (directory / "study.json").read_bytes() == plan
 
 
-def test_the_directory_of_another_study_with_the_same_name_is_refused(calm: Path, tmp_path: Path) -> None:
+def test_the_directory_of_a_different_study_with_the_same_name_is_refused(calm: Path, tmp_path: Path) -> None:
     directory = copy_of(calm, tmp_path / "out")
     plan = (directory / "study.json").read_bytes()
     document = changed({"base.training.label_smoothing": 0.2})
     document["arms"] = {"baseline": {}, "smooth": {"role": "treatment", "training": {"label_smoothing": 0.1}}}
     path = write(tmp_path, document)
-    words = r"holds another study named 'tiny', with other arms \(aim\) and no run of this one; change the name"
+    words = (
+        r"contains a different study named 'tiny', with different arms \(aim\) and no runs of this study; "
+        r"change the name"
+    )
     with pytest.raises(UsageError, match=words):
         compute(path, directory)
     assert (directory / "study.json").read_bytes() == plan
@@ -194,7 +198,7 @@ def test_an_unknown_claim_is_refused_before_anything_runs(study: StudyMaker, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_without_out_results_are_written_below_results(study: StudyMaker, tmp_path: Path) -> None:
+def test_without_out_the_study_directory_is_created_in_results(study: StudyMaker, tmp_path: Path) -> None:
     session = run(study({"seeds": 1, "base.training.epochs": 1}), executor="inline")
     assert session.directory == tmp_path / "results" / "tiny"
     assert len(numbers(session.directory)) == 2
@@ -229,7 +233,7 @@ def test_a_failing_plugin_fails_only_its_own_runs(
     session = compute(path, directory)
     assert (session.planned, session.computed, len(session.failed), session.open) == (4, 2, 2, ())
     settled = numbers(directory)
-    assert settled.items() <= numbers(calm).items(), "the baselines ran, and as ever"
+    assert settled.items() <= numbers(calm).items(), "the baselines ran, with the same results as always"
     assert set(settled) | set(session.failed) == set(planned(directory))
     for row in failures(directory):
         assert row["reason"] == "ZeroDivisionError: the plugin's own fault"
@@ -240,7 +244,7 @@ def test_a_failing_plugin_fails_only_its_own_runs(
 
     again = compute(path, directory)
     assert (again.settled_before, again.computed, len(again.failed)) == (2, 0, 2)
-    assert len(failures(directory)) == 4, "every attempt is kept"
+    assert len(failures(directory)) == 4, "every attempt is recorded"
     brittle.works = True
     mended = compute(path, directory)
     assert (mended.settled_before, mended.computed, mended.failed) == (2, 2, {})
@@ -290,7 +294,7 @@ def test_a_diverged_run_is_settled(study: StudyMaker, tmp_path: Path) -> None:
     assert numbers(tmp_path / "out") == before
 
 
-def test_data_other_than_the_planned_data_are_a_failure(study: StudyMaker, tmp_path: Path) -> None:
+def test_data_that_differs_from_the_planned_data_is_a_failure(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study()))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
@@ -305,7 +309,7 @@ def test_data_other_than_the_planned_data_are_a_failure(study: StudyMaker, tmp_p
 # Other processes and interruptions
 
 
-def test_a_session_waits_for_runs_of_another_process(
+def test_a_session_waits_for_runs_that_another_process_is_computing(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_POLL_INTERVAL_S", 0.05)
@@ -383,12 +387,12 @@ def test_an_interrupted_study_continues_bit_for_bit(
     settled = after // 4
     assert len(rows(tmp_path / "out")) == settled
     (begun,) = [path.parent.name for path in (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")]
-    assert ResultStore(tmp_path / "out").holder(begun) is None, "the claim is given back"
+    assert ResultStore(tmp_path / "out").holder(begun) is None, "the lock is released"
     session = compute(path, tmp_path / "out")
     assert (session.settled_before, session.computed) == (settled, 2 - settled)
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
     attempts = {row["run_id"]: row["attempts"] for row in rows(tmp_path / "out")}
-    assert attempts[begun] == 2, "it continued instead of starting afresh"
+    assert attempts[begun] == 2, "it continued instead of starting again"
     assert litter(tmp_path / "out") == []
 
 
@@ -400,7 +404,7 @@ def test_the_checkpoint_of_a_run_that_another_process_just_finished_is_removed(
 
     path, directory = study({"seeds": 1}), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(ResultStore, "discard_checkpoint", die)  # killed between the commit and the cleaning
+        patch.setattr(ResultStore, "discard_checkpoint", die)  # killed between the commit and the cleanup
         with pytest.raises(KeyboardInterrupt):
             compute(path, directory)
     assert len(rows(directory)) == len(list((directory / "checkpoints").iterdir())) == 1
@@ -416,7 +420,7 @@ def test_the_number_of_torch_threads_is_restored(study: StudyMaker, tmp_path: Pa
     assert torch.get_num_threads() == before
 
 
-def test_a_plugin_that_the_worker_lacks_gives_a_failed_row_with_its_name(tmp_path: Path) -> None:
+def test_a_plugin_that_is_missing_on_the_worker_causes_a_failed_row_that_names_it(tmp_path: Path) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({}))))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
@@ -431,7 +435,7 @@ def test_a_plugin_that_the_worker_lacks_gives_a_failed_row_with_its_name(tmp_pat
 # Pausing at an epoch, and settling paused runs
 
 
-def test_a_run_pauses_at_its_epoch_however_often_it_is_started(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_run_pauses_at_its_epoch_no_matter_how_often_it_is_started(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study({"base.training.epochs": 4})))
     store = ResultStore(tmp_path / "out")
     run_id = plan.runs[0].run_id
@@ -466,7 +470,7 @@ def planned_ids(path: Path) -> list[str]:
     return [each.run_id for each in planning.plan(read_study(path)).runs]
 
 
-def test_storage_that_does_not_answer_for_a_moment_has_no_effect(
+def test_a_brief_storage_outage_has_no_effect(
     study: StudyMaker, tmp_path: Path, calm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> bool:
@@ -479,7 +483,7 @@ def test_storage_that_does_not_answer_for_a_moment_has_no_effect(
     assert numbers(tmp_path / "out") == numbers(calm)
 
 
-def test_an_arm_on_a_gpu_is_refused_without_a_gpu(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_arm_that_needs_a_gpu_is_refused_on_a_machine_without_one(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this process sees none"):
         compute(study({"arms.aim.resources": {"gpus": 1}}), tmp_path / "out")
     assert rows(tmp_path / "out") == []

@@ -1,4 +1,4 @@
-"""Runs with different shares at the same time: a GPU is never overfilled, and no run waits forever."""
+"""Concurrent runs with different GPU shares: a GPU is never overfilled, and no run waits forever."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def test_a_fraction_of_a_gpu_never_spans_two_gpus() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.6))
     assert packing.place(bundle(0.6))
-    assert not packing.place(bundle(0.6)), ".4 is free on each"
+    assert not packing.place(bundle(0.6)), "0.4 of each GPU is free"
     assert packing.place(bundle(0.4))
     assert not packing.place(bundle(1.0))
 
 
-def test_halves_fill_one_gpu_before_they_use_another() -> None:
+def test_halves_fill_one_gpu_before_the_next_gpu_is_used() -> None:
     packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
     assert packing.place(bundle(0.5))
     assert packing.place(bundle(0.5))
     assert packing.place(bundle(1.0))
 
 
-def test_processors_types_and_whole_gpus_must_be_on_one_node() -> None:
+def test_the_processors_gpu_type_and_whole_gpus_of_a_run_must_be_on_one_node() -> None:
     assert not Packing(NODES).place(bundle(1.0, cpus=16.0))
     assert Packing(NODES).place(bundle(1.0, **{"accelerator_type:T4": 0.001}))
     assert not Packing(NODES).place(bundle(1.0, cpus=4.0, **{"accelerator_type:T4": 0.001}))
@@ -52,7 +52,7 @@ def test_processors_types_and_whole_gpus_must_be_on_one_node() -> None:
     assert Packing(NODES).place(bundle(0.0, cpus=8.0))
 
 
-def test_memory_and_custom_resources_of_a_node_are_used_up() -> None:
+def test_runs_use_up_the_memory_and_custom_resources_of_a_node() -> None:
     packing = Packing({"a": {"CPU": 8.0, "memory": 10.0}, "b": {"CPU": 8.0, "memory": 4.0, "slice": 1.0}})
     assert [packing.place(bundle(0.0, memory=4.0)) for _ in range(4)] == [True, True, True, False]
     assert packing.place(bundle(0.0, memory=2.0))
@@ -78,24 +78,24 @@ def test_a_run_that_waits_for_a_custom_resource_does_not_delay_runs_without_one(
     assert given() == "s2"
 
 
-def test_what_fits_depends_on_where_runs_are() -> None:
+def test_whether_a_run_fits_depends_on_where_other_runs_are() -> None:
     halves = [(bundle(0.5), (Slot("a", "0"),)), (bundle(0.5), (Slot("a", "1"),))]
     assert Packing({"a": NODES["a"]}, running=halves).place(bundle(0.5))
-    assert not Packing({"a": NODES["a"]}, running=halves).place(bundle(1.0)), "a half is free on each"
+    assert not Packing({"a": NODES["a"]}, running=halves).place(bundle(1.0)), "half of each GPU is free"
     assert Packing({"a": NODES["a"]}, running=[(each, ()) for each, _ in halves]).place(bundle(1.0))
 
 
-def test_an_excluded_gpu_keeps_its_runs_and_gets_no_more() -> None:
+def test_an_excluded_gpu_keeps_its_runs_but_does_not_receive_new_runs() -> None:
     running = [(bundle(0.5), (Slot("a", "1"),))]
     room = Room([Resources(gpus=0.5)], NODES)
     assert room.runs == 6
     room.leave_out([Slot("a", "1")])
     assert room.runs == 4
     packing = Packing(NODES, [Slot("a", "1")], running)
-    assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the others"
+    assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the other GPUs"
 
 
-def test_a_run_that_fits_only_on_excluded_gpus_fits_nowhere() -> None:
+def test_a_run_that_fits_only_on_excluded_gpus_does_not_fit() -> None:
     room = Room([Resources(gpus=1, cpus=4), Resources(gpus=1)], NODES)
     large, small = bundle(1.0, cpus=4.0), bundle(1.0)
     assert room.fit(large, []) == "now"
@@ -103,13 +103,13 @@ def test_a_run_that_fits_only_on_excluded_gpus_fits_nowhere() -> None:
     assert (room.fit(large, []), room.fit(small, [])) == ("never", "now")
     assert room.fit(small, [(small, (Slot("b", "0"),))]) == "later"
     room.update({"b": NODES["b"]})
-    assert room.fit(large, []) == "later", "its node is gone, and another may come"
+    assert room.fit(large, []) == "later", "its node has ended, and another node may be added"
     room.leave_out([])
     room.update(NODES)
     assert room.fit(large, []) == "now"
 
 
-def test_one_more_run_is_requested_where_a_cluster_may_grow() -> None:
+def test_one_more_run_is_requested_if_a_cluster_can_grow() -> None:
     room = Room([Resources(gpus=1)], {"b": NODES["b"]}, spare="one")
     running: list[Any] = [(bundle(1.0), (Slot("b", "0"),))]
     assert room.fit(bundle(1.0), running) == "now"
@@ -117,7 +117,8 @@ def test_one_more_run_is_requested_where_a_cluster_may_grow() -> None:
 
 
 class Ray:
-    """Assigns GPUs as Ray does: a fraction goes where it leaves the least, and whole GPUs are assigned in order."""
+    """Assigns GPUs as Ray does: a fraction is placed where it leaves the least free, and whole GPUs are assigned in
+    order."""
 
     def __init__(self, gpus: int) -> None:
         self.free = dict.fromkeys(map(str, range(gpus)), 1.0)
@@ -136,7 +137,7 @@ class Ray:
     gpus=st.integers(1, 4),
     order=st.randoms(use_true_random=False),
 )
-def test_runs_of_any_shares_start_only_if_ray_has_room_and_all_finish(
+def test_runs_with_any_gpu_shares_start_only_if_ray_has_room_and_all_of_them_finish(
     shares: list[float], gpus: int, order: Any
 ) -> None:
     tasks = [
@@ -152,13 +153,13 @@ def test_runs_of_any_shares_start_only_if_ray_has_room_and_all_finish(
         task = queue.next(lambda task, load=load: room.fit(bundle(task.gpus), load))  # type: ignore[misc]
         if task is not None:
             device = ray.take(task.gpus)
-            assert device is not None, "Ray has room for what it is given"
+            assert device is not None, "Ray has room for the runs that are submitted to it"
             running[task.run_id] = (task.gpus, device)
             given_out.append(int(task.run_id))
             continue
-        assert running, "something fits where nothing runs"
+        assert running, "some run fits if nothing is running"
         run_id = order.choice(sorted(running))
         share, device = running.pop(run_id)
         ray.free[device] += share
         queue.ended(run_id, Ending("finished"))
-    assert given_out == list(range(len(shares))), "in their order: none is passed forever"
+    assert given_out == list(range(len(shares))), "in order: no run is overtaken forever"

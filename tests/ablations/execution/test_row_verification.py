@@ -29,7 +29,8 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
-    """Return runs of two epochs: a plain one, two evaluated on full batches only, one that diverged at once."""
+    """Return runs of two epochs: a plain run, two runs evaluated only on full batches, and a run that diverged
+    immediately."""
     folder = tmp_path_factory.mktemp("rows")
     alone = {"arms": {"baseline": {}}, "seeds": 1, "base.data.test_images": 500}
     kinds: dict[str, dict[str, Any]] = {
@@ -107,7 +108,7 @@ def test_a_contradiction_is_described(changes: dict[str, Any], problem: str, pla
     assert problem in plain.verified(**changes).problem
 
 
-def test_scores_are_proven_against_the_predictions_of_the_selected_epoch(scenes: dict[str, Scene]) -> None:
+def test_scores_are_compared_with_the_predictions_of_the_selected_epoch(scenes: dict[str, Scene]) -> None:
     scored = scenes["scored"]
     scores = np.frombuffer(scored.row["scores"], dtype=np.float16).reshape(500, 10)
     assert scenes["plain"].row["scores"] is None
@@ -131,10 +132,10 @@ def test_a_single_changed_prediction_is_noticed(plain: Scene) -> None:
     assert "the test accuracy of epoch 2 is" in plain.verified(predictions=bytes(other)).problem
 
 
-def test_predictions_outside_full_batches_are_not_in_the_accuracy(scenes: dict[str, Scene]) -> None:
+def test_predictions_outside_full_batches_do_not_count_in_the_accuracy(scenes: dict[str, Scene]) -> None:
     scene = scenes["full_batches"]
     right = np.frombuffer(scene.row["predictions"], np.uint8).reshape(-1, 500) == scene.data.test.labels
-    assert scene.row["epochs.test_accuracy"] != right.mean(axis=1).tolist(), "otherwise this shows nothing"
+    assert scene.row["epochs.test_accuracy"] != right.mean(axis=1).tolist(), "otherwise this test proves nothing"
     assert scene.verified() == Verification()
 
 
@@ -150,7 +151,7 @@ def test_a_run_that_ended_early_without_a_reason_is_incomplete(plain: Scene, sce
         assert f"it ended after {kept} of" in scene.verified(**shorter, **changes).problem
 
 
-def test_the_configuration_of_another_run_is_refused(plain: Scene) -> None:
+def test_the_configuration_of_a_different_run_is_refused(plain: Scene) -> None:
     config = json.loads(plain.row["config"])
     config["training"]["batch_size"] = 20
     assert "its configuration belongs to run " in plain.verified(config=json.dumps(config)).problem

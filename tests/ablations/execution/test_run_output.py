@@ -1,4 +1,4 @@
-"""The output of a run is stored, has a limit, and is separate from other runs."""
+"""A run's output is stored, limited in size, and kept separate from other runs' output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aimlib.registry import placements
 
 
 class Noisy(Placement):
-    """A placement in which every layer reads, and which prints."""
+    """A placement in which every layer reads, and which prints text."""
 
     def reads(self, layers: Any) -> list[str]:
         print("first line\nlevel 1 %\rlevel 2 %\r\x1b[31mred\x1b[0m")
@@ -59,7 +59,7 @@ class Written(list[str]):
         return [each["text"] for each in self.entries if each["kind"] in kinds]
 
 
-def test_a_run_that_writes_nothing_has_no_file() -> None:
+def test_a_run_that_writes_nothing_does_not_have_a_log_file() -> None:
     written = Written()
     with RunOutput(written).captured():
         pass
@@ -85,7 +85,7 @@ def test_lines_are_stored_as_a_terminal_shows_them_and_still_reach_their_destina
     assert shown.err.endswith("an error\n")
 
 
-def test_a_warning_that_an_earlier_run_has_shown_is_shown_in_the_next_run() -> None:
+def test_a_warning_shown_in_an_earlier_run_is_shown_again_in_the_next_run() -> None:
     for _ in range(2):
         written = Written()
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def test_a_warning_that_an_earlier_run_has_shown_is_shown_in_the_next_run() -> N
 _REGISTRY: dict[Any, Any] = {}
 
 
-def test_threads_of_the_run_are_included_and_threads_of_the_session_are_not() -> None:
+def test_output_from_threads_of_the_run_is_included_but_not_from_threads_of_the_session() -> None:
     written, begin, done = Written(), threading.Event(), threading.Event()
 
     def of_session() -> None:
@@ -121,7 +121,7 @@ def test_threads_of_the_run_are_included_and_threads_of_the_session_are_not() ->
 
 
 @given(st.lists(st.integers(0, 30_000), min_size=1, max_size=60))
-def test_an_attempt_keeps_its_beginning_and_its_end_within_the_limit(lengths: list[int]) -> None:
+def test_the_start_and_the_end_of_the_output_are_kept_within_the_limit(lengths: list[int]) -> None:
     written = Written()
     output = RunOutput(written, interval=0.0)
     for number, length in enumerate(lengths):
@@ -139,7 +139,7 @@ def test_an_attempt_keeps_its_beginning_and_its_end_within_the_limit(lengths: li
     assert not missing or int(left_out[0].split()[0]) == missing
 
 
-def test_storage_that_refuses_writes_does_not_affect_the_run() -> None:
+def test_storage_that_rejects_writes_does_not_affect_the_run() -> None:
     def refuse(content: str) -> None:
         raise StoreError("the disk is full")
 
@@ -158,7 +158,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def test_the_output_of_a_run_is_read_by_its_arm_and_seed(noisy: Path) -> None:
+def test_the_output_of_a_run_is_found_by_arm_and_seed(noisy: Path) -> None:
     log = ablations.logs(noisy, "aim/1")
     assert (log.run.arm, log.run.seed, log.settled, log.state) == ("aim", 1, True, "finished")
     output = [each.text for each in log.entries if each.kind == "stdout"]
@@ -170,10 +170,12 @@ def test_the_output_of_a_run_is_read_by_its_arm_and_seed(noisy: Path) -> None:
     assert "1 of 1 epoch" in str(log)
     quiet = ablations.logs(noisy, "baseline/0")
     assert [each.kind for each in quiet.entries] == ["row", "row"]
-    assert len(list((noisy / "logs").iterdir())) == 2, "one file for each run that wrote anything"
+    assert len(list((noisy / "logs").iterdir())) == 2, "one file for each run that wrote output"
 
 
-def test_the_command_prints_it_without_control_characters(noisy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_output_without_control_characters(
+    noisy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, shown, _ = ablate(capsys, "logs", noisy, find(noisy, "aim/0").run_id[:12], "--follow")
     assert code == 0
     assert "| first line" in shown
@@ -186,7 +188,7 @@ def test_the_command_prints_it_without_control_characters(noisy: Path, capsys: p
     assert error.startswith("error: ")
 
 
-def test_a_name_that_matches_no_single_run_lists_the_choices(noisy: Path) -> None:
+def test_for_a_name_that_does_not_match_exactly_one_run_the_choices_are_listed(noisy: Path) -> None:
     with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; give one of them:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
         find(noisy, "aim")
     with pytest.raises(UsageError, match=r"no arm 'aimm'; did you mean 'aim'\? arms: baseline, aim"):

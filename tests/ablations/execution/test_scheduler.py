@@ -1,4 +1,4 @@
-"""The scheduler chooses the next run and handles each ending: no run is lost or repeated."""
+"""The scheduler selects the next run and handles every ending: no run is lost or repeated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def names(queue: Scheduler) -> list[str]:
     return found
 
 
-def test_tasks_come_in_order_and_the_queue_is_exhausted_when_all_have_ended() -> None:
+def test_tasks_are_returned_in_order_and_the_queue_is_exhausted_when_all_have_ended() -> None:
     queue, _ = queue_of(task("a"), task("b"))
     assert names(queue) == ["a", "b"]
     assert not queue.exhausted
@@ -54,14 +54,14 @@ def test_tasks_come_in_order_and_the_queue_is_exhausted_when_all_have_ended() ->
     assert queue.exhausted
 
 
-def test_a_run_of_a_dead_worker_is_retried_after_a_growing_delay_in_its_place() -> None:
+def test_a_run_on_a_dead_worker_keeps_its_place_and_is_retried_after_a_growing_delay() -> None:
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     assert queue.next() is not None
     for delay in (1.0, 2.0, 4.0):
         assert queue.ended("a", Ending("died", "node gone")) == Retry(delay, "node gone")
         assert not queue.exhausted
         clock.now += delay / 2
-        assert [t.run_id for t in iter(queue.next, None)] in (["b", "c"], []), "the others need not wait"
+        assert [t.run_id for t in iter(queue.next, None)] in (["b", "c"], []), "the other runs need not wait"
         clock.now += delay / 2
         again = queue.next()
         assert again is not None
@@ -70,7 +70,7 @@ def test_a_run_of_a_dead_worker_is_retried_after_a_growing_delay_in_its_place() 
     assert over == Over("failed", "ended 4 times in a row without progress: node gone", record=True)
 
 
-def test_started_runs_are_finished_before_others_begin() -> None:
+def test_started_runs_are_finished_before_others_start() -> None:
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     queue.next()
     queue.ended("a", Ending("died", "x"))
@@ -89,7 +89,7 @@ def test_progress_resets_the_count_of_deaths() -> None:
     assert isinstance(queue.ended("a", Ending("stalled", "no step")), Over)
 
 
-def test_out_of_memory_on_a_gpu_requests_a_larger_share_for_the_whole_arm() -> None:
+def test_after_out_of_memory_on_a_gpu_a_larger_share_is_requested_for_the_whole_arm() -> None:
     options: dict[str, Any] = {"device": "cuda", "gpus": 0.25}
     queue, _ = queue_of(task("a", **options), task("b", **options), task("c", "baseline", **options))
     queue.next()
@@ -124,7 +124,7 @@ def test_host_memory_is_not_mistaken_for_gpu_memory() -> None:
     assert queue.ended("a", Ending("machine", "MemoryError")) == Retry(1.0, "MemoryError")
 
 
-def test_runs_that_are_out_of_memory_at_the_same_time_all_continue_with_more() -> None:
+def test_runs_that_run_out_of_memory_at_the_same_time_all_continue_with_larger_shares() -> None:
     tasks = [task(name, device="cuda", gpus=0.25) for name in "abcd"]
     queue, _ = queue_of(*tasks)
     assert names(queue) == ["a", "b", "c", "d"]
@@ -161,7 +161,7 @@ def test_a_run_that_hung_is_not_retried_before_its_process_has_ended() -> None:
     assert decision.seconds >= 5
 
 
-def test_a_run_waits_for_full_storage_and_this_never_counts_as_a_retry() -> None:
+def test_a_run_waits_while_the_storage_is_full_and_this_never_counts_as_a_retry() -> None:
     queue, clock = queue_of(task("a"), retries=0)
     for _ in range(10):
         assert queue.next() is not None
@@ -174,7 +174,7 @@ def test_a_run_waits_for_full_storage_and_this_never_counts_as_a_retry() -> None
     assert queue.next() is not None
 
 
-def test_the_same_error_twice_stops_only_its_arm() -> None:
+def test_if_the_same_error_occurs_twice_only_its_arm_is_stopped() -> None:
     seeds = range(4)
     others = [task(f"b{seed}", "other", seed=seed) for seed in seeds]
     queue, _ = queue_of(*(task(f"a{seed}", seed=seed) for seed in seeds), *others)
@@ -187,7 +187,7 @@ def test_the_same_error_twice_stops_only_its_arm() -> None:
     assert names(queue) == ["b0", "b1", "b2", "b3"]
 
 
-def test_two_different_errors_stop_nothing() -> None:
+def test_two_different_errors_do_not_stop_an_arm() -> None:
     queue, _ = queue_of(*(task(f"a{seed}", seed=seed) for seed in range(4)))
     names_given = [queue.next(), queue.next()]
     assert all(names_given)
@@ -214,7 +214,7 @@ ENDS = st.sampled_from(
 
 
 @given(seeds=st.integers(1, 5), ends=st.lists(ENDS, max_size=200), workers=st.integers(1, 4), retries=st.integers(0, 3))
-def test_every_run_ends_exactly_once_and_none_runs_twice_at_a_time(
+def test_every_run_ends_exactly_once_and_never_runs_twice_at_the_same_time(
     seeds: int, ends: list[str], workers: int, retries: int
 ) -> None:
     tasks = [
@@ -243,17 +243,19 @@ def test_every_run_ends_exactly_once_and_none_runs_twice_at_a_time(
             decision = queue.ended(run_id, Ending("died", "ImportError", fault="ImportError"))
         else:
             decision = queue.ended(run_id, Ending(end, fault="f" if end == "failed" else "", device=device))  # type: ignore[arg-type]
-        said += [note for note in decision.notes if "is left out" in note]
+        said += [note for note in decision.notes if "is excluded" in note]
         if isinstance(decision, Over):
             over += [run_id, *decision.withheld]
         else:
             assert 0 <= decision.seconds <= 60
     assert sorted(over) == sorted(t.run_id for t in tasks)
     assert {note.partition(" ")[0] for note in said} >= set(queue.devices.left_out)
-    assert len(said) == len(set(said)) or any(end == "progress" for end in ends), "said once, unless it was used again"
+    assert len(said) == len(set(said)) or any(end == "progress" for end in ends), (
+        "reported once, unless the device was used again"
+    )
 
 
-def test_seeds_run_in_order_and_the_longest_run_of_a_seed_comes_first() -> None:
+def test_seeds_run_in_order_and_the_longest_run_of_each_seed_starts_first() -> None:
     tasks = [
         task("b1", "b", 7, work=1),
         task("v1", "v", 7, work=9),
@@ -294,7 +296,7 @@ def test_two_errors_are_equal_if_type_and_place_are_equal() -> None:
     assert fault_of(elsewhere.value) != fault_of(one)
 
 
-def test_an_error_becomes_an_ending_of_its_kind() -> None:
+def test_each_kind_of_error_has_its_own_ending() -> None:
     full = StoreError("x: cannot be written: No space left on device; free space and run again")
     assert ending_of(raised(full)).end == "full"
     assert ending_of(raised(OSError(28, "No space left on device"))).end == "full"
@@ -339,17 +341,17 @@ def test_a_lack_of_host_memory_is_attributed_to_the_machine(kind: str) -> None:
         (DeviceFailure("device_assert"), "failed", True),
     ],
 )
-def test_an_error_of_the_device_has_its_own_ending(failure: DeviceFailure | None, end: str, spent: bool) -> None:
-    """A device-side assert is an error of the user's code, but its process cannot be used again either."""
+def test_an_error_in_the_device_has_its_own_ending(failure: DeviceFailure | None, end: str, spent: bool) -> None:
+    """A device-side assert is an error in the user's code, but the process cannot be used again in this case either."""
     ending = ending_of(raised(RuntimeError("CUDA error: x")), failure)
     assert (ending.end, ending.process_spent) == (end, spent)
     assert ending.held_by_others == (failure is not None and failure.held_by_others)
-    assert bool(ending.fault) == (end == "failed"), "only what fails counts against the arm"
+    assert bool(ending.fault) == (end == "failed"), "only failures count against the arm"
     assert Ending(**ending.as_json()) == ending
 
 
 class Answer(StoreError):
-    """An error of object storage, with its status."""
+    """An error from object storage, with its status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")

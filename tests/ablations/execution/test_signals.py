@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a second signal: a session that is asked to stop never counts as a success."""
+"""Ctrl-C, SIGTERM and a second signal: a session that was asked to stop never counts as a success."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_first_signal_asks_sessions_to_save_and_the_second_interrupts() -> N
     stop = Stop()
     with stop.on_signals():
         with pytest.raises(Interrupted) as early:
-            signal.raise_signal(signal.SIGTERM)  # nothing has begun
+            signal.raise_signal(signal.SIGTERM)  # no session has started
         assert (early.value.code, stop.requested) == (143, False)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with its own handler
         with stop.gentle():
@@ -60,7 +60,7 @@ def test_outside_the_main_thread_handlers_are_unchanged() -> None:
 
 
 class AtStep(InlineExecutor):
-    """Sends a signal to this process after a number of steps of all runs together."""
+    """Sends a signal to this process after a total number of steps in all runs."""
 
     steps = 5
 
@@ -94,8 +94,10 @@ def test_a_session_asked_to_stop_continues_bit_for_bit(
     assert session.paused == {}
     assert session.open != ()
     assert session.failed == {}
-    assert list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt")), "its state is kept, mid-epoch"
-    assert not list((tmp_path / "out" / "live").glob("*stop*")), "nobody is asked to stop any more"
+    assert list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt")), (
+        "its state in the middle of the epoch is stored"
+    )
+    assert not list((tmp_path / "out" / "live").glob("*stop*")), "no session is asked to stop any more"
     session = run(path, tmp_path / "out", executor="inline")
     assert (session.interrupted, session.open) == ("", ())
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
@@ -104,8 +106,8 @@ def test_a_session_asked_to_stop_continues_bit_for_bit(
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)  # each starts a process; the next tests send both signals within this process
-def test_the_command_line_saves_and_reports_it(
+)  # each case starts a process; the next tests send both signals within this process
+def test_the_command_line_saves_the_state_and_reports_the_signal(
     study: Callable[..., Path], tmp_path: Path, command: Callable[..., Any], number: signal.Signals, code: int
 ) -> None:
     path = study({"base.training.epochs": 5000, "base.data.size": 8, "seeds": 1})
@@ -146,14 +148,14 @@ def test_a_run_that_cannot_save_in_time_continues_from_its_last_checkpoint_bit_f
     (file,) = (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")
     found = checkpointing.load(file.parent, file.parent.name)
     assert found is not None
-    assert (found.under_way is not None) == saved, "that of the end of an epoch, or of this moment"
+    assert (found.under_way is not None) == saved, "the state at the end of an epoch, or the current state"
     assert run(path, tmp_path / "out", executor="inline").open == ()
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
     assert litter(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(("within", "saved"), [(0.0, False), (60.0, True), (None, True)])
-def test_runs_that_are_stopped_from_elsewhere_are_told_how_long_they_have(
+def test_runs_that_are_stopped_from_elsewhere_know_how_long_they_have(
     tmp_path: Path, within: float | None, saved: bool
 ) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({"base.data.size": 8}))))

@@ -97,7 +97,7 @@ def test_photos_that_change_after_the_plan_fail_their_runs_without_a_traceback(
     code, said, _ = ablate(capsys, "run", study, "--out", tmp_path / "out", "--executor", "inline")
     assert code == 1
     assert "the data on this machine differs from the data with which the study was planned" in said
-    assert "if the data has changed meanwhile, run again" in said
+    assert "if the data has changed in the meantime, run again" in said
     assert 'File "' not in said
     for row in tiny_study.failures(tmp_path / "out"):
         assert 'File "' in row["traceback"]

@@ -1,4 +1,4 @@
-"""The remaining time, compared with closed forms and simulated schedules."""
+"""The time left, compared with closed forms and simulated schedules."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def test_the_makespan_agrees_with_its_closed_form() -> None:
     assert makespan([], [], 4) == 0
     assert makespan([3.0, 5.0], [], 2) == 5
     assert makespan([], [2.0] * 6, 3) == 4
-    assert makespan([], [5.0, 1.0, 1.0, 1.0], 2) == 5, "the long one first: beside it the three"
-    assert makespan([], [1.0, 1.0, 1.0, 5.0], 2) == 6, "the long one last: alone at the end"
-    assert makespan([4.0, 4.0, 6.0], [1.0], 1) == 7, "more run than there is room for: those in excess are not replaced"
-    assert makespan([1.0], [1.0], 0) == 2, "a driver that can run nothing is taken as one that runs one"
+    assert makespan([], [5.0, 1.0, 1.0, 1.0], 2) == 5, "the long run starts first, and the three short runs beside it"
+    assert makespan([], [1.0, 1.0, 1.0, 5.0], 2) == 6, "the long run starts last, and is alone at the end"
+    assert makespan([4.0, 4.0, 6.0], [1.0], 1) == 7, "more runs than slots: the excess runs are not replaced"
+    assert makespan([1.0], [1.0], 0) == 2, "a driver without slots counts as a driver with one slot"
 
 
 @given(
@@ -36,7 +36,7 @@ def test_the_makespan_lies_between_its_bounds(running: list[float], waiting: lis
     found = makespan(running[:slots], waiting, slots)
     work, longest = sum(running[:slots]) + sum(waiting), max([*running[:slots], *waiting], default=0)
     assert found >= max(longest if not waiting else max(waiting), work / slots) - 1e-6
-    assert found <= work / slots + longest + 1e-6, "Graham's bound of list scheduling"
+    assert found <= work / slots + longest + 1e-6, "Graham's bound for list scheduling"
 
 
 def test_the_time_left_agrees_with_its_closed_form() -> None:
@@ -45,13 +45,13 @@ def test_the_time_left_agrees_with_its_closed_form() -> None:
     assert shown.seconds_left() is None
     shown.handle(RunStarted(run_id(1)))
     clock.now += 1.5
-    shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # half a second of start-up
+    shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # half a second for starting up
     # 1 run of `quick` has 3 epochs left, 2 have 4; 2 runs of `slow`, about which nothing is known, have not started.
     assert shown.seconds_left() == pytest.approx(3 * 1.0 + 4 * (4 * 1.0 + 0.5))
     clock.now += 0.4
-    assert shown.seconds_left() == pytest.approx(3 + 4 * 4.5), "an estimate stands for two seconds"
+    assert shown.seconds_left() == pytest.approx(3 + 4 * 4.5), "an estimate is valid for two seconds"
     clock.now += 2.0
-    assert shown.seconds_left() == pytest.approx(3 - 1 + 4 * 4.5), "of the epoch under way at most all has passed"
+    assert shown.seconds_left() == pytest.approx(3 - 1 + 4 * 4.5), "at most the whole current epoch has passed"
     for number in range(1, 6):
         shown.handle(RunEnded(run_id(number), "finished"))
     clock.now += 2.0
@@ -71,13 +71,13 @@ def test_an_arm_that_has_not_run_uses_its_estimate_or_its_relative_work() -> Non
         return found
 
     assert left(None, {}) == pytest.approx(9 * 4 + 10 * 4)
-    assert left({"a": 20.0, "b": 60.0}, {}) == pytest.approx(9 * 4 + 10 * 12), "here all take twice as long"
+    assert left({"a": 20.0, "b": 60.0}, {}) == pytest.approx(9 * 4 + 10 * 12), "here, all epochs take twice as long"
     assert left(None, {"a": 1e9, "b": 2e9}) == pytest.approx(9 * 4 + 10 * 8)
     shown = Progress(outline(["a", "b"], seeds=1, epochs=10), (), expected={"a": 20.0, "b": 60.0})
-    assert shown.seconds_left() == pytest.approx(80.0), "known before anything has run"
+    assert shown.seconds_left() == pytest.approx(80.0), "known before any run has started"
 
 
-def test_time_between_epochs_is_included_in_the_pace() -> None:
+def test_the_pace_includes_the_time_between_epochs() -> None:
     clock = Clock()
     shown = Progress(outline(["a"], seeds=1, epochs=10), (), clock=clock)
     shown.handle(RunStarted(run_id(0)))
@@ -87,20 +87,22 @@ def test_time_between_epochs_is_included_in_the_pace() -> None:
     assert shown.arms["a"].pace.epoch.value == pytest.approx((2 + 4 * 3) / 5)
 
 
-def test_lengths_of_runs_that_end_early_are_estimated() -> None:
+def test_the_lengths_of_runs_that_end_early_are_estimated() -> None:
     lengths = Lengths()
     assert lengths.left(4, [2]) == [4, 3, 2, 1, 0]
     for length in (2, 4, 4, 4):
         lengths.add(length)
-    assert lengths.left(4, []) == pytest.approx([3.5, 2.5, 2, 1, 0]), "a quarter has two epochs, the others four"
+    assert lengths.left(4, []) == pytest.approx([3.5, 2.5, 2, 1, 0]), (
+        "a quarter of the runs have two epochs, and the others have four"
+    )
     alone = Lengths()
     alone.add(1)
-    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "those that continue have not ended early"
+    assert alone.left(4, [3, 3, 3])[0] == pytest.approx(0.75 * 4 + 0.25), "runs that continue have not ended early"
 
 
 @pytest.mark.parametrize("slots", [1, 4, 8, 20])
 def test_the_estimate_is_accurate_after_every_arm_has_run(slots: int) -> None:
-    """The error is below 3 % of the total time. A plain division is up to 25 % too low."""
+    """The error is below 3 % of the total time. A simple division is up to 25 % too low."""
     schedule = Schedule(outline(ARMS, 5, 50), ARMS, slots, overhead=20.0, noise=0.1)
     found = errors(schedule, (0.25, 0.5, 0.75, 0.9))
     assert all(abs(estimate) < 0.03 for estimate, _ in found.values()), found
@@ -109,8 +111,8 @@ def test_the_estimate_is_accurate_after_every_arm_has_run(slots: int) -> None:
 
 
 def test_the_estimate_is_accurate_for_random_schedules() -> None:
-    """Over 60 schedules, the mean error was below 1 % of the total, the SD 1.7 % after a quarter and 0.8 % after three
-    quarters.
+    """Over 60 schedules, the mean error was below 1 % of the total time; the SD was 1.7 % after a quarter of the time
+    and 0.8 % after three quarters.
     """
     found: dict[float, list[float]] = {0.25: [], 0.5: [], 0.75: []}
     for seed in range(12):
@@ -125,7 +127,7 @@ def test_the_estimate_is_accurate_for_random_schedules() -> None:
         assert abs(fmean(found[share])) < 0.02
 
 
-def test_the_estimate_learns_from_early_stopping() -> None:
+def test_the_estimate_takes_early_stopping_into_account() -> None:
     planned = outline(ARMS, 12, 50)
     found: dict[float, list[float]] = {0.5: [], 0.75: [], 0.9: []}
     for seed in range(6):
@@ -138,7 +140,7 @@ def test_the_estimate_learns_from_early_stopping() -> None:
         assert max(map(abs, found[share])) < bound, share
 
 
-def test_a_session_that_starts_the_longest_first_needs_the_time_that_check_estimated() -> None:
+def test_a_session_that_starts_the_longest_runs_first_takes_as_long_as_check_estimated() -> None:
     draw = random.Random(3)
     arms = {f"arm {i}": draw.uniform(5, 25) for i in range(20)}
     planned = outline(arms, 10, 20)

@@ -26,7 +26,7 @@ HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\x1b[31m\u202e'
 
 
 class Page(HTMLParser):
-    """Elements, ids and text of a page."""
+    """The elements, ids and text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 class Settled(History):
-    """A fixed history."""
+    """A history of settled runs with fixed times."""
 
     def __init__(self, arms: dict[str, str] | None = None) -> None:
         self.settled, self.failed, self._arms = {}, {}, arms or {}
@@ -76,7 +76,7 @@ def test_names_are_shown_as_text() -> None:
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown unchanged, wherever it is shown"
+    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "the text is shown unchanged wherever it occurs"
 
 
 def test_the_page_is_a_single_file() -> None:
@@ -95,7 +95,7 @@ def test_the_page_is_a_single_file() -> None:
     assert "default-src 'none'" in str(policy)
 
 
-def test_the_page_is_accessible_by_keyboard_and_screen_reader() -> None:
+def test_the_page_is_accessible_with_a_keyboard_and_a_screen_reader() -> None:
     _, found = drawn(hostile())
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -107,14 +107,14 @@ def test_the_page_is_accessible_by_keyboard_and_screen_reader() -> None:
     assert all(attributes.get("scope") for attributes in found.all("th"))
     assert [name for name, _ in found.tags if re.fullmatch(r"h\d", name)][:2] == ["h1", "h2"]
     assert found.all("html")[0]["lang"] == "en"
-    assert found.all("button")[0]["aria-pressed"] == "false", "what moves can be paused"
+    assert found.all("button")[0]["aria-pressed"] == "false", "updates can be paused"
 
 
 def test_the_page_reloads_until_the_study_is_complete() -> None:
     told = Progress(outline(["a"]), (), clock=Clock())
     _, found = drawn(snapshot_of(told))
     assert found.all("body")[0]["data-refresh"] == "5.0"
-    assert {"http-equiv": "refresh", "content": "5"} in found.all("meta"), "without script, too"
+    assert {"http-equiv": "refresh", "content": "5"} in found.all("meta"), "also without scripts"
     for each in told.runs:
         told.handle(RunStarted(each))
         told.handle(RunEnded(each, "finished"))
@@ -125,14 +125,14 @@ def test_the_page_reloads_until_the_study_is_complete() -> None:
     assert "All 2 runs are settled." in found.text
 
 
-def test_a_large_study_is_shown_folded() -> None:
+def test_parts_of_a_large_study_are_collapsed() -> None:
     told, _ = large()
     seen = snapshot_of(told, arm_curves=True, run_curves=True)
     text, found = drawn(seen)
     assert len(text) < 1_000_000
     folds = {fold.get("id"): fold for fold in found.all("details")}
     assert {"more-arms", "more-running", "more-curves", "more-failures"} <= folds.keys()
-    assert found.text.count("variant 079") >= 2, "folded is not left out"
+    assert found.text.count("variant 079") >= 2, "collapsed parts are not omitted"
     assert re.search(r"1,5\d\d of 4,000 runs settled, about", found.text)
 
 
@@ -140,16 +140,18 @@ def test_drawings_contain_their_data() -> None:
     text = str(html_content.curves([[0.5, None, 1.0]], [0.5, 0.75, 1.0], 3, 1.0))
     lines = re.findall(r'class="(run|mean)" d="M([^"]*)"', text)
     assert [(kind, len(points.split("L"))) for kind, points in lines] == [("run", 2), ("mean", 3)]
-    assert lines[1][1].split("L")[-1] == "238.0 8.0", "the top right corner: epoch 3, 100 %"
+    assert lines[1][1].split("L")[-1] == "238.0 8.0", "the top right corner is epoch 3 at 100 %"
     text = str(html_content.done_over_time([0.0, 10.0], 4, 20.0))
-    assert "2.0 88.0L2.0 68.0L120.0 68.0L120.0 48.0L238.0 48.0" in text, "a quarter from 0, a half from 10, to 20"
+    assert "2.0 88.0L2.0 68.0L120.0 68.0L120.0 48.0L238.0 48.0" in text, (
+        "a quarter from time 0 and a half from time 10, up to time 20"
+    )
     bars, width, most = html_content.throughput([0.0, 1.0, 2.0, 23.0], 24.0)
     assert (width, most, str(bars).count("<rect")) == (1.0, 1, 4)
     assert html_content.throughput([], 1.0)[1:] == (0.0, 0)
-    assert "<circle" in str(html_content.curves([], [0.5], 3, 1.0)), "one point is a point"
+    assert "<circle" in str(html_content.curves([], [0.5], 3, 1.0)), "a single value is drawn as a point"
 
 
-def test_the_page_has_the_colors_of_the_figures() -> None:
+def test_the_page_has_the_same_colors_as_the_figures() -> None:
     style = html._file("overview.css")
     used = dict(re.findall(r"--(done|work|failed|ink|paper|muted|grid): (#\w+)", style.split("@media")[0]))
     colours = {mark.colour for mark in palette.marks(list("abcdefg")).values()}
@@ -169,7 +171,7 @@ def store(tmp_path: Path) -> WatchedStore:
     return opened
 
 
-def test_the_page_is_written_into_the_study_directory(store: WatchedStore, tmp_path: Path) -> None:
+def test_the_page_is_written_to_the_study_directory(store: WatchedStore, tmp_path: Path) -> None:
     for number in range(3):
         store.commit(record(run_id(number), at=1e9 + 60 * number))
     store.record_failure(record(run_id(3), "failed", at=1e9))
@@ -189,7 +191,9 @@ def test_the_page_is_written_into_the_study_directory(store: WatchedStore, tmp_p
     (store.directory / "report" / "report.html").write_text("")
     watch(store.directory, Console(quiet=True), html=target, store=store)
     assert 'href="a%20study/report/report.html"' in target.read_text(encoding="utf-8")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a study", "page.html"], "no temporary file stays"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a study", "page.html"], (
+        "no temporary file is left behind"
+    )
 
 
 def test_a_page_that_cannot_be_written_is_reported(store: WatchedStore, tmp_path: Path) -> None:

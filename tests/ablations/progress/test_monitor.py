@@ -55,7 +55,7 @@ def counts(seen: Any, *states: str) -> list[int]:
     return [seen.count(state) for state in states]
 
 
-def test_without_a_driver_the_store_shows_the_settled_runs(store: WatchedStore) -> None:
+def test_without_a_driver_the_settled_runs_are_read_from_the_store(store: WatchedStore) -> None:
     store.commit(record(run_id(0), curve=(0.1, 0.3)))
     store.commit(record(run_id(1), "diverged", curve=(0.2,)))
     store.record_failure(record(run_id(2), "failed"))
@@ -70,7 +70,7 @@ def test_without_a_driver_the_store_shows_the_settled_runs(store: WatchedStore) 
     assert "0.98" not in repr(seen)
 
 
-def test_a_driver_shows_the_active_runs_and_the_store_shows_the_settled_ones(store: WatchedStore) -> None:
+def test_active_runs_are_read_from_the_driver_and_settled_runs_from_the_store(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12, parallel=2, resources={"CPU": 4.0}, totals={"CPU": 8.0})
     driver.progress.handle(RunStarted(run_id(0), "node-1, GPU 0.5"))
     driver.progress.handle(RunStarted(run_id(1)))
@@ -87,12 +87,14 @@ def test_a_driver_shows_the_active_runs_and_the_store_shows_the_settled_ones(sto
     assert seen.arms[0].curve == (0.2, 0.4)
     assert (seen.resources["CPU"].used, seen.resources["CPU"].total) == (8.0, 8.0)
     assert seen.messages[0].text == "hello"
-    assert seen.left == pytest.approx(driver.progress.seconds_left(), abs=2), "less what has passed since"
+    assert seen.left == pytest.approx(driver.progress.seconds_left(), abs=2), (
+        "minus the time that has passed since then"
+    )
 
-    store.commit(record(run_id(0), curve=(0.2, 0.4, 0.5, 0.6)))  # the snapshot still calls it running
+    store.commit(record(run_id(0), curve=(0.2, 0.4, 0.5, 0.6)))  # in the snapshot, the run is still running
     seen = watched.poll()
     assert counts(seen, "running", "waiting", "settled") == [1, 4, 1]
-    assert seen.arms[0].curve == (0.2, 0.4, 0.5, 0.6), "no epoch counts twice"
+    assert seen.arms[0].curve == (0.2, 0.4, 0.5, 0.6), "no epoch is counted twice"
     driver.progress.handle(RunEnded(run_id(0), "finished"))
     driver.progress.handle(RunEnded(run_id(1), "paused"))
     driver.progress.handle(RunStarted(run_id(2)))
@@ -107,7 +109,7 @@ def test_a_driver_shows_the_active_runs_and_the_store_shows_the_settled_ones(sto
     assert seen.failures[0].reason == "the node burnt down"
 
 
-def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
+def test_several_drivers_are_shown_as_one_study(store: WatchedStore) -> None:
     for name, number in (("a" * 12, 0), ("b" * 12, 1)):
         driver = Driver(store, name, parallel=3, resources={"GPU": 1.0}, totals={"GPU": 8.0})
         driver.progress.handle(RunStarted(run_id(number)))
@@ -120,7 +122,7 @@ def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
     assert {message.text.split(":")[0] for message in seen.messages} == {"host-a", "host-b"}
 
 
-def test_a_silent_driver_is_reported_as_possibly_gone(store: WatchedStore) -> None:
+def test_a_silent_driver_is_reported_as_possibly_exited(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12)
     driver.progress.handle(RunStarted(run_id(0)))
     driver.leave(host="head", process=4242)
@@ -128,20 +130,21 @@ def test_a_silent_driver_is_reported_as_possibly_gone(store: WatchedStore) -> No
     assert watched.poll().alerts == ()
     clock.now += 60
     seen = watched.poll()
-    assert seen.alerts == ("the driver on head (process 4242) has stored no state for 1 min",)
+    assert seen.alerts == ("the driver on head (process 4242) has not stored a state for 1 min",)
     assert seen.count("running") == 1
     clock.now += 140
     seen = watched.poll()
     told = (
-        "the driver on head (process 4242) has stored no state for 3 min 20 s and may have exited; `ablate run` resumes"
+        "the driver on head (process 4242) has not stored a state for 3 min 20 s and may have exited; `ablate run` "
+        "resumes"
     )
     assert seen.alerts == (f"{told} the study",)
     assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
     driver.leave(host="head", process=4242)
-    assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
+    assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "the driver is still alive"
 
 
-def test_a_driver_with_a_wrong_clock_counts_as_alive_while_its_state_changes(store: WatchedStore) -> None:
+def test_a_driver_with_a_wrong_clock_counts_as_alive_as_long_as_its_state_changes(store: WatchedStore) -> None:
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")
@@ -151,19 +154,19 @@ def test_a_driver_with_a_wrong_clock_counts_as_alive_while_its_state_changes(sto
     assert watched.poll().alerts == ()
 
 
-def test_a_driver_that_took_over_ends_the_warning(store: WatchedStore) -> None:
+def test_the_warning_ends_when_another_driver_has_taken_over(store: WatchedStore) -> None:
     Driver(store, "a" * 12).leave(at="2020-01-01T00:00:00+00:00")
     Driver(store, "b" * 12).leave()
     assert looking(store)[0].poll().alerts == ()
 
 
-def test_a_state_of_another_version_is_reported_and_ignored(store: WatchedStore) -> None:
+def test_a_state_from_a_different_version_is_reported_and_ignored(store: WatchedStore) -> None:
     store.write_live("a" * 12, {"schema_version": 1, "study": "tiny", "session": "a" * 12})
     seen = looking(store)[0].poll()
     assert seen.alerts[0].startswith("1 session stored a state that this version cannot read")
 
 
-def test_failures_of_earlier_sessions_are_shown_as_waiting_while_a_driver_works(store: WatchedStore) -> None:
+def test_failures_in_earlier_sessions_are_shown_as_waiting_while_a_driver_is_active(store: WatchedStore) -> None:
     store.record_failure(record(run_id(2), "failed", at=time.time() - 3600))
     driver = Driver(store, "a" * 12)
     driver.leave()
@@ -173,7 +176,7 @@ def test_failures_of_earlier_sessions_are_shown_as_waiting_while_a_driver_works(
     assert counts(watched.poll(), "failed", "waiting") == [1, 5]
 
 
-def test_rows_that_are_compacted_meanwhile_are_still_counted(store: WatchedStore) -> None:
+def test_rows_that_are_compacted_in_the_meantime_are_still_counted(store: WatchedStore) -> None:
     watched, _ = looking(store)
     for number in range(3):
         store.commit(record(run_id(number)))
@@ -186,13 +189,13 @@ def test_rows_that_are_compacted_meanwhile_are_still_counted(store: WatchedStore
     assert len(watched.history.settled) == 5
 
 
-def test_many_rows_are_read_in_portions_and_counted_at_once(store: WatchedStore) -> None:
+def test_many_rows_are_read_in_portions_but_counted_immediately(store: WatchedStore) -> None:
     for number in range(4):
         store.commit(record(run_id(number), "diverged"))
     watched, _ = looking(store)
     seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 1]
-    assert seen.alerts[0] == "3 settled runs not read yet; their accuracies are still missing"
+    assert seen.alerts[0] == "3 settled runs not read yet; these accuracies are still missing"
     for _ in range(3):
         seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 4]
@@ -272,10 +275,10 @@ def test_watching_returns_the_documented_exit_codes(
     opened.record_failure(record(run_id(0), "failed"))
     assert ablate("watch", opened.directory, "--once") == 1
     assert ablate("watch", tmp_path / "nowhere", "--once") == 2
-    assert "study.json is missing; give a directory written by `ablate run`" in capsys.readouterr().err
-    assert not (tmp_path / "nowhere").exists(), "nothing is made where nothing is"
+    assert "study.json is missing; specify a directory written by `ablate run`" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists(), "nothing is created where there is no study"
     assert ablate("watch", tmp_path, "--once") == 2
-    assert f"give one of the studies in it: {opened.directory}" in capsys.readouterr().err
+    assert f"specify one of the studies in it: {opened.directory}" in capsys.readouterr().err
     assert ablate("watch", opened.directory, "page.html", "--once") == 2
     assert "add --html" in capsys.readouterr().err
 
@@ -299,12 +302,12 @@ def test_interrupting_the_view_does_not_affect_the_study(opened: WatchedStore, m
 
 def test_a_broken_plan_is_reported(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
-    with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid study plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_a_state_with_invalid_numbers_is_left_out(store: WatchedStore, value: str) -> None:
+def test_a_state_with_invalid_numbers_is_ignored(store: WatchedStore, value: str) -> None:
     Driver(store, "a" * 12).leave(seconds_per_epoch={"aim": 12345})
     (path,) = (store.directory / "live").glob("*.json")
     state = json.loads(path.read_bytes())
@@ -318,7 +321,7 @@ def test_a_state_with_invalid_numbers_is_left_out(store: WatchedStore, value: st
     "changes",
     [{"parallel": 10**18}, {"parallel": -1}, {"messages": [{"at": 1e18, "text": "x"}]}, {"began_at": "2026-01-01"}],
 )
-def test_a_state_with_impossible_values_is_left_out(store: WatchedStore, changes: dict[str, Any]) -> None:
+def test_a_state_with_impossible_values_is_ignored(store: WatchedStore, changes: dict[str, Any]) -> None:
     Driver(store, "a" * 12).leave(**changes)
     console, written = shown(False)
     watch(store.directory, console, store=store, once=True)
@@ -326,7 +329,7 @@ def test_a_state_with_impossible_values_is_left_out(store: WatchedStore, changes
 
 
 def test_node_hours_are_summed_over_all_sessions(store: WatchedStore) -> None:
-    store.write_node_time("a" * 12, 7200.0)  # ended, and its state was removed
+    store.write_node_time("a" * 12, 7200.0)  # the session ended, and its state was removed
     store.write_node_time("b" * 12, 60.0)
     driver = Driver(store, "b" * 12)
     driver.progress.handle(NodesChanged(2, 4, {"CPU": 8.0}))

@@ -1,4 +1,4 @@
-"""Studies in a notebook: a real kernel shows the progress in place, is interrupted, and continues."""
+"""Studies in a notebook: a real kernel shows the progress in place, and continues after an interruption."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def interrupting(kernel: Kernel) -> Callable[[Shown], None]:
     return watch
 
 
-def test_progress_is_one_display_that_is_updated_in_place(opened: tuple[Kernel, Path]) -> None:
+def test_progress_is_shown_in_one_display_that_is_updated_in_place(opened: tuple[Kernel, Path]) -> None:
     kernel, folder = opened
     shown = kernel.run("session = ablations.run(TINY, executor='inline')")
     assert not shown.error
@@ -56,7 +56,9 @@ def test_progress_is_one_display_that_is_updated_in_place(opened: tuple[Kernel, 
     assert len(numbers(folder / "results" / "tiny")) == 4
 
 
-def test_an_interrupted_kernel_saves_every_run_and_the_same_cell_continues(opened: tuple[Kernel, Path]) -> None:
+def test_an_interrupted_kernel_saves_every_run_and_the_same_cell_continues_the_runs(
+    opened: tuple[Kernel, Path],
+) -> None:
     kernel, folder = opened
     cell = "session = ablations.run(LONG, 'results/long', executor='inline'); session"
     shown = kernel.run(cell, interrupting(kernel))
@@ -82,7 +84,7 @@ def test_a_mistake_is_reported_without_a_traceback(opened: tuple[Kernel, Path]) 
     assert "File" not in shown.error
 
 
-def test_watching_also_shows_the_state_in_place(opened: tuple[Kernel, Path]) -> None:
+def test_watch_also_shows_the_state_in_place(opened: tuple[Kernel, Path]) -> None:
     kernel, _ = opened
     kernel.run("ablations.run(TINY, executor='inline')")
     shown = kernel.run("shown = ablations.watch('results/tiny')")
@@ -93,18 +95,20 @@ def test_watching_also_shows_the_state_in_place(opened: tuple[Kernel, Path]) -> 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_an_interrupted_kernel_drains_the_workers_of_ray(opened: tuple[Kernel, Path]) -> None:
+def test_an_interrupted_kernel_drains_the_ray_workers(opened: tuple[Kernel, Path]) -> None:
     kernel, folder = opened
     cell = "session = ablations.run(LONG, 'results/on_ray'); session"
     shown = kernel.run(cell, interrupting(kernel))
     assert not shown.error
-    assert (shown.streams, len(shown.displays)) == ("", 1)  # nothing of Ray's
+    assert (shown.streams, len(shown.displays)) == ("", 1)  # no output from Ray
     assert "interrupted by Ctrl-C" in shown.result["text/plain"]
     assert list((folder / "results" / "on_ray" / "checkpoints").iterdir())
     assert "2 runs: 2 completed" in kernel.run(cell).result["text/plain"]
 
 
-def test_training_code_from_two_cells_has_the_ids_of_a_file(opened: tuple[Kernel, Path], tmp_path: Path) -> None:
+def test_training_code_from_two_cells_has_the_same_run_ids_as_from_a_file(
+    opened: tuple[Kernel, Path], tmp_path: Path
+) -> None:
     kernel, folder = opened
     code = CODE.replace("from centroids import centroids, nearest\n", "")
     assert not kernel.run(HELPER).error
@@ -119,5 +123,7 @@ def test_training_code_from_two_cells_has_the_ids_of_a_file(opened: tuple[Kernel
     assert set(numbers(folder / "results" / "own_loop")) == expected
     kernel.run(HELPER.replace("argmin", "argmax"))
     edited = kernel.run(f"session = ablations.run(ablations.Study(**{keys!r}, train=train), executor='inline')")
-    assert "changed since the stored plan" in edited.latest, "an edited cell gives new ids, and says so"
+    assert "changed since the stored plan" in edited.latest, (
+        "an edited cell leads to new run ids, and a message says so"
+    )
     assert len(numbers(folder / "results" / "own_loop")) == 8

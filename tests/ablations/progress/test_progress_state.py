@@ -1,4 +1,4 @@
-"""The state of a session: it counts every event, and its cost does not grow with the study."""
+"""The state of a session counts every event, and its cost does not grow with the study."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_plan_and_its_document_have_the_same_outline() -> None:
     of = Outline.of(plan)
     assert Outline.read(document) == Outline("tiny", of.epochs, of.runs)
     assert of.weights == {"a": 1000.0}
-    with pytest.raises(StoreError, match=r"study\.json: not a valid plan of a study .*plans"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid study plan .*plans"):
         Outline.read({"name": "tiny", "arms": [{}]})
     for epochs in (0, 7.5, 1e308, float("inf"), 10**40):
         arm = {"name": "a", "config": {"training": {"epochs": epochs}}}
@@ -64,7 +64,7 @@ def test_counts_follow_the_events() -> None:
     }
     assert list(shown.failures) == [run_id(2)]
     shown.handle(RunStarted(run_id(2)))
-    assert not shown.failures, "who runs again has not failed"
+    assert not shown.failures, "a run that is running again has not failed"
     assert shown.runs[run_id(2)].attempts == 2
 
 
@@ -88,9 +88,9 @@ def test_a_repeated_attempt_is_counted_reported_and_shown() -> None:
     seen = snapshot_of(shown)
     assert (seen.arms[0].running, seen.arms[0].waiting, seen.running[0].state) == (0, 2, "retrying")
     shown.handle(RunStarted(run_id(0)))
-    shown.handle(EpochEnded(run_id(0), row(2)))  # from a checkpoint after the first epoch
+    shown.handle(EpochEnded(run_id(0), row(2)))  # the run continues from a checkpoint after the first epoch
     assert (shown.runs[run_id(0)].epochs_done, shown.arms["a"].epochs_done) == (2, 2)
-    assert shown.arms["a"].accuracy(2) == (0.5, 1), "an epoch that is computed twice counts once"
+    assert shown.arms["a"].accuracy(2) == (0.5, 1), "an epoch that is computed twice is counted once"
 
 
 def test_accuracies_are_compared_after_the_same_epoch_and_never_come_from_test_images() -> None:
@@ -107,13 +107,13 @@ def test_accuracies_are_compared_after_the_same_epoch_and_never_come_from_test_i
     assert "0.98" not in repr(seen)
 
 
-def test_runs_of_earlier_sessions_count_with_their_states() -> None:
+def test_runs_from_earlier_sessions_are_counted_with_their_states() -> None:
     shown = Progress(outline(["a", "b"], epochs=4), {run_id(0)})
     assert shown.seconds_left() is None
     shown.recall(run_id(0), "diverged", [0.2, 0.4], seconds=10.0, epochs_run=2)
     assert (shown.settled, shown.counts["diverged"], shown.arms["a"].accuracy(2)) == (1, 1, (0.4, 1))
-    assert shown.seconds_left() == pytest.approx(2 * 5.0 + 2 * 4 * 5.0), "length and pace of the one that is known"
-    shown.recall("of another plan", "finished", [], None, 0)
+    assert shown.seconds_left() == pytest.approx(2 * 5.0 + 2 * 4 * 5.0), "the length and the pace of the known run"
+    shown.recall("a run in a different plan", "finished", [], None, 0)
     assert shown.settled == 1
 
 
@@ -159,22 +159,22 @@ def test_the_cost_of_an_event_does_not_grow_with_the_number_of_runs() -> None:
     assert cost(4000) < 5 * cost(40)
 
 
-def test_a_snapshot_of_4000_runs_takes_little_time() -> None:
+def test_a_snapshot_of_4000_runs_is_fast() -> None:
     shown, clock = large()
     began = time.process_time()
     for _ in range(5):
         clock.now += 10
         snapshot_of(shown)
-    assert (time.process_time() - began) / 5 < 0.1, "6 ms where it was measured"
+    assert (time.process_time() - began) / 5 < 0.1, "6 ms on the machine where it was measured"
 
 
-def test_the_time_of_all_nodes_is_summed_as_they_come_and_go() -> None:
+def test_the_uptime_of_all_nodes_is_summed_while_nodes_are_added_and_removed() -> None:
     clock = Clock()
     shown = Progress(outline(["a"], seeds=6), (), parallel=1, totals={"CPU": 4.0}, clock=clock)
     assert (shown.nodes, shown.node_seconds) == (0, 0.0)
     for nodes, parallel, seconds in ((1, 4, 10.0), (3, 12, 100.0), (0, 0, 50.0), (2, 8, 1.0)):
         shown.handle(NodesChanged(nodes, parallel, {"CPU": 4.0 * nodes, "GPU": 0.0}))
-        assert shown.parallel == max(1, min(parallel, 6)), "6 runs, and at least one runs some time"
+        assert shown.parallel == max(1, min(parallel, 6)), "6 runs, at least one of which takes some time"
         clock.now += seconds
     assert shown.node_seconds == 1 * 10 + 3 * 100 + 2 * 1
     assert shown.use["CPU"].total == 8.0

@@ -21,7 +21,7 @@ from ablations.progress.views.log import HEARTBEAT_S, SPACING_S, LineView
 
 
 class States:
-    """A store of session states that refuses on request."""
+    """A store for session states that rejects writes on request."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_few_lines_are_printed_and_they_include_every_failure() -> None:
+def test_only_a_few_lines_are_printed_and_they_include_every_failure() -> None:
     console, output = plain()
     clock = Clock()
     told = Progress(outline(["[red]a[/red]"], seeds=20), (), clock=clock)
@@ -61,7 +61,7 @@ def test_few_lines_are_printed_and_they_include_every_failure() -> None:
     for seed in range(1, 10):
         view.settled(f"a, seed {seed}", "finished")
     view.news("a, seed 11: failed: out of\nmemory")
-    assert output.getvalue().count("\n") == 1, "nothing within three seconds of a line"
+    assert output.getvalue().count("\n") == 1, "no line within three seconds of another line"
     clock.now += SPACING_S
     view.tick()
     lines = output.getvalue().splitlines()
@@ -81,7 +81,7 @@ def test_few_lines_are_printed_and_they_include_every_failure() -> None:
     assert output.getvalue().splitlines()[-1].startswith("a, seed 13: diverged; ")
 
 
-def test_a_session_without_a_terminal_or_with_a_simple_one_prints_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_prints_lines_without_a_terminal_or_on_a_simple_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for dumb in (False, True):
         monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
         console, output = plain(terminal=dumb)
@@ -102,7 +102,7 @@ def test_a_retry_is_printed_without_a_terminal() -> None:
     assert output.getvalue().startswith("a, seed 0: retrying in 30 s: the node went away; 0 of 2 runs settled")
 
 
-def test_a_session_on_a_terminal_draws_and_leaves_the_last_view() -> None:
+def test_a_session_on_a_terminal_draws_its_view_and_leaves_the_last_one() -> None:
     console, output = plain(terminal=True)
     reporter = ProgressReporter(Progress(outline(["aim"]), ()), console)
     reporter.start()
@@ -117,7 +117,7 @@ def test_a_session_on_a_terminal_draws_and_leaves_the_last_view() -> None:
     assert "2/2" in last
 
 
-def test_stored_states_increase_their_counter_and_the_last_one_marks_the_end_of_the_session() -> None:
+def test_each_stored_state_has_a_higher_counter_and_the_last_one_marks_the_end_of_the_session() -> None:
     store = States()
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
     with reporter:
@@ -133,7 +133,7 @@ def test_stored_states_increase_their_counter_and_the_last_one_marks_the_end_of_
     assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is not valid JSON"
 
 
-def test_a_state_that_cannot_be_stored_is_reported_once_and_tried_again() -> None:
+def test_a_state_that_cannot_be_stored_is_reported_once_and_storing_is_retried() -> None:
     store = States()
     store.refuse = True
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, every=0.01)
@@ -160,7 +160,7 @@ def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.
             assert "the view cannot be drawn: division by zero" in reporter.progress.messages[-1].text
 
 
-def test_events_may_come_from_many_threads_while_the_view_is_drawn() -> None:
+def test_many_threads_may_send_events_while_the_view_is_being_drawn() -> None:
     console, _ = plain(terminal=True)
     store = States()
     reporter = ProgressReporter(
@@ -188,7 +188,7 @@ def test_the_state_of_4000_runs_is_small_and_contains_no_test_accuracy() -> None
     told, _ = large()
     document = session_document(told, session="0123456789ab")
     text = json.dumps(document, allow_nan=False)
-    assert len(text) < 150_000, "70 kB where it was measured, with 64 running runs and their curves"
+    assert len(text) < 150_000, "70 kB when measured with 64 running runs and their curves"
     assert "test" not in text.replace("latest", "")
     active = [run for run in document["runs"].values() if run["state"] == "running"]
     assert len(active) == 64
@@ -200,7 +200,7 @@ def test_the_state_of_4000_runs_is_small_and_contains_no_test_accuracy() -> None
 @pytest.mark.parametrize(
     "changes", [{"study": 3}, {"runs": "none"}, {"at": "yesterday"}, {"state": "lost"}, {"schema_version": 1}]
 )
-def test_a_state_that_cannot_be_understood_is_ignored(changes: dict[str, Any]) -> None:
+def test_an_unreadable_state_is_ignored(changes: dict[str, Any]) -> None:
     written = session_document(Progress(outline(["a"]), ()), session="0123456789ab")
     assert read(written) is not None
     assert read(written | changes) is None
@@ -208,7 +208,7 @@ def test_a_state_that_cannot_be_understood_is_ignored(changes: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("nodes", [0, 3])
-def test_the_time_of_the_nodes_of_a_cluster_is_stored_at_the_end_of_the_session(nodes: int) -> None:
+def test_the_uptime_of_the_cluster_nodes_is_stored_at_the_end_of_the_session(nodes: int) -> None:
     clock, states = Clock(), States()
     told = Progress(outline(["a"], seeds=2), (), clock=clock)
     reporter = ProgressReporter(told, plain()[0], states, "c" * 12, every=1000.0)

@@ -1,4 +1,4 @@
-"""The view on a terminal of any size and encoding, with any names."""
+"""The view on a terminal with any size and encoding, for any names."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def small() -> Progress:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_the_view_fits_into_the_terminal(width: int, height: int) -> None:
+def test_the_view_fits_in_the_terminal(width: int, height: int) -> None:
     for seen in (snapshot_of(small()), LARGE):
         lines = shown(seen, width, height)
-        assert len(lines) < height, "the last line is the cursor's"
+        assert len(lines) < height, "the last line is for the cursor"
         assert max(cell_len(line) for line in lines) <= width
 
 
@@ -79,7 +79,7 @@ def test_a_small_study_is_shown_in_full() -> None:
     assert "98.7" not in text
 
 
-def test_a_large_study_says_what_it_leaves_out() -> None:
+def test_the_view_of_a_large_study_says_what_it_omits() -> None:
     seen = LARGE
     text = "\n".join(shown(seen, 80, 24))
     assert re.search(r"1,5\d\d of 4,000 runs settled, 64 running", text)
@@ -115,7 +115,7 @@ def test_names_are_shown_as_text(name: str, width: int) -> None:
         assert name[:90] in text
 
 
-def test_states_differ_without_color_and_without_unicode() -> None:
+def test_states_can_be_told_apart_without_color_and_without_unicode() -> None:
     lines = shown(snapshot_of(small()), 80, 24, encoding="ascii")
     text = "\n".join(lines)
     assert text.isascii()
@@ -130,7 +130,7 @@ def test_the_no_color_variable_is_respected(monkeypatch: pytest.MonkeyPatch) -> 
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", output.getvalue())
 
 
-def test_a_bar_is_full_only_when_everything_is_done() -> None:
+def test_a_bar_is_full_only_when_all_runs_are_done() -> None:
     assert bar(10, 1000, [("done", 999)], Signs()).plain == "━" * 9 + "─"
     assert bar(10, 1000, [("done", 1000)], Signs()).plain == "━" * 10
     assert bar(10, 1000, [("done", 0), ("work", 1)], PLAIN).plain == "=---------"
@@ -158,7 +158,7 @@ def test_the_summary_is_one_line() -> None:
     assert summary(snapshot_of(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
 
 
-def test_all_of_many_notes_are_shown() -> None:
+def test_many_notes_are_all_shown() -> None:
     said = io.StringIO()
     now = [0.0]
     seen = snapshot_of(Progress(outline(["aim"]), ()))

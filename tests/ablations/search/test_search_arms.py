@@ -1,4 +1,4 @@
-"""The search section of a study for one or several arms: scopes, grids, and the output of `check`."""
+"""The search section of a study, for one or several arms: scopes, grids, and the output of `check`."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ def problem(study: StudyMaker, **changes: Any) -> str:
     return str(caught.value)
 
 
-# Allocation to arms
+# Which options are searched in which arm
 
 
-def test_check_shows_what_each_arm_gets(study: StudyMaker) -> None:
+def test_check_shows_the_search_of_each_arm(study: StudyMaker) -> None:
     said = notes(study({"search": SEARCH}))
     budget = "4 trials x 1 seed = 4 runs of arm"
-    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones in addition"
-    assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
+    confirmed = "3 epochs each; the best trial is confirmed in the arm's place, 3 further trials in addition"
+    assert f"search: 1 parameter over {RATE}; {budget} 'baseline', not included in the runs above; {confirmed}" in said
     assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
     assert "search: arm 'baseline' has no model.placement, so its search omits this" in said
     assert f"search: baseline: {RATE}: 1e-05 to 0.01, logarithmic" in said
     assert not any("unequal" in note for note in said)
 
 
-def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
+def test_a_mapping_assigns_each_arm_its_own_list(study: StudyMaker) -> None:
     over = {"baseline": [RATE], "aim": ["model.update"]}
     search = {key: value for key, value in SEARCH.items() if key != "vary"}
     assert read_study(study({"search": {**search, "over": over}})).spec.search.arms == ("baseline", "aim")  # type: ignore[union-attr]
     wrong = {"baseline": [RATE, "model.update"], "aim": ["model.update"]}
     assert (
-        "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not give it one"
+        "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not add a memory"
         in problem(study, over=wrong)
     )
     assert "names different arms than over" in problem(study, over=over, vary=["aim"])
 
 
-def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
+def test_a_path_that_does_not_apply_to_any_arm_is_refused(study: StudyMaker) -> None:
     assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
-    assert "none of it applies to arm 'baseline'" in problem(study, over=["model.update"])
+    assert "no entry applies to arm 'baseline'" in problem(study, over=["model.update"])
     assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
 
 
@@ -82,8 +82,11 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
         ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' are too few for 3 rungs with a factor of 3"),
-        ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
-        ({"training": {"select_on": "test"}}, "hold out no validation images, which a search needs"),
+        (
+            {"training": {"optimizer": {"learning_rate": 1e-3}}},
+            (f"search.training: fixes {RATE}, which is also searched"),
+        ),
+        ({"training": {"select_on": "test"}}, "do not hold out any validation images, which a search needs"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
@@ -101,16 +104,16 @@ def test_names_reserved_for_trials_are_refused(study: StudyMaker) -> None:
 # Unequal tuning
 
 
-def test_a_baseline_that_is_not_searched_gives_a_warning(study: StudyMaker) -> None:
+def test_a_baseline_that_is_not_searched_causes_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "aim"}}))
     assert any(
-        note.startswith("search: unequal tuning: 'aim' searched and the baseline 'baseline' is not") for note in said
+        note.startswith("search: unequal tuning: 'aim' searched, but the baseline 'baseline' is not") for note in said
     )
 
 
-def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
+def test_other_kinds_of_unequal_tuning_cause_warnings(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
-    assert any("the baseline 'baseline' is searched, and no treatment is" in note for note in said)
+    assert any("the baseline 'baseline' is searched, but no treatment is" in note for note in said)
     search = {key: value for key, value in SEARCH.items() if key != "training"}
     said = notes(study({"search": search, "arms.aim.training": {"epochs": 4}}))
     assert any("trials have different numbers of epochs (baseline 2, aim 4)" in note for note in said)
@@ -120,7 +123,8 @@ def test_other_unequal_tuning_gives_a_warning(study: StudyMaker) -> None:
 
 
 def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
-    """Permuting a memory that no image changes has no effect, so such a trial could not be judged by its control."""
+    """Permuting a memory that does not depend on the image has no effect, so such a trial could not be judged by its
+    control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
     assert any(note.startswith("search: corner model.update=none cannot be built") for note in said)
@@ -129,7 +133,7 @@ def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) ->
 # Grids
 
 
-def test_a_grid_has_every_applicable_point_once() -> None:
+def test_a_grid_contains_every_applicable_point_once() -> None:
     parameters = [
         Parameter("a", ("a",), Categorical(("none", "x", "y"))),
         Parameter("a.x.n", ("n",), Integer(1, 3), ("a", "x")),
@@ -157,7 +161,7 @@ def test_a_grid_has_every_applicable_point_once() -> None:
         (Categorical(("a", "b", "c")), ("c", "a"), ("c", "a")),
     ],
 )
-def test_levels_of_a_dimension_can_be_given(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
+def test_the_levels_of_a_dimension_can_be_specified(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
     given = {} if levels is None else {"p": levels}
     assert tuple(point["p"] for point in grid([Parameter("p", ("p",), dimension)], given)) == expected
 
@@ -167,13 +171,13 @@ def test_levels_of_a_dimension_can_be_given(dimension: Any, levels: Any, expecte
     [
         ({}, f"search: {RATE} is not finite, 1e-05 to 0.01: a grid needs search.levels.{RATE}, e.g. 3 or a list"),
         ({"levels": {RATE: [0.5]}}, f"search.levels.{RATE}: 0.5 is not in the dimension, 1e-05 to 0.01"),
-        ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is given twice"),
+        ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is listed twice"),
         ({"levels": {RATE: 0}}, "give the number of levels, or a list of them"),
         ({"levels": {RATE: 2, "model.placment": 3}}, "search.levels.model.placment: unknown parameter"),
         ({"levels": {RATE: 2, "model.placement": 3}}, "search.levels.model.placement: a choice has its own levels"),
         (
             {"levels": {RATE: 9}, "over": [RATE]},
-            "search.trials: the grid of arm 'baseline' has 9 points, more than 4 trials; raise trials to 9",
+            "search.trials: the grid of arm 'baseline' has 9 points, more than 4 trials; increase trials to 9",
         ),
     ],
 )
@@ -181,7 +185,7 @@ def test_an_impossible_grid_is_refused(study: StudyMaker, changes: dict[str, Any
     assert message in problem(study, sampler="grid", **changes)
 
 
-def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
+def test_optuna_accepts_a_grid_of_the_whole_space_unchanged(study: StudyMaker) -> None:
     """Optuna's distributions accept every point and return it unchanged."""
     import optuna
 
@@ -199,14 +203,14 @@ def test_optuna_draws_the_grid_of_the_whole_space_unchanged(study: StudyMaker) -
 # Halving
 
 
-def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
+def test_rungs_are_fractions_of_the_budget_rounded_up() -> None:
     assert HalvingSpec().epochs(90) == (10, 30, 90)
     assert HalvingSpec(reduction_factor=2, rungs=4).epochs(30) == (4, 8, 15, 30)
     assert epochs_of_bracket(9, 3, (10, 30, 90)) == 9 * 10 + 3 * 20 + 1 * 60
     assert epochs_of_bracket(4, 3, (1, 3)) == 4 * 1 + 2 * 2
 
 
-def test_check_shows_what_halving_saves(study: StudyMaker) -> None:
+def test_check_shows_how_many_epochs_halving_saves(study: StudyMaker) -> None:
     search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
     said = notes(study({"search": search}))
     spared = "one in 3 of every 9 trials continues after 1, 3 of 9 epochs: 21 epochs instead of 81"

@@ -1,4 +1,4 @@
-"""Own ranges, conditional parameters and constraints of a search, and the importances of its parameters."""
+"""A search's own ranges, conditional parameters, constraints, and parameter importances."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def problem(study: StudyMaker, **changes: Any) -> str:
 
 @pytest.mark.usefixtures("_without_networks")
 @pytest.mark.parametrize("sampler", ["random", "gp"])
-def test_a_parameter_is_drawn_exactly_if_its_conditions_hold(study: StudyMaker, tmp_path: Path, sampler: str) -> None:
+def test_a_parameter_is_drawn_if_and_only_if_its_conditions_are_met(
+    study: StudyMaker, tmp_path: Path, sampler: str
+) -> None:
     path = study({"search": {**SEARCH, "sampler": sampler}})
     found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher()).trials
     for trial in found:
@@ -82,7 +84,7 @@ def test_a_parameter_is_drawn_exactly_if_its_conditions_hold(study: StudyMaker, 
     assert {"model.memory.channels" in trial.drawn for trial in found} == {True, False}
 
 
-def test_every_corner_of_a_conditional_space_is_reached(study: StudyMaker) -> None:
+def test_every_corner_of_a_conditional_space_is_built(study: StudyMaker) -> None:
     (space,) = screening.spaces_of(read_study(study({"search": SEARCH}))).values()
     documents = [document for _, document in corners(list(space.parameters))]
     channels = {document["model"].get("memory", {}).get("channels") for document in documents}
@@ -117,7 +119,7 @@ def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMa
             "learning_rate.model.placements: unknown parameter",
         ),
         ({"when": {RATE: {"model.placement": "everywhere"}}}, "'everywhere' is not one of every_layer, block_entry"),
-        ({"when": {RATE: {"model.placement": {"min": 3}}}}, "model.placement is a choice; list the values"),
+        ({"when": {RATE: {"model.placement": {"min": 3}}}}, "model.placement is a choice; list some of its values"),
         (
             {"when": {"model.placement": {RATE: {"min": 3.0}}}},
             "never true, because training.optimizer.learning_rate",
@@ -133,12 +135,15 @@ def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMa
             {"ranges": {**RANGES, "training.batch_sizes": [1, 2]}},
             "training.batch_sizes: unknown parameter",
         ),
-        ({"ranges": {}}, "'training.batch_size' brings no range; give one: ranges"),
+        ({"ranges": {}}, "'training.batch_size' has no range of its own; add a range: ranges"),
         (
             {"ranges": {"model.placement": ["every_layer", "somewhere"]}},
             "model.placement: unknown choice",
         ),
-        ({"ranges": {"model.placement": {"low": 1, "high": 2}}}, "search.ranges.model.placement: give a list of"),
+        (
+            {"ranges": {"model.placement": {"low": 1, "high": 2}}},
+            ("search.ranges.model.placement: must be a list with values from"),
+        ),
         ({"over": ["training.epochs"], "ranges": {"training.epochs": [1, 2]}, "when": {}}, "cannot be compared"),
         ({"over": ["training.batch"], "ranges": {"training.batch": [1, 2]}, "when": {}}, "batch: unknown key"),
     ],
@@ -149,7 +154,7 @@ def test_an_impossible_space_is_refused(study: StudyMaker, changes: dict[str, An
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_bounds_of_a_condition_are_inclusive(low: float, high: float, value: float) -> None:
+def test_the_bounds_of_a_condition_are_inclusive(low: float, high: float, value: float) -> None:
     assert Condition("x", (), low, high).holds(value) is (low <= value <= high)
     assert Condition("x", (), low, None).holds(low)
     assert Condition("x", (1, 2)).holds(1)
@@ -158,7 +163,7 @@ def test_bounds_of_a_condition_are_inclusive(low: float, high: float, value: flo
 
 # Constraints
 
-OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each builds about 15 networks on the meta device
+OTHERS = ("random", "gp", "cmaes", "nsgaii", "brute_force")  # slow: each test builds about 15 networks
 
 
 @pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
@@ -206,10 +211,10 @@ def test_the_violation_is_computed_from_the_built_network(study: StudyMaker, tmp
     assert candidate.violations["multiply_adds >= 1_000"] < 0
 
 
-def test_constraints_that_no_configuration_meets_are_reported_before_the_search_with_the_closest_value(
+def test_constraints_that_cannot_be_met_are_reported_before_the_search_with_the_closest_value(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_SAMPLED", 15)  # each is a network to count
+    monkeypatch.setattr(checks, "_SAMPLED", 15)  # the parameters of one network per sample must be counted
     few = {RATE: [0.001, 0.002], "training.batch_size": [8, 16], "model.placement": PLACES[:2]}
     finite = {"over": list(few), "ranges": few, "when": {}, "sampler": "grid", "trials": 8, "batch": 4}
     said = problem(study, **finite, constraints=["parameters <= 10"])
@@ -223,7 +228,7 @@ def test_constraints_that_no_configuration_meets_are_reported_before_the_search_
     assert note.startswith("search: arm 'aim': none of 15 sampled configurations meets the constraints; the closest: ")
 
 
-def test_constraints_met_only_inside_the_space_are_accepted(study: StudyMaker) -> None:
+def test_constraints_that_are_met_only_inside_the_space_are_accepted(study: StudyMaker) -> None:
     ranges = {"model.memory.channels": {"low": 2, "high": 64}}
     search = {**SEARCH, "over": [*ranges], "ranges": ranges, "when": {}}
     file = read_study(study({"search": search}))
@@ -239,7 +244,7 @@ def test_constraints_met_only_inside_the_space_are_accepted(study: StudyMaker) -
     assert not any("sampled" in note for note in notes)
 
 
-def test_optuna_gets_the_violation_if_the_sampler_can_use_it(study: StudyMaker) -> None:
+def test_optuna_receives_the_violation_if_the_sampler_can_use_it(study: StudyMaker) -> None:
     states = {"tpe": "PRUNED", "gp": "COMPLETE", "nsgaii": "COMPLETE", "random": "FAIL"}
     for sampler, state in states.items():
         file = read_study(study({"search": {**SEARCH, "sampler": sampler, "constraints": "parameters <= 1"}}))
@@ -271,7 +276,9 @@ def test_an_impossible_constraint_is_refused(study: StudyMaker, value: Any, mess
 
 
 @given(st.floats(1e-3, 1e12), st.floats(0, 1e12), st.sampled_from(["<=", ">="]))
-def test_a_violation_is_positive_exactly_outside_the_bound(bound: float, value: float, sign: str) -> None:
+def test_a_violation_is_positive_if_and_only_if_the_value_is_outside_the_bound(
+    bound: float, value: float, sign: str
+) -> None:
     (constraint,) = constraints([f"parameters {sign} {bound!r}"])
     outside = value > bound if sign == "<=" else value < bound
     assert (constraint.violation(value) > 0) is (outside and value / bound != 1)
@@ -285,7 +292,7 @@ def trial(number: int, value: float | None, **drawn: Any) -> Trial:
     return Trial("aim", number, drawn, {}, str(number), (str(number),), "", outcome)
 
 
-def test_the_parameter_that_decides_is_the_most_important_by_every_method(study: StudyMaker) -> None:
+def test_every_method_finds_that_the_decisive_parameter_is_the_most_important(study: StudyMaker) -> None:
     file = read_study(study({"search": {**SEARCH, "when": {}}}))
     (space,) = screening.spaces_of(file).values()
     assert file.spec.search is not None
@@ -316,7 +323,7 @@ def test_the_parameter_that_decides_is_the_most_important_by_every_method(study:
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_importances_are_stored_once_and_read_from_both_studies(study: StudyMaker, tmp_path: Path) -> None:
+def test_importances_are_stored_once_and_can_be_read_from_both_studies(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": {**SEARCH, "trials": 14, "sampler": "random"}})
     found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher()).trials
     complete = [trial for trial in found if trial.value is not None and not trial.repeats]
@@ -328,7 +335,9 @@ def test_importances_are_stored_once_and_read_from_both_studies(study: StudyMake
         assert set(frame["trials"]) == {len(complete)}
         conditional = frame[frame["parameter"] == "model.memory.channels"].set_index("method")
         assert conditional.loc["ped_anova", "importance"] >= 0
-        assert conditional.loc["fanova", "importance"] != conditional.loc["fanova", "importance"], "not in every trial"
+        assert conditional.loc["fanova", "importance"] != conditional.loc["fanova", "importance"], (
+            "not part of every trial"
+        )
         assert conditional["drawn"].iloc[0] == sum("model.memory.channels" in each.drawn for each in complete)
     screening.screen(read_study(path), tmp_path / "out", FakeLauncher())
     assert (tmp_path / "out" / "screening" / "importances.csv").read_bytes() == stored

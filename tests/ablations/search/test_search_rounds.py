@@ -1,4 +1,4 @@
-"""Searches of several arms without training: proposals, reports to the sampler, pruning and confirmation."""
+"""Searches over several arms, without training: proposals, reports to the sampler, pruning and confirmation."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ HALVED = {**BOTH, "trials": 12, "batch": 9, "halving": {"reduction_factor": 3, "
 
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treat every configuration that parses as buildable, because building takes longer than the rest of a test."""
+    """Treat every configuration that can be parsed as buildable, because building takes longer than the rest of a
+    test."""
     monkeypatch.setattr(networks, "refuse_unbuildable", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that makes a new folder for each example of a test."""
+    """Return a function that creates a new folder for each example in a test."""
     count = iter(range(10_000))
     root = tmp_path_factory.mktemp("searches")
 
@@ -67,7 +68,7 @@ def states(found: screening.Screening, arm: str) -> list[str]:
 # Equal treatment of arms
 
 
-def test_every_arm_has_as_many_trials_seeds_and_epochs(study: StudyMaker, tmp_path: Path) -> None:
+def test_all_arms_have_equal_numbers_of_trials_seeds_and_epochs(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher()
     found = searched(study({"search": BOTH}), tmp_path / "out", launcher)
     assert found.confirmed
@@ -99,7 +100,9 @@ def test_the_confirmation_keeps_the_words_questions_and_measure_of_the_study(stu
     assert (plan["wider"].role, plan["wider"].question) == ("control", "More than its size?")
 
 
-def test_the_best_trials_replace_their_arms_and_controls_follow(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_best_trials_replace_their_arms_and_the_controls_are_derived_from_them(
+    study: StudyMaker, tmp_path: Path
+) -> None:
     arms = {"arms.frozen": {"of": "aim", "control": "frozen_memory"}}
     found = searched(study({"search": BOTH, **arms}), tmp_path / "out", FakeLauncher())
     file = read_study(tmp_path / "out" / "confirmation" / "study.yaml")
@@ -111,11 +114,11 @@ def test_the_best_trials_replace_their_arms_and_controls_follow(study: StudyMake
     assert [plan[name].role for name in ("baseline", "aim", "frozen")] == ["baseline", "aim", "frozen"]
     for arm, trial in best.items():
         assert plan[arm].config.training.optimizer.learning_rate == trial.drawn[RATE]  # type: ignore[attr-defined]
-        assert plan[arm].config.training.epochs == 2, "confirmed on the study's budget"
+        assert plan[arm].config.training.epochs == 2, "confirmed with the study's budget"
     frozen = plan["frozen"].config
     assert frozen.training == plan["aim"].config.training
     assert frozen.model.update == plan["aim"].config.model.update
-    assert len(plan) == 5, "one further trial of each beside"
+    assert len(plan) == 5, "one further trial of each arm in addition"
     assert all(plan[name].role in ("other", "aim") for name in list(plan)[3:])
 
 
@@ -152,8 +155,8 @@ def test_confirm_beside_leaves_the_arms_unchanged(study: StudyMaker, tmp_path: P
     assert arms["aim"] == read_study(path).spec.arms["aim"]
 
 
-def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_path: Path) -> None:
-    """The same runs would appear twice, which a study refuses."""
+def test_the_best_trial_is_skipped_if_it_equals_another_arm(study: StudyMaker, tmp_path: Path) -> None:
+    """Otherwise, the same runs would appear twice, which a study refuses."""
     grid = {"over": {"aim": ["model.placement"]}, "levels": {"model.placement": ["every_layer", "block_entry"]}}
     search = {**BOTH, **grid, "sampler": "grid", "trials": 2, "top": 0}
     del search["vary"]
@@ -182,7 +185,7 @@ def test_a_best_trial_that_equals_another_arm_is_skipped(study: StudyMaker, tmp_
 
 
 def test_base_options_that_a_trial_does_not_have_are_not_restored(study: StudyMaker, tmp_path: Path) -> None:
-    """If the base states where updates run, trials without an update must still be buildable."""
+    """If the base specifies where updates run, trials without an update must still be buildable."""
     changes = {"arms.aim.model.update_after": "block", "arms.aim.model.update": "residual"}
     search = {**BOTH, "vary": "aim", "over": ["model.update"], "sampler": "grid", "trials": 2}
     search |= {"levels": {"model.update": ["none", "conv_sigmoid"]}, "top": 0}
@@ -190,17 +193,21 @@ def test_base_options_that_a_trial_does_not_have_are_not_restored(study: StudyMa
     assert [trial.reason for trial in found.trials] == ["", ""]
 
 
-# Seeds of a configuration are one unit
+# The seeds of a configuration form one unit
 
 
-def test_optuna_gets_a_configuration_once_with_the_mean_over_its_seeds(study: StudyMaker, tmp_path: Path) -> None:
+def test_optuna_receives_each_configuration_once_with_the_mean_over_its_seeds(
+    study: StudyMaker, tmp_path: Path
+) -> None:
     found = searched(study({"search": BOTH}), tmp_path / "out", FakeLauncher())
     by_id = {row["run_id"]: row["validation_accuracy"] for row in rows(tmp_path / "out" / "screening")}
     for trial in found.trials:
         assert trial.value == math.fsum(by_id[run_id] for run_id in trial.run_ids) / 2
 
 
-def test_an_incomplete_group_fails_and_a_divergence_counts_as_an_outcome(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_configuration_with_a_missing_run_fails_and_a_divergence_counts_as_an_outcome(
+    study: StudyMaker, tmp_path: Path
+) -> None:
     launcher = FakeLauncher(
         failing=lambda arm, seed: (arm, seed) == ("aim_0001", 91),
         diverging=lambda arm, seed: {"aim_0002": 4, "baseline_0000": 0}.get(arm),
@@ -212,11 +219,15 @@ def test_an_incomplete_group_fails_and_a_divergence_counts_as_an_outcome(study: 
     diverged = [row for row in rows(tmp_path / "out" / "screening") if row["arm"] == "aim_0002"]
     assert {row["status"] for row in diverged} == {"diverged"}
     assert found["aim_0002"].value == sum(max(row["epochs.validation_accuracy"]) for row in diverged) / 2
-    assert found["baseline_0000"].value == pytest.approx(0.1), "diverged at once: the network at its start"
+    assert found["baseline_0000"].value == pytest.approx(0.1), (
+        "the run diverged immediately: the accuracy is that of the initial network"
+    )
     assert {trial.outcome.state for trial in found.values()} == {"complete", "failed"}
 
 
-def test_a_reported_outcome_stays_even_if_a_failed_run_is_repaired_later(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_reported_outcome_does_not_change_if_a_failed_run_is_repaired_later(
+    study: StudyMaker, tmp_path: Path
+) -> None:
     path = study({"search": {**BOTH, "sampler": "tpe", "trials": 12, "batch": 4, "seeds": [90]}})
     first = searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: arm == "aim_0002"))
     told = ledger(tmp_path / "out")
@@ -226,7 +237,7 @@ def test_a_reported_outcome_stays_even_if_a_failed_run_is_repaired_later(study: 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_optuna_gets_only_finite_accuracies(study: StudyMaker, tmp_path: Path, value: float) -> None:
+def test_optuna_receives_only_finite_accuracies(study: StudyMaker, tmp_path: Path, value: float) -> None:
     first = list[str]()
 
     def curve(run_id: str, epoch: int, epochs: int) -> float:
@@ -243,13 +254,13 @@ def test_optuna_gets_only_finite_accuracies(study: StudyMaker, tmp_path: Path, v
 
 def test_a_search_in_which_every_trial_fails_stops_and_can_be_repeated(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"search": BOTH})
-    with pytest.raises(UsageError, match="every trial of a batch failed, baseline_0000: a run failed: RuntimeError"):
+    with pytest.raises(UsageError, match="every trial in a batch failed, baseline_0000: a run failed: RuntimeError"):
         searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: True))
     assert ledger(tmp_path / "out") == {}
     assert searched(path, tmp_path / "out", FakeLauncher()).confirmed
 
 
-def test_an_arm_without_any_result_is_reported(study: StudyMaker, tmp_path: Path) -> None:
+def test_an_arm_without_any_results_is_reported(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(failing=lambda arm, seed: arm.startswith("aim"))
     with pytest.raises(UsageError, match="arm 'aim' has no trial with a result"):
         searched(study({"search": BOTH}), tmp_path / "out", launcher)
@@ -295,7 +306,7 @@ def test_trials_are_stopped_at_fractions_of_their_own_budgets(study: StudyMaker,
                     assert (epochs, values[number]) in trial.outcome.rungs
                     if number not in going:
                         assert trial.outcome.state == "pruned"
-                        assert trial.value is None, "never compared as if it were complete"
+                        assert trial.value is None, "the trial is never compared as if it were complete"
                         assert trial.reason == f"stopped after {epochs} epochs at {100 * values[number]:.2f} %"
                         assert {len(curves[run_id]) for run_id in trial.run_ids} == {epochs}
                 alive = {number: trial for number, trial in alive.items() if number in going}
@@ -309,10 +320,10 @@ def test_trials_are_stopped_at_fractions_of_their_own_budgets(study: StudyMaker,
     pruned = {row["run_id"] for row in screened if row["status"] == "pruned"}
     confirmed = json.loads((tmp_path / "out" / "confirmation" / "study.json").read_text())["runs"]
     assert not pruned & {run["run_id"] for run in confirmed}
-    assert launcher.calls[-1] == ({}, []), "nothing is stopped in the confirmation"
+    assert launcher.calls[-1] == ({}, []), "no run is stopped in the confirmation"
 
 
-def test_runs_that_end_early_count_with_the_accuracy_that_they_reached(study: StudyMaker, tmp_path: Path) -> None:
+def test_runs_that_end_early_count_with_the_accuracy_they_reached(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(stopping=lambda arm: 2 if arm in ("aim_0001", "aim_0002", "baseline_0003") else None)
     found = {t.name: t for t in searched(study({"search": HALVED}), tmp_path / "out", launcher).trials}
     for name in ("aim_0001", "aim_0002", "baseline_0003"):
@@ -322,28 +333,28 @@ def test_runs_that_end_early_count_with_the_accuracy_that_they_reached(study: St
     assert all(trial.outcome.state in ("complete", "pruned", "unbuildable") for trial in found.values())
 
 
-def test_a_failed_trial_of_a_bracket_is_given_up_and_leaves_nothing_behind(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_failed_trial_in_a_bracket_is_given_up_and_leaves_no_files_behind(study: StudyMaker, tmp_path: Path) -> None:
     launcher = FakeLauncher(failing=lambda arm, seed: (arm, seed) == ("aim_0000", 90))
     found = {t.name: t for t in searched(study({"search": HALVED}), tmp_path / "out", launcher).trials}
     assert found["aim_0000"].outcome.state == "failed"
     assert not list((tmp_path / "out" / "screening" / "checkpoints").iterdir())
 
 
-def test_halving_without_a_launcher_that_pauses_is_refused(study: StudyMaker, tmp_path: Path) -> None:
+def test_halving_is_refused_if_the_launcher_cannot_pause_runs(study: StudyMaker, tmp_path: Path) -> None:
     def deaf(path: Path, out: Path, /, **_: Any) -> Any:
         session = FakeLauncher(failing=lambda arm, seed: False)(path, out, until=_["until"])
         return screening.SessionResult(out, session.planned, 0, 0, {}, ())
 
-    with pytest.raises(UsageError, match=r"the launcher cannot pause runs; leave search\.halving out"):
+    with pytest.raises(UsageError, match=r"the launcher cannot pause runs; omit search\.halving"):
         screening.screen(read_study(study({"search": HALVED})), tmp_path / "out", deaf)
 
 
-# Interrupted anywhere
+# Interruptions at any point
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the study file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
+    """Return the study file and the results of an uninterrupted search: trials, ledger, ranking and epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "refuse_unbuildable", lambda *_: None)
         made = {}
@@ -368,7 +379,7 @@ _INTERRUPTIONS: dict[str, Any] = {
 
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_a_search_killed_anywhere_proposes_the_same_trials_and_computes_each_run_once(
+def test_a_search_that_is_killed_at_any_point_proposes_the_same_trials_and_computes_each_run_once(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
     """The process is killed after any epoch, or between a result and its record. Runs end in either order."""
@@ -379,10 +390,10 @@ def test_a_search_killed_anywhere_proposes_the_same_trials_and_computes_each_run
 @pytest.mark.timeout(1800)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
-def test_a_search_killed_very_often_proposes_the_same_trials_and_computes_each_run_once(
+def test_a_search_that_is_killed_very_often_proposes_the_same_trials_and_computes_each_run_once(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
-    """The same property with more examples."""
+    """The same property is tested with more examples."""
     _killed_and_resumed(undisturbed, folders, **drawn)
 
 
@@ -443,11 +454,11 @@ def test_more_trials_continue_a_search_that_ended_with_fewer(study: StudyMaker, 
     assert not repeated
 
 
-def test_another_search_in_the_same_directory_is_refused(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_different_search_in_the_same_directory_is_refused(study: StudyMaker, tmp_path: Path) -> None:
     searched(study({"search": BOTH}), tmp_path / "out", FakeLauncher())
     for changes in ({"sampler_seed": 7}, {"seeds": [92, 93]}, {"training": {"epochs": 8}}):
         with pytest.raises(
-            StoreError, match=r"contains the outcomes of another search: \w+_0000 is another configuration"
+            StoreError, match=r"contains the outcomes of a different search: \w+_0000 is a different configuration"
         ):
             searched(study({"search": {**BOTH, **changes}}), tmp_path / "out", FakeLauncher())
 

@@ -1,4 +1,4 @@
-"""Samplers and pruners of Optuna and of plugins are available by name with their options, and every search resumes."""
+"""Samplers and pruners from Optuna and from plugins are available by name, with their options; every search resumes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search repeatedly after this many computed epochs, then let it finish."""
+    """Kill the search repeatedly, each time after this many computed epochs, and then let it finish."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))
@@ -75,7 +75,8 @@ def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) 
 
 
 def _quick(names: Iterable[str], *quick: str) -> list[Any]:
-    """Return the names as parameters of a test; most are marked slow, because each searches five times."""
+    """Return the names as parameters for a test; most are marked as slow, because each test case searches five
+    times."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
@@ -91,7 +92,7 @@ def same(one: screening.Screening, other: screening.Screening) -> None:
     ]
 
 
-def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> None:
+def test_all_suitable_optuna_samplers_and_pruners_are_available_by_name() -> None:
     known = {"TPE", "Random", "GP", "CmaEs", "QMC", "NSGAII", "BruteForce", "Grid"}
     assert {f"{name}Sampler" for name in known} <= set(optuna.samplers.__all__)
     assert set(samplers.names()) == set(SAMPLERS)
@@ -101,8 +102,8 @@ def test_every_suitable_sampler_and_pruner_of_optuna_is_available_by_name() -> N
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_options_and_defaults_match_optuna(name: str) -> None:
-    """If Optuna changed a default, the documentation here would be wrong."""
+def test_options_and_defaults_match_those_in_optuna(name: str) -> None:
+    """If Optuna changed a default, this package's documentation would be wrong."""
     import inspect
 
     config = samplers.parse(name)
@@ -119,7 +120,7 @@ def test_options_and_defaults_match_optuna(name: str) -> None:
 def test_a_killed_search_proposes_the_same_trials_with_every_sampler(
     study: StudyMaker, tmp_path: Path, name: str
 ) -> None:
-    """The search is killed within the first round, at its end, and within the second round."""
+    """The search is killed during the first round, at the end of the first round, and during the second round."""
     numbers = {} if name in ("grid", "brute_force") else NUMBERS
     trials = {"trials": 100, "over": [RATE, "model.placement"], "ranges": {**SEARCH["ranges"], RATE: [0.1, 0.2]}}
     changes = {**trials, "batch": 3} if name in ("grid", "brute_force") else numbers
@@ -127,10 +128,12 @@ def test_a_killed_search_proposes_the_same_trials_with_every_sampler(
     whole = searched(path, tmp_path / "whole", FakeLauncher())
     same(interrupted(path, tmp_path / "broken", (5, 9, 2)), whole)
     assert ledger_of(tmp_path / "broken") == ledger_of(tmp_path / "whole")
-    assert searched(path, tmp_path / "whole", FakeLauncher()).trials == whole.trials, "complete, and read again"
+    assert searched(path, tmp_path / "whole", FakeLauncher()).trials == whole.trials, (
+        "complete, and read from the journal"
+    )
     if name in ("grid", "brute_force"):
         points = {json.dumps(dict(trial.drawn), sort_keys=True) for trial in whole.trials}
-        assert len(points) == len(whole.trials) == 6, "every point once"
+        assert len(points) == len(whole.trials) == 6, "every point occurs once"
 
 
 def ledger_of(out: Path) -> dict[str, Any]:
@@ -144,7 +147,9 @@ def test_a_killed_search_stops_the_same_trials_with_every_pruner(study: StudyMak
     path = study({"search": search})
     curve = falling_curve if name == "patient" else crossing_curve
     whole = searched(path, tmp_path / "whole", FakeLauncher(curve=curve))
-    assert {trial.outcome.state for trial in whole.trials} == {"complete", "pruned"}, "it stops some, and not all"
+    assert {trial.outcome.state for trial in whole.trials} == {"complete", "pruned"}, (
+        "the pruner stops some trials, but not all"
+    )
     same(interrupted(path, tmp_path / "broken", (7, 9, 3), reverse=True, curve=curve), whole)
     assert ledger(tmp_path / "broken") == ledger(tmp_path / "whole")
 
@@ -156,7 +161,7 @@ def test_a_pruner_that_stops_every_trial_is_reported(study: StudyMaker, tmp_path
         searched(study({"search": search}), tmp_path / "out", FakeLauncher(curve=crossing_curve))
 
 
-def test_a_patient_pruner_uses_the_rungs_of_the_pruner_that_it_wraps() -> None:
+def test_a_patient_pruner_uses_the_rungs_of_the_wrapped_pruner() -> None:
     patient = pruners.create(pruners.parse({"name": "patient", "wrapped": {"name": "hyperband", "min_resource": 2}}))
     assert patient.rungs(20) == (2, 6, 18, 20)
     assert isinstance(patient.build(20)._wrapped_pruner, optuna.pruners.HyperbandPruner)
@@ -165,8 +170,11 @@ def test_a_patient_pruner_uses_the_rungs_of_the_pruner_that_it_wraps() -> None:
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(study: StudyMaker, tmp_path: Path) -> None:
-    """The expectation is computed from the curves: the trials of later batches that are below the median at a rung."""
+def test_the_median_pruner_stops_trials_that_are_below_the_median_of_complete_trials(
+    study: StudyMaker, tmp_path: Path
+) -> None:
+    """The expected trials are computed from the curves: the trials in later batches that are below the median at a
+    rung."""
     pruner = {"name": "median", "n_startup_trials": 4, "rungs": 2}
     search = {**SEARCH, **NUMBERS, "trials": 12, "sampler": "random", "pruner": pruner}
     found = searched(study({"search": search}), tmp_path / "out", FakeLauncher()).trials
@@ -179,8 +187,10 @@ def test_the_median_pruner_stops_trials_below_the_median_of_complete_trials(stud
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: StudyMaker, tmp_path: Path) -> None:
-    """Batches that have begun keep their proposals, even if another machine would propose others."""
+def test_if_a_sampler_cannot_repeat_its_proposals_the_recorded_proposals_are_used(
+    study: StudyMaker, tmp_path: Path
+) -> None:
+    """Batches that have started keep their proposals, even if a different machine would propose different trials."""
 
     class Erratic(Sampler):
         """Draws random numbers from the operating system."""
@@ -204,25 +214,25 @@ def test_a_sampler_that_cannot_repeat_itself_uses_the_recorded_proposals(study: 
         ]
         assert [dict(trial.drawn) for trial in found.trials] == asked
         assert len({run_id for trial in found.trials for run_id in trial.run_ids}) == len(found.trials)
-        assert len(rows(tmp_path / "out" / "screening")) == len(found.trials), "none was abandoned"
+        assert len(rows(tmp_path / "out" / "screening")) == len(found.trials), "no trial was abandoned"
         other = study({"search": {**SEARCH, **NUMBERS, "sampler": "gp"}}, "other.yaml")
-        with pytest.raises(StoreError, match=r"proposed\.json: contains the proposals of another search"):
+        with pytest.raises(StoreError, match=r"proposed\.json: contains the proposals of a different search"):
             searched(other, tmp_path / "out", FakeLauncher())
     finally:
         del samplers._classes["erratic"]
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_another_sampler_in_the_same_directory_is_refused(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_different_sampler_in_the_same_directory_is_refused(study: StudyMaker, tmp_path: Path) -> None:
     searched(study({"search": {**SEARCH, **NUMBERS, "sampler": "random"}}), tmp_path / "out", FakeLauncher())
     for sampler in ("gp", "qmc"):
         path = study({"search": {**SEARCH, **NUMBERS, "sampler": sampler}}, f"{sampler}.yaml")
-        with pytest.raises(StoreError, match="contains the outcomes of another search"):
+        with pytest.raises(StoreError, match="contains the outcomes of a different search"):
             searched(path, tmp_path / "out", FakeLauncher())
 
 
 @pytest.mark.usefixtures("_without_networks")
-def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path) -> None:
+def test_users_can_add_samplers_and_pruners_as_plugins(study: StudyMaker, tmp_path: Path) -> None:
     class Never(Pruner):
         """Stops every trial at the first rung."""
 
@@ -253,9 +263,9 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ({"sampler": {"name": "random", "seed": 3}}, r"search\.sampler\.seed: unknown key"),
         ({"sampler": "cma"}, r"search\.sampler\.name: unknown sampler 'cma'; did you mean 'cmaes'"),
         ({"sampler": {"n_startup_trials": 5}}, r"search\.sampler\.name: missing: give the sampler by name"),
-        ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*give median"),
+        ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*use median"),
         ({"pruner": "asha"}, r"search\.pruner\.name: unknown pruner 'asha'"),
-        ({"pruner": "threshold"}, r"search\.pruner\.lower: give this threshold .*, upper, or both"),
+        ({"pruner": "threshold"}, r"search\.pruner\.lower: set this threshold .*, upper, or both"),
         ({"pruner": "median", "halving": {}}, r"search.*: pruner: given together with halving"),
         ({"pruner": {"name": "successive_halving", "min_resource": 9}}, "leave nothing for successive_halving to stop"),
         (
@@ -283,7 +293,7 @@ def test_a_missing_package_is_reported_with_the_extra_that_installs_it(
         screening.check(read_study(study({"search": {**SEARCH, "sampler": "cmaes"}})))
 
 
-def test_check_reports_what_a_sampler_draws_at_random_and_how_it_resumes(study: StudyMaker) -> None:
+def test_check_reports_which_parameters_a_sampler_draws_at_random_and_how_a_search_resumes(study: StudyMaker) -> None:
     said = list(check(study({"search": {**SEARCH, **NUMBERS, "sampler": "cmaes"}}), timing=False).notes)
     (note,) = [line for line in said if "independently and at random" in line]
     assert "model.placement, model.update" in note

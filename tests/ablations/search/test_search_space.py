@@ -1,4 +1,4 @@
-"""The search space follows from the dimensions of plugins; screening and confirmation work from end to end."""
+"""The search space is derived from the plugins' dimensions, and screening and confirmation work from end to end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_dimension_of_every_plugin_is_in_the_space() -> None:
     for path, family in (("model.memory", memories), ("model.placement", placements), ("model.update", updates)):
         choices = parameters[path].dimension
         assert isinstance(choices, Categorical)
-        usable = [name for name in family.names() if name != "layers"]  # which has no default
+        usable = [name for name in family.names() if name != "layers"]  # an option without a default
         assert [choice for choice in choices.choices if choice != "none"] == usable
         for name in usable:
             for option, dimension in getattr(family.get(name), "search_space", {}).items():
@@ -76,7 +76,7 @@ def test_every_dimension_names_an_option_and_stays_within_its_range() -> None:
     assert seen > 40
 
 
-def test_a_third_partys_plugin_and_its_dimensions_appear_automatically() -> None:
+def test_a_third_party_plugin_and_its_dimensions_are_included_automatically() -> None:
     class Few(Placement):
         """A placement with few reading layers."""
 
@@ -115,7 +115,7 @@ def test_options_are_drawn_only_if_their_plugin_was_chosen() -> None:
             "model.read_init": "own",
         }
     )
-    drawn = suggest(fixed, parameters)  # any other access would raise
+    drawn = suggest(fixed, parameters)  # any other access would raise an error
     assert drawn == {
         "model": {
             "memory": {"name": "dense_ones", "channels": 32, "inputs": 7, "initial_scale": 0.5},
@@ -127,7 +127,7 @@ def test_options_are_drawn_only_if_their_plugin_was_chosen() -> None:
     }
 
 
-def test_drawn_values_and_the_arm_together_give_a_valid_model() -> None:
+def test_the_drawn_values_merged_over_the_arm_form_a_valid_model() -> None:
     parameters, sampler = space(ALL, ARM), optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(sampler=sampler)
     seen: set[str] = set()
@@ -135,12 +135,12 @@ def test_drawn_values_and_the_arm_together_give_a_valid_model() -> None:
         document = merged(ARM, suggest(study.ask(), parameters))
         model = ModelConfig.parse(document["model"])
         assert model.memory is not None
-        assert (model.memory.rows, model.memory.columns) == (2, 3), "rows and columns of the arm stay"  # type: ignore[attr-defined]
+        assert (model.memory.rows, model.memory.columns) == (2, 3), "the arm's rows and columns are kept"  # type: ignore[attr-defined]
         seen |= {model.memory.name, model.update.name if model.update else "none"}
     assert seen == {*memories.names(), *updates.names(), "none"}
 
 
-def test_a_single_option_belongs_to_the_component_of_the_arm() -> None:
+def test_a_single_option_belongs_to_the_component_that_the_arm_uses() -> None:
     (rate,) = space(("training.optimizer.learning_rate",), ARM)
     assert rate.dimension == Real(1e-5, 1e-2, log=True)
     assert suggest(optuna.trial.FixedTrial({rate.name: 0.01}), [rate]) == {
@@ -152,8 +152,11 @@ def test_a_single_option_belongs_to_the_component_of_the_arm() -> None:
     ("path", "message"),
     [
         ("model.memories", "'model.memories' cannot be searched over; did you mean 'model.memory'"),
-        ("training.epochs", "'training.epochs' cannot be searched: trials that differ"),
-        ("model.memory.rows", "model.memory of the varied arm, 'conv_ones', has no such dimension; it has: channels"),
+        ("training.epochs", "'training.epochs' cannot be searched, because trials that differ"),
+        (
+            "model.memory.rows",
+            ("model.memory of the varied arm, 'conv_ones', has no such dimension; its dimensions: channels"),
+        ),
     ],
 )
 def test_a_path_that_cannot_be_searched_is_refused(path: str, message: str) -> None:
@@ -161,7 +164,7 @@ def test_a_path_that_cannot_be_searched_is_refused(path: str, message: str) -> N
         space((path,), ARM)
 
 
-def test_corners_contain_every_choice_and_both_ends_of_every_range() -> None:
+def test_the_corners_contain_every_choice_and_both_ends_of_every_range() -> None:
     parameters = space(ALL, ARM)
     found = list(corners(parameters))
     documents = [document for _, document in found]
@@ -174,7 +177,7 @@ def test_corners_contain_every_choice_and_both_ends_of_every_range() -> None:
         ModelConfig.parse(merged(ARM, document)["model"])
 
 
-def test_parameters_are_described_in_words() -> None:
+def test_descriptions_of_parameters_are_readable() -> None:
     parameters = by_name()
     assert described(parameters["model.memory.conv_ones.channels"]) == (
         "model.memory.conv_ones.channels: 16 to 1024, logarithmic, where model.memory is conv_ones"
@@ -204,12 +207,12 @@ SEARCH: dict[str, Any] = {
         ({"size": 3}, "search.size: unknown key"),
     ],
 )
-def test_a_bad_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check(study({"search": {**SEARCH, **changes}}), timing=False)
 
 
-def test_search_and_factors_are_refused_together(study: StudyMaker) -> None:
+def test_a_study_with_both_a_search_and_factors_is_refused(study: StudyMaker) -> None:
     factors = {"factors/model.memory.channels": [4, 8], "vary": "aim"}
     with pytest.raises(ConfigError, match="search: a study with a search cannot have factors"):
         check(study({"search": SEARCH, **factors}), timing=False)
@@ -230,7 +233,7 @@ def test_a_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Path)
 BOTH: dict[str, Any] = {**SEARCH, "vary": ["baseline", "aim"], "trials": 2, "top": 1}
 
 
-def test_a_search_runs_the_screening_and_the_confirmation_and_computes_nothing_twice(
+def test_a_search_runs_the_screening_and_the_confirmation_without_computing_any_run_twice(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, out = study({"search": BOTH, "seeds": [0, 1]}), tmp_path / "out"
@@ -250,13 +253,13 @@ def test_a_search_runs_the_screening_and_the_confirmation_and_computes_nothing_t
         tried = [trial for trial in first.trials if trial.arm == arm and trial.buildable]
         best, other = sorted(tried, key=lambda trial: (-(trial.value or 0), trial.number))
         rate = best.drawn["training.optimizer.learning_rate"]
-        assert plan[arm].config["training"]["optimizer"]["learning_rate"] == rate, "the best takes the arm's place"
+        assert plan[arm].config["training"]["optimizer"]["learning_rate"] == rate, "the best trial replaces the arm"
         assert other.name in plan
     assert set(confirmed.runs["seed"]) == {0, 1}
-    assert set(confirmed.runs["epochs_run"]) == {2}, "confirmed on the study's budget"
+    assert set(confirmed.runs["epochs_run"]) == {2}, "confirmed with the study's budget"
     assert not set(screened.runs["run_id"]) & set(confirmed.runs["run_id"])
     assert confirmed.frozen is not None
-    assert confirmed.frozen.runs_before == 0, "frozen before the first run of the confirmation"
+    assert confirmed.frozen.runs_before == 0, "frozen before the first run in the confirmation"
     inline = "ablations.execution.inline.InlineExecutor.execute"
     monkeypatch.setattr(inline, lambda *_: pytest.fail("nothing is left to run"))
     again = screening.run(path, out, executor="inline")
@@ -264,9 +267,7 @@ def test_a_search_runs_the_screening_and_the_confirmation_and_computes_nothing_t
     assert again.session.computed == 0
 
 
-def test_options_of_the_launcher_are_passed_on(
-    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_launcher_options_are_passed_on(study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
 
     def launched(path: Path, out: Path, **options: Any) -> Any:
@@ -282,7 +283,7 @@ def test_options_of_the_launcher_are_passed_on(
 def test_a_screening_continues_after_an_interruption(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The study is interrupted in the middle of a real run, in the search and in the confirmation."""
+    """The study is interrupted in the middle of a real run, both in the search and in the confirmation."""
     path = study({"search": {**SEARCH, "trials": 2, "training": {"epochs": 2}, "top": 0}, "seeds": [0]})
     screening.run(path, tmp_path / "whole", executor="inline")
     real, left = Run.epoch, [0]
@@ -307,10 +308,10 @@ def test_a_screening_continues_after_an_interruption(
 @pytest.mark.slow  # separate processes, killed at least three times
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("sampler", ["tpe", {"name": "gp", "n_startup_trials": 1}])
-def test_a_repeatedly_killed_search_gives_the_same_result(
+def test_a_repeatedly_killed_search_has_the_same_result(
     study: StudyMaker, tmp_path: Path, farm: Farm, sampler: Any
 ) -> None:
-    """Drivers are killed with -9 at any point. Screening, freezing and confirmation keep their order."""
+    """Drivers are killed with -9 at any point. The screening, the freeze and the confirmation keep their order."""
     search = {**BOTH, "trials": 3, "training": {"epochs": 8}, "top": 0, "sampler": sampler}
     path = study({"search": search, "seeds": [0, 1]})
     assert farm.wait(farm.run(path, tmp_path / "whole")) == 0
@@ -322,7 +323,7 @@ def test_a_repeatedly_killed_search_gives_the_same_result(
         if not farm.kill(driver):
             break
         kills += 1
-        patience *= 1.15  # a driver that is killed before its first epoch leaves nothing behind
+        patience *= 1.15  # a driver that is killed before its first epoch does not leave anything behind
     assert farm.wait(farm.run(path, tmp_path / "broken")) == 0
     assert kills >= 3
     ranking = [tmp_path / name / "screening" / "ranking.csv" for name in ("whole", "broken")]
@@ -332,7 +333,8 @@ def test_a_repeatedly_killed_search_gives_the_same_result(
 
 
 def test_configurations_that_cannot_be_built_are_skipped(study: StudyMaker, tmp_path: Path) -> None:
-    """`input_only` has no reader after an update. Such a draw is refused with the reason and is not a trial."""
+    """With `input_only`, no layer reads after an update. Such a draw is refused with the reason, and does not count as
+    a trial."""
     over = ["model.placement", "model.update"]
     path = study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]})
     found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher())

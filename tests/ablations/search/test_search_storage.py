@@ -107,11 +107,11 @@ def test_a_damaged_copy_is_rewritten(study: StudyMaker, tmp_path: Path, harm: st
     assert again.trials == before.trials
     assert summary(shown(journal(out))) == whole
     said = (tmp_path / "said.txt").read_text()
-    assert ("is only a copy, and is rewritten" in said) is (harm in ("cut in a line", "garbage"))
+    assert ("is only a copy, and will be rewritten" in said) is (harm in ("cut in a line", "garbage"))
     assert [trial.state for trial in shown(journal(out), "baseline")].count(TrialState.COMPLETE) == 3
 
 
-def test_a_database_is_written_and_a_resumed_search_adds_nothing(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_database_is_written_and_a_resumed_search_does_not_add_anything(study: StudyMaker, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'search.db'}"
     path = study({"search": {**SEARCH, "storage": url}})
     searched(path, tmp_path / "out")
@@ -120,7 +120,9 @@ def test_a_database_is_written_and_a_resumed_search_adds_nothing(study: StudyMak
     searched(path, tmp_path / "out")
     assert summary(shown(url)) == first
     assert not (tmp_path / "out" / "screening" / "optuna.journal").exists()
-    with pytest.raises(UsageError, match="has a study 'tiny/baseline' that does not belong to this directory's search"):
+    with pytest.raises(
+        UsageError, match=("contains a study 'tiny/baseline' that does not belong to this directory's search")
+    ):
         searched(path, tmp_path / "elsewhere")
 
 
@@ -157,10 +159,10 @@ def test_an_impossible_storage_is_refused(study: StudyMaker, storage: str, messa
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_may_be_given_in_an_environment_variable(
+def test_the_database_can_be_set_in_an_environment_variable(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file of the study contains a URL with a password."""
+    """None of the study's files contains a URL with a password."""
     monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{tmp_path / 'search.db'}?timeout=17")
     search = {**SEARCH, "vary": "aim", "halving": None, "trials": 3, "batch": 3, "storage": "$SEARCH_STORAGE"}
     searched(study({"search": search}), tmp_path / "out")
@@ -183,7 +185,7 @@ def test_a_database_may_be_given_in_an_environment_variable(
         ),
     ],
 )
-def test_the_login_of_a_database_is_never_shown(
+def test_database_login_data_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, message: str
 ) -> None:
     if value is None:

@@ -1,4 +1,4 @@
-"""Small real studies whose runs are reused by others, and rows that were changed on purpose."""
+"""Small real studies whose runs are reused by other studies, and rows that were changed on purpose."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(study: Path, out: Path | str, *overrides: str, **options: Any) -> tuple[
 
 
 def change(path: Path, **values: Any) -> None:
-    """Change columns of a run file, as damage or an edit would."""
+    """Change columns in a run file, as damage or an edit would."""
     (row,) = pq.ParquetFile(path).read().to_pylist()
     path.unlink()
     write_table(pa.Table.from_pylist([row | values], schema=run_schema()), path)
@@ -35,6 +35,6 @@ def run_files(directory: Path) -> list[Path]:
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Return a digest of every file of a directory, by relative path."""
+    """Return a digest of every file in a directory, by relative path."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

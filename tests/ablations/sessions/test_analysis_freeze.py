@@ -22,7 +22,7 @@ def run(path, out, *overrides):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """Return the directory of the tiny study, which has run once."""
+    """Return the directory of the tiny study, which has been run once."""
     folder = tmp_path_factory.mktemp("computed")
     run(write(folder, changed({})), folder / "out")
     return folder / "out"
@@ -42,26 +42,26 @@ def test_the_plan_is_frozen_before_the_first_run_and_followed(computed):
     assert all(abs(level - 0.0213) < 3e-4 for level in results.frozen.content["levels"])
 
 
-def test_nothing_replaces_the_frozen_plan_and_a_changed_margin_is_reported(study, out):
+def test_the_frozen_plan_is_never_replaced_and_a_changed_margin_is_reported(study, out):
     before = (out / ANALYSIS_PLAN).read_bytes()
     run(study(), out, "delta_pp=0.5")
     assert (out / ANALYSIS_PLAN).read_bytes() == before
     assert "Exploratory: delta_pp is 0.5" in analysis.examine(analysis.load(out)).headline
 
 
-def test_more_seeds_are_not_a_deviation(study, out):
+def test_adding_seeds_is_not_a_deviation(study, out):
     seeds = json.loads((out / "study.json").read_text())["seeds"]
     run(study(), out, f"seeds={[*seeds, max(seeds) + 1]}")
     assert analysis.examine(analysis.load(out)).deviations == ()
 
 
-def test_runs_without_a_frozen_plan_stay_exploratory(study, out):
+def test_runs_without_a_frozen_plan_remain_exploratory(study, out):
     (out / ANALYSIS_PLAN).unlink()
     run(study(), out)
     assert "runs began before the freeze" in analysis.examine(analysis.load(out)).headline
 
 
-def test_looks_are_checked(study):
+def test_looks_are_validated(study):
     with pytest.raises(ConfigError, match=r"looks must be increasing numbers of pairs, at least 5 each; got \(4, 8\)"):
         read_study(study({"looks": [4, 8]}))
     assert read_study(study({"looks": 20})).spec.looks == (20,)

@@ -1,4 +1,4 @@
-"""A budget of device hours: only affordable looks begin, and the cost of the others is reported."""
+"""A budget of device hours: only affordable looks are started, and the cost of the other looks is reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = {"base/training/epochs": 1}
 
 @pytest.fixture
 def an_hour_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change every stored run to an hour on each of its CPUs."""
+    """Change every stored run's duration to one hour on each of its CPUs."""
     stored = budget._rows
     monkeypatch.setattr(budget, "_rows", lambda store: stored(store).assign(seconds=3600.0))
 
@@ -55,7 +55,7 @@ def with_budget(study: StudyMaker, tmp_path: Path) -> Run:
         ("30 cpu minutes", 0.5, "cpu"),
     ],
 )
-def test_amounts_of_device_hours_are_read(text: str, hours: float, device: str) -> None:
+def test_amounts_of_device_hours_are_parsed(text: str, hours: float, device: str) -> None:
     assert Budget.parse(text) == Budget(hours, device)  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def test_amounts_of_device_hours_are_read(text: str, hours: float, device: str) 
     "text", ["20", "20h", "gpuh", "20gpu", "-3gpuh", "1e3gpuh", "0gpuh", "20gpudays", "nan cpuh", ""]
 )
 def test_an_invalid_amount_is_refused_with_the_right_notation(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--budget .*give"):
+    with pytest.raises(UsageError, match=r"--budget .*(use a number with gpuh or cpuh|must be greater than 0)"):
         Budget.parse(text)
 
 
@@ -84,7 +84,7 @@ def test_whole_looks_are_computed_as_long_as_the_budget_covers_them(with_budget:
         "The same command with --budget 16cpuh or more continues."
     )
     results = analysis.load(tmp_path / "out")
-    assert sorted(results.runs["seed"].unique()) == [0, 1, 2, 3, 4], "pairs of the first look, and no others"
+    assert sorted(results.runs["seed"].unique()) == [0, 1, 2, 3, 4], "only the pairs of the first look"
     assert analysis.examine(results).primary.interval.n == 5  # type: ignore[union-attr]
     again = with_budget("15.9cpuh")
     assert (again.computed, again.settled_before, len(again.open)) == (0, 10, 6)
@@ -106,7 +106,7 @@ def test_before_any_measurement_one_seed_is_computed(with_budget: Run, tmp_path:
 
 
 @pytest.mark.usefixtures("an_hour_each")
-def test_seeds_below_the_first_look_are_begun_one_by_one(with_budget: Run) -> None:
+def test_seeds_before_the_first_look_are_started_one_by_one(with_budget: Run) -> None:
     found = with_budget("5cpuh", {"seeds": 3})
     assert (found.computed, len(found.open)) == (4, 2)
     assert found.budget is not None
@@ -114,7 +114,7 @@ def test_seeds_below_the_first_look_are_begun_one_by_one(with_budget: Run) -> No
 
 
 @pytest.mark.usefixtures("an_hour_each")
-def test_a_study_until_its_verdict_adds_no_look_beyond_the_budget(
+def test_a_study_that_runs_until_its_verdict_does_not_add_looks_beyond_the_budget(
     with_budget: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = io.StringIO()
@@ -128,7 +128,7 @@ def test_a_study_until_its_verdict_adds_no_look_beyond_the_budget(
     assert "to 8 pairs, needs 6 more runs" in found.budget.text
 
 
-def test_an_arm_that_was_not_measured_is_scaled_by_its_work_and_copied_runs_cost_nothing() -> None:
+def test_the_time_of_an_unmeasured_arm_is_scaled_by_its_work_and_copied_runs_cost_nothing() -> None:
     class Summary:
         def __init__(self, multiply_adds: int) -> None:
             self.multiply_adds = multiply_adds
@@ -155,8 +155,8 @@ def test_an_arm_that_was_not_measured_is_scaled_by_its_work_and_copied_runs_cost
     assert found._seconds(frame) == pytest.approx({"a": 3600.0, "b": 9000.0})
 
 
-def test_hours_of_gpus_do_not_limit_a_study_without_gpus(with_budget: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run of this study takes a GPU; give CPU-hours"):
+def test_gpu_hours_cannot_limit_a_study_without_gpus(with_budget: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run in this study uses a GPU; use CPU-hours"):
         with_budget("20gpuh")
     assert not (tmp_path / "out" / "study.json").exists()
 
@@ -164,12 +164,12 @@ def test_hours_of_gpus_do_not_limit_a_study_without_gpus(with_budget: Run, tmp_p
 def test_a_search_is_limited_by_its_number_of_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = ablate(capsys, "run", "screening_small", "--out", tmp_path / "out", "--budget", "2cpuh")
     assert code == 2
-    assert "--budget: a search is limited by the number of its trials; give search.trials instead" in " ".join(
+    assert "--budget: a search is limited by the number of its trials; set search.trials instead" in " ".join(
         err.split()
     )
 
 
-def test_the_command_states_what_is_left_and_ends_with_code_1(
+def test_the_command_reports_the_open_runs_and_exits_with_code_1(
     study: StudyMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = study({"seeds": 2, **SMALL})

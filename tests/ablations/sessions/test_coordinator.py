@@ -1,4 +1,5 @@
-"""Effects of endings on the store and the subscribers: full storage, failing arms, errors that are shown at once."""
+"""Effects of endings on the store and the subscribers: full storage, failing arms, and errors that are shown
+immediately."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ def test_an_arm_that_fails_twice_with_the_same_error_is_not_started_again_and_it
     assert "arm aim: the same error twice; its 1 other run is not started" in session.said.getvalue()
 
 
-def test_a_death_is_reported_and_repeated_deaths_give_a_failed_row(session: Session) -> None:
+def test_a_death_is_reported_and_repeated_deaths_lead_to_a_failed_row(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("died", "node gone")))
@@ -113,16 +114,18 @@ def test_no_run_starts_while_the_storage_is_full(session: Session, monkeypatch: 
     monkeypatch.setattr(session.store, "room", lambda: free["bytes"])
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is None
-    assert "no run starts until there is more" in session.last_notice
+    assert "no runs start until there is more" in session.last_notice
     session.coordinator.handle(TICK)
-    assert len(session.events) == 1, "said once"
+    assert len(session.events) == 1, "reported once"
     free = {"bytes": 10**12}
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is not None
     assert "are free again: continuing" in session.last_notice
 
 
-def test_storage_that_cannot_be_examined_is_reported_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_whose_free_space_is_unknown_is_reported_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM_INTERVAL_S", 0.0)
     monkeypatch.setattr(session.store, "room", refuse)
     session.coordinator.handle(TICK)
@@ -137,7 +140,7 @@ def test_storage_without_a_limit_is_never_full(session: Session, monkeypatch: py
     assert session.scheduler.next() is not None
 
 
-def test_a_row_that_the_driver_does_not_see_counts_as_a_failure(session: Session) -> None:
+def test_a_row_that_is_not_visible_to_the_driver_counts_as_a_failure(session: Session) -> None:
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("finished")))
@@ -145,7 +148,7 @@ def test_a_row_that_the_driver_does_not_see_counts_as_a_failure(session: Session
     assert len(failures(session.store.directory)) == 1
 
 
-def test_a_request_to_stop_halts_the_scheduler_and_reaches_the_workers(
+def test_a_stop_request_halts_the_scheduler_and_reaches_the_workers(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.stop.request("Ctrl-C", 130)
@@ -154,14 +157,16 @@ def test_a_request_to_stop_halts_the_scheduler_and_reaches_the_workers(
         session.coordinator.handle(TICK)
     assert not session.store.stop_requested("0" * 12)
     session.coordinator.handle(TICK)
-    assert session.store.stop_requested("0" * 12), "asked again when the storage answers"
-    assert session.store.time_to_stop("0" * 12) is None, "they are waited for"
-    assert "Ctrl-C: ending the session once every run has saved its state; the same signal again" in session.last_notice
+    assert session.store.stop_requested("0" * 12), "the workers are asked again once the storage responds"
+    assert session.store.time_to_stop("0" * 12) is None, "the session waits for them"
+    assert (
+        "Ctrl-C: ending the session once every run has saved its state; send the same signal again"
+    ) in session.last_notice
     assert session.scheduler.next() is None
     assert session.scheduler.exhausted
 
 
-def test_workers_learn_their_deadline_if_they_will_be_killed(session: Session) -> None:
+def test_workers_are_told_their_deadline_if_they_will_be_killed(session: Session) -> None:
     session.stop.request("SIGTERM", 143, urgent=True)
     session.coordinator.handle(TICK)
     left = session.store.time_to_stop("0" * 12)
@@ -173,7 +178,7 @@ def refuse() -> None:
     raise StoreError("no answer")
 
 
-def test_a_failure_that_cannot_be_recorded_now_is_recorded_later(
+def test_a_failure_that_cannot_be_recorded_immediately_is_recorded_later(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM_INTERVAL_S", 0.0)
@@ -201,11 +206,12 @@ def test_stale_runs_are_reported_with_their_cause() -> None:
     before = {"runs": [{"run_id": f"r{n}", "arm": arm} for n, arm in enumerate(["aim", "aim", "gone"])]}
     now = {"arms": [{"name": "aim"}, {"name": "baseline"}]}
     assert list(stale({"r0", "r1", "r2", "r9"}, before, now)) == [
-        "stale: 1 settled runs of earlier versions of the study are left out of the report; they stay where they are",
-        "stale: 2 settled runs of arm aim, which was changed, has other data or has fewer seeds now, are left out of "
-        "the report; they stay where they are",
-        "stale: 1 settled runs of arm gone, which the study no longer has, are left out of the report; they stay where "
-        "they are",
+        "stale: 1 settled runs from earlier versions of the study are omitted from the report; they stay where they "
+        "are",
+        "stale: 2 settled runs in arm aim, which was changed, or now has different data or fewer seeds, are omitted "
+        "from the report; they stay where they are",
+        "stale: 1 settled runs in arm gone, which is no longer part of the study, are omitted from the report; they "
+        "stay where they are",
     ]
     assert list(stale(set(), before, now)) == []
 
@@ -223,7 +229,7 @@ def test_a_share_that_was_too_small_is_remembered_for_the_next_session(tmp_path:
     assert remembered(ResultStore(tmp_path / "out"), [task]) == {"aim": 1.0}
 
 
-def test_a_device_error_states_its_meaning_for_the_session(session: Session) -> None:
+def test_the_message_about_a_device_error_states_the_consequence_for_the_session(session: Session) -> None:
     run_id = next(iter(session.tasks))
     for _ in range(2):
         session.scheduler.next()

@@ -1,4 +1,4 @@
-"""A study that gains or loses a level, or whose directory is moved or renamed, keeps its runs."""
+"""A study keeps its runs if a level is added or removed, or if its directory is moved or renamed."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_an_added_level_computes_only_its_own_runs(study: Callable[..., Path], o
     assert added > 0
     assert (session.computed, session.settled_before) == (added, len(before))
     assert "stale" not in text
-    assert digests(out / "runs").items() >= rows.items(), "the files of earlier runs are the same"
+    assert digests(out / "runs").items() >= rows.items(), "the files of earlier runs are unchanged"
     assert tiny_study.numbers(out).items() >= before.items()
     assert set(tiny_study.planned(out)) > set(before)
 
 
-def test_the_runs_of_a_removed_level_stay_and_count_again_when_the_level_returns(
+def test_the_runs_of_a_removed_level_are_kept_and_count_again_when_the_level_is_restored(
     study: Callable[..., Path], out: Path
 ) -> None:
     before = tiny_study.numbers(out)

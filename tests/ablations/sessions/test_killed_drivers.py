@@ -1,4 +1,4 @@
-"""Drivers are killed with -9 at random moments: no run is lost or stored twice, and every number is the same."""
+"""Drivers are killed with -9 at random times: no run is lost or stored twice, and every number is the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 4, "seeds"
 
 @pytest.fixture(scope="module")
 def undisturbed(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
-    """Return a study file, the results of its runs without interruption, and the seconds that they take."""
+    """Return a study file, the results of its runs without interruption, and the time that they take in seconds."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = write(folder, changed(SMALL))
     began = time.monotonic()
@@ -33,7 +33,7 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("most", "seed"),
-    [(2, 7), pytest.param(12, 8, marks=pytest.mark.slow)],  # rounds of one driver and of two take turns in both
+    [(2, 7), pytest.param(12, 8, marks=pytest.mark.slow)],  # one driver and two drivers take turns
 )
 def test_killed_drivers_neither_lose_nor_duplicate_runs(
     farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path, most: int, seed: int
@@ -51,7 +51,7 @@ def test_killed_drivers_neither_lose_nor_duplicate_runs(
         killed = [farm.kill(driver) for driver in victims]
         kills += sum(killed)
         ends = [farm.wait(driver) for driver in drivers if driver not in victims]
-        assert set(ends) <= {0}, "the driver that was left alone computes what the dead one had begun"
+        assert set(ends) <= {0}, "the remaining driver computes the runs that the dead driver had started"
         if ends or not all(killed):
             assert set(numbers(directory)) == set(expected)
             directories.append(tmp_path / f"out-{len(directories)}")
@@ -64,7 +64,7 @@ def test_killed_drivers_neither_lose_nor_duplicate_runs(
 @pytest.mark.parametrize(
     "settled_when_killed", [(1,), pytest.param((0, 1), marks=pytest.mark.slow)], ids=["once", "twice"]
 )
-def test_a_killed_command_continues_when_it_is_repeated(
+def test_a_killed_command_continues_when_it_is_run_again(
     farm: Farm,
     undisturbed: tuple[Path, dict[str, str], float],
     tmp_path: Path,

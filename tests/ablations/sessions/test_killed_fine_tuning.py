@@ -1,4 +1,4 @@
-"""A torchvision network that is fine-tuned with a memory on Ray, killed with -9 and resumed has the same bits."""
+"""The results of fine-tuning a torchvision network with a memory on Ray are bitwise identical after a kill with -9."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TUNED: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_killed_fine_tuning_of_a_torchvision_network_continues(
+def test_fine_tuning_of_a_torchvision_network_continues_after_a_kill(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     import torchvision
@@ -68,11 +68,11 @@ def test_a_killed_fine_tuning_of_a_torchvision_network_continues(
     again = command("run", path, "--out", directory)
     assert again.wait(240) == 0, again.communicate()[1]
     assert numbers(directory) == numbers(tmp_path / "calm")
-    assert max(row["attempts"] for row in rows(directory)) > 1, "it continued from a checkpoint"
+    assert max(row["attempts"] for row in rows(directory)) > 1, "the run continued from a checkpoint"
     kept, wanted = (
         {file.name: file.read_bytes() for file in (each / "networks").iterdir()}
         for each in (directory, tmp_path / "calm")
     )
-    assert kept == wanted, "the averages of the weights have the same bits"
+    assert kept == wanted, "the weight averages are bitwise identical"
     assert failures(directory) == []
     assert litter(directory) == []

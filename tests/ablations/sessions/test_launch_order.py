@@ -1,4 +1,5 @@
-"""Errors of a launch: trusting a worker on another disk, replacing a plan without running it, mislabeling a design."""
+"""Possible launch errors: trusting a worker on a different disk, replacing a plan without running it, mislabeling a
+design."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from ablations.store import ResultStore, read_mark
 from aimlib.errors import UsageError
 
 
-def test_a_worker_on_another_disk_is_reported_from_the_first_run_on(
+def test_a_worker_on_a_different_disk_is_reported_at_the_first_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(InlineExecutor):
@@ -46,7 +47,7 @@ def test_a_worker_on_another_disk_is_reported_from_the_first_run_on(
     monkeypatch.setattr(ablations.sessions.session, "InlineExecutor", Elsewhere)
     path = write(tmp_path, changed({"seeds": 3}))
     session = run(path, tmp_path / "out", executor="inline")
-    assert len(session.failed) == 4, "two of each arm: then no more of it is begun"
+    assert len(session.failed) == 4, "two runs of each arm; after that, no more runs of the arm are started"
     assert len(session.withheld) == session.planned - 4 == 2
     assert set(session.open) == set(session.withheld)
     assert all("on storage that all nodes share" in row["reason"] for row in failures(tmp_path / "out"))
@@ -60,7 +61,7 @@ def test_the_mark_of_a_directory_does_not_change(tmp_path: Path) -> None:
     assert mark != ResultStore(tmp_path / "other").mark()
 
 
-def test_a_worker_with_another_mark_computes_nothing(tmp_path: Path) -> None:
+def test_a_worker_with_a_different_mark_does_not_compute_any_runs(tmp_path: Path) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({}))))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
@@ -79,7 +80,7 @@ def test_a_refused_launch_leaves_the_plan_unchanged(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "study.json").read_bytes() == before
 
 
-def test_in_a_controlled_study_memory_is_the_only_difference(tmp_path: Path) -> None:
+def test_in_a_controlled_study_the_memory_is_the_only_difference(tmp_path: Path) -> None:
     def protocol(changes: dict[str, Any]) -> str:
         return planning.protocol(tuple(expand(read_study(write(tmp_path, changed(changes))))))
 
@@ -89,23 +90,27 @@ def test_in_a_controlled_study_memory_is_the_only_difference(tmp_path: Path) -> 
     assert protocol({"arms.aim": aim}) == "custom"
 
 
-def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_runs_of_a_seed_use_the_same_gpu_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = changed({"seeds": 4, "resources": {"gpus": 1}, "arms.baseline": {"resources": {"gpus": 0}}})
     plan = planning.plan(read_study(write(tmp_path, document)))
     store = ResultStore(tmp_path / "out")
     executor = RayExecutor([arm.resources for arm in plan.arms])
     executor.nodes = [{"CPU": 2.0, "GPU": 1.0, f"accelerator_type:{kind}": 1.0} for kind in ("A100", "A10")]
     given = gpu_assignment.with_one_type_per_seed(tasks(plan, store, list(plan.runs)), executor, store)
-    assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, "a run on a CPU needs none"
+    assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, (
+        "a run on a CPU does not need a GPU type"
+    )
     types = [task.accelerator for task in given if task.arm == "aim"]
-    assert sorted(types) == ["A10", "A10", "A100", "A100"], "dealt out in proportion"
+    assert sorted(types) == ["A10", "A10", "A100", "A100"], "assigned in proportion"
     monkeypatch.setattr(gpu_assignment, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
     given = gpu_assignment.with_one_type_per_seed(tasks(plan, store, list(plan.runs)), executor, store)
-    assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, "what was begun there stays"
+    assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, (
+        "seeds that were started there keep their type"
+    )
 
 
-def test_a_stored_study_keeps_the_names_that_an_earlier_rule_gave_its_arms(tmp_path: Path) -> None:
-    """Arms of two switches were named after the last label, even if the switch is off."""
+def test_a_stored_study_keeps_arm_names_from_an_earlier_naming_rule(tmp_path: Path) -> None:
+    """Arms with two switches were named after the last label, even if the switch was off."""
     switch = {"on": {}, "off": {"training": {"label_smoothing": 0.1}}}
     path = write(tmp_path, changed({"vary": "aim", "factors": {"sharp": switch}, "seeds": 1}))
     out = tmp_path / "out"

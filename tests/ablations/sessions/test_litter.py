@@ -1,4 +1,4 @@
-"""Files that a killed worker leaves are removed when the session ends, not only in the next one."""
+"""Files left behind by a killed worker are removed when the session ends, not only in the next session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablations.sessions import launch, session
 from ablations.store import files
 
 
-def test_temporary_files_of_killed_workers_are_removed_with_the_session(
+def test_temporary_files_of_killed_workers_are_removed_at_the_end_of_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])

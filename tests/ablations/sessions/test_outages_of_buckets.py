@@ -1,4 +1,4 @@
-"""A real server is killed, frozen, restarted with other credentials, or cut off while a session uses it."""
+"""A real server is killed, frozen, restarted with different credentials, or cut off while a session is using it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds
 
 
 class Rig:
-    """A server, a study, and a driver that computes it into a bucket."""
+    """A server, a study, and a driver that computes the study and stores it in a bucket."""
 
     def __init__(self, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.server, self.folder, self.log = server, folder, folder / "log"
@@ -115,7 +115,7 @@ def frozen(rig: Rig, seconds: float) -> None:
 
 
 def other_credentials(rig: Rig, seconds: float) -> None:
-    """The server no longer accepts the key; a new one is written into the file of credentials."""
+    """The server no longer accepts the key; a new key is written to the credentials file."""
     rig.server.kill()
     rig.server.start("another-key", "another-secret")
     time.sleep(seconds)
@@ -123,7 +123,7 @@ def other_credentials(rig: Rig, seconds: float) -> None:
 
 
 def filled(rig: Rig, seconds: float) -> None:
-    """The disk of the server is full: it refuses to store anything, or does not answer requests to store."""
+    """The server's disk is full: it refuses to store anything, or does not respond to requests to store."""
     rig.server.kill()
     rig.server.start(full=True)
     time.sleep(seconds)
@@ -147,7 +147,7 @@ OUTAGES = {"killed": killed, "frozen": frozen, "other credentials": other_creden
         pytest.param("other credentials", 20.0, "ray", marks=pytest.mark.xdist_group("ray")),
     ],
 )
-def test_an_unavailable_server_ends_no_run(rig: Rig, name: str, seconds: float, executor: str) -> None:
+def test_an_unavailable_server_does_not_end_any_run(rig: Rig, name: str, seconds: float, executor: str) -> None:
     study = write(rig.folder, changed(SMALL))
     driver = rig.drive(study, executor)
     try:
@@ -159,7 +159,7 @@ def test_an_unavailable_server_ends_no_run(rig: Rig, name: str, seconds: float, 
     log = rig.log.read_text()
     assert log.count("the storage is unavailable: ") in (
         range(3) if name == "filled" else (1,)
-    )  # it was restarted twice
+    )  # the server was restarted twice
     assert log.count("the storage is available again after") == log.count("the storage is unavailable: ")
     assert "2 of 2 runs settled" in log
     assert "retried" not in log
@@ -170,7 +170,7 @@ def test_an_unavailable_server_ends_no_run(rig: Rig, name: str, seconds: float, 
     assert numbers(rig.copied()) == numbers(rig.folder / "calm")
 
 
-@pytest.mark.slow  # its own driver
+@pytest.mark.slow  # a separate driver
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_waits_for_a_server_ends_on_a_signal_and_resumes(rig: Rig, number: int) -> None:
     study = write(rig.folder, changed({**SMALL, "resources": {"grace_seconds": 2}}))
@@ -191,7 +191,7 @@ def test_a_driver_that_waits_for_a_server_ends_on_a_signal_and_resumes(rig: Rig,
 
 
 class HalfAnswers(threading.Thread):
-    """A server at the address of another one that cuts every answer off in the middle, or sends it byte by byte."""
+    """A server at another server's address that cuts off every response in the middle, or sends it byte by byte."""
 
     def __init__(self, port: int, *, seconds_per_byte: float = 0.0) -> None:
         super().__init__(daemon=True)
@@ -227,9 +227,9 @@ class HalfAnswers(threading.Thread):
         self._socket.close()
 
 
-@pytest.mark.slow  # waits for half a minute for the client's own retries
+@pytest.mark.slow  # waits half a minute for the client's own retries
 @pytest.mark.parametrize("pace", [0.0, 0.05], ids=["half", "slow bytes"])
-def test_partial_and_slow_answers_are_not_taken_as_results(rig: Rig, pace: float) -> None:
+def test_partial_and_slow_responses_do_not_count_as_results(rig: Rig, pace: float) -> None:
     from ablations.store import ResultStore
     from ablations.store.outages import Outages
 

@@ -1,4 +1,4 @@
-"""Sessions whose storage is unavailable while they compute wait with a notice, and end as if nothing had happened."""
+"""If the storage becomes unavailable during a session, the session waits with a notice and then ends normally."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 3, "seeds"
 
 
 class Disk:
-    """A disk that fails during an outage: every creation, replacement, removal and checkpoint, in any part of a
+    """A disk on which every creation, replacement, removal and checkpoint fails during an outage, anywhere in the
     process.
     """
 
@@ -53,7 +53,7 @@ class Disk:
         return call
 
     def away(self, number: int, seconds: float) -> None:
-        """Fail from now on until `seconds` after the first failure."""
+        """Make the disk fail from now until `seconds` after the first failure."""
         self.number, self.seconds = number, seconds
 
     def back(self) -> None:
@@ -97,7 +97,7 @@ SLOW = pytest.mark.slow  # the same path through the code
 @pytest.mark.parametrize(
     "name", ["EIO", "EROFS", *(pytest.param(n, marks=SLOW) for n in ("ENOSPC", "ESTALE", "EACCES"))]
 )
-def test_an_unavailable_disk_ends_no_run(
+def test_an_unavailable_disk_does_not_end_any_run(
     name: str, tmp_path: Path, disk: Disk, calm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_epoch(monkeypatch, 1, lambda: disk.away(getattr(errno, name), 2.0))
@@ -110,7 +110,7 @@ def test_an_unavailable_disk_ends_no_run(
     assert litter(tmp_path / "out") == []
 
 
-def test_a_session_reports_when_an_outage_begins_and_ends_and_shows_it_in_its_state(
+def test_a_session_reports_the_start_and_the_end_of_an_outage_and_shows_it_in_its_state(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ProgressReporter.__init__.__kwdefaults__, "every", 0.1)
@@ -139,7 +139,7 @@ def test_a_session_reports_when_an_outage_begins_and_ends_and_shows_it_in_its_st
     assert any("available again" in line for line in seen)
 
 
-def test_the_limit_ends_the_session_and_states_the_remedy(
+def test_when_the_limit_is_reached_the_session_ends_with_the_remedy(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, changed({**SMALL, "resources": {"outage_hours": 0.5 / 3600, "grace_seconds": 0.5}}))
@@ -174,7 +174,7 @@ def test_signals_end_a_waiting_session(
     assert numbers(tmp_path / "out") == calm
 
 
-def test_a_directory_that_refuses_from_the_start_is_refused_at_once(tmp_path: Path, disk: Disk) -> None:
+def test_a_directory_that_cannot_be_written_from_the_start_is_refused_immediately(tmp_path: Path, disk: Disk) -> None:
     path = write(tmp_path, changed(SMALL))
     disk.number = errno.EACCES
     began = time.monotonic()

@@ -1,4 +1,5 @@
-"""Runs of own code: the same rows inline and on Ray, records that nothing imports, and edits that are announced."""
+"""Runs with the user's own code: the same rows inline and on Ray, records that are never imported, and reported
+edits."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def compute(path: Path, directory: Path) -> tuple[ablations.sessions.result.Sess
     return session, shown.getvalue()
 
 
-def test_a_row_states_the_origin_of_its_code_and_a_record_is_stored(tmp_path: Path) -> None:
+def test_a_row_contains_the_origin_of_its_code_and_the_code_is_recorded(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     path = own_study(tmp_path)
     session, _ = compute(path, directory)
@@ -71,7 +72,7 @@ def test_a_row_states_the_origin_of_its_code_and_a_record_is_stored(tmp_path: Pa
     assert "return names[-count:]" in record["modules"]["helper"]["pieces"][0][1]
 
 
-def test_before_anything_starts_a_session_says_which_runs_an_edit_makes_obsolete(tmp_path: Path) -> None:
+def test_a_session_says_which_runs_an_edit_makes_obsolete_before_it_starts_any_run(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     compute(own_study(tmp_path), directory)
     before = numbers(directory)
@@ -85,11 +86,11 @@ def test_before_anything_starts_a_session_says_which_runs_an_edit_makes_obsolete
     assert session.computed == 2
     assert f"{told}earlier code (aim: 2)" in shown
     assert shown.index(told) < shown.index("settled, 0 running")
-    assert numbers(directory).items() >= before.items(), "the old rows stay"
+    assert numbers(directory).items() >= before.items(), "the old rows are kept"
     assert set(analysis.load(directory).runs["run_id"]) == set(planned(directory))
 
     verified = ablations.verify(directory)
-    assert verified.is_intact, "rows of the earlier code contradict nothing, also where the later code is known"
+    assert verified.is_intact, "rows of the earlier code do not contradict anything, even where the later code is known"
     assert sum(verified.unproven.values()) == 2
 
     session, shown = compute(own_study(tmp_path), directory)
@@ -97,7 +98,7 @@ def test_before_anything_starts_a_session_says_which_runs_an_edit_makes_obsolete
     assert len(list((directory / "code").iterdir())) == 2
 
 
-def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
+def test_a_kept_network_is_not_loaded_with_edited_code(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     compute(own_study(tmp_path, {"keep": "last", "seeds": 1}), directory)
     assert ablations.network(directory, "aim/0")
@@ -108,7 +109,8 @@ def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
 
 
 def test_stored_code_is_never_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
-    """Reports, results and verification run in a process without the own code, and state what they cannot check."""
+    """Reports, results and verification run in a process without the user's own code, and state what they cannot
+    check."""
     directory = tmp_path / "out"
     ran = tmp_path / "ran"
     plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")
@@ -151,10 +153,10 @@ def test_a_worker_refuses_code_that_does_not_match_the_plan(tmp_path: Path) -> N
     assert ending.end == "failed"
     assert "none of it was run" in ending.reason
     ending = execute(replace(todo, own_code=()))
-    assert ending.end == "finished", "this process has it"
+    assert ending.end == "finished", "this process has the code"
 
 
-def test_an_error_in_own_code_gives_its_line_in_the_row(tmp_path: Path) -> None:
+def test_the_row_of_a_failure_in_own_code_contains_the_line_of_code(tmp_path: Path) -> None:
     update = '''
 from aimlib.updates import MemoryUpdate
 from aimlib.registry import updates
@@ -187,7 +189,7 @@ def python(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, name], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_a_script_without_a_main_guard_runs_once_and_gives_the_ids_of_the_file(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_runs_once_with_the_same_run_ids_as_the_file(tmp_path: Path) -> None:
     path = own_study(tmp_path / "file")
     own_code.enter(read_study(path), True)
     expected = {run.run_id for run in planning.plan(read_study(path)).runs}
@@ -201,8 +203,8 @@ def test_a_script_without_a_main_guard_runs_once_and_gives_the_ids_of_the_file(t
 
 
 @pytest.mark.xdist_group("ray")
-def test_ray_gives_the_same_results_as_this_process(tmp_path: Path) -> None:
-    """The study is in a script without a main guard, so no worker could import its class by name."""
+def test_results_on_ray_are_the_same_as_in_this_process(tmp_path: Path) -> None:
+    """The study is in a script without a main guard, so workers could not import its class by name."""
     path = own_study(tmp_path / "file")
     session, _ = compute(path, tmp_path / "inline")
     assert session.failed == {}
@@ -240,7 +242,7 @@ def test_the_example_runs_unchanged(tmp_path: Path) -> None:
     assert (session.computed, session.failed) == (3, {})
 
 
-def test_commands_load_a_network_of_own_code_with_the_file_that_registers_it(
+def test_commands_load_a_network_with_own_code_from_the_file_that_registers_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Workers find the data at the path that a study states, whatever their current folder."""
+"""Workers find the data at the path in the study, no matter what their current folder is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ StudyMaker = Callable[..., Path]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a folder of photos with a table in it, whose fields are separated by semicolons."""
+    """Return a folder of photos that contains a table with semicolon-separated fields."""
     top, lines = tmp_path / "elsewhere" / "photos", ["path;label;split"]
     draw = np.random.default_rng(0)
     for split in ("train", "test"):
@@ -38,7 +38,7 @@ def placed(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", ["index.csv", "elsewhere/photos/index.csv"])
-def test_a_study_can_use_a_table_below_its_root_with_another_delimiter(
+def test_a_study_can_use_a_table_below_its_root_with_a_different_delimiter(
     file: str, root: Path, study: StudyMaker, tmp_path: Path
 ) -> None:
     data = {"name": "image_index", "file": file, "root": "elsewhere/photos", "classes": 2, "size": 8, "delimiter": ";"}

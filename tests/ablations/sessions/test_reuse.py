@@ -1,4 +1,4 @@
-"""Runs that other studies have computed are verified and copied, and nothing is computed twice."""
+"""Runs that other studies have computed are verified and copied, and no run is computed twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ONE_EPOCH = {"base.training.epochs": 1}
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a study of two arms and two seeds; copy it before you change it."""
+    """Return the directory of a study with two arms and two seeds; copy it before you change it."""
     folder = tmp_path_factory.mktemp("computed")
     file = tiny_study.write(folder, tiny_study.changed({**ONE_EPOCH, "name": "first"}))
     run(file, folder / "first")
@@ -43,7 +43,7 @@ def first(computed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def second(study: Study) -> Study:
-    """Return a function that writes a study with the same runs and another name."""
+    """Return a function that writes a study with the same runs but a different name."""
     return lambda changes=None: study({**ONE_EPOCH, "name": "second", **(changes or {})}, "second.yaml")
 
 
@@ -53,11 +53,11 @@ def found_in(file: Path, given: list[Any], own: Path) -> reuse.Reusable:
 
 
 def origins(directory: Path | str) -> dict[str, str]:
-    """Return the origin of the copied runs by run id."""
+    """Return the origins of the copied runs, by run id."""
     return dict(analysis.load(str(directory)).runs.set_index("run_id")["reused_from"].dropna())
 
 
-def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_are_computed(
+def test_runs_from_another_study_are_copied_with_their_origin_and_only_new_runs_are_computed(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     before, out = digests(first), tmp_path / "out"
@@ -67,7 +67,9 @@ def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_ar
     name = f"first@{read_mark(first)[:12]}"
     assert f"4 of 6 runs are copied from {name}" in text
     old, new = tiny_study.numbers(first), tiny_study.numbers(out)
-    assert {run_id: new[run_id] for run_id in old} == old, "predictions and curves come along, bit for bit"
+    assert {run_id: new[run_id] for run_id in old} == old, (
+        "predictions and curves are copied too, and are bitwise identical"
+    )
     assert origins(out) == dict.fromkeys(old, name)
     results, there = analysis.load(out), analysis.load(first)
     copied = results.runs[results.runs["reused_from"].notna()]
@@ -77,7 +79,7 @@ def test_runs_of_another_study_are_copied_with_their_origin_and_only_new_ones_ar
     assert digests(first) == before, "the other study is only read"
 
 
-def test_a_study_whose_runs_all_exist_computes_nothing_and_is_then_settled(
+def test_a_study_whose_runs_all_exist_is_settled_without_computing_any_run(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     session, _ = run(second(), tmp_path / "out", reuse=[first])
@@ -86,7 +88,7 @@ def test_a_study_whose_runs_all_exist_computes_nothing_and_is_then_settled(
     assert (session.computed, session.reused, session.settled_before) == (0, 0, 4)
 
 
-def test_the_key_is_relative_to_the_study_file_and_changes_no_id(
+def test_the_key_is_relative_to_the_study_file_and_does_not_change_any_run_id(
     first: Path, second: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with_key, without = (
@@ -102,8 +104,8 @@ def test_the_key_is_relative_to_the_study_file_and_changes_no_id(
     assert "reuse" not in (elsewhere / "out" / "study.json").read_text()
 
 
-def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, second: Study, tmp_path: Path) -> None:
-    shutil.rmtree(first / "ledger")  # they kept no checksums
+def test_segments_and_rows_from_earlier_versions_are_copied(first: Path, second: Study, tmp_path: Path) -> None:
+    shutil.rmtree(first / "ledger")  # these versions did not store checksums
     for old in run_files(first):
         table = pq.ParquetFile(old).read()
         old.unlink()
@@ -117,7 +119,7 @@ def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, secon
     assert row["reused_from"].startswith("first@")
 
 
-def test_a_folder_of_studies_is_read_as_all_of_them_without_the_study_itself(
+def test_a_folder_of_studies_stands_for_all_of_its_studies_except_the_study_itself(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     own = tmp_path / "results" / "second"
@@ -157,7 +159,7 @@ def test_a_damaged_or_inconsistent_row_is_named_and_computed_instead(
 def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_instead(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
-    """Its predictions agree with its accuracies, and the new study would enter it into its own ledger."""
+    """The row's predictions agree with its accuracies, and the new study would enter the row in its own ledger."""
     changed = run_files(first)[0]
     change(changed, seconds=1.0)
     session, text = run(second(), tmp_path / "out", reuse=first)
@@ -169,7 +171,7 @@ def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_in
     assert text.count("ledger/ of its study is missing") == 4
 
 
-def test_the_first_study_with_a_valid_row_counts(first: Path, second: Study, tmp_path: Path) -> None:
+def test_the_first_study_with_a_valid_row_is_used(first: Path, second: Study, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(first, tmp_path / "copy"))
     (copy / "mark").write_text("f" * 32)
     damaged = run_files(first)[0]
@@ -191,7 +193,7 @@ def test_only_runs_of_the_planned_seeds_are_copied_so_looks_count_them_in_seed_o
     assert analysis.load(tmp_path / "out").runs["seed"].tolist() == [1, 1, 0, 0]
 
 
-def test_a_session_that_ends_half_way_duplicates_nothing(first: Path, second: Study, tmp_path: Path) -> None:
+def test_a_session_that_ends_halfway_does_not_duplicate_any_runs(first: Path, second: Study, tmp_path: Path) -> None:
     file, out = second(), tmp_path / "out"
     plan = planning.plan(read_study(file))
     found = found_in(file, [first], out)
@@ -204,7 +206,7 @@ def test_a_session_that_ends_half_way_duplicates_nothing(first: Path, second: St
     assert tiny_study.numbers(out) == tiny_study.numbers(first)
 
 
-def test_each_row_is_written_by_one_of_several_sessions_that_copy_at_the_same_time(
+def test_if_several_sessions_copy_at_the_same_time_each_row_is_written_by_one_of_them(
     first: Path, second: Study, tmp_path: Path
 ) -> None:
     file, out = second(), tmp_path / "out"
@@ -239,7 +241,7 @@ def test_rows_that_are_compacted_after_they_were_found_are_copied(first: Path, s
     assert tiny_study.numbers(out) == tiny_study.numbers(first)
 
 
-def test_a_search_does_not_take_over_runs(second: Study, first: Path) -> None:
+def test_a_search_does_not_reuse_runs(second: Study, first: Path) -> None:
     search = {"search": {"vary": "aim", "trials": 2, "seeds": [100], "over": ["training.optimizer.learning_rate"]}}
     with pytest.raises(ConfigError, match="reuse: a search computes all its trials itself"):
         read_study(second({**search, "reuse": "first"}))
@@ -253,7 +255,9 @@ def test_the_reuse_key_accepts_directories(value: object, second: Study) -> None
         read_study(second({"reuse": value}))
 
 
-def test_the_time_left_does_not_use_the_pace_of_other_machines(first: Path, second: Study, tmp_path: Path) -> None:
+def test_the_time_left_does_not_depend_on_the_pace_of_other_machines(
+    first: Path, second: Study, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     run(second(), out, reuse=first)
     rows = History(out, ResultStore(out), {}).poll()

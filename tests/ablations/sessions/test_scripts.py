@@ -1,4 +1,5 @@
-"""Scripts that call `ablations.run`, with and without a guard, have one session each, whatever starts processes."""
+"""Scripts that call `ablations.run`, with or without a main guard, have one session each, no matter what starts
+processes."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def script(folder: Path, text: str, **names: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize(
-    # Workers that import code of a script: test_own_code_runs.py
+    # Workers that import code from a script are tested in test_own_code_runs.py
     "executor",
     ["inline", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])],
 )
@@ -71,14 +72,14 @@ def test_a_process_that_imports_the_script_again_is_refused_with_the_reason(
 ) -> None:
     done = script(tmp_path, RUN + starts, EXECUTOR="inline", METHOD=method)
     assert done.stdout.count("4 runs: 4 completed") == 1, done.stdout + done.stderr
-    assert done.stdout.count("this script runs") <= 4  # one for each process; none of them starts other processes
+    assert done.stdout.count("this script runs") <= 4  # one error for each process; none of them starts other processes
     assert "in the process" not in done.stdout
     assert "a worker process imports this script again" in done.stderr
     assert "put the call below `if __name__ == '__main__':`" in done.stderr
 
 
 @pytest.mark.slow
-def test_with_a_guard_such_processes_work(tmp_path: Path) -> None:
+def test_processes_that_import_the_script_again_work_with_a_guard(tmp_path: Path) -> None:
     body = RUN + START
     guarded = "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in body.splitlines())
     done = script(tmp_path, guarded, EXECUTOR="inline", METHOD="spawn")
@@ -94,7 +95,7 @@ def test_a_forked_process_does_not_import_the_script_again(tmp_path: Path) -> No
     assert "ended with 0" in done.stdout
 
 
-def test_a_nested_session_is_refused_and_a_later_one_is_not() -> None:
+def test_a_nested_session_is_refused_but_a_later_session_is_not() -> None:
     with only_session(), pytest.raises(UsageError, match="called while this process already runs a study"):
         ablations.run(TINY, executor="inline")
     with only_session():

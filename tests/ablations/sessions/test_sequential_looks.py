@@ -1,4 +1,5 @@
-"""Look after look until no question is open: seeds are added according to the frozen plan, without reading results."""
+"""One look after another until no question is open: seeds are added according to the frozen plan, without reading
+results."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def driven(
     planned: Sequence[int] = (),
     sessions: Sequence[SessionResult] = (),
 ) -> tuple[list[list[int]], SessionResult, str]:
-    """Return the seeds that were run, the session and its messages, if the looks find these comparisons open."""
+    """Return the seeds that were run, the session and its messages, if these comparisons are open at the looks."""
     runs: list[list[int]] = []
     found, given = iter(looks), iter(sessions)
 
@@ -61,7 +62,7 @@ def test_seeds_are_added_from_look_to_look_until_no_question_is_open(
     assert last.computed == 4
     assert "look after 5 pairs: a headline" in said
     assert "open: aim − baseline; adding 3 pairs for the next look" in said
-    assert "no open question could be settled by further pairs" in said
+    assert "further pairs could not settle any open question" in said
 
 
 def test_a_study_ends_when_no_look_is_left(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,13 +76,13 @@ def test_an_extended_study_continues_from_its_seeds(study: StudyMaker, monkeypat
     runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=range(8))
     assert runs == [list(range(8))]
     runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=[7, 8])
-    assert runs == [list(range(5))], "another study's seeds are none of this one's"
+    assert runs == [list(range(5))], "the seeds of a different study are not used"
 
 
 @pytest.mark.parametrize(
     "trouble", [{"failed": {"x": "why"}}, {"open": ("x",)}, {"interrupted": "Ctrl-C", "code": 130}]
 )
-def test_a_look_that_would_lack_a_pair_is_not_taken(
+def test_no_look_is_taken_if_a_pair_is_missing(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
 ) -> None:
     runs, last, said = driven(monkeypatch, study(), [], sessions=[session(**trouble)])
@@ -93,12 +94,12 @@ def test_a_look_that_would_lack_a_pair_is_not_taken(
     )
 
 
-def test_added_seeds_follow_the_largest_one() -> None:
+def test_added_seeds_follow_the_largest_seed() -> None:
     assert extended([4, 1], 4) == [4, 1, 5, 6]
     assert extended([0, 1, 2], 2) == [0, 1, 2]
 
 
-def test_a_real_study_runs_to_its_end_and_its_plan_stays_frozen(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_real_study_runs_to_its_end_and_its_plan_remains_frozen(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"base.data.size": 8, "base.training.epochs": 1, "looks": [5, 6], "seeds": 3})
     directory = tmp_path / "out"
     found = run(path, directory, executor="inline", until_verdict=True)
@@ -114,7 +115,7 @@ def test_a_real_study_runs_to_its_end_and_its_plan_stays_frozen(study: StudyMake
     assert (again.settled_before, again.computed) == (found.planned, 0)
 
 
-def test_pairs_are_added_one_by_one_if_any_number_may_be_read(
+def test_pairs_are_added_one_by_one_if_the_verdict_may_be_read_at_any_number_of_pairs(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = study({"seeds": 2, "looks": "any"})
@@ -130,7 +131,7 @@ def test_pairs_are_added_in_blocks_up_to_the_maximum(study: StudyMaker, monkeypa
     assert [len(seeds) for seeds in runs] == [7, 11, 13]
     assert "open: aim − baseline; max_pairs is reached, 13" in said
     runs, _, _ = driven(monkeypatch, path, [("aim − baseline",)], planned=range(20))
-    assert [len(seeds) for seeds in runs] == [20], "a study that has more pairs is read with them"
+    assert [len(seeds) for seeds in runs] == [20], "a study that already has more pairs is read with all of them"
 
 
 def test_a_real_study_without_planned_looks_reaches_its_verdict(study: StudyMaker, tmp_path: Path) -> None:

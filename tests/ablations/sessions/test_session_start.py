@@ -1,4 +1,4 @@
-"""A session of a new study starts Ray first, and imports torch while Ray starts."""
+"""A new study's session starts Ray first, and imports torch while Ray is starting."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Two users of a group share a study directory and a cache. Other users have no access. The tests need root to act as
-both users.
+"""Two users in a group share a study directory and a cache. Other users have no access. The tests need root in order to
+act as both users.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 GROUP, FIRST, SECOND, STRANGER = 30100, 30001, 30002, 30003
 
 
-# Modes, as any user
+# Modes, tested as any user
 
 
 def mode(path: Path) -> int:
@@ -38,7 +38,7 @@ def strict(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_files_created_in_a_folder_of_the_group_belong_to_the_group(tmp_path: Path, strict: int) -> None:
+def test_files_created_in_the_group_folder_belong_to_the_group(tmp_path: Path, strict: int) -> None:
     top = tmp_path / "lab"
     top.mkdir()
     top.chmod(0o2770)
@@ -49,11 +49,11 @@ def test_files_created_in_a_folder_of_the_group_belong_to_the_group(tmp_path: Pa
     file.touch()
     share(file)
     assert mode(file) & 0o060 == 0o060
-    assert mode(file) & 0o007 == (0o666 & ~strict) & 0o007, "others are given nothing"
+    assert mode(file) & 0o007 == (0o666 & ~strict) & 0o007, "other users have no permissions"
 
 
 @pytest.mark.parametrize("given", [0o755, 0o775, 0o2755, 0o700])
-def test_outside_such_folders_no_permission_is_changed(tmp_path: Path, given: int, strict: int) -> None:
+def test_permissions_outside_such_folders_are_not_changed(tmp_path: Path, given: int, strict: int) -> None:
     top = tmp_path / "own"
     top.mkdir()
     top.chmod(given)
@@ -74,7 +74,7 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 class Lab:
-    """A folder of a group, and a Python interpreter that every user of this machine can start."""
+    """A group's folder, and a Python interpreter that every user on this machine can start."""
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.folder, self.python = folder, python
@@ -111,7 +111,7 @@ class Lab:
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     if os.geteuid() != 0:
-        pytest.skip("only root can be two other users")
+        pytest.skip("only root can act as two other users")
     top = Path(tempfile.mkdtemp(prefix="aim-lab-"))  # pytest's own folders are closed to other users
     top.chmod(0o755)
     mounted = top / "python"
@@ -157,12 +157,12 @@ print(session.settled_before, session.computed, len(session.failed), len(session
 
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o077])
-def test_another_user_of_the_group_can_finish_a_study(lab: Lab, umask: int, tmp_path: Path) -> None:
+def test_another_user_in_the_group_can_finish_a_study(lab: Lab, umask: int, tmp_path: Path) -> None:
     study, out = write(lab.folder, changed({"seeds": 2}), "study.yaml"), lab.folder / "results" / "tiny"
     study.chmod(0o644)
     half = lab.run(FIRST, HALF, study, out, umask=umask)
     assert half.stdout.split() == ["3", "1", "0"], half.stderr[-2000:]
-    assert list((out / "checkpoints").iterdir()), "a run is half done"
+    assert list((out / "checkpoints").iterdir()), "a run is half finished"
     whole = lab.run(SECOND, WHOLE, study, out, umask=umask)
     assert whole.stdout.split() == ["3", "1", "0", "0"], whole.stderr[-2000:]
     assert not list((out / "checkpoints").iterdir())
@@ -178,7 +178,7 @@ def test_another_user_of_the_group_can_finish_a_study(lab: Lab, umask: int, tmp_
     alone = launch.run(write(tmp_path, changed({"seeds": 3})), tmp_path / "alone", executor="inline")
     assert alone.computed == 6
     ours, theirs = numbers(out), numbers(tmp_path / "alone")
-    assert ours == theirs, "a run that one began and another ended has the same bits"
+    assert ours == theirs, "a run that one user started and another finished is bitwise identical"
     assert len(rows(out)) == 6
     stranger = lab.run(STRANGER, WHOLE, study, out, umask=umask)
     assert stranger.returncode != 0

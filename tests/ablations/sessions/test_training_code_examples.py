@@ -1,4 +1,4 @@
-"""Each example of own training code runs unchanged, repeats its numbers, and continues where it paused."""
+"""Each example of a user's own training code runs unchanged, reproduces its numbers, and continues where it paused."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_an_example_runs_unchanged(name: str, package: str, tmp_path: Path) -> N
     session = ablations.run(FOLDER / f"{name}.yaml", tmp_path / "out", ["seeds=1"], executor="inline", trust=True)
     assert (session.computed, session.failed) == (2, {})
     runs = analysis.load(tmp_path / "out").runs
-    assert list(runs["repeated"].dropna()) == ["same"], "it draws from the seed alone"
-    assert runs["test_accuracy"].min() > 0.15, "it learns"
+    assert list(runs["repeated"].dropna()) == ["same"], "its random draws depend only on the seed"
+    assert runs["test_accuracy"].min() > 0.15, "the code learns"
 
 
 @pytest.mark.parametrize(("name", "package"), [("lightning", "lightning"), ("timm", "timm")])

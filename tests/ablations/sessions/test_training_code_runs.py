@@ -1,4 +1,4 @@
-"""Runs of own training code have the same rows from a file and a script, inline, on Ray and after kills."""
+"""Runs of a user's own training code have the same rows from a file and a script, inline, on Ray and after kills."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def own_registries() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of the study, computed in this process."""
+    """Return the directory of the study, which was computed in this process."""
     folder = tmp_path_factory.mktemp("training_code")
     with restored_registries():
         session = ablations.run(training_code_study(folder), folder / "out", executor="inline", trust=True)
@@ -68,7 +68,7 @@ def script(folder: Path, executor: str) -> dict[str, str]:
     return numbers(folder / "out")
 
 
-def test_a_row_of_own_training_code_has_only_the_known_values(computed: Path) -> None:
+def test_a_row_of_own_training_code_contains_only_the_known_values(computed: Path) -> None:
     for row in rows(computed):
         assert row["parameters"] is None
         assert row["step"] is None
@@ -76,7 +76,7 @@ def test_a_row_of_own_training_code_has_only_the_known_values(computed: Path) ->
     runs = analysis.load(computed).runs
     assert runs["repeated"].notna().sum() == 1
     assert list(runs.sort_values(["seed"])["repeated"].dropna()) == ["same"]
-    assert set(runs["rate"]) == {0.5, 0.9}, "an option that differs is a column"
+    assert set(runs["rate"]) == {0.5, 0.9}, "an option that differs between arms is a column"
     verified = ablations.verify(computed)
     assert verified.is_intact
 
@@ -88,7 +88,7 @@ def test_the_methods_section_says_who_trained_and_what_was_repeated(computed: Pa
     assert "the order of the images and the augmentation" not in text
 
 
-def test_an_edit_makes_runs_obsolete_and_a_notice_says_so(computed: Path, tmp_path: Path) -> None:
+def test_an_edit_makes_runs_obsolete_and_a_notice_reports_it(computed: Path, tmp_path: Path) -> None:
     edited = training_code_study(tmp_path, helper=HELPER.replace("mean(axis=0)", "mean(0)"))
     notes = " ".join(ablations.check(edited, timing=False, trust=True, out=computed).notes)
     assert (
@@ -96,14 +96,14 @@ def test_an_edit_makes_runs_obsolete_and_a_notice_says_so(computed: Path, tmp_pa
     )
 
 
-def test_a_study_with_more_seeds_copies_the_runs_of_another_study(computed: Path, tmp_path: Path) -> None:
+def test_a_study_with_more_seeds_copies_runs_from_another_study(computed: Path, tmp_path: Path) -> None:
     path = training_code_study(tmp_path, {"seeds": 3, "name": "more"})
     session = ablations.run(path, tmp_path / "out", executor="inline", trust=True, reuse=computed)
     assert (session.reused, session.computed, session.failed) == (4, 2, {})
     assert numbers(tmp_path / "out").items() >= numbers(computed).items()
 
 
-def test_a_run_that_its_code_ended_early_is_copied(tmp_path: Path) -> None:
+def test_a_run_that_was_ended_early_by_its_own_code_is_copied(tmp_path: Path) -> None:
     early = CODE.replace("        with tempfile", "        if epoch == 2:\n            return\n        with tempfile")
     path = training_code_study(tmp_path, code=early)
     ablations.run(path, tmp_path / "out", executor="inline", trust=True)
@@ -112,7 +112,7 @@ def test_a_run_that_its_code_ended_early_is_copied(tmp_path: Path) -> None:
     assert (again.reused, again.computed) == (4, 0)
 
 
-def test_code_that_does_not_repeat_its_results_gives_a_caution(tmp_path: Path) -> None:
+def test_code_that_does_not_reproduce_its_results_causes_a_caution(tmp_path: Path) -> None:
     drifting = CODE.replace(
         "centres = centroids", "import os; drift += int.from_bytes(os.urandom(1)) / 1000; centres = centroids"
     )
@@ -125,7 +125,7 @@ def test_code_that_does_not_repeat_its_results_gives_a_caution(tmp_path: Path) -
     assert "The own training code does not repeat its results: the run of slow with seed 0 was computed twice" in said
 
 
-def test_a_failure_of_the_code_gives_a_row_with_its_line(tmp_path: Path) -> None:
+def test_the_row_of_a_failure_in_the_code_contains_the_line(tmp_path: Path) -> None:
     broken = CODE.replace("centres = centroids", "1 / 0; centres = centroids")
     session = ablations.run(training_code_study(tmp_path, code=broken), tmp_path / "out", executor="inline", trust=True)
     assert len(session.failed) == 4
@@ -136,17 +136,17 @@ def test_a_failure_of_the_code_gives_a_row_with_its_line(tmp_path: Path) -> None
         assert 'File "loop.py [own code ' in row["traceback"]
 
 
-def test_a_script_gives_the_ids_and_numbers_of_the_file(computed: Path, tmp_path: Path) -> None:
+def test_a_script_has_the_same_run_ids_and_numbers_as_the_file(computed: Path, tmp_path: Path) -> None:
     assert script(tmp_path, "inline") == numbers(computed)
 
 
-@pytest.mark.slow  # workers get own code as in test_own_code_runs.py
+@pytest.mark.slow  # workers receive the user's code as in test_own_code_runs.py
 @pytest.mark.xdist_group("ray")
-def test_ray_gives_the_same_results(computed: Path, tmp_path: Path) -> None:
+def test_results_on_ray_are_the_same(computed: Path, tmp_path: Path) -> None:
     assert script(tmp_path, "ray") == numbers(computed)
 
 
-@pytest.mark.slow  # another driver with own code is killed in test_own_code_runs.py
+@pytest.mark.slow  # a different driver with the user's own code is killed in test_own_code_runs.py
 def test_a_killed_driver_continues_from_the_last_checkpoint(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A study with a loss, transforms and callbacks has the same bits inline, on Ray, and after a worker is killed."""
+"""A study with a loss, transforms and callbacks is bitwise identical inline, on Ray, and after a worker is killed."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def scalars(directory: Path) -> dict[str, str | None]:
 
 
 @pytest.mark.xdist_group("ray")
-def test_a_killed_worker_continues_with_the_same_bits_and_scalars(
+def test_after_a_worker_is_killed_the_run_continues_with_bitwise_identical_results_and_scalars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path, marker = study(tmp_path), tmp_path / "killed"
-    monkeypatch.setenv("KILLED_ONCE", str(tmp_path))  # exists: nothing is killed
+    monkeypatch.setenv("KILLED_ONCE", str(tmp_path))  # the file exists, so no process is killed
     whole = ablations.run(path, tmp_path / "whole", executor="inline", trust=True)
     assert whole.failed == {}
     monkeypatch.setenv("KILLED_ONCE", str(marker))
@@ -128,7 +128,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[analysis.Resul
         yield analysis.load(folder / "out")
 
 
-def test_a_run_that_a_callback_ends_is_finished_with_its_reason(results: analysis.Results) -> None:
+def test_a_run_that_is_ended_by_a_callback_is_finished_with_the_reason_from_the_callback(
+    results: analysis.Results,
+) -> None:
     (run,) = results.runs[results.runs["arm"] == "aim"].to_dict("records")
     assert (run["status"], run["epochs_run"], run["epochs_planned"]) == ("finished", 5, 8)
     assert run["reason"] == "own_watch: five epochs are enough"
@@ -148,7 +150,7 @@ def test_logged_scalars_are_columns_of_the_epochs(results: analysis.Results) -> 
     assert epochs.loc["baseline", ["steps_so_far", "gradient_norm"]].isna().all(axis=None)
 
 
-def test_stored_rows_without_the_column_are_read(results: analysis.Results, tmp_path: Path) -> None:
+def test_stored_rows_without_the_column_can_be_read(results: analysis.Results, tmp_path: Path) -> None:
     import shutil
 
     import pyarrow.parquet as pq
@@ -175,7 +177,9 @@ def test_stored_rows_without_the_column_are_read(results: analysis.Results, tmp_
         ([], "training.transforms"),
     ],
 )
-def test_lists_of_components_are_compared_with_the_plan_part_by_part(planned_ones: list[Any], option: str) -> None:
+def test_lists_of_components_are_compared_with_the_plan_element_by_element(
+    planned_ones: list[Any], option: str
+) -> None:
     hashed = {"training": {"transforms": [{"name": "mixup", "version": 1, "alpha": 0.4}]}}
     assert other_option(hashed, {"training": {"transforms": planned_ones, "epochs": 3}}) == option
 

@@ -1,4 +1,4 @@
-"""Files of weights in studies: paths next to the study, hashes in run ids, notes of a check, and rows."""
+"""Weights files in studies: relative paths, hashes in run ids, notes from a check, and rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEIGHTS = {"base.model.weights": "net.pt"}
 
 
 def save(path: Path, seed: int = 7, classes: int = 10) -> Path:
-    """Write the initial values of a seed."""
+    """Write a seed's initial values to a file."""
     network = build(ModelConfig.parse({"backbone": BACKBONE}), ImageShape(1, 8, 8, classes), seed)
     torch.save(network.state_dict(), path)
     return path
@@ -50,7 +50,7 @@ def test_a_path_is_relative_to_the_study(net: Path, tmp_path: Path, monkeypatch:
     assert found == {str(net)}
 
 
-def test_the_content_is_in_the_run_id_and_the_path_is_not(
+def test_the_run_id_depends_on_the_content_of_the_file_but_not_on_its_path(
     net: Path, tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     first = ids(study(WEIGHTS))
@@ -63,7 +63,7 @@ def test_the_content_is_in_the_run_id_and_the_path_is_not(
     assert ids(study({"base.model.weights": "none"})) == ids(study())
 
 
-def test_yaml_python_and_a_factor_give_the_same_runs(net: Path, study: Callable[..., Path]) -> None:
+def test_yaml_python_and_a_factor_define_the_same_runs(net: Path, study: Callable[..., Path]) -> None:
     document = changed(WEIGHTS)
     assert ids(study(WEIGHTS)) == ids(document) == ids(ablations.Study(**document))
     assert ids(ablations.Study.from_file(study(WEIGHTS))) == ids(document)
@@ -71,7 +71,7 @@ def test_yaml_python_and_a_factor_give_the_same_runs(net: Path, study: Callable[
     assert set(ids(study(factor))) == set(ids(study())) | set(ids(study({"arms.aim.model.weights": "net.pt"})))
 
 
-def test_an_option_of_an_arm_is_added_to_the_weights_of_the_base(net: Path, study: Callable[..., Path]) -> None:
+def test_an_option_in_an_arm_is_added_to_the_weights_in_the_base(net: Path, study: Callable[..., Path]) -> None:
     path = study({"base.model.weights": {"source": "net.pt"}, "arms.aim.model.weights": {"leave_out": ["fc.*"]}})
     base, aim = (arm.config.model.weights for arm in arms_of(read_study(path)))
     assert base is not None
@@ -79,7 +79,7 @@ def test_an_option_of_an_arm_is_added_to_the_weights_of_the_base(net: Path, stud
     assert (aim.source, aim.sha256, aim.leave_out) == (base.source, base.sha256, ("fc.*",))
 
 
-def test_a_file_that_does_not_fit_is_one_mistake_with_its_place(
+def test_a_file_that_does_not_fit_is_reported_once_with_its_place(
     tmp_path: Path, study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = torch.load(save(tmp_path / "net.pt"))
@@ -95,14 +95,14 @@ def test_a_file_that_does_not_fit_is_one_mistake_with_its_place(
     ]
 
 
-def test_a_missing_file_and_a_wrong_hash_are_mistakes_of_the_study(net: Path, study: Callable[..., Path]) -> None:
+def test_a_missing_file_and_a_wrong_hash_are_errors_in_the_study(net: Path, study: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"arms.aim.model.weights: .*gone.pt: no such file; looked for"):
         ids(study({"arms.aim.model.weights": "gone.pt"}))
     with pytest.raises(ConfigError, match=r"base.model.weights: .*net.pt: has sha256 .* is stated"):
         ids(study({"base.model.weights": {"source": "net.pt", "sha256": "0" * 64}}))
 
 
-def test_check_says_what_is_loaded_and_what_is_not(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_check_reports_what_is_loaded_and_what_is_not(tmp_path: Path, study: Callable[..., Path]) -> None:
     save(tmp_path / "net.pt", classes=4)
     notes = "\n".join(ablations.check(study(WEIGHTS), timing=False).notes)
     assert "arms.baseline: weights: 72 parameters and buffers from" in notes
@@ -131,7 +131,7 @@ def test_a_run_refuses_a_file_that_changed_after_the_plan(net: Path, study: Call
         build(config.model, ImageShape(channels, height, width, 10), 0)
 
 
-def test_a_kept_network_of_another_study_can_be_used_as_weights(tmp_path: Path, study: Callable[..., Path]) -> None:
+def test_a_network_kept_by_another_study_can_be_used_as_weights(tmp_path: Path, study: Callable[..., Path]) -> None:
     first = study({"keep": "best", "seeds": 1, "base.training.epochs": 1}, "first.yaml")
     run(first, tmp_path / "first")
     kept = {row["arm"]: row for row in rows(tmp_path / "first")}
@@ -145,7 +145,7 @@ def test_a_kept_network_of_another_study_can_be_used_as_weights(tmp_path: Path, 
         arms_of(read_study(study({"base.model.weights": str(files["aim"])})))
 
 
-def test_a_kept_network_does_not_need_its_file_of_weights(
+def test_a_kept_network_does_not_need_the_original_weights_file(
     net: Path, tmp_path: Path, study: Callable[..., Path]
 ) -> None:
     run(study({**WEIGHTS, "keep": "last", "seeds": 1, "base.training.epochs": 1}), tmp_path / "out")
@@ -154,7 +154,7 @@ def test_a_kept_network_does_not_need_its_file_of_weights(
         assert not ablations.network(tmp_path / "out", row["run_id"]).training
 
 
-def test_a_worker_with_another_file_fails_its_run_and_states_the_remedy(
+def test_a_run_fails_on_a_worker_with_a_different_file_and_the_message_states_the_remedy(
     net: Path, tmp_path: Path, study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = study({**WEIGHTS, "seeds": 1, "base.training.epochs": 1})

@@ -226,8 +226,11 @@ def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: 
         ("optimizer/lr", f"did you mean {RATE!r}?"),
         (f"base.{RATE}", f"did you mean {RATE!r}?"),
         ("arms.aim.model.update", "did you mean 'model.update'?"),
-        ("training.batch_size", "brings no range; give one: ranges: {training.batch_size: [first, second]}"),
-        ("training.epochs", "cannot be searched: trials that differ in it cannot be compared; give it in the arm"),
+        ("training.batch_size", "has no range of its own; add a range: ranges: {training.batch_size: [first, second]}"),
+        (
+            "training.epochs",
+            ("cannot be searched, because trials that differ in it cannot be compared; set it in the arm"),
+        ),
         ("training.batch_sizes", "did you mean 'training.batch_size'?"),
     ],
 )

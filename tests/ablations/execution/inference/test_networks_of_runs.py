@@ -1,4 +1,4 @@
-"""Networks that a study kept are stored with rows, loaded, compared with predictions of runs, and exported."""
+"""Networks that a study kept are stored with rows, loaded, compared with the runs' predictions, and exported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def file_of(directory: Path, run_id: str) -> Path:
     return found
 
 
-def test_every_row_states_its_network_and_the_store_is_proven(directory: Path) -> None:
+def test_every_row_refers_to_its_network_and_the_store_is_verified(directory: Path) -> None:
     runs = analysis.load(directory).runs
     assert len(list((directory / "networks").iterdir())) == len(runs) == 4
     assert (runs["kept_epoch"] == runs["selected_epoch"]).all()
@@ -58,7 +58,7 @@ def test_every_row_states_its_network_and_the_store_is_proven(directory: Path) -
 
 
 @pytest.mark.parametrize("which", ["baseline/0", "aim/1"])
-def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str) -> None:
+def test_a_kept_network_reproduces_the_stored_predictions(directory: Path, which: str) -> None:
     results = analysis.load(directory)
     found = ablations.predict(results, which)
     arm, seed = which.split("/")
@@ -73,7 +73,7 @@ def test_a_kept_network_gives_the_stored_predictions(directory: Path, which: str
     assert not network.training
 
 
-def test_a_network_with_changed_values_predicts_differently_and_is_found(directory: Path) -> None:
+def test_a_network_with_changed_values_predicts_differently_and_is_detected(directory: Path) -> None:
     kept = kept_run(directory, "aim/0")
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_a_network_with_changed_values_predicts_differently_and_is_found(directo
     assert compared is not None
     assert compared.different > 20
     assert not compared.reproduced
-    assert "predictions equal the stored ones; the others differ by up to" in str(compared)
+    assert "predictions equal the stored predictions; the others differ by up to" in str(compared)
 
 
 def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, capsys) -> None:
@@ -113,7 +113,7 @@ def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, caps
     assert (code, f"1 trained network is missing: networks/{path.name}" in out) == (0, True)
 
 
-def test_files_named_by_no_row_are_removed_once_the_run_is_settled(directory: Path) -> None:
+def test_files_to_which_no_row_refers_are_removed_once_the_run_is_settled(directory: Path) -> None:
     run_id = kept_run(directory, "aim/0").run.run_id
     path = file_of(directory, run_id)
     other = path.with_name(f"{run_id}.{'0' * 16}.safetensors")
@@ -126,7 +126,7 @@ def test_files_named_by_no_row_are_removed_once_the_run_is_settled(directory: Pa
     assert not other.exists()
 
 
-def test_without_keep_nothing_is_stored_and_the_message_says_what_to_set(study, tmp_path: Path) -> None:
+def test_without_keep_no_network_is_stored_and_the_message_says_what_to_set(study, tmp_path: Path) -> None:
     run(study({"seeds": 1, "base.training.epochs": 1}), tmp_path / "out", executor="inline")
     assert not list((tmp_path / "out" / "networks").iterdir())
     assert analysis.load(tmp_path / "out").runs["network"].isna().all()
@@ -149,7 +149,7 @@ def test_keep_is_not_part_of_the_run_id_and_a_wrong_value_lists_the_choices(stud
         read_study(study({"keep": "all"}))
 
 
-def test_photos_in_folders_are_prepared_like_the_data_and_judged_by_their_folders(
+def test_photos_in_folders_are_prepared_like_the_data_and_their_folders_are_their_classes(
     directory: Path, tmp_path: Path
 ) -> None:
     test = (
@@ -172,7 +172,7 @@ def test_photos_in_folders_are_prepared_like_the_data_and_judged_by_their_folder
     assert found.compared is None
 
 
-def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(directory: Path, tmp_path: Path) -> None:
+def test_the_message_about_a_folder_without_readable_photos_states_the_reason(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: is not a folder"):
         ablations.predict(directory, "aim/0", tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
@@ -186,7 +186,7 @@ def test_the_message_about_a_folder_without_readable_photos_gives_the_reason(dir
 def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict(directory, tmp_path, capsys) -> None:
     code, out, _ = ablate(capsys, "predict", directory, "--run", "aim/0", "--csv", "p.csv", "--parquet", "p.parquet")
     assert code == 0
-    assert "100 of 100 predictions equal the stored ones" in out
+    assert "100 of 100 predictions equal the stored predictions" in out
     assert "accuracy: " in out
     assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 100
     for name in (directory / "runs").iterdir():
@@ -198,7 +198,7 @@ def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict
     assert "accuracy: " not in out
 
 
-def test_features_are_the_outputs_of_the_layer_for_each_image(directory: Path) -> None:
+def test_features_are_the_outputs_of_a_layer_for_each_image(directory: Path) -> None:
     kept = kept_run(directory, "baseline/0")
     found = ablations.features(directory, "baseline/0", "fc", images=70)
     whole = ablations.predict(directory, "baseline/0")
@@ -207,18 +207,20 @@ def test_features_are_the_outputs_of_the_layer_for_each_image(directory: Path) -
     with pytest.raises(UsageError, match=r"layer 'layerX': the network has no such module; .*modules: conv1"):
         ablations.features(directory, "baseline/0", "layerX")
     assert dict(kept.stored.module().named_modules())["fc"] is not None
-    with pytest.raises(UsageError, match=r"images=0: give at least 1, or None for all"):
+    with pytest.raises(UsageError, match=r"images=0: use at least 1, or None for all"):
         ablations.features(directory, "baseline/0", "fc", images=0)
 
 
-def test_a_layer_has_one_name_with_and_without_memory(directory: Path) -> None:
+def test_a_layer_has_the_same_name_with_and_without_memory(directory: Path) -> None:
     for which in ("baseline/0", "aim/0"):
         short, long = (ablations.features(directory, which, name, images=3) for name in ("layer2", "network.layer2"))
         assert np.array_equal(short, long)
 
 
 @pytest.mark.parametrize("which", ["baseline/0", "aim/0"])
-def test_the_exported_program_gives_the_scores_of_the_network(directory: Path, tmp_path: Path, which: str) -> None:
+def test_the_exported_program_computes_the_same_scores_as_the_network(
+    directory: Path, tmp_path: Path, which: str
+) -> None:
     path = ablations.export(directory, which, tmp_path / "network.pt2")
     program = torch.export.load(path).module()
     kept = kept_run(directory, which)
@@ -227,11 +229,11 @@ def test_the_exported_program_gives_the_scores_of_the_network(directory: Path, t
         expected = kept.stored.module()(kept.stored.input_scaling()(x_BCHW))
         assert torch.allclose(program(x_BCHW), expected, atol=1e-5)
         assert program(x_BCHW[:1]).shape == (1, 10)
-    with pytest.raises(UsageError, match=r"give a name that ends in \.pt2"):
+    with pytest.raises(UsageError, match=r"use a name that ends in \.pt2"):
         ablations.export(directory, which, tmp_path / "network.onnx")
 
 
-def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_the_outputs(directory: Path) -> None:
+def test_the_memory_contains_the_stored_values_and_the_parts_add_up_to_the_outputs(directory: Path) -> None:
     found = ablations.memory(directory, "aim/1", images=40)
     kept = kept_run(directory, "aim/1")
     network = kept.stored.module()
@@ -249,7 +251,7 @@ def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_t
     reader = network.network.get_submodule(layer)
     outputs = ablations.features(directory, "aim/1", f"network.{layer}", images=40).astype(float)
     without = torch.zeros_like(reader.read_weight)
-    reader.read_weight.data.copy_(without)  # this layer is the first one that reads, so nothing else changes its input
+    reader.read_weight.data.copy_(without)  # this is the first layer that reads, so nothing else changes its input
     seen = []
     reader.register_forward_hook(lambda _m, _i, output: seen.append(output.double()))
     scaled = kept.stored.input_scaling()(torch.from_numpy(kept.test_images().pixels[:40].copy()).permute(0, 3, 1, 2))
@@ -261,11 +263,11 @@ def test_the_memory_contains_the_values_of_the_network_and_its_parts_add_up_to_t
     assert row["read"] == pytest.approx(np.sqrt(((outputs - own) ** 2).mean()), rel=1e-4)
     assert f"{len(found.contributions)} layers that read" in found.caption()
     assert found.figure().axes
-    with pytest.raises(UsageError, match="its network has no memory; give a run of another arm"):
+    with pytest.raises(UsageError, match="its network has no memory; specify a run of a different arm"):
         ablations.memory(directory, "baseline/0")
 
 
-def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Path, computed: Path) -> None:
+def test_a_killed_and_resumed_session_stores_the_same_networks(study, farm, tmp_path: Path, computed: Path) -> None:
     expected = analysis.load(computed).runs.set_index("run_id")["network"].to_dict()
     path, out = study({"keep": "best", "base.training.epochs": 3}), tmp_path / "killed"
     driver = farm.run(path, out)
@@ -276,8 +278,9 @@ def test_a_killed_session_resumes_to_the_same_networks(study, farm, tmp_path: Pa
     assert len(list((out / "networks").iterdir())) == 4
 
 
-def test_a_device_rounds_like_the_device_of_a_run_if_its_reference_step_does() -> None:
-    """The name is not enough: virtual machines give processors with different instructions the same name."""
+def test_two_devices_round_alike_if_their_reference_steps_agree() -> None:
+    """The name is not sufficient, because virtual machines report the same name for processors with different
+    instructions."""
     cpu = torch.device("cpu")
     with reproducible(threads=1, tf32=False):
         digest = reference_step.digest_of(cpu, "float32")
@@ -287,7 +290,7 @@ def test_a_device_rounds_like_the_device_of_a_run_if_its_reference_step_does() -
         return device_references.rounds_like(row | changed, cpu, precision="float32", tf32=False)
 
     assert like()
-    assert like(reference=None), "rows without a reference step are told by the name"
+    assert like(reference=None), "rows without a reference step are compared by name"
     assert not like(reference="0" * len(digest))
     assert not like(device_name="another processor", reference=None)
     assert not like(device="cuda")

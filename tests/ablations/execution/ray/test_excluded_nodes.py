@@ -1,4 +1,4 @@
-"""Machines whose CPUs computed wrong bits are excluded by name, and runs are placed without them."""
+"""Machines whose CPUs computed wrong results are excluded by name, and runs are placed without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FIRST, SECOND = "ab12cd34" + "0" * 48, "ff00ff00" + "1" * 48
 NODES = {FIRST: {"CPU": 4.0}, SECOND: {"CPU": 2.0}}
 
 
-def test_a_name_belongs_to_one_node() -> None:
+def test_a_name_identifies_one_node() -> None:
     name = name_of_cpus("node7", FIRST)
     assert name == "CPU of node7 (node ab12cd34)"
     assert excluded([name], NODES) == {FIRST}
@@ -21,7 +21,7 @@ def test_a_name_belongs_to_one_node() -> None:
 
 
 @pytest.mark.parametrize("name", ["GPU-1 (node ab12cd34)", "CPU of node7", "CPU of node7 (node 00000000)"])
-def test_unknown_names_belong_to_no_node(name: str) -> None:
+def test_unknown_names_do_not_identify_any_node(name: str) -> None:
     assert excluded([name], NODES) == frozenset()
 
 
@@ -32,8 +32,8 @@ def test_runs_fit_on_the_other_nodes() -> None:
     assert room.runs == 1
     assert room.fit({"CPU": 2.0}, ()) == "now"
     assert room.fit({"CPU": 2.0}, [({"CPU": 2.0}, ())]) == "later"
-    assert room.fit({"CPU": 4.0}, ()) == "never", "it fits on the excluded node alone"
-    assert room.fit({"CPU": 8.0}, ()) == "later", "it never fitted"
+    assert room.fit({"CPU": 4.0}, ()) == "never", "it fits only on the excluded node"
+    assert room.fit({"CPU": 8.0}, ()) == "later", "it never fit"
     room.leave_out((), NODES)
     assert room.fit({"CPU": 2.0}, ()) == "never"
     room.leave_out(())

@@ -1,4 +1,5 @@
-"""Runs on Ray: runs that cannot fit are refused, lost runs are retried, and a dead driver leaves nothing behind."""
+"""Runs on Ray: runs that cannot fit are refused, lost runs are retried, and a dead driver leaves no processes
+behind."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ class Events(list[ExecutorEvent]):
             self.append(event)
 
 
-def test_leftovers_of_killed_drivers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_from_killed_drivers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.store.files import host_name
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -96,7 +97,7 @@ def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_p
     callback.on_trial_error(3, [], trial_of("r2", died))
     callback.on_trial_error(3, [], trial_of("r3", raised))
     callback.on_trial_error(3, [], trial_of("r4"))
-    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended, so there is no event
+    callback.on_trial_error(3, [], trial_of("r5", died))  # the run had ended, so there is no event
     assert events == [
         RunStarted("r1", "here"),
         EpochEnded("r1", {"epoch": 1}),
@@ -124,20 +125,20 @@ def test_the_nodes_of_a_cluster_are_reported_when_they_change() -> None:
     ]
 
 
-def test_a_stopped_session_waits_for_runs_that_save() -> None:
+def test_a_stopped_session_waits_for_runs_that_are_saving() -> None:
     events, halted = Events(), []
     callback, stop, stopper = callback_of(events, ("r1", "r2"), halted)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("Ctrl-C", 130)
     callback.watch()
     assert halted
-    assert not stopper.stop_all(), "r1 saves its state"
+    assert not stopper.stop_all(), "r1 is saving its state"
     callback.on_trial_result(2, [], trial_of("r1"), {"events": [{"ended": Ending("paused").as_json()}]})
     callback.watch()
-    assert stopper.stop_all(), "r2 waits for a worker and has nothing to save"
+    assert stopper.stop_all(), "r2 is waiting for a worker and has nothing to save"
 
 
-def test_after_the_grace_period_the_session_waits_for_no_run() -> None:
+def test_after_the_grace_period_the_session_does_not_wait_for_any_run() -> None:
     callback, stop, stopper = callback_of(Events(), ("r1",), [], grace=0.0)
     callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("SIGTERM", 143, urgent=True)
@@ -146,7 +147,7 @@ def test_after_the_grace_period_the_session_waits_for_no_run() -> None:
     assert stopper.stop_all()
 
 
-def test_ray_is_given_no_more_runs_than_it_has_room_for() -> None:
+def test_ray_does_not_receive_more_runs_than_it_has_room_for() -> None:
     queue = Scheduler([task_of(f"r{number}") for number in range(4)], retries=0)
     room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
     callback = TuneCallback(queue, Events(), Stop(), SessionStopper(), room, usage, grace=25.0, stall=60.0)
@@ -178,7 +179,7 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 
 
 class Session:
-    """A scheduler with its searcher and callback on a cluster of one node with GPUs, connected as in the executor."""
+    """A scheduler with its searcher and callback, connected as in the executor, on a cluster with one GPU node."""
 
     def __init__(self, gpus: int, *tasks: Task, spare: Spare = "none") -> None:
         self.now = 0.0
@@ -217,7 +218,7 @@ class Session:
         self.now += 60.0
 
 
-def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit_on_the_others() -> None:
+def test_a_gpu_that_failed_twice_is_occupied_and_only_as_many_runs_are_submitted_as_fit_on_the_others() -> None:
     session = Session(2, *(task_of(f"r{number}", 1.0) for number in range(4)))
     assert [session.give() for _ in range(3)] == ["r0", "r1", None]
     session.fails_on("r0", "0")
@@ -239,7 +240,7 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     assert not session.stop.requested
 
 
-def test_a_session_ends_with_the_names_of_the_gpus_when_no_gpu_is_left() -> None:
+def test_when_no_gpu_is_left_a_session_ends_and_names_the_gpus() -> None:
     session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0))
     for _ in range(2):
         assert session.give() == "r0"
@@ -259,15 +260,15 @@ def test_a_run_that_waits_for_an_excluded_gpu_may_start_there_and_is_moved_away(
         session.fails_on("r0", "0")
         if not session.queue.devices.left_out:
             assert session.give() == "r0"
-    assert session.give() is None, "r0 fits nowhere"
-    assert session.asked == [], "no placeholder takes the place that r1 waits for"
+    assert session.give() is None, "r0 does not fit on any GPU"
+    assert session.asked == [], "no placeholder takes the GPU that r1 is waiting for"
     assert not session.stop.requested
     session.fails_on("r1", "0")
     assert session.give() == "FINISHED"
     assert "that could hold the 2 remaining runs" in session.stop.reason
 
 
-def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
+def test_a_gpu_whose_driver_loses_its_name_is_still_recognized() -> None:
     session = Session(2, task_of("r0", 1.0))
     assert session.give() == "r0"
     session.fails_on("r0", "0")
@@ -278,8 +279,8 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
     assert set(session.queue.devices.left_out) == {"GPU-0"}
 
 
-def test_a_run_given_to_an_unusable_worker_does_not_count_a_failure(tmp_path: Path) -> None:
-    """Tune gives a worker the next run before Tune learns that the worker will end."""
+def test_a_run_assigned_to_an_unusable_worker_does_not_count_as_failed(tmp_path: Path) -> None:
+    """Tune assigns the next run to a worker before it learns that the worker will end."""
     report = tmp_path / "died.txt"
     report.write_text("ray.exceptions.ActorDiedError: x\n")
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
@@ -302,7 +303,7 @@ def end_of(event: ExecutorEvent) -> tuple[str, str]:
 
 
 def stat_of(process: int) -> tuple[int, str] | None:
-    """Return parent and start time of a live process; a zombie is not live."""
+    """Return the parent and the start time of a live process; a zombie is not alive."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -312,7 +313,7 @@ def stat_of(process: int) -> tuple[int, str] | None:
 
 
 def descendants(process: int) -> dict[int, str]:
-    """Return the live descendants of a process with their start times."""
+    """Return the live descendants of a process, with their start times."""
     living = {
         int(path.name): stat
         for path in Path("/proc").iterdir()
@@ -329,7 +330,7 @@ def descendants(process: int) -> dict[int, str]:
 
 
 def without_agents(processes: dict[int, str]) -> dict[int, str]:
-    """Leave out Ray's two agents of a node, which always outlive their raylet if the driver is killed."""
+    """Omit a node's two Ray agents, which always outlive their raylet if the driver is killed."""
     found = {}
     for pid, started in processes.items():
         with contextlib.suppress(OSError):
@@ -347,7 +348,7 @@ def still_there(processes: dict[int, str]) -> list[int]:
 
 
 def workers(process: int) -> list[int]:
-    """Return the workers of a driver that compute runs; Ray's own agents are called ``ray::`` too."""
+    """Return a driver's workers that compute runs; the names of Ray's own agents also start with ``ray::``."""
     found = []
     for pid in descendants(process):
         with contextlib.suppress(OSError):
@@ -359,7 +360,7 @@ def workers(process: int) -> list[int]:
 
 @pytest.fixture
 def calm(tmp_path: Path) -> dict[str, str]:
-    """Return the results of the long study without an interruption."""
+    """Return the long study's results, computed without an interruption."""
     run(write(tmp_path, changed(LONG), "calm.yaml"), tmp_path / "calm", executor="inline")
     return numbers(tmp_path / "calm")
 
@@ -372,7 +373,7 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
     assert set(planned(directory)) == set(expected)
     assert failures(directory) == []
     assert litter(directory) == []
-    assert not list(directory.rglob("*.pkl")), "nothing of Ray is there"
+    assert not list(directory.rglob("*.pkl")), "there are no Ray processes"
 
 
 def settled(directory: Path) -> int:
@@ -503,7 +504,7 @@ def test_a_starting_ray_ends_if_the_data_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_ctrl_c_while_ray_starts_leaves_nothing_behind(
+def test_ctrl_c_while_ray_is_starting_does_not_leave_processes_behind(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path = write(tmp_path, changed(LONG))
@@ -525,7 +526,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("override", ["resources.gpus=64", "resources.cpus=999"])
-def test_a_study_that_cannot_run_is_refused_at_once(
+def test_a_study_that_cannot_run_is_refused_immediately(
     override: str, study: Callable[..., Path], tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
     began = time.monotonic()

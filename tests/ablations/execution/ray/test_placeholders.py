@@ -1,4 +1,4 @@
-"""Placeholders end up on exactly the excluded GPUs, whichever GPUs Ray assigns to them."""
+"""Placeholders end up on exactly the excluded GPUs, no matter which GPUs Ray assigns to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablations.execution.ray.placeholders import Gone, Placeholders
 
 @dataclass
 class Node:
-    """A node that assigns GPUs as Ray does, in the order of the requests."""
+    """A node that assigns GPUs as Ray does, in request order."""
 
     gpus: int
     free: dict[str, float] = field(default_factory=dict)
@@ -91,10 +91,10 @@ def test_the_requested_gpu_is_found_among_free_ones_and_the_others_are_released(
     assert node.free == {"0": 1.0, "1": 1.0, "2": 0.0, "3": 1.0}
     placeholders.occupy([])
     after(placeholders, node, clock, {}, 1)
-    assert node.free == dict.fromkeys("0123", 1.0), "it is used again"
+    assert node.free == dict.fromkeys("0123", 1.0), "the GPU is used again"
 
 
-def test_the_share_of_a_run_is_taken_after_the_run() -> None:
+def test_the_share_of_a_run_is_occupied_after_the_run() -> None:
     node, clock = Node(2), Clock()
     broken = Slot("n", "0")
     assert node.take(0.5) == "0"
@@ -113,7 +113,7 @@ def test_the_share_of_a_run_is_taken_after_the_run() -> None:
 
 
 def test_an_unsuccessful_search_pauses_and_is_repeated() -> None:
-    """Another session, unknown to this one, has the GPU."""
+    """Another session, which is unknown to this session, is using the GPU."""
     node, clock = Node(2), Clock()
     broken = Slot("n", "1")
     node.free["1"] = 0.0
@@ -124,15 +124,15 @@ def test_an_unsuccessful_search_pauses_and_is_repeated() -> None:
         after(placeholders, node, clock, {}, 30)
         free += node.free["0"] == 1.0
         started, before = node.started, started
-        assert node.started - before < 12, "nothing spins"
-    assert free >= 5, "the good one is not kept"
+        assert node.started - before < 12, "there is no busy loop"
+    assert free >= 5, "the usable GPU is not kept"
     node.free["1"] = 1.0
     after(placeholders, node, clock, {}, 120)
     assert placeholders.held(broken) == 1.0
     assert node.free == {"0": 1.0, "1": 0.0}
 
 
-def test_nothing_is_held_on_a_lost_node() -> None:
+def test_no_gpu_is_held_on_a_lost_node() -> None:
     node, clock = Node(1), Clock()
     placeholders = Placeholders(1.0, node.start, clock)
     placeholders.occupy([Slot("n", "0")])
@@ -143,7 +143,7 @@ def test_nothing_is_held_on_a_lost_node() -> None:
     assert placeholders.held(Slot("n", "0")) == 0.0
 
 
-def test_everything_is_released_at_the_end() -> None:
+def test_all_gpus_are_released_at_the_end() -> None:
     node, clock = Node(3), Clock()
     placeholders = Placeholders(1.0, node.start, clock)
     placeholders.occupy([Slot("n", "1"), Slot("n", "2")])
@@ -162,7 +162,7 @@ def test_everything_is_released_at_the_end() -> None:
     taken=st.lists(st.integers(0, 3), max_size=6),
     broken=st.sets(st.integers(0, 3), min_size=1, max_size=2),
 )
-def test_in_the_end_no_run_fits_on_excluded_gpus_and_all_others_are_free(
+def test_eventually_no_run_fits_on_excluded_gpus_and_all_other_gpus_are_free(
     piece: float, gpus: int, taken: list[int], broken: set[int]
 ) -> None:
     node, clock = Node(gpus), Clock()

@@ -31,7 +31,7 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
-    """Return a function that makes a worker in this process; the argument is the function of its run."""
+    """Return a function that creates a worker in this process; the argument is the function that computes its run."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -54,12 +54,12 @@ def events(found: trainable.Worker) -> list[dict[str, Any]]:
     return said
 
 
-def test_a_run_reports_its_device_its_progress_and_its_ending(make: Callable[..., trainable.Worker]) -> None:
+def test_a_run_reports_its_device_progress_and_ending(make: Callable[..., trainable.Worker]) -> None:
     def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any, on_outage: Any) -> Ending:
         on_notice("steps run eagerly")
         on_epoch({"epoch": 1})
         assert not pause()
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a run without a GPU sees none"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a run without a GPU does not see any GPU"
         return Ending("finished", epochs=1)
 
     began, notice, epoch, ended = events(make(execute))
@@ -69,7 +69,7 @@ def test_a_run_reports_its_device_its_progress_and_its_ending(make: Callable[...
     assert Ending(**ended["ended"]) == Ending("finished", epochs=1)
 
 
-def test_a_worker_computes_one_run_after_the_other(make: Callable[..., trainable.Worker]) -> None:
+def test_a_worker_computes_one_run_after_another(make: Callable[..., trainable.Worker]) -> None:
     found = make(lambda *_: Ending("finished"))
     events(found)
     again = json.dumps({**as_json(TASK), "run_id": "1" * 20})
@@ -78,7 +78,7 @@ def test_a_worker_computes_one_run_after_the_other(make: Callable[..., trainable
     assert found._task.run_id == "1" * 20
 
 
-def test_a_worker_without_a_run_computes_nothing(make: Callable[..., trainable.Worker]) -> None:
+def test_a_worker_without_a_run_does_not_compute_anything(make: Callable[..., trainable.Worker]) -> None:
     """Tune sets up a worker for a run and then assigns the run to another worker that has become free."""
     computed: list[Task] = []
 
@@ -96,13 +96,13 @@ def test_a_worker_without_a_run_computes_nothing(make: Callable[..., trainable.W
 
 def test_an_error_outside_the_run_is_also_an_ending(make: Callable[..., trainable.Worker]) -> None:
     def execute(*_: Any) -> Ending:
-        raise SystemExit("a plugin that leaves")
+        raise SystemExit("a plugin that exits")
 
     ended = events(make(execute))[-1]["ended"]
-    assert (ended["end"], ended["reason"]) == ("failed", "SystemExit: a plugin that leaves")
+    assert (ended["end"], ended["reason"]) == ("failed", "SystemExit: a plugin that exits")
 
 
-def test_a_hanging_run_is_ended_and_its_position_is_reported(
+def test_a_hanging_run_is_ended_and_the_place_where_it_hangs_is_reported(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[tuple[int, int]] = []
@@ -118,7 +118,7 @@ def test_a_hanging_run_is_ended_and_its_position_is_reported(
         return Ending("finished")
 
     said = events(make(execute, stall=1.0))
-    assert {"alive": True} in said or {"alive": False} in said, "signs of life meanwhile"
+    assert {"alive": True} in said or {"alive": False} in said, "heartbeats in the meantime"
     ended = Ending(**said[-1]["ended"])
     assert ended.end == "stalled"
     assert "resources.stall_minutes" in ended.reason
@@ -126,11 +126,11 @@ def test_a_hanging_run_is_ended_and_its_position_is_reported(
     deadline = time.monotonic() + 60
     while not killed and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert killed == [(os.getpid(), signal.SIGKILL)], "nothing else frees a thread that hangs"
+    assert killed == [(os.getpid(), signal.SIGKILL)], "nothing else can free a hanging thread"
     go_on.set()
 
 
-def test_a_run_on_a_departing_node_saves_its_state_and_continues_elsewhere(
+def test_a_run_on_a_node_that_is_being_shut_down_saves_its_state_and_continues_elsewhere(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -150,18 +150,18 @@ def test_a_run_on_a_departing_node_saves_its_state_and_continues_elsewhere(
 
     found = make(execute)
     said = found.step()["events"]
-    assert {"ended"} not in [set(event) for event in said], "nothing ends on a node that stays"
+    assert {"ended"} not in [set(event) for event in said], "no run is ended on a node that stays"
     going.append(True)
     ended = Ending(**events(found)[-1]["ended"])
     assert (ended.end, ended.reason) == ("machine", "its node is being shut down; its state is saved")
-    assert killed.wait(60), "no other run is begun in this process"
+    assert killed.wait(60), "no other run is started in this process"
 
 
 CUDA = replace(TASK, device="cuda", gpus=0.5)
 SLOT = Slot("f" * 56, "1")
 
 
-def test_a_run_given_an_excluded_gpu_does_not_begin(
+def test_a_run_on_an_excluded_gpu_does_not_start(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -180,14 +180,14 @@ def test_a_run_given_an_excluded_gpu_does_not_begin(
     for task, options in ((CUDA, {"left_out": by_slot}), (by_name, {})):
         killed.clear()
         began, ended = events(make(execute, task=task, **options))
-        assert began["slots"] == [(SLOT.node, SLOT.device)], "how the driver learns which GPU it is"
+        assert began["slots"] == [(SLOT.node, SLOT.device)], "this tells the driver which GPU it is"
         ending = Ending(**ended["ended"])
         assert (ending.end, ending.device, ending.process_spent) == ("not_begun", name, True)
-        assert killed.wait(60), "Ray is to give the next run another GPU"
+        assert killed.wait(60), "Ray must assign a different GPU to the next run"
     assert not computed
 
 
-def test_a_run_names_its_gpu_and_an_unusable_process_takes_no_other_run(
+def test_a_run_names_its_gpu_and_an_unusable_process_does_not_take_another_run(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
@@ -198,13 +198,13 @@ def test_a_run_names_its_gpu_and_an_unusable_process_takes_no_other_run(
     found = make(lambda *_: endings.pop(0), task=CUDA)
     first = Ending(**events(found)[-1]["ended"])
     assert (first.device, first.host) == (trainable.device_names((SLOT,))[0], socket.gethostname())
-    assert not killed.wait(0.3), "a process whose run ended well continues"
+    assert not killed.wait(0.3), "a process whose run ended normally continues"
     assert found.reset_config(given(CUDA))
     assert Ending(**events(found)[-1]["ended"]).device == first.device
     assert killed.wait(60)
 
 
-def test_a_run_that_is_asked_to_stop_gets_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
+def test_a_run_that_is_asked_to_stop_has_a_grace_period_for_saving(make: Callable[..., trainable.Worker]) -> None:
     deadlines: list[float | None] = []
     heard: list[float] = []
 
@@ -223,13 +223,13 @@ def test_a_run_that_is_asked_to_stop_gets_its_grace_period_to_save(make: Callabl
     found.step()
     began = time.monotonic()
     found.cleanup()
-    assert 0.4 < time.monotonic() - began < 30, "a run that does not come to its end is not waited for any longer"
+    assert 0.4 < time.monotonic() - began < 30, "the session no longer waits for a run that does not end"
     assert deadlines[0] is None
     assert deadlines[1] is not None
     assert began + 0.5 <= deadlines[1] <= heard[0] + 0.5
 
 
-def test_a_running_mps_is_reported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_mps_server_is_reported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     assert trainable._place(CUDA) == f"{socket.gethostname()}, GPU 1"
@@ -238,12 +238,12 @@ def test_a_running_mps_is_reported(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     assert trainable._place(TASK) == socket.gethostname()
 
 
-def test_outside_a_cluster_no_node_is_departing() -> None:
+def test_outside_a_cluster_no_node_is_being_shut_down() -> None:
     assert not draining.is_draining()
     assert not draining.DrainCheck(0.0).seen()
 
 
-def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., trainable.Worker]) -> None:
+def test_after_sigterm_the_state_is_saved(make: Callable[..., trainable.Worker]) -> None:
     saved = threading.Event()
 
     def execute(
@@ -272,14 +272,15 @@ def test_the_resources_of_a_task_are_requested() -> None:
     assert request.required_resources == wanted
 
 
-def test_a_worker_answers_before_it_has_imported_torch() -> None:
-    """While a worker imports torch, another one may finish its run and get the run that waits for the first."""
+def test_a_worker_responds_before_it_has_imported_torch() -> None:
+    """While a worker imports torch, another worker may finish its run and receive the run that is waiting for the
+    first."""
     code = "import sys; from ablations.execution.ray.trainable import Worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
-def test_a_worker_whose_cpu_computed_wrong_bits_names_its_machine_and_is_replaced(
+def test_a_worker_whose_cpu_computed_wrong_results_names_its_machine_and_is_replaced(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainable.os, "kill", lambda *_: None)
@@ -290,7 +291,7 @@ def test_a_worker_whose_cpu_computed_wrong_bits_names_its_machine_and_is_replace
     assert ended["process_spent"]
 
 
-def test_a_worker_on_an_excluded_machine_computes_nothing(
+def test_a_worker_on_an_excluded_machine_does_not_compute_any_runs(
     make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainable.os, "kill", lambda *_: None)

@@ -1,4 +1,4 @@
-"""GPUs that Ray counts but torch cannot use are refused with the machine, both numbers and the reason."""
+"""GPUs that Ray counts but torch cannot use are refused with the machine's name, both numbers and the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablations.execution.ray.usable_gpus import refuse_unusable, usable_here
 from aimlib.errors import UsageError
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU of this machine")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU on this machine")
 def test_a_machine_whose_gpus_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as Ray sets it for a process without GPUs
     with pytest.raises(UsageError) as refused:
@@ -27,7 +27,7 @@ def test_a_machine_whose_gpus_torch_cannot_use_is_refused(monkeypatch: pytest.Mo
     assert "--num-gpus=0" in text
 
 
-def test_without_gpus_no_machine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_run_needs_a_gpu_no_machine_is_queried(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **_: started.append(arguments))
     refuse_unusable({"n": {"CPU": 8.0}, "m": {"CPU": 8.0, "GPU": 0.0}}, here=True)
@@ -47,7 +47,7 @@ def test_without_gpus_no_machine_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
         ("import time; time.sleep(60)", 1.0, (0, "torch did not answer within 1 s")),
     ],
 )
-def test_the_message_of_the_probe_is_passed_on_however_it_ends(
+def test_the_message_from_the_probe_is_passed_on_no_matter_how_the_probe_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit: float, said: tuple[int, str]
 ) -> None:
     interpreter = tmp_path / "python"
