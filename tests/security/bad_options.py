@@ -9,7 +9,7 @@ KINDS = [
     Kind("an option that does not exist", "run STUDY --outt x", "--outt", "No such option", "--out"),
     Kind("a surplus argument", "run STUDY extra", "extra", "unexpected extra argument", HELP),
     Kind("a missing argument", "status", "directory", "Missing argument", HELP),
-    Kind("no study", "check", "check", "no study is given", "give a study file or the name of a shipped study"),
+    Kind("no study", "check", "check", "no study is given", "give a study file, the name of a shipped study"),
     Kind(
         "a study that is neither a file nor shipped",
         "check dmo",
@@ -268,15 +268,15 @@ KINDS = [
         "an option of data that is given wrongly",
         "data info digits --set size",
         "--set size",
-        "no key with a value",
-        "give KEY=VALUE",
+        "this is not a key with a value",
+        "use KEY=VALUE",
     ),
     Kind(
         "a data option given twice",
         "data info digits --set size=64 --set size=65",
         "--set size=65",
         "size is given twice",
-        "give it once",
+        "give it only once",
     ),
     Kind(
         "a data option out of range", "data info digits --size 0", "size", "got 0", "must be greater than or equal to 8"
@@ -292,7 +292,7 @@ KINDS = [
         "a data set that cannot be downloaded",
         "data download digits",
         "digits",
-        "cannot be downloaded",
+        "this program cannot download the data set",
         "`ablate data info digits`",
     ),
     Kind(

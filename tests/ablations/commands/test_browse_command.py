@@ -38,7 +38,7 @@ def test_the_command_writes_the_page_and_prints_its_path(study, tmp_path):
 
 
 def test_help_explains_unblinding():
-    assert "the study and its report will say so" in " ".join(
+    assert "the study and its report will record that" in " ".join(
         CliRunner().invoke(app, ["browse", "--help"], terminal_width=200).output.replace("│", " ").split()
     )
 
@@ -73,7 +73,7 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
     try:
         address = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+/[\w-]{32}/)\n", process.stdout.readline())
         assert address is not None
-        assert process.stdout.readline() == "Only this machine can open it. Ctrl-C ends it.\n"
+        assert process.stdout.readline() == "Only this machine can open the page. Press Ctrl-C to stop serving it.\n"
         with urllib.request.urlopen(address[1] + "data") as answer:
             assert json.loads(answer.read())["title"] == "synthetic"
         with pytest.raises(urllib.error.HTTPError, match="404"):

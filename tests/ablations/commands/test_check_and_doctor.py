@@ -55,12 +55,12 @@ def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study
 def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
-    assert "seeds: 2 pairs can only be used for screening; a verdict needs at least 5" in few.notes
+    assert "seeds: 2 pairs can only be used for screening; a verdict requires at least 5" in few.notes
     assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
     assert any(note.startswith("arms.matched: widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
     assert not any(note.startswith("seeds:") for note in enough.notes)
-    said = "no arm has the role treatment, so there is no verdict; give one arm `role: treatment`"
+    said = "no arm has the role treatment, so there will be no verdict; give one arm `role: treatment`"
     assert said in enough.notes
 
 
@@ -68,14 +68,17 @@ def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: S
     other = {"role": "treatment", "of": "aim", "training": {"batch_size": 10}}
     both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
     said = (
-        "arms aim, other have the role treatment, and the verdict uses the first, aim; give the others another role, "
+        "arms aim, other have the role treatment, and the verdict uses the first of them, aim; give the others a different role, "
         "such as `role: other`"
     )
     assert said in both.notes
     controls = check(study({"arms.other": {**other, "role": "control"}, "arms.aim.role": "treatment"}), timing=False)
     assert not any("have the role" in note for note in controls.notes)
     alone = check(study({"arms": {"baseline": {}}}), timing=False)
-    assert "the study has one arm, so there is nothing to compare, and no verdict; add an arm under arms" in alone.notes
+    assert (
+        "the study has only one arm, so there is nothing to compare, and there will be no verdict; add an arm under arms"
+        in alone.notes
+    )
     assert not any("no arm has the role" in note for note in alone.notes)
 
 
@@ -102,7 +105,7 @@ def test_placements_that_choose_the_same_layers_are_reported_as_the_same_network
     same = [note for note in check(path, timing=False).notes if "choose the same layers" in note]
     assert same == [
         "model.placement block_entry and stage_only choose the same layers in this network, so the networks and "
-        "results of aim and stage are the same; remove one of them"
+        "results of aim and stage are the same; remove one of the two"
     ]
     other = study({"arms.every": {"of": "aim", "model": {"placement": "every_layer"}}})
     assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
@@ -244,13 +247,15 @@ def test_layers_that_cannot_read_are_reported(study: StudyMaker) -> None:
     notes = [note for note in check(study({**mobile, **options}), timing=False).notes if "arms.aim" in note]
     told = [note for note in notes if "does not read the memory: grouped convolution (groups=" in note]
     assert len(told) == 3
-    assert any("8 more layers do not read it, for similar reasons: features.4.block.1.0" in note for note in notes)
+    assert any(
+        "8 more layers do not read the memory, for similar reasons: features.4.block.1.0" in note for note in notes
+    )
 
 
 def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
     options = {"base.model.backbone.blocks": [2, 1, 3], "arms.aim.model.routing": "as_run"}
     notes = check(study(options), timing=False).notes
-    assert any("arms.aim: 3 of 6 reads use the second memory, which no update reaches" in note for note in notes)
+    assert any("arms.aim: 3 of 6 reads use the second memory, which is never updated" in note for note in notes)
 
 
 @pytest.mark.parametrize(("control", "widened"), [("matched_multiply_adds", True), ("frozen_memory", False)])

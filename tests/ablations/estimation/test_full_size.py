@@ -63,7 +63,7 @@ def test_the_message_about_an_unknown_claim_names_the_others() -> None:
     [
         (("check", "--claim", "--numerics"), "--claim shows the shipped studies unchanged"),
         (("check", "--claim", "--set", "seeds=3"), "--claim shows the shipped studies unchanged"),
-        (("check",), "give a study file or the name of a shipped study, or --claim"),
+        (("check",), "give a study file, the name of a shipped study, or --claim"),
     ],
 )
 def test_a_request_for_both_or_neither_is_refused(

@@ -153,7 +153,7 @@ def test_parameters_that_training_cannot_reach_are_named(tmp_path: Path, right: 
     if not names:
         assert not found
     else:
-        assert all(f"so training never changes what counts as a parameter ({names}" in line for line in found)
+        assert all(f"so training would never change values that count as parameters ({names}" in line for line in found)
         assert len(found) == 2
 
 
@@ -170,7 +170,7 @@ def test_a_tensor_that_is_changed_in_place_is_named_before_the_runs(tmp_path: Pa
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_loss_that_sums_over_the_batch_is_noted(tmp_path: Path, reduction: str) -> None:
     path = study(tmp_path, LOSS.replace("mean", reduction), {"base.training.loss": "mine"})
-    noted = "loss: 'mine' is twice as large for a batch with every image twice" in notes(path)
+    noted = "loss: 'mine' doubles if every image appears twice in a batch" in notes(path)
     assert noted == (reduction == "sum")
 
 

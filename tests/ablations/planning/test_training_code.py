@@ -167,8 +167,8 @@ def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: 
         "slow, fast: own training code is not timed; `ablate status` shows it after the first run",
     )
     said = " ".join(found.notes)
-    assert "nothing ensures that arms share their initial values" in said
-    assert "the first run is computed twice and its predictions are compared" in said
+    assert "Nothing ensures that arms share their initial values" in said
+    assert "the first run is computed twice, and the two sets of predictions are compared" in said
     assert "–" in next(line for line in str(found).splitlines() if line.startswith("slow"))
     off = check(training_code_study(tmp_path, {"integrity": "off"}))
     assert "no run is computed twice to test this" in " ".join(off.notes)

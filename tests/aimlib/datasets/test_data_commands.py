@@ -130,6 +130,6 @@ def test_order_lists_the_first_batch_and_the_images_of_an_incomplete_last_one(do
     shown = run("order", "stanford_dogs", "--batch-size", "4", *options(dogs))
     assert shown.exit_code == 0
     assert [f"   {place}  {name}" in shown.output for place, name in enumerate(first, 1)] == [True] * 4
-    assert f"test: in an incomplete last batch: {', '.join(left_out)}\n" in shown.output
+    assert f"test: images in an incomplete last batch: {', '.join(left_out)}\n" in shown.output
     with pytest.raises(UsageError, match="batch_size: must be at least 1"):
         data_cli.order("digits", batch_size=0)

@@ -146,7 +146,7 @@ def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_p
 
 
 def test_data_that_are_not_packed_have_no_plan() -> None:
-    with pytest.raises(UsageError, match=r"digits: has no photo files.*leave --plan out"):
+    with pytest.raises(UsageError, match=r"digits: the data set has no photo files.*omit --plan"):
         data_cli.prepare("digits", plan=True)
 
 
