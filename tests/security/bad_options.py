@@ -48,7 +48,7 @@ KINDS = [
         "a figure in an unknown format",
         "plan STUDY --no-timing --figure x.gif",
         "--figure x.gif",
-        "not a format of figures",
+        "unknown figure format",
         "give a file name that ends in .svg or .png",
     ),
     Kind(
@@ -56,7 +56,7 @@ KINDS = [
         "plan STUDY --no-timing --figure NOWHERE/x.png",
         "NOWHERE/x.png",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind(
         "a folder that is not a study",
@@ -129,7 +129,7 @@ KINDS = [
         "study.json is missing",
         "give a directory written by `ablate run`",
     ),
-    Kind("an option that needs another one", "watch DONE x.html", "x.html", "only used for the page", "add --html"),
+    Kind("an option that needs another one", "watch DONE x.html", "x.html", "used only for the page", "add --html"),
     Kind("a number out of range", "watch DONE --interval 0", "--interval", "greater than or equal to 0.5", HELP),
     Kind(
         "an output in a folder that does not exist",
@@ -198,7 +198,7 @@ KINDS = [
         "several studies where one is possible",
         "results DONE DONE --table predictions",
         "--table predictions",
-        "can only be shown for one study; got 2",
+        "can be shown only for one study; got 2",
         "give one",
     ),
     Kind(
@@ -206,14 +206,14 @@ KINDS = [
         "results DONE --csv NOWHERE/x.csv",
         "--csv NOWHERE/x.csv",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind(
         "an output in a folder that does not exist",
         "results DONE --parquet NOWHERE/x",
         "--parquet NOWHERE/x",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind("a folder that is not a study", "report EMPTY", "EMPTY", "study.json is missing", WROTE),
     Kind(
@@ -238,7 +238,7 @@ KINDS = [
         "share 2 runs, so they are not independent",
         "give each study once",
     ),
-    Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no file of a study", WROTE),
+    Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no files of a study", WROTE),
     Kind(
         "a cluster file that does not exist", "cluster slrm", "cluster", "unknown file 'slrm'", "did you mean 'slurm'?"
     ),

@@ -67,7 +67,7 @@ def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_stopped_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
-    assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "Ray is not running here"
+    assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "Ray is not running on this machine"
     found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
 

@@ -57,7 +57,7 @@ def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     assert few.cost is None
     assert "seeds: 2 pairs can only be used for screening; a verdict requires at least 5" in few.notes
     assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
-    assert any(note.startswith("arms.matched: widened") for note in few.notes)
+    assert any(note.startswith("arms.matched: this arm is widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
     assert not any(note.startswith("seeds:") for note in enough.notes)
     said = "no arm has the role treatment, so there will be no verdict; give one arm `role: treatment`"
@@ -68,7 +68,8 @@ def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: S
     other = {"role": "treatment", "of": "aim", "training": {"batch_size": 10}}
     both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
     said = (
-        "arms aim, other have the role treatment, and the verdict uses the first of them, aim; give the others a different role, "
+        "arms aim, other have the role treatment, and the verdict uses the first of them, aim; give the others a "
+        "different role, "
         "such as `role: other`"
     )
     assert said in both.notes
@@ -76,8 +77,8 @@ def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: S
     assert not any("have the role" in note for note in controls.notes)
     alone = check(study({"arms": {"baseline": {}}}), timing=False)
     assert (
-        "the study has only one arm, so there is nothing to compare, and there will be no verdict; add an arm under arms"
-        in alone.notes
+        "the study has only one arm, so there is nothing to compare, and there will be no verdict; add an arm under "
+        "arms" in alone.notes
     )
     assert not any("no arm has the role" in note for note in alone.notes)
 
@@ -119,7 +120,7 @@ def test_the_same_note_about_many_arms_is_one_note(study: StudyMaker) -> None:
         "seeds: two",
         "arms.a: alone",
     ]
-    assert aggregated(notes[:4], arms)[0] == "4 of 7 arms, a, b and 2 more: no update after layer3.0"
+    assert aggregated(notes[:4], arms)[0] == "4 of 7 arms: a, b and 2 more: no update after layer3.0"
     assert aggregated(notes[:4], arms, whole=True)[0] == "a, b, c, d: no update after layer3.0"
 
 
@@ -262,7 +263,7 @@ def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
 def test_widened_arms_are_reported(study: StudyMaker, control: str, widened: bool) -> None:
     options: dict[str, Any] = {"name": control, "tolerance": 0.09} if widened else {"name": control}
     notes = check(study({"arms.control": {"of": "aim", "control": options}}), timing=False).notes
-    assert any(note.startswith("arms.control: widened") for note in notes) == widened
+    assert any(note.startswith("arms.control: this arm is widened") for note in notes) == widened
 
 
 def test_packing_is_proposed_from_the_measured_memory() -> None:

@@ -66,7 +66,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     study.write_text("name: edited\n")
     code, out, said = ablate(capsys, "init", "mine", "--template", "sweep")
     assert (code, out) == (2, "")
-    assert "mine already exists, and nothing is overwritten; give another name" in said
+    assert "mine already exists, and nothing is overwritten; choose a different name" in said
     assert study.read_text() == "name: edited\n"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="empty already exists"):

@@ -128,7 +128,7 @@ def test_the_uncertainty_of_a_pilot_is_included(study, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"looks": "any", "max_pairs": 20}, "read after any number of pairs from 5 to 20, from a confidence sequence"),
+        ({"looks": "any", "max_pairs": 20}, "read after any number of pairs from 5 to 20, using a confidence sequence"),
         ({"spending": "obrien_fleming"}, "looks after 5, 8, 12 pairs, at 99.83, 98.7, 95.75 % (obrien_fleming)"),
     ],
 )
@@ -145,7 +145,7 @@ def test_every_design_of_looks_can_be_planned(study, changes, said):
 @pytest.mark.parametrize("option", ["seed_sd", "half_width"])
 def test_a_width_must_be_a_positive_number(study, option):
     for value in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} .*give a number above 0"):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} .*give a number greater than 0"):
             plan(study(), timing=False, **{option: value})
 
 
@@ -153,13 +153,15 @@ def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_gets_a_w
     with pytest.raises(UsageError, match=r"--seed-sd 80: test accuracy lies between 0 and 100 %.* at most 50 pp"):
         plan(study(), timing=False, seed_sd=80.0)
     (doubt,) = [each for each in plan(study(), timing=False, seed_sd=0.008).warnings if "--seed-sd" in each]
-    assert doubt.endswith("if it is a fraction of 1, give 0.8")
+    assert doubt.endswith("if you mean a fraction of 1, give 0.8")
     assert not any("--seed-sd" in each for each in plan(study(), timing=False, seed_sd=0.8).warnings)
     plan(study({"measure": "loss", "delta": 0.1}), timing=False, seed_sd=80.0)
 
 
 def test_a_spread_is_either_given_or_taken_from_results(study, tmp_path):
-    with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
+    with pytest.raises(
+        UsageError, match="--seed-sd: the spread is already taken from --results; give only one of the two options"
+    ):
         plan(study(), timing=False, seed_sd=1.0, results=tmp_path)
 
 

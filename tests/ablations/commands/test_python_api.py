@@ -167,7 +167,7 @@ def test_watch_shows_the_state_and_returns_it(directory: Path, capsys: pytest.Ca
     assert found.complete
     assert "4 of 4 runs settled" in capsys.readouterr().out
     assert (directory / "overview.html").exists()
-    with pytest.raises(UsageError, match="a file is only used for the page"):
+    with pytest.raises(UsageError, match="a file is used only for the page"):
         ablations.watch(directory, "page.html")
 
 

@@ -80,7 +80,7 @@ def test_the_node_hours_of_a_cluster_are_shown(tmp_path: Path, capsys: pytest.Ca
 def test_status_says_that_rows_are_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, [])
     command(str(tmp_path))
-    said = "This quick summary does not prove the rows; `ablate verify` proves them."
+    said = "This quick summary does not verify the rows; `ablate verify` does."
     assert said in capsys.readouterr().out
     found = status(str(tmp_path))
     assert said in repr(found)

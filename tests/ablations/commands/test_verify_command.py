@@ -134,7 +134,7 @@ def test_a_row_of_another_experiment_is_found_without_its_plugins(
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["verify", str(tmp_path / "nothing")])
     assert isinstance(ended.exception, StoreError)
-    assert "contains no file of a study" in str(ended.exception)
+    assert "contains no files of a study" in str(ended.exception)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -251,7 +251,7 @@ def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tup
     assert json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))["ledger_head"] == head
     ended = CliRunner().invoke(app, ["verify", str(directory), "--head", head])
     assert ended.exit_code == 0
-    assert "The study contains everything that the given head covers, unchanged." in ended.output
+    assert "The study still contains everything that the given head covers, unchanged." in ended.output
 
 
 def test_a_session_prints_the_head_when_the_plan_is_frozen_and_at_its_end(tmp_path: Path) -> None:
