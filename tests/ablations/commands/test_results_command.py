@@ -70,7 +70,7 @@ def test_an_empty_table_says_what_the_named_columns_contain(study: Path, command
     assert out.splitlines()[1:] == [
         "No row satisfies the conditions.",
         "arm contains baseline, aim and wide.",
-        "seed is from 0 to 2.",
+        "seed ranges from 0 to 2.",
     ]
     assert "No row satisfies" not in command(study, "--where", "arm = baseline")[1]
     assert "No row satisfies" not in command(study, "--where", "arm = x", "--csv", "-")[1], "a file has rows only"

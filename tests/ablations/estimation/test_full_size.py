@@ -49,7 +49,7 @@ def test_only_measured_hours_are_called_measured(replication: FullSize) -> None:
     text = "\n".join(lines(replication))
     assert "lower bounds, not measurements" in text
     assert "Nothing has been measured yet." in text
-    assert "10 runs in all" in text
+    assert "10 runs in total" in text
     assert "`ablate run replication --out results/replication` (10 runs)" in text
 
 
