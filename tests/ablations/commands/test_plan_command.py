@@ -37,7 +37,7 @@ def test_the_plan_says_what_a_study_can_find(study):
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        (3, "3 seeds cannot give a verdict; the first look is after 5 pairs"),
+        (3, "3 seeds cannot produce a verdict; the first look is after 5 pairs"),
         (7, "the verdict uses the first 5 and ignores the others"),
     ],
 )
@@ -69,7 +69,7 @@ def test_results_that_are_unsuitable_for_planning_are_refused(study, tmp_path):
     out = tmp_path / "out"
     path = study({"seeds": 1})
     launch.run(path, out, executor="inline")
-    with pytest.raises(UsageError, match="has no spread to plan with"):
+    with pytest.raises(UsageError, match="contains no spread for planning"):
         plan(path, results=out, timing=False)
 
 
@@ -186,7 +186,7 @@ def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_gets_a_warning(s
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
-    doubts = [warning for warning in found.warnings if warning.startswith("the spread is from doubtful results: ")]
+    doubts = [warning for warning in found.warnings if warning.startswith("the spread comes from doubtful results: ")]
     assert "the baseline trained in only" in doubts[0]
     assert "baseline with seeds 0, 1, 2 and 3 did not train" in doubts[1]
     sound = plan(study({"seeds": 5}), results=pilot(tmp_path / "sound", values), timing=False)

@@ -21,7 +21,7 @@ def sentences(*overrides: str) -> list[str]:
 
 def test_the_note_on_variance_names_what_varies_and_how_well_the_seeds_determine_it() -> None:
     what, how_well = sentences("seeds=10")
-    assert "baseline and aim each have a further arm for split, init, order and augmentation" in what
+    assert "baseline and aim each have an additional arm for split, init, order and augmentation" in what
     assert "seed 1000000 fixes the others" in what
     low, high = (math.sqrt(9 / stats.chi2.ppf(q, 9)) for q in (0.975, 0.025))
     assert (
@@ -33,7 +33,8 @@ def test_the_note_on_variance_names_what_varies_and_how_well_the_seeds_determine
 def test_the_note_on_variance_names_the_chosen_sources_of_the_chosen_arm() -> None:
     what = sentences("sources=[init, noise]", "vary=aim", "fixed_seed=77")[0]
     assert what == (
-        "variance: aim has a further arm for init and noise, which varies only that source; seed 77 fixes the others"
+        "variance: aim has an additional arm for init and noise, which varies only that source; seed 77 fixes the "
+        "others"
     )
 
 

@@ -71,7 +71,7 @@ def test_a_study_on_gpus_is_never_timed_on_a_cpu(
     assert result.costs == ()
     assert result.cost is None
     (why,) = result.untimed
-    assert "this machine has no GPU and belongs to no Ray cluster; give --address of a Ray cluster" in why
+    assert "this machine has no GPU and does not belong to a Ray cluster; give --address of a Ray cluster" in why
     code, out, _ = ablate(capsys, "check", path)
     assert code == 0
     assert "not timed: this machine has no GPU" in " ".join(out.split())
@@ -411,7 +411,9 @@ def test_auto_without_a_gpu_or_an_answer_requires_a_stated_share(
     with pytest.raises(UsageError, match=r"resources\.gpus: auto: arms\.aim: torch sees no usable GPU"):
         gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
     monkeypatch.setattr(cluster, "measure", Worker(baseline=GB, aim=99 * GB))
-    with pytest.raises(UsageError, match=r"arms\.aim: a run fits on no GPU of the cluster; lower training\.batch_size"):
+    with pytest.raises(
+        UsageError, match=r"arms\.aim: a run does not fit on any GPU in the cluster; lower training\.batch_size"
+    ):
         gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
 
 
@@ -498,7 +500,7 @@ def test_a_bucket_is_not_measured_and_the_note_says_so() -> None:
     from aimlib.paths import place
 
     (note,) = disk.saving_notes(disk.Disk({"aim": 2 * GB}, 8, 0), 25.0, place("s3://bucket/study"))
-    assert "is not measured" in note
+    assert "has not been measured" in note
 
 
 def test_the_write_rate_of_the_disk_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: 
     found = ablations.check(training_code_study(tmp_path), trust=True)
     assert found.costs == ()
     assert found.untimed == (
-        "slow, fast: own training code is not timed; `ablate status` shows it after the first run",
+        "slow, fast: a study's own training code is not timed; `ablate status` shows its time after the first run",
     )
     said = " ".join(found.notes)
     assert "Nothing ensures that arms share their initial values" in said
