@@ -221,8 +221,8 @@ VALUES = [
         "patience beyond the epochs",
         "training.early_stopping.patience=5",
         "early_stopping",
-        "is not below",
-        "lower|raise|give",
+        "is not less than",
+        "lower patience or increase",
     ),
     key(
         "widths and blocks that differ",
@@ -277,7 +277,7 @@ VALUES = [
         'vary=aim factors={training.early_stopping:[{"patience":1}],training.early_stopping.patience:[2]}',
         "factors.training.early_stopping",
         "sets training.early_stopping.patience to 1, and level 2 of factors.training.early_stopping.patience",
-        "set it in one of these factors only",
+        "set it in only one of these factors",
     ),
     key(
         "levels that look the same",

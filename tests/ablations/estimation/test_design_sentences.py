@@ -25,7 +25,7 @@ def test_the_note_on_variance_names_what_varies_and_how_well_the_seeds_determine
     assert "seed 1000000 fixes the others" in what
     low, high = (math.sqrt(9 / stats.chi2.ppf(q, 9)) for q in (0.975, 0.025))
     assert (
-        f"with 10 seeds the 95 % interval of a standard deviation is {significant(low)} to {significant(high)}"
+        f"with 10 seeds, the 95 % interval of a standard deviation is {significant(low)} to {significant(high)}"
         in how_well
     )
 

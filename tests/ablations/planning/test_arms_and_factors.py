@@ -336,7 +336,7 @@ def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) ->
 
 def test_values_of_single_arms_are_replaced_too(study: StudyMaker) -> None:
     path = study({"arms.longer": {"training": {"epochs": 9}}})
-    with pytest.raises(ConfigError, match=r"arms.longer: identical to arms.baseline"):
+    with pytest.raises(ConfigError, match=r"arms.longer: this arm is identical to arms.baseline"):
         arms_of(path, "training.epochs=3")
     arms = arms_of(path, "base.training.epochs=3")
     assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}

@@ -217,9 +217,11 @@ def test_runs_that_are_stored_under_an_earlier_name_keep_that_name(tmp_path: Pat
     assert set(kept.summaries) == set(kept.data) == {arm.name for arm in kept.arms}
     assert {arm.name: arm.config for arm in kept.arms}["aim+augmentation"].training.epochs == 21
     assert notices == (
-        "arm 'aim+norm' keeps its stored name; it means augmentation=on, norm=without, and a new study would call it "
+        "arm 'aim+norm' keeps its stored name; it stands for augmentation=on, norm=without, and a new study would "
+        "call it "
         "'aim+augmentation'",
-        "arm 'aim+augmentation' keeps its stored name; it means augmentation=off, norm=with, and a new study would "
+        "arm 'aim+augmentation' keeps its stored name; it stands for augmentation=off, norm=with, and a new study "
+        "would "
         "call it 'aim+norm'",
     )
     again, notices = with_stored_names(plan, planning.document(kept))

@@ -49,10 +49,10 @@ def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
     code, _, error = ablate(capsys, "check", path, "--no-timing")
     assert code == 2
     assert error.startswith(
-        f"error: {path}: own code: you have not approved the code of my_net.py with helper.py (sha256 "
+        f"error: {path}: own code: you have not approved the code in my_net.py with helper.py (sha256 "
     )
     assert "own_head" not in placements.names(), "none of it was run"
-    command = error.partition("then give `")[2].partition("`")[0]
+    command = error.partition("then use `")[2].partition("`")[0]
     assert command.startswith(f"ablate check {path} --no-timing --trust ")
     code, out, error = ablate(capsys, *shlex.split(command)[1:])
     assert (code, error) == (0, "")
@@ -68,12 +68,12 @@ def test_comments_need_no_new_approval_and_edits_do(tmp_path: Path) -> None:
     ablations.check(path, timing=False)
     own_study(tmp_path, helper=HELPER.replace("FIRST = 1", "FIRST = 2"))
     with pytest.raises(
-        UsageError, match=r'you have not approved the code of my_net.py .* then give trust="[0-9a-f]{32}"'
+        UsageError, match=r'you have not approved the code in my_net.py .* then use trust="[0-9a-f]{32}"'
     ):
         ablations.check(path, timing=False)
     with pytest.raises(UsageError, match="you have not approved"):
         ablations.check(path, timing=False, trust="0" * 32)
-    with pytest.raises(UsageError, match="--trust abc: is not a hash of code; give at least 32"):
+    with pytest.raises(UsageError, match="--trust abc: this is not a hash of code; give at least 32"):
         ablations.check(path, timing=False, trust="abc")
     ablations.check(path, timing=False, trust=True)
     with pytest.raises(UsageError, match="you have not approved"):  # True is not remembered
@@ -87,7 +87,7 @@ def test_the_hashes_of_all_files_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         ablations.check(path, timing=False)
     found = re.search(
-        r"you have not approved the code of my_net\.py .* and of second\.py .*; read them, then give "
+        r"you have not approved the code in my_net\.py .* and in second\.py .*; read them, then use "
         r'trust=\["([0-9a-f]{32})", "([0-9a-f]{32})"\], or trust=True',
         str(caught.value),
     )

@@ -63,7 +63,9 @@ def test_the_number_of_batches_includes_own_validation_images(root: Path) -> Non
 
 
 def test_a_stated_fraction_without_effect_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"validation_fraction: 0\.2 has no effect: the data has 6 validation images"):
+    with pytest.raises(
+        ConfigError, match=r"validation_fraction: 0\.2 has no effect: the data set has 6 validation images"
+    ):
         planned_of(study({"root": str(root), "validation": "val"}, {"validation_fraction": 0.2}))
     planned_of(study({"root": str(root)}, {"validation_fraction": 0.2}))
 

@@ -126,15 +126,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "misspelled option": (
         {"arms": {"slow": {}, "fast": {"options": {"rat": 0.9}}}},
-        "arms.fast.options.rat: arm 'slow' does not have this option; did you mean 'rate'? give every option its",
+        "arms.fast.options.rat: arm 'slow' does not have this option; did you mean 'rate'? set a default for every "
+        "option",
     ),
     "control": (
         {"arms": {"slow": {}, "fast": {"of": "slow", "control": "frozen_memory", "options": {"rate": 0.9}}}},
-        "control: changes the network under `model`, but this arm has no `model`",
+        "control: a control changes the network under `model`, but this arm has no `model`",
     ),
     "measured shares": (
         {"resources": {"gpus": "auto"}},
-        "give the share of a GPU that a run of your training code needs",
+        "specify the share of a GPU that a run of your training code needs",
     ),
     "search": (
         {"search": {"vary": "fast", "over": ["options.rate"], "trials": 2, "seeds": [100]}},
@@ -176,7 +177,7 @@ def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: 
 
 def test_code_that_is_not_approved_does_not_run(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
-    with pytest.raises(UsageError, match=r"you have not approved the code of loop\.py with centroids\.py"):
+    with pytest.raises(UsageError, match=r"you have not approved the code in loop\.py with centroids\.py"):
         ablations.check(path, timing=False)
 
 
@@ -187,5 +188,5 @@ def test_the_built_in_loop_needs_images() -> None:
         "base": {"data": {"name": "labels", "classes": 2}, "model": {"backbone": "mlp"}},
         "arms": {"a": {}},
     }
-    with pytest.raises(UsageError, match="data: labels has no images; only own training code can use it"):
+    with pytest.raises(UsageError, match="data: labels has no images; only your own training code can use it"):
         ablations.check(document, timing=False)

@@ -150,7 +150,10 @@ def test_an_own_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> Non
     ("losses", "message"),
     [
         (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose another measure"),
-        (("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}), "report different training.loss; give"),
+        (
+            ("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}),
+            "report different values of training.loss; set",
+        ),
         ((None, None), ""),
     ],
 )
@@ -240,7 +243,7 @@ def test_a_loss_that_cannot_train_is_refused_with_the_reason(
 
 def test_a_scalar_that_no_run_can_report_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
     measure = {"measure": {"scalar": "nll", "better": "lower"}, "delta": 0.1}
-    with pytest.raises(UsageError, match="measure: no run of baseline, aim reports a scalar; give training"):
+    with pytest.raises(UsageError, match="measure: no run of baseline, aim reports a scalar; add training"):
         ablations.check(write(tmp_path, changed(measure)), timing=False)
     logging = {**measure, "base.training.callbacks": ["gradient_norm"]}
     assert ablations.check(write(tmp_path, changed(logging)), timing=False).plan.runs
