@@ -281,7 +281,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         content["code"] = code
     if (what := subject(plan, before)) is not None:
         content["what"] = what
-    from analysis.procedures import FIRST, KEY, LATEST, procedure_of  # noqa: PLC0415 -- pandas is a dependency of the package
+    from analysis.procedures import FIRST, KEY, LATEST, procedure_of  # noqa: PLC0415 -- pandas is a dependency
 
     if (procedure := LATEST if before is None else procedure_of(before)) != FIRST:
         content[KEY] = procedure

@@ -200,7 +200,7 @@ VALUES = [
         "a batch larger than the data",
         "training.batch_size=400",
         "base.training.batch_size",
-        "400 is larger",
+        "400 is greater",
         "lower it",
     ),
     key(

@@ -149,7 +149,7 @@ def test_an_own_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose another measure"),
+        (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose a different measure"),
         (
             ("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}),
             "report different values of training.loss; set",

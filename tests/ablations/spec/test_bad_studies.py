@@ -248,7 +248,7 @@ EFFECTS = [
         "41 is greater than the number of training images, 40",
         "lower it",
     ),
-    Bad({"arms.aim.training": {"batch_size": 400}}, "arms.aim.training.batch_size", "400 is larger"),
+    Bad({"arms.aim.training": {"batch_size": 400}}, "arms.aim.training.batch_size", "400 is greater"),
     Bad(
         {"base.training.batch_size": 31, "base.training.drop_last": True},
         "base.training.drop_last",
