@@ -35,8 +35,10 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy
 class Asked:
     """Options of a measurement.
 
-    Attributes ---------- quick : one small round, to see whether it works at all. device : device to train on, ``cpu``
-    or ``cuda``.
+    Attributes
+    ----------
+    quick : one small round, to see whether it works at all.
+    device : device to train on, ``cpu`` or ``cuda``.
     """
 
     quick: bool = False
@@ -49,10 +51,12 @@ class Row:
 
     Attributes
     ----------
-    case : what was measured: "small_resnet, 64 px, float32". subject : which program: "aim", "Lightning". figure :
-        median over the rounds.
+    case : what was measured: "small_resnet, 64 px, float32".
+    subject : which program: "aim", "Lightning".
+    figure : median over the rounds.
     unit : "ms", "images/s", "MiB", "x" for a ratio, ...
-    low, high : minimum and maximum over the rounds. rounds : number of rounds.
+    low, high : minimum and maximum over the rounds.
+    rounds : number of rounds.
     """
 
     case: str
@@ -71,8 +75,9 @@ class Goal:
     Attributes
     ----------
     text : "time of AiM / baseline, small_resnet 64 px float32: at most the ratio of multiply-adds + 0.05".
-    reached, limit : the result and the goal. sense : "most" if `reached` must be at most `limit`; "least" if at least.
-        why : if it is not met, the reason in a sentence or two.
+    reached, limit : the result and the goal.
+    sense : "most" if `reached` must be at most `limit`; "least" if at least.
+    why : if it is not met, the reason in a sentence or two.
     """
 
     text: str
@@ -164,7 +169,9 @@ def wall(command: Sequence[str], **options: Any) -> float:
 class Spent:
     """Time and memory of a command.
 
-    Attributes ---------- wall, cpu : seconds; the CPU seconds are for all its processes.
+    Attributes
+    ----------
+    wall, cpu : seconds; the CPU seconds are for all its processes.
     peak : resident MiB of the largest process.
     """
 

@@ -23,8 +23,10 @@ class Photos:
 
     Attributes
     ----------
-    root : root of the folders. source : description of the photos for people. longer : longest side of all photos, in
-        pixels. classes : number of classes.
+    root : root of the folders.
+    source : description of the photos for people.
+    longer : longest side of all photos, in pixels.
+    classes : number of classes.
     """
 
     root: Path

@@ -42,9 +42,12 @@ _LIMIT = 1.05
 class _Held:
     """Memory of a step in MiB.
 
-    Attributes ---------- peak : the maximum. weights : weights with gradients and both moments. kept : memory that the
-    forward pass keeps for the backward pass, by the operator that needs it; memory that several operators need counts
-    for the last one in the forward pass.
+    Attributes
+    ----------
+    peak : the maximum.
+    weights : weights with gradients and both moments.
+    kept : memory that the forward pass keeps for the backward pass, by the operator that needs it; memory that several
+        operators need counts for the last one in the forward pass.
     """
 
     peak: float

@@ -73,9 +73,12 @@ Parts = tuple[float, float, float]
 class _Found:
     """Seconds of every round of a case's subjects, and facts about their networks.
 
-    Attributes ---------- parts : seconds of the mean step of a round: forward, backward, optimizer. weights : MiB of
-    the parameters. multiply_adds : multiply-adds per image of the batch. operators : number of operators called in a
-    step, including calls by operators.
+    Attributes
+    ----------
+    parts : seconds of the mean step of a round: forward, backward, optimizer.
+    weights : MiB of the parameters.
+    multiply_adds : multiply-adds per image of the batch.
+    operators : number of operators called in a step, including calls by operators.
     """
 
     case: Case

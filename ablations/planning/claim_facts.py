@@ -65,8 +65,9 @@ def lines(
 
     Parameters
     ----------
-    seeds : number of runs of each arm. summaries : summaries of the networks, by arm. data : data by arm; None for data
-        that is not on this machine.
+    seeds : number of runs of each arm.
+    summaries : summaries of the networks, by arm.
+    data : data by arm; None for data that is not on this machine.
     """
     baseline = reference(tuple(arms))
     treatment = next((arm for arm in arms if arm.role == "aim"), None)

@@ -28,7 +28,8 @@ class NetworkFacts:
 
     Parameters
     ----------
-    network : network on the meta device, which is not changed. summary : summary of this network.
+    network : network on the meta device, which is not changed.
+    summary : summary of this network.
     """
 
     def __init__(self, network: nn.Module, model: ModelConfig, shape: ImageShape, summary: ModelSummary) -> None:

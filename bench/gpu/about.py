@@ -23,7 +23,9 @@ class Unusable(Exception):  # noqa: N818 -- an outcome, not an error
 def refuse_unusable(told: Report) -> None:
     """Raise an error if torch cannot use the GPU of this machine.
 
-    Raises ------ Unusable: the message has the reason and what to do.
+    Raises
+    ------
+    Unusable: the message has the reason and what to do.
     """
     if told.rehearsal:
         return

@@ -104,8 +104,9 @@ class Trainer:
 
     Parameters
     ----------
-    config : configuration of the run; see `changed`. batches : batches per epoch; images are random. threads : CPU
-        threads; None keeps torch's setting.
+    config : configuration of the run; see `changed`.
+    batches : batches per epoch; images are random.
+    threads : CPU threads; None keeps torch's setting.
     """
 
     def __init__(self, config: RunConfig, device: torch.device, batches: int, threads: int | None = None) -> None:

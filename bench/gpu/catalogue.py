@@ -14,10 +14,13 @@ class Step:
     Attributes
     ----------
     number, name, title : names for people; results are stored as ``gpu-<name>.json``.
-    proves : what holds if it passes. module : module with a function ``check(report)``. limit_s : seconds after which
-        it is ended on a card. rehearsal_s : this limit in a rehearsal on a CPU.
+    proves : what holds if it passes.
+    module : module with a function ``check(report)``.
+    limit_s : seconds after which it is ended on a card.
+    rehearsal_s : this limit in a rehearsal on a CPU.
     needs : packages without which it is skipped.
-    least_s : it is not begun if fewer seconds are left. fatal : whether no other step is tried if it fails on a card.
+    least_s : it is not begun if fewer seconds are left.
+    fatal : whether no other step is tried if it fails on a card.
     """
 
     number: int

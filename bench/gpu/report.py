@@ -26,8 +26,9 @@ class Report:
 
     Parameters
     ----------
-    path : the file that gets a line of JSON for every report. device : ``cuda``, or ``cpu`` for a rehearsal, in which
-        the logic runs on small networks and figures are meaningless.
+    path : the file that gets a line of JSON for every report.
+    device : ``cuda``, or ``cpu`` for a rehearsal, in which the logic runs on small networks and figures are
+        meaningless.
     limit_s : seconds after which the step is ended.
     scratch : an empty folder for its files.
     """
@@ -95,8 +96,10 @@ class Outcome:
     Attributes
     ----------
     status : PASS, FAIL or SKIPPED.
-    reason : reason for FAIL or SKIPPED. card : card on which the figures were measured: name, uuid, driver, ...; empty
-        for a rehearsal. rows, goals, expected, notes : content of its report. log : the end of its output if it failed.
+    reason : reason for FAIL or SKIPPED.
+    card : card on which the figures were measured: name, uuid, driver, ...; empty for a rehearsal.
+    rows, goals, expected, notes : content of its report.
+    log : the end of its output if it failed.
     """
 
     number: int

@@ -49,7 +49,8 @@ def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Varia
 
     Parameters
     ----------
-    large, small : batch sizes. varied : arms for which one option at a time is varied.
+    large, small : batch sizes.
+    varied : arms for which one option at a time is varied.
     """
     eager = {"batch_size": large, **({"step": "eager"} if has("step") else {})}
 
