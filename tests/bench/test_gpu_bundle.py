@@ -219,5 +219,5 @@ def test_the_source_consists_of_tracked_files_and_the_commit(tmp_path):
 def test_a_folder_with_something_else_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "precious").write_text("x")
     assert bundle.main(["--out", str(tmp_path)]) == 2
-    assert "holds something else" in capsys.readouterr().err
+    assert "contains something else" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "x"

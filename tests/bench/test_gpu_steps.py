@@ -95,7 +95,7 @@ def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
     began = time.monotonic()
     found, limit = hanging("told.note('begun')")
     assert time.monotonic() - began < 300
-    assert (found.status, found.reason) == ("FAIL", f"not done after {limit:.0f} s")
+    assert (found.status, found.reason) == ("FAIL", f"not finished after {limit:.0f} s")
     assert found.notes == ["begun"]
     assert "probe_module.py" in found.log, "the dump of its threads"
 
@@ -103,7 +103,7 @@ def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
 def test_a_last_part_that_takes_too_long_does_not_fail_a_step(step, hanging):
     found, _ = hanging("told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')")
     assert (found.status, found.reason) == ("PASS", "")
-    assert found.notes == ["not measured: the compiled step: not done when the time was over"]
+    assert found.notes == ["not measured: the compiled step: not finished when the time was over"]
     code = "told.given_up_without_time('the compiled step')\nos.kill(os.getpid(), signal.SIGSEGV)"
     assert runner.run(step(code, "crash"), "cpu").reason == "its process was ended by SIGSEGV"
 
@@ -148,14 +148,14 @@ def test_a_step_may_skip_itself(step):
 def test_a_step_without_remaining_time_is_skipped(step):
     found = runner.run(step("raise AssertionError"), "cpu", most_s=1.0)
     assert found.status == "SKIPPED"
-    assert "left of the time of all steps" in found.reason
+    assert "left of the time for all steps" in found.reason
 
 
 def test_without_a_gpu_no_step_runs_as_if_on_one(step, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     found = runner.run(step("told.row('case', 'who', [1.0], 's')"), "cuda")
     assert found.status == "FAIL"
-    assert "torch sees no GPU that it can use" in found.reason
+    assert "torch does not see any GPU that it can use" in found.reason
     assert "DEVICE=cpu" in found.reason
     assert found.rows == []
 
@@ -308,5 +308,5 @@ def test_unmet_requirements_are_reported(tmp_path):
         '[project]\ndependencies = ["pytest>=1", "pydantic<1", "no-such-package>=2"]\n', encoding="utf-8"
     )
     old, missing = unmet(project)
-    assert re.fullmatch(r"pydantic \S+ is installed; pydantic<1 is asked for", old)
-    assert missing == "no-such-package is not installed; no-such-package>=2 is asked for"
+    assert re.fullmatch(r"pydantic \S+ is installed; pydantic<1 is required", old)
+    assert missing == "no-such-package is not installed; no-such-package>=2 is required"

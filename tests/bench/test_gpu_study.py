@@ -73,7 +73,7 @@ def test_a_study_whose_driver_is_killed_half_way_loses_nothing(tree, tmp_path):
     found = study.run(replace(wanted, overrides=long), tmp_path, "cpu", time.monotonic() + 500)
     assert (found.status, found.reason) == ("PASS", ""), found.log
     assert "2 sessions, the first killed with -9" in found.notes
-    assert "8 of 8 runs have a result, 2 whole pairs; all of them" in found.notes
+    assert "8 of 8 runs have a result, 2 complete pairs; all of them" in found.notes
     report = study.write_report(wanted, tmp_path, "cpu")
     assert (report / "report.md").exists()
     assert report.is_relative_to(tmp_path), "a rehearsal leaves docs alone"

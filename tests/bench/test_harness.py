@@ -65,7 +65,7 @@ def test_timed_repeats_calls_and_returns_the_seconds_of_one_call():
 
 def test_a_command_that_fails_is_reported_with_its_output():
     code = "import sys; print('so far so good'); sys.exit('out of luck')"
-    with pytest.raises(RuntimeError, match="ended with 1") as error:
+    with pytest.raises(RuntimeError, match="exited with 1") as error:
         harness.wall([sys.executable, "-c", code])
     assert "so far so good" in str(error.value)
     assert "out of luck" in str(error.value)
