@@ -172,7 +172,7 @@ def test_packages_too_old_on_the_node_are_included(tmp_path):
     assert bundle._is_there(wanted, ""), "a list without versions is believed"
     assert not bundle._is_there(wanted, "2.2.3")
     assert not bundle._is_there(wanted, None)
-    with pytest.raises(bundle.BundleError, match=r"torch 2\.5\.1, and torch>=2\.7 is needed"):
+    with pytest.raises(bundle.BundleError, match=r"torch 2\.5\.1, but torch>=2\.7 is needed"):
         bundle._is_there(bundle.Requirement("torch>=2.7"), "2.5.1")
 
 
