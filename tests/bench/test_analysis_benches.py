@@ -1,4 +1,4 @@
-"""The benchmarks of `analysis` run, with rows for every case."""
+"""The benchmarks of `analysis` run and produce rows for every case."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_both_ways_to_simulate_are_measured():
     assert "met     time of a loop" in said
 
 
-def test_a_study_with_another_ending_is_refused():
+def test_a_study_that_ends_differently_is_refused():
     differences = np.random.default_rng(0).normal(0, 1, (40, 12))
     simulated = calibration.simulate(differences, calibration.LOOKS, calibration.DELTA, calibration.REPORTED)
     looped = calibration.study_by_study(differences[::20], calibration.LOOKS.levels)
@@ -45,7 +45,7 @@ def test_a_study_with_another_ending_is_refused():
         calibration._agree(simulated, [looped[0], ("holds, or so", 5)])
 
 
-def test_the_large_study_has_its_stated_size(tmp_path):
+def test_the_large_study_has_the_stated_size(tmp_path):
     import analysis
 
     results = analysis.load(large_study.write(tmp_path / "study", 100))

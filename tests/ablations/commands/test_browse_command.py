@@ -1,4 +1,4 @@
-"""`ablate browse` as a command: its output, and the end of a served page."""
+"""`ablate browse` as a command: its output, and how serving a page ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_help_explains_unblinding():
     )
 
 
-def test_states_of_active_sessions_are_read_and_states_of_silent_ones_are_not(study):
+def test_states_of_active_sessions_are_read_and_states_of_inactive_sessions_are_not(study):
     ids = [run["run_id"] for run in json.loads((study / "study.json").read_text())["runs"]]
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     run = {"arm": "aim", "seed": 1, "epochs": 3, "state": "running"}
@@ -66,7 +66,7 @@ def test_states_of_active_sessions_are_read_and_states_of_silent_ones_are_not(st
     assert active_runs(study, now) == {ids[0]: "running", ids[2]: "paused"}
 
 
-def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
+def test_a_served_page_is_announced_and_ctrl_c_ends_serving_cleanly(study):
     program = [sys.executable, "-m", "ablations.commands.app", "browse", str(study), "--serve"]
     environment = os.environ | {"COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -97,7 +97,7 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
         (["--out", "no/such/folder/x.html"], "the page cannot be written"),
     ],
 )
-def test_a_mistake_ends_with_code_2_and_a_message_without_a_traceback(study, tmp_path, options, message):
+def test_a_mistake_ends_the_command_with_code_2_and_a_message_without_a_traceback(study, tmp_path, options, message):
     directory = [] if options == ["nowhere"] else [str(study)]
     program = [sys.executable, "-m", "ablations.commands.app", "browse", *directory, *options]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""`check` shows the cost of a study before it runs, and `doctor` whether this machine can run it."""
+"""`check` shows the cost of a study before the study runs, and `doctor` shows whether this machine can run it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study
     assert (Cost({"aim": arm}, "cuda", 2).hours, Cost({"aim": arm}, "cuda", 2).unit) == (1, "GPU-hours")
 
 
-def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
+def test_the_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
     assert "seeds: 2 pairs can only be used for screening; a verdict requires at least 5" in few.notes
@@ -64,7 +64,7 @@ def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
     assert said in enough.notes
 
 
-def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: StudyMaker) -> None:
+def test_arms_that_cannot_produce_a_verdict_or_that_share_a_role_are_named(study: StudyMaker) -> None:
     other = {"role": "treatment", "of": "aim", "training": {"batch_size": 10}}
     both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
     said = (
@@ -83,7 +83,7 @@ def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: S
     assert not any("no arm has the role" in note for note in alone.notes)
 
 
-def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: StudyMaker) -> None:
+def test_combinations_that_are_equal_are_listed_with_the_arm_that_represents_them(study: StudyMaker) -> None:
     factors = {
         "memory": {"without": {"model": {"memory": None, "placement": "none", "update": "none"}}, "with": {}},
         "rate": {"slow": {}, "fast": {"training": {"optimizer": {"learning_rate": 0.01}}}},
@@ -112,7 +112,7 @@ def test_placements_that_choose_the_same_layers_are_reported_as_the_same_network
     assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
 
 
-def test_the_same_note_about_many_arms_is_one_note(study: StudyMaker) -> None:
+def test_a_note_that_applies_to_many_arms_is_shown_once(study: StudyMaker) -> None:
     arms = ["baseline", "a", "b", "c", "d", "e", "f"]
     notes = [f"arms.{name}: no update after layer3.0" for name in arms[1:]] + ["seeds: two", "arms.a: alone"]
     assert aggregated(notes, arms) == [
@@ -190,14 +190,14 @@ def test_the_doctor_reports_on_every_subject(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's Ray token out of the findings."""
+    """Keep the user's own Ray token out of the findings."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("ablations.execution.ray.loopback.listeners", list)
 
 
-def test_a_broken_examination_is_reported_and_the_others_continue(
+def test_a_failing_examination_is_reported_and_the_others_continue(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def _devices() -> Iterable[Finding]:
@@ -231,7 +231,9 @@ def test_a_missing_library_is_a_problem_with_a_remedy(monkeypatch: pytest.Monkey
     assert "make setup" in problem.remedy
 
 
-def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_are_reported_as_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import os
 
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -253,7 +255,7 @@ def test_layers_that_cannot_read_are_reported(study: StudyMaker) -> None:
     )
 
 
-def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
+def test_reads_from_the_static_memory_are_counted(study: StudyMaker) -> None:
     options = {"base.model.backbone.blocks": [2, 1, 3], "arms.aim.model.routing": "as_run"}
     notes = check(study(options), timing=False).notes
     assert any("arms.aim: 3 of 6 reads use the second memory, which is never updated" in note for note in notes)
@@ -266,7 +268,7 @@ def test_widened_arms_are_reported(study: StudyMaker, control: str, widened: boo
     assert any(note.startswith("arms.control: this arm is widened") for note in notes) == widened
 
 
-def test_packing_is_proposed_from_the_measured_memory() -> None:
+def test_packing_is_proposed_based_on_the_measured_memory() -> None:
     def cost(device: Literal["cpu", "cuda"], parallel: int, **found: tuple[int | None, int]) -> Cost:
         arms = {arm: ArmCost(1, 1, 1, peak, fitting=fitting) for arm, (peak, fitting) in found.items()}
         return Cost(arms, device, parallel, 16_000_000_000, "T4")
@@ -290,7 +292,7 @@ def test_packing_is_proposed_from_the_measured_memory() -> None:
     assert note.startswith("arms.large: 4 runs at once would take 20.0 GB, but this machine has 16.0 GB;")
 
 
-def test_host_memory_is_proposed_from_the_measurement() -> None:
+def test_host_memory_is_proposed_based_on_the_measurement() -> None:
     measured = {"small": ArmCost(1, 1, 1, host_bytes=2**29), "large": ArmCost(1, 1, 1, host_bytes=3 * 2**30)}
     cost = Cost(measured, "cuda", 4, 16_000_000_000, "T4")
     nothing = dict.fromkeys(measured, Resources(gpus=1))
@@ -304,7 +306,7 @@ def test_host_memory_is_proposed_from_the_measurement() -> None:
     assert Resources.parse({"memory": "3.75GiB"}).memory == host_memory.proposal(3 * 2**30)
 
 
-def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
+def test_the_measured_host_memory_grows_with_the_memory_that_a_process_uses() -> None:
     begin_peak()
     before = private_peak()
     taken = np.ones(2**26, dtype=np.uint8)
@@ -319,14 +321,14 @@ def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
     assert reset < after - 0.5 * 2**26, "the peak starts again"
 
 
-def test_images_mapped_from_a_file_take_no_memory(tmp_path: Path) -> None:
+def test_images_mapped_from_a_file_are_not_counted_as_memory(tmp_path: Path) -> None:
     np.zeros(4096, dtype=np.uint8).tofile(tmp_path / "pixels")
     mapped = np.asarray(np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r"))
     assert unmapped_bytes(mapped.reshape(4, 32, 32)) == 0
     assert unmapped_bytes(np.zeros((4, 32, 32), dtype=np.uint8)) == 4096
 
 
-def test_an_arm_has_its_own_resources_and_derived_arms_inherit_them(tmp_path: Path) -> None:
+def test_an_arm_can_have_its_own_resources_and_derived_arms_inherit_them(tmp_path: Path) -> None:
     arms = {"aim.resources": {"gpus": 0.5}, "frozen": {"of": "aim", "control": "frozen_memory"}}
     document = changed(
         {f"arms.{path}": value for path, value in arms.items()} | {"resources": {"gpus": 0.25, "cpus": 2}}
@@ -342,7 +344,7 @@ def test_an_arm_has_its_own_resources_and_derived_arms_inherit_them(tmp_path: Pa
         expand(read_study(write(tmp_path, wrong)))
 
 
-def test_earlier_names_of_arguments_still_work(study: StudyMaker, tmp_path: Path) -> None:
+def test_former_names_of_arguments_still_work(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.warns(FutureWarning, match=r"'with_ray' of doctor\(\) is now 'ray'"):
         found = doctor(tmp_path, with_ray=False)  # type: ignore[call-arg]
     assert "Ray" not in {finding.subject for finding in found}

@@ -1,4 +1,4 @@
-"""`ablate plan`: power, seeds, cost, and warnings of studies that cannot reach a verdict."""
+"""`ablate plan`: power, seeds, cost, and warnings about studies that cannot reach a verdict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_plan_says_what_a_study_can_find(study):
         (7, "the verdict uses the first 5 and ignores the others"),
     ],
 )
-def test_a_number_of_seeds_that_wastes_runs_gets_a_warning(study, seeds, said):
+def test_a_number_of_seeds_that_wastes_runs_causes_a_warning(study, seeds, said):
     found = plan(study({"seeds": seeds}), timing=False)
     assert any(said in warning for warning in found.warnings)
 
@@ -101,7 +101,7 @@ def test_the_plan_shows_the_chance_by_each_look_and_the_cost_of_reading_at_any_t
     assert found.half_widths is None
 
 
-def test_the_plan_shows_the_pairs_for_a_half_width(study):
+def test_the_plan_shows_how_many_pairs_a_half_width_requires(study):
     found = plan(study({"seeds": 5}), half_width=1.0, timing=False)
     rows = found.half_widths.set_index("seed_sd")
     assert set(rows.index) == set(SEED_SDS)
@@ -149,7 +149,7 @@ def test_a_width_must_be_a_positive_number(study, option):
             plan(study(), timing=False, **{option: value})
 
 
-def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_gets_a_warning(study):
+def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_causes_a_warning(study):
     with pytest.raises(UsageError, match=r"--seed-sd 80: test accuracy lies between 0 and 100 %.* at most 50 pp"):
         plan(study(), timing=False, seed_sd=80.0)
     (doubt,) = [each for each in plan(study(), timing=False, seed_sd=0.008).warnings if "--seed-sd" in each]
@@ -158,7 +158,7 @@ def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_gets_a_w
     plan(study({"measure": "loss", "delta": 0.1}), timing=False, seed_sd=80.0)
 
 
-def test_a_spread_is_either_given_or_taken_from_results(study, tmp_path):
+def test_a_spread_is_either_given_directly_or_taken_from_results(study, tmp_path):
     with pytest.raises(
         UsageError, match="--seed-sd: the spread is already taken from --results; give only one of the two options"
     ):
@@ -182,7 +182,7 @@ def test_a_pilot_without_any_spread_is_refused(study, tmp_path):
         plan(study({"seeds": 5}), results=constant, timing=False)
 
 
-def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_gets_a_warning(study, tmp_path):
+def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_causes_a_warning(study, tmp_path):
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)

@@ -38,7 +38,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_groups_are_summarised_sorted_and_explained(study: Path, command: Ablate) -> None:
+def test_groups_are_summarized_and_sorted_and_explained(study: Path, command: Ablate) -> None:
     code, out, _err = command(study, "--by", "arm", "--stat", "mean,ci,n", "--sort", "-mean", "--wide")
     assert code == 0
     lines = out.splitlines()
@@ -54,7 +54,7 @@ def test_groups_are_summarised_sorted_and_explained(study: Path, command: Ablate
     )
 
 
-def test_without_intervals_the_explanation_mentions_none(study: Path, command: Ablate) -> None:
+def test_without_intervals_the_explanation_does_not_mention_any(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--by", "arm", "--stat", "n,max", "--value", "seconds", "--wide")
     assert out.endswith("\nseconds over the runs in each group\n")
 
@@ -65,7 +65,7 @@ def test_conditions_and_columns_select_rows_and_columns(study: Path, command: Ab
     assert sorted(rows[1:]) == [["aim", "1"], ["aim", "2"], ["wide", "1"], ["wide", "2"]]
 
 
-def test_an_empty_table_says_what_the_named_columns_contain(study: Path, command: Ablate) -> None:
+def test_an_empty_table_says_what_the_columns_in_the_conditions_contain(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--where", "arm = basline or seed > 5", "--wide")
     assert out.splitlines()[1:] == [
         "No row satisfies the conditions.",
@@ -95,7 +95,7 @@ def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: P
         (["--table", "models", "--where", "seed = 1"], "seed"),
     ],
 )
-def test_impossible_requests_are_refused_with_the_reason(
+def test_impossible_requests_are_refused_with_a_reason(
     words: list[str], message: str, study: Path, command: Ablate
 ) -> None:
     code, _out, err = command(study, *words)

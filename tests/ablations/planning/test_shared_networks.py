@@ -1,4 +1,4 @@
-"""Arms that differ only in their training share one network, which is built once for all of them."""
+"""Arms that differ only in training share one network, which is built once for all of them."""
 
 from __future__ import annotations
 
