@@ -70,7 +70,7 @@ def test_no_file_contains_a_secret_or_opens_a_dashboard(name: str) -> None:
 def test_a_setting_appears_in_its_place_and_is_recorded() -> None:
     text = rendered("slurm", "nodes=7", "out=~/results/x")
     assert "#SBATCH --nodes=7\n" in text
-    assert "#: nodes = 7  nodes;" in text
+    assert "#: nodes = 7  number of nodes;" in text
     assert "\nout=~/results/x\n" in text, "unquoted, so that the shell knows ~"
 
 
