@@ -46,7 +46,7 @@ def command(
 
 
 def across(*directories: str | Place, csv: str | Path | None = None, figure: str | Path | None = None) -> Across:
-    """Return the primary comparisons of several studies together; see `analysis.across`.
+    """Return the combined primary comparisons of several studies; see `analysis.across`.
 
     Parameters
     ----------

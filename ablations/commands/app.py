@@ -49,7 +49,7 @@ from aimlib.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands. A message about an option explains what is wrong without the validator's wording."""
+    """The commands. A message about an option explains what is wrong, instead of quoting the validator."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -120,12 +120,11 @@ def _options(
 
 
 _ALLOCATIONS = 100_000
-"""Number of allocations between two garbage collections. Importing torch creates many objects, none of which is
-freed."""
+"""Number of allocations between two garbage collections. Importing torch creates many objects that are never freed."""
 
 
 def main() -> None:
-    """Run the command line; a `UsageError` ends it with a message and exit code 2, without a traceback."""
+    """Run the command line; a `UsageError` ends the command with a message and exit code 2, without a traceback."""
     try:
         app()
     except UsageError as error:
@@ -142,7 +141,7 @@ def command() -> None:
     gc.set_threshold(_ALLOCATIONS)
     for name in ("stdout", "stderr"):  # None if standard output was closed when the process started
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the life of the process
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the lifetime of the process
     try:
         try:
             main()
@@ -163,13 +162,14 @@ def command() -> None:
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Errors that occur if standard output is redirected to a device that is full or broken."""
+"""Errors that occur if standard output is redirected to a full or broken device."""
 
 
 def _leave(code: int) -> None:
     """End the process like `sys.exit`, but without module teardown, which takes up to a second with torch.
 
-    Exit handlers run and output is flushed. If a non-daemon thread is still running, the process ends in the usual way.
+    Exit handlers run and output is flushed. If a non-daemon thread is still running, the process ends in the usual way
+    instead.
     """
     sys.stdout.flush()
     sys.stderr.flush()

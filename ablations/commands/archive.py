@@ -43,9 +43,9 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
     Raises
     ------
-    StoreError: this is not a study directory, a row contradicts its predictions or the ledger, or the file cannot be
-        written.
-    UsageError: the file exists, or its name does not end in .tar.gz.
+    StoreError: the directory is not a study directory, a row contradicts its predictions or the ledger, or the file
+        cannot be written.
+    UsageError: the file already exists, or its name does not end in .tar.gz.
     """
     import analysis
     from ablations.store.archive import pack
@@ -60,11 +60,11 @@ def _lines(packed: Archive) -> list[str]:
     size = packed.path.stat().st_size / 1e6
     text = [
         f"archive: {packed.path} ({counted(packed.rows, 'settled run')}, {size:.1f} MB)",
-        f"verdict of the study: {packed.verdict}",
+        f"the study's verdict: {packed.verdict}",
         f"A reviewer can compute the verdict again with `ablate recompute {packed.path.name}`.",
     ]
     if packed.ledger_head:
-        text.append(f"Also publish this head of the study's ledger: {packed.ledger_head}")
+        text.append(f"Also publish the current head of the study's ledger: {packed.ledger_head}")
     if packed.looks_private:
         text.append(
             "The archive still contains these names of folders or machines, because hashes in the study depend on them:"

@@ -1,4 +1,4 @@
-"""`ablate browse`: a web page for exploring the results of studies. In Python: `ablations.browse`."""
+"""`ablate browse`: a web page for exploring the results of one or more studies. In Python: `ablations.browse`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def command(
     ] = None,
     serve: Annotated[
         bool,
-        typer.Option("--serve", help="Serve the page to this machine and keep it up to date until Ctrl-C is pressed."),
+        typer.Option(
+            "--serve", help="Serve the page to this machine and keep the page up to date until Ctrl-C is pressed."
+        ),
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for --serve; 0 picks a free port.", show_default=False)
@@ -48,9 +50,9 @@ def command(
             "--unblind", help="Show test results before the verdict; the study and its report will record that."
         ),
     ] = False,
-    hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
+    hosts: Annotated[bool, typer.Option("--hosts", help="Show machine names.")] = False,
 ) -> None:
-    """Write a page with tables, curves and charts that follow a filter, or serve the page while a study runs."""
+    """Write a page with tables, curves and charts that can be filtered, or serve the page while a study runs."""
     written = browse(directories, out, serve=serve, port=port, unblind=unblind, hosts=hosts)
     if written is not None:
         console().print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
@@ -82,7 +84,7 @@ def browse(
     Raises
     ------
     StoreError: a directory cannot be read as a study, or a file cannot be written.
-    UsageError: a package that the page needs is not installed, or options contradict each other.
+    UsageError: a package that the page needs is not installed, or two options contradict each other.
     """
     import analysis
     from ablations.store import run_logs

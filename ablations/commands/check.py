@@ -89,7 +89,7 @@ def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool)
 
 
 def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
-    """Return what a full-size test of a claim requires; `given` states whether another option was given as well."""
+    """Return what a full-size test of a claim requires; `given` states whether any other option was also given."""
     from ablations.estimation.full_size import full_size
 
     if given:
@@ -143,15 +143,15 @@ def check(
     overrides : any number of strings of the form ``key.path=value``.
     timing : time a few steps of every arm; see `ablations.estimation.estimate.estimate`.
     address : Ray cluster on whose devices the steps are timed. None uses this machine; if the study needs GPUs and this
-        machine has none, the cluster to which this machine belongs is used.
+        machine has none, the cluster that this machine belongs to is used.
     out : study directory in whose storage the state of runs will be saved; None means ``results/<name>``.
     numerics : also time every precision and memory format.
     claim : return what a full-size test of a claim requires instead, for all its shipped studies; `study` is then the
         name of the claim, and only `timing` and `address` apply.
     reuse : as in `ablations.run`; a note states how many runs would be reused and how much that saves.
     trust : as in `ablations.run`.
-    plugins : run the user's own code in files that the study names. If False, arms that use it are left out, and no
-        such code is run.
+    plugins : run the user's own code in files that the study names. If False, arms that use this code are left out, and
+        none of it is run.
 
     Raises
     ------

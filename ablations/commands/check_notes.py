@@ -1,4 +1,4 @@
-"""Notes in the output of `ablate check` on a valid plan: worth knowing, but no reason not to run the study."""
+"""Notes in the output of `ablate check` on a valid plan: good to know, but no reason not to run the study."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from aimlib.paths import Place
 
 _SHOWN = 3
-"""Number of layers for which the reason why they do not read the memory is shown."""
+"""Number of unread layers whose reasons are shown."""
 
 
 def notes(plan: Plan) -> Iterable[str]:
-    """Yield the notes on a plan as sentences."""
+    """Yield the notes on a plan, one sentence each."""
     yield from dict.fromkeys(note for arm in plan.arms if (note := idle_gpus(arm.resources)))
     yield from numerics.differing_notes(plan)
     yield from dict.fromkeys(note for arm in plan.arms for note in datasets.create(arm.config.data).notes())
@@ -143,7 +143,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
-    """Yield where an arm's initial values come from, if not only from the rules, and which of them are not paired."""
+    """Yield where an arm's initial values come from, if not only from the rules, and which values are not paired."""
     from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
@@ -166,7 +166,7 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
 
 
 def _gradients(arm: Arm) -> Iterable[str]:
-    """Yield which parameters would never be trained, if parts come from other packages or the user's own code."""
+    """Yield which parameters would never be trained, for parts from other packages or the user's own code."""
     from aimlib.memory.gradients import untrained
     from aimlib.weights import starts
     from aimlib.weights.fitting import few, plain
@@ -270,7 +270,7 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
 
 
 def _unchecked(plan: Plan) -> Iterable[str]:
-    """Yield notes on why computing errors are not detected."""
+    """Yield why computing errors are not detected."""
     from ablations.sessions.tasks import integrity_of
 
     if plan.study.spec.train is not None:
@@ -339,7 +339,7 @@ def _same_networks(plan: Plan) -> Iterable[str]:
 
 
 def in_arms(names: Collection[str], every: Collection[str], whole: bool = False) -> str:
-    """Return which arms a note is about: all names, all except a few names, or a few names and a count."""
+    """Return which arms a note is about: all of them, all except a few, or a few names and a count."""
     others = [name for name in every if name not in names]
     if len(names) == len(every) and len(every) > 1:
         return f"all {len(every)} arms"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """Result of checking a study that has no problem.
+    """Result of checking a study that has no problems.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Check:
         return printable(captured.get()).rstrip("\n")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Show in IPython what `print` shows, instead of the whole plan."""
+        """Show the same text in IPython as `print`, instead of the whole plan."""
         printer.text("Check(...)" if cycle else str(self))
 
     def _repr_html_(self) -> str:

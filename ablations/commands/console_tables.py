@@ -1,8 +1,8 @@
-"""Tables that several commands print, fitted to the width of the terminal, and safe printing of text of unknown origin.
+"""Tables that several commands print, fitted to the width of the terminal, and safe printing of untrusted text.
 
-On a terminal, or if COLUMNS is set, a table is at most that wide. Names are shortened in the middle, then columns are
-left out in a fixed order, and a line below the table states what was left out. In pipes and logs, and with --wide,
-everything is printed, with one line per row. A number is never broken or shortened.
+On a terminal, or if COLUMNS is set, the width of a table is limited accordingly. Names are shortened in the middle,
+then columns are left out in a fixed order, and a line below the table states what was left out. In pipes and logs, and
+with --wide, everything is printed, with one line per row. Numbers are never split or shortened.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Table:
     fixed : headings of other columns that are never shortened.
     prose : headings of columns with sentences, which are wrapped between words.
     droppable : headings of columns that can be left out, the least important first.
-    more : number of further rows that are not included.
-    name_width : minimum width of names and texts, in cells, as long as there is a column that can be left out instead.
+    more : number of additional rows that are not included.
+    name_width : minimum width of names and texts, in cells, while there is a column that can be left out instead.
     """
 
     headings: Sequence[str]
@@ -79,7 +79,7 @@ class Table:
 
 
 def show(table: Table, console: Console, *, wide: bool = False, most: int | None = None, what: str = "row") -> None:
-    """Print a table and, below it, what was left out to fit the terminal.
+    """Print a table, followed by what was left out to make it fit the terminal.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines that are printed unchanged; rich would parse each line first, which takes a second for 10,000 lines."""
+    """Lines that are printed unchanged; rich would parse each line first, which takes one second for 10,000 lines."""
 
     text: str
 
@@ -110,7 +110,7 @@ class _Lines:
 
 
 def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tuple[list[str], list[str]]:
-    """Return the lines of a table, starting with the headings, and a phrase for what was left out."""
+    """Return the lines of a table, starting with the headings, and a description of what was left out."""
     columns = {h: _each(clean, [str(row[at]) for row in rows]) for at, h in enumerate(table.headings)}
     natural = {heading: max(map(cell_len, {heading, *cells})) for heading, cells in columns.items()}
     widths = natural if limit is None else _widths(table, natural, limit)
@@ -127,7 +127,7 @@ def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tu
 
 
 def _each(change: Callable[[str], str], texts: Sequence[str]) -> list[str]:
-    """Return every text after applying the change; a repeated text, such as an arm's name, is changed only once."""
+    """Return every text with the change applied; a repeated text, such as an arm's name, is changed only once."""
     changed = {text: change(text) for text in set(texts)}
     return [changed[text] for text in texts]
 
@@ -192,7 +192,7 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return lines of at most `width` cells, broken between words; only words that are longer than this are split."""
+    """Return lines of at most `width` cells, broken between words; only words longer than `width` are split."""
     lines: list[str] = [""]
     for word in (part for whole in text.split() for part in chop_cells(whole, width)):
         joined = f"{lines[-1]} {word}" if lines[-1] else word

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aimlib.datasets.verify import Finding
 
 Order = Literal["tfds", "sha256"]
-"""The fixed orders of `aimlib.training.image_order`, which need numpy."""
+"""The fixed orders in `aimlib.training.image_order`, which requires numpy."""
 FixedOrder = dict[str, tuple[list[str], list[str]]]
 """For each split, the names of the images in the first batch and in an incomplete last batch."""
 
@@ -267,7 +267,7 @@ def order(
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
-    """Return the data set `name` with these options; an option that is None has its default value.
+    """Return the data set `name` with these options; options that are None have their default values.
 
     Raises
     ------
@@ -453,7 +453,7 @@ def _print_head(summary: DataSummary) -> None:
     shape = summary.shape
     _print(f"{summary.name}: {summary.images}")
     _print(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
-    _print(f"fingerprint  {summary.fingerprint or f'none yet: run ablate data prepare {summary.name}'}")
+    _print(f"fingerprint  {summary.fingerprint or f'none yet; run ablate data prepare {summary.name}'}")
     if summary.cache is not None:
         _print(f"cache        {summary.cache}")
     if summary.excluded is not None:

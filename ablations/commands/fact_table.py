@@ -63,7 +63,8 @@ def summary(lines: Sequence[FactLine]) -> str:
     """Return a sentence that states how many facts of a study differ from the original experiment."""
     known = [line.differs for line in lines if line.differs is not None]
     return (
-        f"this study differs from what was run in {sum(known)} of the {counted(len(known), 'fact')} that it determines"
+        f"this study differs from the original experiment in {sum(known)} of the {counted(len(known), 'fact')} "
+        "that it determines"
     )
 
 

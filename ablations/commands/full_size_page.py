@@ -153,7 +153,7 @@ _WHY = {
     ),
     "confounds": "which change causes the gap? This study is worth running if `replication` found a gap",
 }
-"""Question that each study answers; the questions explain the order of the studies."""
+"""Question that each study answers; the questions determine the order of the studies."""
 
 
 def _order_lines(parts: Sequence[Part]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def command(
 
 
 def init(name: str | Path, *, template: Template = "idea") -> Path:
-    """Write a commented study and the files that it needs to a new folder, and return the path of the study file.
+    """Write a commented study and the files that it needs to a new folder, and return the study file's path.
 
     Parameters
     ----------

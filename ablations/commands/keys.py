@@ -19,7 +19,7 @@ _HEADINGS = ("key", "possible values", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):
-    """The keys of a study (see `ablations.spec.keys.records.Key`), which print as text with 80 columns.
+    """The keys of a study (see `ablations.spec.keys.records.Key`), printed as text with 80 columns.
 
     The printed text omits the options of components unless the prefix leads to them; the list always contains them.
     """
@@ -52,7 +52,7 @@ def command(
         Format,
         typer.Option(
             "--format",
-            help="text; markdown: tables; json-schema: a JSON Schema of a study, for editors that complete YAML.",
+            help="text; markdown: tables; json-schema: a JSON Schema for studies, for editors that complete YAML.",
         ),
     ] = "text",
 ) -> None:
@@ -76,7 +76,7 @@ def command(
 
 
 def keys(prefix: str = "") -> Keys:
-    """Return the keys of a study below a prefix, in the order of the classes that parse a study.
+    """Return the keys of a study below a prefix, in the order of the classes that parse the study.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     ----------
     directory : study directory, or its URL in object storage.
     run : run id, the beginning of a run id, or ``ARM/SEED``.
-    follow : print the log and all new lines until the run has a result or no process is computing the study any more;
+    follow : print the log and all new lines until the run has a result or no process is computing the study any longer;
         then return the entire log.
     interval : seconds between two updates.
 
@@ -76,7 +76,7 @@ def lines(log: RunLog) -> Iterator[str]:
 
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
-    """Yield lines that are added to a log, until the run is settled or no session is computing the study any more."""
+    """Yield lines that are added to a log, until the run is settled or no session is computing the study any longer."""
     from ablations.store.run_logs import Activity, read
     from aimlib.paths import place
 

@@ -1,4 +1,4 @@
-"""Arguments and options shared by several commands, and the console of the command line."""
+"""Arguments and options shared by several commands, and the command line's console."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TrustedCode = Annotated[
     typer.Option(
         "--trust",
         metavar="HASH",
-        help="Approve the study's own code by its hash, without a prompt; repeatable.",
+        help="Approve the study's own code by its hash, without being prompted; repeatable.",
         show_default=False,
     ),
 ]
@@ -52,15 +52,15 @@ PluginFiles = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="A file with the user's own code that the run used, as listed in `plugins` of the study; repeatable.",
+        help="A file with the user's own code that the run used, as listed under `plugins` in the study; repeatable.",
         show_default=False,
     ),
 ]
 TimedAt = Annotated[
     str | None,
     typer.Option(
-        help="Time on a worker of this Ray cluster ('auto': the running one); default: this machine, or, if it "
-        "lacks the required GPUs, the cluster to which it belongs.",
+        help="Time the steps on a worker of this Ray cluster ('auto': the running one). By default, they are timed "
+        "on this machine or, if it lacks the required GPUs, on the cluster that it belongs to.",
         show_default=False,
     ),
 ]
@@ -81,7 +81,7 @@ def console() -> Console:
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:
-    """Print the verdict of a study as one sentence, after the warnings that concern the verdict."""
+    """Print a study's verdict as one sentence, after the warnings that concern it."""
     import analysis
     from analysis.statistics.planned import gated_arms
 

@@ -45,9 +45,11 @@ def command(
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="Price of a GPU hour (or CPU hour, if the study uses no GPU).", show_default=False),
+        typer.Option(
+            help="Price of a GPU hour (or of a CPU hour, if the study does not use GPUs).", show_default=False
+        ),
     ] = None,
-    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm to estimate hours.")] = True,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm to estimate the hours.")] = True,
     address: TimedAt = None,
     figure: Annotated[
         Path | None, typer.Option(help="Write the power curves to this .svg or .png file.", show_default=False)
@@ -89,14 +91,14 @@ def plan(
     reuse: str | Place | Iterable[str | Place] = (),
     trust: Trust = (),
 ) -> PowerAnalysis:
-    """Return the power of a study, from a simulation of its looks and its verdict table.
+    """Return the power of a study, estimated by simulating its looks and its verdict table.
 
     Parameters
     ----------
     study, overrides : as in `ablations.check`.
     results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit and,
         in addition, the mean over all spreads compatible with these results.
-    seed_sd : standard deviation between seeds of either arm with which to plan instead, such as a published one, in pp
+    seed_sd : standard deviation between seeds of either arm to use for planning instead, such as a published one, in pp
         or in the unit of the measure; the arms are assumed to be uncorrelated. If neither is given, a table of
         plausible values is used.
     half_width : also compute the number of pairs after which the last interval has at most this half-width, in the same
@@ -155,7 +157,7 @@ def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
 
     Raises
     ------
-    UsageError: no share can vary this much.
+    UsageError: the standard deviation is greater than that of any share.
     """
     if seed_sd is None or measure.difference != "pp":
         return

@@ -171,7 +171,7 @@ def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: Pr
     """Print how many pairs are needed for the requested half-width of the last interval."""
     wanted = measure.in_unit(f"{widths['half_width'].iloc[0]:g}")
     console.print(
-        f"pairs needed for a half-width of the last interval of at most {wanted}: on average, and in 80 and 90 % "
+        f"pairs needed for a half-width of the last interval of at most {wanted}: on average, and for 80 and 90 % "
         "of studies",
         highlight=False,
     )

@@ -18,11 +18,11 @@ class Recomputed:
 
     Attributes
     ----------
-    study : name of the study.
+    study : the study's name.
     verdict : the headline computed from the study's rows.
     stated : the headline stated in the archive.
     problems : contradictions in the archive; empty if there are none.
-    report : page of the report, if a report was requested.
+    report : path of the report's page, if a report was requested.
     """
 
     study: str
@@ -33,7 +33,7 @@ class Recomputed:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the archive has no contradictions and the verdict matches the stated one."""
+        """Whether the archive contains no contradictions and the verdict matches the stated one."""
         return not self.problems and self.verdict == self.stated
 
 
@@ -41,7 +41,7 @@ def command(
     archive: Annotated[Path, typer.Argument(help="A .tar.gz file written by `ablate archive`.", show_default=False)],
     report: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default=False)] = None,
 ) -> None:
-    """Verify the archive of a study and compute its verdict again; the exit code is 1 if a check fails."""
+    """Verify a study's archive and compute its verdict again; the exit code is 1 if a check fails."""
     from aimlib.records.escaping import printable
 
     found, shown_on = recompute(archive, report), console()

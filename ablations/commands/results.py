@@ -40,7 +40,7 @@ _NO_IMPORTANCES = (
 )
 _COLUMN = re.compile(r"[\w.]+")
 _MOST = 10
-"""Maximum number of values of a column that are listed."""
+"""Maximum number of values listed for a column."""
 _TABLES_OF_SEVERAL = ("runs", "trials", "epochs", "models", "factors")
 
 Table = Literal["runs", "epochs", "predictions", "models", "factors", "importances", "trials"]
@@ -95,7 +95,7 @@ def command(
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     wide: Wide = False,
 ) -> None:
-    """Show, filter, group and export the results of one study or of several studies together."""
+    """Show, filter, group and export the results of one study, or of several studies together."""
     from ablations.commands import console_tables
 
     frame = results(
@@ -136,7 +136,7 @@ def results(
     csv: str | Path | None = None,
     parquet: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Return one table with the results of one study or of several studies, filtered, grouped and sorted.
+    """Return one table with the results of one or more studies, filtered, grouped and sorted.
 
     `analysis.load` gives all tables at once, for further work in pandas.
 
@@ -146,7 +146,7 @@ def results(
     where : conditions that rows must satisfy, such as ``arm=aim`` or ``batch_size >= 50 and placement ==
         'stage_only'``.
     columns : columns to return, separated by commas or as a list; None returns all.
-    by : columns to group by; the result then has one row per group, with the statistics `stat` of the column `value`.
+    by : columns to group by; the result then has one row per group, with the statistics `stat` for the column `value`.
     value : column to summarize.
     stat : any of runs, n, mean, median, sd, se, min, max, ci.
     sort : columns to sort by; with a minus sign in front, a column is sorted from high to low.
@@ -173,7 +173,7 @@ def results(
 
 
 def _none_met(frame: pd.DataFrame, where: Iterable[str]) -> Iterator[str]:
-    """Yield reasons why a table may be empty: what the columns used in the conditions contain."""
+    """Yield reasons why a table may be empty: what the columns in the conditions contain."""
     if frame.empty:
         return
     from analysis.wording.number_format import listing
@@ -217,8 +217,8 @@ def _summary(frame: pd.DataFrame, by: Listed, value: str, stat: Listed, sort: Li
     known = [name for name in STATISTICS if name in asked]
     if set(asked) - set(known) or not asked:
         raise UsageError(
-            f"--stat {','.join(asked)}: not a list of statistics; give one or more of {', '.join(STATISTICS)}, "
-            "separated by commas"
+            f"--stat {','.join(asked)}: this is not a list of statistics; give one or more of "
+            f"{', '.join(STATISTICS)}, separated by commas"
         )
     chosen = sorted(known, key=asked.index)
     return summarise(frame, _listed(by), value, statistics=chosen, sort=_listed(sort))

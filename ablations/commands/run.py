@@ -133,7 +133,7 @@ def run(
 ) -> SessionResult:
     """Compute the missing runs of a study; after an interruption, the same call resumes the study.
 
-    In a study with a search, the search's trials are run first, and then the best of them are confirmed. Failed runs do
+    If the study has a search, the search's trials are run first, and then the best trials are confirmed. Failed runs do
     not raise an error; the result lists them. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session
     after every run has saved its state. In this case, `interrupted` is true in the result, and the `open` runs continue
     in the next session. A second interruption ends the session immediately with KeyboardInterrupt, as does the first if
@@ -148,18 +148,18 @@ def run(
     executor : ``inline`` computes the runs in this process, one after another.
     until_verdict : after every look, add the seeds of the next look until no question is open.
     track : trackers to which every run is also written: tensorboard, mlflow, wandb.
-    budget : limit on the device-hours of the study in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that
-        would exceed it are not started. None sets no limit.
+    budget : limit on the device-hours that the study may use in all its sessions, such as ``20gpuh`` or ``90cpumin``;
+        looks that would exceed the limit are not started. None sets no limit.
     wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
         adds nodes. If None, a study that does not fit on any current node raises an error.
     reuse : directories of other studies, or folders that contain study directories. Results with the same run ids are
         verified and copied instead of being computed again. The directories that the study itself lists are searched
-        after these.
-    trust : hashes of approved own code in files that the study names; True approves all of this code; see
+        after those given here.
+    trust : hashes of approved code in files that the study names; True approves all of this code; see
         `ablations.planning.approval`. Classes defined in the calling script or notebook do not need approval.
     until, prune : as in `ablations.sessions.launch.run`, to pause runs and to settle paused runs.
-    console : where progress is shown. By default, progress is shown below the cell of a notebook, where it is updated
-        in place, or on standard error elsewhere. ``rich.console.Console(quiet=True)`` suppresses progress.
+    console : where progress is shown. By default, progress is shown below the notebook cell, where it is updated in
+        place, or on standard error outside notebooks. ``rich.console.Console(quiet=True)`` suppresses progress.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def run(
 
 
 def _progress_console() -> Console:
-    """Return the console on which a call from Python shows its progress: the cell of a notebook, or standard error."""
+    """Return the console on which a call from Python shows its progress: the notebook cell, or standard error."""
     from ablations.commands.safe_console import SafeConsole
     from ablations.progress.views.notebook import NotebookConsole, in_notebook
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def session(result: SessionResult, console: Console) -> None:
-    """Print the outcome of a session and what to do about missing runs."""
+    """Print the outcome of a session, and how to continue if runs are missing."""
     reused = f"{result.reused} reused, " if result.reused else ""
     console.print(
         f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}"
@@ -62,7 +62,7 @@ def trials(found: Iterable[Trial], console: Console, *, wide: bool = False) -> N
         )
         for trial in ranked
     ]
-    headings = ("Trial", "Validation accuracy", "Configurations that were drawn")
+    headings = ("Trial", "Validation accuracy", "Drawn configurations")
     table = Table(headings, rows, fixed=headings[:1], prose=headings[1:])
     show(table, console, wide=wide, most=MOST_ROWS, what="trial")
 

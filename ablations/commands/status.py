@@ -34,11 +34,11 @@ class Status:
 
     @property
     def note(self) -> str:
-        """Sentence about the checks that this quick summary omits."""
+        """Sentence that states which checks this quick summary omits."""
         return "This quick summary does not verify the rows; `ablate verify` does."
 
     def __repr__(self) -> str:
-        """Return the table and the sentences below it."""
+        """Return the table, and the sentences below the table."""
         return "\n".join(filter(None, (self.counts.to_string(index=False), self.node_hours, self.sentence, self.note)))
 
     def _repr_html_(self) -> str:
@@ -105,7 +105,7 @@ def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
     total = ", ".join(f"{count:,} {status}" for status, count in numbers.items() if count)
     unsettled = [name for name in found.columns if name not in ("arm", *SETTLED)]
     kept = found[found[unsettled].sum(axis="columns") > 0]
-    done = f"{len(found) - len(kept):,} of {counted(len(found), 'arm')} have the results of all runs"
+    done = f"{len(found) - len(kept):,} of {counted(len(found), 'arm')} have results for all runs"
     shown_on.print(f"{total}; {done} (all arms: --wide)", highlight=False, markup=False)
     return kept
 

@@ -15,7 +15,7 @@ class ShippedStudy:
     Attributes
     ----------
     name : name that the commands accept in place of a file.
-    asks : the question that it answers.
+    asks : the question that the study answers.
     arms, runs : numbers of arms and runs, excluding the runs that a search adds.
     trial_runs : number of trial runs in the search; 0 without a search.
     needs : the device and the data that the study requires.
@@ -36,7 +36,13 @@ class ShippedStudy:
 
 _GPU, _CPU, _DIGITS = "a GPU; photos of 120 breeds", "a CPU; photos of 20 breeds", "a CPU"
 _STUDIES = (
-    ShippedStudy("demo", "Does memory help a small ResNet on digits? From file to verdict in minutes.", 4, 20, _DIGITS),
+    ShippedStudy(
+        "demo",
+        "Does memory help a small ResNet on digits? The study takes minutes from file to verdict.",
+        4,
+        20,
+        _DIGITS,
+    ),
     ShippedStudy(
         "squeeze_excitation",
         "Does squeeze-and-excitation help on digits? The study does not involve memory.",
@@ -98,7 +104,7 @@ def command() -> None:
 
 
 def studies() -> ShippedStudies:
-    """Return the studies that come with the package, in recommended reading order."""
+    """Return the studies that come with the package, in the recommended reading order."""
     return ShippedStudies(_STUDIES)
 
 

@@ -30,12 +30,12 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child also receives
 _POLL_S, _REFUSED_S = 2.0, 15.0
 _SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
-"""If this many consecutive children lose Ray within this time, the last one is not replaced."""
+"""If this many consecutive children lose Ray within this time, the last child is not replaced."""
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def is_possible() -> bool:
-    """Return whether this process is the command line itself, is running on Linux, and may fork."""
+    """Return whether this process is the command line itself, is running on Linux, and can fork."""
     arguments = sys.argv[1:]
     is_the_program = bool(arguments) and sys.orig_argv[-len(arguments) :] == arguments
     return sys.platform == "linux" and is_the_program and threading.active_count() == 1

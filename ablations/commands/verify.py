@@ -72,7 +72,8 @@ def command(
     head: Annotated[
         str | None,
         typer.Option(
-            "--head", help="A head of the ledger that you stored elsewhere; everything that it covers is confirmed."
+            "--head",
+            help="A head of the ledger that you stored elsewhere; verify confirms everything that this head covers.",
         ),
     ] = None,
     rerun: Annotated[
@@ -81,7 +82,8 @@ def command(
             "--rerun",
             metavar="N",
             min=0,
-            help="Number of settled runs to compute again and compare, one at a time; the ledger's head selects them.",
+            help="Number of settled runs to compute again, one at a time, and to compare; the ledger's head "
+            "selects them.",
             show_default=False,
         ),
     ] = 0,
@@ -113,7 +115,7 @@ def verify(
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
     the run id from the configuration, and the selected epoch from the curve; the run id and the selected epoch require
     the run's plugins. If class scores are stored, the class with the highest score must be the predicted one. Without
-    `repair`, nothing is changed.
+    `repair`, the study is not changed.
 
     Parameters
     ----------
@@ -125,8 +127,8 @@ def verify(
         results: bit by bit on the same kind of device, and within a tolerance on a different kind; see
         `ablations.execution.repetition`. The study is not changed. A SHA-256 hash of the ledger's head and the run ids
         selects the runs.
-    plugin : files with the user's own code that the runs use; for own training code, ``FILE:FUNCTION``.
-    trust : hashes of approved own code; True approves all of it.
+    plugin : files with the user's own code that the runs use; for the user's own training code, ``FILE:FUNCTION``.
+    trust : hashes of approved code; True approves all of it.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def verify(
 
 
 def _enter(files: Iterable[str | Path], trust: Trust) -> None:
-    """Register own code in files that a caller names."""
+    """Register the user's own code in files that a caller names."""
     if files := list(files):
         from ablations.planning.own_code import enter_files
 
@@ -191,7 +193,7 @@ def _enter(files: Iterable[str | Path], trust: Trust) -> None:
 
 
 def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
-    """Compute again the runs of the plan that the key draws from among those that ended normally."""
+    """From the runs of the plan that ended normally, compute again those that the key selects."""
     from ablations.execution.repetition import REPEATED, drawn, repeated
     from analysis.reading.files import read_settled
 
@@ -240,7 +242,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
         check_models(results)
     except StoreError as error:
         return (str(error),), ()
-    except UsageError:  # its claim is not known on this machine
+    except UsageError:  # its claim is not available on this machine
         return (), ()
     return (), tuple(deviation.text for deviation in deviations)
 
@@ -269,8 +271,8 @@ def lines(found: Verified) -> list[str]:
         named = ", ".join(map(on_one_line, inspection.strays[:10])) + (", ..." if number > 10 else "")
         text.append(
             f"{counted(number, 'file is', 'files are')} ignored, because a study does not use such file names: "
-            f"{named}; if a file contains the row of a run, restore its name (<run id>.parquet), otherwise move it "
-            "elsewhere."
+            f"{named}; if one of them contains the row of a run, restore its name (<run id>.parquet); otherwise, "
+            "move it elsewhere."
         )
     if found.missing is None:
         text.append("Without a readable plan, it is unknown which runs are missing.")
@@ -300,7 +302,7 @@ def _on_rows(found: Verified) -> list[str]:
 
 
 def _of_several(why: str) -> str:
-    """Return a reason that is worded for one row, reworded for several."""
+    """Return a reason worded for one row, reworded for several rows."""
     for one, several in (("its ", "their "), ("it has ", "they have ")):
         if why.startswith(one):
             return several + why.removeprefix(one)

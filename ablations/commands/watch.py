@@ -62,7 +62,7 @@ def watch(
     Raises
     ------
     StoreError: this is not a study directory, a file is corrupt, or the page cannot be written.
-    UsageError: a file without `html`, or no file for a study in object storage.
+    UsageError: a file was given without `html`, or no file was given for a study in object storage.
     """
     from ablations.progress import monitor
     from ablations.progress.views.notebook import NotebookConsole, in_notebook

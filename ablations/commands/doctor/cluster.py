@@ -1,4 +1,4 @@
-"""Checks by `ablate doctor` of Ray and storage: who can connect, and whether nodes can share a study."""
+"""Checks of Ray and storage by `ablate doctor`: who can connect, and whether nodes can share a study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "
 
 
 def token() -> Iterable[Finding]:
-    """Report who can read Ray's token: any reader can run code as the token's owner."""
+    """Report who can read Ray's token; any reader can run code as the token's owner."""
     subject = "Ray token"
     if os.environ.get(auth.MODE, "token").lower() != "token":
         yield Finding(
@@ -146,7 +146,7 @@ def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]
 
 
 def _file_system(path: Path, mounts: Path) -> tuple[str, str]:
-    """Return the type and mount point of the file system of a path."""
+    """Return the type and mount point of the file system that contains a path."""
     found = ("unknown", "/")
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Checks by `ablate doctor` of processors and GPUs: which of them torch can use, and which Ray assigns to runs."""
+"""Checks of processors and GPUs by `ablate doctor`: which of them torch can use, and which Ray assigns to runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _gpu(number: int) -> Finding:
         return Finding(subject, "problem", str(error).splitlines()[0], "check nvidia-smi and dmesg")
     described = f"{name}, compute capability {capability[0]}.{capability[1]}"
     if not has_kernels(capability):
-        return Finding(subject, "problem", f"{described}: this torch has no kernels for it", "exclude this GPU")
+        return Finding(subject, "problem", f"{described}: this torch build has no kernels for it", "exclude this GPU")
     return Finding(subject, "ok", f"{described}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
 
 

@@ -93,7 +93,7 @@ def _data() -> Iterable[Finding]:
             yield Finding(
                 f"data {name}",
                 "note",
-                "not available on this machine; only studies that use this data need it",
+                "not available on this machine; required only by studies that use this data",
                 str(error),
             )
         else:

@@ -83,7 +83,9 @@ def test_the_command_prints_the_facts(
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "batch size 16 as run ≠ 8 their code" in rows
     assert "machine a laptop not said – their mail" in rows
-    assert "this study differs from what was run in 2 of the 2 facts that it determines" in " ".join(out.split())
+    assert "this study differs from the original experiment in 2 of the 2 facts that it determines" in " ".join(
+        out.split()
+    )
     assert "their paper" in ablations.check(path, timing=False)._repr_html_()
 
 
@@ -105,7 +107,7 @@ def test_with_other_data_a_terminal_shows_the_number_of_differences_and_a_pipe_s
     monkeypatch.setenv("COLUMNS", "100")
     out = ablate(capsys, "check", path, "--no-timing")[1]
     assert "first nine training images" not in out
-    assert "claim stanford_dogs_aim: this study differs from what was run in" in out
+    assert "claim stanford_dogs_aim: this study differs from the original experiment in" in out
     assert "first nine training images" in ablate(capsys, "check", path, "--no-timing", "--wide")[1]
 
 
@@ -119,7 +121,7 @@ def test_the_replication_shows_its_facts_even_without_its_data(
     assert max(map(len, out.splitlines())) <= 100
     for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "unknown without the data"):
         assert text in out
-    assert "differs from what was run in 1 of" in out
+    assert "differs from the original experiment in 1 of" in out
 
 
 @pytest.mark.parametrize(

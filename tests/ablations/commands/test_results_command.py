@@ -87,7 +87,7 @@ def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: P
     ("words", "message"),
     [
         (["--by", "arn"], "column 'arn'"),
-        (["--by", "arm", "--stat", "avg"], "--stat avg: not a list of statistics; give one or more of"),
+        (["--by", "arm", "--stat", "avg"], "--stat avg: this is not a list of statistics; give one or more of"),
         (["--by", "arm", "--value", "arm"], "arm"),
         (["--where", "seed >"], "seed >"),
         (["--sort", "accuracy"], "accuracy"),
