@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import aimlib  # noqa: F401 -- `ablations.launch` and other modules that were moved are found through this import
+import aimlib  # noqa: F401 -- makes `ablations.launch` and other modules that were moved available
 
 if TYPE_CHECKING:
     from ablations.commands import data
@@ -79,7 +79,7 @@ _HOME = {
     "network": "ablations.execution.inference.kept",
     "predict": "ablations.execution.inference.predicting",
 }
-"""Modules that define the names that are not in the command module of the same name."""
+"""Modules that define the names that are not defined in the command module of the same name."""
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@%+,~-]*|[/.~][A-Za-z0-9_.:/@%+,~
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a template file.
+    """A setting in a template file.
 
     Attributes
     ----------

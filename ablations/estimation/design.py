@@ -1,4 +1,4 @@
-"""Which effects the design of a study can and cannot distinguish, in words, before any run."""
+"""Which effects a study's design can and cannot distinguish, in words, before any run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 6
 
 
 def layout(plan: Plan) -> Layout | None:
-    """Return the factors and settings of a planned study, named as in its arms; None if there are no factors."""
+    """Return the factors and settings of a planned study, named as in its arms; None if it has no factors."""
     if not plan.study.spec.factors:
         return None
     arms = [
@@ -56,7 +56,7 @@ def sentences(plan: Plan) -> Iterator[str]:
 
 
 def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Return interval half-widths for the widest effect of each kind: kind, seeds, seed_sd and half_width."""
+    """Return the half-widths of the intervals for the widest effect of each kind, with kind, seeds and seed_sd."""
     effects = estimable(found)
     rows = [
         (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
@@ -125,7 +125,7 @@ def _widths(effects: pd.DataFrame, seeds: int) -> Iterator[str]:
         )
         effects_all = counted(len(effects), "effect")
         yield (
-            f"effects: with {counted(seeds, 'seed')}, the intervals of all {effects_all} (95 % jointly) are "
+            f"effects: with {counted(seeds, 'seed')}, the intervals for all {effects_all} (95 % jointly) are "
             f"{told}, in units of the seed SD of an arm"
         )
 

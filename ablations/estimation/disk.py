@@ -70,7 +70,7 @@ def checkpoint_bytes(arm: Arm, test_images: int) -> int:
     The result is 0 for a study's own training code, because the size of its checkpoints is unknown.
     """
     if isinstance(arm.config, OwnRunConfig):
-        return 0  # own training code decides what to save
+        return 0  # the user's own training code decides what to save
     network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
     return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions
@@ -87,7 +87,7 @@ def moments(config: ComponentConfig) -> float:
 
 
 def write_rate(place: Path) -> float:
-    """Return the rate, in bytes per second, at which data is synced to the file system of a folder.
+    """Return the rate, in bytes per second, at which data is synced to the file system that contains a folder.
 
     The measurement takes half a second and does not leave a file behind. The folder itself does not need to exist.
     """
@@ -116,8 +116,8 @@ def saving_notes(found: Disk, grace_seconds: float, place: Place) -> Iterator[st
     )
     if not isinstance(place, Path):
         yield (
-            f"{size}; the write rate of {place} has not been measured, so run fewer at a time if they do not "
-            "finish saving"
+            f"{size}; the write rate of {place} has not been measured, so if runs do not finish saving, run fewer "
+            "at a time"
         )
         return
     try:

@@ -114,8 +114,8 @@ def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -
     """Time the arms of a study on the kinds of devices on which they will run.
 
     With an address, all arms are timed on workers of that cluster. Otherwise, CPU arms are timed on this machine. GPU
-    arms are timed on this machine if it has a GPU, or else on the cluster to which it belongs, once per kind of GPU.
-    GPU arms are never timed on a CPU.
+    arms are timed on this machine if it has a GPU; otherwise, they are timed on the cluster to which this machine
+    belongs, once per kind of GPU. GPU arms are never timed on a CPU.
 
     Parameters
     ----------
@@ -255,12 +255,12 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
 
 
 def _images_in_memory(data: DataSet) -> int:
-    """Return the number of bytes of the images that every process keeps for itself."""
+    """Return the number of bytes of the images of which every process keeps a copy."""
     return sum({id(images): unmapped_bytes(images.pixels) for images in data.splits().values()}.values())
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
-    """Return the number of batches on which an epoch trains, and the number that it evaluates."""
+    """Return the number of batches on which an epoch trains, and the number of batches that it evaluates."""
     training, images = arm.config.training, len(data.train.labels)
     if data.validation is None:
         held_out = round(images * training.validation_fraction)
@@ -271,7 +271,7 @@ def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
 
 
 def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on the number of runs of each arm that fit on a device, if it differs from the stated share.
+    """Return notes on how many runs of each arm fit on a device, if this number differs from the stated share.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def _packing(arm: str, found: ArmCost, cost: Cost, given: Resources) -> str:
     if by_memory == 0:
         return f"{size} and does not fit; lower training.batch_size"
     if given.gpus_auto:
-        return f"{size}; gpus: auto gives {counted(found.fitting, 'run')} per GPU"
+        return f"{size}; gpus: auto allows {counted(found.fitting, 'run')} per GPU"
     if 0 < given.gpus <= 1 and found.fitting != int(1 / given.gpus + 1e-9):
         return (
             f"{size}; {counted(found.fitting, 'run')} per GPU: arms.{arm}.resources: {{gpus: {share(found.fitting):g}}}"

@@ -63,7 +63,7 @@ class Part:
         return len(self.plan.study.spec.seeds)
 
     def hours(self, peak: float) -> float:
-        """Return the minimum number of hours for all runs on one card with this peak."""
+        """Return the minimum number of hours for all runs on one card with this peak performance."""
         return self.seeds * sum(self.operations.values()) / peak / 3600
 
     def longest_hours(self, peak: float) -> float:
@@ -134,7 +134,7 @@ def _plan(name: str) -> Plan:
 
 
 def _empty(arm: Arm) -> DataSet:
-    """Return Stanford Dogs without content: the same number of images, in the arm's size."""
+    """Return Stanford Dogs without content: the same number of images, in the size that the arm uses."""
     shape: ImageShape = datasets.create(arm.config.data).shape()
 
     def images(count: int) -> Images:

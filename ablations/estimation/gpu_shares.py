@@ -31,8 +31,8 @@ MOST_RUNS = 8
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
     """Return the number of runs of an arm that share one GPU, or 0 if not even one fits.
 
-    The number is limited by the memory, by `MOST_RUNS`, and by a node's CPUs per GPU, because with a smaller share,
-    memory would remain unused.
+    The number is limited by the memory, by `MOST_RUNS`, and by the number of CPUs per GPU on a node, because some
+    memory would remain unused if the share were smaller.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, node
 def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
     """Return the number of runs of an arm that share one GPU, and the bytes of images that each run keeps there.
 
-    With ``data_on: auto``, the images are kept on the GPU only if they take up a small part of a run's share of its
-    memory.
+    With ``data_on: auto``, the images are kept on the GPU only if they take up a small part of a run's share of the
+    GPU's memory.
     """
     held = resident_bytes(arm.config, data)
     runs = runs_per_gpu(found, held, arm.resources, nodes)
@@ -67,7 +67,7 @@ def share(runs: int) -> float:
 
 
 def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
-    """Return the arms, with the computed shares for arms with ``gpus: auto``."""
+    """Return the arms, in which ``gpus: auto`` is replaced by the computed share."""
     return tuple(
         replace(arm, resources=arm.resources.model_copy(update={"gpus": shares[arm.name]}))
         if arm.resources.gpus_auto and arm.name in shares
@@ -79,7 +79,7 @@ def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
 def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console: Console) -> Plan:
     """Return the plan with a GPU share for every arm with ``gpus: auto``.
 
-    Earlier measurements of the same configuration, kind of device and versions are read from the study directory.
+    Earlier measurements with the same configuration, kind of device and versions are read from the study directory.
     Missing measurements are made on the connected cluster and stored. The share applies to all available kinds of GPU;
     it is determined by the kind on which the fewest runs fit.
 
@@ -127,9 +127,9 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return a measurement of every arm on every kind of GPU, making those that are not stored yet.
+    """Return a measurement of every arm on every kind of GPU; those that are not stored yet are made now.
 
-    Measurements on a GPU without a name are not stored, because the next such GPU may be of a different kind.
+    Measurements on a GPU without a name are not stored, because the next GPU without a name may be of a different kind.
     """
     kept = store.measurements()
     found: dict[tuple[str, str], Measurement] = {}
@@ -154,7 +154,7 @@ def _holds(arm: Arm, nodes: Sequence[Node], kind: str) -> bool:
 
 
 def key_of(arm: Arm, kind: str) -> str:
-    """Return the key of an arm's measurement on a kind of GPU: a hash of all inputs except the seed."""
+    """Return the key of an arm's measurement on one kind of GPU: a hash of all inputs except the seed."""
     content = {"run": _without_seed(arm.config), "cpus": arm.resources.cpus, "kind": kind, **versions()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -167,5 +167,5 @@ def _without_seed(config: RunConfig) -> dict[str, Any]:
 def _parsed(content: Any) -> Measurement | None:
     try:
         return Measurement.parse(content)
-    except ConfigError:  # not stored, or stored by a different version
+    except ConfigError:  # not stored, or stored by a different version of this package
         return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ablations.estimation.estimate import Cost
 
 _HEADROOM = 1.25
-"""Factor to account for memory that a short measurement does not include, such as that for writing a checkpoint."""
+"""Factor that accounts for memory that a short measurement misses, such as the memory for writing a checkpoint."""
 _PIECE_BYTES = 2**28
 
 
@@ -24,7 +24,7 @@ def proposal(host_bytes: int) -> int:
 
 
 def sentence(cost: Cost, resources: Mapping[str, Resources]) -> str:
-    """Return how much memory the runs take and, unless the study states it, how much to request; empty if not measured.
+    """Return how much memory the runs take and, unless it is specified, how much to request; empty if not measured.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ def by_look(
 ) -> pd.DataFrame:
     """Return one row per spread, true gain and look, with the look's level and the cumulative chances.
 
-    The columns are those of `BY_LOOK`: `settled` is the chance of a verdict that ends the study (see `ends`); `shown`
+    The columns are those in `BY_LOOK`: `settled` is the chance of a verdict that ends the study (see `ends`); `shown`
     is the chance that an interval was above 0. At the first look, `shown` is exact, computed from the noncentral t
     distribution.
 
@@ -113,13 +113,13 @@ def price_of_any(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return what reading at any time costs compared with planned looks, one row per spread and true gain.
+    """Return how much more reading at any time costs than planned looks, one row per spread and true gain.
 
-    The columns are those of `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
+    The columns are those in `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
     study by the last look, at `most` pairs, and the mean number of pairs. For reading at any time, the columns contain
-    the same two values for the same maximum number of pairs, the maximum number of pairs that is needed to reach the
-    chance of the planned looks, and the mean number of pairs with this maximum. The last two are NaN if three times as
-    many pairs do not suffice, or if the chance of the planned looks is below 5 %.
+    the same two values for up to the same number of pairs. They also contain the maximum number of pairs that is needed
+    to reach the chance with planned looks, and the mean number of pairs with this maximum. The last two are NaN if
+    three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _equal_looks(most: int) -> Looks:
 def half_widths(half_width: float, looks: Looks, spreads: Sequence[tuple[float, Spread]]) -> pd.DataFrame:
     """Return how many pairs are needed for this half-width of the last interval, one row per spread.
 
-    The columns are those of `HALF_WIDTHS`: on average, and with 80 and 90 % assurance; NaN if more than 10,000 pairs
+    The columns are those in `HALF_WIDTHS`: on average, and with 80 and 90 % assurance; NaN if more than 10,000 pairs
     are needed.
 
     Parameters

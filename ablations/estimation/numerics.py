@@ -90,7 +90,7 @@ def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tup
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in plan.arms):
         raise UsageError(
-            "--numerics times the built-in training loop, but this study has its own training code; omit the option"
+            "--numerics times the built-in training loop, but this study has its own training code; omit this option"
         )
     chosen = _extremes(plan)
     settings = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _settings(arm)}
@@ -107,7 +107,7 @@ def _extremes(plan: Plan) -> list[Arm]:
 
 
 def _settings(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
-    """Yield every combination, including the arm's own setting; TensorFloat-32 is available only with CUDA."""
+    """Yield every combination, including that of the arm itself; TensorFloat-32 is available only with CUDA."""
     known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [
         {"precision": "float32", "tf32": False},

@@ -51,12 +51,12 @@ class PowerAnalysis:
     Attributes
     ----------
     looks : looks at which the verdict is read.
-    table : one row per combination of seed_sd and effect (pp), with the columns pairs_80 (pairs for 80 % power at one
-        look; -1 means more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (the
-        same chance by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean
-        number until the study stops), device_hours (mean, in `unit`) and price (mean). The columns finally_averaged and
-        pairs_averaged are averages over the spreads compatible with the given results, weighted by their probability,
-        instead of values at the upper limit; NaN without results. Unknown hours and prices are NaN.
+    table : one row per combination of seed_sd and effect (pp). `pairs_80` is the number of pairs for 80 % power at one
+        look (-1 means more than 10,000), `verdict` is the chance of a stopping verdict with the planned seeds,
+        `finally` is the same chance by the last look if seeds are added, and `shown` is the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study stops; `device_hours` (in `unit`)
+        and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are averages over the spreads compatible with the given results,
+        weighted by their probability, instead of values at the upper limit; NaN without results. Unknown hours and
+        prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
@@ -64,7 +64,7 @@ class PowerAnalysis:
     unit : unit of device_hours: ``CPU-hours``, or ``GPU-hours`` of the most common kind of GPU.
     effects : half-widths (pp) of the intervals for the effects of the factors, by kind, seeds and seed_sd; None if the
         study has no factors.
-    design : which effects the arms can and cannot distinguish, in sentences.
+    design : which effects the arms can and cannot distinguish, as sentences.
     measure : measure of the verdict; if its unit is not pp, all numbers are in the unit of its differences.
     spread : SD of the differences in the given results with its degrees of freedom, or the given spread; None if
         neither was given.
@@ -155,7 +155,7 @@ def analyse(
 
 
 def _seed_sds(seen: float | None, given: float | None, unit: float) -> tuple[float, ...]:
-    """Return the standard deviations of an arm between seeds for planning: observed, given or plausible ones."""
+    """Return the standard deviations between seeds of an arm to use for planning: observed, given or plausible ones."""
     if seen is not None:
         return (seen / float(np.sqrt(2)),)
     return (given,) if given is not None else tuple(unit * sd for sd in SEED_SDS)

@@ -1,6 +1,6 @@
 """Approval of the user's own code: a file that a study names runs only after its user has agreed to this code once.
 
-The user approves the hash of the code that would run, so comments can change without a new approval. Approvals are
+The user approves the hash of the code that would run, so comments can be changed without a new approval. Approvals are
 stored for the user of this machine, in a private file: ``$AIM_CONFIG_DIR/approved_code.json`` or, if this variable is
 not set, ``~/.config/aim-ablations``.
 """

@@ -40,8 +40,8 @@ class Arm:
     resources : resources of the arm's runs.
     also : other combinations of levels that result in the same configuration and that this arm therefore represents.
     integrity : how computing errors are detected, before the kernels of a GPU are considered.
-    question : question that the comparison of this arm with the treatment answers, as stated in the study; None means
-        the default question for its role.
+    question : question that the comparison between this arm and the treatment answers, as stated in the study; None
+        means the default question for the arm's role.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Arm:
 
 
 def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = False) -> list[Arm]:
-    """Return the arms of a study, each complete and buildable.
+    """Return the arms of a study, each of which is complete and can be built.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
 
     Raises
     ------
-    ConfigError: the study has problems; the error has one message for each.
+    ConfigError: the study has problems; the error contains one message for each problem.
     """
     spec = study.spec
     problems: list[str] = []
@@ -115,7 +115,7 @@ def _specs(study: StudyFile) -> dict[str, ArmSpec]:
 
 
 def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
-    """Return an arm by name; empty if its design varies, by default, a source from which the arm does not draw."""
+    """Return an arm by name; empty if its design varies, by default, a source that the arm does not use."""
     idle = draws_nothing(arm.name, arm.config, spec)
     if idle is None:
         return {arm.name: arm}
@@ -134,7 +134,7 @@ _NAMED = 3
 
 
 def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
-    """Return the problems, except an arm's problems that repeat one of the base or of another combination of levels."""
+    """Return the problems, without those of arms that also occur in the base or in other combinations."""
     problems = list(problems)
     of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
     found: dict[str, list[str]] = {}
@@ -173,7 +173,7 @@ def shape_of(config: RunConfig) -> ImageShape:
 
 
 def batch_size_of(config: RunConfig) -> int:
-    """Return the number of images that share the computations made once per batch; 1 for own training code."""
+    """Return the number of images that share the computations made once per batch; 1 for a user's own training code."""
     return 1 if isinstance(config, OwnRunConfig) else config.training.batch_size
 
 
@@ -238,7 +238,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
 
 
 def _try_parts(config: RunConfig) -> None:
-    """Try the parts of training that can fail separately; own training code has only a selection rule."""
+    """Try the parts of training that can fail separately; for own training code, this is only the selection rule."""
     if isinstance(config, OwnRunConfig):
         training_parts.refuse_unusable_selection(config.training)
     else:
@@ -246,7 +246,7 @@ def _try_parts(config: RunConfig) -> None:
 
 
 def _build(config: RunConfig, built: set[_Network]) -> None:
-    """Build a network unless it was already built; arms that differ only in their training share one."""
+    """Build a network unless it was already built; arms that differ only in training share a network."""
     network = (config.model.model_dump_json(), shape_of(config))
     if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
@@ -266,7 +266,7 @@ def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Chec
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    These are the study's resources, overridden by the resources of the arms from which the arm starts and by its own.
+    These are the study's resources, overridden by those of the arms from which this arm starts and then by its own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):
@@ -312,7 +312,7 @@ def _transformed(control: Control, config: RunConfig) -> ModelConfig:
 
 
 def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> str:
-    """Return the message about a control of an arm without memory."""
+    """Return the message about a control for an arm without memory."""
     said = f"control {control!r} needs an arm with memory, but {arm!r} has none"
     there = [name for name in specs if specs[name].control is None and _has_memory(name, specs, spec)]
     if there:
@@ -326,7 +326,7 @@ def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], sp
 def _has_memory(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> bool:
     try:
         model = _layers(name, specs, spec).get("model")
-    except ConfigError:  # reported for that arm
+    except ConfigError:  # reported for the arm itself
         return False
     none = (None, "none", {"name": "none"})
     return isinstance(model, dict) and model.get("memory") not in none and model.get("placement", "") not in none
@@ -404,7 +404,7 @@ def _depth(arm: ArmSpec, path: list[str]) -> int:
 
 
 def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
-    """Yield messages about pairs of levels of a factor that always result in the same configurations."""
+    """Yield messages about pairs of levels of a factor that always result in the same configuration."""
     identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
     for factor, levels in spec.factors.items():
         for one, other in itertools.combinations(labels_of(levels), 2):
@@ -479,15 +479,15 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 
 
 def _question(name: str, role: str, specs: Mapping[str, ArmSpec]) -> str | None:
-    """Return the question of an arm; an arm that is not part of the argument has no question."""
+    """Return the question for an arm; an arm that is not part of the argument has no question."""
     return None if role == "other" else specs[name].question
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
     """Return the options in which an arm differs from the baseline, with their key paths and both values.
 
-    A component that the baseline lacks, or for which the baseline has one with a different name, counts as one
-    difference. Weight files appear only by name, because their location is private and does not belong in a report.
+    If the baseline lacks a component or has one with a different name, this counts as one difference. Weight files
+    appear only by name, because their location is private and does not belong in a report.
     """
     return list(_differing("", _without_places(baseline.config), _without_places(arm.config)))
 

@@ -1,4 +1,4 @@
-"""The facts of a claim next to a study's values, determined from its configuration, networks and data."""
+"""The facts of a claim next to a study's values, determined from the study's configuration, networks and data."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from aimlib.models import ModelSummary
 
 NOT_OF_A_STUDY = "–"
-"""Text shown if a study has no such value."""
+"""Text shown if the study has no value for a fact."""
 _FIRST = 9
 _OF_TFDS = {"shards": SHARDS, "block": BLOCK}
-"""Facts about the order ``tfds`` that are known without the data."""
+"""Facts about the ``tfds`` order that are known without the data."""
 _WORDNET_ID = re.compile(r"^n\d{8}-")
 
 
@@ -112,7 +112,7 @@ class _Side:
         if kind == "option":
             return self._option(key)
         if not networks.has_network(self.arm.config):
-            raise _NotKnown("unknown for own training code")
+            raise _NotKnown("unknown for the user's own training code")
         if kind == "network":
             return self._network(key)
         if key in _OF_TFDS:

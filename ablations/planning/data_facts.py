@@ -1,4 +1,4 @@
-"""What a user should know about the data of a plan."""
+"""What a user should know about a plan's data."""
 
 from __future__ import annotations
 

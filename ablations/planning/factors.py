@@ -118,7 +118,7 @@ def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
 
 
 def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
-    """Return the combination for an arm's labels, in which omitted factors have their first level."""
+    """Return the combination for an arm's labels; omitted factors have their first level."""
     chosen = {}
     for name, choices in spec.factors.items():
         number = labels_of(choices).index(levels[name]) if name in levels else 0

@@ -14,10 +14,11 @@ _Path = tuple[str, ...]
 
 
 def changes_of(chosen: Combination, spec: StudySpec) -> dict[str, Any]:
-    """Return the changes of all levels of a combination.
+    """Return the changes made by all levels of a combination.
 
     Levels that name a component are applied before those that set its options, regardless of the order of the factors.
-    Options of a part that another level removes are also omitted, such as ``channels`` if the memory is ``none``.
+    If a level removes a part, the options of this part are also omitted, such as ``channels`` if the memory is
+    ``none``.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def changes_of(chosen: Combination, spec: StudySpec) -> dict[str, Any]:
 
 
 def _alone(factor: str, level: Any, spec: StudySpec) -> dict[str, Any]:
-    """Return what one level changes by itself."""
+    """Return what a single level changes."""
     levels = spec.factors[factor]
     if isinstance(levels, dict):
         return levels[str(level)]
@@ -60,7 +61,7 @@ def _names_a_part(changes: Mapping[str, Any]) -> bool:
 
 
 def _without_left_out(level: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a level without the options of parts that `changes` removes."""
+    """Return a level without the options of the parts that `changes` removes."""
     kept: dict[str, Any] = {}
     for key, value in level.items():
         if not isinstance(value, dict) or "name" in value or key not in changes:

@@ -1,4 +1,4 @@
-"""Values that a claim can request of an arm's network, computed from it; see `analysis.claims.facts.NetworkNumber`."""
+"""Values that a claim can request, computed from an arm's network; see `analysis.claims.facts.NetworkNumber`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NetworkFacts:
         self.plain = self.memory.network if self.memory else network
 
     def __getitem__(self, name: str) -> Value:
-        """Return a number that describes the network; None if it does not apply, such as readers without a memory."""
+        """Return a number that describes the network; None if it does not apply, such as the readers without memory."""
         return _ANSWERS[name](self)
 
     def of_type(self, kind: Any) -> list[Any]:

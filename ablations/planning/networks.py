@@ -28,7 +28,7 @@ _SUMMARIES = 16_384
 
 
 def has_network(config: RunConfig) -> bool:
-    """Return whether a run's network is known; own training code may build a network itself."""
+    """Return whether a run's network is known; the user's own training code may build its own network."""
     return config.model is not None
 
 
@@ -38,7 +38,7 @@ def backbone_of(config: RunConfig) -> str:
 
 
 def unknown() -> ModelSummary:
-    """Return the summary of a network that is built by own training code; all its numbers are 0."""
+    """Return the summary of a network that the user's own training code builds; all numbers in it are 0."""
     from aimlib.models import ModelSummary  # noqa: PLC0415 -- imports torch
 
     return ModelSummary(0, 0, 0, 0, 0, 0, 0)
@@ -50,7 +50,7 @@ def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
     Raises
     ------
     UsageError: the parts do not fit together, or a weight file does not fit the network.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         _kept(model, shape)
@@ -59,7 +59,7 @@ def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
 
 
 def is_tuned(config: RunConfig) -> bool:
-    """Return whether a run fine-tunes a network; always false for own training code."""
+    """Return whether a run fine-tunes a network; always false for the user's own training code."""
     return has_network(config) and getattr(config.training, "fine_tuning", None) is not None
 
 
@@ -95,7 +95,7 @@ def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSumm
     Raises
     ------
     UsageError: the parts do not fit together.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         return _summary(model, shape, batch_size) if _is_key(model) else _summarized(model, shape, batch_size)
@@ -107,7 +107,7 @@ def network(model: ModelConfig, shape: ImageShape) -> nn.Module:
     Raises
     ------
     UsageError: the parts do not fit together.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         return _kept(model, shape)

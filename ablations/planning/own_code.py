@@ -1,7 +1,7 @@
 """A study's own code: the files that the study names and the classes of the calling session, in the registries.
 
-A driver runs code in files only if the user's command names these files and the user has approved the code. It also
-runs the code of the user's own process. The code stored with a study is a record and is never imported.
+A driver runs code from files only if the user's command names these files and the user has approved the code. It also
+runs code that the user's process itself runs. The code stored with a study is a record and is never imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _refusals: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Entered:
-    """The user's own code that was registered.
+    """The user's own code, after it was registered.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
 
     Parameters
     ----------
-    files : paths; for own training code, ``FILE:FUNCTION``, as in a study.
+    files : paths; for the user's own training code, ``FILE:FUNCTION``, as in a study.
     trust : as in `enter`.
 
     Raises
@@ -96,7 +96,7 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
 
 
 def _file_and_function(text: str) -> tuple[Path, list[str]]:
-    """Return the file and the function in it that a text such as ``loop.py:train`` names."""
+    """Return the file and the function that a text such as ``loop.py:train`` names."""
     path, is_named, function = text.rpartition(".py:")
     return (Path(f"{path}.py"), [function]) if is_named else (Path(text), [])
 

@@ -74,7 +74,7 @@ def arms_of(study: StudyFile, without: Collection[str] = ()) -> list[Arm]:
 
     Raises
     ------
-    ConfigError: the study has problems; the error has one message for each.
+    ConfigError: the study has problems; the error contains one message for each problem.
     """
     _check_claim(study)
     return expand(study, without, costs=True)
@@ -89,8 +89,8 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Raises
     ------
-    ConfigError: the study has problems; the error has one message for each. Missing or unsuitable data is reported, as
-        `DataConfigError`, only if there is no other problem.
+    ConfigError: the study has problems; the error contains one message for each problem. Missing or unsuitable data is
+        reported, as `DataConfigError`, only if there is no other problem.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
@@ -105,14 +105,14 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
-    """Return the summary of every arm's network. This does not need any data."""
+    """Return the summary of every arm's network. No data is needed."""
     return {arm.name: summary_of(arm) for arm in arms}
 
 
 def summary_of(arm: Arm) -> ModelSummary:
-    """Return the summary of an arm's network; it is computed once per process. This does not need any data.
+    """Return the summary of an arm's network; it is computed once per process. No data is needed.
 
-    The summary of a network that is built by own training code is unknown, so all its numbers are 0; see
+    The summary of a network that the user's own training code builds is unknown, so all its numbers are 0; see
     `networks.has_network`.
     """
     config = arm.config
@@ -300,16 +300,16 @@ def _has_own_validation(arm: Arm, plan: Plan) -> bool:
 
 
 def _left_out(plan: Plan) -> dict[str, str]:
-    """Return the images that lists exclude from the arms' data, and the reasons, by name."""
+    """Return the images that the arms' exclusion lists leave out, and the reasons, by name."""
     lists = {arm.name: arm.config.data.exclude for arm in plan.arms if isinstance(arm.config.data, PhotoConfig)}
     said = {file: read_exclusions(file).summary() for file in set(lists.values()) if file is not None}
     return {name: said[file] for name, file in lists.items() if file is not None}
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
-    """Return the word for the treatment in texts: from the study, or its name if no arm has a memory; else None.
+    """Return the word for the treatment: from the study, or the treatment's name if no arm has a memory; else None.
 
-    If a plan was stored without such a word, it stays without one unless the study now states one.
+    If a plan was stored without such a word, it remains without one unless the study now specifies one.
     """
     if before is not None and "what" not in before:
         return plan.study.spec.what
@@ -319,7 +319,7 @@ def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
 
 
 def codes(plan: Plan) -> dict[str, str]:
-    """Return the hash of each component in own code, by family and name; empty if the study uses no such code."""
+    """Return the hash of each component in the user's own code, by family and name; empty if there are none."""
     return {
         f"{registry.family}/{component.name}": type(component).code
         for arm in plan.arms

@@ -14,8 +14,7 @@ from aimlib.records.escaping import LONGEST_LINE, shortened
 def explained() -> Iterator[None]:
     """Turn an exception that passed through plugin code into a PluginError that names the place.
 
-    Any other exception is a bug in this package and is left unchanged, as are torch's errors about sizes that do not
-    fit.
+    Any other exception is a bug in this package and is left unchanged, as are torch's errors about mismatched sizes.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The protocol of a study's arms, which is one of the things that decide whether a study tests a claim."""
+"""The protocol of a study's arms, which is one of the things that determine whether a study tests a claim."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
     the same way" means that all options under `training` and `data` are equal and that AiM arms differ from the
     baseline only in their memory. "Without test images" means that the epoch is the last one or is chosen using
     held-out images, and that test accuracy neither stops a run early nor lowers its learning rate. Any other
-    configuration is ``custom``, as is own training code, because nothing is known about how it trains.
+    configuration is ``custom``, as is a user's own training code, because nothing is known about how it trains.
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in arms):
         return "custom"

@@ -1,4 +1,4 @@
-"""Arms with own training code: their options, and their roles, which cannot be derived from a network."""
+"""Arms with the user's own training code: their options, and their roles, which cannot be derived from a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.own.config import OwnRunConfig
 
 
 def problems(config: OwnRunConfig, control: object, resources: Resources) -> list[str]:
-    """Return messages about keys that an arm with own training code cannot have."""
+    """Return messages about keys that an arm with the user's own training code cannot have."""
     found = []
     if control is not None and config.model is None:
         found.append(
@@ -44,7 +44,7 @@ def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 
 
 def roles(configs: Mapping[str, RunConfig], given: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the roles of arms without a network and without a specified role.
+    """Return the roles of arms without a network for which the study does not specify a role.
 
     The baseline is the arm named `baseline` or, if there is none, the first arm; the first other arm is the treatment.
 

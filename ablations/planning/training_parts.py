@@ -15,12 +15,12 @@ from aimlib.training.selections.base import refuse_unusable_selection as try_sel
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try the loss, transforms, callbacks and own code on images of `shape`; without these, nothing is imported.
+    """Try the loss, transforms, callbacks and user code on images of `shape`; without these, nothing is imported.
 
     Raises
     ------
     UsageError: an option does not fit the images or their classes, or training cannot use the result.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with plugin_errors.explained():
         if training.loss is not None:
@@ -40,7 +40,7 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
 
 
 def _try_own(training: TrainingConfig) -> None:
-    """Try an optimizer, a schedule and a selection rule from own code once; otherwise, a run might fail at its end."""
+    """Try a user's own optimizer, schedule and selection rule once; otherwise, a run might fail at its end."""
     if type(training.optimizer).code:
         import torch  # noqa: PLC0415
 
@@ -56,7 +56,7 @@ def _try_own(training: TrainingConfig) -> None:
 
 
 def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> None:
-    """Try a selection rule from own code on learning curves.
+    """Try a user's own selection rule on learning curves.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> N
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor own code.
+    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor user code.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
     if silent:
         yield (
             f"measure: no run of {', '.join(silent)} reports a scalar; add training.callbacks that log it under "
-            "this name, or own training code that reports it"
+            "this name, or your own training code that reports it"
         )
 
 

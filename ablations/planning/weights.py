@@ -1,4 +1,4 @@
-"""The hash of a weight file, which is part of run ids, in the document of an arm."""
+"""The hash of a weight file, which is part of run ids, in an arm's document."""
 
 from __future__ import annotations
 

@@ -63,12 +63,12 @@ class Tracker(ABC):
     def started(self, run: RunInfo, *, resumed: bool) -> None:
         """Start a run.
 
-        If `resumed`, the tracker already has some of the run's epochs, and the next ones continue them.
+        If `resumed`, the tracker already has some of the run's epochs, and the epochs that follow continue them.
         """
 
     @abstractmethod
     def epoch(self, run: RunInfo, number: int, metrics: Mapping[str, float]) -> None:
-        """Record a completed epoch, numbered from 1 and passed only once; on return, it survives a killed process."""
+        """Record a completed epoch, numbered from 1 and passed only once; it must be safe on disk when this returns."""
 
     @abstractmethod
     def ended(self, run: RunInfo, end: str) -> None:

@@ -12,7 +12,7 @@ _TEST = "test_"
 
 
 def options(config: Frozen) -> dict[str, Any]:
-    """Return all options of a configuration except local ones, by key path, as plain values."""
+    """Return all options of a configuration except local options, by key path, as plain values."""
     return dict(_flat("", _public(config)))
 
 
