@@ -4,9 +4,9 @@ Question: How many seconds does it take to simulate 20,000 group-sequential stud
     each until its verdict?
 
 Rivals: a straightforward loop over studies that uses scipy. At each look, the loop calls `scipy.stats.ttest_1samp` on
-    the differences, computes the interval of the result at the level of the look, and applies the verdict table with if
-    and elif, until a verdict stops the study. The loop is timed on every 20th study, and its time is multiplied by 20;
-    an assertion checks that the loop ends each of these studies with the same verdict after the same number of pairs. A
+    the differences, computes the interval of the result at the look's level, and applies the verdict table with if and
+    elif, until a verdict stops the study. The loop is timed on every 20th study, and its time is multiplied by 20; an
+    assertion checks that the loop ends each of these studies with the same verdict after the same number of pairs. A
     second rival runs the same tests on all studies at once (`axis=1`), as an experienced numpy user would write them.
     The studies are those of docs/calibration.md, 2,000 for each of its ten scenarios.
 
@@ -67,7 +67,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def study_by_study(differences: npt.NDArray[np.float64], levels: tuple[float, ...]) -> list[tuple[str, int]]:
-    """Return the verdict that ended each study, and the number of pairs until then, using a loop."""
+    """Return the verdict that ended each study, and the number of pairs until then, computed with a loop."""
     ends = []
     for study in differences:
         kind, number = "", 0
@@ -91,7 +91,7 @@ def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...])
 
 
 def measure(asked: Asked) -> Answer:
-    """Time all three in turn on the same studies."""
+    """Time the three in turn on the same studies."""
     each, rounds = (100, 2) if asked.quick else (2_000, 7)
     rng = np.random.default_rng(20210301)
     studies = np.concatenate(

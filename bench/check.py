@@ -4,7 +4,7 @@ Question: How long does `ablate check --no-timing` take as a whole process: for 
     and for studies with 1,000 arms?
 
 Rivals: `python -c "import torch"`. This is the unit, because a check builds the networks of all arms and needs torch
-    for that. Two studies have 1,001 arms: a factorial design of 5 placements × 5 sizes × 40 training options, whose
+    for this. Two studies have 1,001 arms: a factorial design of 5 placements × 5 sizes × 40 training options, whose
     arms share 25 networks, and a design of 5 placements × 4 updates × 50 sizes, in which every arm has its own network.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision

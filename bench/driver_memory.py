@@ -3,9 +3,9 @@
 Question: How many MiB are resident in the process of `ablations.run` while 10,000 runs are open, which steps use this
     memory, and does it grow while the first 500 of the runs are computed with Ray?
 
-Rivals: Ray Tune with reused actors, which keeps every trial and its last result, with 500 trials in total. The steps of
-    a driver are measured in a separate process: the resident memory after each step, and the CPU seconds that the step
-    took.
+Rivals: Ray Tune with reused actors, which keeps every trial and its last result, with a total of 500 trials. The steps
+    of a driver are measured in a separate process: the resident memory after each step, and the CPU seconds that the
+    step took.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -31,8 +31,7 @@ INTERVAL_S = 0.5
 
 
 def measure(asked: Asked) -> Answer:
-    """Launch both, one after the other, and read their resident memory from outside; then measure the steps of a
-    driver."""
+    """Launch both, one after the other, and read their resident memory from outside; then measure a driver's steps."""
     count, enough = (80, 40) if asked.quick else (10_000, 500)
     ours = _watched("bench.rivals.launch_own", "ray", count, enough)
     theirs = _watched("bench.rivals.launch", "tune-reuse", enough, enough)
@@ -60,10 +59,11 @@ def _between(samples: list[tuple[int, float]], number: int, begin: float, end: f
 
 _WHY = (
     "Most of the memory is used by torch and by the parts of its compiler that torch imports to compute shapes, "
-    "before the first run. They are needed because every arm is built and its operations are counted before "
+    "before the first run. Torch is needed because every arm is built and its operations are counted before "
     "anything starts. Planning in a separate process would free this memory. However, run ids, roles and tasks "
     "come from configurations that only the plugins' own classes can read, and these classes import torch. All of "
-    "planning would therefore have to move to that process and return plain records. This has not been built."
+    "planning would therefore have to move to that process and return plain records. This has not been "
+    "implemented."
 )
 _HOW = (
     "Resident memory, including shared libraries and Ray's shared memory, read twice per second after the first "
@@ -109,7 +109,7 @@ def _steps() -> list[tuple[str, float, float]]:
     """Return the name of every step of a driver, the resident memory after the step in MiB, and its CPU seconds."""
     done = subprocess.run([sys.executable, "-c", _STEPS], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"the steps of a driver failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"the driver's steps failed:\n{done.stderr[-3000:]}")
     return [(name, mib, seconds) for name, mib, seconds in json.loads(done.stdout.splitlines()[-1])]
 
 

@@ -1,4 +1,5 @@
-"""Fair measurements: rivals take turns in one run; medians over rounds, ratios within rounds, and stored results.
+"""Fair measurements: rivals take turns in one run, medians are taken over rounds and ratios within rounds, and results
+are stored.
 
 Each module in this folder answers one question. A module has a docstring with four parts, each a paragraph that begins
 with ``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
@@ -47,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table of figures.
+    """One row in the table of figures.
 
     Attributes
     ----------

@@ -6,9 +6,9 @@ Question: How many images per second arrive on the training device as augmented 
 Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset. Each is used with a DataLoader with as many
     persistent workers as cores (better than one worker on this machine). The rivals augment Pillow images (faster here
     than tensors), pass uint8 between processes, and convert to floats on the device. They resize by averaging, fill
-    borders with black and draw one contrast factor per image; none of this costs more than the operations in the post.
-    Like our pipeline, they interpolate twice. FFCV is not included, because pip does not find a wheel for it, and its
-    source does not build without OpenCV. Training is compared with the same steps on one batch that was prepared
+    borders with black and draw one contrast factor per image; none of these operations costs more than those in the
+    post. Like our pipeline, they interpolate twice. FFCV is not included, because pip does not find a wheel for it, and
+    its source does not build without OpenCV. Training is compared with the same steps on one batch that was prepared
     beforehand.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
@@ -55,7 +55,7 @@ SECONDS = 1.0
 ENLARGED = 500
 """Longer side of most photos in the official archive; the photos in a subset may have been reduced in size."""
 ALONE, PLAIN = "one interpolation alone", "aim, without rotation and translation"
-"""Parts of our pipeline, timed in the same rounds to show how fast it could be at most."""
+"""Parts of our pipeline, timed in the same rounds to show the maximum speed that is possible."""
 TRAINED = {
     "small_resnet, 64 px": {
         "model": {"backbone": {"name": "small_resnet", "stem_stride": 2}},
@@ -134,7 +134,7 @@ def _compare(
     images = len(data.train.labels) + len(data.test.labels)
     ours, theirs = (float(np.median(found[name])) for name in ("aim", "ImageFolder"))
     gained = images * (1 / theirs - 1 / ours)
-    paid = f"pays off after {packing / gained:.2g} epochs" if gained > 0 else "never paid"
+    paid = f"pays off after {packing / gained:.2g} epochs" if gained > 0 else "never pays off"
     notes.append(f"{case}: packing {images} photos took {packing:.2f} s once; this {paid}.")
 
 
@@ -267,7 +267,7 @@ def _read(run: Run, steps: int) -> float:
 
 
 def _trained_on_one(run: Run, steps: int) -> float:
-    """Train with the same steps, each on the same floats."""
+    """Train with the same steps, using the same floats for each of them."""
     size = min(run.options.batch_size, len(run.training))
     x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
     ready = ((x_BCHW.float() - 128) / 64, labels)

@@ -1,7 +1,7 @@
 """Does memory grow with the data set?
 
 Question: How much memory, in MiB, does it take to prepare 100,000 photos and to train on them for an epoch, and how
-    much more than for 20,000 photos?
+    much more is that than for 20,000 photos?
 
 Rivals: none; a measurement with 2,000 photos shows how much memory the libraries and the network use.
 
@@ -40,7 +40,7 @@ INTERVAL_S = 0.02
 CHILD = "import sys; from bench.large_data import child; child(*sys.argv[1:])"
 MOST_MIB = 1024
 MOST_BYTES = 1_000
-"""Bytes of memory for each additional photo: for its path, its label, and values derived from them."""
+"""Bytes of memory for each additional photo: for its path, its label, and values derived from these."""
 HOW = (
     "Anonymous memory can be freed only by this process. The figure covers all of it, including Python and torch "
     "(Linux, /proc/PID/smaps_rollup, Anonymous and Pss_Shmem, read from outside every 20 ms). Mapped memory is "
@@ -50,7 +50,7 @@ HOW = (
 
 
 def measure(asked: Asked) -> Answer:
-    """Create trees of increasing size; prepare each in one process and train on it in a different one."""
+    """Create folder trees of increasing size; prepare each in one process and train on it in a different one."""
     counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
     peaks: dict[tuple[str, int], list[float]] = {}
     rows: list[Row] = []
@@ -104,7 +104,7 @@ def _drawn(draw: np.random.Generator, label: int) -> bytes:
 
 
 def _asked(what: str, folder: str) -> tuple[float, float]:
-    """Return the peak memory of a process, anonymous and mapped, in MiB."""
+    """Return the peak anonymous and mapped memory of a process, in MiB."""
     anonymous = mapped = 0.0
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([sys.executable, "-c", CHILD, what, folder], stderr=errors, cwd=ROOT)

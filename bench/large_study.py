@@ -1,4 +1,4 @@
-"""A large study that is written to disk without training, for questions about reading and reporting.
+"""A large study that is written to disk without training, for measurements of reading and reporting.
 
 The study is a factorial design of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, in addition to the
 baseline and the matched and frozen controls. It has up to 500 arms, each with 20 paired seeds of 50 epochs, and is

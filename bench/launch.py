@@ -2,15 +2,15 @@
 
 Question: How long does it take until the first run starts, and what does each of 100 runs that do nothing cost?
 
-Rivals: Ray Tune's function trainable on two CPUs, without output, with and without its JSON logger, with and without
-    reused actors, and with and without torch imported in the trial (as in ours); Optuna in its own process; joblib with
-    two processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the demo's arms, both on Ray and inline, with
-    locks, provenance and one row per run on the local disk. Its executor alone is also measured, on Ray. `the disk
-    alone` is joblib writing the files that such a run synchronizes, two files and a folder: no ledger that survives a
-    power failure costs less. The first thing that a run does is to append the time to a file. ABLATOR is not included.
-    Its version 0.0.1b3 requires Python 3.10 and Ray 2.7. With these versions, the example in its README was tried by
-    hand on this machine with 4, 8 and 8 trials. It ended after 2, 2 and 0 trials with exit code 0, because ABLATOR
-    starts no trials on a node that is over 80 % busy and ends when nothing is running.
+Rivals: Ray Tune with a function trainable on two CPUs, without output, with and without its JSON logger, with and
+    without reused actors, and with and without torch imported in the trial (as in ours); Optuna in its own process;
+    joblib with two processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the demo's arms, both on Ray and
+    inline, with locks, provenance and one row per run on the local disk. Its executor alone is also measured, on Ray.
+    `the disk alone` is joblib writing the files that such a run synchronizes, two files and a folder: no ledger that
+    survives a power failure costs less. The first thing that a run does is append the time to a file. ABLATOR is not
+    included. Its version 0.0.1b3 requires Python 3.10 and Ray 2.7. With these versions, the example in its README was
+    tried by hand on this machine with 4, 8 and 8 trials. It ended after 2, 2 and 0 trials with exit code 0, because
+    ABLATOR starts no trials on a node that is over 80 % busy and ends when nothing is running.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;

@@ -36,7 +36,7 @@ def by_concatenation(arm: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A backbone at an image size, with the memory, batch size and classes that studies specify for it.
+    """A backbone with an image size, and the memory, batch size and classes that studies specify for it.
 
     ResNet50 has the batch size of the protocols `as_run` and `as_described`; with the batch size of `controlled`, 64, a
     round takes minutes on a CPU. The small ResNet is the one in `controlled_small`.
@@ -72,7 +72,7 @@ class Case:
 
 
 def cases(quick: bool) -> list[Case]:
-    """Return all cases; with `quick`, they have few images and a small memory."""
+    """Return all cases; with `quick`, the cases have few images and a small memory."""
     return [
         Case(name, size, 2 if quick else batch, classes, backbone, memory, precision)
         for name, size, batch, classes, backbone, memory in (

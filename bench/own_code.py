@@ -1,4 +1,4 @@
-"""What do a study's own code for a part of the network, and keeping the network, cost?
+"""How much do a study's own code for a part of the network, and keeping the network, cost?
 
 Question: How much more processor time does a run take if an update of its memory is defined in a study's own file
     instead of an installed plugin, if its network is kept, and if memory is attached to the network?

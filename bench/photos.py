@@ -1,4 +1,4 @@
-"""Photos for questions about input: real photos if there are any, otherwise generated photos."""
+"""Photos for measurements of input: real photos if there are any, otherwise generated photos."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def finished_study(study: Path, finished: int) -> None:
 
 
 def _record(run: Any, plan: Any) -> Any:
-    """Return the row of a run of 15 epochs with random numbers."""
+    """Return the row of a run with 15 epochs and random numbers."""
     from aimlib.records import RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
     drawn = np.random.default_rng(run.seed)

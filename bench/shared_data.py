@@ -3,7 +3,7 @@
 Question: How much memory does the data use if four trials train on it at the same time on one machine, compared with
 one trial?
 
-Rivals: as many processes that use torchvision's ImageFolder with a DataLoader with one or two workers.
+Rivals: the same number of processes with torchvision's ImageFolder and a DataLoader with one or two workers.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib

@@ -39,7 +39,7 @@ def header(name: str) -> dict[str, str]:
 
 
 def measured(result: dict[str, Any]) -> str:
-    """Return a sentence on how the results were measured."""
+    """Return a sentence that states how the results were measured."""
     machine = result["machine"]
     rounds = sorted({row["rounds"] for row in result["rows"]})
     often = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
@@ -52,7 +52,7 @@ def measured(result: dict[str, Any]) -> str:
 
 
 def reached(result: dict[str, Any]) -> str:
-    """Return a sentence on what was reached."""
+    """Return a sentence that states what was reached."""
     return "; ".join(_goal(goal) for goal in result["goals"]) + "."
 
 

@@ -49,7 +49,7 @@ RIVALS = {**LOOPS, "Lightning": lightning_epoch}
 
 
 def measure(asked: Asked) -> Answer:
-    """Time epochs of training, case by case."""
+    """Time training epochs, case by case."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     device = torch.device(asked.device)
     rows: list[Row] = []
@@ -71,7 +71,10 @@ def measure(asked: Asked) -> Answer:
     return Answer(rows, goals, notes, versions)
 
 
-_WHY = "The network and the optimizer are the same for all; the loops differ by less than the rounds do."
+_WHY = (
+    "The network and the optimizer are the same for all; the differences between the loops are smaller than those "
+    "between the rounds."
+)
 
 
 def _goal(case: Case, rates: Mapping[str, Sequence[float]]) -> Goal:

@@ -173,7 +173,7 @@ def _operators(taken: Step) -> int:
 
 
 def _bytes_per_second(device: torch.device, quick: bool) -> list[float]:
-    """Return how many bytes per second are moved when a large tensor is copied, counting reads and writes."""
+    """Return how many bytes per second are moved when a large tensor is copied, counting both reads and writes."""
     source = torch.ones(2**22 if quick else 2**26, device=device)
     target = torch.ones_like(source)
 
@@ -283,7 +283,7 @@ def _compiled(case: Case, device: torch.device) -> tuple[list[Row], list[str]]:
         row(name, f"{ARMS[0]}, {who}", [1000 * value for value in values], "ms") for who, values in seconds.items()
     ]
     gain = statistics.median(seconds["plain"]) - statistics.median(seconds["compiled"])
-    pays = f"pays off after {first / gain:,.0f} steps" if gain > 0 else "never pays"
+    pays = f"pays off after {first / gain:,.0f} steps" if gain > 0 else "never pays off"
     return rows, [
         f"{name}: with an empty cache, compilation {pays} (a typical run of this network has about 1,200). After "
         f"one step, the weights are {'bitwise identical' if equal else 'not bitwise identical'}. Every attempt of "

@@ -16,7 +16,7 @@ from bench.gpu.catalogue import STEPS, BadSteps, Step, chosen
 from bench.gpu.report import Outcome, as_goal, as_row
 from bench.gpu.runner import run
 
-_NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and no figure says anything about a card"
+_NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and the figures say nothing about a card"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The arms of the shipped studies, data in their shape, and trainers for them. Most steps use them."""
+"""The arms of the shipped studies, data with the same shape, and trainers for the arms. Most steps use this module."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Named:
 
 
 def every_arm(told: Report) -> list[Named]:
-    """Return the arms of all full-size studies, each configuration once, starting with one arm of every study.
+    """Return the arms of all full-size studies, each configuration once, starting with one arm from every study.
 
     In a rehearsal, they are the arms of the studies for a CPU.
     """
@@ -60,7 +60,7 @@ def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
 
 
 def changed(config: RunConfig, **training: Any) -> RunConfig:
-    """Return a run without held-out images, early stopping or schedule, with the given changes."""
+    """Return a run without held-out images, early stopping or a schedule, with the given changes."""
     content = config.model_dump(mode="json")
     plain = {"validation_fraction": 0.0, "early_stopping": None, "schedule": None, "monitor": "validation"}
     content["training"] |= plain | {"selection": {"name": "last_epoch"}} | training
@@ -135,7 +135,7 @@ class Trainer:
             return time.perf_counter() - began
 
     def rates(self, rounds: int, warm_up: int = 1) -> list[float]:
-        """Return the images per second over a number of epochs."""
+        """Return the number of images per second over a number of epochs."""
         for _ in range(warm_up):
             self.epoch()
         return [self.images / self.epoch() for _ in range(rounds)]
@@ -157,7 +157,7 @@ def give_back(device: torch.device) -> None:
 
 
 def limit(told: Report, multiply_adds: int, precision: str, tf32: bool) -> float:
-    """Return the images per second that the card's arithmetic would allow, or NaN if its peak is unknown."""
+    """Return the number of images per second that the card's arithmetic would allow, or NaN if its peak is unknown."""
     if told.rehearsal:
         return math.nan
     name = torch.cuda.get_device_name(told.device)

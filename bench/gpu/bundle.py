@@ -36,9 +36,9 @@ _ROOM_FOR_INDEX = 64 * 1024
 PLATFORMS = (*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014", "manylinux1")
 """Platforms whose wheels run on a node, in pip's notation."""
 _NEVER_READ = ("ray/jars/",)
-"""Parts of wheels that no Python program reads; Ray's Java files make up 40 % of its wheel."""
+"""Parts of wheels that no Python program reads; Ray's Java files make up 40 % of the Ray wheel."""
 _LEFT_OUT = ("docs/", "examples/")
-"""Parts of the source that no step needs, except docs/gpu.md, into which the tables are written."""
+"""Parts of the source that no step needs, except docs/gpu.md, to which the tables are written."""
 
 
 class BundleError(RuntimeError):
@@ -125,7 +125,7 @@ def slim(wheel: Path) -> Path:
 
 
 def _needs(wheel: Path, extra: str, python: str) -> list[Requirement]:
-    """Return the requirements of a wheel on the node, with the given extra if it is not empty."""
+    """Return the requirements of a wheel on the node, including those of the given extra if it is not empty."""
     with zipfile.ZipFile(wheel) as content:
         place = next(name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(content.read(place))
@@ -212,7 +212,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
 
 def _in_turn(paths: Iterable[Path]) -> list[Path]:
-    """Return the photos from all folders in turn, so that the first ones include all breeds."""
+    """Return the photos from all folders in turn, so that the first photos include all breeds."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
@@ -235,7 +235,7 @@ def pack(files: Sequence[Path], out: Path, limit: int, python: str, piece: int =
     folder, used = 1, 0
     for path in files:
         size, pieces = path.stat().st_size, []
-        if room - used < size <= room:  # files that fit into one folder are not split between two
+        if room - used < size <= room:  # files that fit into one folder are not split across folders
             folder, used = folder + 1, 0
         for number, content in enumerate(_pieces(path, piece)):
             if used + len(content) > room:

@@ -80,7 +80,7 @@ class Crew:
 
 
 def _serve(module: str, options: str) -> None:
-    """Carry out orders until there are no more; printed output goes to standard error."""
+    """Carry out orders until there are no more; print output to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -44,8 +44,8 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch as a warm-up, then do both again under the conditions."""
-    # Steps are eager, because the work of a graph is already determined when it is captured.
+    """Take two steps and evaluate a batch as a warm-up, then do both again under the conditions to be tested."""
+    # Steps are eager, because the work of a graph is already fixed when the graph is captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device

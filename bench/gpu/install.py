@@ -35,7 +35,7 @@ def manifest_of(folders):
 
 
 def joined(manifest, folders, target):
-    """Write every file of the bundle, joined and verified, to `target`; return the paths."""
+    """Write every file in the bundle, joined and verified, to `target`; return the paths."""
     problems, paths = [], []
     for file in manifest["files"]:
         pieces = [_piece(piece, folders, problems) for piece in file["pieces"]]
@@ -88,7 +88,7 @@ def install(wheels, target, python):
 def main():
     """Run the installation; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="all folders of the bundle that contain pieces")
+    parser.add_argument("folders", nargs="+", type=Path, help="all folders in the bundle that contain pieces")
     parser.add_argument("--target", required=True, type=Path, help="folder to install into")
     asked = parser.parse_args()
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Skipped(Exception):  # noqa: N818 -- an outcome rather than an error
-    """The step cannot be run here; the message states why."""
+    """The step cannot be run on this machine; the message states why."""
 
 
 class Report:

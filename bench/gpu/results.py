@@ -12,7 +12,7 @@ from bench.gpu.report import Outcome
 
 
 class NoCard(ValueError):  # noqa: N818 -- the message says what is missing
-    """Figures for a card would be stored or shown without the name of the card."""
+    """Figures from a card would be stored or shown without the name of the card."""
 
 
 def file_of(name: str, device: str, folder: Path) -> Path:
@@ -29,7 +29,7 @@ def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
 
     Raises
     ------
-    NoCard: figures are declared as figures for a card, but no card is named.
+    NoCard: figures are declared as coming from a card, but no card is named.
     """
     if outcome.device != "cpu" and (outcome.rows or outcome.goals) and not outcome.card.get("name"):
         raise NoCard(f"{outcome.name}: figures without the name of a card are not stored")

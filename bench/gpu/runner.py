@@ -1,4 +1,4 @@
-"""Running a step in its own process, with a time limit, so that a hang or a crash ends only that step."""
+"""Runs a step in its own process, with a time limit, so that a hang or a crash ends only that step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
     Parameters
     ----------
-    most_s : remaining seconds of the time for all steps.
+    most_s : remaining time for all steps, in seconds.
     """
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
     if missing:

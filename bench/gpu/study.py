@@ -76,7 +76,7 @@ def _breeds(tree: Path) -> int:
 
 @dataclass
 class Session:
-    """An `ablate run` command that is running."""
+    """A running `ablate run` command."""
 
     study: Study
     directory: Path
@@ -208,7 +208,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds with results for every arm, the runs that are stored twice, and the failed runs."""
+    """Return the seeds for which every arm has a result, the runs that are stored twice, and the failed runs."""
     import analysis
 
     rows = analysis.load(directory).runs
@@ -219,8 +219,8 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment. A separate process determines it, so that this process does not use any memory of the
-    card."""
+    """Return the environment. A separate process determines it, so that this process does not use any of the card's
+    memory."""
     if device == "cpu":
         return {}, about.versions()
     code = "import json, pathlib; from bench.gpu import about; from bench.gpu.report import Report\n"

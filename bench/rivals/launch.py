@@ -13,13 +13,13 @@ from typing import Any
 
 
 def note(file: str | Path) -> None:
-    """Append the time at which a trial's own code begins."""
+    """Append the time at which a trial's own code starts."""
     with open(file, "a", encoding="ascii") as lines:
         lines.write(f"{time.time()}\n")
 
 
 def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = False) -> None:
-    """Launch with Ray Tune's function trainable on two CPUs, without output and with at most the JSON logger."""
+    """Launch with a Ray Tune function trainable on two CPUs, without output and with at most the JSON logger."""
     import os
 
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}

@@ -47,8 +47,8 @@ def lightning_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return the duration of an epoch in Lightning's Trainer, from its first hook to its last, without the other work
-    of `fit`."""
+    """Return how long an epoch in Lightning's Trainer takes, from its first hook to its last, without the other work of
+    `fit`."""
     module = _Module(network)
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     warnings.filterwarnings("ignore", module="lightning")

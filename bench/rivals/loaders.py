@@ -27,7 +27,7 @@ Loader = Iterable[Any]
 
 
 def transform(size: int) -> Callable[[Any], torch.Tensor]:
-    """Return resize, rotation, translation, both flips and contrast for Pillow images."""
+    """Return resizing, rotation, translation, both flips and contrast for Pillow images."""
     bilinear = InterpolationMode.BILINEAR
     return v2.Compose(
         [

@@ -137,7 +137,7 @@ def torchvision_epoch(
 
 
 def reference_transform(statistics: tuple[Any, Any]) -> Callable[[Any], Any]:
-    """Return the transforms of the reference for tensors, without the crop."""
+    """Return the reference's transforms for tensors, without the crop."""
     return v2.Compose(
         [_as_tensor, v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
     )

@@ -65,7 +65,7 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def _by_nvml(told: Report, trainer: Trainer) -> list[float]:
-    """Return the utilization that NVML reports during epochs: the share of its last period during which a kernel
+    """Return the utilization that NVML reports during epochs: the share of NVML's last period during which a kernel
     ran."""
     if told.rehearsal:
         return []

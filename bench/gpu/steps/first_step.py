@@ -18,7 +18,8 @@ _GOAL_S = 3.0
 def check(told: Report) -> None:
     """Start two runs of every arm of `controlled` in a process that was warmed up by a different run.
 
-    The first run of an arm may have to verify that a captured graph is bitwise identical to eager steps.
+    The first run of an arm may have to verify that a captured graph produces results that are bitwise identical to
+    those of eager steps.
     """
     arms = arms_of_study(told, "controlled")
     cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))
@@ -39,7 +40,7 @@ def check(told: Report) -> None:
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
-    """Return the seconds from the call of `train` until the end of its first step."""
+    """Return the seconds between the call of `train` and the end of its first step."""
     data = noise(shape_of(config), 2 * config.training.batch_size)
     done: list[float] = []
 

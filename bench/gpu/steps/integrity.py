@@ -27,7 +27,7 @@ _ROUNDS = 5
 
 
 def check(told: Report) -> None:
-    """Repeat every step of runs in every step mode; inject an error; time a check and the reference step."""
+    """Repeat every step in every step mode; inject an error; time a check and the reference step."""
     _reference(told)
     modes = ["eager", "graph"] if has("step") else ["eager"]
     for mode in modes:

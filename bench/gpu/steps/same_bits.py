@@ -163,7 +163,7 @@ def _order(told: Report, number: int, case: str, mode: str | None) -> dict[str, 
 
 
 def _killed(told: Report, crew: Crew, number: int, name: str, folder: Path) -> None:
-    """Require that a run was killed right after it saved its state in the middle of an epoch."""
+    """Require that a run was killed right after it had saved its state in mid-epoch."""
     try:
         found = f"it continued until its end: {crew.answer(number)['attempts']}"
     except Died as death:

@@ -23,7 +23,7 @@ def check(told: Report) -> None:
     for arm, end in (("greedy", told.choose("out_of_memory", "failed")), ("modest", "finished")):
         ending = found[arm]
         told.expect(ending.end == end, f"the run `{arm}` ends with {end}", f"{ending.end}: {ending.reason}")
-    told.note(f"reason of the greedy run: {next(iter(found['greedy'].reason.splitlines()), 'no reason')}")
+    told.note(f"why the greedy run ended: {next(iter(found['greedy'].reason.splitlines()), 'no reason')}")
     _limit_is_lifted(told)
 
 

@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Time that memory in every layer may take in addition to its multiply-adds, as a share of the baseline's time."""
+"""Additional time that memory in every layer may take beyond its multiply-adds, as a share of the baseline's time."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
-    """Return the images per second over some epochs, or None if training fails; such a failure makes only this step
+    """Return the number of images per second over some epochs, or None if training fails, which makes only this step
     fail."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
