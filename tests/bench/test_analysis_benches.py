@@ -12,7 +12,7 @@ from bench import calibration, harness, large_study
 
 
 def quick(name):
-    """Return the output of a module for a small round."""
+    """Return a module's output for one small round."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--quick"], capture_output=True, text=True, cwd=harness.ROOT
     )
@@ -21,7 +21,7 @@ def quick(name):
 
 
 @pytest.mark.slow
-def test_a_report_of_every_size_is_measured():
+def test_reports_of_every_size_are_measured():
     said = quick("reports")
     for runs in ("80", "160", "320"):
         for subject in ("analysis, report", "  of it figures", "  of it verdict", "pandas, reads alone"):

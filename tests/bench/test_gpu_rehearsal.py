@@ -44,7 +44,7 @@ def test_a_step_passes_without_a_gpu(step, tmp_path):
 
 
 def test_the_given_python_is_used_unchanged(monkeypatch):
-    """No environment is created and nothing is installed, because a compute node has no network.
+    """No environment is created and nothing is installed, because a compute node has no network connection.
 
     Variables of a `make` that runs the tests have no effect.
     """

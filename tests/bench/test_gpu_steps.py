@@ -146,7 +146,7 @@ def test_a_step_can_skip_itself(step):
     assert (found.status, found.reason) == ("SKIPPED", "no second card")
 
 
-def test_a_step_with_no_time_left_is_skipped(step):
+def test_a_step_that_has_no_time_left_is_skipped(step):
     found = runner.run(step("raise AssertionError"), "cpu", most_s=1.0)
     assert found.status == "SKIPPED"
     assert "left of the time for all steps" in found.reason

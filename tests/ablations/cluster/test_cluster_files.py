@@ -248,7 +248,7 @@ def test_the_rayjob_ends_by_itself_and_restarts_after_failures() -> None:
 
 
 _TO_THE_END = 10
-"""Number of seconds that a driver takes to end after the last run has saved its state, with a margin."""
+"""Number of seconds that a driver takes to end after the last run has saved its state, including a margin."""
 
 
 def test_kubernetes_gives_runs_enough_time_to_save_their_state() -> None:
@@ -274,7 +274,7 @@ def test_slurm_and_a_stopped_job_give_runs_enough_time_to_save_their_state() -> 
     assert grace < int(stop[1])
 
 
-def test_every_pod_in_the_rayjob_is_confined() -> None:
+def test_every_pod_in_the_rayjob_is_isolated() -> None:
     job, policy = rayjob("name=mine")
     ray = job["spec"]["rayClusterSpec"]
     pods = [
@@ -341,7 +341,7 @@ def test_shellcheck_reports_nothing_for_the_scripts(name: str, tmp_path: Path) -
     assert done.returncode == 0, done.stdout
 
 
-def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
+def test_shellcheck_finds_a_mistake_that_is_inserted_on_purpose(tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(rendered("slurm").replace('"$RAY_AUTH_TOKEN_PATH"', "$RAY_AUTH_TOKEN_PATH"))
     assert subprocess.run([program("shellcheck"), str(script)], capture_output=True).returncode == 1
@@ -350,7 +350,7 @@ def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
 # The image
 
 
-def test_the_dockerfile_linter_reports_nothing(tmp_path: Path) -> None:
+def test_the_linter_reports_nothing_for_the_dockerfile(tmp_path: Path) -> None:
     path = tmp_path / "Dockerfile"
     path.write_text(rendered("docker"), encoding="utf-8")
     done = subprocess.run([program("hadolint"), str(path)], capture_output=True, text=True)

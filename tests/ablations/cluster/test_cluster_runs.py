@@ -167,7 +167,7 @@ def test_a_study_waits_for_nodes_that_an_autoscaler_adds(tmp_path):
         ({"wait_for_nodes": "5", "address": "auto"}, "--wait-for-nodes: '5': no unit"),
     ],
 )
-def test_an_impossible_waiting_time_is_refused(options, message, tmp_path):
+def test_an_invalid_waiting_time_is_refused(options, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         run("demo", tmp_path / "study", **options)
     assert not (tmp_path / "study").exists()

@@ -14,7 +14,7 @@ from programs import Programs
 
 from ablations import cluster
 
-# A fake srun runs the given command, after removing srun's own options.
+# The fake srun runs the given command, after removing srun's own options.
 _SRUN = """
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"

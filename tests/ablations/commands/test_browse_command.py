@@ -1,4 +1,4 @@
-"""`ablate browse` as a command: its output, and how serving a page ends."""
+"""`ablate browse` as a command: its output, and what happens when serving a page ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_help_explains_unblinding():
     )
 
 
-def test_states_of_active_sessions_are_read_and_states_of_inactive_sessions_are_not(study):
+def test_states_of_active_sessions_are_read_and_those_of_inactive_sessions_are_not(study):
     ids = [run["run_id"] for run in json.loads((study / "study.json").read_text())["runs"]]
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     run = {"arm": "aim", "seed": 1, "epochs": 3, "state": "running"}

@@ -52,7 +52,7 @@ def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study
     assert (Cost({"aim": arm}, "cuda", 2).hours, Cost({"aim": arm}, "cuda", 2).unit) == (1, "GPU-hours")
 
 
-def test_the_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
+def test_the_notes_mention_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
     assert "seeds: 2 pairs can only be used for screening; a verdict requires at least 5" in few.notes
@@ -190,7 +190,7 @@ def test_the_doctor_reports_on_every_subject(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's own Ray token out of the findings."""
+    """Make sure that the user's own Ray token does not affect the findings."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)

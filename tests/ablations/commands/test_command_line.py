@@ -57,7 +57,7 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_help_is_quick(command: Callable[..., Any]) -> None:
+def test_help_is_printed_quickly(command: Callable[..., Any]) -> None:
     best = 99.0
     for _ in range(3):
         began = cpu_of_children()
@@ -73,7 +73,7 @@ def test_help_is_quick(command: Callable[..., Any]) -> None:
     "module",
     ["analysis", "ablations", "ablations.commands.app", "ablations.spec.study", "ablations.spec.yaml_documents"],
 )
-def test_commands_that_only_read_import_neither_torch_nor_ray(module: str) -> None:
+def test_commands_that_only_read_data_import_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
     began = cpu_of_children()
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -213,7 +213,7 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
     assert len(FAMILIES) >= 10
 
 
-def test_a_process_ends_quickly_but_cleanly(tmp_path: Path) -> None:
+def test_a_process_ends_quickly_and_cleanly(tmp_path: Path) -> None:
     """All output is written, exit handlers are called, and the exit code is passed on."""
     code = (
         "import atexit, sys, tempfile\n"

@@ -38,7 +38,7 @@ def test_a_table_that_fits_is_printed_in_full_without_a_remark() -> None:
     assert [line.split()[0] for line in lines[1:]] == ARMS
 
 
-def test_names_are_shortened_before_columns_are_left_out_in_order() -> None:
+def test_names_are_shortened_before_columns_are_left_out_in_a_fixed_order() -> None:
     lines = printed(arms(), 80)
     assert lines[-1] == "… shortened: arm (whole: --wide)"
     narrow = printed(arms(), 50)
@@ -107,7 +107,7 @@ def test_sentences_are_wrapped_between_words() -> None:
     assert " ".join(" ".join(line[9:] for line in lines[1:]).split()) == reason
 
 
-def test_a_frame_keeps_arm_seed_and_accuracy_to_the_end() -> None:
+def test_a_frame_keeps_arm_and_seed_and_accuracy_to_the_end() -> None:
     data = pd.DataFrame(
         {
             "arm": ARMS[:2],

@@ -1,4 +1,4 @@
-"""A start for newcomers: study templates, the list of shipped studies, and versions."""
+"""What newcomers start with: study templates, the list of shipped studies, and versions."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_check_and_plan_take_a_study_defined_in_python_and_return_what_the_comma
         ablations.check("stanford_dogs_aim", claim=True, out="x")  # type: ignore[call-overload]
 
 
-def test_across_reports_what_is_missing_in_two_studies(directory: Path) -> None:
+def test_across_reports_what_is_missing_if_two_studies_cannot_be_combined(directory: Path) -> None:
     with pytest.raises(UsageError, match="share 4 runs, so they are not independent"):
         ablations.across(directory, directory)
 

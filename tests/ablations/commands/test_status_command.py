@@ -49,7 +49,7 @@ def test_a_complete_study_has_a_headline(tmp_path: Path) -> None:
     assert standing(results) == analysis.examine(results).headline
 
 
-def test_with_fewer_seeds_than_the_first_look_needs_the_status_states_how_many_runs_are_done(tmp_path: Path) -> None:
+def test_a_study_with_fewer_seeds_than_the_first_look_needs_states_how_many_runs_are_done(tmp_path: Path) -> None:
     said = standing(made(tmp_path, [("aim", 1)], seeds=2))
     assert said == "7 of 8 runs have a result. No verdict yet."
 

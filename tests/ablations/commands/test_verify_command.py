@@ -193,7 +193,7 @@ def another_option(row: dict[str, Any]) -> None:
 
 
 def another_epoch(row: dict[str, Any]) -> None:
-    """Report the other epoch consistently."""
+    """Report a different epoch consistently."""
     chosen = row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss"):
         row[name] = row[f"epochs.{name}"][chosen - 1]

@@ -75,7 +75,7 @@ def test_runs_that_are_computed_again_are_bitwise_identical_and_the_study_is_unc
     assert str(found.reruns[1]) not in ended.output
 
 
-def test_a_forgery_that_only_a_head_would_reveal_is_detected(study: Path) -> None:
+def test_a_forgery_that_only_a_stored_head_reveals_is_detected(study: Path) -> None:
     (images,) = (study / "images").iterdir()
     labels = np.array(pq.read_table(images).column("label").to_pylist())
 

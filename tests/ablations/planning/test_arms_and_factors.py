@@ -206,7 +206,7 @@ def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(s
     assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
 
 
-def test_an_arm_at_levels_of_the_factors_keeps_its_question(study: StudyMaker) -> None:
+def test_an_arm_that_corresponds_to_levels_of_the_factors_keeps_its_question(study: StudyMaker) -> None:
     factors = {"training.epochs": [2, 3]}
     arms = {"arms.longer": {"levels": {"training.epochs": "3"}, "question": "More than longer training?"}}
     found = arms_of(study({**arms, "factors": factors, "vary": "aim"}))
@@ -227,7 +227,7 @@ def test_a_measure_is_part_of_the_plan_but_not_of_any_run_id(study: StudyMaker) 
     assert "measure" in planning.document(of_loss, before), "the stored plan is not the present one"
 
 
-def test_a_study_without_memory_is_about_its_treatment_and_a_study_with_memory_stores_nothing_new(
+def test_a_study_without_memory_is_about_its_treatment_and_a_study_with_memory_stores_no_additional_words(
     study: StudyMaker,
 ) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
@@ -311,7 +311,7 @@ REMOVED_DEFAULT = None
 # Overrides
 
 
-def test_an_option_reaches_only_the_arms_that_have_the_component(study: StudyMaker) -> None:
+def test_an_option_is_set_only_in_the_arms_that_have_the_component(study: StudyMaker) -> None:
     path = study(
         {
             "arms.plain": {"of": "aim", "model": {"update": "none"}},
@@ -327,7 +327,7 @@ def test_an_option_reaches_only_the_arms_that_have_the_component(study: StudyMak
     }
 
 
-def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) -> None:
+def test_a_component_is_replaced_only_in_the_arms_that_have_one(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"model": {"conv_init": "glorot_uniform"}}}), "model.placement=stage_only")
     assert {name: getattr(arm.config.model.placement, "name", None) for name, arm in arms.items()} == {
         "baseline": None,

@@ -70,7 +70,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
 
 
 def test_the_stated_values_match_the_protocols() -> None:
-    """A study with each protocol has the values of the protocol's column, so no column states what this program does
+    """A study with each protocol has the values in the protocol's column, so no column states what this program does
     not do."""
     found = beside(as_described())
     for line in found.values():
@@ -102,7 +102,7 @@ def test_every_number_that_a_claim_can_request_is_available() -> None:
     assert set(_ANSWERS) == set(get_args(NetworkNumber))
 
 
-def test_data_facts_follow_the_names_of_the_images() -> None:
+def test_data_facts_follow_from_the_names_of_the_images() -> None:
     """This test uses data that is always available: digits in the order of TensorFlow Datasets, without the last
     batch."""
     documents = {

@@ -46,7 +46,7 @@ def names(tmp_path: Path, rest: str) -> list[str]:
     return [arm.name for arm in expand(read_study(file(tmp_path, rest)))]
 
 
-def test_factors_whose_paths_have_the_same_end_are_distinguished(tmp_path: Path) -> None:
+def test_factors_whose_paths_have_the_same_last_key_are_distinguished(tmp_path: Path) -> None:
     rest = "factors: {training.early_stopping.patience: [5, 10], training.schedule.patience: [5, 10]}\n"
     arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest + "design: one_at_a_time\n")))}
     assert list(arms) == [
@@ -61,7 +61,7 @@ def test_factors_whose_paths_have_the_same_end_are_distinguished(tmp_path: Path)
     assert len(names(tmp_path, rest)) == 2 + 4
 
 
-def test_only_factors_with_the_same_end_have_longer_names(tmp_path: Path) -> None:
+def test_only_factors_with_the_same_last_key_have_longer_names(tmp_path: Path) -> None:
     rest = (
         "factors: {training.early_stopping.patience: [5], training.schedule.patience: [4], training.batch_size: [10]}\n"
     )

@@ -1,4 +1,5 @@
-"""Files with own code that a study names: approved once, read but not run before that, and refused with a remedy."""
+"""Files with the user's own code that a study names: approved once, read but not run before that, and refused with a
+remedy."""
 
 from __future__ import annotations
 
@@ -225,7 +226,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_in_own_code_is_reported_with_place_and_cause_and_remedy(name: str, tmp_path: Path) -> None:
+def test_a_mistake_in_user_code_is_reported_with_place_and_cause_and_remedy(name: str, tmp_path: Path) -> None:
     changes, files, message = BAD[name]
     path = own_study(tmp_path, changes, **files)  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:
@@ -234,7 +235,7 @@ def test_a_mistake_in_own_code_is_reported_with_place_and_cause_and_remedy(name:
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_own_code_can_be_a_control_and_a_factor_and_can_have_a_search_space(tmp_path: Path) -> None:
+def test_user_code_can_be_a_control_and_a_factor_and_can_have_a_search_space(tmp_path: Path) -> None:
     control = '''
 from aimlib.controls.base import Control
 from aimlib.component import ComponentConfig, Integer

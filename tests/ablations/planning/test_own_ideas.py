@@ -241,7 +241,7 @@ def test_a_subject_must_be_a_noun_phrase(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_keys_and_values_in_a_wrong_place_are_reported(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_keys_and_values_in_the_wrong_place_are_reported(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ablations.check(write(tmp_path, changed(changes)), timing=False)
     assert message in str(caught.value)

@@ -62,7 +62,7 @@ def test_the_number_of_batches_includes_the_validation_split_of_the_data_set(roo
     assert arm.config.run_id("x") != held_out.arms[0].config.run_id("x")
 
 
-def test_a_stated_fraction_without_effect_is_refused(root: Path) -> None:
+def test_a_stated_fraction_that_has_no_effect_is_refused(root: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"validation_fraction: 0\.2 has no effect: the data set has 6 validation images"
     ):

@@ -40,7 +40,7 @@ def test_without_roles_the_arm_called_baseline_or_else_the_first_arm_is_the_base
     assert {arm.name: arm.role for arm in check(path).plan.arms} == {"a": "other", "b": "aim", "baseline": "baseline"}
 
 
-def test_factors_over_options_become_arms_and_columns(tmp_path: Path) -> None:
+def test_factors_that_are_options_become_arms_and_columns(tmp_path: Path) -> None:
     changes = {"arms": {"loop": {}}, "vary": "loop", "factors": {"options.rate": [0.5, 0.7], "training.epochs": [1, 2]}}
     plan = check(training_code_study(tmp_path, changes)).plan
     assert sorted((arm.config.options.rate, arm.config.training.epochs) for arm in plan.arms) == [  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ def test_every_arm_has_one_variance_arm_per_source_in_which_all_other_streams_ar
             assert arm.config.model == arms[name].config.model
 
 
-def test_the_run_ids_of_the_studys_arms_do_not_depend_on_the_design() -> None:
+def test_the_run_ids_of_the_arms_in_the_study_do_not_depend_on_the_design() -> None:
     plain = {key: value for key, value in study().items() if key != "design"}
     with_design = {arm.name: arm.config.run_id("d") for arm in expand(read_study(study()))}
     for arm in expand(read_study(plain)):

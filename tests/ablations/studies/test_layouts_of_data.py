@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
 }
 ARMS = {"baseline": {}, "aim": {"model": {"memory": {"name": "conv_ones", "channels": 4}, "placement": "every_layer"}}}
 EACH = 20
-"""Number of photos in each of three classes."""
+"""Number of photos in each of the three classes."""
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_full_study_uses_the_real_data_and_its_small_version_is_smaller(name: 
 
 
 @pytest.mark.parametrize("name", ["confounds", "confounds_small"])
-def test_the_confounds_are_the_five_differences_between_the_arms_of_the_as_run_pair(name: str) -> None:
+def test_the_confounds_are_the_five_differences_between_the_two_as_run_arms(name: str) -> None:
     arms = arms_of(name)
     factors = ["memory", "stem", "passes", "init", "epsilon"]
     on = {"with", "1", "he_normal", "1e-3"}
@@ -99,7 +99,7 @@ def test_the_confounds_are_the_five_differences_between_the_arms_of_the_as_run_p
     assert len(arms_of(name, "design=full_factorial")) == 32
 
 
-def test_the_corners_of_the_confounds_equal_the_arms_of_the_as_run_pair() -> None:
+def test_the_corners_of_the_confounds_equal_the_two_as_run_arms() -> None:
     confounds, replication = arms_of("confounds"), arms_of("replication")
     assert confounds["control"].config == replication["baseline"].config
     assert confounds["aim"].config == replication["aim"].config

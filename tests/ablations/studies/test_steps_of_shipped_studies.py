@@ -43,9 +43,9 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
-    """Return the operations in an arm's training steps and in one batch of its evaluation that would wait for the
+    """Return the operations that wait for the device, in an arm's training steps and one batch of its evaluation.
 
-    device. Steps load their images from the host; for the evaluation, the images are on the device.
+    Steps load their images from the host; for the evaluation, the images are on the device.
     """
     config, data = small_run(arm, 4, **training)
     with optimizers_on("meta"):
@@ -111,7 +111,7 @@ def test_no_as_run_step_with_a_fused_optimizer_waits_for_the_device(
 
 
 def test_an_index_in_the_form_of_a_list_is_detected(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Select shifts from the draws with a list, as the former augmentation did."""
+    """Use a list to select shifts from the draws, as the former augmentation did."""
     real = augmentation._resampled
 
     def as_it_was(draws_BD: torch.Tensor, *given: Any) -> Any:
