@@ -151,7 +151,7 @@ _PLANNED = (
 
 
 def _better(costs: dict[str, list[float]], name: str) -> list[float]:
-    """Return the cost per run of Ray Tune, round by round, with or without torch, whichever is lower."""
+    """Return Ray Tune's cost per run for each round, with or without torch, whichever is lower."""
     return [min(pair) for pair in zip(costs[name.format("")], costs[name.format(", torch")], strict=True)]
 
 

@@ -1,6 +1,6 @@
 """How much memory does a training step take?
 
-Question: What is the peak memory of a training step of AiM, in units of the baseline's peak?
+Question: What is the peak memory of an AiM training step, in units of the baseline's peak?
 
 Rivals: The same networks with concatenation, and the steps of `bench.training_step`. On a CPU, the peak covers all of
     torch's allocations in one step after an initial step, as well as weights and optimizer state

@@ -1,6 +1,6 @@
 """How much longer does a training step with memory take?
 
-Question: How much longer does a training step of AiM take than a training step of the baseline?
+Question: How much longer does an AiM training step take than a baseline training step?
 
 Rivals: The same networks as described in the post, in the same run: the memory is repeated for every image and
     concatenated with the input of every layer that reads it and of every update block. A step consists of the forward

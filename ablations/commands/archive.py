@@ -56,7 +56,7 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
 
 def _lines(packed: Archive) -> list[str]:
-    """Return the lines to print about an archive after it has been written."""
+    """Return the lines to print about an archive that has been written."""
     size = packed.path.stat().st_size / 1e6
     text = [
         f"archive: {packed.path} ({counted(packed.rows, 'settled run')}, {size:.1f} MB)",
@@ -67,7 +67,8 @@ def _lines(packed: Archive) -> list[str]:
         text.append(f"Also publish the current head of the study's ledger: {packed.ledger_head}")
     if packed.looks_private:
         text.append(
-            "The archive still contains these names of folders or machines, because hashes in the study depend on them:"
+            "The archive still contains these names of folders or machines, because hashes in the study depend on "
+            "these names:"
         )
         text += [f"  {each}" for each in packed.looks_private]
     return text

@@ -74,7 +74,7 @@ def browse(
 
     Parameters
     ----------
-    directories : study directory written by `ablate run`, or ``s3://bucket/folder``; or several of them.
+    directories : study directory written by `ablate run`, or ``s3://bucket/folder``; or several of these.
     out, serve, port, unblind, hosts : as in `analysis.browse`.
 
     Returns

@@ -155,8 +155,8 @@ def check(
 
     Raises
     ------
-    ConfigError: the study has problems; the error has one message for each of them. Missing data is reported only if
-        nothing else is wrong.
+    ConfigError: the study has problems; the error contains one message for each problem. Missing data is reported only
+        if nothing else is wrong.
     UsageError: no cluster is running at the address.
     """
     if claim:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aimlib.paths import Place
 
 _SHOWN = 3
-"""Number of unread layers whose reasons are shown."""
+"""Maximum number of unread layers for which the reason is shown."""
 
 
 def notes(plan: Plan) -> Iterable[str]:
@@ -179,7 +179,7 @@ def _gradients(arm: Arm) -> Iterable[str]:
     except NotImplementedError:  # an operation that torch does not implement for tensors without values
         return
     except RuntimeError as error:
-        yield f"arms.{arm.name}: gradients: they cannot be computed: {str(error).partition(' Hint')[0]}"
+        yield f"arms.{arm.name}: gradients cannot be computed: {str(error).partition(' Hint')[0]}"
         return
     if names:
         what = counted(len(names), "parameter gets none", "parameters get none")
@@ -353,7 +353,7 @@ def in_arms(names: Collection[str], every: Collection[str], whole: bool = False)
 
 
 def aggregated(notes: Iterable[str], arms: Collection[str], whole: bool = False) -> list[str]:
-    """Return the notes, combining those that are the same for several arms into one.
+    """Return the notes, with identical notes for several arms combined into one.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ def _facts(result: Check, console: Console, wide: bool) -> None:
     if room(console, wide) is None or _is_on_the_data_of(claim, result.plan):
         show_facts(result.facts, claim, console, wide=wide)
     else:
-        say(f"claim {claim}: {summary(result.facts)} (use --wide to list them)", console, wide)
+        say(f"claim {claim}: {summary(result.facts)} (use --wide to list all facts)", console, wide)
 
 
 def _is_on_the_data_of(claim: str, plan: Plan) -> bool:

@@ -59,8 +59,8 @@ PluginFiles = Annotated[
 TimedAt = Annotated[
     str | None,
     typer.Option(
-        help="Time the steps on a worker of this Ray cluster ('auto': the running one). By default, they are timed "
-        "on this machine or, if it lacks the required GPUs, on the cluster that it belongs to.",
+        help="Time the steps on a worker of this Ray cluster ('auto': the running one). By default, the steps are "
+        "timed on this machine or, if it lacks the required GPUs, on the cluster that it belongs to.",
         show_default=False,
     ),
 ]

@@ -43,8 +43,9 @@ def _state(plan: PackPlan) -> str:
     said = {
         "packed": "already packed and up to date",
         "missing": "not packed yet",
-        "outdated": "already packed, but lists or photos have since been changed or touched; if their content differs, "
-        "all photos are packed again",
+        "outdated": "already packed, but lists or photos have since been changed or touched; if the content differs, "
+        "all "
+        "photos are packed again",
         "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are "
         "packed, and "
         "`ablate data prepare` continues from there",

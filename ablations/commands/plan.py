@@ -58,7 +58,7 @@ def command(
     reuse: Reuse = None,
     trust: TrustedCode = None,
 ) -> None:
-    """Estimate whether a study can reach a verdict, how many seeds it needs, and what they cost."""
+    """Estimate whether a study can reach a verdict, how many seeds it needs, and what the seeds cost."""
     from ablations.commands import plan_tables
 
     found = plan(

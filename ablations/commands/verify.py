@@ -83,7 +83,7 @@ def command(
             metavar="N",
             min=0,
             help="Number of settled runs to compute again, one at a time, and to compare; the ledger's head "
-            "selects them.",
+            "selects the runs.",
             show_default=False,
         ),
     ] = 0,

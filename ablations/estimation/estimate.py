@@ -114,7 +114,7 @@ def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -
     """Time the arms of a study on the kinds of devices on which they will run.
 
     With an address, all arms are timed on workers of that cluster. Otherwise, CPU arms are timed on this machine. GPU
-    arms are timed on this machine if it has a GPU; otherwise, they are timed on the cluster to which this machine
+    arms are timed on this machine if it has a GPU; otherwise, the arms are timed on the cluster to which this machine
     belongs, once per kind of GPU. GPU arms are never timed on a CPU.
 
     Parameters

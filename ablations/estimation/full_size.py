@@ -1,7 +1,7 @@
 """`ablate check --claim`: the runs, hours, disk space and pairs for a full-size test of a claim, per study.
 
-Everything is computed from the study files. The hours are measured if a GPU is available; otherwise, they are lower
-bounds computed from the number of operations.
+Everything is computed from the study files. The hours are measured if a GPU is available; otherwise, the hours are
+lower bounds computed from the number of operations.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class FullSize:
     ----------
     claim : the claim.
     parts : the claim's studies, in order.
-    untimed : reasons why hours were not measured; empty if they were measured, or if timing was not requested.
+    untimed : reasons why hours were not measured; empty if the hours were measured, or if timing was not requested.
     """
 
     claim: Claim

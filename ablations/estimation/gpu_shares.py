@@ -25,7 +25,7 @@ from aimlib.training.footprint import runs_per_device
 from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
 
 MOST_RUNS = 8
-"""Maximum number of runs per GPU; with more, their steps would only wait for each other."""
+"""Maximum number of runs per GPU; with more runs, their steps would only wait for each other."""
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
@@ -81,7 +81,7 @@ def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console
 
     Earlier measurements with the same configuration, kind of device and versions are read from the study directory.
     Missing measurements are made on the connected cluster and stored. The share applies to all available kinds of GPU;
-    it is determined by the kind on which the fewest runs fit.
+    the kind on which the fewest runs fit determines the share.
 
     Raises
     ------

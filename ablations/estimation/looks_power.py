@@ -115,11 +115,11 @@ def price_of_any(
 ) -> pd.DataFrame:
     """Return how much more reading at any time costs than planned looks, one row per spread and true gain.
 
-    The columns are those in `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
+    The columns are listed in `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
     study by the last look, at `most` pairs, and the mean number of pairs. For reading at any time, the columns contain
-    the same two values for up to the same number of pairs. They also contain the maximum number of pairs that is needed
-    to reach the chance with planned looks, and the mean number of pairs with this maximum. The last two are NaN if
-    three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
+    the same two values for up to the same number of pairs. The columns also contain the maximum number of pairs that is
+    needed to reach the chance with planned looks, and the mean number of pairs with this maximum. The last two are NaN
+    if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def _equal_looks(most: int) -> Looks:
 def half_widths(half_width: float, looks: Looks, spreads: Sequence[tuple[float, Spread]]) -> pd.DataFrame:
     """Return how many pairs are needed for this half-width of the last interval, one row per spread.
 
-    The columns are those in `HALF_WIDTHS`: on average, and with 80 and 90 % assurance; NaN if more than 10,000 pairs
-    are needed.
+    The columns, listed in `HALF_WIDTHS`, contain the number of pairs needed on average and with 80 and 90 % assurance;
+    NaN if this number exceeds 10,000.
 
     Parameters
     ----------

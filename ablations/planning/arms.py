@@ -266,7 +266,8 @@ def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Chec
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    These are the study's resources, overridden by those of the arms from which this arm starts and then by its own.
+    These are the study's resources, overridden by those of the arms from which this arm starts and then by this arm's
+    own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):

@@ -36,7 +36,7 @@ class FactLine:
     ----------
     topic, fact : subject of the fact.
     as_run, as_described : what was done in the original experiment, and what its description says, in words.
-    this_study : the study's values for its baseline and its treatment; ``–`` if the study has no such value.
+    this_study : the study's values for its baseline and its treatment; ``–`` if the study has no value.
     differs : whether the study differs from the original experiment; None if this is unknown.
     source : where the fact is recorded.
     """

@@ -19,7 +19,9 @@ def shared_images_of(plan: Plan) -> Iterator[str]:
             continue
         seen.add(data.fingerprint)
         for text in shared_images(data):
-            fix = ", and `--fix FILE` writes a list of those to leave out" if isinstance(plugin, PhotoPlugin) else ""
+            fix = (
+                ", and `--fix FILE` writes a list of the images to leave out" if isinstance(plugin, PhotoPlugin) else ""
+            )
             yield (
                 f"{plugin.config.name}: {text}; such images do not show how well a network generalizes: `ablate "
                 f"data verify` lists them{fix}"

@@ -348,7 +348,7 @@ def analysis_plan(document: Mapping[str, Any], claim: str | None) -> dict[str, A
 
 
 def _claim_name(claim: str) -> str | None:
-    """Return a claim's name without the folder of its file, whose content is stored with the study."""
+    """Return a claim's name without its file's folder; the file's content is stored with the study."""
     from analysis.claims.stored import name_of  # noqa: PLC0415 -- pandas
 
     return name_of(claim)

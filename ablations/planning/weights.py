@@ -1,4 +1,4 @@
-"""The hash of a weight file, which is part of run ids, in an arm's document."""
+"""The hash of a weight file, in an arm's document; the hash is part of run ids."""
 
 from __future__ import annotations
 

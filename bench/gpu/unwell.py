@@ -24,7 +24,7 @@ NAME = "unwell"
 
 @backbones.register(NAME)
 class Unwell(SmallResNetBackbone):
-    """The small ResNet, with a fault."""
+    """The small ResNet with a fault."""
 
     class Config(SmallResNetBackbone.Config):
         """The kind of fault."""

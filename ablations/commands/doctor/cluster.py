@@ -84,7 +84,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
     for listener in heads:
         if _mode_of(listener.process) == "token":
             message = f"port {listener.port} is open to the network; a token is required, but it is sent unencrypted"
-            yield Finding("Ray head", "note", message, "use it only inside a private network")
+            yield Finding("Ray head", "note", message, "use this port only inside a private network")
         else:
             yield Finding(
                 "Ray head",
@@ -130,7 +130,7 @@ def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]
         yield Finding(
             "study storage",
             "note",
-            f"{kind} at {place}: links and locks work, but it is local to this machine",
+            f"{kind} at {place}: links and locks work, but the file system is local to this machine",
             "on a cluster, choose --out on storage that all nodes mount at the same path",
         )
     if abs(skew) > _SKEW:
