@@ -59,16 +59,14 @@ def _between(samples: list[tuple[int, float]], number: int, begin: float, end: f
 
 _WHY = (
     "Most of the memory is used by torch and by the parts of its compiler that torch imports to compute shapes, "
-    "before the first run. Torch is needed because every arm is built and its operations are counted before "
-    "anything starts. Planning in a separate process would free this memory. However, run ids, roles and tasks "
-    "come from configurations that only the plugins' own classes can read, and these classes import torch. All of "
-    "planning would therefore have to move to that process and return plain records. This has not been "
-    "implemented."
+    "before the first run. Torch is needed because every arm is built and its operations are counted before anything "
+    "starts. Planning in a separate process would free this memory. However, run ids, roles and tasks come from "
+    "configurations that only the plugins' own classes can read, and these classes import torch. All of planning "
+    "would therefore have to move to that process and return plain records. This has not been implemented."
 )
 _HOW = (
-    "Resident memory, including shared libraries and Ray's shared memory, read twice per second after the first "
-    "run has started. All runs are open from the beginning: they are planned and have their tasks, but none is "
-    "settled."
+    "Resident memory, including shared libraries and Ray's shared memory, read twice per second after the first run "
+    "has started. All runs are open from the beginning: they are planned and have their tasks, but none is settled."
 )
 _STEPS = """
 import json, tempfile, time

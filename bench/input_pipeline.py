@@ -222,8 +222,7 @@ def _shared(found: dict[str, list[float]]) -> str:
     whole, fixed, read = (1000 / float(np.median(values)) for values in found.values())
     return (
         f"An image takes {whole:.3f} ms, compared with {fixed:.3f} ms for the batch that was prepared before. Only "
-        f"reading, augmenting and scaling it takes {read:.3f} ms on the same cores, all of which the steps also "
-        "use."
+        f"reading, augmenting and scaling it takes {read:.3f} ms on the same cores, all of which the steps also use."
     )
 
 

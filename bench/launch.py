@@ -144,9 +144,8 @@ def _goals(
 
 _PLANNED = (
     "Every arm is built, and its multiply-adds and activations are counted, before anything starts. For this, the "
-    "driver imports torch, and torch imports its compiler. The driver also freezes the analysis plan, which "
-    "requires scipy. Tune's driver does not import any of these. `bench.driver_memory` shows how much each step "
-    "takes."
+    "driver imports torch, and torch imports its compiler. The driver also freezes the analysis plan, which requires "
+    "scipy. Tune's driver does not import any of these. `bench.driver_memory` shows how much each step takes."
 )
 
 
@@ -160,16 +159,14 @@ def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
     names = ("the disk alone", "ours, inline, with ledger", "ours, Ray, scheduling only", "ours, Ray, with ledger")
     disk, inline, scheduling, whole = (row("", "", costs[name], "ms").figure for name in names)
     return {
-        "scheduling only": "Trials that end immediately end before a second worker is available: Tune gives the "
-        "first worker the "
-        "trials that are waiting for the second, and one process computes all 100 (counted once). Plain Tune "
-        "knows all trials beforehand and starts its workers together. Both workers are used if a trial lasts "
+        "scheduling only": "Trials that end immediately end before a second worker is available: Tune gives the first "
+        "worker the trials that are waiting for the second, and one process computes all 100 (counted once). Plain "
+        "Tune knows all trials beforehand and starts its workers together. Both workers are used if a trial lasts "
         "longer than the start of a worker, about 1 s.",
         "with ledger": "A trial is claimed, saved and committed, and it reports its start, its epoch and its end; "
-        "plain Tune "
-        f"stores nothing. Of {whole:.1f} ms, the way to a worker and back takes {scheduling:.1f} ms. What is "
-        f"stored takes {inline:.1f} ms in one process (the row of ours inline); the disk, used by two "
-        f"processes, accounts for {disk:.1f} ms of this (the row of the disk alone).",
+        f"plain Tune stores nothing. Of {whole:.1f} ms, the way to a worker and back takes {scheduling:.1f} ms. What "
+        f"is stored takes {inline:.1f} ms in one process (the row of ours inline); the disk, used by two processes, "
+        f"accounts for {disk:.1f} ms of this (the row of the disk alone).",
     }
 
 

@@ -33,11 +33,10 @@ from bench.harness import Answer, Asked, Goal, main, rounds_of, row
 LEFT = 4
 """Number of remaining runs: one seed for the demo's four arms."""
 CODE = (
-    "import sys, time; from pathlib import Path; from ablations.sessions import launch\n"
-    "from ablations.execution.attempts import Ending\n"
-    "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
-    "from ablations.execution import run_task; run_task.execute = stop\n"
-    "launch.run('demo', sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
+    "import sys, time; from pathlib import Path; from ablations.sessions import launch\nfrom "
+    "ablations.execution.attempts import Ending\ndef stop(*_, **__): print('BEGAN', time.time(), flush=True); import "
+    "os; os._exit(0)\nfrom ablations.execution import run_task; run_task.execute = stop\nlaunch.run('demo', "
+    "sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
 )
 
 

@@ -26,11 +26,10 @@ from bench.photos import Photos, photos
 
 TOGETHER = 4
 COUNTED = (
-    "The measure is proportional set size (Linux, /proc/PID/smaps): a page that several processes map counts once "
-    "in total. `packed pixels`: the pages of the pack, which is a mapped file. `all that input added`: the total "
-    "memory of the processes, including workers, after an epoch of augmented batches, minus their memory after "
-    "importing torch. The page cache of files that are read rather than mapped, such as ImageFolder's, is not "
-    "counted."
+    "The measure is proportional set size (Linux, /proc/PID/smaps): a page that several processes map counts once in "
+    "total. `packed pixels`: the pages of the pack, which is a mapped file. `all that input added`: the total memory "
+    "of the processes, including workers, after an epoch of augmented batches, minus their memory after importing "
+    "torch. The page cache of files that are read rather than mapped, such as ImageFolder's, is not counted."
 )
 TRIAL = "import sys; from bench.shared_data import trial; trial(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))"
 

@@ -23,9 +23,8 @@ def command(
     template: Annotated[
         Template,
         typer.Option(
-            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: how "
-            "a gain depends on two options; finetune: the effects of pretrained weights and of adding a "
-            "memory to them."
+            help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: how a "
+            "gain depends on two options; finetune: the effects of pretrained weights and of adding a memory to them."
         ),
     ] = "idea",
 ) -> None:

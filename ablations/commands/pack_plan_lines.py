@@ -44,11 +44,9 @@ def _state(plan: PackPlan) -> str:
         "packed": "already packed and up to date",
         "missing": "not packed yet",
         "outdated": "already packed, but lists or photos have since been changed or touched; if the content differs, "
-        "all "
-        "photos are packed again",
+        "all photos are packed again",
         "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are "
-        "packed, and "
-        "`ablate data prepare` continues from there",
+        "packed, and `ablate data prepare` continues from there",
     }[plan.state]
     return said if plan.holder is None else f"{said}; the photos are being packed by {plan.holder}"
 

@@ -28,9 +28,8 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
         console.print(line, highlight=False)
     console.print(
         f"seed SD (of either arm) and true gain: {unit}; pairs, 80 %: pairs for 80 % power at one look; verdict: "
-        "chance of a stopping verdict with the planned seeds; finally: chance by the last look, if seeds are "
-        "added; shown: chance that the interval is then above 0; mean pairs: mean number of pairs until the study "
-        "stops",
+        "chance of a stopping verdict with the planned seeds; finally: chance by the last look, if seeds are added; "
+        "shown: chance that the interval is then above 0; mean pairs: mean number of pairs until the study stops",
         highlight=False,
     )
     averaged = bool(found.table["finally_averaged"].notna().any())

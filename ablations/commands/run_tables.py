@@ -21,9 +21,8 @@ def session(result: SessionResult, console: Console) -> None:
     """Print the outcome of a session, and how to continue if runs are missing."""
     reused = f"{result.reused} reused, " if result.reused else ""
     console.print(
-        f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}"
-        f"{result.settled_before} settled before, "
-        f"{len(result.failed)} failed, {len(result.open)} open",
+        f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}{result.settled_before} settled "
+        f"before, {len(result.failed)} failed, {len(result.open)} open",
         highlight=False,
     )
     if result.failed:

@@ -86,8 +86,7 @@ def _same_name(name: str, chosen: Combination, other: ArmSpec, spec: StudySpec) 
     theirs = ", ".join(f"{factor}={level}" for factor, level in (other.levels or {}).items())
     return (
         f"factors: two combinations would have the name {name!r}: {theirs}; and "
-        f"{', '.join(f'{factor}={level_text(level)}' for factor, level in chosen.items())}; rename a factor or a "
-        "level"
+        f"{', '.join(f'{factor}={level_text(level)}' for factor, level in chosen.items())}; rename a factor or a level"
     )
 
 

@@ -109,7 +109,6 @@ def _lost(
     key, theirs = ".".join(path), level_text(chosen[other])
     return (
         f"factors.{factor}: level {level_text(level)} sets {key} to {level_text(value)}, and level {theirs} of "
-        f"factors.{other} sets {'it' if place == path else '.'.join(place)} differently, so one of the values "
-        "would be lost in combinations of the two levels; set it in only one of these factors, or set design: "
-        "one_at_a_time"
+        f"factors.{other} sets {'it' if place == path else '.'.join(place)} differently, so one of the values would "
+        "be lost in combinations of the two levels; set it in only one of these factors, or set design: one_at_a_time"
     )

@@ -69,8 +69,7 @@ def test_arms_that_cannot_produce_a_verdict_or_that_share_a_role_are_named(study
     both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
     said = (
         "arms aim, other have the role treatment, and the verdict uses the first of them, aim; give the others a "
-        "different role, "
-        "such as `role: other`"
+        "different role, such as `role: other`"
     )
     assert said in both.notes
     controls = check(study({"arms.other": {**other, "role": "control"}, "arms.aim.role": "treatment"}), timing=False)
