@@ -317,7 +317,7 @@ def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], sp
     said = f"control {control!r} needs an arm with memory, but {arm!r} has none"
     there = [name for name in specs if specs[name].control is None and _has_memory(name, specs, spec)]
     if there:
-        return f"{said}; set of to {' or '.join(there[:_NAMED])}"
+        return f"{said}; set `of` to {' or '.join(there[:_NAMED])}"
     return (
         f"{said}, nor has any other arm. Give an arm a memory, or write the control's own configuration, with a "
         "role, instead of `of` and `control`, e.g. {role: matched, model: {backbone: {widths: [8, 16, 32]}}}"

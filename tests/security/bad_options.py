@@ -190,7 +190,7 @@ KINDS = [
         "results DONE --by arm --stat avg",
         "--stat avg",
         "not a list of statistics",
-        "give any of n, runs, mean",
+        "give one or more of n, runs, mean",
     ),
     Kind("a column that does not exist", "results DONE --sort zz", "zz", "unknown column", "known: "),
     Kind("a table that does not exist", "results DONE --table zz", "--table", "'zz' is not one of", "'runs'"),
@@ -199,7 +199,7 @@ KINDS = [
         "results DONE DONE --table predictions",
         "--table predictions",
         "can be shown only for one study; got 2",
-        "give one",
+        "give only one",
     ),
     Kind(
         "an output in a folder that does not exist",
@@ -255,7 +255,7 @@ KINDS = [
         "cluster slurm --set name=$(id)",
         "--set name",
         "would need quotes",
-        "use letters, digits",
+        "use only letters, digits",
     ),
     Kind(
         "a data set that does not exist",

@@ -172,7 +172,7 @@ VALUES = [
         f"{M}.of=baseline {M}.control=frozen_memory",
         M,
         "'baseline' has",
-        "give|choose|change",
+        "set `of` to",
     ),
     key(
         "a component that does not exist",

@@ -141,7 +141,9 @@ def test_storage_without_links_or_locks_is_reported(
     assert "--out" in found.remedy
 
 
-@pytest.mark.parametrize(("offset", "word"), [(60.0, "60 s behind the"), (-3600.0, "3600 s ahead of the")])
+@pytest.mark.parametrize(
+    ("offset", "word"), [(60.0, "60 s behind that of the"), (-3600.0, "3600 s ahead of that of the")]
+)
 def test_clocks_that_disagree_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
 ) -> None:

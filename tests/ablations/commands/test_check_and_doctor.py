@@ -284,7 +284,7 @@ def test_packing_is_proposed_based_on_the_measured_memory() -> None:
     assert notes[1].endswith("1 run per GPU: arms.large.resources: {gpus: 1}")
     assert notes[2].endswith("does not fit; lower training.batch_size")
     assert packing(gpu, given(small=0.2, large=1, huge=1, unknown=0.1)) == notes[2:]
-    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto gives 5 runs per GPU")
+    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto allows 5 runs per GPU")
     on_cpu = cost("cpu", 4, small=(1, 1), large=(large, 1))
     assert packing(on_cpu, given(small=0, large=0)) == []
     (note,) = host_memory.notes(on_cpu, given(small=0, large=0))

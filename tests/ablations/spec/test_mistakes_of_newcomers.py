@@ -130,7 +130,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"arms.m": {**M, "of": "baseline"}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none",
-        "give of: aim",
+        "set `of` to aim",
     ),
     "a control of an arm in a study without memory": (
         {"arms.m": {**M, "of": "baseline"}, "arms.aim": {"model": {"conv_init": "glorot_uniform"}}},

@@ -33,7 +33,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
 def test_info_changes_after_the_data_are_packed(dogs: Any) -> None:
     before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
     assert before.exit_code == 0
-    assert "none yet: ablate data prepare stanford_dogs" in before.output
+    assert "none yet; run ablate data prepare stanford_dogs" in before.output
     assert "12 training and 6 test images" in before.output
     assert "n00000002-Breed_2      4      2" in before.output
     prepared = run("prepare", "stanford_dogs", "--size", "8", *options(dogs))
