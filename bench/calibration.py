@@ -82,8 +82,7 @@ def study_by_study(differences: npt.NDArray[np.float64], levels: tuple[float, ..
 
 
 def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...]) -> list[Any]:
-    """Return the limits of the intervals for every study at every look, computed by scipy along an axis and without the
-    table."""
+    """Return the interval limits for every study at every look, computed by scipy along an axis, without the table."""
     return [
         stats.ttest_1samp(differences[:, :number], 0, axis=1).confidence_interval(1 - level)
         for number, level in zip(LOOKS.numbers, levels, strict=True)

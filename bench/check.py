@@ -95,8 +95,7 @@ def measure(asked: Asked) -> Answer:
 
 
 def _of_many_arms(folder: Path, most: int | None) -> dict[str, Callable[[], float]]:
-    """Write both studies, with at most the given number of factors, and return functions that time the checks of these
-    studies."""
+    """Write both studies, with at most the given number of factors, and return functions that time their checks."""
     found: dict[str, Callable[[], float]] = {}
     for name, factors in (("1,001 arms of 25 networks", SHARED), ("1,001 arms of as many networks", DISTINCT)):
         lines = [f"  {path}: {levels}" for path, levels in list(factors.items())[:most]]

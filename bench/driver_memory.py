@@ -112,8 +112,7 @@ def _steps() -> list[tuple[str, float, float]]:
 
 
 def _watched(module: str, who: str, count: int, enough: int) -> list[tuple[int, float]]:
-    """Return how many runs have started, and the driver's resident MiB, from the first run until enough runs have
-    started."""
+    """Return how many runs have started, and the driver's resident MiB, from the first until enough have started."""
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "began", Path(folder) / "log"

@@ -1,5 +1,4 @@
-"""Fair measurements: rivals take turns in one run, medians are taken over rounds and ratios within rounds, and results
-are stored.
+"""Fair measurements: rivals take turns, medians are taken over rounds and ratios within rounds, and results are stored.
 
 Each module in this folder answers one question. A module has a docstring with four parts, each a paragraph that begins
 with ``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
@@ -34,7 +33,7 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy
 
 @dataclass(frozen=True)
 class Asked:
-    """Options of a measurement.
+    """Measurement options.
 
     Attributes
     ----------
@@ -135,8 +134,7 @@ def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
 
 
 def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
-    """Return a function that calls `call` and returns the CPU seconds of this process, which a busy machine hardly
-    increases."""
+    """Return a function that calls `call` and returns the CPU seconds used, which a busy machine hardly increases."""
 
     def run() -> float:
         began = time.process_time()
@@ -157,8 +155,9 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
 
 
 def wall(command: Sequence[str], **options: Any) -> float:
-    """Return the wall-clock seconds of a command that exits with code 0; for other codes, the error contains the
-    command's output.
+    """Return the wall-clock seconds of a command that exits with code 0.
+
+    For other exit codes, the error contains the command's output.
 
     Raises
     ------
@@ -214,8 +213,10 @@ def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: P
 
 @contextlib.contextmanager
 def peak_resident() -> Iterator[list[float]]:
-    """Yield a list that finally contains the maximum increase in this process's resident memory, in MiB. Works only on
-    Linux."""
+    """Yield a list that finally contains the maximum increase in this process's resident memory, in MiB.
+
+    Works only on Linux.
+    """
     page = resource.getpagesize()
 
     def resident() -> float:

@@ -1,4 +1,4 @@
-"""Does memory grow with the data set?
+"""Does memory use grow with the size of the data set?
 
 Question: How much memory, in MiB, does it take to prepare 100,000 photos and to train on them for an epoch, and how
     much more is that than for 20,000 photos?

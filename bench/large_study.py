@@ -1,9 +1,9 @@
 """A large study that is written to disk without training, for measurements of reading and reporting.
 
 The study is a factorial design of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, in addition to the
-baseline and the matched and frozen controls. It has up to 500 arms, each with 20 paired seeds of 50 epochs, and is
-tested after every epoch on the 1,708 images of 20 breeds from Stanford Dogs. Files, columns, row groups and compression
-are the same as in the store; the learning curves are drawn at random, and one run in 200 diverges halfway.
+baseline and the matched and frozen controls. It has up to 500 arms, each with 20 paired seeds of 50 epochs, and each
+run is tested after every epoch on the 1,708 images of 20 breeds from Stanford Dogs. Files, columns, row groups and
+compression are the same as in the store; the learning curves are drawn at random, and one run in 200 diverges halfway.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ _GROUP = 750
 
 
 def write(directory: Path, runs: int) -> Path:
-    """Write a study with the given number of runs (a multiple of 20, at least 80) to `directory` and return the
-    directory."""
+    """Write a study with the given number of runs (a multiple of 20, at least 80) to `directory`; return its path."""
     rng = np.random.default_rng(runs)
     arms = _arms(runs // SEEDS)
     for name in (records.RUNS, records.FAILURES, records.SEGMENTS, records.IMAGES):
@@ -266,8 +265,7 @@ _SAME: dict[str, Any] = {
 
 
 def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
-    """Return predictions [epochs, images] that are correct as often as the curve requires, on images in a fixed
-    order."""
+    """Return predictions [epochs, images] that are correct as often as the curve requires, in a fixed image order."""
     wrong = rng.integers(1, CLASSES, size=(len(curve), IMAGES), dtype=np.uint8)
     place = rng.permutation(IMAGES)
     right = place[None] < np.round(curve * IMAGES)[:, None]

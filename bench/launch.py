@@ -96,8 +96,7 @@ def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, fl
 def _turns(
     subjects: dict[str, Callable[[], tuple[float, float, float, float]]], rounds: int
 ) -> tuple[dict[str, list[float]], ...]:
-    """Return the start, the cost per trial, and the total wall-clock and CPU seconds of every subject, round by
-    round."""
+    """Return the start, the cost per trial, and the total wall-clock and CPU seconds per subject, round by round."""
     found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in subjects} for _ in range(4))
 
     def once(name: str) -> Callable[[], float]:

@@ -58,7 +58,7 @@ class Case:
         return ImageShape(3, self.size, self.size, self.classes)
 
     def model(self, subject: str) -> ModelConfig:
-        """Return the configuration of the baseline or of an arm."""
+        """Return the configuration of the baseline or an arm."""
         document: dict[str, Any] = {"backbone": self.backbone}
         if subject != BASELINE:
             document |= {"memory": self.memory, "placement": "every_layer"}

@@ -54,8 +54,7 @@ def size_of(folder: Path) -> float:
 
 
 def report_of(directory: str, out: str) -> None:
-    """Write a report as `analysis.report` does, then print the seconds that every part took as JSON, and the peak
-    memory."""
+    """Write a report as `analysis.report` does, then print the seconds of each part as JSON, and the peak memory."""
     spent: dict[str, float] = defaultdict(float)
     with _clock(spent, "imports"):
         import analysis

@@ -114,7 +114,7 @@ def _held(case: Case, subject: str, device: torch.device) -> _Held:
 
 
 def _kept(taken: Step) -> Counter[str]:
-    """Return the total size of the tensors in the graph of a forward pass, without weights and buffers, in MiB."""
+    """Return the total size of the tensors in a forward pass's graph, without weights and buffers, in MiB."""
     loss = taken.loss()
     seen = {tensor.untyped_storage()._cdata for tensor in (*taken.network.parameters(), *taken.network.buffers())}
     kept: Counter[str] = Counter()

@@ -142,8 +142,7 @@ def _measured(asked: Asked, device: torch.device) -> Answer:
 def _find(
     case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int, warm_up: int = 1
 ) -> _Found:
-    """Time steps after `warm_up` rounds, because steps with a large batch become faster until the memory for it is
-    mapped."""
+    """Time steps after `warm_up` rounds, because steps with a large batch speed up until their memory is mapped."""
     taken = {subject: step(case, subject, device) for subject in subjects}
     found: dict[str, list[Parts]] = {subject: [] for subject in subjects}
 

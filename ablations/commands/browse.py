@@ -69,7 +69,7 @@ def browse(
 ) -> Path | None:
     """Write the page for one study, or for several studies side by side, or serve it on this machine until interrupted.
 
-    This function adds the states of runs in active sessions and the stored output of runs to the page of
+    This function adds the states of runs in active sessions and the runs' stored output to the page of
     `analysis.browse`.
 
     Parameters

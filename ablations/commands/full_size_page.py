@@ -14,7 +14,7 @@ from analysis.statistics.simulation import pairs_for_power
 _PHOTOS_BYTES = 0.8e9
 """Size of the Stanford Dogs photos as downloaded."""
 _LAST = 10
-"""Number of final epochs for which the spread of a reported run is shown."""
+"""Number of final epochs for which a reported run's spread is shown."""
 
 
 def lines(found: FullSize) -> Iterator[str]:

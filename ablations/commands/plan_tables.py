@@ -1,4 +1,4 @@
-"""Output of `ablate plan`: tables and a figure of the power of a study."""
+"""Output of `ablate plan`: tables and a figure that show a study's power."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Status:
     ----------
     counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
         `reused` counts the runs that were copied from other studies, if there are any.
-    sentence : the verdict or, while runs are missing, the progress of the study and the verdict as of the last look.
+    sentence : the verdict or, while runs are missing, the study's progress and the verdict as of the last look.
     node_hours : total uptime of all nodes so far, in hours; empty if no session of the study was on a cluster.
     """
 

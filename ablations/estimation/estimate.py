@@ -34,7 +34,7 @@ class ArmCost:
     runs : number of runs.
     peak_bytes : peak device memory of one run, or None if not measured; see `aimlib.training.footprint`.
     context_bytes, data_bytes : additional GPU memory for the process, and for its copy of the images.
-    cpus : number of CPUs of a run.
+    cpus : number of CPUs per run.
     fitting : number of runs that fit on one GPU (see `ablations.estimation.gpu_shares`); 1 on a CPU.
     host_bytes : peak host memory of a run's process, including its images unless they are mapped from a file; None if
         not measured.
@@ -255,7 +255,7 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
 
 
 def _images_in_memory(data: DataSet) -> int:
-    """Return the number of bytes of the images of which every process keeps a copy."""
+    """Return the size in bytes of the images of which every process keeps its own copy."""
     return sum({id(images): unmapped_bytes(images.pixels) for images in data.splits().values()}.values())
 
 

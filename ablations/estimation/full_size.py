@@ -59,7 +59,7 @@ class Part:
 
     @property
     def seeds(self) -> int:
-        """Number of seeds, which is also the number of runs of each arm."""
+        """Number of seeds, which is also the number of runs per arm."""
         return len(self.plan.study.spec.seeds)
 
     def hours(self, peak: float) -> float:

@@ -29,7 +29,7 @@ MOST_RUNS = 8
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return the number of runs of an arm that share one GPU, or 0 if not even one fits.
+    """Return how many runs of an arm share one GPU, or 0 if not even one fits.
 
     The number is limited by the memory, by `MOST_RUNS`, and by the number of CPUs per GPU on a node, because some
     memory would remain unused if the share were smaller.
@@ -49,7 +49,7 @@ def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, node
 
 
 def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
-    """Return the number of runs of an arm that share one GPU, and the bytes of images that each run keeps there.
+    """Return how many runs of an arm share one GPU, and the bytes of images that each run keeps there.
 
     With ``data_on: auto``, the images are kept on the GPU only if they take up a small part of a run's share of the
     GPU's memory.
@@ -62,7 +62,7 @@ def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Nod
 
 
 def share(runs: int) -> float:
-    """Return the share of a GPU for one of `runs` runs, rounded down so that all of them fit."""
+    """Return the GPU share for one of `runs` runs, rounded down so that all of them fit."""
     return 1.0 if runs <= 1 else math.floor(1000 / runs) / 1000
 
 
@@ -127,7 +127,7 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return a measurement of every arm on every kind of GPU; those that are not stored yet are made now.
+    """Return a measurement for every arm on every kind of GPU; those that are not stored yet are made now.
 
     Measurements on a GPU without a name are not stored, because the next GPU without a name may be of a different kind.
     """

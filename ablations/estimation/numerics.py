@@ -1,4 +1,4 @@
-"""Precision and memory format of a study: differences between arms and, if requested, the speed of each setting."""
+"""A study's precision and memory format: differences between arms and, if requested, the speed of each setting."""
 
 from __future__ import annotations
 

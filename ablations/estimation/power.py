@@ -46,7 +46,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class PowerAnalysis:
-    """Result of the power analysis of a study.
+    """Result of a study's power analysis.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ class Arm:
 
 
 def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = False) -> list[Arm]:
-    """Return the arms of a study, each of which is complete and can be built.
+    """Return a study's arms, each of which is complete and can be built.
 
     Parameters
     ----------
@@ -405,7 +405,7 @@ def _depth(arm: ArmSpec, path: list[str]) -> int:
 
 
 def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
-    """Yield messages about pairs of levels of a factor that always result in the same configuration."""
+    """Yield messages about pairs of a factor's levels that always result in the same configuration."""
     identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
     for factor, levels in spec.factors.items():
         for one, other in itertools.combinations(labels_of(levels), 2):

@@ -65,7 +65,7 @@ def lines(
 
     Parameters
     ----------
-    seeds : number of runs of each arm.
+    seeds : number of runs per arm.
     summaries : summaries of the networks, by arm.
     data : data by arm; None for data that is not on this machine.
     """

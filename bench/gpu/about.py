@@ -86,8 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of this source tree, from ``COMMIT``, from git, or from the bundle in which it was
-    delivered."""
+    """Return the commit of this source tree, from ``COMMIT``, from git, or from the bundle that contained it."""
     given = os.environ.get("COMMIT", "")
     if given:
         return given

@@ -46,8 +46,10 @@ class BundleError(RuntimeError):
 
 
 def packages(text: str) -> dict[str, str]:
-    """Return the packages from a list with one package per line, with their versions; the version is empty if the line
-    contains only a name."""
+    """Return the packages from a list with one package per line, with their versions.
+
+    The version is empty if the line contains only a name.
+    """
     found = {}
     for line in text.splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
@@ -105,8 +107,7 @@ def _is_there(wanted: Requirement, version: str | None) -> bool:
 
 
 def slim(wheel: Path) -> Path:
-    """Remove the files in `_NEVER_READ` from a wheel, in place, and from the wheel's list of files; return the
-    wheel."""
+    """Remove the files in `_NEVER_READ` from a wheel, in place, and from its list of files; return the wheel."""
     with zipfile.ZipFile(wheel) as content:
         every = content.infolist()
         kept = [item for item in every if not item.filename.startswith(_NEVER_READ)]

@@ -1,5 +1,7 @@
-"""One step of the acceptance test, run in this process: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID
-SCRATCH``."""
+"""One step of the acceptance test, run in this process.
+
+Usage: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID SCRATCH``.
+"""
 
 from __future__ import annotations
 

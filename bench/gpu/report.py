@@ -1,5 +1,4 @@
-"""The report of an acceptance step, written as lines of JSON while the step runs, so that everything before a crash is
-kept."""
+"""The report of an acceptance step, written as lines of JSON while the step runs, so nothing is lost in a crash."""
 
 from __future__ import annotations
 

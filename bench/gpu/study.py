@@ -95,8 +95,10 @@ class Session:
         return cls(study, directory, process)
 
     def wait(self, until: float, enough: int | None = None) -> bool:
-        """Wait until the command ends, a number of runs is settled, or the time `until` is reached. Return whether the
-        command ended."""
+        """Wait until the command ends, a number of runs is settled, or the time `until` is reached.
+
+        Return whether the command ended.
+        """
         while time.monotonic() < until and self.process.poll() is None:
             if enough is not None and len(settled(self.directory)) >= enough:
                 break
@@ -219,8 +221,10 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment. A separate process determines it, so that this process does not use any of the card's
-    memory."""
+    """Return the environment.
+
+    A separate process determines it, so that this process does not use any of the card's memory.
+    """
     if device == "cpu":
         return {}, about.versions()
     code = "import json, pathlib; from bench.gpu import about; from bench.gpu.report import Report\n"

@@ -1,5 +1,4 @@
-"""Memory as the post describes it: repeated for every image and concatenated with the input of every layer that reads
-the memory."""
+"""Memory as the post describes it: repeated for every image and concatenated with the input of every reading layer."""
 
 from __future__ import annotations
 

@@ -68,8 +68,10 @@ def joblib(count: int, file: str) -> None:
 
 
 def disk(count: int, file: str) -> None:
-    """Launch with the same two processes, and write the files that one of our runs synchronizes: a checkpoint, a row,
-    and the row's folder."""
+    """Launch with the same two processes, and write the files that one of our runs synchronizes.
+
+    These are a checkpoint, a row, and the row's folder.
+    """
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=2)(delayed(_keep)(file, number) for number in range(count))

@@ -14,8 +14,10 @@ from bench.rivals.concatenation import with_updates
 
 
 class _Recomputed(nn.Module):
-    """An update that is computed twice with bitwise identical results; only the first computation changes the running
-    statistics."""
+    """An update that is computed twice with bitwise identical results.
+
+    Only the first computation changes the running statistics.
+    """
 
     def __init__(self, update: nn.Module) -> None:
         super().__init__()
@@ -47,6 +49,8 @@ def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
 
 
 def recomputing(network: AimNetwork) -> AimNetwork:
-    """Return the network, modified in place so that its updates are recomputed in the backward pass. Its outputs are
-    equal."""
+    """Return the network, modified in place so that its updates are recomputed in the backward pass.
+
+    Its outputs are equal.
+    """
     return with_updates(network, _Recomputed)

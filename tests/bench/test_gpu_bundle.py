@@ -1,5 +1,4 @@
-"""`make gpu-bundle`: pieces that can be joined to the same bytes, folders of limited size, and errors about missing
-pieces."""
+"""`make gpu-bundle`: pieces that join to the same bytes, folders of limited size, and errors for missing pieces."""
 
 from __future__ import annotations
 

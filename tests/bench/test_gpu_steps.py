@@ -1,6 +1,4 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes does not affect the others, and CPU figures are kept
-separate.
-"""
+"""The `make gpu` harness: a step that raises, hangs or crashes affects no other; CPU figures are kept separate."""
 
 from __future__ import annotations
 
@@ -41,8 +39,9 @@ def step(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hanging(step, tmp_path):
-    """A function that runs a step that hangs after executing the given code. It returns the outcome and the limit in
-    seconds.
+    """A function that runs a step that hangs after executing the given code.
+
+    It returns the outcome and the limit in seconds.
 
     On a busy machine, a process starts slowly, so a step that did not get that far is given more time.
     """

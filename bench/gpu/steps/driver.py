@@ -1,5 +1,4 @@
-"""Is the driver compatible with torch, does torch have kernels for the card, and does Ray see the GPUs that torch can
-use?"""
+"""Are the driver and torch compatible, does torch have kernels for the card, and does Ray see the usable GPUs?"""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ def check(told: Report) -> None:
     if told.rehearsal:
         told.expect(len(session.failed) == 1, "in a rehearsal, the greedy run fails", f"{session.failed}")
     else:
-        told.expect(ended.get("greedy") == "finished", "the greedy run finishes on a larger share", f"{session.failed}")
+        told.expect(
+            ended.get("greedy") == "finished", "the greedy run finishes with a larger share", f"{session.failed}"
+        )
         told.expect(tries.count("takes_memory") == 2, "at its second attempt", f"{tries}")
     told.expect(tries.count("nothing") == 1, "the modest run is started only once", f"{tries}")

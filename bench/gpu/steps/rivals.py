@@ -80,8 +80,10 @@ def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str
 
 
 def _goal(told: Report, case: str, rates: Mapping[str, Sequence[float]]) -> None:
-    """Compare with the best rival under the same determinism settings. The ratio to the rivals with their default
-    settings is also reported."""
+    """Compare with the best rival under the same determinism settings.
+
+    The ratio to the rivals with their default settings is also reported.
+    """
     alike = [name for name in rates if name != OURS and "default" not in name]
     if not alike:
         told.unmeasured(f"the ratio to rivals, {case}", "none of the rivals works here")

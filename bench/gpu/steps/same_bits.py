@@ -1,5 +1,4 @@
-"""Are runs with the same seed bitwise identical if they are repeated, or if they are killed in mid-epoch and
-resumed?"""
+"""Are runs with the same seed bitwise identical if they are repeated, or killed in mid-epoch and resumed?"""
 
 from __future__ import annotations
 

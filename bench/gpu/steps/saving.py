@@ -23,8 +23,7 @@ _TENSORS = 16
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Keep a state of the given size on the device, save it on request, and return the duration of the save in
-    seconds."""
+    """Keep a state of the given size on the device, save it on request, and return the duration of the save."""
     device, each = torch.device(options["device"]), int(options["bytes"]) // 4 // _TENSORS
     network = {f"weight_{number}": torch.zeros(each, device=device) for number in range(_TENSORS)}
 

@@ -115,8 +115,7 @@ def _measure(
 
 
 def _configs(told: Report) -> dict[str, RunConfig]:
-    """Return the arms: the baseline of `controlled`, memory without an update, the arm `aim` of `controlled`, and `aim`
-    as run."""
+    """Return the baseline and `aim` of `controlled`, memory without an update, and `aim` as run."""
     controlled = {name: arm.run(0) for name, arm in arms_of_study(told, "controlled").items()}
     aim = controlled["aim"]
     plain = aim.model_copy(update={"model": aim.model.model_copy(update={"update": None, "update_after": None})})
@@ -125,8 +124,7 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
-    """Return the number of images per second over some epochs, or None if training fails, which makes only this step
-    fail."""
+    """Return the images per second over several epochs, or None if training fails, which makes only this step fail."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():

@@ -297,8 +297,10 @@ def test_every_pod_in_the_rayjob_is_isolated() -> None:
 
 
 def test_the_rayjob_matches_the_kuberay_definition() -> None:
-    """The definition has a size of 1.4 MB and is not shipped. `AIM_KUBERAY_CRD` is the path of KubeRay's
-    ray.io_rayjobs.yaml."""
+    """The definition has a size of 1.4 MB and is not shipped.
+
+    `AIM_KUBERAY_CRD` is the path of KubeRay's ray.io_rayjobs.yaml.
+    """
     named = os.environ.get("AIM_KUBERAY_CRD")
     if not named:
         pytest.skip("AIM_KUBERAY_CRD does not name KubeRay's ray.io_rayjobs.yaml (helm-chart/kuberay-operator/crds)")

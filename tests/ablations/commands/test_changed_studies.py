@@ -1,5 +1,4 @@
-"""Studies that somebody changed, with matching checksums: `ablate verify` and all commands that state a verdict notice
-the change.
+"""Changed studies with matching checksums: `ablate verify` and all commands that state a verdict notice the change.
 
 Changes that only a separately stored hash reveals are tested in `tests/ablations/store/test_ledger.py`.
 """

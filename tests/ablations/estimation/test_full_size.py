@@ -85,6 +85,5 @@ def test_the_page_matches_the_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the words of each paragraph and table, because lines are wrapped on the page but not in the command's
-    output."""
+    """Return the words of each paragraph and table, because lines are wrapped on the page but not in the output."""
     return [part.split() for part in text.strip().split("\n\n")]

@@ -70,8 +70,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
 
 
 def test_the_stated_values_match_the_protocols() -> None:
-    """A study with each protocol has the values in the protocol's column, so no column states what this program does
-    not do."""
+    """A study with each protocol has the values in the protocol's column, so every column matches this program."""
     found = beside(as_described())
     for line in found.values():
         if line.differs is None or line.as_described == "not said" or line.fact in ("runs of each arm", *LOOSE):
@@ -103,8 +102,7 @@ def test_every_number_that_a_claim_can_request_is_available() -> None:
 
 
 def test_data_facts_follow_from_the_names_of_the_images() -> None:
-    """This test uses data that is always available: digits in the order of TensorFlow Datasets, without the last
-    batch."""
+    """This test uses available data: digits in the order of TensorFlow Datasets, without the last batch."""
     documents = {
         "data": [
             {"fact": key, "as_run": 0, "source": "a test", "study": {"data": key}}

@@ -1,5 +1,4 @@
-"""Messages about the user's own classes and functions state what is wrong, in which file and class, and what to
-write."""
+"""Messages about a user's classes and functions state what is wrong, in which file and class, and what to write."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Files with the user's own code that a study names: approved once, read but not run before that, and refused with a
-remedy."""
+"""User code in files that a study names: approved once, read but not run before that, and refused with a remedy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Mistakes that a researcher makes with their own data set, network, loss or rule are reported before or during the
-run."""
+"""Mistakes in a user's data set, network, loss or rule are reported before or during the run."""
 
 from __future__ import annotations
 

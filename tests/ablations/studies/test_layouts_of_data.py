@@ -91,8 +91,7 @@ def imagenet(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
 
 
 def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
-    """Write batches in the layout of both sets; torchvision is given their MD5 hashes, because no published file is
-    used."""
+    """Write batches in the layout of both sets; torchvision gets their MD5 hashes, as no published file is used."""
     images = [Image.open(path).convert("RGB").resize((32, 32)) for paths in photos.values() for path in paths]
     values = np.stack([np.asarray(image).transpose(2, 0, 1).reshape(-1) for image in images] * 4)
     for kind, classes, key in (

@@ -66,8 +66,10 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return every study with its quick arms and with its slow arms. Each arm takes a second; all arms together take
-    minutes."""
+    """Return every study with its quick arms and with its slow arms.
+
+    Each arm takes a second; all arms together take minutes.
+    """
     cases = []
     for study in studies:
         quick = slice(0) if study not in SMALL or study == MIXED else slice(None if study in WHOLE else 1)

@@ -1,5 +1,4 @@
-"""Trackers receive each run and epoch once, do not receive anything that must stay on the machine, and never block a
-run."""
+"""Trackers receive each run and epoch once, receive nothing that must stay on the machine, and never block a run."""
 
 from __future__ import annotations
 
