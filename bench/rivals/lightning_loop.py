@@ -47,7 +47,7 @@ def lightning_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return how long an epoch takes in Lightning's Trainer, from the first hook to the last, without the rest of `fit`."""
+    """Return how long an epoch of Lightning's Trainer takes, from first to last hook, without the rest of `fit`."""
     module = _Module(network)
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     warnings.filterwarnings("ignore", module="lightning")
