@@ -1,8 +1,8 @@
-"""Studies on Ray Tune: every command of `ablate` is a function here, with the same name and arguments.
+"""Studies on Ray Tune: every `ablate` command is a function here, with the same name and arguments.
 
-``ablations.run(study)`` computes a study, which is a file, a mapping of its keys or an `ablations.Study`, and returns a
-`SessionResult` with its results and findings. `docs/commands.md` shows commands and functions side by side. Everything
-is imported on first use, because some of it imports torch.
+``ablations.run(study)`` computes a study and returns a `SessionResult` with the study's results and findings. A study
+is a file, a mapping of keys, or an `ablations.Study`. `docs/commands.md` shows commands and functions side by side.
+Everything is imported on first use, because some of it imports torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import aimlib  # noqa: F401 -- it finds `ablations.launch` and other modules that were moved
+import aimlib  # noqa: F401 -- makes `ablations.launch` and other modules that were moved available
 
 if TYPE_CHECKING:
     from ablations.commands import data
@@ -79,7 +79,7 @@ _HOME = {
     "network": "ablations.execution.inference.kept",
     "predict": "ablations.execution.inference.predicting",
 }
-"""Modules of the names that are not defined in the command module of the same name."""
+"""Modules that define the names that are not defined in the command module of the same name."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,11 @@
 """How quickly does a check answer?
 
 Question: How long does `ablate check --no-timing` take as a whole process: for the demo, in units of `import torch`,
-    and for studies of 1,000 arms?
+    and for studies with 1,000 arms?
 
-Rivals: `python -c "import torch"`, which is the unit, because a check builds the networks of all arms and needs torch
-    for that. Two studies have 1,001 arms: a factorial of 5 placements × 5 sizes × 40 training options, whose arms share
-    25 networks, and one of 5 placements × 4 updates × 50 sizes, where every arm has its own network.
+Rivals: `python -c "import torch"`. This is the unit, because a check builds the networks of all arms and needs torch
+    for this. Two studies have 1,001 arms: a factorial design of 5 placements × 5 sizes × 40 training options, whose
+    arms share 25 networks, and a design of 5 placements × 4 updates × 50 sizes, in which every arm has its own network.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;

@@ -1,10 +1,11 @@
-"""How much memory does the driver of a large session take, what takes it, and does it grow?
+"""How much memory does the driver of a large session use, what uses it, and does it grow?
 
-Question: How many MiB are resident in the process of `ablations.run` while 10,000 runs are open, which of its steps
-    take this memory, and does it grow while the first 500 of the runs are computed through Ray?
+Question: How many MiB are resident in the process of `ablations.run` while 10,000 runs are open, which steps use this
+    memory, and does it grow while the first 500 of the runs are computed with Ray?
 
-Rivals: Ray Tune with reused actors, which keeps every trial and its last result, on 500 trials in all. The steps of a
-    driver are measured in a separate process: the resident memory after each, and the CPU seconds that it took.
+Rivals: Ray Tune with reused actors, which keeps every trial and its last result, with a total of 500 trials. The steps
+    of a driver are measured in a separate process: the resident memory after each step, and the CPU seconds that the
+    step took.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -57,14 +58,15 @@ def _between(samples: list[tuple[int, float]], number: int, begin: float, end: f
 
 
 _WHY = (
-    "torch and the parts of its compiler that it imports for shapes take most of it, before the first run. They pay "
-    "for the promise that every arm is built and counted before anything starts. To plan in its own process would "
-    "free them; but run ids, roles and tasks come from configurations that only the plugins' own classes can read, and "
-    "these import torch, so all of planning would have to move there and hand plain records back. That is not built."
+    "Most of the memory is used by torch and by the parts of its compiler that torch imports to compute shapes, "
+    "before the first run. Torch is needed because every arm is built and its operations are counted before anything "
+    "starts. Planning in a separate process would free this memory. However, run ids, roles and tasks come from "
+    "configurations that only the plugins' own classes can read, and these classes import torch. All of planning "
+    "would therefore have to move to that process and return plain records. This has not been implemented."
 )
 _HOW = (
-    "Resident memory, shared libraries and Ray's shared memory included, read twice a second from the start of the "
-    "first run on. All runs are open from the beginning: planned, with their tasks, none settled."
+    "Resident memory, including shared libraries and Ray's shared memory, read twice per second after the first run "
+    "has started. All runs are open from the beginning: they are planned and have their tasks, but none is settled."
 )
 _STEPS = """
 import json, tempfile, time
@@ -102,16 +104,15 @@ print(json.dumps(steps))
 
 
 def _steps() -> list[tuple[str, float, float]]:
-    """Return the name of every step of a driver, the resident MiB after it, and its CPU seconds."""
+    """Return the name of every step of a driver, the resident memory after the step in MiB, and its CPU seconds."""
     done = subprocess.run([sys.executable, "-c", _STEPS], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"the steps of a driver failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"the driver's steps failed:\n{done.stderr[-3000:]}")
     return [(name, mib, seconds) for name, mib, seconds in json.loads(done.stdout.splitlines()[-1])]
 
 
 def _watched(module: str, who: str, count: int, enough: int) -> list[tuple[int, float]]:
-    """Return the number of runs that had begun and the driver's resident MiB, from the first run until enough have
-    begun."""
+    """Return how many runs have started, and the driver's resident MiB, from the first until enough have started."""
     found: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "began", Path(folder) / "log"
@@ -130,7 +131,7 @@ def _watched(module: str, who: str, count: int, enough: int) -> list[tuple[int, 
             process.terminate()
             process.wait()
         elif process.returncode or began < enough:
-            raise RuntimeError(f"{who}: {began} of {count} runs began:\n{log.read_text(errors='replace')[-3000:]}")
+            raise RuntimeError(f"{who}: {began} of {count} runs started:\n{log.read_text(errors='replace')[-3000:]}")
     return found
 
 

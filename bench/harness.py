@@ -1,9 +1,9 @@
-"""Fair measurements: rivals in turn in one run, medians over rounds, ratios round by round, and stored results.
+"""Fair measurements: rivals take turns, medians are taken over rounds and ratios within rounds, and results are stored.
 
-A module of this folder answers one question. It has a docstring of four parts, each a paragraph that begins with
-``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
-``main(__doc__, measure)`` turns into a command. The answer goes to ``bench/results/<module>.json``, from which
-`bench.summary` writes docs/performance.md and the last two parts of the docstring.
+Each module in this folder answers one question. A module has a docstring with four parts, each a paragraph that begins
+with ``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
+``main(__doc__, measure)`` turns into a command. The answer is written to ``bench/results/<module>.json``, from which
+`bench.summary` generates docs/performance.md and the last two parts of the docstring.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy
 
 @dataclass(frozen=True)
 class Asked:
-    """Options of a measurement.
+    """Measurement options.
 
-    Attributes ---------- quick : one small round, to see whether it works at all. device : device to train on, ``cpu``
-    or ``cuda``.
+    Attributes
+    ----------
+    quick : whether to run only one small round, to test that the measurement works at all.
+    device : device to train on, ``cpu`` or ``cuda``.
     """
 
     quick: bool = False
@@ -45,14 +47,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of the table.
+    """One row in the table of figures.
 
     Attributes
     ----------
-    case : what was measured: "small_resnet, 64 px, float32". subject : which program: "aim", "Lightning". figure :
-        median over the rounds.
+    case : what was measured, e.g. "small_resnet, 64 px, float32".
+    subject : which program was measured, e.g. "aim" or "Lightning".
+    figure : median over the rounds.
     unit : "ms", "images/s", "MiB", "x" for a ratio, ...
-    low, high : minimum and maximum over the rounds. rounds : number of rounds.
+    low, high : minimum and maximum over the rounds.
+    rounds : number of rounds.
     """
 
     case: str
@@ -70,9 +74,10 @@ class Goal:
 
     Attributes
     ----------
-    text : "time of AiM / baseline, small_resnet 64 px float32: at most the ratio of multiply-adds + 0.05".
-    reached, limit : the result and the goal. sense : "most" if `reached` must be at most `limit`; "least" if at least.
-        why : if it is not met, the reason in a sentence or two.
+    text : for example, "time of AiM / baseline, small_resnet 64 px float32: at most the ratio of multiply-adds + 0.05".
+    reached, limit : the result and the goal.
+    sense : "most" if `reached` must be at most `limit`; "least" if it must be at least `limit`.
+    why : if the goal is not met, the reason in a sentence or two.
     """
 
     text: str
@@ -88,7 +93,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """The results of a module. `versions` names additional packages whose versions matter."""
+    """The results of a module. `versions` lists additional packages whose versions matter."""
 
     rows: Sequence[Row]
     goals: Sequence[Goal]
@@ -129,8 +134,7 @@ def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
 
 
 def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
-    """Return a function that calls `call` and returns the CPU seconds of this process, to which a busy machine adds
-    little."""
+    """Return a function that calls `call` and returns the CPU seconds used, which a busy machine hardly increases."""
 
     def run() -> float:
         began = time.process_time()
@@ -141,17 +145,19 @@ def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
-    """Return the row of these rounds."""
+    """Return the row for these rounds."""
     return Row(case, subject, statistics.median(values), unit, min(values), max(values), len(values))
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
-    """Return ``of / to`` round by round, because a machine that is slow for a while is slow for both."""
+    """Return ``of / to`` for each round, because a machine that is slow for a while is slow for both."""
     return [a / b for a, b in zip(of, to, strict=True)]
 
 
 def wall(command: Sequence[str], **options: Any) -> float:
-    """Return the wall seconds of a command that ends with 0; otherwise, the error contains its output.
+    """Return the wall-clock seconds of a command that exits with code 0.
+
+    For other exit codes, the error contains the command's output.
 
     Raises
     ------
@@ -162,10 +168,12 @@ def wall(command: Sequence[str], **options: Any) -> float:
 
 @dataclass(frozen=True)
 class Spent:
-    """Time and memory of a command.
+    """Time and memory used by a command.
 
-    Attributes ---------- wall, cpu : seconds; the CPU seconds are for all its processes.
-    peak : resident MiB of the largest process.
+    Attributes
+    ----------
+    wall, cpu : seconds; the CPU seconds are the total for all its processes.
+    peak : resident memory of the largest process, in MiB.
     """
 
     wall: float
@@ -174,7 +182,7 @@ class Spent:
 
 
 def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Spent:
-    """Return the time and memory of a command.
+    """Return the time and memory used by a command.
 
     Raises
     ------
@@ -195,17 +203,20 @@ def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: P
         cwd=cwd,
         check=False,
     )
-    if done.returncode:  # it could not even be started
+    if done.returncode:  # the command could not even be started
         raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
     code, seconds, cpu, kib = done.stdout.split()
     if int(code):
-        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(command)} exited with {code}:\n{done.stderr}")
     return Spent(float(seconds), float(cpu), float(kib) * (1 if sys.platform == "linux" else 1 / 1024) / 1024)
 
 
 @contextlib.contextmanager
 def peak_resident() -> Iterator[list[float]]:
-    """Yield a list that, at the end, contains the maximum rise of this process's resident memory in MiB. Linux only."""
+    """Yield a list that finally contains the maximum increase in this process's resident memory, in MiB.
+
+    Works only on Linux.
+    """
     page = resource.getpagesize()
 
     def resident() -> float:
@@ -252,7 +263,7 @@ def _cpu() -> str:
 
 
 def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of the installed ones."""
+    """Return the versions of those packages that are installed."""
     found = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -261,12 +272,13 @@ def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
-    """Measure as a command: print the table and store it."""
+    """Run a measurement as a command: print the table and store the results."""
     parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one small round, kept nowhere")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks are trained")
+    parser.add_argument("--quick", action="store_true", help="one small round, whose results are not stored")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device on which networks are trained")
     asked = Asked(**vars(parser.parse_args()))
-    # The rivals' packages were compiled when they were installed; with it, each process would compile this one anew.
+    # The rivals' packages were compiled when they were installed; with this variable, each process would compile this
+    # package anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     name = Path(sys.argv[0]).stem
     load = os.getloadavg()[0]

@@ -1,14 +1,15 @@
 """How fast does the input pipeline deliver augmented images?
 
-Question: How many images per second arrive as augmented float batches on the training device, with the post's
-    augmentation, and does training ever wait for them?
+Question: How many images per second arrive on the training device as augmented float batches, with the augmentation
+    from the post, and does training ever wait for them?
 
-Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset, each behind a DataLoader with as many
-    persistent workers as cores (better than one here), with Pillow's images (faster here than tensors), uint8 between
-    processes, and floats made on the device. They resize by averaging, fill borders with black and draw a contrast per
-    image, none of which costs more than the operations in the post; they interpolate twice, as ours does. FFCV is not a
-    rival, because pip finds no wheel for it, and its source does not build without OpenCV. Training is compared with
-    the same steps on one batch that was prepared before.
+Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset. Each is used with a DataLoader with as many
+    persistent workers as cores (better than one worker on this machine). The rivals augment Pillow images (faster here
+    than tensors), pass uint8 between processes, and convert to floats on the device. They resize by averaging, fill
+    borders with black and draw one contrast factor per image; none of these operations costs more than those in the
+    post. Like our pipeline, they interpolate twice. FFCV is not included, because pip does not find a wheel for it, and
+    its source does not build without OpenCV. Training is compared with the same steps on one batch that was prepared
+    beforehand.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -50,11 +51,11 @@ from bench.rivals import loaders
 AUGMENTATION = AugmentationConfig.model_validate(PROTOCOLS["as_described"].common["training"]["augmentation"])
 TIMES, SHARE = 10.0, 0.97
 SECONDS = 1.0
-"""Minimum seconds that our pipeline runs per round; one epoch takes less."""
+"""Minimum duration of our pipeline per round, in seconds; one epoch is shorter."""
 ENLARGED = 500
-"""Longer side of most photos in the official archive; photos of a subset may have been made smaller."""
+"""Longer side of most photos in the official archive; the photos in a subset may have been reduced in size."""
 ALONE, PLAIN = "one interpolation alone", "aim, without rotation and translation"
-"""Parts of our pipeline, timed in the same rounds to show its limit."""
+"""Parts of our pipeline, timed in the same rounds to show the maximum speed that is possible."""
 TRAINED = {
     "small_resnet, 64 px": {
         "model": {"backbone": {"name": "small_resnet", "stem_stride": 2}},
@@ -72,12 +73,12 @@ TRAINED = {
 
 
 def measure(asked: Asked) -> Answer:
-    """Run all loaders in turn at each size, then the training steps."""
+    """Run all loaders in turn at each size, followed by the training steps."""
     device = torch.device(asked.device)
     rows: list[Row] = []
     goals: list[Goal] = []
     notes: list[str] = []
-    # The process is set up as in a run.
+    # The process is configured as for a run.
     with tempfile.TemporaryDirectory() as folder, reproducible(threads=None, tf32=False), kept_heap(device):
         given = photos(Path(folder) / "given", 64 if asked.quick else 1000)
         notes.append(f"Photos: {given.source}.")
@@ -133,24 +134,24 @@ def _compare(
     images = len(data.train.labels) + len(data.test.labels)
     ours, theirs = (float(np.median(found[name])) for name in ("aim", "ImageFolder"))
     gained = images * (1 / theirs - 1 / ours)
-    paid = f"paid after {packing / gained:.2g} epochs" if gained > 0 else "never paid"
-    notes.append(f"{case}: packing once took {packing:.2f} s for {images} photos, {paid}.")
+    paid = f"pays off after {packing / gained:.2g} epochs" if gained > 0 else "never pays off"
+    notes.append(f"{case}: packing {images} photos took {packing:.2f} s once; this {paid}.")
 
 
 def _slowest(found: dict[str, list[float]]) -> str:
-    """Return a sentence on how our time is spent, in milliseconds of all cores per image."""
+    """Return a sentence on how our pipeline's time is spent, in milliseconds of all cores per image."""
     names = ("aim", PLAIN, ALONE, "ImageFolder")
     ours, plain, alone, theirs = (1000 / float(np.median(found[name])) for name in names)
     return (
-        f"An image takes {ours:.3f} ms; {TIMES:.0f} times ImageFolder would be {theirs / TIMES:.3f}. Read, flipped, "
-        f"changed in contrast and made floats alone it takes {plain:.3f}; one call of torch's grid_sample, on floats "
-        f"and positions that are there, {alone:.3f}. Positions, their reflection and the second interpolation take "
-        "the rest."
+        f"An image takes {ours:.3f} ms; {TIMES:.0f} times the speed of ImageFolder would be {theirs / TIMES:.3f} "
+        f"ms. Only reading, flipping, changing the contrast and converting to floats takes {plain:.3f} ms. A "
+        f"single call of torch's grid_sample, on existing floats and positions, takes {alone:.3f} ms. Computing "
+        "and reflecting positions and the second interpolation take the rest."
     )
 
 
 def _interpolated(size: int, device: torch.device) -> Iterator[Iterator[torch.Tensor]]:
-    """Yield images rotated by one grid_sample and nothing else, few enough at a time to fit into a cache."""
+    """Yield images rotated by a single grid_sample and nothing else, few enough at a time to fit into a cache."""
     x_BCHW = torch.rand(2, 3, size, size, device=device)
     turn = torch.tensor([[0.9, -0.4, 0.0], [0.4, 0.9, 0.0]], device=device).expand(2, -1, -1)
     grid = functional.affine_grid(turn, [2, 3, size, size], align_corners=False)
@@ -164,7 +165,7 @@ def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:
 
 
 def _rate(epochs: Iterator[Iterator[torch.Tensor]], device: torch.device, seconds: float) -> float:
-    """Return images per second over whole epochs: at least one, and as many as take `seconds`."""
+    """Return images per second over entire epochs: at least one, and as many as fit into `seconds`."""
     images, began = 0, time.perf_counter()
     for epoch in epochs:
         images += sum(len(x_BCHW) for x_BCHW in epoch)
@@ -220,8 +221,8 @@ def _training(given: Photos, asked: Asked, device: torch.device, rows: list[Row]
 def _shared(found: dict[str, list[float]]) -> str:
     whole, fixed, read = (1000 / float(np.median(values)) for values in found.values())
     return (
-        f"An image takes {whole:.3f} ms, {fixed:.3f} on the batch prepared before; read, augmented and scaled alone it "
-        f"takes {read:.3f} ms of the same cores, all of which the steps use, too."
+        f"An image takes {whole:.3f} ms, compared with {fixed:.3f} ms for the batch that was prepared before. Only "
+        f"reading, augmenting and scaling it takes {read:.3f} ms on the same cores, all of which the steps also use."
     )
 
 
@@ -265,7 +266,7 @@ def _read(run: Run, steps: int) -> float:
 
 
 def _trained_on_one(run: Run, steps: int) -> float:
-    """Train with the same steps, each on the same floats."""
+    """Train with the same steps, using the same floats for each of them."""
     size = min(run.options.batch_size, len(run.training))
     x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
     ready = ((x_BCHW.float() - 128) / 64, labels)

@@ -1,10 +1,10 @@
 """What do the checks against wrong results cost?
 
 Question: How much more processor time do runs take with checksums, the ledger, the reference step and spot checks, and
-    how much more does a verdict take if it proves its rows?
+    how much longer does a verdict take if it verifies its rows?
 
-Rivals: the same study without each of them and without all of them (no checksums, a ledger without entries, `integrity:
-    off`), and a verdict that trusts its rows.
+Rivals: the same study without each of these checks and without all of them (no checksums, a ledger without entries,
+    `integrity: off`), and a verdict that trusts its rows.
 
 Measured: 2026-11-27, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -70,12 +70,15 @@ def measure(asked: Asked) -> Answer:
     return Answer(
         rows,
         goals,
-        ["Processor time of the whole process, with other load. What trains nothing is that of `bench.launch`."],
+        [
+            "Processor time of the whole process, under other load. For runs that train nothing, it is the time "
+            "of `bench.launch`."
+        ],
     )
 
 
 def _spent(act: Callable[[], object]) -> float:
-    """Return the seconds of processor time of a call."""
+    """Return the processor time of a call, in seconds."""
     began = time.process_time()
     act()
     return time.process_time() - began
@@ -84,7 +87,7 @@ def _spent(act: Callable[[], object]) -> float:
 def _session(
     folder: Path, without: tuple[str, ...], seeds: int, epochs: int, scale: float = 1.0
 ) -> Callable[[], float]:
-    """Return a function that computes the demo; without epochs its runs train nothing."""
+    """Return a function that computes the demo; if the number of epochs is 0, its runs train nothing."""
     options = [f"seeds={seeds}", *([f"base.training.epochs={epochs}"] if epochs else [])]
     options += ["integrity=off"] if "spot checks and reference step" in without else []
 
@@ -125,7 +128,7 @@ PARTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "ledger": _without_ledger,
     "spot checks and reference step": contextlib.nullcontext,
 }
-"""What is left out, and how; an option of the study turns off the last one."""
+"""What is left out, and how; the last entry is an option of the study."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Does memory grow with the data set?
+"""Does memory use grow with the size of the data set?
 
-Question: How many MiB of memory does it take to prepare 100,000 photos and to train on them for an epoch, and how much
-    more than 20,000 photos?
+Question: How much memory, in MiB, does it take to prepare 100,000 photos and to train on them for an epoch, and how
+    much more is that than for 20,000 photos?
 
-Rivals: none; 2,000 photos show the memory of the libraries and the network.
+Rivals: none; a measurement with 2,000 photos shows how much memory the libraries and the network use.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw
 from bench.harness import ROOT, Answer, Asked, Goal, Row, main, row
 
 SIDE, SIZE = 64, 32
-"""Size of a photo, and of a packed photo, in pixels."""
+"""Size of a photo and of a packed photo, in pixels."""
 CLASSES, DIFFERENT = 20, 16
 """Number of classes, and number of photos per class that differ in more than a comment."""
 TEST_EVERY = 20
@@ -40,16 +40,17 @@ INTERVAL_S = 0.02
 CHILD = "import sys; from bench.large_data import child; child(*sys.argv[1:])"
 MOST_MIB = 1024
 MOST_BYTES = 1_000
-"""Bytes of memory for an additional photo: its path, its label, and values derived from them."""
+"""Bytes of memory for each additional photo: for its path, its label, and values derived from these."""
 HOW = (
-    "Anonymous is memory that only this process can free: all of it, Python and torch included (Linux, "
-    "/proc/PID/smaps_rollup, Anonymous and Pss_Shmem, read from outside every 20 ms). Mapped is the rest of what is "
-    "resident: the pack and the code of libraries, files whose pages the kernel drops when it needs room."
+    "Anonymous memory can be freed only by this process. The figure covers all of it, including Python and torch "
+    "(Linux, /proc/PID/smaps_rollup, Anonymous and Pss_Shmem, read from outside every 20 ms). Mapped memory is "
+    "the rest of the resident memory: the pack and the code of libraries, which are files whose pages the kernel "
+    "drops when it needs space."
 )
 
 
 def measure(asked: Asked) -> Answer:
-    """Make trees of increasing size; prepare each in one process and train on it in another."""
+    """Create folder trees of increasing size; prepare each in one process and train on it in a different one."""
     counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
     peaks: dict[tuple[str, int], list[float]] = {}
     rows: list[Row] = []
@@ -73,8 +74,10 @@ def _goals(what: str, peaks: dict[tuple[str, int], list[float]], counts: tuple[i
 
 
 def _make(root: Path, count: int) -> None:
-    """Write JPEGs of noise and shapes. Only a few are drawn; the others have the same pixels and a different
-    comment."""
+    """Write JPEGs with noise and shapes.
+
+    Only a few are drawn; the others have the same pixels but different comments.
+    """
     draw = np.random.default_rng(0)
     drawn = [[_drawn(draw, label) for _ in range(DIFFERENT)] for label in range(CLASSES)]
     for split in ("train", "test"):
@@ -101,12 +104,12 @@ def _drawn(draw: np.random.Generator, label: int) -> bytes:
 
 
 def _asked(what: str, folder: str) -> tuple[float, float]:
-    """Return the MiB, anonymous and mapped, that a process had at its peak."""
+    """Return the peak anonymous and mapped memory of a process, in MiB."""
     anonymous = mapped = 0.0
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([sys.executable, "-c", CHILD, what, folder], stderr=errors, cwd=ROOT)
         while process.poll() is None:
-            with contextlib.suppress(OSError, KeyError):  # it has just ended
+            with contextlib.suppress(OSError, KeyError):  # the process has just ended
                 now = _resident(process.pid)
                 anonymous, mapped = max(anonymous, now[0]), max(mapped, now[1])
             time.sleep(INTERVAL_S)
@@ -118,7 +121,7 @@ def _asked(what: str, folder: str) -> tuple[float, float]:
 
 
 def child(what: str, folder: str) -> None:
-    """Prepare the photos or train on them, as the measured process."""
+    """Prepare the photos or train on them, as the process to be measured."""
     from aimlib.registry import datasets
 
     cache = Path(folder) / "cache"
@@ -133,7 +136,7 @@ def child(what: str, folder: str) -> None:
 
 
 def _train(options: dict[str, object], fingerprint: str) -> None:
-    """Train for an epoch like a worker, on data that it knows by its fingerprint."""
+    """Train for one epoch as a worker does, on data that is identified by its fingerprint."""
     from aimlib.config import RunConfig
     from aimlib.registry import datasets
     from aimlib.training.loop import train

@@ -1,12 +1,12 @@
-"""How quickly is a question about 10,000 stored runs answered?
+"""How quickly is a query on 10,000 stored runs answered?
 
-Question: How many CPU seconds do `analysis.load`, a selection by factor and the commands on a study of 10,000 runs
-    take?
+Question: How many CPU seconds do `analysis.load`, a selection by factor, and the commands take for a study with 10,000
+    runs?
 
-Rivals: pandas, which reads the same runs and epochs from two ready Parquet files: a lower bound for `load`, which also
-    verifies the rows, compares them with the plan and adds the factors as columns. `import pandas` as a whole process
-    is the lower bound of the commands, and the unit, because it also takes longer on a busy machine. The study has 500
-    arms × 20 seeds × 50 epochs with predictions, see `bench.large_study`.
+Rivals: pandas, reading the same runs and epochs from two prepared Parquet files. This is a lower bound for `load`,
+    which also verifies the rows, compares them with the plan and adds the factors as columns. `import pandas` as a
+    whole process is the lower bound for the commands, and the unit, because it also takes longer on a busy machine. The
+    study has 500 arms × 20 seeds × 50 epochs with predictions; see `bench.large_study`.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -64,7 +64,10 @@ def _median(values: list[float]) -> float:
     return row("", "", values, "s").figure
 
 
-_WHY = "Imports take most of it: pandas, pyarrow, `scipy.special` for the intervals of the verdict, pydantic and rich."
+_WHY = (
+    "Most of the time is spent on imports: pandas, pyarrow, `scipy.special` for the intervals of the verdict, "
+    "pydantic and rich."
+)
 _HOW = "CPU seconds of all threads and processes."
 
 

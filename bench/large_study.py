@@ -1,9 +1,9 @@
-"""A large study written to disk without training, for questions about reading and reporting.
+"""A large study that is written to disk without training, for measurements of reading and reporting.
 
-The study is a factorial of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, in addition to the baseline
-and the matched and frozen controls: up to 500 arms, each with 20 paired seeds of 50 epochs, tested after every epoch on
-the 1,708 images of 20 breeds of Stanford Dogs. Files, columns, row groups and compression are as in the store; the
-learning curves are drawn at random, and one run in 200 diverges halfway.
+The study is a factorial design of 5 placements × 5 updates × 4 memories × 5 sizes around `aim`, in addition to the
+baseline and the matched and frozen controls. It has up to 500 arms, each with 20 paired seeds of 50 epochs, and each
+run is tested after every epoch on the 1,708 images of 20 breeds from Stanford Dogs. Files, columns, row groups and
+compression are the same as in the store; the learning curves are drawn at random, and one run in 200 diverges halfway.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _SIZES = (1024, 256, 512, 2048, 4096)
 _FINGERPRINT = "6f1e8c0d2b7a49f30c5d"
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _GROUP = 750
-"""Runs per row group; the store closes a group at 64 MB of rows, which are mostly predictions."""
+"""Number of runs per row group; the store closes a group at 64 MB of rows, which consist mostly of predictions."""
 
 
 def write(directory: Path, runs: int) -> Path:
-    """Write a study of the given number of runs (a multiple of 20, at least 80) into `directory` and return it."""
+    """Write a study with the given number of runs (a multiple of 20, at least 80) to `directory`; return its path."""
     rng = np.random.default_rng(runs)
     arms = _arms(runs // SEEDS)
     for name in (records.RUNS, records.FAILURES, records.SEGMENTS, records.IMAGES):
@@ -65,7 +65,7 @@ def write(directory: Path, runs: int) -> Path:
 
 
 def _arms(number: int) -> list[dict[str, Any]]:
-    """Return the name, role, of, levels and config of each arm, and the accuracy that its runs approach."""
+    """Return the name, role, of, levels and config of each arm, and the accuracy that the arm's runs approach."""
     rng = np.random.default_rng(0)
     arms = [
         _arm("baseline", "baseline", None, {"placement": "none", "update": "none"}, 0.151),
@@ -179,7 +179,7 @@ def _model(arm: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(planned: list[tuple[dict[str, Any], dict[str, Any]]], labels: Any, rng: np.random.Generator) -> pa.Table:
-    """Return the rows of some runs in the form of the store."""
+    """Return the rows of some runs in the store's format."""
     count = len(planned)
     lengths = np.where(rng.random(count) < 1 / 200, EPOCHS // 2, EPOCHS)
     ends = np.array([arm["accuracy"] for _, arm in planned]) + rng.normal(0, 0.006, count)
@@ -265,7 +265,7 @@ _SAME: dict[str, Any] = {
 
 
 def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
-    """Return predictions [epochs, images] that are correct as often as the curve says, on images in a fixed order."""
+    """Return predictions [epochs, images] that are correct as often as the curve requires, in a fixed image order."""
     wrong = rng.integers(1, CLASSES, size=(len(curve), IMAGES), dtype=np.uint8)
     place = rng.permutation(IMAGES)
     right = place[None] < np.round(curve * IMAGES)[:, None]
@@ -274,7 +274,7 @@ def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
 
 
 def ready(directory: Path, out: Path) -> Iterator[Path]:
-    """Write the same runs and epochs as two ready Parquet files, and yield their paths."""
+    """Write the same runs and epochs to two Parquet files, and yield the paths of these files."""
     table = pq.read_table(directory / records.SEGMENTS, columns=[column.name for column in records.RUN_COLUMNS])
     yield _written(table, out / "runs.parquet")
     names = [f"epochs.{column.name}" for column in records.EPOCHS]

@@ -1,16 +1,16 @@
 """What does the launcher cost?
 
-Question: How long does it take until the first run begins, and what does each of 100 runs that do nothing cost?
+Question: How long does it take until the first run starts, and what does each of 100 runs that do nothing cost?
 
-Rivals: Ray Tune's function trainable on two CPUs, without output, with its JSON logger or none, with reused actors and
-    without, with torch imported in the trial (as in ours) and without; Optuna in its own process; joblib with two
-    processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with locks, provenance and a
-    row per run on the local disk, on Ray and inline; and its executor alone on Ray. `the disk alone` is joblib with the
-    files that such a run synchronizes, two files and a folder: no ledger that survives a power failure costs less. The
-    first action of a run is to append the time to a file. ABLATOR is not a rival. Its version 0.0.1b3 requires Python
-    3.10 and Ray 2.7. With these, tried by hand on this machine, the example in its README with 4, 8 and 8 trials ended
-    after 2, 2 and 0 trials with exit code 0, because it starts no trials on a node that is over 80 % busy and ends when
-    nothing runs.
+Rivals: Ray Tune with a function trainable on two CPUs, without output, with and without its JSON logger, with and
+    without reused actors, and with and without torch imported in the trial (as in ours); Optuna in its own process;
+    joblib with two processes (loky); Hydra's basic sweeper. Ours: `ablations.run` on the demo's arms, both on Ray and
+    inline, with locks, provenance and one row per run on the local disk. Its executor alone is also measured, on Ray.
+    `the disk alone` is joblib writing the files that such a run synchronizes, two files and a folder: no ledger that
+    survives a power failure costs less. The first thing that a run does is append the time to a file. ABLATOR is not
+    included. Its version 0.0.1b3 requires Python 3.10 and Ray 2.7. With these versions, the example in its README was
+    tried by hand on this machine with 4, 8 and 8 trials. It ended after 2, 2 and 0 trials with exit code 0, because
+    ABLATOR starts no trials on a node that is over 80 % busy and ends when nothing is running.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -34,9 +34,9 @@ from pathlib import Path
 from bench.harness import Answer, Asked, Goal, main, process, ratios, rounds_of, row
 
 LONG = 60.0
-"""Seconds of a run for which the overhead is derived."""
+"""Duration of a run, in seconds, for which the overhead is derived."""
 FEW = 8
-"""Number of runs for variants that start a process per run."""
+"""Number of runs for variants that start one process per run."""
 
 
 def measure(asked: Asked) -> Answer:
@@ -72,10 +72,10 @@ def measure(asked: Asked) -> Answer:
 
 
 _MODEL = (
-    "Start: from the start of the process to the first run's own code. Per run: from there to the last run's, divided "
-    "by the runs in between. Two runs proceed at once, except inline and with Optuna and Hydra. The overhead on runs "
-    "of 60 s is derived: 100 of them on two workers last 50 times 60 s, and beside that they cost the start and 100 "
-    "times the cost per run."
+    "Start: from the start of the process until the first run executes its own code. Per run: from there until "
+    "the last run executes its own code, divided by the number of runs in between. Two runs proceed at the same "
+    "time, except inline and with Optuna and Hydra. The overhead on runs of 60 s is derived: on two workers, 100 "
+    "of them take 50 times 60 s; added to this are the start and 100 times the cost per run."
 )
 
 
@@ -87,7 +87,7 @@ def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, fl
             whole = process([sys.executable, "-m", module, who, str(count), str(file)])
             times = sorted(float(line) for line in file.read_text(encoding="ascii").split())
         if len(times) != count:
-            raise RuntimeError(f"{who}: {len(times)} of {count} runs began")
+            raise RuntimeError(f"{who}: {len(times)} of {count} runs started")
         return times[0] - began, 1000 * (times[-1] - times[0]) / (count - 1), whole.wall, whole.cpu
 
     return launch
@@ -96,7 +96,7 @@ def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, fl
 def _turns(
     subjects: dict[str, Callable[[], tuple[float, float, float, float]]], rounds: int
 ) -> tuple[dict[str, list[float]], ...]:
-    """Return the start, the cost per trial, and the total wall and CPU seconds of every subject, round by round."""
+    """Return the start, the cost per trial, and the total wall-clock and CPU seconds per subject, round by round."""
     found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in subjects} for _ in range(4))
 
     def once(name: str) -> Callable[[], float]:
@@ -142,29 +142,30 @@ def _goals(
 
 
 _PLANNED = (
-    "Every arm is built, and its multiply-adds and activations are counted, before anything starts: for that the "
-    "driver imports torch, and torch its compiler. It also freezes the analysis plan, which takes scipy. Tune's driver "
-    "imports none of these. `bench.driver_memory` says what each step takes."
+    "Every arm is built, and its multiply-adds and activations are counted, before anything starts. For this, the "
+    "driver imports torch, and torch imports its compiler. The driver also freezes the analysis plan, which requires "
+    "scipy. Tune's driver does not import any of these. `bench.driver_memory` shows how much each step takes."
 )
 
 
 def _better(costs: dict[str, list[float]], name: str) -> list[float]:
-    """Return the cost of Ray Tune per run, round by round, with or without torch, whichever is lower."""
+    """Return Ray Tune's cost per run for each round, with or without torch, whichever is lower."""
     return [min(pair) for pair in zip(costs[name.format("")], costs[name.format(", torch")], strict=True)]
 
 
 def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
-    """Return the explanations for goals that are not met, by our launched variant."""
+    """Return the explanations for goals that are not met, for each of our launched variants."""
     names = ("the disk alone", "ours, inline, with ledger", "ours, Ray, scheduling only", "ours, Ray, with ledger")
     disk, inline, scheduling, whole = (row("", "", costs[name], "ms").figure for name in names)
     return {
-        "scheduling only": "Trials that end at once end before a second worker is there: Tune gives the first one what "
-        "waits for the second, and one process computes all 100 (counted once); plain Tune knows all trials beforehand "
-        "and starts its workers together. A trial that lasts longer than a worker takes to start, about 1 s, has both.",
-        "with ledger": "A trial is claimed, saved and committed, and reports its beginning, its epoch and its end; "
-        f"plain Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is "
-        f"kept takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two "
-        f"processes, is {disk:.1f} ms (the row of the disk alone).",
+        "scheduling only": "Trials that end immediately end before a second worker is available: Tune gives the first "
+        "worker the trials that are waiting for the second, and one process computes all 100 (counted once). Plain "
+        "Tune knows all trials beforehand and starts its workers together. Both workers are used if a trial lasts "
+        "longer than the start of a worker, about 1 s.",
+        "with ledger": "A trial is claimed, saved and committed, and it reports its start, its epoch and its end; "
+        f"plain Tune stores nothing. Of {whole:.1f} ms, the way to a worker and back takes {scheduling:.1f} ms. What "
+        f"is stored takes {inline:.1f} ms in one process (the row of ours inline); the disk, used by two processes, "
+        f"accounts for {disk:.1f} ms of this (the row of the disk alone).",
     }
 
 

@@ -1,4 +1,4 @@
-"""The networks whose steps are measured: a baseline, AiM without and with an update, and both by concatenation."""
+"""The networks whose steps are measured: a baseline, AiM without and with an update, and both with concatenation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.rivals.recomputation import recomputing
 
 BASELINE = "baseline"
 ARMS = ("every_layer", "every_layer, conv_sigmoid")
-"""The measured arms: memory that no update rewrites, and the arm `aim` of the shipped studies."""
+"""The measured arms: memory that no update rewrites, and the arm `aim` from the shipped studies."""
 
 _CONCATENATED, _RECOMPUTED = ", concatenated", ", recomputed"
 RECOMPUTED = ARMS[1] + _RECOMPUTED
@@ -36,10 +36,10 @@ def by_concatenation(arm: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A backbone at an image size, with the memory, batch size and classes that studies give it.
+    """A backbone with an image size, and the memory, batch size and classes that studies specify for it.
 
-    ResNet50 has the batch size of the protocols `as_run` and `as_described`; the batch size of `controlled`, 64, takes
-    minutes per round on a CPU. The small ResNet is the one in `controlled_small`.
+    ResNet50 has the batch size of the protocols `as_run` and `as_described`; with the batch size of `controlled`, 64, a
+    round takes minutes on a CPU. The small ResNet is the one in `controlled_small`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Case:
         return ImageShape(3, self.size, self.size, self.classes)
 
     def model(self, subject: str) -> ModelConfig:
-        """Return the configuration of the baseline or of an arm."""
+        """Return the configuration of the baseline or an arm."""
         document: dict[str, Any] = {"backbone": self.backbone}
         if subject != BASELINE:
             document |= {"memory": self.memory, "placement": "every_layer"}
@@ -67,12 +67,12 @@ class Case:
         return ModelConfig.parse(document)
 
     def multiply_adds(self, subject: str) -> int:
-        """Return the multiply-adds per image of a batch, which `ablate check` prints."""
+        """Return the multiply-adds per image for a batch, as printed by `ablate check`."""
         return summarize(self.model(subject), self.shape, self.batch).multiply_adds
 
 
 def cases(quick: bool) -> list[Case]:
-    """Return all cases; with `quick`, they have few images and a small memory."""
+    """Return all cases; with `quick`, the cases have few images and a small memory."""
     return [
         Case(name, size, 2 if quick else batch, classes, backbone, memory, precision)
         for name, size, batch, classes, backbone, memory in (
@@ -92,11 +92,11 @@ def cases(quick: bool) -> list[Case]:
 
 @dataclass(frozen=True)
 class Step:
-    """A network, its optimizer (AdamW as in the protocol `controlled`, in fused steps), and one training step.
+    """A network, its optimizer (AdamW in fused steps, as in the protocol `controlled`), and one training step.
 
     Attributes
     ----------
-    loss : computes the loss of the batch (forward pass).
+    loss : computes the loss of the batch (the forward pass).
     """
 
     network: nn.Module
@@ -105,7 +105,7 @@ class Step:
     loss: Callable[[], Tensor]
 
     def take(self) -> tuple[float, float, float]:
-        """Take the step; return the seconds of the forward pass, the backward pass and the optimizer."""
+        """Perform the step; return the seconds for the forward pass, the backward pass and the optimizer."""
         began = time.perf_counter()
         loss = self.loss()
         forward = self._now()
@@ -122,7 +122,7 @@ class Step:
 
 
 def step(case: Case, subject: str, device: torch.device) -> Step:
-    """Return the step of the baseline, an arm or its rival, on images that are already on the device."""
+    """Return the step for the baseline, an arm or its rival, on images that are already on the device."""
     arm = subject.removesuffix(_CONCATENATED).removesuffix(_RECOMPUTED)
     network = build(case.model(arm), case.shape, seed=0)
     if subject != arm:

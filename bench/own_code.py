@@ -1,9 +1,10 @@
-"""What do own code for a part of the network and keeping the network cost?
+"""How much do a study's own code for a part of the network, and keeping the network, cost?
 
-Question: How much more processor time does a run take if an update of its memory is in a file of the study instead of
-    an installed plugin, if its network is kept, and if memory is attached to the network?
+Question: How much more processor time does a run take if an update of its memory is defined in a study's own file
+    instead of an installed plugin, if its network is kept, and if memory is attached to the network?
 
-Rivals: the same class as an installed plugin, in a study that keeps no network. All of them compute the same numbers.
+Rivals: the same class as an installed plugin, in a study that does not keep any network. All of them compute the same
+numbers.
 
 Measured: 2026-11-28, AMD EPYC, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1, torchvision
     0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib 3.11.2;
@@ -57,7 +58,7 @@ def measure(asked: Asked) -> Answer:
         sessions = {name: _session(name, study, curves) for name, study in studies.items()}
         found = rounds_of(sessions, rounds)
         if any(curve != curves[INSTALLED] for curve in curves.values()):
-            raise RuntimeError(f"the runs differ, so their times say nothing: {curves}")
+            raise RuntimeError(f"the runs differ, so their times cannot be compared: {curves}")
         built = rounds_of(_building(studies[INSTALLED]), rounds)
     case = f"one run of {counted(epochs, 'epoch')} on 1,000 digits, 16 px"
     rows = [row(case, name, values, "s") for name, values in found.items()]
@@ -70,7 +71,9 @@ def measure(asked: Asked) -> Answer:
     more = [1 + (a - b) / run for a, b, run in zip(built[ATTACHED], built[PLAIN], found[INSTALLED], strict=True)]
     rows.append(row(building, "run with / without attaching the memory", more, "×"))
     goals.append(Goal("processor time of a run, with / without attaching its memory", rows[-1].figure, LIMIT, "most"))
-    return Answer(rows, goals, ["Processor time of the whole session: checks, approval, training, rows and ledger."])
+    return Answer(
+        rows, goals, ["Processor time of the whole session, including checks, approval, training, rows and the ledger."]
+    )
 
 
 PLUGIN = '''
@@ -97,7 +100,7 @@ class Write(MemoryUpdate):
 
 
 def _install(folder: Path) -> None:
-    """Create a distribution with the plugin, and add it to the path."""
+    """Create a distribution that contains the plugin, and add the distribution to the path."""
     info = folder / "bench_plugin-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-plugin\nVersion: 1.0\n", encoding="utf-8")
@@ -108,7 +111,7 @@ def _install(folder: Path) -> None:
 
 
 def _study(folder: Path, update: str, epochs: int, **keys: Any) -> Path:
-    """Write a study of one run with this update."""
+    """Write a study with one run that uses this update."""
     folder.mkdir()
     (folder / "own.py").write_text(PLUGIN.format(name="bench_file"), encoding="utf-8")
     text = textwrap.dedent(
@@ -132,7 +135,7 @@ def _study(folder: Path, update: str, epochs: int, **keys: Any) -> Path:
 
 
 def _session(name: str, study: Path, curves: dict[str, Any]) -> Callable[[], float]:
-    """Return a function that computes a study in a new directory and returns the seconds of processor time."""
+    """Return a function that computes a study in a new directory and returns the processor time in seconds."""
 
     def compute() -> float:
         with tempfile.TemporaryDirectory(dir=study.parent) as out:
@@ -145,7 +148,7 @@ def _session(name: str, study: Path, curves: dict[str, Any]) -> Callable[[], flo
     return compute
 
 
-PLAIN, ATTACHED = "without memory", "with memory, attached to it"
+PLAIN, ATTACHED = "without memory", "with memory attached"
 
 
 def _building(study: Path) -> dict[str, Callable[[], float]]:

@@ -1,4 +1,4 @@
-"""Photos for questions about input: real photos if there are any, otherwise generated ones."""
+"""Photos for measurements of input: real photos if there are any, otherwise generated photos."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ SIDES = ((224, 168), (168, 224), (224, 224), (224, 149))
 
 @dataclass(frozen=True)
 class Photos:
-    """A folder per class below ``train`` and ``test``.
+    """A folder with one folder per class below ``train`` and ``test``.
 
     Attributes
     ----------
-    root : root of the folders. source : description of the photos for people. longer : longest side of all photos, in
-        pixels. classes : number of classes.
+    root : the folder that contains ``train`` and ``test``.
+    source : description of the photos for human readers.
+    longer : longest side of all photos, in pixels.
+    classes : number of classes.
     """
 
     root: Path
@@ -33,17 +35,17 @@ class Photos:
     classes: int
 
     def files(self) -> list[tuple[Path, int]]:
-        """Return the training photos with their class numbers, in the form of torchvision's ImageFolder."""
+        """Return the training photos with their class numbers, as torchvision's ImageFolder does."""
         folders = sorted(path for path in (self.root / "train").iterdir())
         return [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.iterdir())]
 
 
 def photos(root: Path, count: int, longer: int | None = None) -> Photos:
-    """Write about `count` training photos, and a test photo per class, below `root`.
+    """Write about `count` training photos, and one test photo per class, below `root`.
 
     Parameters
     ----------
-    longer : longer side to which they are enlarged; None keeps their size.
+    longer : length of the longer side to which the photos are enlarged; None keeps their size.
     """
     given = os.environ.get(VARIABLE)
     files = _of_dogs(given, count) if given else _made_up(count)
@@ -56,8 +58,8 @@ def photos(root: Path, count: int, longer: int | None = None) -> Photos:
             if split == "train" or not folder.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"{number:06d}.jpg").write_bytes(content)
-    kind = f"photos of a tree of Stanford Dogs ({VARIABLE})" if given else "JPEGs of smoothed noise"
-    enlarged = f", enlarged to {longer} px" if longer else f" of up to {largest} px"
+    kind = f"photos from a Stanford Dogs folder tree ({VARIABLE})" if given else "JPEGs of smoothed noise"
+    enlarged = f", enlarged to {longer} px" if longer else f", at up to {largest} px"
     return Photos(root, f"{len(files)} {kind}{enlarged}", largest, len({label for label, _ in files}))
 
 

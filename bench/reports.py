@@ -1,14 +1,15 @@
 """What does a report cost, and how does the cost grow with the study?
 
-Question: How many seconds and how much memory does the whole process of a report (load, verdict, and HTML, Markdown,
-    figures as SVG and PNG, tables as CSV, LaTeX and JSON) take for 100, 1,000 and 10,000 runs of 50 epochs, with
-    predictions of 1,708 test images?
+Question: How many seconds and how much memory does the whole process of a report take for 100, 1,000 and 10,000 runs of
+    50 epochs, with predictions for 1,708 test images?
 
-Rivals: pandas, which only reads the same runs and epochs (no predictions) from two ready Parquet files: a lower bound
-    for any program that reads them. The study is a factorial around `aim` with 20 paired seeds, so it has 5, 50 and 500
-    arms, see `bench.large_study`; its files are in the cache of the system. Time and memory are for whole processes,
-    including imports. The parts are timed inside the same processes. With 50 and 500 arms, figures show at most 16, and
-    the page has a ranking and effects instead of all comparisons.
+Rivals: pandas, which only reads the same runs and epochs (no predictions) from two prepared Parquet files. This is a
+    lower bound for any program that reads them. A report loads the results, computes the verdict, and writes HTML,
+    Markdown, figures as SVG and PNG, and tables as CSV, LaTeX and JSON. The study is a factorial design around `aim`
+    with 20 paired seeds and therefore has 5, 50 and 500 arms; see `bench.large_study`. Its files are in the system's
+    cache. Time and memory are measured for whole processes, including imports. The parts are timed inside the same
+    processes. With 50 and 500 arms, figures show at most 16 arms, and the page has a ranking and effects instead of all
+    comparisons.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -48,12 +49,12 @@ def resident() -> float:
 
 
 def size_of(folder: Path) -> float:
-    """Return the size of all files in a folder, in MB."""
+    """Return the total size of all files in a folder, in MB."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def report_of(directory: str, out: str) -> None:
-    """Write a report as `analysis.report` does, then print the seconds of every part as JSON, and the peak memory."""
+    """Write a report as `analysis.report` does, then print the seconds of each part as JSON, and the peak memory."""
     spent: dict[str, float] = defaultdict(float)
     with _clock(spent, "imports"):
         import analysis
@@ -99,7 +100,7 @@ def _clocked(call: Callable[..., Any], spent: dict[str, float], part: str) -> Ca
 
 def measure(asked: Asked) -> Answer:
     """Measure whole processes for every size in turn."""
-    from bench import large_study  # imports the measured code
+    from bench import large_study  # imports the code to be measured
 
     sizes, rounds = (QUICK, 1) if asked.quick else (SIZES, 3)
     peaks: dict[str, list[float]] = defaultdict(list)
@@ -110,7 +111,7 @@ def measure(asked: Asked) -> Answer:
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - began
         if done.returncode:
-            raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+            raise RuntimeError(f"{name} exited with {done.returncode}:\n{done.stderr[-3000:]}")
         spent, _, peak = done.stdout.splitlines()[-1].rpartition(" ")
         peaks[name].append(float(peak))
         parts[name].append(json.loads(spent))

@@ -1,10 +1,10 @@
-"""What do finished runs cost when a long study is resumed?
+"""How much do finished runs slow down the start of a long study that is resumed?
 
 Question: How many more seconds does it take until the first unfinished run starts if 1,000 runs of the study are
     finished?
 
-Rivals: the same study directory with a plan of as many runs but without results, and the same study with only as many
-    runs as are left, which shows the cost of a launcher without stored results.
+Rivals: the same study directory with a plan for as many runs but without results, and the same study with only as many
+    runs as remain, which shows the cost of a launcher without stored results.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -31,18 +31,17 @@ import numpy as np
 from bench.harness import Answer, Asked, Goal, main, rounds_of, row
 
 LEFT = 4
-"""Number of remaining runs: one seed of the demo's four arms."""
+"""Number of remaining runs: one seed for the demo's four arms."""
 CODE = (
-    "import sys, time; from pathlib import Path; from ablations.sessions import launch\n"
-    "from ablations.execution.attempts import Ending\n"
-    "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
-    "from ablations.execution import run_task; run_task.execute = stop\n"
-    "launch.run('demo', sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
+    "import sys, time; from pathlib import Path; from ablations.sessions import launch\nfrom "
+    "ablations.execution.attempts import Ending\ndef stop(*_, **__): print('BEGAN', time.time(), flush=True); import "
+    "os; os._exit(0)\nfrom ablations.execution import run_task; run_task.execute = stop\nlaunch.run('demo', "
+    "sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
 )
 
 
 def measure(asked: Asked) -> Answer:
-    """Resume studies in turn, and end each process when its first run begins."""
+    """Resume studies in turn, and end each process when its first run starts."""
     sizes = (20, 40) if asked.quick else (1000, 5000, 10_000)
     with tempfile.TemporaryDirectory() as parent:
         subjects: dict[str, Callable[[], float]] = {}
@@ -71,13 +70,13 @@ def measure(asked: Asked) -> Answer:
         goals.append(
             Goal("cost of a further run, from 5,000 to 10,000 / from 1,000 to 5,000 (1 is linear)", growth, 1.5, "most")
         )
-    return Answer(rows, goals, [f"The fit: {1000 * slope:.3g} ms a run and {base:.3g} s.", _HOW])
+    return Answer(rows, goals, [f"The linear fit: {1000 * slope:.3g} ms per run and {base:.3g} s.", _HOW])
 
 
 _HOW = (
-    "Counted is all from the start of the process, Python's and torch's included, to the call that would compute the "
-    "first run; inline, as Ray's start is the same for every study. Finished rows were committed through the store and "
-    "compacted by it, as the end of a session does."
+    "The measured time covers everything from the start of the process, including Python's and torch's startup, "
+    "to the call that would compute the first run. It is measured inline, because Ray's startup is the same for "
+    "every study. Finished rows were committed through the store and compacted by it, as at the end of a session."
 )
 
 
@@ -87,19 +86,19 @@ def _start(study: Path, finished: int) -> float:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     at = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("BEGAN")]
     if not at:
-        raise RuntimeError(f"no run began:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"no run started:\n{done.stderr[-3000:]}")
     return float(at[0]) - began
 
 
 def _afresh(study: Path, finished: int) -> float:
-    """Create a study of as many runs in which the plan is registered but no run is finished."""
+    """Create a study with as many runs, in which the plan is registered but no run is finished."""
     if not study.exists():
         _start(study, finished)
     return _start(study, finished)
 
 
 def finished_study(study: Path, finished: int) -> None:
-    """Register the demo with one seed more than `finished` runs need, and settle these runs through the store."""
+    """Register the demo with one seed more than `finished` runs require, and settle these runs through the store."""
     from rich.console import Console
 
     from ablations.planning import plan as planning
@@ -116,7 +115,7 @@ def finished_study(study: Path, finished: int) -> None:
 
 
 def _record(run: Any, plan: Any) -> Any:
-    """Return the row of a run of 15 epochs whose numbers are random."""
+    """Return the row of a run with 15 epochs and random numbers."""
     from aimlib.records import RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
     drawn = np.random.default_rng(run.seed)

@@ -1,8 +1,9 @@
 """Do concurrent trials share their data?
 
-Question: How much memory does the data take if four trials train on it at once on one machine, compared with one trial?
+Question: How much memory does the data use if four trials train on it at the same time on one machine, compared with
+one trial?
 
-Rivals: as many processes with torchvision's ImageFolder behind a DataLoader of one or two workers.
+Rivals: the same number of processes with torchvision's ImageFolder and a DataLoader with one or two workers.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -25,16 +26,16 @@ from bench.photos import Photos, photos
 
 TOGETHER = 4
 COUNTED = (
-    "Counted is proportional set size (Linux, /proc/PID/smaps): a page that several processes map counts once in all. "
-    "`packed pixels`: the pages of the pack, a mapped file. `all that input added`: what the processes, workers "
-    "included, hold in all after an epoch of augmented batches beyond what they held after importing torch. The page "
-    "cache of files that are read rather than mapped, as ImageFolder's are, is not counted."
+    "The measure is proportional set size (Linux, /proc/PID/smaps): a page that several processes map counts once in "
+    "total. `packed pixels`: the pages of the pack, which is a mapped file. `all that input added`: the total memory "
+    "of the processes, including workers, after an epoch of augmented batches, minus their memory after importing "
+    "torch. The page cache of files that are read rather than mapped, such as ImageFolder's, is not counted."
 )
 TRIAL = "import sys; from bench.shared_data import trial; trial(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))"
 
 
 def measure(asked: Asked) -> Answer:
-    """Start trials together, let each read the photos once, and measure their memory."""
+    """Start trials together, let each read the photos once, and measure the trials' memory."""
     size, count = (64, 48) if asked.quick else (224, 600)
     rows: list[Row] = []
     pack: dict[int, list[float]] = {}
@@ -64,8 +65,7 @@ def _packed(given: Photos, size: int) -> object:
 
 
 def trial(root: str, subject: str, classes: int, size: int) -> None:
-    """Run as a trial: report that torch is imported and wait; then read the photos, report this, and wait for the
-    end."""
+    """Run as a trial: report that torch is imported, and wait; then read the photos, report that, and wait."""
     import torch
 
     from bench import input_pipeline
@@ -88,7 +88,7 @@ def trial(root: str, subject: str, classes: int, size: int) -> None:
 
 
 def _held(given: Photos, subject: str, size: int, trials: int) -> tuple[float, float]:
-    """Return the MiB of the mapped pack and the total MiB that were added."""
+    """Return the size of the mapped pack and the total memory that was added, in MiB."""
     command = [sys.executable, "-c", TRIAL, str(given.root), subject, str(given.classes), str(size)]
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(_started(command)) for _ in range(trials)]
@@ -125,7 +125,7 @@ def _tell(process: subprocess.Popen[str]) -> None:
 
 
 def _pss(pid: int) -> float:
-    """Return the proportional set size in MiB of a process and its children."""
+    """Return the proportional set size of a process and its children, in MiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -133,7 +133,7 @@ def _pss(pid: int) -> float:
 
 
 def _mapped(pid: int) -> float:
-    """Return how much of this belongs to packed pixels."""
+    """Return how much of this memory belongs to packed pixels."""
     total, inside = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *rest = line.split()

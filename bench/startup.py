@@ -2,7 +2,7 @@
 
 Question: How long do `ablate --help` and `import analysis` take, in units of `import pandas`?
 
-Rivals: `python -c "import pandas"`, which is the unit, because pandas users already wait this long.
+Rivals: `python -c "import pandas"`. This is the unit, because pandas users already wait this long.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib

@@ -1,12 +1,12 @@
 """How much memory does a training step take?
 
-Question: How much memory does a training step of AiM take at its peak, in units of the baseline's peak?
+Question: What is the peak memory of an AiM training step, in units of the baseline's peak?
 
-Rivals: The same networks with concatenation, and the steps of `bench.training_step`. On a CPU, all allocations of torch
-    in one step after a first one count, as do weights and optimizer state (`aimlib.training.footprint.on_cpu`); on a
-    GPU it is `torch.cuda.max_memory_allocated`. Allocations repeat exactly, so one round is enough. The memory that
-    forward passes keep is determined from autograd's graph. An additional arm is the shipped one with updates that are
-    recomputed in backward passes.
+Rivals: The same networks with concatenation, and the steps of `bench.training_step`. On a CPU, the peak covers all of
+    torch's allocations in one step after an initial step, as well as weights and optimizer state
+    (`aimlib.training.footprint.on_cpu`); on a GPU, it is `torch.cuda.max_memory_allocated`. Allocations are the same in
+    every step, so one round is enough. The memory that forward passes keep is determined from autograd's graph. An
+    additional arm is the shipped arm with updates that are recomputed in the backward pass.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -40,11 +40,14 @@ _LIMIT = 1.05
 
 @dataclass(frozen=True)
 class _Held:
-    """Memory of a step in MiB.
+    """Memory used by a step, in MiB.
 
-    Attributes ---------- peak : the maximum. weights : weights with gradients and both moments. kept : memory that the
-    forward pass keeps for the backward pass, by the operator that needs it; memory that several operators need counts
-    for the last one in the forward pass.
+    Attributes
+    ----------
+    peak : the maximum.
+    weights : weights with their gradients and both moments.
+    kept : memory that the forward pass keeps for the backward pass, by the operator that needs it; memory that several
+        operators need is counted for the operator that comes last in the forward pass.
     """
 
     peak: float
@@ -53,7 +56,7 @@ class _Held:
 
 
 def measure(asked: Asked) -> Answer:
-    """Measure the memory of one step of every subject."""
+    """Measure the memory of one step for every subject."""
     rows: list[Row] = []
     goals: list[Goal] = []
     for case in cases(asked.quick):
@@ -76,8 +79,9 @@ def measure(asked: Asked) -> Answer:
             if why and arm == ARMS[1]:
                 again = found[RECOMPUTED].peak
                 why += (
-                    f" Were the updates computed again by the backward pass, the peak would be {again:.4g} MiB, "
-                    f"{again / found[BASELINE].peak:.3g} times the baseline's (the time: `bench.training_step`)."
+                    f" If the backward pass recomputed the updates, the peak would be {again:.4g} MiB, "
+                    f"{again / found[BASELINE].peak:.3g} times that of the baseline (for the time, see "
+                    "`bench.training_step`)."
                 )
             goals.append(Goal(f"peak memory of {arm} / {BASELINE}, {case}", ratio, _LIMIT, "most", why))
     return Answer(rows, goals)
@@ -89,10 +93,10 @@ def _why(arm: _Held, base: _Held) -> str:
     most = ", ".join(f"{name} {amount:.3g}" for name, amount in more.most_common(4) if amount >= 0.05)
     weights = arm.weights - base.weights
     return (
-        f"{arm.peak - base.peak:.4g} MiB more. Weights of memory, readers, updates, with gradients and AdamW's two "
-        f"moments, come to {weights:.4g} MiB, whatever the batch; without them the ratio is "
-        f"{(arm.peak - weights) / base.peak:.3g}. Forward passes keep {arm.kept.total():.4g} MiB for the backward pass "
-        f"instead of {base.kept.total():.4g}; what is more is needed by: {most}."
+        f"{arm.peak - base.peak:.4g} MiB more. The weights of memory, readers and updates, with gradients and "
+        f"AdamW's two moments, take {weights:.4g} MiB, regardless of the batch; without them, the ratio is "
+        f"{(arm.peak - weights) / base.peak:.3g}. Forward passes keep {arm.kept.total():.4g} MiB for the backward "
+        f"pass instead of {base.kept.total():.4g}; the difference is needed by: {most}."
     )
 
 
@@ -103,14 +107,14 @@ def _held(case: Case, subject: str, device: torch.device) -> _Held:
         on_gpu([taken.take], device) if device.type == "cuda" else on_cpu([taken.take], taken.network, taken.optimizer)
     )
     if found is None:
-        raise RuntimeError("this build of torch reports no allocations on the CPU")
+        raise RuntimeError("this build of torch does not report allocations on the CPU")
     parameters = 4 * sum(p.numel() * p.element_size() for p in taken.network.parameters())
     kept = Counter() if subject == RECOMPUTED else _kept(taken)
     return _Held(found.allocated / 2**20, parameters / 2**20, kept)
 
 
 def _kept(taken: Step) -> Counter[str]:
-    """Return the MiB in the graph of a forward pass, without weights and buffers, each tensor once."""
+    """Return the total size of the tensors in a forward pass's graph, without weights and buffers, in MiB."""
     loss = taken.loss()
     seen = {tensor.untyped_storage()._cdata for tensor in (*taken.network.parameters(), *taken.network.buffers())}
     kept: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Write docs/performance.md, and the parts Measured and Reached in the header of every module, from bench/results."""
+"""Write docs/performance.md and, in the header of every module, the parts Measured and Reached, from bench/results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def header(name: str) -> dict[str, str]:
 
 
 def measured(result: dict[str, Any]) -> str:
-    """Return a sentence on how it was measured."""
+    """Return a sentence that states how the results were measured."""
     machine = result["machine"]
     rounds = sorted({row["rounds"] for row in result["rows"]})
     often = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
@@ -52,7 +52,7 @@ def measured(result: dict[str, Any]) -> str:
 
 
 def reached(result: dict[str, Any]) -> str:
-    """Return a sentence on what was reached."""
+    """Return a sentence that states what was reached."""
     return "; ".join(_goal(goal) for goal in result["goals"]) + "."
 
 
@@ -108,7 +108,7 @@ def rewritten(name: str, result: dict[str, Any]) -> str:
 
 
 def _wrapped(part: str, content: str) -> str:
-    # Do not break at hyphens, because lines are joined with spaces when the header is read.
+    # Do not break lines at hyphens, because lines are joined with spaces when the header is read.
     whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return "\n".join(textwrap.wrap(f"{part}: {content}", 118, subsequent_indent="    ", **whole))
 

@@ -1,14 +1,15 @@
 """How many images per second does the training loop process?
 
-Question: How many images per second does this package's training loop process, from images in memory to weights:
-    loading, flips, standardization, forward, backward, AdamW, loss and accuracy, without evaluation?
+Question: How many images per second does this package's training loop process, from images in memory to updated
+    weights, without evaluation?
 
-Rivals: timm's `train_one_epoch` (from its package's loader, optimizer and meters, because train.py is not in the
-    package), torchvision's reference recipe, and Lightning's Trainer, on the same baseline network, images, flips,
-    precision and threads; channels last, no logs, no checkpoints, and persistent DataLoader workers, for each rival as
-    many (0 or 1) as are best in a first epoch. All take turns in one process, whose heap `aimlib.training.heap`
-    configures as for a run. This package's epochs use deterministic algorithms, like its runs; the rivals' epochs do
-    not.
+Rivals: timm's `train_one_epoch` (reassembled from its package's loader, optimizer and meters, because train.py is not
+    in the package), torchvision's reference recipe, and Lightning's Trainer. All use the same baseline network, images,
+    flips, precision and threads, channels last, no logs and no checkpoints. Their DataLoader workers are persistent,
+    and each rival has as many (0 or 1) as are best in an initial epoch. The measured time covers loading, flips,
+    standardization, forward pass, backward pass, AdamW, loss and accuracy. All of them take turns in one process, whose
+    heap `aimlib.training.heap` configures as for a run. This package's epochs use deterministic algorithms, as its runs
+    do; the rivals' epochs do not.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -48,7 +49,7 @@ RIVALS = {**LOOPS, "Lightning": lightning_epoch}
 
 
 def measure(asked: Asked) -> Answer:
-    """Time epochs of training, case by case."""
+    """Time training epochs, case by case."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     device = torch.device(asked.device)
     rows: list[Row] = []
@@ -70,7 +71,10 @@ def measure(asked: Asked) -> Answer:
     return Answer(rows, goals, notes, versions)
 
 
-_WHY = "Network and optimizer are the same for all; what the loops differ by is less than what the rounds do."
+_WHY = (
+    "The network and the optimizer are the same for all; the differences between the loops are smaller than those "
+    "between the rounds."
+)
 
 
 def _goal(case: Case, rates: Mapping[str, Sequence[float]]) -> Goal:
@@ -90,7 +94,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
     config = RunConfig.parse(
         {
             "model": {"backbone": case.backbone},
-            "data": "digits",  # only the name is used, because the images are given
+            "data": "digits",  # only the name is used, because the images are passed in
             "training": {
                 "epochs": 1,
                 "batch_size": case.batch,
@@ -117,7 +121,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
 def _best(
     name: str, case: Case, images: Images, device: torch.device, choices: Sequence[int]
 ) -> tuple[int, Callable[[], float]]:
-    """Return the rival with the best number of workers, and this number."""
+    """Return the rival with its best number of workers, and this number."""
     scaled = images.pixels.reshape(-1, 3) / 255
     statistics = (tuple(scaled.mean(axis=0).tolist()), tuple(scaled.std(axis=0).tolist()))
     tried = {}

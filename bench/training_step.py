@@ -1,16 +1,17 @@
 """How much longer does a training step with memory take?
 
-Question: How much longer does a training step (forward, backward, optimizer) of AiM take than a step of the baseline,
-    with a memory that every layer reads and no update rewrites (`every_layer`), and in the arm of the shipped studies,
-    whose memory `conv_ones` is rewritten by `conv_sigmoid` after every stage?
+Question: How much longer does an AiM training step take than a baseline training step?
 
 Rivals: The same networks as described in the post, in the same run: the memory is repeated for every image and
-    concatenated with the input of every layer that reads and of every update block. The limit is the ratio of
-    multiply-adds per image that `ablate check` prints. Batches and memories are as in studies: 16 images for ResNet50
-    as in `as_described`, and 32 for the small ResNet as in `controlled_small`; AdamW in fused steps
-    (`training.optimizer.fused: true`), channels last for all. If a goal is not met, the forward pass, backward pass and
-    optimizer of the same rounds, a copy of memory, operator calls and a large batch show why. Two methods of torch,
-    `torch.compile` and updates recomputed in the backward pass, are also tried.
+    concatenated with the input of every layer that reads it and of every update block. A step consists of the forward
+    pass, the backward pass and the optimizer. Two arms are measured: one with a memory that every layer reads and that
+    no update rewrites (`every_layer`), and the arm of the shipped studies, whose memory `conv_ones` is rewritten by
+    `conv_sigmoid` after every stage. The limit is the ratio of multiply-adds per image, as printed by `ablate check`.
+    Batches and memories are the same as in studies: 16 images for ResNet50, as in `as_described`, and 32 for the small
+    ResNet, as in `controlled_small`. AdamW uses fused steps (`training.optimizer.fused: true`), and all networks use
+    channels last. If a goal is not met, the reason is shown by the forward pass, backward pass and optimizer of the
+    same rounds, by a copy of memory, by the number of operator calls, and by a large batch. Two methods that torch
+    offers are also tried: `torch.compile`, and updates that are recomputed in the backward pass.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
@@ -59,11 +60,13 @@ _MANY = 64
 """Number of images in the large batch, as in the protocol `controlled`."""
 
 _PASSES = 10
-"""How often tensors of the weights' size are moved per step: weights are read in the forward and the backward pass, and
-gradients are written. Then the optimizer reads weights, gradients and both moments, and writes weights and moments."""
+"""How often tensors with the size of the weights are moved per step: weights are read in the forward and the backward
+pass, and gradients are written. Then the optimizer reads weights, gradients and both moments, and writes weights and
+moments."""
 
 _WHY_RIVAL = (
-    "The update blocks are most of this arm's multiply-adds, and the two differ there only in how they take the memory."
+    "The update blocks account for most of this arm's multiply-adds, and in these blocks the two differ only in "
+    "how they take in the memory."
 )
 
 Parts = tuple[float, float, float]
@@ -71,11 +74,14 @@ Parts = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Found:
-    """Seconds of every round of a case's subjects, and facts about their networks.
+    """Seconds per round for each subject of a case, and facts about the networks.
 
-    Attributes ---------- parts : seconds of the mean step of a round: forward, backward, optimizer. weights : MiB of
-    the parameters. multiply_adds : multiply-adds per image of the batch. operators : number of operators called in a
-    step, including calls by operators.
+    Attributes
+    ----------
+    parts : mean seconds per step of a round: forward pass, backward pass, optimizer.
+    weights : MiB of the parameters.
+    multiply_adds : multiply-adds per image in the batch.
+    operators : number of operators called in a step, including calls by operators.
     """
 
     case: Case
@@ -136,7 +142,7 @@ def _measured(asked: Asked, device: torch.device) -> Answer:
 def _find(
     case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int, warm_up: int = 1
 ) -> _Found:
-    """Time steps after `warm_up` rounds, because steps of a large batch become shorter until its memory is mapped."""
+    """Time steps after `warm_up` rounds, because steps with a large batch speed up until their memory is mapped."""
     taken = {subject: step(case, subject, device) for subject in subjects}
     found: dict[str, list[Parts]] = {subject: [] for subject in subjects}
 
@@ -166,7 +172,7 @@ def _operators(taken: Step) -> int:
 
 
 def _bytes_per_second(device: torch.device, quick: bool) -> list[float]:
-    """Return how many bytes a copy of a large tensor moves per second, counting reads and writes."""
+    """Return how many bytes per second are moved when a large tensor is copied, counting both reads and writes."""
     source = torch.ones(2**22 if quick else 2**26, device=device)
     target = torch.ones_like(source)
 
@@ -208,7 +214,7 @@ def _goals(found: _Found, speed: float, large: _Found | None) -> list[Goal]:
 
 
 def _why(found: _Found, arm: str, speed: float, large: _Found | None) -> str:
-    """Return why the step takes longer than its multiply-adds suggest, with figures of these rounds."""
+    """Return why the step takes longer than its multiply-adds suggest, with figures from these rounds."""
     longer = [
         statistics.median(
             [1000 * (a[part] - b[part]) for a, b in zip(found.parts[arm], found.parts[BASELINE], strict=True)]
@@ -218,24 +224,29 @@ def _why(found: _Found, arm: str, speed: float, large: _Found | None) -> str:
     base = 1000 * statistics.median(found.seconds(BASELINE))
     counted = (found.counted(arm) - 1) * base
     said = (
-        f"{_ms(sum(longer))} ms more, {_ms(longer[0])} forwards, {_ms(longer[1])} backwards, {_ms(longer[2])} in the "
-        f"optimizer; the multiply-adds more come to {_ms(counted)} at the baseline's rate."
+        f"{_ms(sum(longer))} ms more: {_ms(longer[0])} in the forward pass, {_ms(longer[1])} in the backward pass, "
+        f"{_ms(longer[2])} in the optimizer. At the baseline's rate, the additional multiply-adds take "
+        f"{_ms(counted)} ms."
     )
     if found.case.name != "resnet50":
         return (
-            f"{said} They do not count passes over outputs and small operations: a step calls "
+            f"{said} Multiply-adds do not include passes over outputs and small operations: a step calls "
             f"{found.operators[arm]:,} operators instead of {found.operators[BASELINE]:,}."
         )
     more = found.weights[arm] - found.weights[BASELINE]
     moved = 1000 * _PASSES * more * 2**20 / speed
     said += (
-        f" They do not count that {more:.0f} MiB more of weights are moved {_PASSES} times per step, with gradients "
-        f"and moments, for one image as for 1,000: {_ms(moved)} ms at the {speed / 1e9:.3g} GB/s of a copy here."
+        f" Nor do they include that {more:.0f} MiB of additional weights are moved {_PASSES} times per step, with "
+        f"gradients and moments, for one image as for 1,000: {_ms(moved)} ms at {speed / 1e9:.3g} GB/s, the speed "
+        "of a copy on this machine."
     )
     if large is None or arm != ARMS[0] or found.case.precision != large.case.precision:
         return said
     ratio = statistics.median(large.ratio(arm, BASELINE))
-    return f"{said} With {_MANY} images the ratio is {ratio:.3g}, that of multiply-adds {large.counted(arm):.3g}."
+    return (
+        f"{said} With {_MANY} images, the ratio is {ratio:.3g}, and that of the multiply-adds is "
+        f"{large.counted(arm):.3g}."
+    )
 
 
 def _ms(value: float) -> str:
@@ -246,15 +257,15 @@ def _recomputing(rows: Sequence[Row], case: Case) -> str:
     time_of = {found.subject: found.figure for found in rows if found.case == str(case)}
     ratio = time_of[RECOMPUTED] / time_of[ARMS[1]]
     return (
-        f"{case}: where the backward pass computes the updates again instead of keeping their maps "
-        f"(`bench.step_memory`) a step of {ARMS[1]} takes {ratio:.3g} times as long. It is not offered."
+        f"{case}: if the backward pass recomputes the updates instead of keeping their maps (`bench.step_memory`), "
+        f"a step of {ARMS[1]} takes {ratio:.3g} times as long. This is not offered as an option."
     )
 
 
 def _compiled(case: Case, device: torch.device) -> tuple[list[Row], list[str]]:
     """Return the cost and the benefit of `torch.compile` for the network of `every_layer`, and a conclusion."""
     if shutil.which("g++") is None and shutil.which("clang++") is None:
-        return [], ["torch.compile was not tried: there is no C++ compiler here."]
+        return [], ["torch.compile was not tried: there is no C++ compiler on this machine."]
     name = f"{case}, torch.compile"
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=folder):
         plain, compiled = (step(case, ARMS[0], device) for _ in range(2))
@@ -271,11 +282,12 @@ def _compiled(case: Case, device: torch.device) -> tuple[list[Row], list[str]]:
         row(name, f"{ARMS[0]}, {who}", [1000 * value for value in values], "ms") for who, values in seconds.items()
     ]
     gain = statistics.median(seconds["plain"]) - statistics.median(seconds["compiled"])
-    pays = f"pays after {first / gain:,.0f} steps" if gain > 0 else "never pays"
+    pays = f"pays off after {first / gain:,.0f} steps" if gain > 0 else "never pays off"
     return rows, [
-        f"{name}: with a fresh cache, compilation {pays} (an ordinary run of this network has some 1,200); weights "
-        f"after one step are {'the same' if equal else 'not the same, bit for bit'}. Every attempt of a run, in a "
-        "new process or on another node, would compile again, and its bits would be the compiler's. It is not offered."
+        f"{name}: with an empty cache, compilation {pays} (a typical run of this network has about 1,200). After "
+        f"one step, the weights are {'bitwise identical' if equal else 'not bitwise identical'}. Every attempt of "
+        "a run, in a new process or on a different node, would compile again, and its results would depend on the "
+        "compiler's choices. This is not offered as an option."
     ]
 
 

@@ -1,7 +1,7 @@
-"""Template files for running a study on a cluster. Print one, adapt it, and keep it with the study.
+"""Template files for running a study on a cluster. Print a file, adapt it, and keep it with the study.
 
-The first lines of a file declare its settings as ``#: key = default  explanation``. A setting is inserted wherever
-``{{key}}`` appears. `docs/cluster.md` explains the files.
+The first lines of a file declare the file's settings as ``#: key = default  explanation``. A setting is inserted
+wherever ``{{key}}`` appears. `docs/cluster.md` explains the files.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FILES = {
 }
 _SETTING = re.compile(r"^#: (?P<key>\w+) = (?P<value>\S+)  +(?P<about>.+)$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@%+,~-]*|[/.~][A-Za-z0-9_.:/@%+,~-]*")
-"""Values that need no quotes in a shell script or in YAML."""
+"""Values that do not need quotes in a shell script or in YAML."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a file.
+    """A setting in a template file.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class Template:
 
     Attributes
     ----------
-    name : name used with `ablate cluster`.
-    file : usual file name.
+    name : name by which `ablate cluster` finds the file.
+    file : usual name of the file.
     about : first sentence of the file.
     settings : settings of the file.
     text : content of the file.
@@ -73,7 +73,7 @@ class Template:
 
         Parameters
         ----------
-        overrides : settings, each as ``key=value``.
+        overrides : settings, each in the form ``key=value``.
 
         Raises
         ------
@@ -89,8 +89,8 @@ class Template:
                 problems.append(f"--set {override}: {unknown_name('setting', key, values)}")
             elif not _PLAIN.fullmatch(value):
                 problems.append(
-                    f"--set {key}: {value!r} would need quotes; use letters, digits and . _ : / @ % + , ~ - , or "
-                    f"edit the printed file"
+                    f"--set {key}: {value!r} would need quotes; use only letters, digits and . _ : / @ % + , ~ - , "
+                    "or edit the printed file"
                 )
             else:
                 values[key] = value
@@ -103,7 +103,7 @@ class Template:
 
 
 def templates() -> dict[str, Template]:
-    """Return all shipped files by name."""
+    """Return all shipped files, by name."""
     return {name: _read(name, file) for name, file in _FILES.items()}
 
 

@@ -21,7 +21,8 @@ export RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
 [ -s "$RAY_AUTH_TOKEN_PATH" ] || { echo "no token in $RAY_AUTH_TOKEN_PATH: copy the cluster's token to this file, with mode 0600" >&2; exit 2; }
 chmod 600 "$RAY_AUTH_TOKEN_PATH"
 
-# Send a folder with a wheel and the study file instead of the checkout, so that no results, photos or secrets leave.
+# Send a folder with a wheel and the study file instead of the checkout, so that no results, photos or secrets leave
+# this machine.
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/sent"

@@ -22,7 +22,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="DIRECTORY...",
-            help="Directories of two or more studies that ask the same question on different backbones, data or sizes.",
+            help="Directories of two or more studies that ask the same question on different backbones, data sets "
+            "or sizes.",
             show_default=False,
         ),
     ],
@@ -45,23 +46,23 @@ def command(
 
 
 def across(*directories: str | Place, csv: str | Path | None = None, figure: str | Path | None = None) -> Across:
-    """Return the primary comparisons of several studies together; see `analysis.across`.
+    """Return the combined primary comparisons of several studies; see `analysis.across`.
 
     Parameters
     ----------
     directories : two or more study directories, or their URLs in object storage.
-    csv : file for the effects, one row per study.
-    figure : .png, .svg or .pdf file for their figure.
+    csv : file to which the effects are written, one row per study.
+    figure : .png, .svg or .pdf file in which the effects are drawn.
 
     Raises
     ------
     UsageError: a study has no primary comparison with at least two pairs, two studies have the same setting or share
-        runs, they ask different questions, or a file cannot be written.
+        runs, the studies ask different questions, or a file cannot be written.
     """
     import analysis
 
     if figure is not None and Path(figure).suffix.lower() not in _FORMATS:
-        raise UsageError(f"--figure {figure}: the name of the file must end in {', '.join(_FORMATS)}")
+        raise UsageError(f"--figure {figure}: the file name must end in {', '.join(_FORMATS)}")
     found = analysis.across(*(analysis.examine(analysis.load(directory)) for directory in directories))
     try:
         if csv is not None:

@@ -1,8 +1,8 @@
-"""The command line: one command per module of this folder, and common error handling.
+"""The command line: one command per module in this folder, and common error handling.
 
-Each command calls the Python function of the same name and prints its result.
-Exit codes: 0 success; 1 the study has failed runs, or a check found a problem; 2 the input cannot be used;
-130 interrupted. Heavy modules are imported only when needed, so that --help responds immediately.
+Each command calls the Python function of the same name and prints its result. The exit code is 0 for success, 1 if the
+study has failed runs or a check found a problem, 2 if the input cannot be used, and 130 if the command was interrupted.
+Heavy modules are imported only when needed, so that --help responds immediately.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from aimlib.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands. A message about an option says what is wrong, without the wording of the validator."""
+    """The commands. A message about an option explains what is wrong, instead of quoting the validator."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -89,7 +89,7 @@ for _name, _module in {
     "cluster": cluster,
     "plugins": plugins,
     "doctor": doctor,
-}.items():  # in the order in which --help lists them
+}.items():  # in the order in which --help lists the commands
     app.command(_name)(_module.command)
 app.add_typer(data.app, name="data")
 
@@ -120,11 +120,11 @@ def _options(
 
 
 _ALLOCATIONS = 100_000
-"""Allocations between two garbage collections. Importing torch creates many objects, and none of them is freed."""
+"""Number of allocations between two garbage collections. Importing torch creates many objects that are never freed."""
 
 
 def main() -> None:
-    """Run the command line; a `UsageError` ends it with a message and exit code 2, without a traceback."""
+    """Run the command line; a `UsageError` ends the command with a message and exit code 2, without a traceback."""
     try:
         app()
     except UsageError as error:
@@ -139,9 +139,9 @@ def main() -> None:
 def command() -> None:
     """Run the command line and end the process."""
     gc.set_threshold(_ALLOCATIONS)
-    for name in ("stdout", "stderr"):  # None if it was closed when the process started
+    for name in ("stdout", "stderr"):  # None if standard output was closed when the process started
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the life of the process
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the lifetime of the process
     try:
         try:
             main()
@@ -152,22 +152,24 @@ def command() -> None:
     except OSError as error:
         if error.errno not in _OF_OUTPUT or error.filename is not None:
             raise
-        # Otherwise, Python would try again at exit to write the remaining output.
+        # Otherwise, Python would try to write the remaining output again at exit.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         typer.echo(
-            f"error: the output cannot be written: {error.strerror}; free space, or write it elsewhere", err=True
+            f"error: the output cannot be written: {error.strerror}; free up space, or redirect the output elsewhere",
+            err=True,
         )
         _leave(2)
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Errors that occur if standard output was redirected to a full or broken device."""
+"""Errors that occur if standard output is redirected to a full or broken device."""
 
 
 def _leave(code: int) -> None:
     """End the process like `sys.exit`, but without module teardown, which takes up to a second with torch.
 
-    Exit handlers run and output is flushed. If a non-daemon thread is still running, the process ends in the usual way.
+    Exit handlers run and output is flushed. If a non-daemon thread is still running, the process ends in the usual way
+    instead.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def command(
     directory: Directory,
     out: Annotated[
-        Path | None, typer.Option(help="File to write; by default NAME.tar.gz in this folder.", show_default=False)
+        Path | None,
+        typer.Option(help="File to write; by default NAME.tar.gz in the current folder.", show_default=False),
     ] = None,
 ) -> None:
-    """Pack a study for reviewers: rows, plan, ledger and code, without photos, paths or names of machines."""
+    """Pack a study for reviewers: rows, plan, ledger and code, without photos, paths or machine names."""
     from aimlib.records.escaping import printable
 
     shown_on = console()
@@ -32,8 +33,8 @@ def command(
 def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
     """Pack a study so that a reviewer elsewhere can compute its verdict again; see `ablations.store.archive`.
 
-    The archive contains rows, plan, ledger, labels of the test images, own code and this package, but no photos,
-    networks, paths, or names of machines or people.
+    The archive contains the rows, the plan, the ledger, the labels of the test images, the user's own code and this
+    package, but no photos, networks, paths, or names of machines or people.
 
     Parameters
     ----------
@@ -42,9 +43,9 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
     Raises
     ------
-    StoreError: this is not a study directory, a row contradicts its predictions or the ledger, or the file cannot be
-        written.
-    UsageError: the file exists, or its name does not end in .tar.gz.
+    StoreError: the directory is not a study directory, a row contradicts its predictions or the ledger, or the file
+        cannot be written.
+    UsageError: the file already exists, or its name does not end in .tar.gz.
     """
     import analysis
     from ablations.store.archive import pack
@@ -55,18 +56,19 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
 
 
 def _lines(packed: Archive) -> list[str]:
-    """Return the lines to print about an archive that was written."""
+    """Return the lines to print about an archive that has been written."""
     size = packed.path.stat().st_size / 1e6
     text = [
         f"archive: {packed.path} ({counted(packed.rows, 'settled run')}, {size:.1f} MB)",
-        f"its verdict: {packed.verdict}",
-        f"A reviewer can compute it again with `ablate recompute {packed.path.name}`.",
+        f"the study's verdict: {packed.verdict}",
+        f"A reviewer can compute the verdict again with `ablate recompute {packed.path.name}`.",
     ]
     if packed.ledger_head:
-        text.append(f"Also publish this head of the ledger: {packed.ledger_head}")
+        text.append(f"Also publish the current head of the study's ledger: {packed.ledger_head}")
     if packed.looks_private:
         text.append(
-            "The archive still contains these names of folders or machines, because hashes of the study depend on them:"
+            "The archive still contains these names of folders or machines, because hashes in the study depend on "
+            "these names:"
         )
         text += [f"  {each}" for each in packed.looks_private]
     return text

@@ -1,4 +1,4 @@
-"""`ablate browse`: a page to work with the results of studies. In Python: `ablations.browse`."""
+"""`ablate browse`: a web page for exploring the results of one or more studies. In Python: `ablations.browse`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Directories = Annotated[
     list[str],
     typer.Argument(
         metavar="DIRECTORY...",
-        help="Study directories, as `ablate run` writes them, or their s3://, gs:// or az:// URLs; several are shown "
-        "side by side.",
+        help="Study directories written by `ablate run`, or their s3://, gs:// or az:// URLs; several studies are "
+        "shown side by side.",
         show_default=False,
     ),
 ]
@@ -30,23 +30,29 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the page; default: DIRECTORY/browse.html, or browse.html here for several studies.",
+            help="File for the page; the default is DIRECTORY/browse.html, or browse.html in the current folder "
+            "for several studies.",
             show_default=False,
         ),
     ] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Serve the page to this machine and keep it up to date, until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--serve", help="Serve the page to this machine and keep the page up to date until Ctrl-C is pressed."
+        ),
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for --serve; 0 picks a free port.", show_default=False)
     ] = 0,
     unblind: Annotated[
         bool,
-        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report will say so."),
+        typer.Option(
+            "--unblind", help="Show test results before the verdict; the study and its report will record that."
+        ),
     ] = False,
-    hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
+    hosts: Annotated[bool, typer.Option("--hosts", help="Show machine names.")] = False,
 ) -> None:
-    """Write a page with tables, curves and charts that follow a filter, or serve it while a study runs."""
+    """Write a page with tables, curves and charts that can be filtered, or serve the page while a study runs."""
     written = browse(directories, out, serve=serve, port=port, unblind=unblind, hosts=hosts)
     if written is not None:
         console().print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
@@ -61,23 +67,24 @@ def browse(
     unblind: bool = False,
     hosts: bool = False,
 ) -> Path | None:
-    """Write the page of one study or of several side by side, or serve it on this machine until interrupted.
+    """Write the page for one study, or for several studies side by side, or serve it on this machine until interrupted.
 
-    It adds the states of runs in active sessions and the kept output of runs to `analysis.browse`.
+    This function adds the states of runs in active sessions and the runs' stored output to the page of
+    `analysis.browse`.
 
     Parameters
     ----------
-    directories : study directory as `ablate run` wrote it, or ``s3://bucket/folder``; or several.
+    directories : study directory written by `ablate run`, or ``s3://bucket/folder``; or several of these.
     out, serve, port, unblind, hosts : as in `analysis.browse`.
 
     Returns
     -------
-    The file, or None if the page was served.
+    The path of the page, or None if the page was served.
 
     Raises
     ------
     StoreError: a directory cannot be read as a study, or a file cannot be written.
-    UsageError: a package that the page needs is not installed, or options contradict each other.
+    UsageError: a package that the page needs is not installed, or two options contradict each other.
     """
     import analysis
     from ablations.store import run_logs
@@ -100,11 +107,11 @@ def browse(
 def _announce(address: str) -> None:
     shown_on = console()
     shown_on.print(f"page: {address}", soft_wrap=True, highlight=False, markup=False)
-    shown_on.print("Only this machine can open it. Ctrl-C ends it.", highlight=False)
+    shown_on.print("Only this machine can open the page. Press Ctrl-C to stop serving it.", highlight=False)
 
 
 def _states(directories: list[str | Place]) -> Callable[[], dict[str, str]]:
-    """Return a function that returns the states of runs in the active sessions of the studies."""
+    """Return a function that returns the states of the runs in the studies' active sessions."""
     from ablations.progress.session_state import active_runs
     from aimlib.paths import place
 

@@ -35,7 +35,7 @@ def command(
         bool, typer.Option("--numerics", help="Also time every precision and memory format, and propose one.")
     ] = False,
     claim: Annotated[
-        bool, typer.Option("--claim", help="Show what it takes to test a claim at full size, for all its studies.")
+        bool, typer.Option("--claim", help="Show what a full-size test of a claim requires, for all its studies.")
     ] = False,
     wide: Wide = False,
     reuse: Reuse = None,
@@ -43,12 +43,12 @@ def command(
     plugins: Annotated[
         bool,
         typer.Option(
-            help="Run the code of the files that the study names; without it, only arms that need no such "
-            "code are checked."
+            help="Run the code in the files that the study names; without this option, only arms that do not need "
+            "such code are checked."
         ),
     ] = True,
 ) -> None:
-    """Validate a whole study and show what it will run and cost."""
+    """Validate an entire study, and show what it will run and what that will cost."""
     if claim:
         from ablations.commands.full_size_page import lines
 
@@ -78,7 +78,7 @@ def command(
 
 
 def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
-    """Print the facts of the claim next to a study whose data is not on this machine; most facts need no data."""
+    """Print the claim's facts next to a study whose data is not on this machine; most facts need no data."""
     from ablations.commands.fact_table import show_facts, without_data
     from ablations.spec.study import read_study
 
@@ -89,13 +89,13 @@ def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool)
 
 
 def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
-    """Return what it takes to test a claim at full size; `given` says whether another option was given as well."""
+    """Return what a full-size test of a claim requires; `given` states whether any other option was also given."""
     from ablations.estimation.full_size import full_size
 
     if given:
-        raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
+        raise UsageError("--claim shows the shipped studies unchanged; use it only with --timing and --address")
     if name is not None and not isinstance(name, str):
-        raise UsageError(f"--claim: {name!r} is not a claim; give its name, or leave it out")
+        raise UsageError(f"--claim: {name!r} is not a claim; give the name of a claim, or omit the name")
     return full_size(name, timing=timing, address=address) if name else full_size(timing=timing, address=address)
 
 
@@ -135,34 +135,34 @@ def check(
     trust: Trust = (),
     plugins: bool = True,
 ) -> Check | FullSize:
-    """Validate a whole study without running it.
+    """Validate an entire study without running it.
 
     Parameters
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
-    overrides : ``key.path=value`` each.
+    overrides : any number of strings of the form ``key.path=value``.
     timing : time a few steps of every arm; see `ablations.estimation.estimate.estimate`.
-    address : Ray cluster on whose devices the steps are timed. None uses this machine; if a study needs GPUs and this
-        machine has none, the cluster to which this machine belongs is used.
-    out : study directory, whose storage receives the saved state of runs; None means ``results/<name>``.
-    numerics : also time the precisions and memory formats.
-    claim : instead, return what it takes to test a claim at full size, for all its shipped studies; `study` is then the
+    address : Ray cluster on whose devices the steps are timed. None uses this machine; if the study needs GPUs and this
+        machine has none, the cluster that this machine belongs to is used.
+    out : study directory in whose storage the state of runs will be saved; None means ``results/<name>``.
+    numerics : also time every precision and memory format.
+    claim : return what a full-size test of a claim requires instead, for all its shipped studies; `study` is then the
         name of the claim, and only `timing` and `address` apply.
-    reuse : as in `ablations.run`: a note states how many runs would be reused, and what that saves.
+    reuse : as in `ablations.run`; a note states how many runs would be reused and how much that saves.
     trust : as in `ablations.run`.
-    plugins : run own code of files that the study names. If False, arms that use it are left out, and no such code is
-        run.
+    plugins : run the user's own code in files that the study names. If False, arms that use this code are left out, and
+        none of it is run.
 
     Raises
     ------
-    ConfigError: the study has problems, with one message for each; missing data is reported only if nothing else is
-        wrong.
-    UsageError: no cluster runs at the address.
+    ConfigError: the study has problems; the error contains one message for each problem. Missing data is reported only
+        if nothing else is wrong.
+    UsageError: no cluster is running at the address.
     """
     if claim:
         return _full_size(study, timing, address, given=bool(overrides or out or numerics or reuse))
     if study is None:
-        raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
+        raise UsageError("check: no study is given; give a study file, the name of a shipped study, or --claim")
     from ablations.commands.check_notes import notes, reuse_notes
     from ablations.commands.fact_table import facts_of
     from ablations.estimation import design, disk, host_memory
@@ -196,7 +196,7 @@ def check(
 
 
 def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, list[str]]:
-    """Return the plan of a study, and notes on its own code; without plugins, the plan omits the arms that use it."""
+    """Return a study's plan, and notes on the user's own code; without plugins, arms that use that code are omitted."""
     from ablations.planning import own_code
     from ablations.planning import plan as planning
     from ablations.planning.arms import using

@@ -1,4 +1,4 @@
-"""How a notebook shows a checked study: arms, differences and cost."""
+"""How a notebook shows the result of a check: arms, differences and cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def html(result: Check) -> str:
-    """Return a check as HTML."""
+    """Return the result of a check as HTML."""
     plan, cost = result.plan, result.cost
     spec, changes = plan.study.spec, differing(plan)
     head = f"Study {spec.name}: {counted(len(plan.arms), 'arm')} × {counted(len(spec.seeds), 'seed')}"

@@ -1,4 +1,4 @@
-"""Notes of `ablate check` on a valid plan: worth knowing, but no reason not to run it."""
+"""Notes in the output of `ablate check` on a valid plan: good to know, but no reason not to run the study."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aimlib.paths import Place
 
 _SHOWN = 3
-"""Number of layers whose reason for not reading the memory is shown."""
+"""Maximum number of unread layers for which the reason is shown."""
 
 
 def notes(plan: Plan) -> Iterable[str]:
@@ -55,35 +55,41 @@ def notes(plan: Plan) -> Iterable[str]:
 
 
 def _subject(plan: Plan) -> Iterable[str]:
-    """Yield whether `what` is no noun, which every text of the report needs."""
+    """Yield a note if `what` is not a noun phrase, because every text in the report needs one."""
     what = plan.study.spec.what
     if what is not None and what.rstrip()[-1:] in ("?", "."):
-        yield f"what: {what!r} is a sentence, but texts say 'Does … cause a gain?'; give a noun, such as 'a blur'"
+        yield (
+            f"what: {what!r} is a sentence, but the texts read 'Does … cause a gain?'; use a noun phrase, such as "
+            "'a blur'"
+        )
 
 
 def _training_code(plan: Plan) -> Iterable[str]:
-    """Yield what own training code does not guarantee."""
+    """Yield what a study's own training code does not guarantee."""
     if plan.study.spec.train is None:
         return
     again = (
-        "the first run is computed twice and its predictions are compared"
+        "the first run is computed twice, and the two sets of predictions are compared"
         if plan.study.spec.integrity == "spot"
         else "no run is computed twice to test this (integrity: off)"
     )
     yield (
-        f"train: {plan.study.spec.training_code()} replaces the training loop, so nothing ensures that arms share "
-        f"their initial values and the order of their images, or that a repeated run gives the same bits; use run.seed "
-        f"and run.generator; {again}"
+        f"train: {plan.study.spec.training_code()} replaces the training loop. Nothing ensures that arms share "
+        "their initial values and image order, or that a repeated run is bitwise identical. Use run.seed and "
+        f"run.generator; {again}"
     )
-    yield "checkpoints: a run that has saved none with run.checkpoint starts from the beginning when it is resumed"
+    yield (
+        "checkpoints: when a run is resumed, it starts from the beginning unless it has saved a checkpoint with "
+        "run.checkpoint"
+    )
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
-    """Yield how many of the missing runs would be copied from other studies, and what that saves.
+    """Yield how many of the missing runs would be copied from other studies, and how much that saves.
 
     Parameters
     ----------
-    costs : costs on every timed kind of device, the most common kind first.
+    costs : costs on every kind of device that was timed, the most common kind first.
     given, own : see `ablations.sessions.reuse.find`.
     """
     from ablations.sessions.reuse import find, missing_runs
@@ -95,14 +101,14 @@ def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place],
     found = find(plan, missing, given, own)
     yield from found.notices
     if not found.runs:
-        yield f"reuse: no other study has any of the {counted(len(missing), 'missing run')}"
+        yield f"reuse: no other study contains any of the {counted(len(missing), 'missing run')}"
         return
     runs = f"{len(found.runs)} of {counted(len(missing), 'missing run')}"
     yield f"reuse: {runs} would be copied from {found.origins}{_saved(plan, costs, found.runs)}"
 
 
 def _saved(plan: Plan, costs: Iterable[Cost], run_ids: Container[str]) -> str:
-    """Return the device hours that runs would take, as the end of a sentence; empty if they were not timed."""
+    """Return the device-hours that runs would take, as the end of a sentence; empty if the runs were not timed."""
     cost = next(iter(costs), None)
     runs = Counter(run.arm for run in plan.runs if run.run_id in run_ids)
     if cost is None or not runs.keys() <= cost.arms.keys():
@@ -118,21 +124,26 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
         yield f"arms.{arm.name}: layer {layer} does not read the memory: {reason}"
     if len(skipped) > _SHOWN:
         names = ", ".join(layer for layer, _ in skipped[_SHOWN:])
-        yield f"arms.{arm.name}: {len(skipped) - _SHOWN} more layers do not read it, for similar reasons: {names}"
+        yield (
+            f"arms.{arm.name}: {len(skipped) - _SHOWN} more layers do not read the memory, for similar reasons: {names}"
+        )
     static = sum(reading.memory == "static" for reading in attachment.readers)
     if static:
         yield (
-            f"arms.{arm.name}: {static} of {len(attachment.readers)} reads use the second memory, which no "
-            f"update reaches (routing: as_run)"
+            f"arms.{arm.name}: {static} of {len(attachment.readers)} reads use the second memory, which is never "
+            "updated (routing: as_run)"
         )
     for unread in attachment.unread_updates:
-        yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
+        yield f"arms.{arm.name}: no update after {unread}, because no later layer would read the updated memory"
     if _widened(arm, plan):
-        yield f"arms.{arm.name}: widened, so the initial values of its layers differ from those of the other arms"
+        yield (
+            f"arms.{arm.name}: this arm is widened, so the initial values of its layers differ from those of the "
+            "other arms"
+        )
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
-    """Yield where an arm's initial values come from if not only from the study's rules, and what is not paired."""
+    """Yield where an arm's initial values come from, if not only from the rules, and which values are not paired."""
     from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
@@ -148,14 +159,14 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     names, common = starts.unpaired(*models, shape, arm.config.seed)
     if names:
         yield (
-            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it shares with "
-            f"arms.{baseline.name} start with different values for the same seed ({few(names)}); initial_values = "
-            "'rules' in the class lets the study's rules set them in both"
+            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} shared with arms.{baseline.name} "
+            f"start with different values for the same seed ({few(names)}); set initial_values = 'rules' in the "
+            "class so that the study's rules set them in both arms"
         )
 
 
 def _gradients(arm: Arm) -> Iterable[str]:
-    """Yield which parameters of a network with parts of other packages or own code would never be trained."""
+    """Yield which parameters would never be trained, for parts from other packages or the user's own code."""
     from aimlib.memory.gradients import untrained
     from aimlib.weights import starts
     from aimlib.weights.fitting import few, plain
@@ -165,21 +176,21 @@ def _gradients(arm: Arm) -> Iterable[str]:
     shape = shape_of(arm.config)
     try:
         names = untrained(networks.network(arm.config.model, shape), (shape.channels, shape.height, shape.width))
-    except NotImplementedError:  # an operation that torch has not for tensors without values
+    except NotImplementedError:  # an operation that torch does not implement for tensors without values
         return
     except RuntimeError as error:
-        yield f"arms.{arm.name}: gradients: they cannot be computed: {str(error).partition(' Hint')[0]}"
+        yield f"arms.{arm.name}: gradients cannot be computed: {str(error).partition(' Hint')[0]}"
         return
     if names:
         what = counted(len(names), "parameter gets none", "parameters get none")
         yield (
-            f"arms.{arm.name}: gradients: {what}, so training never changes what counts as a parameter "
-            f"({few(plain(names))}); use each in the forward pass, without detach, or remove it"
+            f"arms.{arm.name}: gradients: {what}, so training would never change values that count as parameters "
+            f"({few(plain(names))}); use each parameter in the forward pass, without detach, or remove it"
         )
 
 
 def _loss(arm: Arm) -> Iterable[str]:
-    """Yield whether a loss of own code is a sum over the batch."""
+    """Yield a note if one of the user's own losses is a sum over the batch."""
     loss = None if isinstance(arm.config, OwnRunConfig) else arm.config.training.loss
     if loss is None or not type(loss).code:
         return
@@ -187,8 +198,8 @@ def _loss(arm: Arm) -> Iterable[str]:
 
     if is_sum(loss, shape_of(arm.config).classes):
         yield (
-            f"arms.{arm.name}: loss: {loss.name!r} is twice as large for a batch with every image twice, so its "
-            f"gradient grows with training.batch_size; return the mean over the batch"
+            f"arms.{arm.name}: loss: {loss.name!r} doubles if every image appears twice in a batch, so its "
+            "gradient grows with training.batch_size; return the mean over the batch"
         )
 
 
@@ -200,38 +211,41 @@ def _tuning(arm: Arm) -> Iterable[str]:
     yield from (f"arms.{arm.name}: {each}" for each in found.sentences())
     options = arm.config.training.fine_tuning
     if options is not None and options.ema is not None:
-        yield f"arms.{arm.name}: the average of the weights (ema) is evaluated, selected and kept"
+        yield f"arms.{arm.name}: the average of the weights (ema) is evaluated, used for selecting an epoch, and kept"
 
 
 def _seeds(plan: Plan) -> Iterable[str]:
     seeds, looks = len(plan.study.spec.seeds), plan.study.spec.reading
     if (unbounded := looks.unbounded) > 0:
         yield (
-            f"looks: any with mixture_width {looks.mixture_width:g} gives no bounded interval, and so no verdict, up "
-            f"to {counted(unbounded, 'pair')}"
+            f"looks: with mixture_width {looks.mixture_width:g}, `looks: any` does not provide a bounded interval "
+            f"up to {counted(unbounded, 'pair')}, and therefore no verdict"
         )
     if seeds < looks.numbers[0]:
         pairs = counted(seeds, "pair")
-        yield f"seeds: {pairs} can only be used for screening; a verdict needs at least {looks.numbers[0]}"
+        yield f"seeds: {pairs} can only be used for screening; a verdict requires at least {looks.numbers[0]}"
     elif seeds not in looks.numbers:
         yield (
-            f"seeds: {seeds} is between two looks; the verdict uses the first {looks.reached(seeds)[-1]}, and the "
-            f"others are not used (looks: {', '.join(map(str, looks.numbers))})"
+            f"seeds: {seeds} is between two looks; the verdict uses the first {looks.reached(seeds)[-1]} and does "
+            f"not use the others (looks: {', '.join(map(str, looks.numbers))})"
         )
 
 
 _SEVERAL = "control", "other"
-"""Roles that several arms may have."""
+"""Roles that several arms can have."""
 
 
 def _roles(plan: Plan) -> Iterable[str]:
     roles = {arm.role for arm in plan.arms}
     if len(plan.arms) == 1:
-        yield "the study has one arm, so there is nothing to compare, and no verdict; add an arm under arms"
+        yield (
+            "the study has only one arm, so there is nothing to compare, and there will be no verdict; add an arm "
+            "under arms"
+        )
         return
     for role, name in (("baseline", "baseline"), ("aim", "treatment")):
         if role not in roles:
-            yield f"no arm has the role {name}, so there is no verdict; give one arm `role: {name}`"
+            yield f"no arm has the role {name}, so there will be no verdict; give one arm `role: {name}`"
     given: dict[str, list[str]] = {}
     for name, arm in plan.study.spec.arms.items():
         if arm.role is not None and arm.role not in _SEVERAL:
@@ -239,8 +253,8 @@ def _roles(plan: Plan) -> Iterable[str]:
     for role, (first, *others) in given.items():
         if others:
             yield (
-                f"arms {', '.join([first, *others])} have the role {role}, and the verdict uses the first, {first}; "
-                f"give the others another role, such as `role: other`"
+                f"arms {', '.join([first, *others])} have the role {role}, and the verdict uses the first of them, "
+                f"{first}; give the others a different role, such as `role: other`"
             )
 
 
@@ -249,35 +263,38 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
         if arm.resources.trained_on == "cuda":
             for layer in plan.summaries[arm.name].nondeterministic_on_gpu:
                 yield (
-                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass for this pooling, so a "
-                    f"repeated run may differ in its last bits; choose an image size at which it has nothing to pool"
+                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass for this pooling, so "
+                    "a repeated run may differ in its last bits; choose an image size at which the layer has "
+                    "nothing to pool"
                 )
 
 
 def _unchecked(plan: Plan) -> Iterable[str]:
-    """Yield why no check looks for computing errors."""
+    """Yield why computing errors are not detected."""
     from ablations.sessions.tasks import integrity_of
 
     if plan.study.spec.train is not None:
         return
     if all(arm.integrity == "off" for arm in plan.arms):
-        yield "integrity: off: no check looks for wrong numbers computed by a device"
+        yield "integrity: off: there is no check for wrong numbers computed by a device"
         return
     for arm in plan.arms:
         integrity = integrity_of(plan, arm)
         if integrity == "spot":
             continue
         if integrity == arm.integrity:
-            yield f"arms.{arm.name}: no step is repeated to find wrong numbers, as stated in the study (integrity: off)"
+            yield (
+                f"arms.{arm.name}: no step is repeated to detect wrong numbers, because the study sets integrity: off"
+            )
         else:
             yield (
-                f"arms.{arm.name}: no step is repeated to find wrong numbers, because not all of its kernels are "
-                f"deterministic on a GPU"
+                f"arms.{arm.name}: no step is repeated to detect wrong numbers, because not all of the arm's "
+                "kernels are deterministic on a GPU"
             )
 
 
 def _widened(arm: Arm, plan: Plan) -> bool:
-    """Return whether an arm differs in its widths from the arm that it is derived from."""
+    """Return whether an arm's widths differ from those of the arm from which it is derived."""
     origin = next((other for other in plan.arms if other.name == arm.of), None)
     if origin is None:
         return False
@@ -296,7 +313,7 @@ def _standing_for(plan: Plan) -> Iterable[str]:
 
 
 def _same_networks(plan: Plan) -> Iterable[str]:
-    """Yield pairs of arms whose placements have different names but choose the same layers to read and update."""
+    """Yield pairs of arms whose placements have different names but choose the same layers to read and to update."""
     groups: dict[str, list[Arm]] = defaultdict(list)
     for arm in plan.arms:
         attachment = plan.summaries[arm.name].attachment
@@ -317,12 +334,12 @@ def _same_networks(plan: Plan) -> Iterable[str]:
         more = f" (and {counted(len(found) - 1, 'more pair')} of arms)" if len(found) > 1 else ""
         yield (
             f"{ways} choose the same layers in this network, so the networks and results of {found[0]} are the "
-            f"same{more}; remove one of them"
+            f"same{more}; remove one of the two"
         )
 
 
 def in_arms(names: Collection[str], every: Collection[str], whole: bool = False) -> str:
-    """Return which arms are meant: all names if these are few, all others if those are few, or some and a count."""
+    """Return which arms a note is about: all of them, all except a few, or a few names and a count."""
     others = [name for name in every if name not in names]
     if len(names) == len(every) and len(every) > 1:
         return f"all {len(every)} arms"
@@ -332,15 +349,15 @@ def in_arms(names: Collection[str], every: Collection[str], whole: bool = False)
     if len(others) <= _SHOWN - 1:
         return f"{of}, all but {' and '.join(others)}"
     first, second, *rest = names
-    return f"{of}, {first}, {second} and {len(rest)} more"
+    return f"{of}: {first}, {second} and {len(rest)} more"
 
 
 def aggregated(notes: Iterable[str], arms: Collection[str], whole: bool = False) -> list[str]:
-    """Return the notes, with one note for all arms that share it.
+    """Return the notes, with identical notes for several arms combined into one.
 
     Parameters
     ----------
-    whole : name all arms of a note.
+    whole : list the names of all arms to which a note applies.
     """
     by_text: dict[str, list[str]] = {}
     for note in notes:
@@ -357,7 +374,7 @@ def _of_arms(text: str, names: Collection[str], arms: Collection[str], whole: bo
 
 
 def differing_options(plan: Plan) -> dict[str, tuple[str, dict[str, int]]]:
-    """Return, by option, the baseline's value and each other value with its number of arms."""
+    """Return, for each option, the baseline's value and every other value with the number of arms that have it."""
     baseline = reference(plan.arms)
     found: dict[str, tuple[str, dict[str, int]]] = {}
     for arm in plan.arms:
@@ -369,7 +386,7 @@ def differing_options(plan: Plan) -> dict[str, tuple[str, dict[str, int]]]:
 
 
 def differing(plan: Plan) -> dict[str, list[str]]:
-    """Return each arm's differences from the baseline, as ``option: baseline's value -> own value``."""
+    """Return each arm's differences from the baseline, as ``option: baseline's value -> arm's value``."""
     baseline = reference(plan.arms)
     return {
         arm.name: [

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """Result of checking a study that has no problem.
+    """Result of checking a study that has no problems.
 
     Attributes
     ----------
-    plan : plan of the study.
+    plan : the study's plan.
     costs : costs on every kind of device that was timed; empty if timing was not requested or not possible.
     untimed : reasons why something was not timed, and how to time it.
-    disk : bytes that the study writes.
+    disk : number of bytes that the study will write.
     notes : remarks that do not prevent the study from running.
     numerics : speed of each precision and memory format on every kind of device, if requested.
-    facts : every fact of the study's claim: as it was run, as it is described, and as it is in this study. Empty
-        without a claim, or if the claim has no facts.
+    facts : every fact of the study's claim: in the original experiment, as described in the publication, and in this
+        study. The list is empty if there is no claim or the claim has no facts.
     """
 
     plan: Plan
@@ -57,7 +57,7 @@ class Check:
         return printable(captured.get()).rstrip("\n")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Show in IPython what `print` shows, instead of the whole plan."""
+        """Show the same text in IPython as `print`, instead of the whole plan."""
         printer.text("Check(...)" if cycle else str(self))
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""What `ablate check` prints: factors, arms, differences, cost, disk, numerics, notes."""
+"""What `ablate check` prints: factors, arms, differences, cost, disk space, numerics and notes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 _MOST_ARMS = 24
-"""Number of arms that the table shows on a terminal."""
+"""Maximum number of arms in a table on a terminal."""
 _FEW_ARMS = 5
-"""Maximum number of arms for which the differences of each arm are listed."""
+"""Maximum number of arms for which each arm's differences are listed."""
 _MOST_VALUES = 6
 
 
 def check(result: Check, console: Console, *, wide: bool = False) -> None:
-    """Print what a study will run and cost."""
+    """Print what a study will run and what it will cost."""
     plan = result.plan
     spec = plan.study.spec
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(spec.seeds), "seed")
@@ -62,7 +62,7 @@ def check(result: Check, console: Console, *, wide: bool = False) -> None:
 
 
 def _factors(plan: Plan, console: Console, wide: bool) -> None:
-    """Print the factors of a study with their levels, and how many of their combinations are arms."""
+    """Print the factors of a study with their levels, and how many combinations of levels are arms."""
     spec = plan.study.spec
     if not spec.factors:
         return
@@ -71,7 +71,7 @@ def _factors(plan: Plan, console: Console, wide: bool) -> None:
     show(Table(("factor", "levels"), rows, prose=("levels",)), console, wide=wide)
     chosen, every = len(combinations(spec)), prod(map(len, spec.factors.values()))
     say(
-        f"design: {spec.design or 'full_factorial'}, {chosen} of {every} combinations, of arm {spec.vary}",
+        f"design: {spec.design or 'full_factorial'}, {chosen} of {every} combinations, based on arm {spec.vary}",
         console,
         wide,
     )
@@ -118,7 +118,7 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
             for change in changes:
                 say(f"  {change}", console, wide)
         return
-    say(f"{len(found)} arms differ from the baseline, {reference(plan.arms).name}, in", console, wide)
+    say(f"{len(found)} arms differ from the baseline ({reference(plan.arms).name}) in", console, wide)
     for option, (before, values) in differing_options(plan).items():
         shown = [f"{value} in {counted(number, 'arm')}" for value, number in list(values.items())[:_MOST_VALUES]]
         more = len(values) - len(shown)
@@ -126,14 +126,14 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
 
 
 def _facts(result: Check, console: Console, wide: bool) -> None:
-    """Print the facts of the claim; on a terminal, only print how many differ if the data set is another one."""
+    """Print the claim's facts; on a terminal, print only how many differ if the study uses a different data set."""
     claim = result.plan.study.spec.claim
     if not result.facts or claim is None:
         return
     if room(console, wide) is None or _is_on_the_data_of(claim, result.plan):
         show_facts(result.facts, claim, console, wide=wide)
     else:
-        say(f"claim {claim}: {summary(result.facts)} (listed with --wide)", console, wide)
+        say(f"claim {claim}: {summary(result.facts)} (use --wide to list all facts)", console, wide)
 
 
 def _is_on_the_data_of(claim: str, plan: Plan) -> bool:
@@ -153,7 +153,7 @@ def _costs(result: Check, console: Console, wide: bool) -> None:
 
 
 def _short(count: int) -> str:
-    """Return a count with three significant digits, such as 256 or 5.35 M."""
+    """Return a number with three significant digits, such as 256 or 5.35 M."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
         if count >= size:
             return f"{count / (1000 if letter == 'k' else size):.3g} {letter}"
@@ -161,7 +161,7 @@ def _short(count: int) -> str:
 
 
 def _of(number: int, result: Check) -> str:
-    """Return a suffix that identifies one of several kinds of device; empty if there is only one."""
+    """Return a suffix that identifies a device if there are several kinds; empty if there is only one kind."""
     return f" [{number + 1}]" if len(result.costs) > 1 else ""
 
 
@@ -170,13 +170,13 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """Return the cost on one kind of device, and roughly how long the study takes."""
+    """Return the cost on one kind of device, and the approximate duration of the study."""
     from ablations.progress import duration
 
     at_once = f"with {counted(cost.parallel, 'run')} at once"
     return (
-        f"{significant(cost.hours)} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} on "
-        f"{cost.where} {at_once} (from timed steps, without start-up)"
+        f"{significant(cost.hours)} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} "
+        f"on {cost.where} {at_once} (from timed steps, excluding startup)"
     )
 
 
@@ -189,8 +189,8 @@ def _disk(result: Check) -> str:
     if len(found.checkpoints) > _FEW_ARMS:
         sizes = found.checkpoints.values()
         each = " to ".join(dict.fromkeys((readable_bytes(min(sizes)), readable_bytes(max(sizes)))))
-    together = f"up to {readable_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
-    together += ", and as much again for the previous checkpoint, which is also kept"
+    together = f"up to {readable_bytes(found.at_once)} at a time" if found.at_once else "one for each active run"
+    together += ", and the same amount again for the previous checkpoint, which is also kept"
     return f"checkpoints of {each}, {together}; {readable_bytes(found.predictions)} of predictions before compression"
 
 

@@ -9,13 +9,13 @@ import typer
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="Name of the file; if omitted, all are listed.", show_default=False)
+        str | None, typer.Argument(help="Name of the file; if omitted, all files are listed.", show_default=False)
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a value in the file; repeatable.")
     ] = None,
 ) -> None:
-    """Print a file for running a study on a cluster: ablate cluster slurm > study.sbatch."""
+    """Print a file for running a study on a cluster, e.g. ablate cluster slurm > study.sbatch."""
     from ablations import cluster
 
     if name is None:

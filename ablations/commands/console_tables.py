@@ -1,8 +1,8 @@
-"""Tables that several commands print, fitted to the terminal, and how text of unknown origin is printed.
+"""Tables that several commands print, fitted to the width of the terminal, and safe printing of untrusted text.
 
-On a terminal, or if COLUMNS is set, a table has at most that width. Names are shortened in the middle, then columns are
-left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide, everything is printed,
-with one line per row. A number is never broken or shortened.
+On a terminal, or if COLUMNS is set, the width of a table is limited accordingly. Names are shortened in the middle,
+then columns are left out in a fixed order, and a line below the table states what was left out. In pipes and logs, and
+with --wide, everything is printed, with one line per row. Numbers are never split or shortened.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 _SHORTEST_NAME = 6
 _MOST_NAMED = 8
-"""Maximum number of omitted columns that are named below a table."""
+"""Maximum number of omitted columns that are listed below a table."""
 MOST_ROWS = 40
-"""Number of rows of a table on a terminal."""
+"""Maximum number of rows in a table on a terminal."""
 _PROSE = frozenset({"reason"})
 _LEAST_IMPORTANT = ("run_id", "epochs_run", "seconds", "selected_epoch", "validation_accuracy")
-"""Columns of results that are left out first."""
+"""Result columns that are left out first."""
 _MOST_IMPORTANT = ("directory", "arm", "seed", "status", "test_accuracy")
 
 
@@ -43,7 +43,10 @@ def readable_bytes(count: int) -> str:
 
 
 def room(console: Console, wide: bool = False) -> int | None:
-    """Return the width of a line in cells; None (no limit) with `wide`, or in pipes and logs unless COLUMNS is set."""
+    """Return the maximum width of a line in cells.
+
+    None means no limit, which applies with `wide`, and in pipes and logs unless COLUMNS is set.
+    """
     if wide or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         return None
     return console.width
@@ -55,14 +58,14 @@ class Table:
 
     Attributes
     ----------
-    headings : one per column.
-    rows : a cell per column.
-    right : headings of columns of numbers, which are right-aligned and never shortened.
-    fixed : headings of further columns that are never shortened.
-    prose : headings of columns of sentences, which are wrapped between words.
-    droppable : headings of columns that may be left out, the least important one first.
-    more : number of further rows that are not included.
-    name_width : cells that names and texts keep while a column can be left out instead.
+    headings : one heading per column.
+    rows : one cell per column in each row.
+    right : headings of number columns, which are right-aligned and never shortened.
+    fixed : headings of other columns that are never shortened.
+    prose : headings of columns with sentences, which are wrapped between words.
+    droppable : headings of columns that can be left out, the least important first.
+    more : number of additional rows that are not included.
+    name_width : minimum width of names and texts, in cells, while there is a column that can be left out instead.
     """
 
     headings: Sequence[str]
@@ -76,12 +79,12 @@ class Table:
 
 
 def show(table: Table, console: Console, *, wide: bool = False, most: int | None = None, what: str = "row") -> None:
-    """Print a table, and below it what was left out to fit the terminal.
+    """Print a table, followed by what was left out to make it fit the terminal.
 
     Parameters
     ----------
     wide : print everything, regardless of the width of the terminal.
-    most : number of rows to print if there is a limit on the width. None prints all.
+    most : maximum number of rows to print if the width is limited. None prints all.
     what : word for a row, in the singular.
     """
     limit = room(console, wide)
@@ -98,7 +101,7 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines that are printed unchanged; rich would parse each one first, which takes a second for 10,000 lines."""
+    """Lines that are printed unchanged; rich would parse each line first, which takes one second for 10,000 lines."""
 
     text: str
 
@@ -107,7 +110,7 @@ class _Lines:
 
 
 def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tuple[list[str], list[str]]:
-    """Return the lines of a table, the heading first, and what was left out, in words."""
+    """Return the lines of a table, starting with the headings, and a description of what was left out."""
     columns = {h: _each(clean, [str(row[at]) for row in rows]) for at, h in enumerate(table.headings)}
     natural = {heading: max(map(cell_len, {heading, *cells})) for heading, cells in columns.items()}
     widths = natural if limit is None else _widths(table, natural, limit)
@@ -124,7 +127,7 @@ def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tu
 
 
 def _each(change: Callable[[str], str], texts: Sequence[str]) -> list[str]:
-    """Return every text after the change; repeated texts, such as names of arms, are changed only once."""
+    """Return every text with the change applied; a repeated text, such as an arm's name, is changed only once."""
     changed = {text: change(text) for text in set(texts)}
     return [changed[text] for text in texts]
 
@@ -136,7 +139,7 @@ def _some(headings: Sequence[str]) -> str:
 
 
 def _widths(table: Table, natural: dict[str, int], limit: int) -> dict[str, int]:
-    """Return the widths of the columns that are kept; a line has at most `limit` cells."""
+    """Return the widths of the columns that are kept; a line takes at most `limit` cells."""
     kept = dict(natural)
     flexible = {h for h in kept if h not in table.right and h not in table.fixed}
     rest = [h for h in list(kept)[:0:-1] if h not in table.droppable]
@@ -162,7 +165,7 @@ def _needed(kept: dict[str, int], flexible: Collection[str], name: int) -> int:
 
 
 def _lines(columns: Mapping[str, Sequence[str]], widths: Mapping[str, int], table: Table) -> list[str]:
-    """Return the lines of rows: one each, or more if a sentence is wrapped."""
+    """Return the lines of the rows: one line per row, or more if a sentence is wrapped."""
     if table.prose:
         cells = zip(*(columns[h] for h in widths), strict=True)
         return [line for row in cells for line in _wrapped_row(dict(zip(widths, row, strict=True)), widths, table)]
@@ -189,7 +192,7 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return lines of at most `width` cells, broken between words; only longer words are broken."""
+    """Return lines of at most `width` cells, broken between words; only words longer than `width` are split."""
     lines: list[str] = [""]
     for word in (part for whole in text.split() for part in chop_cells(whole, width)):
         joined = f"{lines[-1]} {word}" if lines[-1] else word
@@ -201,11 +204,11 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def frame(data: pd.DataFrame, console: Console, *, wide: bool = False, most: int | None = MOST_ROWS) -> None:
-    """Print a frame as a table, with floats to four significant digits."""
+    """Print a frame as a table, with floats rounded to four significant digits."""
     limit = room(console, wide)
     drawn = data if limit is None or most is None else data.head(most)
     names = [str(name) for name in data.columns]
-    cells = drawn.astype(object).where(drawn.notna(), None)  # also for NA and NaT
+    cells = drawn.astype(object).where(drawn.notna(), None)  # also true for NA and NaT
     rows = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
     first = [name for name in _LEAST_IMPORTANT if name in names]
     others = [name for name in names[:0:-1] if name not in (*first, *_MOST_IMPORTANT)]

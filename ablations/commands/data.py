@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from aimlib.datasets.verify import Finding
 
 Order = Literal["tfds", "sha256"]
-"""The fixed orders of `aimlib.training.image_order`, which need numpy."""
+"""The fixed orders in `aimlib.training.image_order`, which requires numpy."""
 FixedOrder = dict[str, tuple[list[str], list[str]]]
-"""By split: the names of the images in the first batch, and of those in an incomplete last batch."""
+"""For each split, the names of the images in the first batch and in an incomplete last batch."""
 
 app = typer.Typer(help="Fetch, check, pack and describe data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the data set, e.g. digits or stanford_dogs.", show_default=False)]
-Root = Annotated[str | None, typer.Option(help="Folder of the data; default: $AIM_DATA_ROOT/<name>.")]
+Root = Annotated[str | None, typer.Option(help="Folder of the data; the default is $AIM_DATA_ROOT/<name>.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An option of the data set; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the data set, as KEY=VALUE; repeatable."),
 ]
 Size = Annotated[int | None, typer.Option(help="Height and width in pixels.")]
 BaseUrl = Annotated[str | None, typer.Option(help="URL of the archives, if not the official one.")]
@@ -57,9 +57,9 @@ def download(
     if fetch is None:
         source = getattr(plugin, "source", "")
         raise UsageError(
-            f"{name}: cannot be downloaded by this program"
+            f"{name}: this program cannot download the data set"
             + (f"; its source is {source}" if source else "")
-            + f"; `ablate data info {name}` describes the local data"
+            + f"; `ablate data info {name}` describes the local copy"
         )
     folder: Path = fetch(base_url, progress)
     return folder
@@ -75,18 +75,18 @@ def verify(
     fix: str | Path | None = None,
     sheet: str | Path | None = None,
 ) -> list[Finding]:
-    """Return everything found in the data set `name`, errors first; see `aimlib.datasets.verify.verify`.
+    """Return all problems found in the data set `name`, errors first; see `aimlib.datasets.verify.verify`.
 
     Parameters
     ----------
-    near_duplicates : also look for photos that look alike; needs the extra ``near-duplicates``.
-    fix : a file to write, which lists the photos to leave out; a study names it as ``data.exclude``. It must not exist.
-        Nothing is written if there is nothing to leave out.
-    sheet : a page to write, with small copies of the photos that were found; it must not exist.
+    near_duplicates : also look for photos that look alike; requires the extra ``near-duplicates``.
+    fix : path of a file to write that lists the photos to leave out; a study refers to the file with ``data.exclude``.
+        The file must not exist. Nothing is written if there is nothing to leave out.
+    sheet : path of an HTML page to write, with small copies of the photos that were found; it must not exist.
 
     Raises
     ------
-    UsageError: a file cannot be written, or an option needs photo files and the data set has none.
+    UsageError: a file cannot be written, or an option requires photo files and the data set has none.
     """
     from aimlib.datasets.photos import PhotoPlugin
     from aimlib.datasets.verification.contact_sheet import write_sheet
@@ -99,7 +99,9 @@ def verify(
             _refuse_unwritable(f"--{option} {file}", Path(file))
     if not isinstance(plugin, PhotoPlugin):
         if fix is not None or sheet is not None:
-            raise UsageError(f"{name}: has no photo files, which --fix and --sheet need; leave them out")
+            raise UsageError(
+                f"{name}: the data set has no photo files, which --fix and --sheet require; omit these options"
+            )
         return findings_of(plugin, progress, near_duplicates=near_duplicates)
     found = findings_of(plugin, progress, near_duplicates=near_duplicates)
     if fix is not None:
@@ -110,11 +112,13 @@ def verify(
 
 
 def _refuse_unwritable(option: str, file: Path) -> None:
-    """Raise an error before a long check if the file could not be written after it."""
+    """Before a long check, raise an error if the file could not be written afterwards."""
     if file.exists() or file.is_symlink():
-        raise UsageError(f"{option}: exists already; remove it, or give another name")
+        raise UsageError(f"{option}: the file already exists; remove it, or choose a different name")
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"{option}: there is no folder {file.absolute().parent}; create it, or give another path")
+        raise UsageError(
+            f"{option}: the folder {file.absolute().parent} does not exist; create it, or choose a different path"
+        )
 
 
 @overload
@@ -146,11 +150,11 @@ def prepare(
     *,
     plan: bool = False,
 ) -> DataSummary | PackPlan:
-    """Pack the photos of the data set `name` unless they are already packed, and return its summary.
+    """Pack the photos of the data set `name` unless they are already packed, and return the data set's summary.
 
     Parameters
     ----------
-    plan : pack nothing, and return the space that packing needs and the time, estimated from a sample of the photos.
+    plan : pack nothing, but return the space and time that packing will take, estimated from a sample of the photos.
 
     Raises
     ------
@@ -164,7 +168,7 @@ def prepare(
     plugin = create(name, settings, root=root, size=size)
     if plan:
         if not isinstance(plugin, PhotoPlugin):
-            raise UsageError(f"{name}: has no photo files, so nothing is packed; leave --plan out")
+            raise UsageError(f"{name}: the data set has no photo files, so nothing needs to be packed; omit --plan")
         return plan_pack(plugin)
     packed = plugin.pack(progress) if isinstance(plugin, PhotoPlugin) else None
     return summarise(plugin, packed)
@@ -192,12 +196,12 @@ def index(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, int]]:
-    """Write the split of a data set of photos as a table for `image_index`; return the number of photos of each split.
+    """Write the split of a photo data set as a table for `image_index`, and return the number of photos in each split.
 
     Parameters
     ----------
-    out : the table to write: Parquet if its suffix is .parquet, else CSV; it must not exist.
-    validation_fraction : share of the training photos of each class that become validation photos; None uses none.
+    out : path of the table: Parquet if the suffix is .parquet, CSV otherwise; the file must not exist.
+    validation_fraction : share of each class's training photos that become validation photos; None uses none.
     seed : seed for choosing the validation photos; see `aimlib.datasets.splitting`.
 
     Raises
@@ -215,7 +219,7 @@ def weights(name: str, base_url: str | None = None) -> Path:
     Parameters
     ----------
     name : torchvision's exact name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
-    base_url : folder that has torchvision's files; None means torchvision's default.
+    base_url : URL of a folder with torchvision's files; None means torchvision's default.
 
     Raises
     ------
@@ -236,11 +240,11 @@ def order(
 ) -> FixedOrder:
     """Return the first batch of each split in a fixed order, and the images in an incomplete last batch.
 
-    Photos are listed, not opened.
+    The photos are listed, but not opened.
 
     Parameters
     ----------
-    rule : as in `training.order` of a study; see `aimlib.training.image_order`.
+    rule : as in a study's `training.order`; see `aimlib.training.image_order`.
     batch_size : number of images in a batch.
 
     Raises
@@ -263,7 +267,7 @@ def order(
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
-    """Return the data set `name` with these options; an option that is None keeps its default.
+    """Return the data set `name` with these options; options that are None have their default values.
 
     Raises
     ------
@@ -277,7 +281,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
 
 
 def plugin_name(name: str) -> str:
-    """Return the registry's name for a data set: ``stanford_dogs`` for ``stanford-dogs``."""
+    """Return a data set's name in the registry: ``stanford_dogs`` for ``stanford-dogs``."""
     return name.replace("-", "_")
 
 
@@ -294,13 +298,13 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise UsageError(f"--set {pair}: no key with a value; give KEY=VALUE, e.g. --set size=64")
+            raise UsageError(f"--set {pair}: this is not a key with a value; use KEY=VALUE, e.g. --set size=64")
         *above, last = key.split(".")
         inner: Any = settings
         for each in above:
             inner = inner.setdefault(each, {}) if isinstance(inner, dict) else inner
         if not isinstance(inner, dict) or last in inner:
-            raise UsageError(f"--set {pair}: {key} is given twice; give it once")
+            raise UsageError(f"--set {pair}: {key} is given twice; give it only once")
         inner[last] = yaml_documents.parse(value, f"--set {key}")
     return settings
 
@@ -308,7 +312,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 def _print(text: str) -> None:
     from aimlib.records.escaping import printable
 
-    typer.echo(printable(text))  # file names and class names may contain anything
+    typer.echo(printable(text))  # file names and class names may contain any characters
 
 
 @app.command("download")
@@ -325,12 +329,12 @@ def _index(
     out: Annotated[str, typer.Option(help="The table to write, as .csv or .parquet.", show_default=False)],
     root: Root = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of the training photos of each class to use for validation.")
+        float | None, typer.Option(help="Share of each class's training photos to use for validation.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed for choosing the validation photos.")] = 0,
     settings: Settings = None,
 ) -> None:
-    """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
+    """Write the split of a photo data set as a table for `image_index`, with the columns path, label and split."""
     written = index(name, out, root, validation_fraction, seed, parse_settings(settings))
     _print(f"{out}: {', '.join(f'{photos:,} {split}' for split, photos in written)}")
 
@@ -348,7 +352,7 @@ def _order(
         _print(f"{split}: first batch of {batch_size} in the order {rule}")
         for place, image in enumerate(first, 1):
             _print(f"{place:4}  {image}")
-        _print(f"{split}: in an incomplete last batch: {', '.join(last) or 'none'}")
+        _print(f"{split}: images in an incomplete last batch: {', '.join(last) or 'none'}")
 
 
 @app.command("weights")
@@ -359,9 +363,9 @@ def _weights(
             help="Name of the weights in torchvision, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False
         ),
     ],
-    base_url: Annotated[str | None, typer.Option(help="Folder of the files; default: torchvision's.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Folder with torchvision's files, if not the default.")] = None,
 ) -> None:
-    """Fetch weights of torchvision networks for model.weights in a study; a study itself downloads nothing."""
+    """Fetch a torchvision network's weights for model.weights in a study; a study itself downloads nothing."""
     _print(f"{name} is {weights(name, base_url)}")
 
 
@@ -374,11 +378,11 @@ def _verify(
         bool, typer.Option("--near-duplicates", help="Also look for photos that look alike.")
     ] = False,
     fix: Annotated[
-        str | None, typer.Option(help="Write a list of photos to leave out, for data.exclude of a study.")
+        str | None, typer.Option(help="Write a list of the photos to leave out, for use as data.exclude in a study.")
     ] = None,
     sheet: Annotated[str | None, typer.Option(help="Write an HTML page that shows the photos that were found.")] = None,
 ) -> None:
-    """Check every file of a data set; the exit code is 1 if anything is wrong, 0 if there are only remarks."""
+    """Check every file of a data set; the exit code is 1 if anything is wrong, and 0 if there are only remarks."""
     with _bars() as progress:
         findings = verify(
             name,
@@ -418,7 +422,7 @@ def _prepare(
     size: Size = None,
     settings: Settings = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Pack nothing; print the space and time that packing will take.")
+        bool, typer.Option("--plan", help="Pack nothing, but print the space and time that packing will take.")
     ] = False,
 ) -> None:
     """Decode and resize all photos once, so that training can start without delay; resume if interrupted."""
@@ -449,13 +453,13 @@ def _print_head(summary: DataSummary) -> None:
     shape = summary.shape
     _print(f"{summary.name}: {summary.images}")
     _print(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
-    _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
+    _print(f"fingerprint  {summary.fingerprint or f'none yet; run ablate data prepare {summary.name}'}")
     if summary.cache is not None:
         _print(f"cache        {summary.cache}")
     if summary.excluded is not None:
         _print(f"excluded     {summary.excluded}")
     if summary.by_pillow:
-        _print(f"\nPillow decoded {counted(len(summary.by_pillow), 'photo')} that the fast decoder does not decode:")
+        _print(f"\nPillow decoded {counted(len(summary.by_pillow), 'photo')} that the fast decoder cannot decode:")
         for path, reason in sorted(summary.by_pillow.items()):
             _print(f"  {path}: {reason}")
 

@@ -1,4 +1,4 @@
-"""The facts of a claim next to a study, as `ablate check` prints them."""
+"""The facts of a claim next to a study's values, as `ablate check` prints them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIFFERS = "≠ "
 
 
 def facts_of(plan: Plan) -> tuple[FactLine, ...]:
-    """Return the facts of a study's claim next to the study; empty if there is no claim or it has no facts."""
+    """Return the facts of a study's claim next to the study's values; empty if there is no claim or it has no facts."""
     from ablations.planning import claim_facts
     from analysis.claims import read_claim
 
@@ -49,7 +49,7 @@ def without_data(study: StudyFile) -> tuple[FactLine, ...]:
 
 
 def rows(lines: Sequence[FactLine]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of each line, and before the first line of a topic a row that names it."""
+    """Yield the cells of each line; before the first line of each topic, yield a row with the topic's name."""
     topic = None
     for line in lines:
         if line.topic != topic:
@@ -60,10 +60,11 @@ def rows(lines: Sequence[FactLine]) -> Iterator[tuple[str, ...]]:
 
 
 def summary(lines: Sequence[FactLine]) -> str:
-    """Return a sentence that says in how many facts a study differs from what was run."""
+    """Return a sentence that states how many facts of a study differ from the original experiment."""
     known = [line.differs for line in lines if line.differs is not None]
     return (
-        f"this study differs from what was run in {sum(known)} of the {counted(len(known), 'fact')} that it determines"
+        f"this study differs from the original experiment in {sum(known)} of the {counted(len(known), 'fact')} "
+        "that it determines"
     )
 
 
@@ -73,12 +74,12 @@ def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide:
     show(table, console, wide=wide)
     say(
         f'claim {claim}: {summary(lines)}, marked ≠. Under "As described", "as run" means that the value of the '
-        'original run is used. Under "This study", "–" marks values that no study states',
+        'original run is used. Under "This study", "–" marks values that the study does not specify',
         console,
         wide,
     )
 
 
 def say(text: str, console: Console, wide: bool) -> None:
-    """Print a sentence, wrapped only if the width of a line has a limit."""
+    """Print a sentence; it is wrapped only if the width of a line is limited."""
     console.print(Text(printable(text)), highlight=False, soft_wrap=room(console, wide) is None)

@@ -12,9 +12,9 @@ from analysis.claims import Claim
 from analysis.statistics.simulation import pairs_for_power
 
 _PHOTOS_BYTES = 0.8e9
-"""Size of the photos of Stanford Dogs as downloaded."""
+"""Size of the Stanford Dogs photos as downloaded."""
 _LAST = 10
-"""Number of final epochs of a reported run whose spread is shown."""
+"""Number of final epochs for which a reported run's spread is shown."""
 
 
 def lines(found: FullSize) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _runs_table(parts: Sequence[Part]) -> Iterator[str]:
     yield from _table(("study", "arm", "runs", "epochs", "batch", "parameters", "multiply-adds per image"), rows)
     total = sum(part.seeds * len(part.plan.arms) for part in parts)
     yield ""
-    yield f"{total} runs in all. Epochs are the budget; runs that stop early need fewer."
+    yield f"{total} runs in total. The numbers of epochs are upper limits; runs that stop early need fewer."
 
 
 def _hours_table(found: FullSize) -> Iterator[str]:
@@ -67,13 +67,17 @@ def _hours_table(found: FullSize) -> Iterator[str]:
         bounds = [f"≥ {_hours(part.hours(PEAKS[card][precision]))}" for card, precision in columns]
         rows.append((part.name, *bounds, part.precision))
     yield (
-        "Hours on one card for all epochs of the budget. These are lower bounds, not measurements: 6 × multiply-adds "
-        "× images / peak for training, 2 × for evaluation. Plan with twice these hours until they are measured."
+        "Hours on one card for the maximum number of epochs. These are lower bounds, not measurements: 6 × "
+        "multiply-adds × images / peak for training, 2 × for evaluation. Until the hours are measured, plan for "
+        "twice as many."
     )
     yield ""
     yield from _table(("study", *(f"{card} {precision}" for card, precision in columns), "stated"), rows)
     yield ""
-    yield f"Hours on a node with {GPUS} such cards, in the study's stated precision. These are lower bounds, too."
+    yield (
+        f"Hours on a node with {GPUS} such cards, in the precision that the study specifies. These are also lower "
+        "bounds."
+    )
     yield ""
     rows = [
         (part.name, *(f"≥ {_hours(_on_node(part, peaks[part.precision]))}" for peaks in PEAKS.values()))
@@ -91,7 +95,7 @@ def _on_node(part: Part, peak: float) -> float:
 def _measured(found: FullSize) -> Iterator[str]:
     costs = [(part, cost) for part in found.parts for cost in part.costs]
     if not costs:
-        yield "Measured: nothing yet."
+        yield "Nothing has been measured yet."
     for part, cost in costs:
         share = f"{_hours(cost.hours)} {cost.unit} of {cost.kind}"
         yield f"Measured: {part.name}: {share}, {_hours(cost.wall_seconds / 3600)} h on {cost.where}."
@@ -118,14 +122,14 @@ def _disk_lines(parts: Sequence[Part]) -> Iterator[str]:
         )
         for part in parts
     ]
-    yield from _table(("study", "largest checkpoint", f"{GPUS} runs at once", "predictions before compression"), rows)
+    yield from _table(("study", "largest checkpoint", f"{GPUS} runs at a time", "predictions before compression"), rows)
 
 
 def _pairs_lines(found: FullSize) -> Iterator[str]:
     spec = found.parts[0].plan.study.spec
     looks, gain = spec.reading, next(iter(found.claim.gains_pp.values()))
     yield (
-        f"The spread between seeds is unknown, because only one run of each arm was reported. Over the last {_LAST} "
+        f"The spread between seeds is unknown because only one run of each arm was reported. Over the last {_LAST} "
         f"epochs, the SD between epochs is {' and '.join(_spread(found.claim))} percentage points."
     )
     yield f"Verdicts are read {looks.text}. Pairs for 80 % power at one look:"
@@ -140,16 +144,16 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
 
 _WHY = {
     "replication": (
-        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the "
-        "other studies are worth running"
+        "can the reported numbers be reproduced, and how large is the spread between seeds? The answer decides "
+        "whether the other studies are worth running"
     ),
     "controlled": (
-        "does memory cause a gain? This requires the baseline, a network with as many parameters, and a memory that "
-        "never learns"
+        "does memory cause a gain? This study requires the baseline, a network with as many parameters, and a "
+        "memory that never learns"
     ),
-    "confounds": "which change causes the gap? Worth running if `replication` found a gap",
+    "confounds": "which change causes the gap? This study is worth running if `replication` found a gap",
 }
-"""Question that each study answers, which explains the order."""
+"""Question that each study answers; the questions determine the order of the studies."""
 
 
 def _order_lines(parts: Sequence[Part]) -> Iterator[str]:
@@ -161,9 +165,9 @@ def _order_lines(parts: Sequence[Part]) -> Iterator[str]:
         yield f"{number}. `ablate run {part.name} --out results/{part.name}` ({runs} runs): {_WHY[part.name]}."
     yield ""
     yield (
-        "The same command resumes a study after any interruption. First check `ablate status DIR` for failed runs. "
-        "Then run `ablate plan STUDY --results DIR`, which shows how many pairs the spread between seeds requires. "
-        "`ablate run --until-verdict` adds them look by look."
+        "To resume a study after any interruption, run the same command again. First check `ablate status DIR` "
+        "for failed runs. Then run `ablate plan STUDY --results DIR`, which shows how many pairs are needed given "
+        "the spread between seeds. `ablate run --until-verdict` adds the pairs look by look."
     )
 
 

@@ -24,12 +24,11 @@ def command(
         Template,
         typer.Option(
             help="idea: your own part against a baseline and a matched control; claim: a reported gain; sweep: how a "
-            "gain depends on two options; finetune: the effect of pretrained weights, and of a memory on top of "
-            "them."
+            "gain depends on two options; finetune: the effects of pretrained weights and of adding a memory to them."
         ),
     ] = "idea",
 ) -> None:
-    """Write a commented study that runs in under three minutes, for you to edit."""
+    """Write a commented study that runs in under three minutes, as a starting point for your own study."""
     study = init(name, template=template)
     for path in sorted(study.parent.iterdir()):
         typer.echo(f"wrote {path}")
@@ -37,30 +36,31 @@ def command(
 
 
 def init(name: str | Path, *, template: Template = "idea") -> Path:
-    """Write a commented study and the files that it needs into a new folder; return the study's file.
+    """Write a commented study and the files that it needs to a new folder, and return the study file's path.
 
     Parameters
     ----------
-    name : the folder; its last part is the name of the study.
-    template : idea (your own part against a baseline and a matched control), claim (a reported gain), sweep (how a
-        gain depends on two options) or finetune (the effect of pretrained weights, and of a memory on top of them).
+    name : path of the folder; its last part is the name of the study.
+    template : idea (your own part against a baseline and a matched control), claim (a reported gain), sweep (how a gain
+        depends on two options) or finetune (the effects of pretrained weights and of adding a memory to them).
 
     Raises
     ------
-    UsageError: the template is unknown, no study can have this name, or the folder exists or cannot be written.
+    UsageError: the template is unknown, the name is not valid for a study, or the folder exists or cannot be written.
     """
     folder = Path(name)
     if template not in get_args(Template):
         raise UsageError(f"--template {unknown_name('template', str(template), get_args(Template))}")
     if not _NAME.fullmatch(folder.name):
         raise UsageError(
-            f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters, digits, '.', '_' and '-', "
-            f"a letter or digit first (letters are a-z and A-Z)"
+            f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters (a-z and A-Z), digits, "
+            "'.', '_' and '-', and start with a letter or a digit"
         )
     contents = {source.name: _content(source, folder) for source in sorted((_FOLDER / template).glob("*.*"))}
     if folder.exists():
         raise UsageError(
-            f"init: {folder} already exists, and nothing is overwritten; give another name, or edit what is there"
+            f"init: {folder} already exists, and nothing is overwritten; choose a different name, or edit the "
+            "files in that folder"
         )
     try:
         make_folder(folder.parent)
@@ -69,16 +69,16 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
             with (folder / file).open("xb") as written:
                 written.write(content)
     except OSError as error:
-        raise UsageError(f"init: {folder} cannot be written ({error.strerror}); give another folder") from None
+        raise UsageError(f"init: {folder} cannot be written ({error.strerror}); choose a different folder") from None
     for path in (folder / file for file in contents if file.endswith(".py")):
         from ablations.planning.approval import approve_file
 
-        approve_file(path)  # the user owns it now, so its changes need no approval
+        approve_file(path)  # the user owns the file now, so changes to it need no approval
     return folder / "study.yaml"
 
 
 def _content(source: Path, folder: Path) -> bytes:
-    """Return the content of a template's file, with the name of the study in its text."""
+    """Return the content of a template file, with the name of the study inserted into the text."""
     content = source.read_bytes()
     if source.suffix not in (".py", ".yaml"):
         return content

@@ -1,4 +1,4 @@
-"""`ablate keys`: every key of a study, its type, default and meaning. In Python: `ablations.keys`."""
+"""`ablate keys`: every key of a study, with its type, default and meaning. In Python: `ablations.keys`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ else:
     _Key = Any
 
 Format = Literal["text", "markdown", "json-schema"]
-_HEADINGS = ("key", "what may be written", "default", "meaning")
+_HEADINGS = ("key", "possible values", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):
-    """Keys of a study, see `ablations.spec.keys.records.Key`; they print as text with 80 columns.
+    """The keys of a study (see `ablations.spec.keys.records.Key`), printed as text with 80 columns.
 
-    The printed text omits the options of components unless the prefix leads to them; the list contains them in any
-    case.
+    The printed text omits the options of components unless the prefix leads to them; the list always contains them.
     """
 
     prefix: str = ""
 
     def __new__(cls, keys: Iterable[_Key], prefix: str = "") -> Keys:
-        """Return the keys that were requested with `prefix`."""
+        """Return the keys that match `prefix`."""
         found = super().__new__(cls, keys)
         found.prefix = prefix
         return found
 
     def __repr__(self) -> str:
-        """Return the keys as the command prints them."""
+        """Return the keys in the form that the command prints."""
         from ablations.spec.keys.views import text
 
         return text(self, self.prefix)
@@ -53,7 +52,7 @@ def command(
         Format,
         typer.Option(
             "--format",
-            help="text; markdown: tables; json-schema: a JSON Schema of a study, for editors that complete YAML.",
+            help="text; markdown: tables; json-schema: a JSON Schema for studies, for editors that complete YAML.",
         ),
     ] = "text",
 ) -> None:
@@ -64,7 +63,7 @@ def command(
         from ablations.spec.keys.study_schema import study_schema
 
         if prefix:
-            raise UsageError(f"keys: a JSON Schema always describes a whole study; leave out {prefix!r}")
+            raise UsageError(f"keys: a JSON Schema always describes a whole study; omit {prefix!r}")
         typer.echo(json.dumps(study_schema(), indent=1))
         return
     found = keys(prefix)
@@ -77,12 +76,12 @@ def command(
 
 
 def keys(prefix: str = "") -> Keys:
-    """Return the keys of a study below a prefix, in the order of the classes that read a study.
+    """Return the keys of a study below a prefix, in the order of the classes that parse the study.
 
     Parameters
     ----------
     prefix : beginning of a key path, such as ``training``, ``model.memory`` or ``training.schedule.cosine``, or a path
-        as it is written in a study, in `base` or in an arm. If empty, all keys are returned.
+        as it appears in a study, in `base` or in an arm. If empty, all keys are returned.
 
     Raises
     ------

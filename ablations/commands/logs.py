@@ -26,7 +26,7 @@ def command(
     ] = False,
     interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two updates.")] = 2.0,
 ) -> None:
-    """Show the log of a run: its output, warnings and tracebacks, its attempts, and where it was computed."""
+    """Show the log of a run: its output, warnings and tracebacks, its attempts, and where the run was computed."""
     found = logs(directory, run)
     typer.echo("\n".join(lines(found)))
     if follow:
@@ -43,14 +43,14 @@ def logs(directory: str | Place, run: str, *, follow: bool = False, interval: fl
     Parameters
     ----------
     directory : study directory, or its URL in object storage.
-    run : run id or the beginning of one, or ``ARM/SEED``.
-    follow : print the log and all new lines until the run has a result or no process computes the study any more; then
-        return the whole log.
+    run : run id, the beginning of a run id, or ``ARM/SEED``.
+    follow : print the log and all new lines until the run has a result or no process is computing the study any longer;
+        then return the entire log.
     interval : seconds between two updates.
 
     Raises
     ------
-    UsageError: `run` matches no run, or more than one; the message lists the choices.
+    UsageError: `run` does not match any run, or matches more than one; the message lists the choices.
     StoreError: this is not a study directory, or a file is corrupt.
     """
     from ablations.store.run_logs import find, read
@@ -70,11 +70,13 @@ def lines(log: RunLog) -> Iterator[str]:
     for each in log.entries:
         yield from each.lines(_safe)
     if not any(each.kind in ("stdout", "stderr") for each in log.entries):
-        yield "no output is kept, because the run wrote nothing or an earlier version of this package computed it"
+        yield (
+            "no output is stored, because the run wrote nothing or was computed by an earlier version of this package"
+        )
 
 
 def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
-    """Yield lines that are added to a log, until its run is settled or no session computes the study any more."""
+    """Yield lines that are added to a log, until the run is settled or no session is computing the study any longer."""
     from ablations.store.run_logs import Activity, read
     from aimlib.paths import place
 
@@ -82,7 +84,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
     activity = Activity(where)
     settled = log.settled
     while not settled and quiet < 2:
-        settled = log.settled  # again after the row, because a worker writes its last lines after it
+        settled = log.settled  # once more after the row appears, because a worker writes its last lines after the row
         time.sleep(interval)
         log = read(where, log.run)
         for each in log.entries:
@@ -91,7 +93,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
                 yield from each.lines(_safe)
         quiet = 0 if activity.goes_on() else quiet + 1
     if not log.settled:
-        yield f"run {log.run.run_id}: {log.state}; no session computes this study at the moment"
+        yield f"run {log.run.run_id}: {log.state}; no session is computing this study at the moment"
 
 
 def _safe(text: str) -> str:

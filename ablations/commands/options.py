@@ -1,4 +1,4 @@
-"""Arguments and options shared by several commands, and their console."""
+"""Arguments and options shared by several commands, and the command line's console."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Reuse = Annotated[
     list[str] | None,
     typer.Option(
         metavar="DIR",
-        help="Copy results of the same runs from this study directory, or from all study directories in this folder; "
-        "repeatable.",
+        help="Copy results of identical runs from this study directory, or from all study directories in this "
+        "folder; repeatable.",
         show_default=False,
     ),
 ]
@@ -43,7 +43,7 @@ TrustedCode = Annotated[
     typer.Option(
         "--trust",
         metavar="HASH",
-        help="Approve own code of the study by its hash, without a prompt; repeatable.",
+        help="Approve the study's own code by its hash, without being prompted; repeatable.",
         show_default=False,
     ),
 ]
@@ -52,26 +52,26 @@ PluginFiles = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="A file with own code that the run used, as the study's `plugins` names it; repeatable.",
+        help="A file with the user's own code that the run used, as listed under `plugins` in the study; repeatable.",
         show_default=False,
     ),
 ]
 TimedAt = Annotated[
     str | None,
     typer.Option(
-        help="Time on a worker of this Ray cluster ('auto': the running one); default: this machine, or, if it lacks "
-        "the required GPUs, the cluster that it belongs to.",
+        help="Time the steps on a worker of this Ray cluster ('auto': the running one). By default, the steps are "
+        "timed on this machine or, if it lacks the required GPUs, on the cluster that it belongs to.",
         show_default=False,
     ),
 ]
 Wide = Annotated[
     bool,
-    typer.Option("--wide", help="Print whole tables, without shortened names or omitted columns and rows."),
+    typer.Option("--wide", help="Print entire tables, without shortening names or omitting columns or rows."),
 ]
 
 
 def console() -> Console:
-    """Return the terminal's console; in a pipe or a log, it breaks no line."""
+    """Return the terminal's console; in a pipe or a log, this console does not break lines."""
     from ablations.commands.console_tables import room
     from ablations.commands.safe_console import SafeConsole
 
@@ -81,7 +81,7 @@ def console() -> Console:
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:
-    """Print the verdict of a study in a sentence, after the warnings that belong to it."""
+    """Print a study's verdict as one sentence, after the warnings that concern it."""
     import analysis
     from analysis.statistics.planned import gated_arms
 

@@ -24,8 +24,8 @@ def lines(plan: PackPlan) -> Iterator[str]:
     if plan.undecodable:
         path, cause = next(iter(plan.undecodable.items()))
         yield (
-            f"broken    {len(plan.undecodable)} of these {plan.sampled} cannot be decoded, such as {path} ({cause}); "
-            f"`ablate data verify {plan.name}` checks all photos"
+            f"broken    {len(plan.undecodable)} of these {plan.sampled} cannot be decoded, such as {path} "
+            f"({cause}); `ablate data verify {plan.name}` checks all photos"
         )
 
 
@@ -34,7 +34,8 @@ def _lacking(plan: PackPlan) -> str:
     if lacking <= 0:
         return ""
     return (
-        f": {readable_bytes(lacking)} too little; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
+        f": {readable_bytes(lacking)} too little; free up some space, or set data.cache or AIM_CACHE_DIR to a "
+        "folder on a larger disk"
     )
 
 
@@ -42,12 +43,12 @@ def _state(plan: PackPlan) -> str:
     said = {
         "packed": "already packed and up to date",
         "missing": "not packed yet",
-        "outdated": "already packed, but lists or photos have changed or were touched since; if they differ, all are "
-        "packed again",
-        "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are packed, "
-        f"and `ablate data prepare` continues from there",
+        "outdated": "already packed, but lists or photos have since been changed or touched; if the content differs, "
+        "all photos are packed again",
+        "unfinished": f"interrupted: {plan.photos - plan.photos_left:,} of {counted(plan.photos, 'photo')} are "
+        "packed, and `ablate data prepare` continues from there",
     }[plan.state]
-    return said if plan.holder is None else f"{said}; is being packed by {plan.holder}"
+    return said if plan.holder is None else f"{said}; the photos are being packed by {plan.holder}"
 
 
 def _time(plan: PackPlan) -> str:
@@ -55,6 +56,6 @@ def _time(plan: PackPlan) -> str:
         return "none: there is nothing to pack"
     return (
         f"about {duration(max(1.0, plan.seconds))} for {counted(plan.photos_left, 'photo')}: an estimate from "
-        f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} of this "
+        f"{counted(plan.sampled, 'photo')}, decoded and resized by {counted(plan.threads, 'thread')} on this "
         f"machine; writing {readable_bytes(plan.bytes_left)} takes additional time"
     )

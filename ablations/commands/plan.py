@@ -31,22 +31,25 @@ def command(
     seed_sd: Annotated[
         float | None,
         typer.Option(
-            help="Plan with this standard deviation between seeds of either arm, such as a published one, in the unit "
-            "of the measure.",
+            help="Plan with this standard deviation between seeds of either arm (e.g. a published one), in the "
+            "unit of the measure.",
             show_default=False,
         ),
     ] = None,
     half_width: Annotated[
         float | None,
         typer.Option(
-            help="Also show how many seeds are needed for this half-width of the last interval.", show_default=False
+            help="Also show how many seeds are needed for the last interval to have this half-width.",
+            show_default=False,
         ),
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="Price of a GPU hour (or CPU hour, if the study uses no GPU).", show_default=False),
+        typer.Option(
+            help="Price of a GPU hour (or of a CPU hour, if the study does not use GPUs).", show_default=False
+        ),
     ] = None,
-    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm to estimate hours.")] = True,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm to estimate the hours.")] = True,
     address: TimedAt = None,
     figure: Annotated[
         Path | None, typer.Option(help="Write the power curves to this .svg or .png file.", show_default=False)
@@ -55,7 +58,7 @@ def command(
     reuse: Reuse = None,
     trust: TrustedCode = None,
 ) -> None:
-    """Estimate whether a study can reach a verdict, how many seeds it needs, and what they cost."""
+    """Estimate whether a study can reach a verdict, how many seeds it needs, and what the seeds cost."""
     from ablations.commands import plan_tables
 
     found = plan(
@@ -88,31 +91,31 @@ def plan(
     reuse: str | Place | Iterable[str | Place] = (),
     trust: Trust = (),
 ) -> PowerAnalysis:
-    """Return the power of a study, from a simulation of its looks and verdict table.
+    """Return the power of a study, estimated by simulating its looks and its verdict table.
 
     Parameters
     ----------
     study, overrides : as in `ablations.check`.
-    results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit, and
-        also the mean over all spreads compatible with these results.
-    seed_sd : standard deviation between seeds of either arm to plan with instead, such as a published one, in pp or in
-        the unit of the measure; the arms are assumed to be uncorrelated. If neither is given, a table of plausible
-        values is used.
-    half_width : also compute the number of pairs after which the half-width of the last interval is at most this, in
-        the same unit.
+    results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit and,
+        in addition, the mean over all spreads compatible with these results.
+    seed_sd : standard deviation between seeds of either arm to use for planning instead, such as a published one, in pp
+        or in the unit of the measure; the arms are assumed to be uncorrelated. If neither is given, a table of
+        plausible values is used.
+    half_width : also compute the number of pairs after which the last interval has at most this half-width, in the same
+        unit.
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
-    timing : time a few steps of every arm to estimate these hours.
+    timing : time a few steps of every arm to estimate the hours.
     address : Ray cluster on whose devices the steps are timed; see `ablations.check`.
     figure : also write the power curves to this .svg or .png file.
-    reuse : as in `ablations.run`: a warning states how many runs would be reused. The hours in the table are for all
+    reuse : as in `ablations.run`: a warning states how many runs would be reused. The hours in the table cover all
         runs.
     trust : as in `ablations.run`.
 
     Raises
     ------
     ConfigError: the study has problems.
-    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than a share
-        can have, both results and a spread are given, or the results have no primary comparison with two pairs.
+    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than that of
+        any share, both results and a spread are given, or the results have no primary comparison with two pairs.
     """
     from ablations.commands.check import check
     from ablations.estimation.power import analyse
@@ -120,10 +123,10 @@ def plan(
     if price is not None and price < 0:
         raise UsageError(f"--price {price:g}: a price per hour cannot be negative; give 0 or more")
     if results is not None and seed_sd is not None:
-        raise UsageError("--seed-sd: the spread is taken from --results; give one of the two")
+        raise UsageError("--seed-sd: the spread is already taken from --results; give only one of the two options")
     for option, value in (("--seed-sd", seed_sd), ("--half-width", half_width)):
         if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{option} {value:g}: give a number above 0, in the unit of the measure")
+            raise UsageError(f"{option} {value:g}: give a number greater than 0, in the unit of the measure")
     found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse, trust=trust)
     doubts = tuple(_doubts(found.plan.study.spec.primary_measure, seed_sd))
     about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
@@ -145,16 +148,16 @@ def plan(
 
 
 _MOST_PP, _FEWEST_PP = 50.0, 0.05
-"""Limits on standard deviations of shares, in pp: no share can exceed the first, and less than the second suggests a
-fraction of 1."""
+"""Limits on standard deviations of shares, in pp: no share can exceed the first; a value below the second is probably
+meant as a fraction of 1."""
 
 
 def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
-    """Yield a warning on a standard deviation that looks like a fraction.
+    """Yield a warning about a standard deviation that looks like a fraction.
 
     Raises
     ------
-    UsageError: no share can vary this much.
+    UsageError: the standard deviation is greater than that of any share.
     """
     if seed_sd is None or measure.difference != "pp":
         return
@@ -165,6 +168,6 @@ def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
         )
     if seed_sd < _FEWEST_PP:
         yield (
-            f"--seed-sd {seed_sd:g} is in percentage points, which is very little; if it is a fraction of 1, give "
-            f"{100 * seed_sd:g}"
+            f"--seed-sd {seed_sd:g} is in percentage points, which is very small; if you mean a fraction of 1, "
+            f"give {100 * seed_sd:g}"
         )

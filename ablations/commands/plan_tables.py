@@ -1,4 +1,4 @@
-"""Output of `ablate plan`: tables and a figure of the power of a study."""
+"""Output of `ablate plan`: tables and a figure that show a study's power."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     for line in _spread(found):
         console.print(line, highlight=False)
     console.print(
-        f"seed SD (of either arm) and true gain: {unit}; pairs, 80 %: pairs for 80 % power at one look; "
-        "verdict: chance of a stopping verdict with the planned seeds; finally: by the last look, if seeds are added; "
-        "shown: chance that the interval is then above 0; mean pairs: pairs until the study stops",
+        f"seed SD (of either arm) and true gain: {unit}; pairs, 80 %: pairs for 80 % power at one look; verdict: "
+        "chance of a stopping verdict with the planned seeds; finally: chance by the last look, if seeds are added; "
+        "shown: chance that the interval is then above 0; mean pairs: mean number of pairs until the study stops",
         highlight=False,
     )
     averaged = bool(found.table["finally_averaged"].notna().any())
     if averaged:
         console.print(
-            "averaged: that chance averaged over all spreads compatible with the given results, instead of at the "
-            "limit",
+            "averaged: the same chance, averaged over all spreads compatible with the given results instead of "
+            "computed at the limit",
             highlight=False,
         )
     headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
@@ -72,7 +72,7 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
 
 
 def _sd(measure: PrimaryMeasure, sd: float) -> str:
-    """Return a standard deviation as text, with significant digits if two decimals would round it to zero."""
+    """Return a standard deviation as text, with significant digits if two decimal places would round it to zero."""
     text = measure.decimal(sd)
     return text if float(text) else number_format.significant(sd)
 
@@ -82,8 +82,8 @@ def _when(found: PowerAnalysis) -> str:
     looks = found.looks
     if looks.anytime:
         return (
-            f"read after any number of pairs from {looks.numbers[0]} to {found.most}, from a confidence sequence of "
-            f"width {looks.mixture_width:g}"
+            f"read after any number of pairs from {looks.numbers[0]} to {found.most}, using a confidence sequence "
+            f"of width {looks.mixture_width:g}"
         )
     levels = [f"{100 * (1 - level):.4g}" for level in looks.levels]
     at = f"each at {levels[0]} %" if len(set(levels)) == 1 else f"at {', '.join(levels)} % ({looks.spending})"
@@ -91,7 +91,7 @@ def _when(found: PowerAnalysis) -> str:
 
 
 def _spread(found: PowerAnalysis) -> Iterator[str]:
-    """Yield what is known about the spread with which the study is planned."""
+    """Yield what is known about the spread that is used for planning."""
     measure, spread = found.measure, found.spread
     if found.seen is None or spread is None:
         return
@@ -101,8 +101,8 @@ def _spread(found: PowerAnalysis) -> Iterator[str]:
         "(upper 80 % limit in the given results)"
     )
     yield (
-        f"in the given results it is {measure.in_unit(measure.decimal(spread.sd))} over {spread.freedom + 1:.0f} "
-        f"pairs, 95 % interval {low} to {high} (χ²)"
+        f"the SD in the given results is {measure.in_unit(measure.decimal(spread.sd))} over "
+        f"{spread.freedom + 1:.0f} pairs, 95 % interval {low} to {high} (χ²)"
     )
 
 
@@ -110,8 +110,8 @@ def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
     """Print the cumulative chances at each look, with one row per spread and true gain."""
     measure = found.measure
     console.print(
-        "by each look: chance that no question is open, so that --until-verdict ends / chance that an interval was "
-        "above 0" + (", averaged over all spreads compatible with the given results" if found.seen is not None else ""),
+        "by each look: chance that no question is open, so --until-verdict ends / chance that an interval was above 0"
+        + (", averaged over all spreads compatible with the given results" if found.seen is not None else ""),
         highlight=False,
     )
     numbers = sorted(found.by_look["pairs"].unique().tolist())
@@ -140,11 +140,12 @@ def _chances(row: Mapping[Any, Any]) -> str:
 def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
     """Print what reading at any time costs compared with planned looks."""
     measure, most = found.measure, int(found.prices["most"].iloc[0])
-    planned = "four planned looks at equal distances" if found.looks.anytime else "the planned looks"
+    planned = "four equally spaced planned looks" if found.looks.anytime else "the planned looks"
     console.print(
-        f"price of looks: any is compared with {planned}, up to {most} pairs, by the chance that no question is open "
-        "and the mean pairs until then; equal chance: maximum pairs that any needs for the chance of the planned "
-        "looks, and its mean pairs then; price: additional mean pairs of any",
+        f"price of looks: any is compared with {planned}, up to {most} pairs, by the chance that no question is "
+        "open and the mean number of pairs until then; equal chance: maximum number of pairs that any needs to "
+        "reach the chance of the planned looks, and its mean number of pairs in that case; price: additional mean "
+        "number of pairs with any",
         highlight=False,
     )
     headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]
@@ -166,10 +167,10 @@ def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
 
 
 def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
-    """Print how many pairs are needed for the requested width of the last interval."""
+    """Print how many pairs are needed for the requested half-width of the last interval."""
     wanted = measure.in_unit(f"{widths['half_width'].iloc[0]:g}")
     console.print(
-        f"pairs needed for a half-width of the last interval of at most {wanted}: in expectation, and in 80 and 90 % "
+        f"pairs needed for a half-width of the last interval of at most {wanted}: on average, and for 80 and 90 % "
         "of studies",
         highlight=False,
     )
@@ -190,10 +191,10 @@ def _pairs_or_more(value: float) -> str:
 
 
 def _effects(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
-    """Print the half-widths of the intervals of effects, with a column per spread."""
+    """Print the half-widths of the intervals for effects, with one column per spread."""
     console.print(
-        f"half-width of the intervals of the factors' effects ({measure.difference or 'without a unit'}, 95 % "
-        "together), by seed SD",
+        f"half-width of the intervals for the factors' effects ({measure.difference or 'without a unit'}, joint "
+        "level 95 %), by seed SD",
         highlight=False,
     )
     across = widths.pivot(index=["kind", "seeds"], columns="seed_sd", values="half_width").sort_index(
@@ -214,19 +215,19 @@ def _pairs(row: Mapping[Any, Any]) -> str:
 
 
 def power_curves(found: PowerAnalysis, path: Path) -> None:
-    """Draw the power curves, with a panel per seed SD, into an SVG or PNG file.
+    """Draw the power curves, with one panel per seed SD, and write them to an SVG or PNG file.
 
     Raises
     ------
-    UsageError: the file has another suffix or cannot be written.
+    UsageError: the file has a different suffix or cannot be written.
     """
     from analysis.figures import png, svg
     from analysis.figures import power as power_figure
 
     figure = power_figure.draw_by_spread(found.curves, found.most, found.measure)
     if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"--figure {path}: not a format of figures; give a file name that ends in .svg or .png")
+        raise UsageError(f"--figure {path}: unknown figure format; give a file name that ends in .svg or .png")
     try:
         path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
     except OSError as error:
-        raise UsageError(f"--figure {path}: cannot be written ({error}); give another file") from error
+        raise UsageError(f"--figure {path}: cannot be written ({error}); give a different file") from error

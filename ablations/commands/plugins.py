@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def command(wide: Wide = False) -> None:
-    """List every plugin of every family with its distribution."""
+    """List every plugin in every family, with the distribution that provides it."""
     from ablations.commands import console_tables
 
     found = plugins()
@@ -21,7 +21,7 @@ def command(wide: Wide = False) -> None:
 
 
 def plugins() -> pd.DataFrame:
-    """Return every plugin of every family: family, name, distribution and module. None of them is imported."""
+    """Return every plugin in every family, with family, name, distribution and module. The plugins are not imported."""
     import pandas as pd
 
     from ablations.spec import search_families

@@ -22,7 +22,7 @@ def command(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A folder of photos; default: the test images of the run.", show_default=False),
+        typer.Argument(help="A folder of photos; default: the run's test images.", show_default=False),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.", show_default=False)] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
@@ -52,12 +52,12 @@ def lines(found: Predicted, shown: bool = True) -> list[str]:
 
     Parameters
     ----------
-    shown : whether the accuracy on the test images is shown.
+    shown : whether the accuracy on the test images may be shown.
     """
     images, classes = counted(len(found.names), "image"), counted(len(found.classes), "class", "classes")
     text = [f"run {found.run_id}, network of epoch {found.epoch}: {images}, {classes}"]
     if found.labels is not None and found.compared is not None and not shown:
-        text.append("The accuracy on the test images is shown once the verdict is due.")
+        text.append("The accuracy on the test images will be shown once the verdict is due.")
     elif found.labels is not None:
         right = int((found.predicted == found.labels).sum())
         text.append(f"accuracy: {100 * right / len(found.names):.2f} % ({right:,} of {len(found.names):,})")
@@ -65,7 +65,7 @@ def lines(found: Predicted, shown: bool = True) -> list[str]:
 
 
 def _verdict_is_due(directory: str) -> bool:
-    """Return whether results on test images may be shown, by the same rule as in all other commands."""
+    """Return whether results on test images may be shown, according to the same rule as in all other commands."""
     import analysis
     from analysis.statistics.blinding import is_screening, verdict_is_due
 
@@ -85,4 +85,4 @@ def _write(found: Predicted, csv: Path | None, parquet: Path | None) -> None:
             else:
                 found.frame().to_parquet(path, index=False)
         except OSError as error:
-            raise UsageError(f"{option} {path}: cannot be written ({error}); give another file") from error
+            raise UsageError(f"{option} {path}: cannot be written ({error}); give a different file") from error

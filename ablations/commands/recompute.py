@@ -1,4 +1,4 @@
-"""`ablate recompute`: compute the verdict of an archive again. In Python: `ablations.recompute`."""
+"""`ablate recompute`: compute the verdict of an archived study again. In Python: `ablations.recompute`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ablations.commands.options import console
 
 @dataclass(frozen=True)
 class Recomputed:
-    """The verdict of an archive, computed again.
+    """The verdict of an archived study, computed again.
 
     Attributes
     ----------
-    study : name of the study.
-    verdict : the headline computed from its rows.
-    stated : the headline that the archive states.
+    study : the study's name.
+    verdict : the headline computed from the study's rows.
+    stated : the headline stated in the archive.
     problems : contradictions in the archive; empty if there are none.
-    report : page of the report, if a report was requested.
+    report : path of the report's page, if a report was requested.
     """
 
     study: str
@@ -33,15 +33,15 @@ class Recomputed:
 
     @property
     def confirmed(self) -> bool:
-        """Whether nothing contradicts the archive and the verdict is the stated one."""
+        """Whether the archive contains no contradictions and the verdict matches the stated one."""
         return not self.problems and self.verdict == self.stated
 
 
 def command(
-    archive: Annotated[Path, typer.Argument(help="A .tar.gz file that `ablate archive` wrote.", show_default=False)],
+    archive: Annotated[Path, typer.Argument(help="A .tar.gz file written by `ablate archive`.", show_default=False)],
     report: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default=False)] = None,
 ) -> None:
-    """Verify an archive of a study and compute its verdict again; the exit code is 1 if a check fails."""
+    """Verify a study's archive and compute its verdict again; the exit code is 1 if a check fails."""
     from aimlib.records.escaping import printable
 
     found, shown_on = recompute(archive, report), console()
@@ -54,12 +54,12 @@ def command(
 def recompute(archive: str | Path, report: str | Path | None = None) -> Recomputed:
     """Verify an archive, and compute the verdict of its study again.
 
-    Every file is compared with its SHA-256, every row with the ledger, and every accuracy with the predictions. Code of
-    the study is not imported.
+    Every file is compared with its SHA-256, every row with the ledger, and every accuracy with the predictions. The
+    study's own code is not imported.
 
     Parameters
     ----------
-    archive : file that `archive` wrote.
+    archive : file written by `archive`.
     report : folder for the report; if None, no report is written.
 
     Raises
@@ -83,7 +83,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
             findings = analysis.examine(analysis.load(found.study))  # while the predictions still exist
             verdict, name = findings.headline, findings.results.plan.name
             if name != found.manifest["study"]:
-                problems.append(f"{MANIFEST} names another study; the plan belongs to {name}")
+                problems.append(f"{MANIFEST} names a different study; the plan belongs to {name}")
             page = analysis.report(found.study, report) if report is not None else None
         except StoreError as error:
             cause = str(error).replace(f"{scratch}/", "")
@@ -96,8 +96,8 @@ def _lines(found: Recomputed) -> list[str]:
     text = [f"study {found.study}", f"verdict now: {found.verdict}"]
     text += [f"contradiction: {each}" for each in found.problems]
     if found.verdict == found.stated:
-        text.append("It is the verdict that the archive states.")
+        text.append("This matches the verdict stated in the archive.")
     else:
-        text.append(f"The archive states another verdict: {found.stated}")
+        text.append(f"The archive states a different verdict: {found.stated}")
     text += [f"report: {found.report}"] if found.report is not None else []
     return text

@@ -23,7 +23,7 @@ def command(
 
 
 def report(directory: str | Place, out: str | Path | None = None) -> Path:
-    """Write the report of a study, and return its page; see `analysis.report`.
+    """Write a study's report, and return the path of the report's page; see `analysis.report`.
 
     Parameters
     ----------

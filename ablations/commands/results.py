@@ -1,4 +1,4 @@
-"""`ablate results`: show, filter, group and export. In Python: `ablations.results`."""
+"""`ablate results`: show, filter, group and export results. In Python: `ablations.results`."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ _SHOWN = (
     "run_id",
 )
 _OF_IMPORTANCES = (
-    "Importances describe how the accuracies of the search's own trials vary with a parameter. The sampler chose these "
-    "trials, so they are observational: not effects, and without intervals."
+    "Importances describe how the accuracies of the search's own trials vary with a parameter. Because the "
+    "sampler chose these trials, importances are observational: they are not effects, and they have no intervals."
 )
 _NO_IMPORTANCES = (
-    "No importances: they are stored when a search is complete, for arms with at least 10 complete trials of different "
-    "accuracies."
+    "No importances: they are stored when a search is complete, for arms with at least 10 complete trials whose "
+    "accuracies differ."
 )
 _COLUMN = re.compile(r"[\w.]+")
 _MOST = 10
-"""Number of values of a column that are listed."""
+"""Maximum number of values listed for a column."""
 _TABLES_OF_SEVERAL = ("runs", "trials", "epochs", "models", "factors")
 
 Table = Literal["runs", "epochs", "predictions", "models", "factors", "importances", "trials"]
 Listed = str | Sequence[str]
-"""Names separated by commas, or as a list."""
+"""Names separated by commas, or a list of names."""
 Directories = Annotated[
     list[str],
     typer.Argument(
         metavar="DIRECTORY...",
-        help="Study directories, as `ablate run` writes them, or their s3://, gs:// or az:// URLs.",
+        help="Study directories written by `ablate run`, or their s3://, gs:// or az:// URLs.",
         show_default=False,
     ),
 ]
@@ -74,7 +74,10 @@ def command(
     ] = None,
     value: Annotated[str, typer.Option(help="Column to summarize with --by.")] = "test_accuracy",
     stat: Annotated[
-        str, typer.Option(help="What --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci.")
+        str,
+        typer.Option(
+            help="Statistics that --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci."
+        ),
     ] = "runs,n,mean,sd,ci",
     sort: Annotated[
         str | None,
@@ -84,7 +87,7 @@ def command(
     ] = None,
     table: Annotated[
         Table,
-        typer.Option(help="Table to show; trials is the old name of runs."),
+        typer.Option(help="Table to show; trials is the former name of runs."),
     ] = "runs",
     csv: Annotated[
         Path | None, typer.Option(help="Write CSV to this file ('-' prints it).", show_default=False)
@@ -92,7 +95,7 @@ def command(
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
     wide: Wide = False,
 ) -> None:
-    """Show, filter, group and export the results of one study or of several together."""
+    """Show, filter, group and export the results of one study, or of several studies together."""
     from ablations.commands import console_tables
 
     frame = results(
@@ -133,21 +136,22 @@ def results(
     csv: str | Path | None = None,
     parquet: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Return one table of the results of one study or of several together, filtered, grouped and sorted.
+    """Return one table with the results of one or more studies, filtered, grouped and sorted.
 
     `analysis.load` gives all tables at once, for further work in pandas.
 
     Parameters
     ----------
-    directories : a study directory, or its URL in object storage; or several.
-    where : conditions that rows must meet, such as ``arm=aim`` or ``batch_size >= 50 and placement == 'stage_only'``.
+    directories : a study directory, or its URL in object storage; or several of them.
+    where : conditions that rows must satisfy, such as ``arm=aim`` or ``batch_size >= 50 and placement ==
+        'stage_only'``.
     columns : columns to return, separated by commas or as a list; None returns all.
-    by : columns to group by; the result then has one row per group, with the statistics `stat` of the column `value`.
+    by : columns to group by; the result then has one row per group, with the statistics `stat` for the column `value`.
     value : column to summarize.
     stat : any of runs, n, mean, median, sd, se, min, max, ci.
-    sort : columns to sort by; a minus in front sorts from high to low.
+    sort : columns to sort by; with a minus sign in front, a column is sorted from high to low.
     table : runs, epochs, predictions, models, factors or importances.
-    csv, parquet : files to which the table is also written; as a CSV file ``-`` is standard output.
+    csv, parquet : files to which the table is also written; for CSV, ``-`` means standard output.
 
     Raises
     ------
@@ -169,23 +173,23 @@ def results(
 
 
 def _none_met(frame: pd.DataFrame, where: Iterable[str]) -> Iterator[str]:
-    """Yield why a table may be empty: what the columns contain that conditions name."""
+    """Yield reasons why a table may be empty: what the columns in the conditions contain."""
     if frame.empty:
         return
     from analysis.wording.number_format import listing
 
-    yield "No row meets the conditions."
+    yield "No row satisfies the conditions."
     named = {word for condition in where for word in _COLUMN.findall(condition)}
     for name in (name for name in frame.columns if name in named):
         values = frame[name].dropna()
         if values.empty:
-            yield f"{name} has no value."
+            yield f"{name} has no values."
         elif str(values.dtype) == "str" or str(values.dtype) == "bool":
             texts = [str(value) for value in values.unique()]
             more = [counted(len(texts) - _MOST, "other value")] if len(texts) > _MOST + 1 else []
             yield f"{name} contains {listing([*texts[: _MOST if more else None], *more])}."
         else:
-            yield f"{name} is from {values.min()} to {values.max()}."
+            yield f"{name} ranges from {values.min()} to {values.max()}."
 
 
 def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
@@ -200,7 +204,9 @@ def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
     elif table in _TABLES_OF_SEVERAL:
         found = analysis.load(directories, epochs=with_epochs)
     else:
-        raise UsageError(f"--table {table}: can only be shown for one study; got {len(directories)}, so give one")
+        raise UsageError(
+            f"--table {table}: can be shown only for one study; got {len(directories)} directories, so give only one"
+        )
     return getattr(found, "runs" if table == "trials" else table)  # type: ignore[no-any-return]
 
 
@@ -211,8 +217,8 @@ def _summary(frame: pd.DataFrame, by: Listed, value: str, stat: Listed, sort: Li
     known = [name for name in STATISTICS if name in asked]
     if set(asked) - set(known) or not asked:
         raise UsageError(
-            f"--stat {','.join(asked)}: not a list of statistics; give any of {', '.join(STATISTICS)}, separated by "
-            f"commas"
+            f"--stat {','.join(asked)}: this is not a list of statistics; give one or more of "
+            f"{', '.join(STATISTICS)}, separated by commas"
         )
     chosen = sorted(known, key=asked.index)
     return summarise(frame, _listed(by), value, statistics=chosen, sort=_listed(sort))
@@ -220,8 +226,10 @@ def _summary(frame: pd.DataFrame, by: Listed, value: str, stat: Listed, sort: Li
 
 def _of_groups(value: str, frame: pd.DataFrame) -> str:
     """Return the sentence below a table of groups: what was summarized, and which interval is shown."""
-    interval = "; lower and upper: 95 % t interval of the mean, as if runs were independent" if "lower" in frame else ""
-    return f"{value} over the runs of each group{interval}"
+    interval = (
+        "; lower and upper: 95 % t interval of the mean, treating runs as independent" if "lower" in frame else ""
+    )
+    return f"{value} over the runs in each group{interval}"
 
 
 def _rows(frame: pd.DataFrame, columns: Listed | None, sort: Listed | None) -> pd.DataFrame:
@@ -254,11 +262,13 @@ def _write(frame: pd.DataFrame, csv: str | Path) -> None:
     try:
         for_spreadsheets(frame).to_csv(sys.stdout if str(csv) == "-" else csv, index=False)
     except OSError as error:
-        raise UsageError(f"--csv {csv}: cannot be written ({error}); give another file, or - to print") from error
+        raise UsageError(
+            f"--csv {csv}: cannot be written ({error}); give a different file, or - to print the table"
+        ) from error
 
 
 def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     try:
         frame.to_parquet(path, index=False)
     except OSError as error:
-        raise UsageError(f"--parquet {path}: cannot be written ({error}); give another file") from error
+        raise UsageError(f"--parquet {path}: cannot be written ({error}); give a different file") from error

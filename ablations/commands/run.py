@@ -46,8 +46,8 @@ def command(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Budget of the study in device hours, such as 20gpuh or 90cpumin; looks that would exceed it are "
-            "not begun.",
+            help="Budget of the study in device-hours, such as 20gpuh or 90cpumin; looks that would exceed it are "
+            "not started.",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long to wait for nodes that can hold the runs, such as 30min, while an autoscaler adds them.",
+            help="How long to wait for nodes that can hold the runs, such as 30min, while an autoscaler adds nodes.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +63,10 @@ def command(
     reuse: Reuse = None,
     trust: TrustedCode = None,
 ) -> None:
-    """Compute the missing runs of a study, then report. The same command resumes it after an interruption."""
+    """Compute the missing runs of a study, then write the report.
+
+    To resume after an interruption, run the same command again.
+    """
     from ablations.commands import supervisor
     from ablations.execution.signals import CLUSTER_GONE
 
@@ -88,7 +91,7 @@ def command(
     try:
         session = run(study, out, overrides or (), **options)
     except KeyboardInterrupt as interruption:
-        shown_on.print("interrupted; the same command resumes the study")
+        shown_on.print("interrupted; to resume the study, run the same command again")
         raise typer.Exit(getattr(interruption, "code", 130)) from None
     if session.confirmed is not None:
         run_tables.trials(session.trials, shown_on, wide=wide)
@@ -97,7 +100,7 @@ def command(
         raise typer.Exit(session.code or 1)
     if session.interrupted == CLUSTER_GONE and supervisor.is_child():
         raise typer.Exit(supervisor.HEAD_LOST)
-    if session.interrupted:  # the process that interrupted it may not wait for a report
+    if session.interrupted:  # the process that interrupted the session may not wait for a report
         raise typer.Exit(session.code)
     print_verdict(session.directory, shown_on)
     shown_on.print(f"report: {report(session.directory)}", soft_wrap=True, highlight=False)
@@ -128,33 +131,35 @@ def run(
     prune: Collection[str] = (),
     console: Console | None = None,
 ) -> SessionResult:
-    """Compute the missing runs of a study; the same call continues it after an interruption.
+    """Compute the missing runs of a study; after an interruption, the same call resumes the study.
 
-    A study with a search first tries its trials and then confirms the best of them. Failed runs do not raise an error;
-    the result lists them. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session after every run has
-    saved its state. The result then says so in `interrupted`, and its `open` runs continue next time. A second
-    interruption ends the session at once, with KeyboardInterrupt, as does the first if no run has begun.
+    If the study has a search, the search's trials are run first, and then the best trials are confirmed. Failed runs do
+    not raise an error; the result lists them. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session
+    after every run has saved its state. In this case, `interrupted` is true in the result, and the `open` runs continue
+    in the next session. A second interruption ends the session immediately with KeyboardInterrupt, as does the first if
+    no run has started.
 
     Parameters
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
     out : study directory, or its URL in object storage; None means ``results/<name>``.
-    overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
+    overrides : any number of strings of the form ``key.path=value``; see `ablations.spec.study.read_study`.
     address : address of a Ray cluster; None starts Ray on this machine.
-    executor : ``inline`` computes in this process, one run after the other.
-    until_verdict : add the seeds of the next look after every look, until no question is open.
+    executor : ``inline`` computes the runs in this process, one after another.
+    until_verdict : after every look, add the seeds of the next look until no question is open.
     track : trackers to which every run is also written: tensorboard, mlflow, wandb.
-    budget : limit on the device hours of the study in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that
-        would exceed it are not begun. None sets no limit.
+    budget : limit on the device-hours that the study may use in all its sessions, such as ``20gpuh`` or ``90cpumin``;
+        looks that would exceed the limit are not started. None sets no limit.
     wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
-        adds them. If None, a study that fits on no current node raises an error.
-    reuse : directories of other studies, or folders of study directories. Results with the same run ids are verified
-        and copied instead of being computed again. The directories that the study itself names come after these.
-    trust : hashes of approved own code of files that the study names; True approves all of this code; see
-        `ablations.planning.approval`. Classes of the calling script or notebook need no approval.
-    until, prune : as in `ablations.sessions.launch.run`, to pause runs and to settle paused ones.
-    console : where progress is shown. By default, this is below the cell of a notebook, updated in place, or standard
-        error elsewhere. ``rich.console.Console(quiet=True)`` shows nothing.
+        adds nodes. If None, a study that does not fit on any current node raises an error.
+    reuse : directories of other studies, or folders that contain study directories. Results with the same run ids are
+        verified and copied instead of being computed again. The directories that the study itself lists are searched
+        after those given here.
+    trust : hashes of approved code in files that the study names; True approves all of this code; see
+        `ablations.planning.approval`. Classes defined in the calling script or notebook do not need approval.
+    until, prune : as in `ablations.sessions.launch.run`, to pause runs and to settle paused runs.
+    console : where progress is shown. By default, progress is shown below the notebook cell, where it is updated in
+        place, or on standard error outside notebooks. ``rich.console.Console(quiet=True)`` suppresses progress.
 
     Raises
     ------
@@ -188,7 +193,7 @@ def run(
 
 
 def _progress_console() -> Console:
-    """Return the console on which a call from Python shows its progress: the cell of a notebook, or standard error."""
+    """Return the console on which a call from Python shows its progress: the notebook cell, or standard error."""
     from ablations.commands.safe_console import SafeConsole
     from ablations.progress.views.notebook import NotebookConsole, in_notebook
 

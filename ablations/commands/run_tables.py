@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 
 def session(result: SessionResult, console: Console) -> None:
-    """Print the outcome of a session and what to do about missing runs."""
+    """Print the outcome of a session, and how to continue if runs are missing."""
     reused = f"{result.reused} reused, " if result.reused else ""
     console.print(
-        f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}"
-        f"{result.settled_before} settled before, "
-        f"{len(result.failed)} failed, {len(result.open)} open",
+        f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}{result.settled_before} settled "
+        f"before, {len(result.failed)} failed, {len(result.open)} open",
         highlight=False,
     )
     if result.failed:
         console.print(
             Text(
-                f"the same command retries failed runs; for the reasons: "
-                f"ablate results {result.directory} --where status=failed --columns arm,seed,reason"
+                "to retry failed runs, run the same command again; for the reasons: ablate results "
+                f"{result.directory} --where status=failed --columns arm,seed,reason"
             )
         )
     for arm_reason, count in Counter(result.withheld.values()).items():
@@ -38,7 +37,7 @@ def session(result: SessionResult, console: Console) -> None:
     if result.budget is not None:
         console.print(Text(result.budget.text))
     if result.cut_off:
-        console.print("interrupted; the same command resumes the study")
+        console.print("interrupted; to resume the study, run the same command again")
 
 
 def trials(found: Iterable[Trial], console: Console, *, wide: bool = False) -> None:
@@ -62,7 +61,7 @@ def trials(found: Iterable[Trial], console: Console, *, wide: bool = False) -> N
         )
         for trial in ranked
     ]
-    headings = ("Trial", "Validation accuracy", "What was drawn")
+    headings = ("Trial", "Validation accuracy", "Drawn configurations")
     table = Table(headings, rows, fixed=headings[:1], prose=headings[1:])
     show(table, console, wide=wide, most=MOST_ROWS, what="trial")
 

@@ -1,4 +1,4 @@
-"""The console of the command line, in which no text controls the terminal."""
+"""The console of the command line, on which no printed text can control the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aimlib.records.escaping import printable
 class SafeConsole(Console):
     """A console that replaces the control characters in all text that it prints.
 
-    Colors and cursor movements of rich itself remain, as do line feeds and tabs.
+    rich's own colors and cursor movements remain, as do line feeds and tabs.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -24,8 +24,8 @@ class Status:
     ----------
     counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
         `reused` counts the runs that were copied from other studies, if there are any.
-    sentence : the verdict or, while runs are missing, the progress of the study and the verdict as of the last look.
-    node_hours : hours of all nodes so far; empty if no session of the study was on a cluster.
+    sentence : the verdict or, while runs are missing, the study's progress and the verdict as of the last look.
+    node_hours : total uptime of all nodes so far, in hours; empty if no session of the study was on a cluster.
     """
 
     counts: pd.DataFrame
@@ -34,11 +34,11 @@ class Status:
 
     @property
     def note(self) -> str:
-        """Sentence about the checks that this quick summary omits."""
-        return "This quick summary does not prove the rows; `ablate verify` proves them."
+        """Sentence that states which checks this quick summary omits."""
+        return "This quick summary does not verify the rows; `ablate verify` does."
 
     def __repr__(self) -> str:
-        """Return the table and the sentences."""
+        """Return the table, and the sentences below the table."""
         return "\n".join(filter(None, (self.counts.to_string(index=False), self.node_hours, self.sentence, self.note)))
 
     def _repr_html_(self) -> str:
@@ -86,7 +86,7 @@ def status(directory: str | Place) -> Status:
 
 
 def _node_hours(directory: str | Place) -> str:
-    """Return the hours of all nodes so far, or nothing if no session of the study was on a cluster."""
+    """Return the total uptime of all nodes so far, in hours; nothing if no session of the study was on a cluster."""
     from ablations.store.session_signals import node_time
     from aimlib.paths import place
     from analysis.wording.number_format import significant
@@ -98,14 +98,14 @@ def _node_hours(directory: str | Place) -> str:
 
 
 def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
-    """Print how many runs of all arms have each status, and return the rows of the arms with missing results."""
+    """Print how many runs of all arms have each status, and return the rows for the arms with missing results."""
     from aimlib.records import SETTLED
 
     numbers = found.drop(columns="arm").sum()
     total = ", ".join(f"{count:,} {status}" for status, count in numbers.items() if count)
     unsettled = [name for name in found.columns if name not in ("arm", *SETTLED)]
     kept = found[found[unsettled].sum(axis="columns") > 0]
-    done = f"{len(found) - len(kept):,} of {counted(len(found), 'arm')} have the results of all runs"
+    done = f"{len(found) - len(kept):,} of {counted(len(found), 'arm')} have results for all runs"
     shown_on.print(f"{total}; {done} (all arms: --wide)", highlight=False, markup=False)
     return kept
 

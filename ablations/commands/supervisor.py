@@ -1,11 +1,11 @@
-"""A session on a Ray cluster runs in a child process, which is replaced when the cluster loses its head.
+"""A session on a Ray cluster runs in a child process, which is replaced if the cluster loses its head.
 
 Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, exit handler or
-other thread can prevent this. The command line therefore forks before it imports anything large. The child is the
-session. The parent passes signals on, and exits like its child. If the child was ended by Ray, the parent waits until a
-process answers at the address of the cluster, and forks again: the new child resumes the study from its store.
+other thread can prevent this. The command line therefore forks before it imports anything large. The child runs the
+session. The parent passes signals on, and exits in the same way as its child. If Ray ended the child, the parent waits
+until a process answers at the address of the cluster, and forks again: the new child resumes the study from its store.
 
-A pipe distinguishes the two cases: Python writes to it when it exits, and Ray's ``_exit`` does not.
+A pipe distinguishes between the two cases: Python writes to the pipe when it exits, and Ray's ``_exit`` does not.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dataclasses import dataclass
 from ablations.execution import signals
 
 HEAD_LOST = 75
-"""Exit code of a session that has noticed the loss of Ray before Ray ended it (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a session that detected the loss of Ray before Ray ended it (EX_TEMPFAIL in sysexits.h)."""
 _RAYS_EXIT, _REFUSED = 1, 2
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child receives as well
+_SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child also receives
 _POLL_S, _REFUSED_S = 2.0, 15.0
 _SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
-"""If this many children in a row lose Ray within this time, no new child replaces the last one."""
+"""If this many consecutive children lose Ray within this time, the last child is not replaced."""
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def is_possible() -> bool:
-    """Return whether this process is the command line itself, on Linux, and may fork."""
+    """Return whether this process is the command line itself, is running on Linux, and can fork."""
     arguments = sys.argv[1:]
     is_the_program = bool(arguments) and sys.orig_argv[-len(arguments) :] == arguments
     return sys.platform == "linux" and is_the_program and threading.active_count() == 1
@@ -55,10 +55,10 @@ class _Ended:
 
     Attributes
     ----------
-    code : its exit code, or the negative number of the signal that ended it.
+    code : exit code of the child, or the negative number of the signal that ended it.
     by_itself : whether Python ended the process.
-    stopped_by : the last signal that was passed on to it; 0 if there was none.
-    seconds : how long it ran.
+    stopped_by : the last signal that was passed on to the child; 0 if there was none.
+    seconds : how long the child ran.
     """
 
     code: int
@@ -68,7 +68,7 @@ class _Ended:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it could not begin, because Ray was not running yet or no node could hold its runs."""
+        """Whether the child could not start, because Ray was not running yet or no node could hold the runs."""
         return self.by_itself and self.code == _REFUSED and not self.stopped_by
 
     @property
@@ -84,8 +84,8 @@ def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]
     Parameters
     ----------
     address : address of the cluster.
-    limit_s : returns the maximum time to wait for a new head.
-    say : prints a line.
+    limit_s : function that returns the maximum time to wait for a new head, in seconds.
+    say : function that prints a line.
     """
     lives, lost_at = 0, None
     while True:
@@ -100,13 +100,13 @@ def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]
             lost_at = time.monotonic()
             _wait_for_head(address, limit_s(), say)
         elif ended.is_refused and is_short and lost_at is not None and time.monotonic() - lost_at < limit_s():
-            _pause(_REFUSED_S)  # the nodes of the cluster have not all returned yet
+            _pause(_REFUSED_S)  # not all nodes of the cluster have returned yet
         else:
             _exit_like(ended)
 
 
 def _child() -> _Ended | None:
-    """Fork; return None in the child, and return in the parent, once the child has ended, how it ended."""
+    """Fork; return None in the child, and, once the child has ended, return in the parent how it ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -132,15 +132,17 @@ def _become_child(parent: int, writing: int) -> None:
     global _is_child  # noqa: PLW0603 -- a property of the process
     _is_child = True
     ctypes.CDLL(None).prctl(_DIES_WITH_ITS_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # killed before that
+    if os.getppid() != parent:  # killed before it could write
         os._exit(128 + signal.SIGKILL)
-    signals.ignore_repeated(0.5)  # a scheduler that signals every process of a job reaches the child twice
+    signals.ignore_repeated(
+        0.5
+    )  # a scheduler that signals every process of a job reaches the child both directly and through the parent
     os.set_inheritable(writing, False)
     atexit.register(os.write, writing, b".")
 
 
 def _watch(child: int) -> tuple[int, int]:
-    """Pass signals on until a child has ended; return its status and the last signal."""
+    """Pass signals on until a child has ended; return the child's status and the last signal."""
     stopped_by = 0
     while True:
         received = signal.sigwaitinfo({*_PASSED_ON, signal.SIGCHLD})
@@ -166,22 +168,22 @@ def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> 
 
     Raises
     ------
-    SystemExit: Ray did not answer within the limit, or a signal ended the wait.
+    SystemExit: Ray did not answer within the time limit, or a signal ended the wait.
     """
     began = time.monotonic()
     with _default_signals():
         try:
             say(
-                f"Ray's head at {address} is gone; settled runs and checkpoints are kept. Waiting for up to "
+                f"Ray's head at {address} is gone; settled runs and checkpoints are preserved. Waiting for up to "
                 f"{limit_s / 3600:g} h until Ray answers there again (resources.outage_hours)"
             )
             while not _answers(address):
                 if time.monotonic() - began >= limit_s:
-                    say("Ray does not answer; start it again, and the same command resumes the study")
+                    say("Ray does not answer; start Ray again, then run the same command to resume the study")
                     raise SystemExit(1)
                 time.sleep(_POLL_S)
         except KeyboardInterrupt:
-            say("interrupted; the same command resumes the study")
+            say("interrupted; to resume the study, run the same command again")
             raise SystemExit(130) from None
     say(f"Ray answers again after {time.monotonic() - began:.0f} s; resuming")
 
@@ -195,7 +197,7 @@ def _pause(seconds: float) -> None:
 
 
 class _default_signals:  # noqa: N801 -- a context manager
-    """Within the block, SIGTERM exits and Ctrl-C raises KeyboardInterrupt."""
+    """Within this context, SIGTERM exits and Ctrl-C raises KeyboardInterrupt."""
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -205,7 +207,7 @@ class _default_signals:  # noqa: N801 -- a context manager
 
 
 def _answers(address: str) -> bool:
-    """Return whether a process listens at an address; true without a port, because the next child tries it."""
+    """Return whether a process is listening on an address; true without a port, because the child tries to connect."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return True

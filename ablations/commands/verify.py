@@ -1,4 +1,4 @@
-"""`ablate verify`: read everything that a study stores, and name damaged files. In Python: `ablations.verify`."""
+"""`ablate verify`: read everything that a study stores, and list damaged files. In Python: `ablations.verify`."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class Verified:
 
     Attributes
     ----------
-    inspection : the files that were read, and the damaged ones, before any repair.
-    missing : ids of planned runs without an intact row, in the order of the plan; None without a readable plan.
+    inspection : the files that were read and those that were damaged before any repair.
+    missing : ids of planned runs without an intact row, in the order of the plan; None if the plan is not readable.
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
-    ledger : the comparison of the rows with the ledger.
-    contradictions : rows that contradict themselves or other rows, with run id and file, and a plan that no session has
-        stored. Such a row has accuracies, a configuration or a selected epoch that contradict its predictions, run id
-        or curve; is stored twice with different content; has the results of another seed; or has impossible times.
+    ledger : the result of comparing the rows with the ledger.
+    contradictions : rows that contradict themselves or other rows, with run id and file, and a plan that was not stored
+        by any session. Such a row has accuracies, a configuration or a selected epoch that contradict its predictions,
+        run id or curve; is stored twice with different content; has the results of a different seed; or has impossible
+        times.
     proven : number of rows whose accuracies follow from their predictions.
     unproven : number of rows for each reason why they could not be proven.
-    lost_networks : files of trained networks that rows name but that are missing.
-    confirmed : the head that was given, if the study still contains everything that it covers; otherwise empty.
+    lost_networks : files of trained networks that are named in rows but missing.
+    confirmed : the head that was given, if the study still contains everything that the head covers; otherwise empty.
     deviations : how the plan deviates from the frozen one; the report calls such a study exploratory.
     reruns : the runs that were computed again; empty without `rerun`.
     """
@@ -71,7 +72,8 @@ def command(
     head: Annotated[
         str | None,
         typer.Option(
-            "--head", help="A head of the ledger that you kept elsewhere; everything that it covers is confirmed."
+            "--head",
+            help="A head of the ledger that you stored elsewhere; verify confirms everything that this head covers.",
         ),
     ] = None,
     rerun: Annotated[
@@ -80,14 +82,15 @@ def command(
             "--rerun",
             metavar="N",
             min=0,
-            help="Compute this many settled runs again, one at a time, and compare; the ledger's head selects them.",
+            help="Number of settled runs to compute again, one at a time, and to compare; the ledger's head "
+            "selects the runs.",
             show_default=False,
         ),
     ] = 0,
     plugin: PluginFiles = None,
     trust: TrustedCode = None,
 ) -> None:
-    """Read every stored file of a study and verify it; the exit code is 1 if anything is damaged or contradictory."""
+    """Read and verify every stored file of a study; the exit code is 1 if anything is damaged or contradictory."""
     from aimlib.records.escaping import printable
 
     found = verify(directory, repair, head, rerun, plugin=plugin or (), trust=trust or ())
@@ -110,28 +113,28 @@ def verify(
     """Read everything that a study stores, and return what is damaged or contradictory.
 
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
-    the run id from the configuration, and the selected epoch from the curve; the last two need the plugins of the run.
-    If scores are kept, their highest class must be the predicted one.
-    Without `repair` nothing is changed.
+    the run id from the configuration, and the selected epoch from the curve; the run id and the selected epoch require
+    the run's plugins. If class scores are stored, the class with the highest score must be the predicted one. Without
+    `repair`, the study is not changed.
 
     Parameters
     ----------
     directory : study directory, or its URL in object storage.
     repair : set damaged files aside under ``damaged/``; the next `ablate run` computes their runs again.
-    head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It even reveals
-        rows that were rewritten together with the ledger.
-    rerun : how many settled runs are computed again, one after the other in this process, and compared with what is
-        stored: bit for bit on the same kind of device, and within a tolerance on another kind; see
+    head : a head of the ledger that was printed earlier and stored elsewhere, or its first 32 digits. The head reveals
+        even rows that were rewritten together with the ledger.
+    rerun : number of settled runs to compute again, one after another in this process, and to compare with the stored
+        results: bit by bit on the same kind of device, and within a tolerance on a different kind; see
         `ablations.execution.repetition`. The study is not changed. A SHA-256 hash of the ledger's head and the run ids
         selects the runs.
-    plugin : files with own code that runs use; own training code as ``FILE:FUNCTION``.
-    trust : hashes of approved own code; True approves all of it.
+    plugin : files with the user's own code that the runs use; for the user's own training code, ``FILE:FUNCTION``.
+    trust : hashes of approved code; True approves all of it.
 
     Raises
     ------
     StoreError: this is not a study directory, the storage does not answer, or a newer version of this package wrote the
         study.
-    UsageError: `head` is not a hash, `rerun` is negative, or own code cannot be used.
+    UsageError: `head` is not a hash, `rerun` is negative, or the user's own code cannot be used.
     """
     from ablations.execution.row_proofs import RowProofs
     from ablations.store import repair as store_repair
@@ -143,7 +146,9 @@ def verify(
     if rerun < 0:
         raise UsageError(f"rerun: give the number of runs to compute again, 0 or more; got {rerun}")
     _enter(plugin, trust)
-    ledger, frozen = store_repair.ledger_of(where)  # read before the rows, because each row exists before its entry
+    ledger, frozen = store_repair.ledger_of(
+        where
+    )  # read before the rows, because each row exists before its ledger entry
     plan, unreadable = _plan(where)
     stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
 
@@ -154,7 +159,7 @@ def verify(
 
     inspection = store_repair.inspected(where, visit=visit)
     if not inspection.read:
-        raise StoreError(f"{where}: contains no file of a study; give the directory that `ablate run` wrote")
+        raise StoreError(f"{where}: contains no files of a study; give the directory that `ablate run` wrote")
     damaged = any(damage.kind in (RUNS, SEGMENTS) for damage in inspection.damages)
     found = compare(ledger, stored, frozen, damaged=damaged, head=expected)
     repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
@@ -180,7 +185,7 @@ def verify(
 
 
 def _enter(files: Iterable[str | Path], trust: Trust) -> None:
-    """Register own code that a caller names."""
+    """Register the user's own code in files that a caller names."""
     if files := list(files):
         from ablations.planning.own_code import enter_files
 
@@ -188,7 +193,7 @@ def _enter(files: Iterable[str | Path], trust: Trust) -> None:
 
 
 def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
-    """Compute again the runs of the plan that the key draws from those that ended normally."""
+    """From the runs of the plan that ended normally, compute again those that the key selects."""
     from ablations.execution.repetition import REPEATED, drawn, repeated
     from analysis.reading.files import read_settled
 
@@ -202,7 +207,7 @@ def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Rep
 
 
 def _networks_of(rows: pa.Table) -> Iterator[str]:
-    """Yield the files of trained networks that rows name."""
+    """Yield the files of trained networks that are named in rows."""
     from ablations.store.networks import name_of
 
     if "network" in rows.column_names:
@@ -212,7 +217,7 @@ def _networks_of(rows: pa.Table) -> Iterator[str]:
 
 
 def _plan(where: Place) -> tuple[Plan | None, tuple[str, ...]]:
-    """Return the plan of a study, or why it cannot be read: files that are intact do not make a study."""
+    """Return the plan of a study, or why the plan cannot be read: intact files alone do not make a study."""
     from analysis.plan import read_plan
 
     try:
@@ -222,7 +227,7 @@ def _plan(where: Place) -> tuple[Plan | None, tuple[str, ...]]:
 
 
 def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what contradicts the plan, and how it deviates from the frozen one; empty if results are unreadable."""
+    """Return what contradicts the plan, and how the plan deviates from the frozen one; empty for unreadable results."""
     import analysis
     from aimlib.records import PLANS, STUDY_FILE
     from analysis.plan import plan_differs
@@ -237,7 +242,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
         check_models(results)
     except StoreError as error:
         return (str(error),), ()
-    except UsageError:  # its claim is unknown here
+    except UsageError:  # its claim is not available on this machine
         return (), ()
     return (), tuple(deviation.text for deviation in deviations)
 
@@ -265,11 +270,12 @@ def lines(found: Verified) -> list[str]:
     if number := len(inspection.strays):
         named = ", ".join(map(on_one_line, inspection.strays[:10])) + (", ..." if number > 10 else "")
         text.append(
-            f"{counted(number, 'file is', 'files are')} ignored, because the study gives no such names: {named}; if "
-            f"one has the row of a run, give it its name again (<run id>.parquet), otherwise move it elsewhere."
+            f"{counted(number, 'file is', 'files are')} ignored, because a study does not use such file names: "
+            f"{named}; if one of them contains the row of a run, restore its name (<run id>.parquet); otherwise, "
+            "move it elsewhere."
         )
     if found.missing is None:
-        text.append("Without a readable plan it is unknown which runs are missing.")
+        text.append("Without a readable plan, it is unknown which runs are missing.")
     elif found.missing:
         number = len(found.missing)
         text.append(f"{counted(number, 'planned run')} {'has' if number == 1 else 'have'} no intact row.")
@@ -289,14 +295,14 @@ def lines(found: Verified) -> list[str]:
 def _on_rows(found: Verified) -> list[str]:
     text = list(found.contradictions)
     if found.proven:
-        text.append(f"The accuracies of {counted(found.proven, 'row')} follow from the predictions.")
+        text.append(f"The accuracies in {counted(found.proven, 'row')} follow from the predictions.")
     for why, number in sorted(found.unproven.items()):
         text.append(f"Not proven for {counted(number, 'row')}: {why if number == 1 else _of_several(why)}.")
     return text
 
 
 def _of_several(why: str) -> str:
-    """Return a reason worded for one row in the plural."""
+    """Return a reason worded for one row, reworded for several rows."""
     for one, several in (("its ", "their "), ("it has ", "they have ")):
         if why.startswith(one):
             return several + why.removeprefix(one)
@@ -307,10 +313,10 @@ def _on_ledger(found: Verified) -> list[str]:
     ledger = found.ledger
     text = [f"ledger: {each}" for each in (*ledger.contradictions, *ledger.notes)]
     if ledger.head is None:
-        text.append("The ledger is empty: `ablate run` enters the settled runs.")
+        text.append("The ledger is empty: `ablate run` will enter the settled runs.")
     else:
         runs, sessions = counted(ledger.entered, "run"), counted(ledger.sessions, "session")
-        text.append(f"The ledger contains {runs} of {sessions}. Its head is {ledger.head}")
+        text.append(f"The ledger contains {runs} from {sessions}. Its head is {ledger.head}")
     if found.confirmed:
-        text.append("The study contains everything that the given head covers, unchanged.")
+        text.append("The study still contains everything that the given head covers, unchanged.")
     return text

@@ -28,7 +28,7 @@ def command(
     once: Annotated[bool, typer.Option("--once", help="Show the state once and exit, for scripts.")] = False,
     interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two updates.")] = 2.0,
 ) -> None:
-    """Watch a study from another terminal or machine until it is complete. Ctrl-C does not affect the study."""
+    """Watch a study from a different terminal or machine until it is complete. Ctrl-C does not affect the study."""
     try:
         shown = watch(directory, file, html=html, once=once, interval=interval, console=console())
     except KeyboardInterrupt:
@@ -46,30 +46,30 @@ def watch(
     interval: float = 2.0,
     console: Console | None = None,
 ) -> Snapshot:
-    """Show a study until it is complete or its last active session has ended, and return the final state.
+    """Show the state of a study until it is complete or its last active session has ended, and return the final state.
 
-    Ctrl-C, or interrupting a notebook's kernel, ends watching and does not affect the study.
+    Pressing Ctrl-C, or interrupting a notebook's kernel, ends watching and does not affect the study.
 
     Parameters
     ----------
     directory : study directory, or its URL in object storage.
     file : with `html`, the file for the page; by default ``overview.html`` in the study directory.
-    html : also write an overview page for a browser, rewritten every few seconds.
+    html : also write an overview page for a browser and rewrite it every few seconds.
     once : show the state once and return.
     interval : seconds between two updates.
-    console : where the study is shown; by default the cell of a notebook, or standard output.
+    console : where the state is shown; by default, the cell of a notebook, or standard output.
 
     Raises
     ------
     StoreError: this is not a study directory, a file is corrupt, or the page cannot be written.
-    UsageError: a file without `html`, or no file for a study in object storage.
+    UsageError: a file was given without `html`, or no file was given for a study in object storage.
     """
     from ablations.progress import monitor
     from ablations.progress.views.notebook import NotebookConsole, in_notebook
 
     page = _page(directory, None if file is None else Path(file)) if html else None
     if file is not None and page is None:
-        raise UsageError(f"{file}: a file is only used for the page; add --html")
+        raise UsageError(f"{file}: a file is used only for the page; add --html")
     if console is None:
         console = NotebookConsole() if in_notebook() else options.console()
     if page is not None:

@@ -1,1 +1,1 @@
-"""Estimates, before the launch, of the time, device memory and disk space that a study needs."""
+"""Estimates, made before the launch, of the time, device memory and disk space that a study needs."""

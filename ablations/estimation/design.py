@@ -1,4 +1,4 @@
-"""Which effects the design of a study can and cannot distinguish, in words, before any run."""
+"""Which effects a study's design can and cannot distinguish, in words, before any run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 6
 
 
 def layout(plan: Plan) -> Layout | None:
-    """Return the factors and settings of a planned study, named as in arm names; None if it has no factors."""
+    """Return the factors and settings of a planned study, named as in its arms; None if it has no factors."""
     if not plan.study.spec.factors:
         return None
     arms = [
@@ -37,7 +37,7 @@ def layout(plan: Plan) -> Layout | None:
 
 
 def sentences(plan: Plan) -> Iterator[str]:
-    """Yield which effects or sources the arms can and cannot distinguish, and how wide their intervals will be."""
+    """Yield which effects or sources the arms can and cannot distinguish, and how wide the intervals will be."""
     if plan.study.spec.design == "variance":
         yield from _of_variance(plan)
     found = layout(plan)
@@ -56,7 +56,7 @@ def sentences(plan: Plan) -> Iterator[str]:
 
 
 def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Return the half-widths of intervals, of the widest effect of each kind: kind, seeds, seed_sd and half_width."""
+    """Return the half-widths of the intervals for the widest effect of each kind, with kind, seeds and seed_sd."""
     effects = estimable(found)
     rows = [
         (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
@@ -68,7 +68,7 @@ def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -
 
 
 def _of_variance(plan: Plan) -> Iterator[str]:
-    """Yield what the design `variance` varies, and how well its seeds determine a standard deviation and a share."""
+    """Yield what the design `variance` varies, and how precisely its seeds determine an SD and a share."""
     spec = plan.study.spec
     varied: dict[tuple[Source, ...], list[str]] = {}
     for arm in spec.arms if spec.vary is None else [spec.vary]:
@@ -80,15 +80,17 @@ def _of_variance(plan: Plan) -> Iterator[str]:
         if sources:
             has = "has" if len(arms) == 1 else "each have"
             yield (
-                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies only that "
-                f"source; seed {seed} fixes the others"
+                f"variance: {_listed(arms)} {has} an additional arm for {_listed(list(sources))}, which varies "
+                f"only that source; seed {seed} fixes the others"
             )
     seeds = len(spec.seeds)
     if seeds < 2:
-        yield "variance: one seed shows no variation; plan at least 2, and 10 or more for meaningful shares"
+        yield (
+            "variance: a single seed does not show any variation; plan at least 2, and 10 or more for meaningful shares"
+        )
         return
     low, high = Spread(1.0, seeds - 1).interval()
-    text = f"variance: with {counted(seeds, 'seed')} the 95 % interval of a standard deviation is "
+    text = f"variance: with {counted(seeds, 'seed')}, the 95 % interval of a standard deviation is "
     text += f"{significant(low)} to {significant(high)} times its estimate"
     if seeds > 2:
         _, wide = uncorrelated_ratio(seeds)
@@ -107,7 +109,7 @@ def _names(effects: pd.DataFrame) -> list[str]:
 
 
 def _missing(effects: pd.DataFrame, found: Layout) -> list[str]:
-    """Return the effects that are neither estimated nor named as an alias of another."""
+    """Return the effects that are neither estimated nor listed as aliases of other effects."""
     told = {*_names(effects), *(name for text in effects["aliased"] for name in text.split(", "))}
     pairs = (f"{one} × {two}" for one, two in combinations(found.factors, 2))
     return [name for name in (*found.factors, *pairs) if name not in told]
@@ -123,8 +125,8 @@ def _widths(effects: pd.DataFrame, seeds: int) -> Iterator[str]:
         )
         effects_all = counted(len(effects), "effect")
         yield (
-            f"effects: with {counted(seeds, 'seed')} the intervals of all {effects_all} (95 % together) are {told}, "
-            "in units of the seed SD of an arm"
+            f"effects: with {counted(seeds, 'seed')}, the intervals for all {effects_all} (95 % jointly) are "
+            f"{told}, in units of the seed SD of an arm"
         )
 
 

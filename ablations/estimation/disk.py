@@ -23,11 +23,11 @@ from aimlib.training.own.config import OwnRunConfig
 from analysis.wording.number_format import significant
 
 _BLOCK = os.urandom(4 * 2**20)
-"""Incompressible data written to measure the write rate."""
+"""Amount of incompressible data written to measure the write rate."""
 _SECONDS = 0.4
-"""Duration of this measurement."""
+"""Maximum duration of this measurement."""
 _QUIET = 64 * 2**20
-"""Bytes that any storage can save in time, so that no measurement is needed."""
+"""Number of bytes that any storage can save in time, so no measurement is needed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Disk:
 
     Attributes
     ----------
-    checkpoints : bytes of a checkpoint, by arm.
+    checkpoints : size of a checkpoint in bytes, by arm.
     parallel : number of concurrent runs, or None if unknown.
     predictions : bytes of the predictions of all runs before compression; the largest part of the results.
     """
@@ -47,12 +47,12 @@ class Disk:
 
     @property
     def at_once(self) -> int | None:
-        """Bytes of checkpoints if all concurrent runs belong to the arm with the largest ones."""
+        """Bytes of checkpoints if all concurrent runs belong to the arm with the largest checkpoints."""
         return None if self.parallel is None else self.parallel * max(self.checkpoints.values())
 
 
 def disk(plan: Plan, parallel: int | None) -> Disk:
-    """Return the disk use of a study, computed without a measurement.
+    """Return the disk use of a study, computed without any measurement.
 
     Parameters
     ----------
@@ -65,19 +65,19 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 
 
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
-    """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions.
+    """Return the size of a run's last checkpoint in bytes: parameters, buffers, optimizer state and predictions.
 
-    The result is 0 for own training code, whose checkpoints are unknown.
+    The result is 0 for a study's own training code, because the size of its checkpoints is unknown.
     """
     if isinstance(arm.config, OwnRunConfig):
-        return 0  # it decides itself what to save
+        return 0  # the user's own training code decides what to save
     network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
     return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions
 
 
 def moments(config: ComponentConfig) -> float:
-    """Return the number of state values per parameter of an optimizer, found by a step: 2 for Adam, 1 for momentum."""
+    """Return how many state values per parameter an optimizer keeps, found by a step: 2 for Adam, 1 for momentum."""
     parameter = nn.Parameter(torch.ones(16, 16))
     optimizer = optimizers.create(config).build([{"params": [parameter], "lr_scale": 1.0}])
     parameter.grad = torch.ones_like(parameter)
@@ -87,9 +87,9 @@ def moments(config: ComponentConfig) -> float:
 
 
 def write_rate(place: Path) -> float:
-    """Return the rate, in bytes per second, at which data is synced to the file system of a folder.
+    """Return the rate, in bytes per second, at which data is synced to the file system that contains a folder.
 
-    The measurement takes half a second and leaves no file behind. The folder itself need not exist.
+    The measurement takes half a second and does not leave a file behind. The folder itself does not need to exist.
     """
     folder = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.is_dir())
     written, began = 0, time.perf_counter()
@@ -115,7 +115,10 @@ def saving_notes(found: Disk, grace_seconds: float, place: Place) -> Iterator[st
         f"within resources.grace_seconds={grace_seconds:g}"
     )
     if not isinstance(place, Path):
-        yield f"{size}; the write rate of {place} is not measured, so run fewer at once if they are late"
+        yield (
+            f"{size}; the write rate of {place} has not been measured, so if runs do not finish saving, run fewer "
+            "at a time"
+        )
         return
     try:
         rate = write_rate(place)
@@ -125,7 +128,7 @@ def saving_notes(found: Disk, grace_seconds: float, place: Place) -> Iterator[st
     seconds = found.at_once / rate
     if seconds > grace_seconds:
         yield (
-            f"{size}, but {place} takes {seconds:.0f} s at {rate / 1e6:.0f} MB/s from this machine; "
-            f"--set resources.grace_seconds={math.ceil(1.5 * seconds)} if the sender of SIGTERM waits that long, or "
-            f"run fewer at once; late runs resume from their last checkpoint"
+            f"{size}, but {place} takes {seconds:.0f} s at {rate / 1e6:.0f} MB/s from this machine; use --set "
+            f"resources.grace_seconds={math.ceil(1.5 * seconds)} if the sender of SIGTERM waits that long, or run "
+            "fewer at a time; runs that are late resume from their last checkpoint"
         )

@@ -1,4 +1,4 @@
-"""Cost of a study, estimated from a few timed steps of every arm on the kinds of devices that it will use."""
+"""Cost of a study, estimated from a few timed steps of every arm on the kinds of devices that the study will use."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class ArmCost:
     Attributes
     ----------
     step_seconds : time of one training step (one batch); the median of the timed steps.
-    run_seconds : time of one run: all epochs with their evaluations, without start-up.
+    run_seconds : time of one run: all epochs with their evaluations, excluding startup.
     runs : number of runs.
     peak_bytes : peak device memory of one run, or None if not measured; see `aimlib.training.footprint`.
-    context_bytes, data_bytes : additional GPU memory of its process, and of its copy of the images.
-    cpus : number of CPUs of a run.
-    fitting : number of runs that fit on one GPU, see `ablations.estimation.gpu_shares`; 1 on a CPU.
-    host_bytes : peak host memory of the process of a run, including its images unless they are mapped from a file;
-        None if not measured.
+    context_bytes, data_bytes : additional GPU memory for the process, and for its copy of the images.
+    cpus : number of CPUs per run.
+    fitting : number of runs that fit on one GPU (see `ablations.estimation.gpu_shares`); 1 on a CPU.
+    host_bytes : peak host memory of a run's process, including its images unless they are mapped from a file; None if
+        not measured.
     """
 
     step_seconds: float
@@ -74,14 +74,14 @@ class Cost:
 
     @property
     def hours(self) -> float:
-        """Total hours of one device for all runs; on CPUs, hours of a single CPU."""
+        """Total device-hours for all runs; on CPUs, the CPU-hours."""
         each = (
             cost.run_seconds * cost.runs * (cost.cpus if self.device == "cpu" else 1) for cost in self.arms.values()
         )
         return sum(each) / 3600
 
     def hours_of(self, arm: str) -> float:
-        """Return the hours of one device for one run of an arm; on CPUs, hours of a single CPU."""
+        """Return the device-hours that one run of an arm takes; on CPUs, the CPU-hours."""
         cost = self.arms[arm]
         return cost.run_seconds * (cost.cpus if self.device == "cpu" else 1) / 3600
 
@@ -102,7 +102,7 @@ class Estimate:
 
     Attributes
     ----------
-    costs : cost per kind of device; empty if nothing could be timed.
+    costs : cost on each kind of device; empty if nothing could be timed.
     untimed : reasons why something was not timed, and how to time it.
     """
 
@@ -111,20 +111,20 @@ class Estimate:
 
 
 def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -> Estimate:
-    """Time the arms of a study on the kinds of devices that they will run on.
+    """Time the arms of a study on the kinds of devices on which they will run.
 
     With an address, all arms are timed on workers of that cluster. Otherwise, CPU arms are timed on this machine. GPU
-    arms are timed on this machine if it has a GPU, or else on the cluster that it belongs to, once per kind of GPU.
-    They are never timed on a CPU.
+    arms are timed on this machine if it has a GPU; otherwise, the arms are timed on the cluster to which this machine
+    belongs, once per kind of GPU. GPU arms are never timed on a CPU.
 
     Parameters
     ----------
     address : address of a Ray cluster, or ``auto``.
-    seconds : time limit per arm, after which no further step is started.
+    seconds : time limit per arm, after which no new step is started.
 
     Raises
     ------
-    UsageError: no cluster runs at the address.
+    UsageError: no cluster is running at the address.
     """
     timed, unknown = _split(plan)
     if not timed:
@@ -138,13 +138,14 @@ def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -
 
 
 def _split(plan: Plan) -> tuple[list[Arm], tuple[str, ...]]:
-    """Return the arms that can be timed, and why the others cannot."""
+    """Return the arms that can be timed, and the reasons why the others cannot."""
     timed = [arm for arm in plan.arms if not isinstance(arm.config, OwnRunConfig)]
     others = [arm.name for arm in plan.arms if isinstance(arm.config, OwnRunConfig)]
     if not others:
         return timed, ()
     return timed, (
-        f"{', '.join(others)}: own training code is not timed; `ablate status` shows it after the first run",
+        f"{', '.join(others)}: a study's own training code is not timed; `ablate status` shows its time after the "
+        "first run",
     )
 
 
@@ -172,7 +173,7 @@ _HOW = "give --address of a Ray cluster with GPUs, or run the check on a machine
 def _on_cluster(plan: Plan, arms: Sequence[Arm], address: str | None, seconds: float) -> Estimate:
     where = address or cluster.running_cluster()
     if where is None:
-        return Estimate(untimed=(f"this machine has no GPU and belongs to no Ray cluster; {_HOW}",))
+        return Estimate(untimed=(f"this machine has no GPU and does not belong to a Ray cluster; {_HOW}",))
     try:
         with cluster.connected(where) as nodes:
             return _of_kinds(plan, arms, nodes, where, seconds)
@@ -209,7 +210,7 @@ def _of_kinds(plan: Plan, arms: Sequence[Arm], nodes: Sequence[Node], where: str
 
 
 def _answers(arms: Sequence[Arm], nodes: Sequence[Node], kind: str | None, seconds: float) -> cluster.Answers:
-    """Return the measurements of a worker on one kind of device."""
+    """Return a worker's measurements on one kind of device."""
     room = Resources(cpus=max(arm.resources.cpus for arm in arms), gpus=0.0 if kind is None else 1.0)
     if fitting(room, nodes) == 0:
         raise UsageError(
@@ -254,12 +255,12 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
 
 
 def _images_in_memory(data: DataSet) -> int:
-    """Return the bytes of images that every process keeps for itself."""
+    """Return the size in bytes of the images of which every process keeps its own copy."""
     return sum({id(images): unmapped_bytes(images.pixels) for images in data.splits().values()}.values())
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
-    """Return the number of batches that an epoch trains on, and the number that it evaluates."""
+    """Return the number of batches on which an epoch trains, and the number of batches that it evaluates."""
     training, images = arm.config.training, len(data.train.labels)
     if data.validation is None:
         held_out = round(images * training.validation_fraction)
@@ -270,11 +271,11 @@ def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
 
 
 def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on the number of runs of each arm that fit on a device, if it differs from the stated share.
+    """Return notes on how many runs of each arm fit on a device, if this number differs from the stated share.
 
     Parameters
     ----------
-    resources : resources of a run of each arm.
+    resources : resources of a run, by arm.
     """
     return [note for arm, found in cost.arms.items() if (note := _packing(arm, found, cost, resources[arm]))]
 
@@ -288,7 +289,7 @@ def _packing(arm: str, found: ArmCost, cost: Cost, given: Resources) -> str:
     if by_memory == 0:
         return f"{size} and does not fit; lower training.batch_size"
     if given.gpus_auto:
-        return f"{size}; gpus: auto gives {counted(found.fitting, 'run')} per GPU"
+        return f"{size}; gpus: auto allows {counted(found.fitting, 'run')} per GPU"
     if 0 < given.gpus <= 1 and found.fitting != int(1 / given.gpus + 1e-9):
         return (
             f"{size}; {counted(found.fitting, 'run')} per GPU: arms.{arm}.resources: {{gpus: {share(found.fitting):g}}}"

@@ -1,7 +1,7 @@
-"""`ablate check --claim`: the runs, hours, disk and pairs needed to test a claim at full size, for each of its studies.
+"""`ablate check --claim`: the runs, hours, disk space and pairs for a full-size test of a claim, per study.
 
-Everything is computed from the studies. Hours are measured if a GPU is available; otherwise, they are lower bounds
-computed from the number of operations.
+Everything is computed from the study files. The hours are measured if a GPU is available; otherwise, the hours are
+lower bounds computed from the number of operations.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ PEAKS: Mapping[str, Mapping[str, float]] = {
     "H100": {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12},
     "A100": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12},
 }
-"""Operations per second of dense products by card and precision, as stated by NVIDIA; a multiply-add is two."""
+"""Operations per second for dense products, by card and precision, as specified by NVIDIA; a multiply-add is two
+operations."""
 GPUS = 8
-"""Number of GPUs of the node for which hours and disk are reported."""
+"""Number of GPUs in the node for which hours and disk space are reported."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Part:
     Attributes
     ----------
     plan : plan of the study, with images of the right number and size but without content.
-    operations : operations of a run of each arm, for training and evaluation in all epochs.
+    operations : operations in a run of each arm, for training and evaluation over all epochs.
     disk : disk use of the study.
     costs : measured cost per kind of GPU; empty if none was available.
     """
@@ -58,20 +59,20 @@ class Part:
 
     @property
     def seeds(self) -> int:
-        """Number of seeds, which is the number of runs of each arm."""
+        """Number of seeds, which is also the number of runs per arm."""
         return len(self.plan.study.spec.seeds)
 
     def hours(self, peak: float) -> float:
-        """Return the minimum hours for all runs on one card with this peak."""
+        """Return the minimum number of hours for all runs on one card with this peak performance."""
         return self.seeds * sum(self.operations.values()) / peak / 3600
 
     def longest_hours(self, peak: float) -> float:
-        """Return the minimum hours of the longest run, which additional cards do not shorten."""
+        """Return the minimum number of hours for the longest run, which additional cards do not shorten."""
         return max(self.operations.values()) / peak / 3600
 
     @property
     def precision(self) -> str:
-        """The stated precision, as a key of a card in `PEAKS`."""
+        """The precision that the study specifies, as a key of a card in `PEAKS`."""
         training = self.plan.arms[0].config.training
         return training.precision if training.precision != "float32" else "tf32" if training.tf32 else "float32"
 
@@ -91,8 +92,8 @@ class FullSize:
     Attributes
     ----------
     claim : the claim.
-    parts : its studies, in order.
-    untimed : reasons why hours were not measured; empty if they were, or if timing was not requested.
+    parts : the claim's studies, in order.
+    untimed : reasons why hours were not measured; empty if the hours were measured, or if timing was not requested.
     """
 
     claim: Claim
@@ -101,17 +102,18 @@ class FullSize:
 
 
 def full_size(claim: str = "stanford_dogs_aim", *, timing: bool = True, address: str | None = None) -> FullSize:
-    """Return the requirements for testing a claim at full size; the photos are not needed.
+    """Return the requirements for a full-size test of a claim; the photos are not needed.
 
     Parameters
     ----------
-    timing : measure hours if a GPU is available here or on the cluster; see `ablations.estimation.estimate.estimate`.
+    timing : measure hours if a GPU is available on this machine or on the cluster; see
+        `ablations.estimation.estimate.estimate`.
     address : address of a Ray cluster.
 
     Raises
     ------
     ConfigError: no studies are shipped for the claim.
-    UsageError: no cluster runs at the address.
+    UsageError: no cluster is running at the address.
     """
     if claim not in STUDIES:
         raise ConfigError([f"--claim {claim}: {unknown_name('claim', claim, STUDIES)}"])
@@ -132,7 +134,7 @@ def _plan(name: str) -> Plan:
 
 
 def _empty(arm: Arm) -> DataSet:
-    """Return Stanford Dogs without content: the same number of images, of the arm's size."""
+    """Return Stanford Dogs without content: the same number of images, in the size that the arm uses."""
     shape: ImageShape = datasets.create(arm.config.data).shape()
 
     def images(count: int) -> Images:
@@ -143,7 +145,7 @@ def _empty(arm: Arm) -> DataSet:
 
 
 def _operations(arm: Arm, plan: Plan) -> float:
-    """Return the operations of a run: per multiply-add, 6 for a training image and 2 for an evaluated image."""
+    """Return the number of operations in a run: per multiply-add, 6 for a training and 2 for an evaluated image."""
     trained, evaluated = batches_of_epoch(arm, plan.data[arm.name])
     training, multiply_adds = arm.config.training, plan.summaries[arm.name].multiply_adds
     return multiply_adds * (6 * trained + 2 * evaluated) * training.batch_size * training.epochs

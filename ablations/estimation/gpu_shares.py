@@ -25,14 +25,14 @@ from aimlib.training.footprint import runs_per_device
 from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
 
 MOST_RUNS = 8
-"""Maximum number of runs per GPU; with more, their steps would only wait for each other."""
+"""Maximum number of runs per GPU; with more runs, their steps would only wait for each other."""
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return the number of runs of an arm that share one GPU, or 0 if not even one fits.
+    """Return how many runs of an arm share one GPU, or 0 if not even one fits.
 
-    The number is bounded by the memory, by `MOST_RUNS`, and by the CPUs per GPU of a node, because a smaller share
-    would leave memory unused.
+    The number is limited by the memory, by `MOST_RUNS`, and by the number of CPUs per GPU on a node, because some
+    memory would remain unused if the share were smaller.
 
     Parameters
     ----------
@@ -49,9 +49,10 @@ def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, node
 
 
 def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
-    """Return the number of runs of an arm that share one GPU, and the bytes of images that each keeps there.
+    """Return how many runs of an arm share one GPU, and the bytes of images that each run keeps there.
 
-    With ``data_on: auto``, the images are kept on the GPU only if they take a small part of a run's share of it.
+    With ``data_on: auto``, the images are kept on the GPU only if they take up a small part of a run's share of the
+    GPU's memory.
     """
     held = resident_bytes(arm.config, data)
     runs = runs_per_gpu(found, held, arm.resources, nodes)
@@ -61,12 +62,12 @@ def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Nod
 
 
 def share(runs: int) -> float:
-    """Return the share of a GPU for one of `runs` runs, rounded down so that all of them fit."""
+    """Return the GPU share for one of `runs` runs, rounded down so that all of them fit."""
     return 1.0 if runs <= 1 else math.floor(1000 / runs) / 1000
 
 
 def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
-    """Return the arms, with the shares found for those with ``gpus: auto``."""
+    """Return the arms, in which ``gpus: auto`` is replaced by the computed share."""
     return tuple(
         replace(arm, resources=arm.resources.model_copy(update={"gpus": shares[arm.name]}))
         if arm.resources.gpus_auto and arm.name in shares
@@ -76,15 +77,15 @@ def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
 
 
 def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console: Console) -> Plan:
-    """Return the plan with a share of a GPU for every arm with ``gpus: auto``.
+    """Return the plan with a GPU share for every arm with ``gpus: auto``.
 
-    Earlier measurements of the same configuration, kind of device and versions are read from the study directory. The
-    others are made on the connected cluster and stored. The share applies to every available kind of GPU; the kind on
-    which the fewest runs fit determines it.
+    Earlier measurements with the same configuration, kind of device and versions are read from the study directory.
+    Missing measurements are made on the connected cluster and stored. The share applies to all available kinds of GPU;
+    the kind on which the fewest runs fit determines the share.
 
     Raises
     ------
-    UsageError: no GPU is available for the measurement, or an arm fits on no GPU.
+    UsageError: no GPU is available for the measurement, or an arm does not fit on any GPU.
     """
     asking = [arm for arm in plan.arms if arm.resources.gpus_auto]
     if not asking:
@@ -109,7 +110,7 @@ def _share(arm: Arm, plan: Plan, measured: Mapping[tuple[str, str], Measurement]
         if name == arm.name
     }
     if not any(counts.values()):
-        raise UsageError(f"arms.{arm.name}: a run fits on no GPU of the cluster; lower training.batch_size")
+        raise UsageError(f"arms.{arm.name}: a run does not fit on any GPU in the cluster; lower training.batch_size")
     return share(min(count for count in counts.values() if count))
 
 
@@ -126,9 +127,9 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return a measurement of every arm on every kind of GPU, and make those that are not stored yet.
+    """Return a measurement for every arm on every kind of GPU; those that are not stored yet are made now.
 
-    Measurements on a GPU without a name are not stored, because the next such GPU may be of another kind.
+    Measurements on a GPU without a name are not stored, because the next GPU without a name may be of a different kind.
     """
     kept = store.measurements()
     found: dict[tuple[str, str], Measurement] = {}
@@ -153,7 +154,7 @@ def _holds(arm: Arm, nodes: Sequence[Node], kind: str) -> bool:
 
 
 def key_of(arm: Arm, kind: str) -> str:
-    """Return the key of an arm's measurement on a kind of GPU: a hash of all inputs except the seed."""
+    """Return the key of an arm's measurement on one kind of GPU: a hash of all inputs except the seed."""
     content = {"run": _without_seed(arm.config), "cpus": arm.resources.cpus, "kind": kind, **versions()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -166,5 +167,5 @@ def _without_seed(config: RunConfig) -> dict[str, Any]:
 def _parsed(content: Any) -> Measurement | None:
     try:
         return Measurement.parse(content)
-    except ConfigError:  # not stored, or stored by another version
+    except ConfigError:  # not stored, or stored by a different version of this package
         return None

@@ -1,4 +1,4 @@
-"""Costs and benefits of looks: chance of a verdict by each look, price of reading at any time, half-widths."""
+"""Costs and benefits of looks: chance of a verdict by each look, price of reading at any time, and half-widths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUDIES = 4000
 """Number of simulated studies per row."""
 _SEED = 20210302
 _SHOWN_NUMBERS = (5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 1000)
-"""Numbers of pairs in the table if the verdict may be read after any number."""
+"""Numbers of pairs that the table shows if the verdict may be read after any number of pairs."""
 _ABOVE_0 = "positive, size open"
 _EQUAL_LOOKS = 4
 """Number of planned looks with which reading at any time is compared."""
@@ -41,7 +41,7 @@ HALF_WIDTHS = ["seed_sd", "half_width", "expected", *(f"assured_{round(100 * a)}
 def drawn(
     rng: np.random.Generator, spread: Spread, effect: float, pairs: int, studies: int = STUDIES
 ) -> npt.NDArray[np.float64]:
-    """Return differences, [studies, pairs]; if the true spread is unknown, each study draws its own."""
+    """Return differences, [studies, pairs]; if the true spread is unknown, each study draws a spread of its own."""
     sds = spread.sd if spread.is_known else spread.draws(rng, studies)[:, None]
     return np.asarray(rng.normal(size=(studies, pairs)) * sds + effect)
 
@@ -49,8 +49,8 @@ def drawn(
 def ends(gain: float | None) -> frozenset[str]:
     """Return the verdicts with which `ablate run --until-verdict` ends.
 
-    These are the verdicts that stop a study. If no reported gain applies, no verdict stops it for a gain above δ; then
-    a verdict whose interval is above 0 counts as well.
+    These are the verdicts that stop a study. If no reported gain applies, there is no stopping verdict for a gain above
+    δ; in this case, a verdict whose interval is above 0 also counts.
     """
     return frozenset(STOPPING) | ({_ABOVE_0} if gain is None else frozenset())
 
@@ -67,15 +67,16 @@ def by_look(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return one row per spread, true gain and look: its level, and the cumulative chances.
+    """Return one row per spread, true gain and look, with the look's level and the cumulative chances.
 
-    Columns as in `BY_LOOK`: `settled`, the chance of a verdict that ends the study (see `ends`); `shown`, the chance
-    that an interval was above 0. At the first look, `shown` is exact, from the non-central t distribution.
+    The columns are those in `BY_LOOK`: `settled` is the chance of a verdict that ends the study (see `ends`); `shown`
+    is the chance that an interval was above 0. At the first look, `shown` is exact, computed from the noncentral t
+    distribution.
 
     Parameters
     ----------
     most : number of pairs at which the study ends.
-    spreads : the seed SD, which names a row, and the spread of the differences.
+    spreads : the seed SD, which identifies a row, and the spread of the differences.
     delta, gain : as in `simulate`.
     """
     rng, rows = np.random.default_rng(_SEED), []
@@ -94,13 +95,13 @@ def by_look(
 
 
 def _shown_at_first(effect: float, spread: Spread, looks: Looks) -> float:
-    """Return the chance that the interval of the first look is above 0; two-sided power would include both sides."""
+    """Return the chance that the interval at the first look is above 0; two-sided power would count both sides."""
     level = looks.levels[0]
     if level == 0:
         return 0.0
     if effect == 0:
         return level / 2
-    # For a gain, the other side has a chance below 1e-3 of the level whenever power matters.
+    # For a gain, the chance of the other side is below 1e-3 of the level whenever power matters.
     return power_over(effect, spread, looks.numbers[0], level)
 
 
@@ -112,18 +113,18 @@ def price_of_any(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return what reading at any time costs compared with planned looks, one row per spread and true gain.
+    """Return how much more reading at any time costs than planned looks, one row per spread and true gain.
 
-    The columns are `PRICES`. For the planned looks, they give the chance that a verdict ends the study by the last
-    look, at `most` pairs, and the mean number of pairs. For reading at any time, they give both for up to as many
-    pairs, the maximum number of pairs that it needs for the chance of the planned looks, and the mean number of pairs
-    with this maximum. These two are NaN if three times as many pairs do not suffice, or if the chance of the planned
-    looks is below 5 %.
+    The columns are listed in `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
+    study by the last look, at `most` pairs, and the mean number of pairs. For reading at any time, the columns contain
+    the same two values for up to the same number of pairs. The columns also contain the maximum number of pairs that is
+    needed to reach the chance with planned looks, and the mean number of pairs with this maximum. The last two are NaN
+    if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
 
     Parameters
     ----------
-    looks : looks of the study. If it is read at any time, it is compared with four looks at equal distances up to
-        `most`.
+    looks : looks of the study. If the verdict is read at any time, this is compared with four equally spaced looks up
+        to `most`.
     """
     rng, rows = np.random.default_rng(_SEED), []
     fixed = _equal_looks(most) if looks.anytime else looks
@@ -162,7 +163,8 @@ def _equal_looks(most: int) -> Looks:
 def half_widths(half_width: float, looks: Looks, spreads: Sequence[tuple[float, Spread]]) -> pd.DataFrame:
     """Return how many pairs are needed for this half-width of the last interval, one row per spread.
 
-    Columns as in `HALF_WIDTHS`: in expectation, and with 80 and 90 % assurance; NaN if more than 10,000 are needed.
+    The columns, listed in `HALF_WIDTHS`, contain the number of pairs needed on average and with 80 and 90 % assurance;
+    NaN if this number exceeds 10,000.
 
     Parameters
     ----------

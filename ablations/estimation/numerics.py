@@ -1,4 +1,4 @@
-"""Precision and memory format of a study: notes on differences between arms, and their speed if requested."""
+"""A study's precision and memory format: differences between arms and, if requested, the speed of each setting."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from aimlib.training.numerics import numerics_of
 from aimlib.training.own.config import OwnRunConfig
 
 _SECONDS = 2.0
-"""Seconds after which no further step of a setting is timed."""
+"""Seconds after which no new step is timed with a setting."""
 _WORTH_IT = 1.05
 """Minimum speed-up for which a change is proposed."""
 
 
 def differing_notes(plan: Plan) -> Iterator[str]:
-    """Yield a note for every option of rounding that differs between arms, unless it is a factor of the study."""
+    """Yield a note for every rounding option that differs between arms, unless the option is a factor of the study."""
     if any(isinstance(arm.config, OwnRunConfig) for arm in plan.arms):
         return
     for name in numerics_of(plan.arms[0].config):
@@ -31,8 +31,8 @@ def differing_notes(plan: Plan) -> Iterator[str]:
         if len(set(values.values())) > 1 and not _is_factor(plan, name):
             listed = ", ".join(f"{arm}: {value}" for arm, value in values.items())
             yield (
-                f"training.{name} differs between arms ({listed}) but is not a factor of the study, so part of "
-                f"their difference is due to rounding; set it below base"
+                f"training.{name} differs between arms ({listed}) but is not a factor of the study, so part of the "
+                "difference between arms is due to rounding; set it below base"
             )
 
 
@@ -52,8 +52,8 @@ class Numerics:
     Attributes
     ----------
     kind : kind of device.
-    seconds : seconds per step, by setting and by arm.
-    stated : setting stated in the study.
+    seconds : seconds per step, by setting and arm.
+    stated : setting that the study specifies.
     """
 
     kind: str
@@ -66,12 +66,12 @@ class Numerics:
         return min(self.seconds, key=lambda setting: sum(self.seconds[setting].values()))
 
     def gain(self, setting: str) -> float:
-        """Return the speed of a setting relative to the one stated in the study."""
+        """Return the speed of a setting relative to the one that the study specifies."""
         return sum(self.seconds[self.stated].values()) / sum(self.seconds[setting].values())
 
     @property
     def proposal(self) -> str:
-        """Proposed setting, in a sentence."""
+        """The proposed setting, as a sentence."""
         if self.best == self.stated or self.gain(self.best) < _WORTH_IT:
             return f"numerics on {self.kind}: no setting is much faster than the stated one ({self.stated})"
         settings = " ".join(f"--set training.{each}" for each in self.best.split() if each not in self.stated.split())
@@ -82,14 +82,16 @@ class Numerics:
 
 
 def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tuple[str, ...]]:
-    """Time the reference arm and the one with the most multiply-adds in every precision and memory format.
+    """Time the reference arm and the arm with the most multiply-adds in every precision and memory format.
 
     Returns
     -------
-    speeds on each kind of device, and reasons why something was not timed.
+    speeds on each kind of device, and the reasons why something was not timed.
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in plan.arms):
-        raise UsageError("--numerics times the built-in training loop, but this study has own training code; omit it")
+        raise UsageError(
+            "--numerics times the built-in training loop, but this study has its own training code; omit this option"
+        )
     chosen = _extremes(plan)
     settings = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _settings(arm)}
     arms = tuple(replace(arm, name=name, config=config) for name, (arm, _, config) in settings.items())
@@ -105,7 +107,7 @@ def _extremes(plan: Plan) -> list[Arm]:
 
 
 def _settings(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
-    """Yield every combination, including the arm's own; TensorFloat-32 is only available with CUDA."""
+    """Yield every combination, including that of the arm itself; TensorFloat-32 is available only with CUDA."""
     known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [
         {"precision": "float32", "tf32": False},

@@ -1,4 +1,4 @@
-"""Power analysis of a study: whether it can reach a verdict, with how many seeds, and at what cost."""
+"""Power analysis of a study: whether the study can reach a verdict, with how many seeds, and at what cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import NEVER_REPORTED, STOPPING
 
 SEED_SDS = (0.5, 1.0, 1.5, 2.5)
-"""Standard deviations of an arm's accuracy between seeds, in pp, used if none has been observed."""
+"""Standard deviations of an arm's accuracy between seeds, in pp, that are used if none has been observed."""
 _STUDIES = 4000
 _SEED = 20210301
 _LIKELY = 0.5
@@ -46,32 +46,33 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class PowerAnalysis:
-    """Result of the power analysis of a study.
+    """Result of a study's power analysis.
 
     Attributes
     ----------
     looks : looks at which the verdict is read.
-    table : one row per combination of seed_sd and effect (pp), with the columns pairs_80 (pairs for 80 % power at one
-        look; -1 means more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (that
-        chance by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean
-        number until the study stops), device_hours (mean, in `unit`) and price (mean), and finally_averaged and
-        pairs_averaged: both averaged over the spreads compatible with the given results, weighted by their probability,
-        instead of at the upper limit; NaN without results. Unknown hours and prices are NaN.
+    table : one row per combination of seed_sd and effect (pp). `pairs_80` is the number of pairs for 80 % power at one
+        look (-1 means more than 10,000), `verdict` is the chance of a stopping verdict with the planned seeds,
+        `finally` is the same chance by the last look if seeds are added, and `shown` is the chance that the interval is
+        then above 0. `pairs` is the mean number of pairs until the study stops; `device_hours` (in `unit`) and `price`
+        are also means. The columns `finally_averaged` and `pairs_averaged` are averages over the spreads compatible
+        with the given results, weighted by their probability, instead of values at the upper limit; NaN without
+        results. Unknown hours and prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
     warnings : reasons why the study may not reach a verdict or could not be timed.
     unit : unit of device_hours: ``CPU-hours``, or ``GPU-hours`` of the most common kind of GPU.
-    effects : half-widths (pp) of the intervals of the effects of factors, by kind, seeds and seed_sd; None if the study
-        has no factors.
-    design : which effects its arms can and cannot distinguish, in sentences.
-    measure : measure of the verdict; if it is not in pp, all numbers are in the unit of its differences.
+    effects : half-widths (pp) of the intervals for the effects of the factors, by kind, seeds and seed_sd; None if the
+        study has no factors.
+    design : which effects the arms can and cannot distinguish, as sentences.
+    measure : measure of the verdict; if its unit is not pp, all numbers are in the unit of its differences.
     spread : SD of the differences in the given results with its degrees of freedom, or the given spread; None if
         neither was given.
     by_look : the cumulative chances at each look; see `looks_power.by_look`.
     prices : what reading at any time costs compared with planned looks; see `looks_power.price_of_any`.
-    half_widths : numbers of pairs for the requested half-width, see `looks_power.half_widths`; None if none was
-        requested.
+    half_widths : numbers of pairs for the requested half-width (see `looks_power.half_widths`); None if no half-width
+        was requested.
     most : number of pairs at which the study ends.
     """
 
@@ -105,7 +106,7 @@ def analyse(
 
     Parameters
     ----------
-    costs : costs on every timed kind of device, the most common kind first.
+    costs : costs on every kind of device that was timed, the most common kind first.
     untimed : reasons why something was not timed.
 
     Raises
@@ -155,41 +156,42 @@ def analyse(
 
 
 def _seed_sds(seen: float | None, given: float | None, unit: float) -> tuple[float, ...]:
-    """Return the standard deviations of an arm between seeds for planning: observed, given or plausible ones."""
+    """Return the standard deviations between seeds of an arm to use for planning: observed, given or plausible ones."""
     if seen is not None:
         return (seen / float(np.sqrt(2)),)
     return (given,) if given is not None else tuple(unit * sd for sd in SEED_SDS)
 
 
 def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
-    """Yield a note on the device that hours refer to, if there are several kinds."""
+    """Yield a note on the device to which the hours refer, if there are several kinds."""
     if len(costs) > 1:
         first, *others = [cost.kind for cost in costs]
         yield f"hours are for {first}; `ablate check` also shows the hours for {', '.join(others)}"
 
 
 def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
-    """Return the spread of the differences of the primary comparison of a study, and a reason to doubt it."""
+    """Return the spread of the differences in a study's primary comparison, and a reason to doubt it."""
     found = analysis.examine(analysis.load(Path(results)))
     primary = found.primary
     if primary is None or not primary.interval.sd > 0:
         raise UsageError(
-            f"{results}: has no spread to plan with; at least two pairs of the treatment and the baseline are needed"
+            f"{results}: contains no spread for planning; at least two pairs of the treatment and the baseline are "
+            "needed"
         )
     if primary.interval.sd < IDENTICAL:
         raise UsageError(
-            f"{results}: has no spread to plan with, because all its differences are equal; check that study, or "
-            "give --seed-sd"
+            f"{results}: contains no spread for planning, because all its differences are equal; check that study, "
+            "or give --seed-sd"
         )
     doubts = [primary.verdict.text] if primary.verdict.kind == "withheld" else []
     doubts += [found.failed_runs] if found.failed_runs else []
     return Spread(primary.interval.sd, primary.interval.n - 1), tuple(
-        f"the spread is from doubtful results: {doubt}" for doubt in doubts
+        f"the spread comes from doubtful results: {doubt}" for doubt in doubts
     )
 
 
 def _gain(plan: Plan) -> float | None:
-    """Return the reported gain that the study will be compared with, or None outside the scope of its claim."""
+    """Return the reported gain with which the study will be compared, or None outside the scope of its claim."""
     spec = plan.study.spec
     if spec.claim is None:
         return None
@@ -232,7 +234,7 @@ def _table(
 
 
 def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
-    """Return the pairs for 80 % power at one look; -1 means more than 10,000, or no effect."""
+    """Return the number of pairs for 80 % power at one look; -1 means more than 10,000, or no effect."""
     level = level_at(looks)
     found = (
         pairs_for_power(effect, sd, lambda pairs: float(level(np.array([pairs], dtype=float))[0])) if effect else None
@@ -267,7 +269,7 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
             name = "treatment" if role == "aim" else role
             yield f"no arm has the role {name}, so the study cannot reach a verdict"
     if seeds < looks.numbers[0]:
-        yield f"{counted(seeds, 'seed')} cannot give a verdict; the first look is after {looks.numbers[0]} pairs"
+        yield f"{counted(seeds, 'seed')} cannot produce a verdict; the first look is after {looks.numbers[0]} pairs"
     elif seeds not in looks.numbers:
         reached = looks.reached(seeds)[-1]
         yield f"{seeds} seeds end between two looks; the verdict uses the first {reached} and ignores the others"

@@ -1,7 +1,8 @@
-"""Approval of own code: a file that a study names runs only after its user has agreed to this code once.
+"""Approval of the user's own code: a file that a study names runs only after its user has agreed to this code once.
 
-The user approves the hash of the code that would run, so comments may change. Approvals are remembered for the user
-of this machine, in a private file: ``$AIM_CONFIG_DIR/approved_code.json``, else ``~/.config/aim-ablations``.
+The user approves the hash of the code that would run, so comments can be changed without a new approval. Approvals are
+stored for the user of this machine, in a private file: ``$AIM_CONFIG_DIR/approved_code.json`` or, if this variable is
+not set, ``~/.config/aim-ablations``.
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ _MOST_BYTES = 10_000_000
 _HASH = re.compile(rf"[0-9a-f]{{{SHOWN_DIGITS},64}}")
 
 Trust = bool | str | Collection[str]
-"""True to approve all code that a study names; otherwise, hashes of approved code."""
+"""True approves all code that a study names; otherwise, a collection of hashes of approved code."""
 
 
 def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> None:
-    """Raise an error if the user has not approved some code; on a terminal, ask first.
+    """Raise an error if the user has not approved some of the code; on a terminal, ask first.
 
     Parameters
     ----------
-    study : name of the study in messages: its file or name.
-    bundles : the code, by its file.
+    study : name of the study in messages: its file or its name.
+    bundles : the code in each file, by file.
     trust : code that the user approves with this call.
 
     Raises
     ------
-    UsageError: some code is not approved, or `trust` contains no hash; the message has the hashes of all files.
+    UsageError: some code is not approved, or `trust` contains something that is not a hash; the message contains the
+        hashes of all files.
     """
     if trust is True:
         return
@@ -58,22 +60,24 @@ def require(study: str, bundles: Mapping[Path, Bundle], trust: Trust = ()) -> No
             approve(bundle.hash, path)
             del unknown[path]
     if unknown and not _is_interactive():
-        names = " and of ".join(_named(path, bundle) for path, bundle in unknown.items())
+        names = " and in ".join(_named(path, bundle) for path, bundle in unknown.items())
         digits = [bundle.hash[:SHOWN_DIGITS] for bundle in unknown.values()]
         raise UsageError(
-            f"{study}: own code: you have not approved the code of {names}; read "
-            f"{'it' if len(digits) == 1 else 'them'}, then give {_command(digits)}"
+            f"{study}: own code: you have not approved the code in {names}; read "
+            f"{'it' if len(digits) == 1 else 'them'}, then use {_command(digits)}"
         )
     for path, bundle in unknown.items():
         named = _named(path, bundle)
         if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
-            raise UsageError(f"{study}: own code: the code of {named} was not approved; none of it was run")
+            raise UsageError(f"{study}: own code: the code in {named} was not approved; none of it was run")
 
 
 def _refuse_no_hashes(given: Collection[str]) -> None:
     for each in given:
         if not _HASH.fullmatch(each):
-            raise UsageError(f"--trust {each}: is not a hash of code; give at least {SHOWN_DIGITS} hexadecimal digits")
+            raise UsageError(
+                f"--trust {each}: this is not a hash of code; give at least {SHOWN_DIGITS} hexadecimal digits"
+            )
 
 
 def _named(path: Path, bundle: Bundle) -> str:
@@ -84,7 +88,7 @@ def _named(path: Path, bundle: Bundle) -> str:
 
 
 def _command(digits: Sequence[str]) -> str:
-    """Return the options with which to approve code by the first digits of each hash."""
+    """Return the options that approve code by the first digits of each hash."""
     if Path(sys.argv[0]).stem in ("ablate", "app"):
         return f"`ablate {shlex.join(sys.argv[1:])} {' '.join(f'--trust {each}' for each in digits)}`"
     quoted = ", ".join(f'"{each}"' for each in digits)
@@ -107,12 +111,12 @@ def _asked(question: str, path: Path, bundle: Bundle) -> bool:
 
 
 def approve(code: str, path: Path) -> None:
-    """Store the approval of code by its hash; if it cannot be stored, it counts for this call only."""
+    """Store the approval of code by its hash; if the approval cannot be stored, it is valid for this call only."""
     _remember("code", code, {"file": path.name})
 
 
 def approve_file(path: Path) -> None:
-    """Store the approval of a file with any content, as long as only its owner can write it."""
+    """Store the approval of a file with any content, as long as only the file's owner can write to it."""
     _remember("files", str(path.resolve()), {})
 
 
@@ -123,7 +127,7 @@ def is_approved(path: Path, code: str) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    """Return whether only this user can write a file and its folder."""
+    """Return whether only this user can write to a file and its folder."""
     for each in (path, path.resolve().parent):
         found = each.stat()
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -138,7 +142,7 @@ def _folder() -> Path:
 
 
 def _known() -> dict[str, dict[str, Any]]:
-    """Return the stored approvals; empty if other users can write the file."""
+    """Return the stored approvals; empty if other users can write to the file."""
     path = _folder() / _FILE
     try:
         found = path.lstat()
@@ -157,8 +161,8 @@ def _remember(kind: str, key: str, content: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _written() -> Iterator[dict[str, dict[str, Any]]]:
-    """Yield the stored approvals, to which the block may add, and then write them; other processes wait."""
-    from filelock import FileLock  # noqa: PLC0415 -- only needed if something is approved
+    """Yield the stored approvals, which the block can extend, and write them afterwards; other processes wait."""
+    from filelock import FileLock  # noqa: PLC0415 -- needed only if something is approved
 
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -34,14 +34,14 @@ class Arm:
     ----------
     name : unique in the study.
     role : ``baseline``, ``aim`` (the treatment), ``matched``, ``frozen``, ``permuted``, ``control`` or ``other``.
-    of : the arm from which it is derived as a control or a variation; None if it starts from the base.
+    of : the arm from which this arm is derived as a control or a variation; None if it starts from the base.
     config : configuration of the run with the study's first seed.
     levels : label of each factor's level, by factor; empty for arms without factors.
-    resources : resources of its runs.
-    also : further combinations of levels that result in the same configuration, which this arm therefore represents.
+    resources : resources of the arm's runs.
+    also : other combinations of levels that result in the same configuration and that this arm therefore represents.
     integrity : how computing errors are detected, before the kernels of a GPU are considered.
-    question : question that its comparison with the treatment answers, as stated in the study; None means the question
-        of its role.
+    question : question that the comparison between this arm and the treatment answers, as stated in the study; None
+        means the default question for the arm's role.
     """
 
     name: str
@@ -55,21 +55,21 @@ class Arm:
     question: str | None = None
 
     def run(self, seed: int) -> RunConfig:
-        """Return the arm's run with another seed."""
+        """Return the arm's run with a different seed."""
         return self.config.model_copy(update={"seed": seed})
 
 
 def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = False) -> list[Arm]:
-    """Return the arms of a study, each complete and buildable.
+    """Return a study's arms, each of which is complete and can be built.
 
     Parameters
     ----------
     without : components, such as ``placements/head_only``, whose arms are left out.
-    costs : also count the cost of every network while it exists; `networks.summary` then has it.
+    costs : also compute the cost of every network while the network exists; `networks.summary` can then return it.
 
     Raises
     ------
-    ConfigError: the study has problems; there is one message for each.
+    ConfigError: the study has problems; the error contains one message for each problem.
     """
     spec = study.spec
     problems: list[str] = []
@@ -98,7 +98,12 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         told = _condensed(advised(dict.fromkeys(problems)), specs, spec)
         raise ConfigError(f"{study.where}: {problem}" for problem in told)
     if not kept:
-        raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
+        raise ConfigError(
+            [
+                f"{study.where}: every arm uses the study's own code, so nothing can be checked without running it; "
+                "approve the code"
+            ]
+        )
     return _with_roles(kept, specs)
 
 
@@ -110,7 +115,7 @@ def _specs(study: StudyFile) -> dict[str, ArmSpec]:
 
 
 def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
-    """Return an arm by its name; empty if its design varies, by default, a source from which the arm does not draw."""
+    """Return an arm by name; empty if its design varies, by default, a source that the arm does not use."""
     idle = draws_nothing(arm.name, arm.config, spec)
     if idle is None:
         return {arm.name: arm}
@@ -118,18 +123,18 @@ def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
         return {}
     raise ConfigError(
         [
-            f"sources: {idle} has no effect: the arm draws nothing from it; remove it, or leave out sources to vary "
-            f"those that have an effect"
+            f"sources: {idle} has no effect: the arm does not draw any random numbers from it; remove it, or omit "
+            "sources to vary those that have an effect"
         ]
     )
 
 
 _NAMED = 3
-"""Number of arms that one message names."""
+"""Maximum number of arms named in one message."""
 
 
 def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
-    """Return problems without those of arms that repeat one of the base, or of another combination of levels."""
+    """Return the problems, without those of arms that also occur in the base or in other combinations."""
     problems = list(problems)
     of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
     found: dict[str, list[str]] = {}
@@ -145,7 +150,7 @@ def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: Stud
 
 
 def _said_once(error: str, names: list[str]) -> str:
-    """Return one message for several arms with the same problem."""
+    """Return one message for several arms that have the same problem."""
     places = [f"arms.{name}" for name in names[:_NAMED]]
     more = [counted(len(names) - _NAMED, "other arm")] if len(names) > _NAMED else []
     return f"{', '.join([*places, *more])}: {error}"
@@ -161,14 +166,14 @@ def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list
 
 
 def shape_of(config: RunConfig) -> ImageShape:
-    """Return the shape of the images that a run trains on, without reading a file."""
+    """Return the shape of the images on which a run trains, without reading any file."""
     with plugin_errors.explained():
         found: object = datasets.create(config.data).shape()
         return checked(found, ImageShape, f"{datasets.described(config.data.name)}: shape()")
 
 
 def batch_size_of(config: RunConfig) -> int:
-    """Return the number of images that share the computations made once per batch; 1 for own training code."""
+    """Return the number of images that share the computations made once per batch; 1 for a user's own training code."""
     return 1 if isinstance(config, OwnRunConfig) else config.training.batch_size
 
 
@@ -203,7 +208,7 @@ _Network = tuple[str, ImageShape]
 
 
 def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network], *, costs: bool) -> Arm:
-    """Return an arm without its role; its network is built and added to `built` unless it is already there."""
+    """Return an arm without its role; its network is built and added to `built` unless it is already in `built`."""
     arm = specs[name]
     merged = weights.resolved(_layers(name, specs, spec))
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
@@ -214,7 +219,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
         shape_of(config)
     elif not getattr(datasets.get(config.data.name), "has_pixels", True):
         raise ConfigError(
-            [f"data: {config.data.name} has no images; only own training code can use it (train: code.py:f)"]
+            [f"data: {config.data.name} has no images; only your own training code can use it (train: code.py:f)"]
         )
     elif idle := _idle(config):
         raise ConfigError(idle)
@@ -233,7 +238,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
 
 
 def _try_parts(config: RunConfig) -> None:
-    """Try the parts of a training that can fail separately; own training code only has a selection rule."""
+    """Try the parts of training that can fail separately; for own training code, this is only the selection rule."""
     if isinstance(config, OwnRunConfig):
         training_parts.refuse_unusable_selection(config.training)
     else:
@@ -241,7 +246,7 @@ def _try_parts(config: RunConfig) -> None:
 
 
 def _build(config: RunConfig, built: set[_Network]) -> None:
-    """Build a network unless it was already built; arms that differ only in their training share one."""
+    """Build a network unless it was already built; arms that differ only in training share a network."""
     network = (config.model.model_dump_json(), shape_of(config))
     if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
@@ -251,7 +256,7 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
-    """Return how computing errors are detected in an arm's runs: as stated for the arm, or else for the study."""
+    """Return how computing errors are detected in an arm's runs: as specified for the arm, or else for the study."""
     stated = next((found for each in _lineage(name, specs) if (found := specs[each].integrity) is not None), None)
     if stated is None or stated == spec.integrity:
         return spec.integrity
@@ -261,7 +266,8 @@ def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Chec
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    These are the study's resources, overridden by those of the arms from which it starts and by its own.
+    These are the study's resources, overridden by those of the arms from which this arm starts and then by this arm's
+    own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):
@@ -281,13 +287,14 @@ def _idle(config: RunConfig) -> list[str]:
     moved = augmentation is None or augmentation.crop_scale < 1 or any(getattr(augmentation, name) for name in changing)
     if not moved:
         problems.append(
-            f"training.augmentation: no effect; set one of {', '.join(changing)} or crop_scale, or remove it"
+            f"training.augmentation: no effect; set one of {', '.join(changing)} or crop_scale, or remove the "
+            "augmentation"
         )
     stopping = training.early_stopping
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
-            f"training.early_stopping: no effect, because patience {stopping.patience} is not below the "
-            f"{counted(training.epochs, 'epoch')} of the budget; lower patience or raise epochs"
+            f"training.early_stopping: no effect, because patience {stopping.patience} is not less than the "
+            f"maximum of {counted(training.epochs, 'epoch')}; lower patience or increase epochs"
         )
     return problems
 
@@ -306,28 +313,28 @@ def _transformed(control: Control, config: RunConfig) -> ModelConfig:
 
 
 def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> str:
-    """Return the message about a control of an arm without memory."""
+    """Return the message about a control for an arm without memory."""
     said = f"control {control!r} needs an arm with memory, but {arm!r} has none"
     there = [name for name in specs if specs[name].control is None and _has_memory(name, specs, spec)]
     if there:
-        return f"{said}; give of: {' or '.join(there[:_NAMED])}"
+        return f"{said}; set `of` to {' or '.join(there[:_NAMED])}"
     return (
-        f"{said}, nor has any other arm. Give an arm a memory, or state the control's own configuration instead of "
-        f"`of` and `control`, with a role, e.g. {{role: matched, model: {{backbone: {{widths: [8, 16, 32]}}}}}}"
+        f"{said}, nor has any other arm. Give an arm a memory, or write the control's own configuration, with a "
+        "role, instead of `of` and `control`, e.g. {role: matched, model: {backbone: {widths: [8, 16, 32]}}}"
     )
 
 
 def _has_memory(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> bool:
     try:
         model = _layers(name, specs, spec).get("model")
-    except ConfigError:  # reported for that arm
+    except ConfigError:  # reported for the arm itself
         return False
     none = (None, "none", {"name": "none"})
     return isinstance(model, dict) and model.get("memory") not in none and model.get("placement", "") not in none
 
 
 def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:
-    """Merge the protocol, the base, the arms from which this one starts, and the arm itself, in this order."""
+    """Merge, in this order, the protocol, the base, the arms from which this arm starts, and the arm itself."""
     chain: list[dict[str, Any]] = []
     seen: list[str] = []
     following: str | None = name
@@ -349,7 +356,7 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[st
 
 
 def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return those data options of a protocol that the arm's data set has; digits, for example, are not decoded."""
+    """Return the data options of a protocol that the arm's data set supports; digits, for example, are not decoded."""
     name = data.get("name") if isinstance(data, dict) else data
     if not isinstance(name, str):
         return {}
@@ -361,7 +368,7 @@ def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def located(problem: str, name: str, spec: StudySpec) -> str:
-    """Prefix a problem of an arm with its location: the arm, a factor, an arm from which it starts, or the base.
+    """Prefix an arm's problem with its location: the arm, a factor, an arm from which it starts, or the base.
 
     Parameters
     ----------
@@ -372,7 +379,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     if path[0] not in RUN_KEYS:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
-    owner = max(depths, key=lambda arm: depths[arm])  # among equal depths, the first, which is the arm itself
+    owner = max(depths, key=lambda arm: depths[arm])  # among equal depths, use the first entry, which is the arm itself
     if depths[owner] < min(2, len(path)):
         return f"base.{problem}"
     factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
@@ -392,13 +399,13 @@ def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
 
 
 def _depth(arm: ArmSpec, path: list[str]) -> int:
-    """Return how much of a key path the arm itself contains."""
+    """Return how much of a key path is set in the arm itself."""
     own = arm.model_dump(include=set(RUN_KEYS), exclude_defaults=True)
     return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
 
 
 def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
-    """Yield messages about pairs of levels of a factor that always result in the same configurations."""
+    """Yield messages about pairs of a factor's levels that always result in the same configuration."""
     identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
     for factor, levels in spec.factors.items():
         for one, other in itertools.combinations(labels_of(levels), 2):
@@ -410,8 +417,8 @@ def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterat
             compared = [(first, second) for first, second in twins if second is not None]
             if compared and all(first == second for first, second in compared):
                 yield (
-                    f"factors.{factor}: levels {one} and {other} result in the same configuration, so one arm would "
-                    f"represent both; change or remove one of them"
+                    f"factors.{factor}: levels {one} and {other} result in the same configuration, so one arm "
+                    "would represent both; change or remove one of them"
                 )
 
 
@@ -420,7 +427,7 @@ def _with_level(chosen: tuple[tuple[str, str], ...], factor: str, level: str) ->
 
 
 def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
-    """Drop combinations of factors that equal an existing arm; two equal named arms are a problem."""
+    """Drop factor combinations that equal an existing arm; two equal named arms are a problem."""
     kept: dict[str, Arm] = {}
     for arm in arms.values():
         identity = json.dumps(arm.config.identity(), sort_keys=True)
@@ -433,8 +440,8 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
             kept[identity] = replace(equal, levels=levels, also=also)
         else:
             problems.append(
-                f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so its runs would be "
-                f"the same; change an option, or remove one of the arms"
+                f"arms.{arm.name}: this arm is identical to arms.{equal.name}: every option is the same, so its "
+                "runs would be the same; change an option, or remove one of the arms"
             )
     return list(kept.values())
 
@@ -447,7 +454,7 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     )
     for arm in sorted(
         arms, key=lambda arm: specs[arm.name].role is None
-    ):  # the sort is stable, and given roles come first
+    ):  # the sort is stable, and explicitly given roles come first
         role = by_place.get(arm.name) or _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"
@@ -458,7 +465,7 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
 
 
 def _given_role(spec: ArmSpec) -> str | None:
-    """Return the role that the study gives an arm; one with a question is a control."""
+    """Return the role that the study specifies for an arm; an arm with a question is a control."""
     return spec.role or ("control" if spec.question is not None and spec.control is None else None)
 
 
@@ -473,15 +480,15 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 
 
 def _question(name: str, role: str, specs: Mapping[str, ArmSpec]) -> str | None:
-    """Return the question of an arm; an arm that is not part of the argument has none."""
+    """Return the question for an arm; an arm that is not part of the argument has no question."""
     return None if role == "other" else specs[name].question
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
     """Return the options in which an arm differs from the baseline, with their key paths and both values.
 
-    A component that the baseline lacks, or has with another name, counts as one difference. Files of weights appear by
-    name only, because their location is private and does not belong in a report.
+    If the baseline lacks a component or has one with a different name, this counts as one difference. Weight files
+    appear only by name, because their location is private and does not belong in a report.
     """
     return list(_differing("", _without_places(baseline.config), _without_places(arm.config)))
 

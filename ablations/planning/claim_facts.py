@@ -1,4 +1,4 @@
-"""The facts of a claim next to the values of a study, determined from its configuration, networks and data."""
+"""The facts of a claim next to a study's values, determined from the study's configuration, networks and data."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from aimlib.models import ModelSummary
 
 NOT_OF_A_STUDY = "–"
-"""Text shown if a study has no such value."""
+"""Text shown if the study has no value for a fact."""
 _FIRST = 9
 _OF_TFDS = {"shards": SHARDS, "block": BLOCK}
-"""Facts about the order ``tfds`` that are known without data."""
+"""Facts about the ``tfds`` order that are known without the data."""
 _WORDNET_ID = re.compile(r"^n\d{8}-")
 
 
 @dataclass(frozen=True)
 class FactLine:
-    """A fact of a claim, and the values of a study for it.
+    """A fact of a claim, and the study's values for it.
 
     Attributes
     ----------
     topic, fact : subject of the fact.
-    as_run, as_described : what was done, and what the description says, in words.
-    this_study : the values of the study for its baseline and its treatment; ``–`` if a study has no such value.
-    differs : whether the study differs from what was run; None if this is unknown.
+    as_run, as_described : what was done in the original experiment, and what its description says, in words.
+    this_study : the study's values for its baseline and its treatment; ``–`` if the study has no value.
+    differs : whether the study differs from the original experiment; None if this is unknown.
     source : where the fact is recorded.
     """
 
@@ -51,7 +51,7 @@ class FactLine:
 
 
 class _NotKnown(Exception):
-    """Why a value of a study is not known."""
+    """Why a study's value is not known."""
 
 
 def lines(
@@ -61,12 +61,13 @@ def lines(
     summaries: Mapping[str, ModelSummary],
     data: Mapping[str, DataSet] | None = None,
 ) -> tuple[FactLine, ...]:
-    """Return the facts of a claim next to the values of a study.
+    """Return the facts of a claim next to a study's values.
 
     Parameters
     ----------
-    seeds : number of runs of each arm. summaries : summaries of the networks, by arm. data : data by arm; None if it is
-        not on this machine.
+    seeds : number of runs per arm.
+    summaries : summaries of the networks, by arm.
+    data : data by arm; None for data that is not on this machine.
     """
     baseline = reference(tuple(arms))
     treatment = next((arm for arm in arms if arm.role == "aim"), None)
@@ -111,7 +112,7 @@ class _Side:
         if kind == "option":
             return self._option(key)
         if not networks.has_network(self.arm.config):
-            raise _NotKnown("unknown for own training code")
+            raise _NotKnown("unknown for the user's own training code")
         if kind == "network":
             return self._network(key)
         if key in _OF_TFDS:
@@ -134,7 +135,7 @@ class _Side:
 
 
 class _DataFacts:
-    """Values of an arm's data that a claim may request; see `analysis.claims.facts.DataNumber`."""
+    """Values of an arm's data that a claim can request; see `analysis.claims.facts.DataNumber`."""
 
     def __init__(self, arm: Arm, data: DataSet | None) -> None:
         if data is None:

@@ -1,4 +1,4 @@
-"""What a user should know about the data of a plan."""
+"""What a user should know about a plan's data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import datasets
 
 
 def shared_images_of(plan: Plan) -> Iterator[str]:
-    """Yield a sentence for every two splits with the same images, with a remedy; each data set is read once."""
+    """Yield a sentence for every pair of splits that share images, with a remedy; each data set is read once."""
     seen = set[str]()
     for arm in plan.arms:
         data, plugin = plan.data[arm.name], datasets.create(arm.config.data)
@@ -19,8 +19,10 @@ def shared_images_of(plan: Plan) -> Iterator[str]:
             continue
         seen.add(data.fingerprint)
         for text in shared_images(data):
-            fix = ", and `--fix FILE` lists those to leave out" if isinstance(plugin, PhotoPlugin) else ""
+            fix = (
+                ", and `--fix FILE` writes a list of the images to leave out" if isinstance(plugin, PhotoPlugin) else ""
+            )
             yield (
-                f"{plugin.config.name}: {text}; such images say nothing about new ones: `ablate data verify` names "
-                f"them{fix}"
+                f"{plugin.config.name}: {text}; such images do not show how well a network generalizes: `ablate "
+                f"data verify` lists them{fix}"
             )

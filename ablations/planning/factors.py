@@ -17,7 +17,7 @@ from aimlib.errors import ConfigError
 
 
 def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    """Return every arm of a study, by name: the named ones, then the combinations of its factors.
+    """Return every arm of a study, by name: first the named arms, then the combinations of its factors.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
 
 
 def source_specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    """Return the arms of the design `variance`, by name: one per source of every arm whose variance is measured."""
+    """Return the arms of the design `variance`, by name: one per source for every arm whose variance is measured."""
     if spec.design != "variance":
         return {}
     seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
@@ -53,7 +53,7 @@ def source_specs(spec: StudySpec) -> dict[str, ArmSpec]:
 
 
 def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
-    """Return an arm with fixed streams; a control stays a control of the same arm."""
+    """Return an arm with fixed random streams; a control remains a control of the same arm."""
     changes: dict[str, Any] = {"training": {"streams": dict(streams)}}
     if arm.control is None:
         return ArmSpec.parse({**changes, "of": name, "role": "other"})
@@ -62,7 +62,7 @@ def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
 
 
 def draws_nothing(name: str, config: RunConfig, spec: StudySpec) -> Source | None:
-    """Return the source that an arm of the design `variance` varies without effect; None if there is none."""
+    """Return the source that an arm of the design `variance` varies without any effect; None if there is none."""
     arms = [spec.vary] if spec.vary else list(spec.arms)
     if spec.design != "variance" or name in spec.arms:
         return None
@@ -91,10 +91,10 @@ def _same_name(name: str, chosen: Combination, other: ArmSpec, spec: StudySpec) 
 
 
 def arm_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return ``vary[channels=8]``, or, if all factors are switches, ``vary+memory+stem`` with the factors that are on.
+    """Return ``vary[channels=8]`` or, if all factors are switches, ``vary+memory+stem`` with the factors that are on.
 
-    A switch is a factor with two labels, one of which means on. A combination with all switches off is named by its
-    levels.
+    A switch is a factor with two labels, one of which means on. A combination in which all switches are off is named
+    after its levels.
     """
     if len(chosen) == len(spec.factors) and (on := _switched_on(chosen, spec)):
         return "+".join([str(spec.vary), *on])
@@ -117,7 +117,7 @@ def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
 
 
 def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
-    """Return the combination for an arm's labels, with omitted factors at their first level."""
+    """Return the combination for an arm's labels; omitted factors have their first level."""
     chosen = {}
     for name, choices in spec.factors.items():
         number = labels_of(choices).index(levels[name]) if name in levels else 0
@@ -126,7 +126,7 @@ def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
 
 
 def _at_levels(chosen: Combination, spec: StudySpec, role: Any = None) -> ArmSpec:
-    """Return the varied arm at a combination of levels."""
+    """Return the varied arm with a combination of levels applied."""
     labels = {name: level_text(level) for name, level in chosen.items()}
     return ArmSpec.parse({**changes_of(chosen, spec), "of": spec.vary, "role": role}).model_copy(
         update={"levels": labels}

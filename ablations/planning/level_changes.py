@@ -1,4 +1,4 @@
-"""What a combination of levels changes in the arm that is varied, so that every level is really in it."""
+"""What a combination of levels changes in the arm that is varied, so that every level takes effect."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _Path = tuple[str, ...]
 
 
 def changes_of(chosen: Combination, spec: StudySpec) -> dict[str, Any]:
-    """Return the changes of all levels of a combination.
+    """Return the changes made by all levels of a combination.
 
-    Levels that name a component come before those that set its options, whatever the order of the factors. Options of
-    a part that another level leaves out, such as ``channels`` where the memory is ``none``, are left out, too.
+    Levels that name a component are applied before those that set its options, regardless of the order of the factors.
+    If a level removes a part, the options of this part are also omitted, such as ``channels`` if the memory is
+    ``none``.
 
     Raises
     ------
-    ConfigError: two levels set the same option differently, so that one of them would be lost.
+    ConfigError: two levels set the same option differently, so one of the values would be lost.
     """
     single = {factor: _alone(factor, level, spec) for factor, level in chosen.items()}
     changes: dict[str, Any] = {}
@@ -29,7 +30,7 @@ def changes_of(chosen: Combination, spec: StudySpec) -> dict[str, Any]:
     for factor in sorted(labelled, key=lambda factor: not _names_a_part(single[factor])):
         changes = yaml_documents.merge(changes, _without_left_out(single[factor], changes))
     paths = [factor for factor in chosen if factor not in labelled]
-    for path in sorted(paths, key=lambda path: path.count(".")):  # a component before its options
+    for path in sorted(paths, key=lambda path: path.count(".")):  # name a component before setting its options
         if not yaml_documents.is_left_out(changes, path.split(".")):
             yaml_documents.put(changes, path.split("."), chosen[path])
     _refuse_lost(chosen, single, changes)
@@ -37,7 +38,7 @@ def changes_of(chosen: Combination, spec: StudySpec) -> dict[str, Any]:
 
 
 def _alone(factor: str, level: Any, spec: StudySpec) -> dict[str, Any]:
-    """Return what one level changes by itself."""
+    """Return what a single level changes."""
     levels = spec.factors[factor]
     if isinstance(levels, dict):
         return levels[str(level)]
@@ -47,7 +48,7 @@ def _alone(factor: str, level: Any, spec: StudySpec) -> dict[str, Any]:
 
 
 def _values(changes: Mapping[str, Any], above: _Path = ()) -> Iterator[tuple[_Path, Any]]:
-    """Yield the key path and the value of everything that a level sets."""
+    """Yield the key path and value of every option that a level sets."""
     for key, value in changes.items():
         if isinstance(value, dict) and value:
             yield from _values(value, (*above, key))
@@ -60,7 +61,7 @@ def _names_a_part(changes: Mapping[str, Any]) -> bool:
 
 
 def _without_left_out(level: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a level without options of parts that `changes` leave out."""
+    """Return a level without the options of the parts that `changes` removes."""
     kept: dict[str, Any] = {}
     for key, value in level.items():
         if not isinstance(value, dict) or "name" in value or key not in changes:
@@ -78,7 +79,7 @@ def _refuse_lost(chosen: Combination, single: Mapping[str, Mapping[str, Any]], c
 
 
 def _holds(changes: Mapping[str, Any], path: _Path, value: Any) -> bool:
-    """Return whether a value is still there, or is an option of a part that is left out."""
+    """Return whether a value is still set, or is an option of a part that was removed."""
     if yaml_documents.is_left_out(changes, path):
         return True
     if path[-1] == "name" and yaml_documents.has(changes, path[:-1]):
@@ -108,6 +109,6 @@ def _lost(
     key, theirs = ".".join(path), level_text(chosen[other])
     return (
         f"factors.{factor}: level {level_text(level)} sets {key} to {level_text(value)}, and level {theirs} of "
-        f"factors.{other} sets {'it' if place == path else '.'.join(place)} differently, so one of them would be lost "
-        f"where the two meet; set it in one of these factors only, or give design: one_at_a_time"
+        f"factors.{other} sets {'it' if place == path else '.'.join(place)} differently, so one of the values would "
+        "be lost in combinations of the two levels; set it in only one of these factors, or set design: one_at_a_time"
     )

@@ -1,4 +1,4 @@
-"""Values of an arm's network that a claim may request, computed from it; see `analysis.claims.facts.NetworkNumber`."""
+"""Values that a claim can request, computed from an arm's network; see `analysis.claims.facts.NetworkNumber`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class NetworkFacts:
 
     Parameters
     ----------
-    network : network on the meta device, which is not changed. summary : summary of this network.
+    network : network on the meta device, which is not changed.
+    summary : summary of this network.
     """
 
     def __init__(self, network: nn.Module, model: ModelConfig, shape: ImageShape, summary: ModelSummary) -> None:
@@ -37,11 +38,11 @@ class NetworkFacts:
         self.plain = self.memory.network if self.memory else network
 
     def __getitem__(self, name: str) -> Value:
-        """Return a number of the network, or None if it has none; a network without memory has no readers."""
+        """Return a number that describes the network; None if it does not apply, such as the readers without memory."""
         return _ANSWERS[name](self)
 
     def of_type(self, kind: Any) -> list[Any]:
-        """Return the layers of a kind, without the layers of memory sources and updates."""
+        """Return the layers of one kind, excluding the layers of memory sources and updates."""
         return [module for module in self.plain.modules() if isinstance(module, kind)]
 
     def layout(self) -> Layout:
@@ -57,7 +58,7 @@ class NetworkFacts:
 
 
 def _one_or_all(values: Iterable[Any]) -> Value:
-    """Return the value if all are equal, otherwise all distinct values; None if there are none."""
+    """Return the value if all values are equal, otherwise all distinct values; None if there are none."""
     found = list(dict.fromkeys(values))
     return found[0] if len(found) == 1 else found or None
 
@@ -100,12 +101,12 @@ def _update_end_start(facts: NetworkFacts) -> Value:
 
 
 def _count(*names: str) -> Callable[[NetworkFacts], Value]:
-    """Return a function that adds up numbers of the network's summary."""
+    """Return a function that sums numbers from the network's summary."""
     return lambda facts: sum(getattr(facts.summary, name) for name in names)
 
 
 def _of_memory(answer: Callable[[AimNetwork], Value]) -> Callable[[NetworkFacts], Value]:
-    """Return a function that is None for a network without memory."""
+    """Return a function that returns None for a network without memory."""
     return lambda facts: answer(facts.memory) if facts.memory else None
 
 

@@ -1,6 +1,6 @@
-"""The networks of arms: each is built once, and its cost is counted while it exists.
+"""The networks of arms: each network is built once, and its cost is computed while it exists.
 
-Arms that differ only in their training have the same network. This module imports torch only when a function needs it.
+Arms that differ only in training have the same network. This module imports torch only when a function needs it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from aimlib.training.tuning.groups import Tuning
 
 _NETWORKS = 4
-"""Number of networks that are kept: arms that differ only in training follow each other. A large one takes
-megabytes."""
+"""Number of networks to keep: arms that differ only in training follow each other. A large one takes up megabytes."""
 _SUMMARIES = 16_384
 
 
 def has_network(config: RunConfig) -> bool:
-    """Return whether a run's network is known; own training code may build its own network."""
+    """Return whether a run's network is known; the user's own training code may build its own network."""
     return config.model is not None
 
 
@@ -39,19 +38,19 @@ def backbone_of(config: RunConfig) -> str:
 
 
 def unknown() -> ModelSummary:
-    """Return the summary of a network that own training code builds; all its numbers are 0."""
+    """Return the summary of a network that the user's own training code builds; all numbers in it are 0."""
     from aimlib.models import ModelSummary  # noqa: PLC0415 -- imports torch
 
     return ModelSummary(0, 0, 0, 0, 0, 0, 0)
 
 
 def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
-    """Build a network on the meta device, send one image through it, and compare it with its file of weights.
+    """Build a network on the meta device, send one image through it, and compare it with its weight file.
 
     Raises
     ------
-    UsageError: the parts do not fit together, or a file of weights does not fit.
-    PluginError: code of a plugin failed.
+    UsageError: the parts do not fit together, or a weight file does not fit the network.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         _kept(model, shape)
@@ -60,16 +59,16 @@ def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
 
 
 def is_tuned(config: RunConfig) -> bool:
-    """Return whether a run fine-tunes; this is always false for own training code."""
+    """Return whether a run fine-tunes a network; always false for the user's own training code."""
     return has_network(config) and getattr(config.training, "fine_tuning", None) is not None
 
 
 def tuning(config: RunConfig, shape: ImageShape) -> Tuning:
-    """Return how a run that fine-tunes treats its network.
+    """Return how a fine-tuning run treats its network.
 
     Raises
     ------
-    ConfigError: a pattern matches nothing, or nothing is left to train.
+    ConfigError: a pattern matches nothing, or there is nothing left to train.
     """
     from aimlib.training.tuning.groups import tuning_of  # noqa: PLC0415
 
@@ -91,12 +90,12 @@ def _fit(model: ModelConfig, shape: ImageShape) -> None:
 
 
 def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
-    """Return `aimlib.models.summarize` of a network; it is computed once per process.
+    """Return `aimlib.models.summarize` of a network; the summary is computed once per process.
 
     Raises
     ------
     UsageError: the parts do not fit together.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         return _summary(model, shape, batch_size) if _is_key(model) else _summarized(model, shape, batch_size)
@@ -108,7 +107,7 @@ def network(model: ModelConfig, shape: ImageShape) -> nn.Module:
     Raises
     ------
     UsageError: the parts do not fit together.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with _explained():
         return _kept(model, shape)

@@ -1,7 +1,7 @@
-"""Own code of a study: the files that it names and the classes of the calling session, in the registries.
+"""A study's own code: the files that the study names and the classes of the calling session, in the registries.
 
-A driver only runs code of files that the user's command names, after the user has approved it, and code that the user's
-process itself runs. The code stored with a study is a record and is never imported.
+A driver runs code from files only if the user's command names these files and the user has approved the code. It also
+runs code that the user's process itself runs. The code stored with a study is a record and is never imported.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _refusals: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Entered:
-    """Own code that was registered.
+    """The user's own code, after it was registered.
 
     Attributes
     ----------
     files : components that the study's files register.
-    notes : which of their lines are not run.
+    notes : lines in these files that are not run.
     """
 
     files: tuple[Bundle, ...] = ()
@@ -41,7 +41,7 @@ class Entered:
 
 
 def enter(study: StudyFile, trust: Trust = ()) -> Entered:
-    """Register the classes of the files that a study names, and those of the calling script or notebook.
+    """Register the classes in the files that a study names, and those of the calling script or notebook.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
 
     Raises
     ------
-    ConfigError: a file cannot be read, or something in it cannot be resolved or fails.
+    ConfigError: a file cannot be read, or something in it cannot be resolved or raises an error.
     UsageError: code is not approved.
     """
     found = files_of(study)
@@ -72,16 +72,17 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
 
 
 def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
-    """Register the classes of files that a command names.
+    """Register the classes in the files that a command names.
 
     Parameters
     ----------
-    files : paths; own training code as ``FILE:FUNCTION``, as in a study.
+    files : paths; for the user's own training code, ``FILE:FUNCTION``, as in a study.
     trust : as in `enter`.
 
     Raises
     ------
-    UsageError: a file cannot be read, something in it cannot be resolved or fails, or its code is not approved.
+    UsageError: a file cannot be read, something in it cannot be resolved or raises an error, or its code is not
+        approved.
     """
     try:
         named = [_file_and_function(str(file)) for file in files]
@@ -95,13 +96,13 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
 
 
 def _file_and_function(text: str) -> tuple[Path, list[str]]:
-    """Return a file, and the function in it that a text such as ``loop.py:train`` names."""
+    """Return the file and the function that a text such as ``loop.py:train`` names."""
     path, is_named, function = text.rpartition(".py:")
     return (Path(f"{path}.py"), [function]) if is_named else (Path(text), [])
 
 
 def files_of(study: StudyFile) -> dict[Path, Bundle]:
-    """Return the components that the files of a study register, without running these files.
+    """Return the components that a study's files register, without running these files.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def files_of(study: StudyFile) -> dict[Path, Bundle]:
 
 @contextmanager
 def _located(study: StudyFile, key: str = "plugins") -> Iterator[None]:
-    """Add the study's file and a key in it to messages about its own code."""
+    """Add the study's file and one of its keys to messages about the study's own code."""
     try:
         yield
     except PluginError as error:
@@ -128,11 +129,11 @@ def _located(study: StudyFile, key: str = "plugins") -> Iterator[None]:
 
 
 def unusable(configs: Mapping[str, RunConfig]) -> list[str]:
-    """Return messages about classes of this session whose code cannot be resolved, and that arms use.
+    """Return messages about classes of this session that arms use and whose code cannot be resolved.
 
     Parameters
     ----------
-    configs : a configuration of each arm, by its name.
+    configs : the configurations of the arms, by name.
     """
     return [
         f"arms.{arm}: {registry.kind} {component.name!r}: {_refusals[key]}"

@@ -1,4 +1,4 @@
-"""The plan of a study: every run with its identity, the stored document, and tables of arms and images."""
+"""The plan of a study: every run with its id, the stored document, and tables of arms and images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aimlib.models import ModelSummary
 
 ALPHA = 0.05
-"""Overall error of all looks of a comparison."""
+"""Overall error rate across all looks of a comparison."""
 
 
 class DataConfigError(ConfigError):
@@ -51,7 +51,7 @@ class Plan:
 
     Attributes
     ----------
-    study : the validated file.
+    study : the validated study file.
     arms : the arms, in the order of the file.
     summaries : size and cost of each arm's network, by arm.
     data : the data of each arm, by arm.
@@ -70,11 +70,11 @@ def arms_of(study: StudyFile, without: Collection[str] = ()) -> list[Arm]:
 
     Parameters
     ----------
-    without : components whose arms are left out, see `ablations.planning.arms.expand`.
+    without : components whose arms are left out; see `ablations.planning.arms.expand`.
 
     Raises
     ------
-    ConfigError: the study has problems; there is one message for each.
+    ConfigError: the study has problems; the error contains one message for each problem.
     """
     _check_claim(study)
     return expand(study, without, costs=True)
@@ -85,12 +85,12 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Parameters
     ----------
-    arms : result of `arms_of`; by default, it is called.
+    arms : result of `arms_of`; by default, this function calls it.
 
     Raises
     ------
-    ConfigError: the study has problems, with one message for each; missing or unsuitable data is reported only if there
-        is no other problem, as `DataConfigError`.
+    ConfigError: the study has problems; the error contains one message for each problem. Missing or unsuitable data is
+        reported, as `DataConfigError`, only if there is no other problem.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
@@ -105,14 +105,14 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
-    """Return the summary of every arm's network. This needs no data."""
+    """Return the summary of every arm's network. No data is needed."""
     return {arm.name: summary_of(arm) for arm in arms}
 
 
 def summary_of(arm: Arm) -> ModelSummary:
-    """Return the summary of an arm's network, which is computed once per process. This needs no data.
+    """Return the summary of an arm's network; it is computed once per process. No data is needed.
 
-    The summary of a network that own training code builds is unknown, so all its numbers are 0; see
+    The summary of a network that the user's own training code builds is unknown, so all its numbers are 0; see
     `networks.has_network`.
     """
     config = arm.config
@@ -130,7 +130,7 @@ def summary_of(arm: Arm) -> ModelSummary:
 
 
 def _check_claim(study: StudyFile) -> None:
-    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, which nothing else here needs
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, which nothing else in this module needs
 
     if study.spec.claim is not None:
         try:
@@ -181,22 +181,22 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
     ):
         raise DataError(
             f"{arm.config.data.name!r} has {len(data.classes)} classes of {channels} x {height} x {width} images, "
-            f"but its configuration states {shape}; correct the plugin of this data set"
+            f"but its configuration specifies {shape}; correct the plugin for this data set"
         )
 
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
-    """Return messages about training options that the data cannot satisfy, so that every run would fail."""
+    """Return messages about training options that the data cannot satisfy and that would make every run fail."""
     images, size = len(data.train.labels), training.batch_size
     if size > images:
-        return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
+        return [f"training.batch_size: {size} is greater than the number of training images, {images}; lower it"]
     if problems := _unheld(training, data):
         return problems
     trained = images if data.validation is not None else images - _held_out(training, data)
     if training.drop_last and size > trained:
         return [
             f"training.drop_last: {trained} training images do not fill a batch of {size}; lower batch_size or set "
-            f"drop_last to false"
+            "drop_last to false"
         ]
     return []
 
@@ -211,36 +211,37 @@ def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
     if fraction > 0 and held_out == 0:
         return [
             f"training.validation_fraction: {fraction} of each class of {images} training images is less than one "
-            f"image; raise it, or set it to 0"
+            "image; increase it, or set it to 0"
         ]
     if trained < 2:
-        return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
+        return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images for training; lower it"]
     return []
 
 
 def _idle_fraction(fraction: float, images: int) -> list[str]:
-    """Return a message about a stated share of the training images if the data has its own validation images."""
+    """Return a message about a validation fraction if the data set has its own validation images."""
     if fraction in (0.0, TrainingConfig.model_fields["validation_fraction"].default):
         return []
     return [
-        f"training.validation_fraction: {fraction} has no effect: the data has {counted(images, 'validation image')} "
-        f"of its own, which are all used; remove it, or set it to 0 to validate on none"
+        f"training.validation_fraction: {fraction} has no effect: the data set has "
+        f"{counted(images, 'validation image')} of its own, all of which are used; remove this option, or set it "
+        "to 0 for training without validation"
     ]
 
 
 def _held_out(training: TrainingConfig, data: DataSet) -> int:
-    """Return the number of images that are held out, which is the same for every seed."""
+    """Return the number of images that are held out; it is the same for every seed."""
     from aimlib.training.splits import hold_out  # noqa: PLC0415 -- imports torch
 
     return len(hold_out(data.train.labels, training.validation_fraction, seed=0)[1])
 
 
 def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the plan in the form that is stored in the study directory.
+    """Return the plan in the form in which it is stored in the study directory.
 
     Parameters
     ----------
-    before : the stored plan, whose date is kept if the rest is equal.
+    before : the stored plan, whose date is kept if everything else is equal.
     """
     spec = plan.study.spec
     baseline = reference(plan.arms)
@@ -280,7 +281,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         content["code"] = code
     if (what := subject(plan, before)) is not None:
         content["what"] = what
-    from analysis.procedures import FIRST, KEY, LATEST, procedure_of  # noqa: PLC0415 -- pandas comes with the package
+    from analysis.procedures import FIRST, KEY, LATEST, procedure_of  # noqa: PLC0415 -- pandas is a dependency
 
     if (procedure := LATEST if before is None else procedure_of(before)) != FIRST:
         content[KEY] = procedure
@@ -294,21 +295,21 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def _has_own_validation(arm: Arm, plan: Plan) -> bool:
-    """Return whether an arm is validated on the data's own validation images, the same for every seed."""
+    """Return whether an arm is validated on the data set's own validation images, which are the same for every seed."""
     return plan.data[arm.name].validation is not None and arm.config.training.validation_fraction > 0
 
 
 def _left_out(plan: Plan) -> dict[str, str]:
-    """Return the images that lists exclude from the data of arms, and why, by name."""
+    """Return the images that the arms' exclusion lists leave out, and the reasons, by name."""
     lists = {arm.name: arm.config.data.exclude for arm in plan.arms if isinstance(arm.config.data, PhotoConfig)}
     said = {file: read_exclusions(file).summary() for file in set(lists.values()) if file is not None}
     return {name: said[file] for name, file in lists.items() if file is not None}
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
-    """Return the word for the treatment in texts: from the study, or its name if no arm has a memory; else None.
+    """Return the word for the treatment: from the study, or the treatment's name if no arm has a memory; else None.
 
-    A plan that was stored without such a word keeps none, unless the study states one now.
+    If a plan was stored without such a word, it remains without one unless the study now specifies one.
     """
     if before is not None and "what" not in before:
         return plan.study.spec.what
@@ -318,7 +319,7 @@ def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
 
 
 def codes(plan: Plan) -> dict[str, str]:
-    """Return the hash of each component of own code, by family and name; empty if a study uses none."""
+    """Return the hash of each component in the user's own code, by family and name; empty if there are none."""
     return {
         f"{registry.family}/{component.name}": type(component).code
         for arm in plan.arms
@@ -328,14 +329,14 @@ def codes(plan: Plan) -> dict[str, str]:
 
 
 def analysis_plan(document: Mapping[str, Any], claim: str | None) -> dict[str, Any]:
-    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. This takes about a second.
+    """Return the frozen part of a stored plan; see `analysis.analysis_plan`. Computing it takes about a second.
 
     Parameters
     ----------
     claim : the claim under test, as the study names it.
     """
     from analysis.analysis_plan import content_of  # noqa: PLC0415
-    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, which are needed only once per study
     from analysis.looks import looks_from  # noqa: PLC0415
 
     looks = looks_from(document["looks"], document["alpha"], document["further_block"])
@@ -347,14 +348,14 @@ def analysis_plan(document: Mapping[str, Any], claim: str | None) -> dict[str, A
 
 
 def _claim_name(claim: str) -> str | None:
-    """Return a claim's name without the folder of its file, whose content is stored with the study."""
+    """Return a claim's name without its file's folder; the file's content is stored with the study."""
     from analysis.claims.stored import name_of  # noqa: PLC0415 -- pandas
 
     return name_of(claim)
 
 
 def claim_document(plan: Plan) -> dict[str, Any] | None:
-    """Return the stored form of the claim under test; None if there is no claim or if it is a shipped one."""
+    """Return the stored form of the claim under test; None if there is no claim or if it is a shipped claim."""
     from analysis.claims.stored import document_of, is_own  # noqa: PLC0415 -- pandas
 
     claim = plan.study.spec.claim

@@ -1,4 +1,4 @@
-"""Errors of plugins, distinguished from errors of this package by the code that was running."""
+"""Errors in plugins, distinguished from errors in this package by the code that was running."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from aimlib.records.escaping import LONGEST_LINE, shortened
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn an exception that passed through code of a plugin into a PluginError that names the place.
+    """Turn an exception that passed through plugin code into a PluginError that names the place.
 
-    Any other exception is a bug of this package and is left unchanged, as are torch's errors about sizes that do not
-    fit.
+    Any other exception is a bug in this package and is left unchanged, as are torch's errors about mismatched sizes.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The protocol of a study's arms, which partly decides whether a study tests a claim."""
+"""The protocol of a study's arms, which is one of the things that determine whether a study tests a claim."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 
     ``as_run_exact``, ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
     ``controlled``: all arms except those with the role other are trained in the same way and without test images. "In
-    the same way" means that everything under `training` and `data` is equal and that AiM arms differ from the baseline
-    only in their memory. "Without test images" means that the epoch is the last one or is chosen on held-out images,
-    and that test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``, as is
-    own training code, because nothing is known about how it trains.
+    the same way" means that all options under `training` and `data` are equal and that AiM arms differ from the
+    baseline only in their memory. "Without test images" means that the epoch is the last one or is chosen using
+    held-out images, and that test accuracy neither stops a run early nor lowers its learning rate. Any other
+    configuration is ``custom``, as is a user's own training code, because nothing is known about how it trains.
     """
     if any(isinstance(arm.config, OwnRunConfig) for arm in arms):
         return "custom"
@@ -50,9 +50,9 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 
 
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
-    """Return whether an arm matches a protocol's side.
+    """Return whether an arm matches one side of a protocol.
 
-    Model and training must match completely, but the data only in the options that the protocol sets.
+    Model and training must match completely, but the data must match only in the options that the protocol sets.
     """
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")
@@ -64,7 +64,7 @@ def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bo
     }
     try:
         expected = RunConfig.parse(expected_document)
-    except ConfigError:  # a data set or backbone without options that the protocol sets
+    except ConfigError:  # a data set or backbone that lacks options that the protocol sets
         return False
     return expected == arm.config
 

@@ -1,7 +1,7 @@
 """Names of arms in a directory with a stored plan, in which runs keep their stored names.
 
-The rule that names combinations of factors (`ablations.planning.factors`) has changed: an arm that earlier versions
-called ``aim+augmentation`` may be the one without augmentation.
+The rule for naming factor combinations (`ablations.planning.factors`) has changed: an arm that earlier versions called
+``aim+augmentation`` may be the arm without augmentation.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from ablations.planning.plan import Plan
 
 
 def with_stored_names(plan: Plan, before: Mapping[str, Any] | None) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan with the stored names of its combinations of factors, and a notice for each that differs.
+    """Return the plan with the stored names of its factor combinations, and a notice for each name that differs.
 
     Parameters
     ----------
-    before : the plan stored in the study directory, or None if it stores no plan.
+    before : the plan stored in the study directory, or None if no plan is stored there.
     """
     stored = _stored_names(plan, before or {})
     if not stored:
         return plan, ()
     names = _without_clashes(plan, stored)
     notices = tuple(
-        f"arm {stored[name]!r} keeps its stored name; it means {_meaning(plan, name)}, and a new study would call it "
-        f"{name!r}"
+        f"arm {stored[name]!r} keeps its stored name; it stands for {_meaning(plan, name)}, and a new study would "
+        f"call it {name!r}"
         for name in stored
     )
     return _renamed(plan, names), notices
 
 
 def _stored_names(plan: Plan, before: Mapping[str, Any]) -> dict[str, str]:
-    """Return the stored name of every combination whose runs are all stored under one different name."""
+    """Return the stored name of every combination whose runs are all stored under one and the same other name."""
     arm_of = {run["run_id"]: run["arm"] for run in before.get("runs", ())}
     found: dict[str, set[str]] = defaultdict(set)
     for run in plan.runs:
@@ -52,7 +52,7 @@ def _is_combination(name: str, plan: Plan) -> bool:
 
 
 def _without_clashes(plan: Plan, stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the stored names, and names with all levels for arms whose name is the stored name of another arm."""
+    """Return the stored names, with all levels added if an arm's name is the stored name of another arm."""
     taken = set(stored.values())
     spelled = {
         arm.name: f"{plan.study.spec.vary}[{','.join(f'{factor}={level}' for factor, level in arm.levels.items())}]"

@@ -1,4 +1,4 @@
-"""Arms of own training code: their options, and their roles, which do not follow from a network."""
+"""Arms with the user's own training code: their options, and their roles, which cannot be derived from a network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from aimlib.training.own.config import OwnRunConfig
 
 
 def problems(config: OwnRunConfig, control: object, resources: Resources) -> list[str]:
-    """Return messages about keys that an arm of own training code cannot have."""
+    """Return messages about keys that an arm with the user's own training code cannot have."""
     found = []
     if control is not None and config.model is None:
-        found.append("control: changes the network under `model`, but this arm has no `model`; use options instead")
+        found.append(
+            "control: a control changes the network under `model`, but this arm has no `model`; use options instead"
+        )
     if resources.gpus_auto:
         found.append(
-            "resources.gpus: auto measures steps of the built-in training loop; give the share of a GPU that a run of "
-            "your training code needs, such as 1 or 0.5"
+            "resources.gpus: auto measures steps of the built-in training loop; specify the share of a GPU that a "
+            "run of your training code needs, such as 1 or 0.5"
         )
     return found
 
@@ -28,7 +30,7 @@ def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 
     Parameters
     ----------
-    configs : a configuration of each arm, by its name.
+    configs : the configurations of the arms, by name.
     """
     given = {name: config.options for name, config in configs.items() if isinstance(config, OwnRunConfig)}
     first = {key: name for name, options in reversed(given.items()) for key in options}
@@ -36,20 +38,20 @@ def lacking_options(configs: Mapping[str, RunConfig]) -> Iterator[str]:
         for key, owner in first.items():
             if key not in options:
                 yield (
-                    f"arms.{owner}.options.{key}: arm {name!r} does not have this option; {did_you_mean(key, options)}"
-                    f"give every option its default in base.options"
+                    f"arms.{owner}.options.{key}: arm {name!r} does not have this option; "
+                    f"{did_you_mean(key, options)}set a default for every option in base.options"
                 )
 
 
 def roles(configs: Mapping[str, RunConfig], given: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the roles of arms without a network and without a given role.
+    """Return the roles of arms without a network for which the study does not specify a role.
 
-    The baseline is the arm named `baseline`, or else the first arm; the first other arm is the treatment.
+    The baseline is the arm named `baseline` or, if there is none, the first arm; the first other arm is the treatment.
 
     Parameters
     ----------
-    configs : a configuration of each arm, by its name.
-    given : the role that the study gives an arm, or None.
+    configs : the configurations of the arms, by name.
+    given : the role that the study specifies for each arm, or None.
     """
     unknown = [
         name

@@ -1,4 +1,4 @@
-"""The parts of a training that can fail separately; each is tried on a few values before anything starts."""
+"""The parts of training that can fail separately; each is tried on a few values before anything starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aimlib.training.selections.base import refuse_unusable_selection as try_sel
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try loss, transforms, callbacks and own code on images of `shape`; without these, nothing is imported.
+    """Try the loss, transforms, callbacks and user code on images of `shape`; without these, nothing is imported.
 
     Raises
     ------
     UsageError: an option does not fit the images or their classes, or training cannot use the result.
-    PluginError: code of a plugin failed.
+    PluginError: a plugin's code failed.
     """
     with plugin_errors.explained():
         if training.loss is not None:
@@ -40,7 +40,7 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
 
 
 def _try_own(training: TrainingConfig) -> None:
-    """Try an optimizer, a schedule and a selection rule of own code once; otherwise, a run might fail at its end."""
+    """Try a user's own optimizer, schedule and selection rule once; otherwise, a run might fail at its end."""
     if type(training.optimizer).code:
         import torch  # noqa: PLC0415
 
@@ -56,11 +56,11 @@ def _try_own(training: TrainingConfig) -> None:
 
 
 def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> None:
-    """Try a selection rule of own code on curves.
+    """Try a user's own selection rule on learning curves.
 
     Raises
     ------
-    PluginError: it fails, selects no epoch, or depends on test measures without saying so.
+    PluginError: the rule fails, selects no epoch, or depends on test measures without declaring this.
     """
     if type(training.selection).code:
         with plugin_errors.explained():
@@ -68,11 +68,11 @@ def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> N
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor own code.
+    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor user code.
 
     Parameters
     ----------
-    configs : a configuration of each arm, by its name.
+    configs : the configurations of the arms, by name.
     """
     silent = [
         name
@@ -81,8 +81,8 @@ def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
     ]
     if silent:
         yield (
-            f"measure: no run of {', '.join(silent)} reports a scalar; give training.callbacks that log it under this "
-            f"name, or own training code that reports it"
+            f"measure: no run of {', '.join(silent)} reports a scalar; add training.callbacks that log it under "
+            "this name, or your own training code that reports it"
         )
 
 
@@ -91,19 +91,19 @@ def losses_to_compare(configs: Mapping[str, RunConfig]) -> Iterator[str]:
 
     Parameters
     ----------
-    configs : a configuration of each arm, by its name.
+    configs : the configurations of the arms, by name.
     """
     losses = {name: getattr(config.training, "loss", None) for name, config in configs.items()}
     for name, loss in losses.items():
         if loss is not None and loss.name != "cross_entropy":
             yield (
                 f"measure: loss is the cross-entropy of the test images, but arm {name!r} reports its own "
-                f"training.loss, {loss.name}; choose another measure, such as macro_f1"
+                f"training.loss, {loss.name}; choose a different measure, such as macro_f1"
             )
     first, *others = losses
     for name in others:
         if losses[name] != losses[first]:
             yield (
-                f"measure: loss cannot compare arms {first!r} and {name!r}, which report different training.loss; give "
-                f"them one loss, or choose another measure"
+                f"measure: loss cannot compare arms {first!r} and {name!r}, which report different values of "
+                "training.loss; set the same loss for both, or choose a different measure"
             )

@@ -1,4 +1,4 @@
-"""The hash of a file of weights, which run ids contain, in the document of an arm."""
+"""The hash of a weight file, in an arm's document; the hash is part of run ids."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aimlib.weights.config import WeightsConfig
 
 
 def resolved(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the merged document of an arm with the hash of its file of weights and torchvision's exact name.
+    """Return an arm's merged document with the hash of its weight file and torchvision's exact name.
 
     Raises
     ------
-    ConfigError: the file is missing or is not the stated one.
+    ConfigError: the file is missing or is not the specified one.
     """
     model = document.get("model")
     given = model.get("weights") if isinstance(model, Mapping) else None
@@ -32,7 +32,7 @@ def resolved(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(backbone: Any) -> str:
-    """Return torchvision's name of a backbone, or else the backbone's own name."""
+    """Return torchvision's name for a backbone, or else the backbone's own name."""
     if not isinstance(backbone, Mapping):
         return str(backbone)
     return str(backbone.get("architecture") or backbone.get("name"))

@@ -1,6 +1,6 @@
-"""Experiment trackers in addition to the study's own store; none is used by default.
+"""Experiment trackers that can be used in addition to the study's own store; none is used by default.
 
-The store remains the source of truth. No verdict reads a tracker, and a tracker that fails is disabled without
+The store remains the source of truth. No verdict depends on a tracker, and a tracker that fails is disabled without
 affecting the study.
 """
 

@@ -23,9 +23,9 @@ _BATCH = 100
 
 
 class MLflow(Tracker):
-    """Tracker with one MLflow run per run, and the study as experiment.
+    """Tracker with one MLflow run per run, and the study as the experiment.
 
-    View it with ``mlflow server --backend-store-uri sqlite:///...``.
+    View the runs with ``mlflow server --backend-store-uri sqlite:///...``.
     """
 
     def __init__(self, directory: Path, study: str) -> None:
@@ -43,7 +43,7 @@ class MLflow(Tracker):
         self._ids: dict[str, str] = {}
 
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """Create an MLflow run, or reopen the one with this run id."""
+        """Create an MLflow run, or reopen the existing run with this id."""
         from mlflow.entities import Param  # noqa: PLC0415
 
         known = self._client.search_runs([self._experiment], f"tags.`{_TAG}` = '{run.run_id}'", max_results=1)

@@ -13,9 +13,11 @@ from ablations.trackers.base import RunInfo, Tracker
 
 
 class TensorBoard(Tracker):
-    """Tracker with scalars by epoch and the configuration as text; view with ``tensorboard --logdir DIR/tracking``.
+    """Tracker that writes scalars by epoch and the configuration as text.
 
-    It uses tensorboardX, which does not import torch in the driver.
+    View them with ``tensorboard --logdir DIR/tracking``.
+
+    It uses tensorboardX, which does not import torch into the driver.
     """
 
     def __init__(self, directory: Path, study: str) -> None:
@@ -23,7 +25,7 @@ class TensorBoard(Tracker):
         self._writers: dict[str, Any] = {}
 
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """Open an event file; TensorBoard reads all event files of a folder as one run."""
+        """Open an event file; TensorBoard treats all event files in a folder as one run."""
         from tensorboardX import SummaryWriter  # noqa: PLC0415 -- an optional dependency
 
         arm = re.sub(r"[^A-Za-z0-9._=-]+", "_", run.arm)[:80].strip(".") or "arm"

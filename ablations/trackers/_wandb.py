@@ -16,8 +16,8 @@ _CODES = {"failed": 1, "stopped": 1}
 class WeightsAndBiases(Tracker):
     """Tracker with one Weights & Biases run per run, under the same id.
 
-    It is offline unless ``WANDB_MODE=online`` is set (after a login). Host, command line, code and output are not
-    recorded. A resumed run has one folder per driver, which ``wandb sync --append`` joins.
+    The tracker is offline unless ``WANDB_MODE=online`` is set (after a login). The host, command line, code and output
+    are not recorded. A resumed run has one folder per driver; ``wandb sync --append`` joins these folders.
     """
 
     def __init__(self, directory: Path, study: str) -> None:

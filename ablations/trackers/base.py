@@ -1,4 +1,4 @@
-"""`Tracker`: the interface of trackers, and the lookup of built-in trackers and of entry points by name."""
+"""`Tracker`: the interface of trackers, and the lookup of built-in trackers and entry points by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from aimlib.errors import UsageError, unknown_name
 
 GROUP = "ablations.trackers"
-"""Entry point group for trackers of other distributions: ``name = "package.module:Class"``."""
+"""Entry point group for trackers from other distributions: ``name = "package.module:Class"``."""
 
 TRACKERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tensorboard": ("ablations.trackers._tensorboard:TensorBoard", ("tensorboardX",)),
@@ -30,8 +30,8 @@ class RunInfo:
 
     Attributes
     ----------
-    run_id : id of the run in the study, which a tracker uses, too.
-    config : all options by key path, as plain values, without file paths and apparent secrets.
+    run_id : id of the run in the study, which the tracker also uses.
+    config : all options by key path, as plain values, without file paths or apparent secrets.
     """
 
     run_id: str
@@ -61,11 +61,14 @@ class Tracker(ABC):
 
     @abstractmethod
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """Start a run. If `resumed`, the tracker already has some of its epochs, and the next ones continue them."""
+        """Start a run.
+
+        If `resumed`, the tracker already has some of the run's epochs, and the epochs that follow continue them.
+        """
 
     @abstractmethod
     def epoch(self, run: RunInfo, number: int, metrics: Mapping[str, float]) -> None:
-        """Record a completed epoch, numbered from 1 and passed only once; on return, it survives a killed process."""
+        """Record a completed epoch, numbered from 1 and passed only once; it must be safe on disk when this returns."""
 
     @abstractmethod
     def ended(self, run: RunInfo, end: str) -> None:
@@ -76,7 +79,7 @@ class Tracker(ABC):
 
 
 def tracker_class(name: str) -> type[Tracker]:
-    """Return the class of a tracker, which imports its dependencies.
+    """Return the class of a tracker; this imports the tracker's dependencies.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def refuse_unusable(name: str) -> None:
-    """Raise UsageError if a tracker does not exist or lacks a module, without importing it."""
+    """Raise UsageError if a tracker does not exist or one of its modules is missing, without importing the tracker."""
     if name not in TRACKERS:
         if name not in _others():
             raise UsageError(f"--track {unknown_name('tracker', name, {*TRACKERS, *_others()})}")

@@ -1,4 +1,4 @@
-"""Filter for values passed to trackers: no file paths, no test accuracies before the verdict, no apparent secrets."""
+"""Filter for values passed to trackers: no file paths, test accuracies before the verdict, or apparent secrets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _TEST = "test_"
 
 
 def options(config: Frozen) -> dict[str, Any]:
-    """Return all options of a configuration except local ones by key path, as plain values."""
+    """Return all options of a configuration except local options, by key path, as plain values."""
     return dict(_flat("", _public(config)))
 
 
 def metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of an epoch's row except test metrics, which must not be seen before the verdict."""
+    """Return the numbers in an epoch's row except test metrics, which must not be seen before the verdict."""
     return {
         name: float(value)
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""`Tracking`: passes a session's events to a tracker, in its own thread."""
+"""`Tracking`: passes a session's events to a tracker, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tracking:
 
     Parameters
     ----------
-    name : name of the tracker, see `ablations.trackers.TRACKERS`.
+    name : name of the tracker; see `ablations.trackers.TRACKERS`.
     plan : plan of the study.
     directory : study directory; the tracker writes to its folder ``tracking/<name>``.
     note : callback for error messages, called from another thread.
@@ -63,7 +63,7 @@ class Tracking:
                 self._events.put(None, timeout=_STOP_TIMEOUT_S)
         self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            self._disable(f"has not written everything within {_STOP_TIMEOUT_S:.0f} s")
+            self._disable(f"did not write everything within {_STOP_TIMEOUT_S:.0f} s")
         self._thread = None
 
     def __enter__(self) -> Tracking:
@@ -109,7 +109,7 @@ class Tracking:
                 name, arguments = event
                 getattr(worker, name)(*arguments)
             worker.close()
-        except Exception as error:  # noqa: BLE001 -- no error of a tracker may stop the study
+        except Exception as error:  # noqa: BLE001 -- an error in a tracker must not stop the study
             self._disable(f"failed ({type(error).__name__}: {error})")
 
     def _info(self, run_id: str) -> RunInfo:
@@ -147,13 +147,13 @@ class _Worker:
 
 
 class Ledger:
-    """The last epoch of each run that a tracker has, so that a resumed run repeats no epoch.
+    """The last epoch of each run that a tracker has received, so that a resumed run does not repeat any epoch.
 
-    It is stored on disk, with one file per run, for all drivers of the study.
+    The epochs are stored on disk, with one file per run, for all drivers of the study.
 
     Parameters
     ----------
-    directory : folder of the ledger, created if missing.
+    directory : folder of the ledger, which is created if missing.
     """
 
     def __init__(self, directory: Path) -> None:

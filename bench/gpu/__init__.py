@@ -1,1 +1,1 @@
-"""Acceptance on a GPU, step by step: `make gpu`. See docs/gpu.md."""
+"""Acceptance test on a GPU, step by step: `make gpu`. See docs/gpu.md."""

@@ -1,4 +1,4 @@
-"""`make gpu`: test on a GPU what cannot be tested without one, step by step, and store the results."""
+"""`make gpu`: test, step by step, what cannot be tested without a GPU, and store the results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.gpu.catalogue import STEPS, BadSteps, Step, chosen
 from bench.gpu.report import Outcome, as_goal, as_row
 from bench.gpu.runner import run
 
-_NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and no figure says anything about a card"
+_NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and the figures say nothing about a card"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Try the steps; return 0, 1 if one failed, or 2 if the arguments are invalid."""
+    """Run the steps; return 0, 1 if a step failed, or 2 if the arguments are invalid."""
     asked = _asked(arguments)
     try:
         steps = chosen(asked.steps)
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.device == "cpu":
         print(_NO_FIGURES)
     outcomes = _tried(steps, asked, how, folder)
-    print(f"\n{results.table(outcomes)}\n\nkept in {folder}")
+    print(f"\n{results.table(outcomes)}\n\nstored in {folder}")
     if asked.device != "cpu" and folder == harness.RESULTS:
         page.write()
     return int(any(each.status == "FAIL" for each in outcomes))
@@ -41,13 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _asked(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", default="", help="steps to run, e.g. 1-5 or 2,4,8; empty runs all")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses without a card")
+    parser.add_argument("--steps", default="", help="steps to run, e.g. 1-5 or 2,4,8; if empty, all steps run")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu runs a rehearsal without a card")
     parser.add_argument(
-        "--results", default="", help="folder of the results; a rehearsal's is a temporary one by default"
+        "--results", default="", help="folder for the results; by default, a rehearsal uses a temporary folder"
     )
     parser.add_argument(
-        "--minutes", type=float, default=0.0, help="for all steps together; 0 means 8 on a card, no limit on a CPU"
+        "--minutes",
+        type=float,
+        default=0.0,
+        help="minutes for all steps together; 0 means 8 on a card and no limit on a CPU",
     )
     return parser.parse_args(arguments)
 
@@ -88,7 +91,7 @@ def show(outcome: Outcome) -> None:
         if each["holds"]:
             print(f"holds   {each['text']}")
     if outcome.log:
-        print(f"--- the end of its output\n{outcome.log}\n---")
+        print(f"--- end of the step's output\n{outcome.log}\n---")
     print(f"{outcome.status} {outcome.reason} ({outcome.seconds:.1f} s)", flush=True)
 
 

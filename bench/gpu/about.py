@@ -13,17 +13,19 @@ from bench.gpu.report import Report
 
 PACKAGES = (*harness.PACKAGES, "pydantic", "timm", "nvidia-ml-py")
 COMMIT = harness.ROOT / "COMMIT"
-"""File written by `make gpu-bundle`, with the commit of a source that is not in a repository."""
+"""File written by `make gpu-bundle` that contains the commit of a source tree that is not in a repository."""
 
 
-class Unusable(Exception):  # noqa: N818 -- an outcome, not an error
+class Unusable(Exception):  # noqa: N818 -- an outcome rather than an error
     """No usable device was found."""
 
 
 def refuse_unusable(told: Report) -> None:
-    """Raise an error if torch cannot use the GPU of this machine.
+    """Raise an error if torch cannot use this machine's GPU.
 
-    Raises ------ Unusable: the message has the reason and what to do.
+    Raises
+    ------
+    Unusable: the message contains the reason and what to do.
     """
     if told.rehearsal:
         return
@@ -33,7 +35,10 @@ def refuse_unusable(told: Report) -> None:
         return
     built = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}"
     driver = driver_version() or "none found"
-    raise Unusable(f"torch sees no GPU that it can use ({built}; driver: {driver}); DEVICE=cpu rehearses without one")
+    raise Unusable(
+        f"torch does not see any GPU that it can use ({built}; driver: {driver}); DEVICE=cpu runs a rehearsal "
+        "without one"
+    )
 
 
 def card(told: Report) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def card(told: Report) -> dict[str, Any]:
 
 
 def driver_version() -> str:
-    """Return the version of NVIDIA's driver, from NVML or nvidia-smi; empty if there is no driver."""
+    """Return the version of NVIDIA's driver, according to NVML or nvidia-smi; empty if there is no driver."""
     with contextlib.suppress(Exception):
         import pynvml
 
@@ -81,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of this source, from ``COMMIT``, git or the bundle in which it was delivered."""
+    """Return the commit of this source tree, from ``COMMIT``, from git, or from the bundle that contained it."""
     given = os.environ.get("COMMIT", "")
     if given:
         return given

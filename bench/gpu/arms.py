@@ -1,4 +1,4 @@
-"""The arms of the shipped studies, data of their shape, and their trainers. Most steps use them."""
+"""The arms of the shipped studies, data with the same shape, and trainers for the arms. Most steps use this module."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PEAKS = {"H100": (67.0, 494.0, 989.0), "H200": (67.0, 494.0, 989.0), "A100": (19
 
 @dataclass(frozen=True)
 class Named:
-    """An arm and all studies that contain it: "controlled: baseline"."""
+    """An arm, and a text that lists all studies that contain it, e.g. "controlled: baseline"."""
 
     name: str
     arm: Arm
 
 
 def every_arm(told: Report) -> list[Named]:
-    """Return the arms of all full-size studies, each configuration once, one arm of every study first.
+    """Return the arms of all full-size studies, each configuration once, starting with one arm from every study.
 
     In a rehearsal, they are the arms of the studies for a CPU.
     """
@@ -60,7 +60,7 @@ def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
 
 
 def changed(config: RunConfig, **training: Any) -> RunConfig:
-    """Return a run without held-out images, early stopping or schedule, with the given changes."""
+    """Return a run without held-out images, early stopping or a schedule, with the given changes."""
     content = config.model_dump(mode="json")
     plain = {"validation_fraction": 0.0, "early_stopping": None, "schedule": None, "monitor": "validation"}
     content["training"] |= plain | {"selection": {"name": "last_epoch"}} | training
@@ -68,13 +68,13 @@ def changed(config: RunConfig, **training: Any) -> RunConfig:
 
 
 def has(option: str) -> bool:
-    """Return whether runs have a training option:  ``step``, ``data_on``, ``memory_format``."""
+    """Return whether runs have the training option ``step``, ``data_on`` or ``memory_format``."""
     return option in TrainingConfig.model_fields
 
 
 @lru_cache(maxsize=2)
 def noise(shape: ImageShape, images: int) -> DataSet:
-    """Return random images of a shape, equally many for training and testing, at least two of every class."""
+    """Return random images with a given shape, equally many for training and testing, at least two of every class."""
     count = max(images, 2 * shape.classes)
     pixels = np.random.default_rng(0).integers(
         0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8
@@ -85,7 +85,7 @@ def noise(shape: ImageShape, images: int) -> DataSet:
 
 @contextlib.contextmanager
 def any_start() -> Iterator[None]:
-    """Keep torch's initial values. This saves seconds if no result of the networks is compared."""
+    """Keep torch's initial values. This saves seconds if the results of the networks are not compared."""
     with mock.patch.object(aimlib.models, "initialize"):
         yield
 
@@ -104,8 +104,9 @@ class Trainer:
 
     Parameters
     ----------
-    config : configuration of the run; see `changed`. batches : batches per epoch; images are random. threads : CPU
-        threads; None keeps torch's setting.
+    config : configuration of the run; see `changed`.
+    batches : batches per epoch; images are random.
+    threads : CPU threads; None keeps torch's setting.
     """
 
     def __init__(self, config: RunConfig, device: torch.device, batches: int, threads: int | None = None) -> None:
@@ -134,7 +135,7 @@ class Trainer:
             return time.perf_counter() - began
 
     def rates(self, rounds: int, warm_up: int = 1) -> list[float]:
-        """Return the images per second of a number of epochs."""
+        """Return the number of images per second over a number of epochs."""
         for _ in range(warm_up):
             self.epoch()
         return [self.images / self.epoch() for _ in range(rounds)]
@@ -156,7 +157,7 @@ def give_back(device: torch.device) -> None:
 
 
 def limit(told: Report, multiply_adds: int, precision: str, tf32: bool) -> float:
-    """Return the images per second that the card's arithmetic would allow, or NaN if its peak is unknown."""
+    """Return the number of images per second that the card's arithmetic would allow, or NaN if its peak is unknown."""
     if told.rehearsal:
         return math.nan
     name = torch.cuda.get_device_name(told.device)

@@ -1,6 +1,7 @@
-"""`make gpu-bundle`: everything that a compute node without a network needs, in folders of limited size.
+"""`make gpu-bundle`: everything that a compute node without a network connection needs, in folders of limited size.
 
-Each folder contains pieces, a manifest and `install.py`, which joins, verifies and installs the pieces of all folders.
+Each folder contains pieces, a manifest and `install.py`, which joins, verifies and installs the pieces from all
+folders.
 """
 
 from __future__ import annotations
@@ -31,22 +32,24 @@ HAVE = HERE / "node-packages.txt"
 _MIB = 2**20
 _PIECE = 15 * _MIB
 _ROOM_FOR_INDEX = 64 * 1024
-"""Bytes of a folder that are reserved for the manifest and the script."""
+"""Number of bytes per folder that are reserved for the manifest and the script."""
 PLATFORMS = (*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014", "manylinux1")
-"""Platforms whose wheels a node runs, in pip's notation."""
+"""Platforms whose wheels run on a node, in pip's notation."""
 _NEVER_READ = ("ray/jars/",)
-"""Parts of wheels that no Python program reads; Ray's Java files are 40 % of its wheel."""
+"""Parts of wheels that no Python program reads; Ray's Java files make up 40 % of the Ray wheel."""
 _LEFT_OUT = ("docs/", "examples/")
-"""Parts of the source that no step needs, except docs/gpu.md, into which the tables are written."""
+"""Parts of the source that no step needs, except docs/gpu.md, to which the tables are written."""
 
 
 class BundleError(RuntimeError):
-    """The bundle cannot be built; the message says why."""
+    """The bundle cannot be built; the message explains why."""
 
 
 def packages(text: str) -> dict[str, str]:
-    """Return the packages in a list with one per line, and their versions; the version is empty if a line only has a
-    name."""
+    """Return the packages from a list with one package per line, with their versions.
+
+    The version is empty if the line contains only a name.
+    """
     found = {}
     for line in text.splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
@@ -56,18 +59,18 @@ def packages(text: str) -> dict[str, str]:
 
 
 def normal(name: str) -> str:
-    """Return the normalized name, which package indexes compare."""
+    """Return the normalized name that package indexes use for comparisons."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
-    """Download the requirements of this package for that Python, recursively, except those in `have`.
+    """Download the requirements of this package for the given Python version, recursively, except those in `have`.
 
-    The versions are from constraints.txt, with which the tests passed.
+    The versions come from constraints.txt; the tests passed with these versions.
 
     Raises
     ------
-    BundleError: pip finds no wheel, or no wheel of a required version.
+    BundleError: pip does not find any wheel, or no wheel with a required version.
     """
     with (ROOT / "pyproject.toml").open("rb") as file:
         waiting = [Requirement(text) for text in tomllib.load(file)["project"]["dependencies"]]
@@ -92,14 +95,14 @@ def _is_there(wanted: Requirement, version: str | None) -> bool:
 
     Raises
     ------
-    BundleError: its torch is too old, and a bundle does not include torch.
+    BundleError: the node's torch is too old, and a bundle does not include torch.
     """
     if version is None:
         return False
     if not version or wanted.specifier.contains(version, prereleases=True):
         return True
     if normal(wanted.name) in ("torch", "torchvision"):
-        raise BundleError(f"HAVE: the node has {wanted.name} {version}, and {wanted} is needed")
+        raise BundleError(f"HAVE: the node has {wanted.name} {version}, but {wanted} is needed")
     return False
 
 
@@ -123,7 +126,7 @@ def slim(wheel: Path) -> Path:
 
 
 def _needs(wheel: Path, extra: str, python: str) -> list[Requirement]:
-    """Return the requirements of a wheel on the node, with the given extra if it is not empty."""
+    """Return the requirements of a wheel on the node, including those of the given extra if it is not empty."""
     with zipfile.ZipFile(wheel) as content:
         place = next(name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(content.read(place))
@@ -149,12 +152,12 @@ def _download(wanted: Requirement, python: str, folder: Path) -> Path:
     command += [*options, "-c", str(ROOT / "constraints.txt"), "-d", str(folder), f"{wanted.name}{wanted.specifier}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BundleError(f"{wanted}: pip finds no wheel for Python {python}:\n{done.stderr[-1000:]}")
+        raise BundleError(f"{wanted}: pip does not find a wheel for Python {python}:\n{done.stderr[-1000:]}")
     return next(folder.glob("*.whl"))
 
 
 def source(target: Path) -> Path:
-    """Write the files that git knows, and the commit, as a compressed archive.
+    """Write the files that git tracks, and the commit, to a compressed archive.
 
     Raises
     ------
@@ -162,7 +165,7 @@ def source(target: Path) -> Path:
     """
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise BundleError(f"{ROOT}: no git checkout: {listed.stderr.strip()}")
+        raise BundleError(f"{ROOT}: this is not a git checkout: {listed.stderr.strip()}")
     files = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
     with tarfile.open(target, "w:gz") as archive, tempfile.NamedTemporaryFile("w", suffix=".commit") as commit:
         for name in files:
@@ -175,7 +178,7 @@ def source(target: Path) -> Path:
 
 
 def photos(given: Path, target: Path, most: int) -> Path:
-    """Write photos as an archive of at most `most` bytes: a whole tree, or the first photos of every breed and split.
+    """Write photos to an archive of at most `most` bytes: an entire tree, or the first photos of every breed and split.
 
     Parameters
     ----------
@@ -183,19 +186,20 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
     Raises
     ------
-    BundleError: there is no such file, or the archive is larger.
+    BundleError: the file does not exist, or the archive is larger.
     """
     if given.is_file():
         if given.stat().st_size > most:
             raise BundleError(
-                f"PHOTOS={given}: larger than the {most // _MIB} MiB of a folder; give a tree: a sample is taken of it"
+                f"PHOTOS={given}: larger than the {most // _MIB} MiB of a folder; give a tree, from which a sample "
+                "is taken"
             )
         shutil.copyfile(given, target)
         return target
     lists = sorted(path for path in given.rglob("*") if path.suffix in (".mat", ".txt", ".md") and path.is_file())
     images = _in_turn(sorted(given.rglob("*.jpg")))
     if not images:
-        raise BundleError(f"PHOTOS={given}: no photos (*.jpg) there")
+        raise BundleError(f"PHOTOS={given}: there are no photos (*.jpg)")
     size, taken = sum(path.stat().st_size for path in lists), list(lists)
     for path in images:
         size += path.stat().st_size + 1024
@@ -209,7 +213,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
 
 def _in_turn(paths: Iterable[Path]) -> list[Path]:
-    """Return the photos of all folders in turn, so that the first part of them contains all breeds."""
+    """Return the photos from all folders in turn, so that the first photos include all breeds."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
@@ -218,20 +222,21 @@ def _in_turn(paths: Iterable[Path]) -> list[Path]:
 
 
 def pack(files: Sequence[Path], out: Path, limit: int, python: str, piece: int = _PIECE) -> list[Path]:
-    """Cut files into pieces and write them to folders ``1``, ``2``, ... of at most `limit` bytes each.
+    """Cut files into pieces and write the pieces to folders ``1``, ``2``, ... of at most `limit` bytes each.
 
     Every folder contains the same manifest of all files and pieces, and `install.py`.
     """
     room = limit - _ROOM_FOR_INDEX
     if room < piece:
         raise BundleError(
-            f"LIMIT: {limit / _MIB:.1f} MiB a folder is less than a piece; give at least {piece // _MIB + 1}"
+            f"LIMIT: {limit / _MIB:.1f} MiB per folder is less than the size of a piece; give at least "
+            f"{piece // _MIB + 1}"
         )
     manifest: dict[str, Any] = {"python": python, "files": []}
     folder, used = 1, 0
     for path in files:
         size, pieces = path.stat().st_size, []
-        if room - used < size <= room:  # files that fit into one folder are not split over two
+        if room - used < size <= room:  # files that fit into one folder are not split across folders
             folder, used = folder + 1, 0
         for number, content in enumerate(_pieces(path, piece)):
             if used + len(content) > room:
@@ -259,13 +264,18 @@ def _pieces(path: Path, size: int) -> Iterable[bytes]:
 def main(arguments: list[str] | None = None) -> int:
     """Write the bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "gpu-bundle", help="folder of the folders")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "gpu-bundle", help="folder in which the numbered folders are created"
+    )
     parser.add_argument("--python", default="3.12", help="version of Python on the node")
     parser.add_argument(
-        "--have", type=Path, default=HAVE, help="the packages that the node has, a line each: name or name==version"
+        "--have",
+        type=Path,
+        default=HAVE,
+        help="file that lists the packages on the node, one per line: name or name==version",
     )
-    parser.add_argument("--photos", type=Path, help="archive or tree of photos to take along")
-    parser.add_argument("--limit", type=float, default=60.0, help="MiB of a folder at most")
+    parser.add_argument("--photos", type=Path, help="archive or tree of photos to include")
+    parser.add_argument("--limit", type=float, default=60.0, help="maximum size of a folder in MiB")
     asked = parser.parse_args(arguments)
     try:
         folders = _bundle(asked)
@@ -281,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _bundle(asked: argparse.Namespace) -> list[Path]:
     if asked.out.exists() and any(asked.out.iterdir()) and not (asked.out / "1" / "manifest.json").exists():
-        raise BundleError(f"{asked.out}: holds something else; give another folder as OUT")
+        raise BundleError(f"{asked.out}: contains something else; give a different folder as OUT")
     have = packages(asked.have.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="gpu-bundle.") as scratch:
         carried = wheels(asked.python, have, Path(scratch) / "wheels")

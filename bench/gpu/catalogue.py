@@ -1,4 +1,4 @@
-"""The steps of the acceptance test, the cheap and fatal ones first."""
+"""The steps of the acceptance test, starting with those that are quick or whose failure is fatal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ class Step:
 
     Attributes
     ----------
-    number, name, title : names for people; results are stored as ``gpu-<name>.json``.
-    proves : what holds if it passes. module : module with a function ``check(report)``. limit_s : seconds after which
-        it is ended on a card. rehearsal_s : this limit in a rehearsal on a CPU.
-    needs : packages without which it is skipped.
-    least_s : it is not begun if fewer seconds are left. fatal : whether no other step is tried if it fails on a card.
+    number, name, title : names for human readers; results are stored as ``gpu-<name>.json``.
+    proves : what holds if the step passes.
+    module : module with a function ``check(report)``.
+    limit_s : seconds after which the step is ended on a card.
+    rehearsal_s : the same limit in a rehearsal on a CPU.
+    needs : packages without which the step is skipped.
+    least_s : the step is not started if fewer seconds are left.
+    fatal : whether no other step is tried if this step fails on a card.
     """
 
     number: int
@@ -48,8 +51,8 @@ STEPS: tuple[Step, ...] = (
         1,
         "driver",
         "driver, kernels, doctor",
-        "the driver suits torch, torch has kernels for the card, `ablate doctor` finds no fault of a device, and Ray "
-        "counts as many GPUs as torch can use",
+        "the driver is compatible with torch, torch has kernels for the card, `ablate doctor` finds no fault in a "
+        "device, and Ray counts as many GPUs as torch can use",
         40,
         fatal=True,
     ),
@@ -57,7 +60,7 @@ STEPS: tuple[Step, ...] = (
         2,
         "share",
         "a share of .25 holds",
-        "a run that takes more than its share ends `out_of_memory`, and the next one in the same process finishes",
+        "a run that takes more than its share ends as `out_of_memory`, and the next run in the same process finishes",
         25,
         "pandas",
         "optuna",
@@ -66,7 +69,8 @@ STEPS: tuple[Step, ...] = (
         3,
         "larger_share",
         "out of memory on a share of .5",
-        "of two runs on one card the one out of memory continues with a larger share, and the other is left alone",
+        "of two runs on one card, the one that runs out of memory continues with a larger share, and the other is "
+        "not affected",
         90,
         "pandas",
         "optuna",
@@ -76,7 +80,8 @@ STEPS: tuple[Step, ...] = (
         4,
         "device_assert",
         "a device-side assert",
-        "the run that fails is a failure of the user's code, and the next run of the session succeeds in a new process",
+        "the failing run counts as a failure of the user's code, and the next run of the session succeeds in a "
+        "new process",
         90,
         "pandas",
         "optuna",
@@ -86,7 +91,7 @@ STEPS: tuple[Step, ...] = (
         5,
         "synchronisation",
         "no step waits for the device",
-        "a training step and an evaluation of every arm of every full-size study under "
+        "a training step and an evaluation of every arm in every full-size study run under "
         '`torch.cuda.set_sync_debug_mode("error")`',
         75,
         "pandas",
@@ -103,15 +108,15 @@ STEPS: tuple[Step, ...] = (
         7,
         "same_bits",
         "the same seed gives the same bits",
-        "twice the same seed, and a run that was killed in mid-epoch and resumed, have the same history, predictions, "
-        "weights and optimizer state, also with dropout and with noise as memory, in every step mode",
+        "two runs with the same seed, and a run that was killed in mid-epoch and resumed, have the same history, "
+        "predictions, weights and optimizer state, also with dropout and with noise as memory, in every step mode",
         90,
     ),
     _step(
         8,
         "speed",
         "images per second",
-        "what precision, memory format, batch size and step mode give, with the limit of the GPU next to it",
+        "the speed with each precision, memory format, batch size and step mode, compared with the limit of the GPU",
         110,
         "pandas",
     ),
@@ -119,8 +124,8 @@ STEPS: tuple[Step, ...] = (
         9,
         "memory",
         "memory of the device",
-        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that continues holds at most "
-        "100 MiB",
+        "a run reserves as much memory as `ablate check` states, and after a run, successful or not, a worker "
+        "that continues holds at most 100 MiB",
         40,
         "pandas",
     ),
@@ -128,14 +133,14 @@ STEPS: tuple[Step, ...] = (
         10,
         "agreement",
         "device and CPU agree",
-        "augmented images, and the logits of one network from the same uint8 images, agree within rounding",
+        "augmented images, and the logits of the same network for the same uint8 images, agree within rounding",
         25,
     ),
     _step(
         11,
         "saving",
         "seconds to save",
-        "how long a checkpoint of 1.9 GB takes, and eight at once, against the grace period after SIGTERM",
+        "how long a checkpoint of 1.9 GB takes, and eight at once, compared with the grace period after SIGTERM",
         70,
     ),
     _step(
@@ -150,7 +155,8 @@ STEPS: tuple[Step, ...] = (
         13,
         "rivals",
         "images per second against other loops",
-        "the training loop against timm's, torchvision's and a plain one, in the same precision and determinism",
+        "the training loop compared with those of timm and torchvision and a plain loop, with the same precision "
+        "and determinism",
         75,
         "timm",
     ),
@@ -158,7 +164,7 @@ STEPS: tuple[Step, ...] = (
         14,
         "busy",
         "busy share of the device",
-        "how much of an epoch of `controlled` in bfloat16 the device computes",
+        "the share of an epoch of `controlled` in bfloat16 during which the device computes",
         30,
         "pandas",
     ),
@@ -174,24 +180,24 @@ STEPS: tuple[Step, ...] = (
         16,
         "integrity",
         "spot checks find wrong bits",
-        "runs whose every step is repeated have the bits of runs without checks, in every step mode; a flipped bit is "
-        "found; the reference step has the same bits every time; what a check costs",
+        "runs in which every step is repeated are bitwise identical to runs without checks, in every step mode; a "
+        "flipped bit is detected; the reference step is bitwise identical every time; the cost of a check",
         60,
         "pandas",
     ),
 )
 
 
-class BadSteps(ValueError):  # noqa: N818 -- of one argument
+class BadSteps(ValueError):  # noqa: N818 -- with a single argument
     """The value of STEPS is invalid."""
 
 
 def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:
-    """Return the steps that ``1-5,8`` names, in their order; an empty text names all.
+    """Return the steps that a text such as ``1-5,8`` names, in their order; an empty text means all steps.
 
     Raises
     ------
-    BadSteps: the text does not have this form, or a number belongs to no step.
+    BadSteps: the text does not have this form, or a number does not belong to any step.
     """
     known = {step.number: step for step in steps}
     wanted: set[int] = set()
@@ -204,6 +210,9 @@ def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:
         first, last = int(found[1]), int(found[2] or found[1])
         outside = [number for number in (first, last) if number not in known]
         if outside or last < first:
-            raise BadSteps(f"STEPS={text}: {part!r}: steps are numbered from {min(known)} to {max(known)}, upwards")
+            raise BadSteps(
+                f"STEPS={text}: {part!r}: steps are numbered from {min(known)} to {max(known)}, and a range must "
+                "be ascending"
+            )
         wanted |= set(range(first, last + 1))
     return [step for number, step in sorted(known.items()) if number in wanted or not text.strip()]

@@ -1,4 +1,7 @@
-"""One step of the acceptance test, in this process: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID SCRATCH``."""
+"""One step of the acceptance test, run in this process.
+
+Usage: ``python -m bench.gpu.child MODULE DEVICE LIMIT SAID SCRATCH``.
+"""
 
 from __future__ import annotations
 
@@ -41,4 +44,4 @@ if __name__ == "__main__":
     code = main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a dead context or a hanging thread must not keep a finished step from exiting
+    os._exit(code)  # a dead context or a hanging thread must not prevent a finished step from exiting

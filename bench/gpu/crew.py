@@ -1,4 +1,4 @@
-"""Processes that wait for orders, so that several can act at the same moment and one of them may die."""
+"""Processes that wait for orders, so that several can act at the same moment and one of them can be killed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bench.harness import ROOT
 
 
 class Died(RuntimeError):  # noqa: N818 -- some processes die on purpose
-    """A process of the crew ended before it answered."""
+    """A process in the crew ended before it answered."""
 
 
 class Crew:
-    """A number of processes, each of which has called ``member(options)`` of a module and waits for orders.
+    """A number of processes, each of which has called a module's ``member(options)`` and waits for orders.
 
     Parameters
     ----------
     module : module with a function ``member(options)``, which returns the function that carries out an order.
-    options : plain values, the same for all.
+    options : plain values, the same for all processes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         for member in range(len(self.members)):
-            self.answer(member)  # it is ready
+            self.answer(member)  # the process is ready
         return self
 
     def __exit__(
@@ -51,13 +51,13 @@ class Crew:
                     pipe.close()
 
     def together(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Send an order to each of the first members; return their answers when all have answered."""
+        """Send an order to each of the first members, and return their answers when all of them have answered."""
         for member, order in enumerate(orders):
             self.order(member, order)
         return [self.answer(member) for member in range(len(orders))]
 
     def order(self, member: int, order: Mapping[str, Any]) -> None:
-        """Send one member an order."""
+        """Send an order to one member."""
         pipe = self.members[member].stdin
         assert pipe is not None
         pipe.write(json.dumps(dict(order)) + "\n")
@@ -68,19 +68,19 @@ class Crew:
 
         Raises
         ------
-        Died: it ended before it answered.
+        Died: the member ended before it answered.
         """
         pipe = self.members[member].stdout
         assert pipe is not None
         line = pipe.readline()
         if not line:
-            raise Died(f"a process ended with code {self.members[member].wait()} before it answered")
+            raise Died(f"a process exited with code {self.members[member].wait()} before it answered")
         found: dict[str, Any] = json.loads(line)
         return found
 
 
 def _serve(module: str, options: str) -> None:
-    """Carry out orders until there are no more; printed output goes to the error stream."""
+    """Carry out orders until there are no more; print output to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""A training step and an evaluation of every arm of every full-size study, under the conditions to test."""
+"""A training step and an evaluation of every arm in every full-size study, under the conditions to be tested."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has,
 from bench.gpu.report import Report
 
 _RESERVE_S = 4.0
-"""Seconds that are reserved for the messages at the end."""
+"""Number of seconds reserved for the messages at the end."""
 
 Conditions = Callable[[Report], AbstractContextManager[None]]
 
 
 def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
-    """Test the arms one after the other, and report those for which no time is left."""
+    """Test the arms one after another, and report those for which no time is left."""
     wanted, tried, broken = every_arm(told), 0, 0
     data: dict[ImageShape, DataSet] = {}
     for named in wanted:
@@ -32,7 +32,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
         tried += 1
         try:
             _try(told, named, data, conditions)
-        except Exception as error:  # noqa: BLE001 -- the other arms are tried nevertheless
+        except Exception as error:  # noqa: BLE001 -- the other arms are tested nevertheless
             broken += 1
             first = next(iter(str(error).strip().splitlines()), "")
             told.expect(False, f"{text}, {named.name}", f"{type(error).__name__}: {first[:300]}")
@@ -44,13 +44,13 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch to warm up, then do both again under the conditions."""
-    # Steps are eager, because the work of a graph was already determined when it was captured.
+    """Take two steps and evaluate a batch as a warm-up, then do both again under the conditions to be tested."""
+    # Steps are eager, because the work of a graph is already fixed when the graph is captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
     if shape not in data:
-        data.clear()  # after the first arms, arms of equal shape are adjacent
+        data.clear()  # after the first arms, arms with equal shapes are adjacent
         data[shape] = noise(shape, 16)
     with any_start(), reproducible(threads=None, tf32=config.training.tf32):
         run = Run(config, data[shape], device)
@@ -67,7 +67,7 @@ def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions
             _evaluate(run)
         wait_for(device)
         if not torch.isfinite(under_way.loss):
-            told.note(f"{named.name}: the loss is not finite; networks start as torch has them here")
+            told.note(f"{named.name}: the loss is not finite; the networks start with torch's initial values here")
 
 
 def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Join, verify and install the folders that `make gpu-bundle` wrote: python3 1/install.py --target DIR 1 2
+"""Join, verify and install the folders written by `make gpu-bundle`: python3 1/install.py --target DIR 1 2
 
-It needs only Python, and pip if there are wheels, but no network. DIR then contains `site` with the packages,
-`source`, and `photos` if the bundle has any. It prints the next command.
+The script needs only Python, and pip if there are wheels, but no network connection. Afterwards, DIR contains `site`
+with the packages, `source`, and `photos` if the bundle includes any. The script prints the next command to run.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 
-class Incomplete(Exception):  # noqa: N818 -- it names what is missing
+class Incomplete(Exception):  # noqa: N818 -- the message says what is missing
     """Pieces are missing or damaged; the message names them."""
 
 
@@ -25,15 +25,17 @@ def manifest_of(folders):
     for folder in folders:
         path = folder / "manifest.json"
         if not path.is_file():
-            raise Incomplete(f"{folder}: no manifest.json: this is not a folder of a bundle")
+            raise Incomplete(f"{folder}: no manifest.json: this folder is not part of a bundle")
         found[path.read_text(encoding="utf-8")] = folder
     if len(found) > 1:
-        raise Incomplete(f"{' and '.join(map(str, found.values()))} are of different bundles; bring folders of one")
+        raise Incomplete(
+            f"{' and '.join(map(str, found.values()))} are from different bundles; use folders of the same bundle"
+        )
     return json.loads(next(iter(found)))
 
 
 def joined(manifest, folders, target):
-    """Write every file of the bundle, joined and verified, to `target`; return the paths."""
+    """Write every file in the bundle, joined and verified, to `target`; return the paths."""
     problems, paths = [], []
     for file in manifest["files"]:
         pieces = [_piece(piece, folders, problems) for piece in file["pieces"]]
@@ -55,7 +57,7 @@ def _piece(piece, folders, problems):
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == piece["sha256"]:
                 return content
-            problems.append(f"{path}: damaged (another SHA-256); copy it again")
+            problems.append(f"{path}: damaged (its SHA-256 is different); copy it again")
             return None
     problems.append(f"{piece['name']}: missing; it is in folder {piece['folder']} of the bundle")
     return None
@@ -72,22 +74,22 @@ def unpack(archive, target):
 
 
 def install(wheels, target, python):
-    """Install wheels into a folder, without a network."""
+    """Install wheels into a folder, without a network connection."""
     here = "{}.{}".format(*sys.version_info[:2])
     if here != python:
-        raise Incomplete(f"the wheels are for Python {python}, and this is {here}: run this script with python{python}")
+        raise Incomplete(f"the wheels are for Python {python}, but this is {here}: run this script with python{python}")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--upgrade", "--target", str(target)]
     done = subprocess.run([*command, *map(str, wheels)], check=False)
     if done.returncode:
-        raise Incomplete(f"pip ended with {done.returncode}; see above")
+        raise Incomplete(f"pip exited with {done.returncode}; see above")
 
 
 def main():
     """Run the installation; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="all folders of the bundle that hold pieces")
-    parser.add_argument("--target", required=True, type=Path, help="where it goes")
+    parser.add_argument("folders", nargs="+", type=Path, help="all folders in the bundle that contain pieces")
+    parser.add_argument("--target", required=True, type=Path, help="folder to install into")
     asked = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Write the title and the tables of docs/gpu.md from the stored results of cards, never from a rehearsal."""
+"""Write the title and the tables of docs/gpu.md from the stored results for cards, never from a rehearsal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def title(found: Sequence[dict[str, Any]]) -> str:
 
 
 def tables(found: Sequence[dict[str, Any]]) -> str:
-    """Return the text between the marks."""
+    """Return the text that belongs between the marks."""
     by_name = {content["name"]: content for content in found}
     lines = ["| | step | card | result | seconds | date, commit |", "|---:|---|---|---|---:|---|"]
     for step in STEPS:
@@ -44,7 +44,7 @@ def _line(number: int, title: str, content: dict[str, Any] | None) -> str:
 
 
 def section(content: dict[str, Any]) -> str:
-    """Return the measurements of a step, with its GPU."""
+    """Return the measurements of a step, with the GPU on which they were made."""
     if not (content["rows"] or content["goals"] or content["notes"]):
         return ""
     lines = [f"### {content['number']}. {content['title']}", "", _where(content), ""]

@@ -1,5 +1,4 @@
-"""The report of an acceptance step, written as lines of JSON while it runs, so that everything before a crash is
-kept."""
+"""The report of an acceptance step, written as lines of JSON while the step runs, so nothing is lost in a crash."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 
-class Skipped(Exception):  # noqa: N818 -- an outcome, not an error
-    """The step cannot be run here; the message states why."""
+class Skipped(Exception):  # noqa: N818 -- an outcome rather than an error
+    """The step cannot be run on this machine; the message states why."""
 
 
 class Report:
@@ -26,10 +25,11 @@ class Report:
 
     Parameters
     ----------
-    path : the file that gets a line of JSON for every report. device : ``cuda``, or ``cpu`` for a rehearsal, in which
-        the logic runs on small networks and figures are meaningless.
+    path : the file to which a line of JSON is written for every report.
+    device : ``cuda``, or ``cpu`` for a rehearsal, in which the logic runs on small networks and figures are
+        meaningless.
     limit_s : seconds after which the step is ended.
-    scratch : an empty folder for its files.
+    scratch : an empty folder for the step's files.
     """
 
     def __init__(self, path: Path, device: str, limit_s: float, scratch: Path) -> None:
@@ -49,7 +49,7 @@ class Report:
         return torch.device("cpu") if self.rehearsal else torch.device("cuda", torch.cuda.current_device())
 
     def choose(self, card: Any, rehearsal: Any) -> Any:
-        """Return the first value on a card, and the second in a rehearsal."""
+        """Return the first value on a card, and the second value in a rehearsal."""
         return rehearsal if self.rehearsal else card
 
     def left(self) -> float:
@@ -67,11 +67,11 @@ class Report:
         return statistics.median(values)
 
     def goal(self, goal: Goal) -> None:
-        """Record a goal; a missed goal does not fail the step."""
+        """Record a goal; a goal that is missed does not fail the step."""
         self.say("goal", **asdict(goal), met=goal.met)
 
     def expect(self, holds: bool, text: str, found: str = "") -> bool:
-        """Record a requirement, and the finding if it is not met; the step then fails, but continues."""
+        """Record a requirement, and the finding if the requirement is not met; the step then fails, but continues."""
         self.say("expected", text=text, holds=bool(holds), found="" if holds else found)
         return bool(holds)
 
@@ -80,7 +80,7 @@ class Report:
         self.say("note", text=text)
 
     def given_up_without_time(self, what: str) -> None:
-        """Begin the last part of the step. It may run out of time without failing the step."""
+        """Start the last part of the step. This part may run out of time without failing the step."""
         self.say("last_part", what=what)
 
     def unmeasured(self, what: str, why: str) -> None:
@@ -95,8 +95,10 @@ class Outcome:
     Attributes
     ----------
     status : PASS, FAIL or SKIPPED.
-    reason : reason for FAIL or SKIPPED. card : card on which the figures were measured: name, uuid, driver, ...; empty
-        for a rehearsal. rows, goals, expected, notes : content of its report. log : the end of its output if it failed.
+    reason : reason for FAIL or SKIPPED.
+    card : card on which the figures were measured: name, uuid, driver, ...; empty for a rehearsal.
+    rows, goals, expected, notes : content of the step's report.
+    log : the end of the step's output if the step failed.
     """
 
     number: int
@@ -127,10 +129,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def as_row(said: dict[str, Any]) -> Row:
-    """Return the recorded row."""
+    """Return the row that was recorded."""
     return Row(**{name: said[name] for name in Row.__dataclass_fields__})
 
 
 def as_goal(said: dict[str, Any]) -> Goal:
-    """Return the recorded goal."""
+    """Return the goal that was recorded."""
     return Goal(**{name: said[name] for name in Goal.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""Store outcomes in ``bench/results/gpu-<step>.json``, and never outcomes of a CPU as outcomes of a card."""
+"""Store outcomes in ``bench/results/gpu-<step>.json``, and never store outcomes from a CPU as outcomes from a card."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from bench.gpu.report import Outcome
 
 
-class NoCard(ValueError):  # noqa: N818 -- it names what is missing
-    """Figures of a card would be stored or shown without the name of the card."""
+class NoCard(ValueError):  # noqa: N818 -- the message says what is missing
+    """Figures from a card would be stored or shown without the name of the card."""
 
 
 def file_of(name: str, device: str, folder: Path) -> Path:
-    """Return the file of a step's outcome. Rehearsals have their own file."""
+    """Return the path of the file for a step's outcome. Rehearsals have a separate file."""
     return folder / f"gpu-{name}{'.rehearsal' if device == 'cpu' else ''}.json"
 
 
@@ -29,10 +29,10 @@ def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
 
     Raises
     ------
-    NoCard: figures are declared as figures of a card, but no card is named.
+    NoCard: figures are declared as coming from a card, but no card is named.
     """
     if outcome.device != "cpu" and (outcome.rows or outcome.goals) and not outcome.card.get("name"):
-        raise NoCard(f"{outcome.name}: figures of no named card are not kept")
+        raise NoCard(f"{outcome.name}: figures without the name of a card are not stored")
     target = file_of(outcome.name, outcome.device, folder)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
@@ -43,11 +43,11 @@ def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
 
 
 def of_cards(folder: Path) -> list[dict[str, Any]]:
-    """Return the stored results of cards in the order of the steps, without rehearsals.
+    """Return the stored results for cards in the order of the steps, without rehearsals.
 
     Raises
     ------
-    NoCard: the file of one card contains the results of another.
+    NoCard: a file for one card contains results from a different card.
     """
     found = []
     for path in sorted(folder.glob("gpu-*.json")):
@@ -56,7 +56,7 @@ def of_cards(folder: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         has_figures = content["rows"] or content["goals"]
         if content["rehearsal"] or content["device"] == "cpu" or (has_figures and not content["card"].get("name")):
-            raise NoCard(f"{path}: is not of a named card; remove it")
+            raise NoCard(f"{path}: the results do not name their card; remove the file")
         found.append(content)
     return sorted(found, key=lambda content: content["number"])
 

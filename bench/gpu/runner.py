@@ -1,4 +1,4 @@
-"""Running a step in its own process, with a time limit, so that a hang or a crash ends only that step."""
+"""Runs a step in its own process, with a time limit, so that a hang or a crash ends only that step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.gpu.report import Outcome
 from bench.harness import ROOT
 
 _DUMP_S = 1.0
-"""Seconds that a step gets after its time limit to print where it is."""
+"""Number of seconds that a step has after its time limit to print where it is."""
 _LOG_LINES = 40
 
 
@@ -28,19 +28,19 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
     Parameters
     ----------
-    most_s : remaining seconds of the time for all steps.
+    most_s : remaining time for all steps, in seconds.
     """
     missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
     if missing:
         return _ended(step, device, "SKIPPED", f"not installed: {', '.join(missing)}")
     limit = min(step.limit(device), most_s)
     if limit < step.least_s:
-        return _ended(step, device, "SKIPPED", f"{max(0.0, most_s):.0f} s are left of the time of all steps")
+        return _ended(step, device, "SKIPPED", f"{max(0.0, most_s):.0f} s are left of the time for all steps")
     with tempfile.TemporaryDirectory(prefix=f"gpu-{step.name}.", ignore_cleanup_errors=True) as folder:
         said, log = Path(folder) / "said.jsonl", Path(folder) / "log"
         began = time.monotonic()
         code = _child(step, device, limit, said, log)
-        # Results are published, so they show no folder of this machine.
+        # Results are published, so they must not contain folders of this machine.
         lines = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "").splitlines()
         return _outcome(step, device, code, limit, time.monotonic() - began, report.read(said), lines)
 
@@ -55,12 +55,12 @@ def _child(step: Step, device: str, limit: float, said: Path, log: Path) -> int 
         try:
             return child.wait(limit)
         except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGUSR1)  # it prints the stacks of all its threads
+            child.send_signal(signal.SIGUSR1)  # the process prints the stacks of all its threads
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_DUMP_S)
             return None
         finally:
-            with contextlib.suppress(ProcessLookupError):  # with all processes of its session
+            with contextlib.suppress(ProcessLookupError):  # including all processes of its session
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
@@ -74,7 +74,7 @@ def _outcome(
         ]
 
     if code is None and (given_up := [each["what"] for each in said if each["kind"] == "last_part"]):
-        said = [*said, {"kind": "note", "text": f"not measured: {given_up[-1]}: not done when the time was over"}]
+        said = [*said, {"kind": "note", "text": f"not measured: {given_up[-1]}: not finished when the time was over"}]
         said, code = [*said, {"kind": "done"}], 0
     status, reason = _verdict(code, limit, said)
     about = of("about")[-1] if of("about") else {}
@@ -104,13 +104,13 @@ def _verdict(code: int | None, limit: float, said: list[dict[str, Any]]) -> tupl
     broken = [_broken(each) for each in said if each["kind"] == "expected" and not each["holds"]]
     error = next((each["text"] for each in said if each["kind"] == "error"), None)
     if code is None:
-        broken.append(f"not done after {limit:.0f} s")
+        broken.append(f"not finished after {limit:.0f} s")
     elif error is not None:
         broken.append(error)
     elif code < 0:
         broken.append(f"its process was ended by {_signal(-code)}")
     elif code or "done" not in kinds:
-        broken.append(f"its process ended with code {code} before it was done")
+        broken.append(f"its process exited with code {code} before it was done")
     return ("FAIL", "; ".join(broken)) if broken else ("PASS", "")
 
 

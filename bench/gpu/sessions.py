@@ -1,4 +1,4 @@
-"""Small studies with faulty networks, run in an ordinary session."""
+"""Small studies with faulty networks that run in an ordinary session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIGITS = {"name": "digits", "size": 16, "train_images": 40}
 
 
 def install(folder: Path) -> None:
-    """Register the backbone `unwell` in this process and in the workers that it starts."""
+    """Register the backbone `unwell` in this process and in the workers that the process starts."""
     info = folder / "bench_gpu-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-gpu\nVersion: 1.0\n", encoding="utf-8")
@@ -26,7 +26,7 @@ def install(folder: Path) -> None:
 
 
 def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int = 1) -> Path:
-    """Write a study of such arms, each defined by the options of its backbone; return its file."""
+    """Write a study whose arms are defined by the options of their backbones, and return the study's file."""
     install(told.scratch / "plugins")
     backbone = {"name": NAME, "widths": [4, 8], "blocks": [1, 1], "trace": str(told.scratch / "trace.jsonl")}
     training = {
@@ -36,7 +36,7 @@ def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int
         "selection": "last_epoch",
         "validation_fraction": 0.0,
     }
-    # In a rehearsal, every run takes all CPUs, so that runs are sequential, as on one card.
+    # In a rehearsal, every run takes all CPUs, so runs are sequential, as on one card.
     cpus = (os.cpu_count() or 1) if told.rehearsal else 2
     content = {
         "name": "unwell",
@@ -46,12 +46,12 @@ def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int
         "resources": {"gpus": 0 if told.rehearsal else gpus, "cpus": cpus, "max_retries": 2},
     }
     path = told.scratch / "study.yaml"
-    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is valid YAML
     return path
 
 
 def run(told: Report, path: Path) -> Any:
-    """Run the study through Ray and return its session."""
+    """Run the study with Ray and return its session."""
     from rich.console import Console
 
     import ablations
@@ -60,13 +60,13 @@ def run(told: Report, path: Path) -> Any:
 
 
 def attempts(told: Report) -> list[dict[str, Any]]:
-    """Return the attempts in the order in which they began: their fault, process and device."""
+    """Return the attempts in the order in which they started, with their fault, process and device."""
     file = told.scratch / "trace.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def statuses(told: Report) -> dict[str, str]:
-    """Return, for every arm with a result, how its run ended."""
+    """Return, for every arm that has a result, how its run ended."""
     import analysis
 
     rows = analysis.load(told.scratch / "results").runs

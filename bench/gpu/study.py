@@ -1,6 +1,6 @@
-"""`make gpu-study`: real studies on a card through Ray within the time limit, one of them killed halfway.
+"""`make gpu-study`: real studies on a card with Ray within the time limit, one of them killed halfway.
 
-Finished runs are kept in the folder of results. With the same folder, the studies resume on another card.
+Finished runs are kept in the results folder. If the same folder is used, the studies resume on a different card.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Study:
 
     Attributes
     ----------
-    number, name, title : as for steps, with numbers from 101.
+    number, name, title : as for steps, with numbers starting at 101.
     file : name of the shipped study.
-    overrides : texts ``key.path=value``.
-    killed : whether its first session is killed halfway.
+    overrides : texts of the form ``key.path=value``.
+    killed : whether the study's first session is killed halfway.
     """
 
     number: int
@@ -95,7 +95,10 @@ class Session:
         return cls(study, directory, process)
 
     def wait(self, until: float, enough: int | None = None) -> bool:
-        """Wait for its end, a number of settled runs, or the time `until`. Return whether it ended."""
+        """Wait until the command ends, a number of runs is settled, or the time `until` is reached.
+
+        Return whether the command ended.
+        """
         while time.monotonic() < until and self.process.poll() is None:
             if enough is not None and len(settled(self.directory)) >= enough:
                 break
@@ -103,12 +106,12 @@ class Session:
         return self.process.poll() is not None
 
     def kill(self) -> None:
-        """Kill only its driver, as if the node were lost. Ray's processes then exit on their own."""
+        """Kill only the driver, as if the node were lost. Ray's processes then exit on their own."""
         self.process.kill()
         self.process.wait()
 
     def leave(self) -> int:
-        """Ask it to save its runs and end; return its exit code."""
+        """Ask the command to save its runs and to end; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(_LAST_S - 5)
@@ -125,7 +128,7 @@ def settled(directory: Path) -> set[str]:
 
 
 def planned(directory: Path) -> int:
-    """Return the number of runs of the study, or 0 before it is planned."""
+    """Return the number of runs in the study, or 0 before the study is planned."""
     from ablations.store import ResultStore
 
     plan = ResultStore(str(directory)).read_plan() if (directory / "study.json").exists() else None
@@ -180,12 +183,12 @@ def _outcome(
     ]
     rows: list[dict[str, Any]] = []
     if not wanted:
-        problems.append(f"nothing was planned: `ablate run` ended with code {code}")
+        problems.append(f"nothing was planned: `ablate run` exited with code {code}")
     else:
         pairs, doubled, failed = _pairs(directory)
-        problems += [f"{doubled} runs are there twice"] * bool(doubled) + [f"{failed} runs failed"] * bool(failed)
+        problems += [f"{doubled} runs are stored twice"] * bool(doubled) + [f"{failed} runs failed"] * bool(failed)
         state = "all of them" if len(done) == wanted else "PARTIAL: the time was over"
-        notes.insert(0, f"{len(done)} of {wanted} runs have a result, {pairs} whole pairs; {state}")
+        notes.insert(0, f"{len(done)} of {wanted} runs have a result, {pairs} complete pairs; {state}")
         fresh = len(done - before)
         figures = (("runs settled in this call", fresh, ""), ("runs per hour", 3600 * fresh / seconds, "runs/h"))
         rows = [vars(row(study.title, name, [float(value)], unit)) for name, value, unit in figures]
@@ -207,7 +210,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds with results for every arm, the runs that are stored twice, and the failed runs."""
+    """Return the seeds for which every arm has a result, the runs that are stored twice, and the failed runs."""
     import analysis
 
     rows = analysis.load(directory).runs
@@ -218,7 +221,10 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment. A separate process determines it, so that this one takes no memory of the card."""
+    """Return the environment.
+
+    A separate process determines it, so that this process does not use any of the card's memory.
+    """
     if device == "cpu":
         return {}, about.versions()
     code = "import json, pathlib; from bench.gpu import about; from bench.gpu.report import Report\n"
@@ -229,7 +235,7 @@ def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def write_report(study: Study, out: Path, device: str) -> Path:
-    """Write the report of the stored runs and return its folder: docs/gpu-<study> for the results of a card."""
+    """Write the report on the stored runs and return its folder: docs/gpu-<study> for results from a card."""
     import analysis
 
     page_path = analysis.report(out / study.name, out / f"{study.name}-report")
@@ -247,7 +253,7 @@ def write_report(study: Study, out: Path, device: str) -> Path:
 
 
 def tree(given: Path, out: Path) -> Path:
-    """Return the tree of photos, given or unpacked from an archive, which contains ``Images``."""
+    """Return the tree of photos, as given or unpacked from an archive; it contains ``Images``."""
     if given.is_file():
         target = out / "photos" / given.name.partition(".")[0]
         if not target.exists():
@@ -257,7 +263,7 @@ def tree(given: Path, out: Path) -> Path:
         given = target
     found = next((path.parent for path in [given / "Images", *sorted(given.glob("*/Images"))] if path.is_dir()), None)
     if found is None:
-        raise SystemExit(f"PHOTOS={given}: no folder `Images` there; give a tree in the layout of Stanford Dogs")
+        raise SystemExit(f"PHOTOS={given}: there is no folder `Images`; give a tree in the layout of Stanford Dogs")
     return found.resolve()
 
 
@@ -265,11 +271,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the studies. Return 1 if a run failed, was lost or is stored twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="tree or archive of all breeds, for 64 px")
-    parser.add_argument("--breeds", type=Path, help="tree or archive of breeds at 224 px; without it no large network")
+    parser.add_argument(
+        "--breeds", type=Path, help="tree or archive of breeds for 224 px; if omitted, the large network is not trained"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of all studies together")
-    parser.add_argument("--share", default="0.25", help="of a card for a run of the small network; auto measures")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu", help="folder of the study directories")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes for all studies together")
+    parser.add_argument(
+        "--share",
+        default="0.25",
+        help="share of a card for a run of the small network; auto measures the required share",
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu", help="folder for the study directories")
     asked = parser.parse_args(arguments)
     out = asked.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -298,7 +310,7 @@ def _tell(outcome: Outcome) -> None:
     for note in outcome.notes:
         print(f"  {note}")
     if outcome.log:
-        print(f"--- the end of its output\n{outcome.log}\n---")
+        print(f"--- end of the study's output\n{outcome.log}\n---")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A backbone that allocates too much memory in every training step, or triggers a device-side assert in the first.
+"""A backbone that allocates too much memory in every training step, or triggers a device-side assert in the first one.
 
-On a CPU, which has no such faults, it raises the error that torch raises on a card.
+On a CPU, where these faults do not occur, it raises the error that torch raises on a card.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = "unwell"
 
 @backbones.register(NAME)
 class Unwell(SmallResNetBackbone):
-    """The small ResNet, with a fault."""
+    """The small ResNet with a fault."""
 
     class Config(SmallResNetBackbone.Config):
         """The kind of fault."""
@@ -32,12 +32,14 @@ class Unwell(SmallResNetBackbone):
         does: Literal["nothing", "takes_memory", "asserts"] = "nothing"
         takes: Annotated[float, Field(gt=0, lt=1)] = 0.5
         """Share of the card's memory that ``takes_memory`` allocates."""
-        trace: str | None = local(None, "File that gets a line for every attempt: what it does, and its process.")
+        trace: str | None = local(
+            None, "File to which a line is written for every attempt: what the attempt does, and its process."
+        )
 
     config: Config
 
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network. Its fault occurs in training steps, including those before a CUDA graph is captured."""
+        """Return the network. The fault occurs in training steps, including those before a CUDA graph is captured."""
         network = super().build(shape)
         first = [True]
 

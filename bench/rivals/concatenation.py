@@ -1,5 +1,4 @@
-"""Memory as the post describes it: repeated for every image and concatenated with the input of every layer that
-reads."""
+"""Memory as the post describes it: repeated for every image and concatenated with the input of every reading layer."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from aimlib.updates.base import pool_to
 
 
 class _Layer(nn.Module):
-    """A reader's layer that receives its input concatenated with the memory."""
+    """A reader's layer whose input is concatenated with the memory."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()
@@ -50,14 +49,14 @@ class _Update(nn.Module):
 
 
 def concatenating(network: AimNetwork) -> AimNetwork:
-    """Return the network, changed in place, with concatenations instead of sums. Its outputs stay the same."""
+    """Return the network, modified in place to use concatenations instead of sums. Its outputs stay the same."""
     for reading, reader in zip(network.attachment.readers, list(network.readers()), strict=True):
         replace_module(network.network, reading.layer, _Layer(reader))
     return with_updates(network, _Update)
 
 
 def with_updates(network: AimNetwork, changed: Callable[[nn.Module], nn.Module]) -> AimNetwork:
-    """Return the network, in which the results of `changed` replace its updates in place."""
+    """Return the network, in which the results of `changed` replace the updates in place."""
     for place, name in zip(network.updates, network.attachment.updates, strict=True):
         update = changed(network.updates[place])
         network.updates[place] = update

@@ -1,6 +1,6 @@
-"""Trials that do nothing, launched by other programs. Each appends the time to a file; see `bench.launch`.
+"""Trials that do nothing, launched by other programs. Each trial appends the time to a file; see `bench.launch`.
 
-Arguments: the launcher, the number of trials, the file.
+Arguments: the launcher, the number of trials, and the file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 
 def note(file: str | Path) -> None:
-    """Append the time at which a trial's own code begins."""
+    """Append the time at which a trial's own code starts."""
     with open(file, "a", encoding="ascii") as lines:
         lines.write(f"{time.time()}\n")
 
 
 def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = False) -> None:
-    """Launch by Ray Tune's function trainable on two CPUs, without output and with at most the JSON logger."""
+    """Launch with a Ray Tune function trainable on two CPUs, without output and with at most the JSON logger."""
     import os
 
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -48,7 +48,7 @@ def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = F
 
 
 def optuna(count: int, file: str) -> None:
-    """Launch by Optuna only, in this process and in memory."""
+    """Launch with Optuna only, in this process and in memory."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -61,15 +61,17 @@ def optuna(count: int, file: str) -> None:
 
 
 def joblib(count: int, file: str) -> None:
-    """Launch by two of joblib's own processes (loky)."""
+    """Launch with two processes started by joblib (loky)."""
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=2)(delayed(note)(file) for _ in range(count))
 
 
 def disk(count: int, file: str) -> None:
-    """The same two processes, and the files that one of our runs synchronizes: a checkpoint, a row, and the row's
-    folder."""
+    """Launch with the same two processes, and write the files that one of our runs synchronizes.
+
+    These are a checkpoint, a row, and the row's folder.
+    """
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=2)(delayed(_keep)(file, number) for number in range(count))
@@ -91,7 +93,7 @@ def _keep(file: str, number: int) -> None:
 
 
 def hydra(count: int, file: str) -> None:
-    """Launch by Hydra's basic sweeper, one job after the other in this process."""
+    """Launch with Hydra's basic sweeper, one job after another in this process."""
     import hydra as package
     from omegaconf import DictConfig
 

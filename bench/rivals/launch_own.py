@@ -1,6 +1,7 @@
 """The same trials that do nothing, launched by `ablations`; see `bench.launch`.
 
-Arguments: ``ray``, ``inline`` or ``scheduling``, the number of trials, and the file to which each appends the time.
+Arguments: ``ray``, ``inline`` or ``scheduling``, the number of trials, and the file to which each trial appends the
+time.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ CURVE = {
 
 
 def nothing(_: Any, data: Any, **options: Any) -> Any:
-    """Replace `aimlib.training.loop.train`: return one epoch's row, and compute nothing.
+    """Replace `aimlib.training.loop.train`: return the row of one epoch without computing anything.
 
-    There is no checkpoint, because `CheckpointManager.keep` writes none after the last epoch of a run that lasted less
-    than a second.
+    There is no checkpoint, because `CheckpointManager.keep` does not write one after the last epoch of a run that
+    lasted less than a second.
     """
-    import torch  # noqa: F401 -- every run imports it
+    import torch  # noqa: F401 -- every run imports this
 
     from aimlib.training.outcomes import Outcome
 
@@ -47,7 +48,7 @@ def nothing(_: Any, data: Any, **options: Any) -> Any:
 
 
 class WithLedger(RayExecutor):
-    """Launch everything except the training: lock, checkpoint, row, provenance."""
+    """Launch everything except the training: lock, checkpoint, row and provenance."""
 
     def worker(self) -> type:
         """Return a worker that trains nothing."""
@@ -66,10 +67,10 @@ class WithLedger(RayExecutor):
 
 
 class Scheduling(RayExecutor):
-    """Launch only the way to a worker and back."""
+    """Launch only the communication with a worker."""
 
     def worker(self) -> type:
-        """Return a worker whose runs end at once."""
+        """Return a worker whose runs end immediately."""
         from ablations.execution.attempts import Ending
         from ablations.execution.ray.trainable import Worker
 
@@ -82,13 +83,13 @@ class Scheduling(RayExecutor):
 
 
 class Coordinator:
-    """Coordinator that only informs the scheduler about ended attempts."""
+    """Coordinator that only informs the scheduler about attempts that have ended."""
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
 
     def handle(self, event: Any) -> None:
-        """Pass the end of an attempt on."""
+        """Pass on the end of an attempt."""
         from ablations.execution.events import AttemptEnded
 
         if isinstance(event, AttemptEnded):
@@ -113,7 +114,7 @@ def schedule(count: int) -> None:
 
 
 def run(count: int, folder: Path, executor: Any) -> None:
-    """Launch the function behind `ablate run` on the four arms of the demo, with everything that it stores."""
+    """Launch the function behind `ablate run` on the demo's four arms, with everything that it stores."""
     from ablations.sessions import launch, session
 
     if executor == "inline":

@@ -17,7 +17,7 @@ from bench.rivals.training_loops import DECAY, RATE, loader_of, reference_transf
 
 
 class _Module(lightning.LightningModule):
-    """The classifier of Lightning's guide."""
+    """The classifier in Lightning's guide."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def lightning_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return an epoch of Lightning's Trainer, from its first hook to its last, without the other work of `fit`."""
+    """Return how long an epoch of Lightning's Trainer takes, from first to last hook, without the rest of `fit`."""
     module = _Module(network)
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     warnings.filterwarnings("ignore", module="lightning")

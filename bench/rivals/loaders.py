@@ -1,7 +1,7 @@
-"""Loaders of other packages that apply the post's augmentation, each as its documentation recommends.
+"""Loaders from other packages that apply the augmentation from the post, each as its documentation recommends.
 
-All yield batches of uint8, which become floats on the training device, as in ours, so that less data passes between
-processes.
+All of them yield uint8 batches, which are converted to floats on the training device, as in our pipeline, so that less
+data passes between processes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Loader = Iterable[Any]
 
 
 def transform(size: int) -> Callable[[Any], torch.Tensor]:
-    """Return resize, rotation, translation, both flips and contrast, on Pillow's images."""
+    """Return resizing, rotation, translation, both flips and contrast for Pillow images."""
     bilinear = InterpolationMode.BILINEAR
     return v2.Compose(
         [
@@ -48,7 +48,7 @@ def _options(pinned: bool, workers: int | None = None) -> dict[str, Any]:
 
 
 def image_folder(photos: Photos, size: int, pinned: bool, workers: int | None = None) -> Loader:
-    """Return torchvision's ImageFolder behind a DataLoader."""
+    """Return torchvision's ImageFolder with a DataLoader."""
     data = ImageFolder(photos.root / "train", transform(size))
     return DataLoader(data, BATCH, shuffle=True, **_options(pinned, workers))
 
@@ -62,7 +62,7 @@ class _Applied:
 
 
 def hugging_face(photos: Photos, size: int, pinned: bool) -> Loader:
-    """Return Hugging Face `datasets` behind a DataLoader, with the bytes of the photos in its Arrow table."""
+    """Return Hugging Face `datasets` with a DataLoader, with the bytes of the photos in its Arrow table."""
     import datasets
 
     files = photos.files()

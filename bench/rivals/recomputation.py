@@ -1,4 +1,4 @@
-"""Updates that keep only their inputs for the backward pass, which computes the rest again."""
+"""Updates that keep only their inputs for the backward pass, which recomputes the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from bench.rivals.concatenation import with_updates
 
 
 class _Recomputed(nn.Module):
-    """An update that is computed twice with the same bits; only the first time changes the running statistics."""
+    """An update that is computed twice with bitwise identical results.
+
+    Only the first computation changes the running statistics.
+    """
 
     def __init__(self, update: nn.Module) -> None:
         super().__init__()
@@ -33,7 +36,7 @@ class _Recomputed(nn.Module):
 
 @contextmanager
 def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
-    """Make batch norms write into copies of their buffers."""
+    """Make batch norms write to copies of their buffers."""
     norms = [module for module in of.modules() if isinstance(module, _BatchNorm)]
     kept = [dict(norm._buffers) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):
@@ -46,5 +49,8 @@ def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
 
 
 def recomputing(network: AimNetwork) -> AimNetwork:
-    """Return the network, changed in place, with updates that are computed again. Its outputs are equal."""
+    """Return the network, modified in place so that its updates are recomputed in the backward pass.
+
+    Its outputs are equal.
+    """
     return with_updates(network, _Recomputed)

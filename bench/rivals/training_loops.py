@@ -1,7 +1,7 @@
 """One epoch of training in other packages: timm and torchvision's reference recipe; Lightning has a separate file.
 
-Each is made from images in memory as uint8 and trains an epoch per call: random horizontal flips, standardization,
-forward, backward, AdamW, and the metrics that its own loop computes.
+Each loop is created from uint8 images in memory and trains one epoch per call: random horizontal flips,
+standardization, forward pass, backward pass, AdamW, and the metrics that its original computes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATE, DECAY = 1e-3, 0.05
 
 
 class _Photos(Dataset[tuple[Any, int]]):
-    """Single images, flipped at random: arrays of uint8 for timm, standardized tensors for the others."""
+    """Single images, flipped at random: uint8 arrays for timm, standardized tensors for the others."""
 
     def __init__(self, images: Images, transform: Callable[[Any], Any]) -> None:
         self.images, self.transform = images, transform
@@ -51,7 +51,7 @@ def _as_tensor(pixels: np.ndarray[Any, Any]) -> Tensor:
 
 
 def loader_of(images: Images, batch: int, workers: int, transform: Callable[[Any], Any], **options: Any) -> Any:
-    """Return a loader of the images, shuffled."""
+    """Return a loader that shuffles the images."""
     return DataLoader(
         _Photos(images, transform),
         batch,
@@ -72,10 +72,10 @@ def timm_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return timm's epoch.
+    """Return a function that trains one epoch with timm.
 
-    The installed package has no `train_one_epoch`; this is the one in its train.py, with the package's `fast_collate`,
-    `PrefetchLoader`, `create_optimizer_v2` and `AverageMeter`.
+    The installed package has no `train_one_epoch`; this function is the one in timm's train.py, with the package's
+    `fast_collate`, `PrefetchLoader`, `create_optimizer_v2` and `AverageMeter`.
     """
     loader = PrefetchLoader(
         loader_of(images, batch, workers, _flipped_array, collate_fn=fast_collate), *statistics, device=device
@@ -110,7 +110,7 @@ def torchvision_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return the epoch of torchvision's references/classification/train.py, without its log."""
+    """Return the epoch in torchvision's references/classification/train.py, without its logging."""
     loader = loader_of(images, batch, workers, reference_transform(statistics))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     criterion = nn.CrossEntropyLoss()
@@ -137,7 +137,7 @@ def torchvision_epoch(
 
 
 def reference_transform(statistics: tuple[Any, Any]) -> Callable[[Any], Any]:
-    """Return the reference's transforms on tensors, without the crop."""
+    """Return the reference's transforms for tensors, without the crop."""
     return v2.Compose(
         [_as_tensor, v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
     )

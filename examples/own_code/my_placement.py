@@ -1,4 +1,4 @@
-"""Your own placement, next to its study: it needs no package and no installation."""
+"""Your own placement, next to its study: no package and no installation are needed."""
 
 from choosing import every_nth
 

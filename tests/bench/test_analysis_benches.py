@@ -1,4 +1,4 @@
-"""The benchmarks of `analysis` run, with rows for every case."""
+"""The benchmarks of `analysis` run and produce rows for every case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import calibration, harness, large_study
 
 
 def quick(name):
-    """Return the output of a module for a small round."""
+    """Return a module's output for one small round."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--quick"], capture_output=True, text=True, cwd=harness.ROOT
     )
@@ -21,7 +21,7 @@ def quick(name):
 
 
 @pytest.mark.slow
-def test_a_report_of_every_size_is_measured():
+def test_reports_of_every_size_are_measured():
     said = quick("reports")
     for runs in ("80", "160", "320"):
         for subject in ("analysis, report", "  of it figures", "  of it verdict", "pandas, reads alone"):
@@ -36,7 +36,7 @@ def test_both_ways_to_simulate_are_measured():
     assert "met     time of a loop" in said
 
 
-def test_a_study_with_another_ending_is_refused():
+def test_a_study_that_ends_differently_is_refused():
     differences = np.random.default_rng(0).normal(0, 1, (40, 12))
     simulated = calibration.simulate(differences, calibration.LOOKS, calibration.DELTA, calibration.REPORTED)
     looped = calibration.study_by_study(differences[::20], calibration.LOOKS.levels)
@@ -45,7 +45,7 @@ def test_a_study_with_another_ending_is_refused():
         calibration._agree(simulated, [looped[0], ("holds, or so", 5)])
 
 
-def test_the_large_study_has_its_stated_size(tmp_path):
+def test_the_large_study_has_the_stated_size(tmp_path):
     import analysis
 
     results = analysis.load(large_study.write(tmp_path / "study", 100))

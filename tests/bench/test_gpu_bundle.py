@@ -37,7 +37,7 @@ def wheel(folder, name="parcel", version="1.0", extra=None, needs=()) -> Path:
 
 @pytest.fixture
 def packed(tmp_path):
-    """A bundle of a source, a wheel larger than a folder, and photos, with its inputs."""
+    """A bundle with a source, a wheel that is larger than a folder, and photos, together with its inputs."""
     given = tmp_path / "given"
     given.mkdir()
     (given / "README").write_text("the source")
@@ -56,7 +56,7 @@ def install(folders, target, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=target.parent)
 
 
-def test_folders_respect_the_limit_and_the_pieces_join_to_the_same_bytes(packed):
+def test_folders_respect_the_limit_and_the_pieces_can_be_joined_to_the_same_bytes(packed):
     files, folders = packed
     assert len(folders) > 2
     manifest = json.loads((folders[0] / "manifest.json").read_text())
@@ -76,7 +76,7 @@ def test_a_bundle_that_fits_into_a_folder_is_not_split(packed):
             assert len({piece["folder"] for piece in file["pieces"]}) == 1
 
 
-def test_a_bundle_installs_without_an_index(packed, tmp_path):
+def test_a_bundle_can_be_installed_without_a_package_index(packed, tmp_path):
     _, folders = packed
     done = install(folders, tmp_path / "node")
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_a_damaged_piece_is_reported(packed, tmp_path):
     assert f"{hurt}: damaged" in done.stderr
 
 
-def test_folders_of_two_bundles_do_not_mix(packed, tmp_path):
+def test_folders_from_two_bundles_cannot_be_mixed(packed, tmp_path):
     files, folders = packed
     others = bundle.pack(files[:1], tmp_path / "other", limit=200_000, python=PYTHON, piece=40_000)
     done = install([folders[0], others[0]], tmp_path / "node")
@@ -118,7 +118,7 @@ def test_folders_of_two_bundles_do_not_mix(packed, tmp_path):
     assert "different bundles" in done.stderr
 
 
-def test_wheels_for_another_python_are_refused(packed, tmp_path):
+def test_wheels_for_a_different_python_version_are_refused(packed, tmp_path):
     files, _ = packed
     folders = bundle.pack(files, tmp_path / "other", limit=2_000_000, python="3.99", piece=1_000_000)
     done = install(folders, tmp_path / "node")
@@ -126,12 +126,12 @@ def test_wheels_for_another_python_are_refused(packed, tmp_path):
     assert "run this script with python3.99" in done.stderr
 
 
-def test_a_limit_below_a_piece_is_refused(tmp_path):
+def test_a_limit_smaller_than_a_piece_is_refused(tmp_path):
     with pytest.raises(bundle.BundleError, match="LIMIT"):
         bundle.pack([], tmp_path, limit=100_000, python=PYTHON, piece=100_000)
 
 
-def test_a_wheel_without_files_that_no_python_program_reads_can_still_be_installed(tmp_path):
+def test_a_wheel_from_which_unread_files_are_removed_can_still_be_installed(tmp_path):
     path = wheel(tmp_path, extra={"ray/jars/java.jar": b"x" * 50_000, "ray/core.py": b"pass\n"})
     before = path.stat().st_size
     assert bundle.slim(path) == path
@@ -166,23 +166,23 @@ def test_names_are_compared_as_in_package_indexes():
     assert bundle.packages(text) == versions
 
 
-def test_packages_too_old_on_the_node_are_included(tmp_path):
+def test_packages_that_are_too_old_on_the_node_are_included(tmp_path):
     wanted = bundle.Requirement("pandas>=3.0,<4")
     assert bundle._is_there(wanted, "3.1.0")
     assert bundle._is_there(wanted, ""), "a list without versions is believed"
     assert not bundle._is_there(wanted, "2.2.3")
     assert not bundle._is_there(wanted, None)
-    with pytest.raises(bundle.BundleError, match=r"torch 2\.5\.1, and torch>=2\.7 is needed"):
+    with pytest.raises(bundle.BundleError, match=r"torch 2\.5\.1, but torch>=2\.7 is needed"):
         bundle._is_there(bundle.Requirement("torch>=2.7"), "2.5.1")
 
 
-def test_the_default_list_does_not_include_the_packages_of_the_bundle():
+def test_the_default_list_does_not_include_the_packages_in_the_bundle():
     have = bundle.packages(bundle.HAVE.read_text(encoding="utf-8"))
     assert {"torch", "torchvision", "numpy", "pandas", "pyarrow", "nvidia-ml-py", "timm"} <= have.keys()
     assert not have.keys() & {"ray", "optuna", "pydantic", "pydantic-core", "alembic", "sqlalchemy", "jsonschema"}
 
 
-def test_photos_are_a_sample_of_every_breed_that_fits(tmp_path):
+def test_the_photos_are_a_sample_of_every_breed_that_fits(tmp_path):
     tree = tmp_path / "tree"
     for breed in ("a", "b", "c"):
         folder = tree / "Images" / breed
@@ -216,8 +216,8 @@ def test_the_source_consists_of_tracked_files_and_the_commit(tmp_path):
     assert commit != "unknown"
 
 
-def test_a_folder_with_something_else_is_not_overwritten(tmp_path, capsys):
+def test_a_folder_that_contains_something_else_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "precious").write_text("x")
     assert bundle.main(["--out", str(tmp_path)]) == 2
-    assert "holds something else" in capsys.readouterr().err
+    assert "contains something else" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "x"

@@ -1,4 +1,4 @@
-"""All steps of `make gpu` with small networks on this CPU, so that no time on a card is lost to a mistake."""
+"""All steps of `make gpu` with small networks on this CPU, so that no time on a card is lost because of a mistake."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_step_passes_without_a_gpu(step, tmp_path):
     assert not (ROOT / "bench" / "results" / f"gpu-{step.name}.rehearsal.json").exists()
 
 
-def test_a_given_python_is_used_unchanged(monkeypatch):
-    """No environment is created and nothing is installed, because a compute node has no network.
+def test_the_given_python_is_used_unchanged(monkeypatch):
+    """No environment is created and nothing is installed, because a compute node has no network connection.
 
     Variables of a `make` that runs the tests have no effect.
     """

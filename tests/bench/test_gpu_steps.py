@@ -1,6 +1,4 @@
-"""The harness of `make gpu`: a step that raises, hangs or crashes affects no other, and figures of a CPU are kept
-separate.
-"""
+"""The `make gpu` harness: a step that raises, hangs or crashes affects no other; CPU figures are kept separate."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ HOW = {"when": "2026-11-26", "command": "make gpu", "commit": "abc", "machine": 
 
 @pytest.fixture
 def step(tmp_path, monkeypatch):
-    """A function that makes a step from source code; `told` is the report in that code."""
+    """A function that creates a step from source code; `told` is the report in that code."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def make(code, name="probe", number=1, **options):
@@ -41,7 +39,9 @@ def step(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hanging(step, tmp_path):
-    """A function that runs a step that hangs after the given code. It returns the outcome and the limit in seconds.
+    """A function that runs a step that hangs after executing the given code.
+
+    It returns the outcome and the limit in seconds.
 
     On a busy machine, a process starts slowly, so a step that did not get that far is given more time.
     """
@@ -77,13 +77,13 @@ def test_a_failed_check_fails_only_its_step(step):
     assert [row["case"] for row in found.rows] == ["after"]
 
 
-def test_a_goal_that_is_not_met_does_not_fail_a_step(step):
+def test_a_missed_goal_does_not_fail_a_step(step):
     found = runner.run(step("from bench.harness import Goal\ntold.goal(Goal('fast', 1.0, 2.0, 'least'))"), "cpu")
     assert found.status == "PASS"
     assert [(goal["text"], goal["met"]) for goal in found.goals] == [("fast", False)]
 
 
-def test_a_step_that_raises_fails_with_its_error_and_keeps_its_output(step):
+def test_a_step_that_raises_an_error_fails_with_that_error_and_keeps_its_output(step):
     made = step("told.row('before', 'who', [1.0], 's')\nraise RuntimeError('no such luck')")
     found = runner.run(made, "cpu")
     assert (found.status, found.reason) == ("FAIL", "RuntimeError: no such luck")
@@ -91,11 +91,11 @@ def test_a_step_that_raises_fails_with_its_error_and_keeps_its_output(step):
     assert "Traceback" in found.log
 
 
-def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
+def test_a_step_that_hangs_is_ended_and_reports_where_it_was(hanging):
     began = time.monotonic()
     found, limit = hanging("told.note('begun')")
     assert time.monotonic() - began < 300
-    assert (found.status, found.reason) == ("FAIL", f"not done after {limit:.0f} s")
+    assert (found.status, found.reason) == ("FAIL", f"not finished after {limit:.0f} s")
     assert found.notes == ["begun"]
     assert "probe_module.py" in found.log, "the dump of its threads"
 
@@ -103,12 +103,12 @@ def test_a_step_that_hangs_is_ended_and_reports_where(hanging):
 def test_a_last_part_that_takes_too_long_does_not_fail_a_step(step, hanging):
     found, _ = hanging("told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')")
     assert (found.status, found.reason) == ("PASS", "")
-    assert found.notes == ["not measured: the compiled step: not done when the time was over"]
+    assert found.notes == ["not measured: the compiled step: not finished when the time was over"]
     code = "told.given_up_without_time('the compiled step')\nos.kill(os.getpid(), signal.SIGSEGV)"
     assert runner.run(step(code, "crash"), "cpu").reason == "its process was ended by SIGSEGV"
 
 
-def test_processes_of_a_hanging_step_end_with_it(hanging, tmp_path):
+def test_processes_started_by_a_hanging_step_end_with_the_step(hanging, tmp_path):
     code = "import subprocess\np = subprocess.Popen(['sleep', '600'])\n"
     code += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))"
     hanging(code)
@@ -123,7 +123,7 @@ def test_processes_of_a_hanging_step_end_with_it(hanging, tmp_path):
         pytest.fail("its child lives on")
 
 
-def test_a_step_that_crashes_fails_with_the_signal(step):
+def test_a_step_that_crashes_fails_and_the_signal_is_reported(step):
     found = runner.run(step("told.note('begun')\nos.kill(os.getpid(), signal.SIGSEGV)"), "cpu")
     assert (found.status, found.reason) == ("FAIL", "its process was ended by SIGSEGV")
     assert found.notes == ["begun"]
@@ -135,32 +135,32 @@ def test_a_step_that_exits_silently_fails(step):
     assert "before it was done" in found.reason
 
 
-def test_a_step_whose_package_is_missing_is_skipped_by_its_name(step):
+def test_a_step_whose_package_is_missing_is_skipped_and_the_package_is_named(step):
     found = runner.run(step("raise AssertionError", needs=("json", "no_such_package")), "cpu")
     assert (found.status, found.reason) == ("SKIPPED", "not installed: no_such_package")
 
 
-def test_a_step_may_skip_itself(step):
+def test_a_step_can_skip_itself(step):
     found = runner.run(step("from bench.gpu.report import Skipped\nraise Skipped('no second card')"), "cpu")
     assert (found.status, found.reason) == ("SKIPPED", "no second card")
 
 
-def test_a_step_without_remaining_time_is_skipped(step):
+def test_a_step_that_has_no_time_left_is_skipped(step):
     found = runner.run(step("raise AssertionError"), "cpu", most_s=1.0)
     assert found.status == "SKIPPED"
-    assert "left of the time of all steps" in found.reason
+    assert "left of the time for all steps" in found.reason
 
 
-def test_without_a_gpu_no_step_runs_as_if_on_one(step, monkeypatch):
+def test_without_a_gpu_no_step_runs_as_if_there_were_one(step, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     found = runner.run(step("told.row('case', 'who', [1.0], 's')"), "cuda")
     assert found.status == "FAIL"
-    assert "torch sees no GPU that it can use" in found.reason
+    assert "torch does not see any GPU that it can use" in found.reason
     assert "DEVICE=cpu" in found.reason
     assert found.rows == []
 
 
-def test_a_truncated_line_is_not_read(tmp_path):
+def test_a_truncated_line_is_ignored(tmp_path):
     path = tmp_path / "said"
     Report(path, "cpu", 10.0, tmp_path).note("whole")
     with path.open("a") as file:
@@ -179,7 +179,7 @@ def test_a_truncated_line_is_not_read(tmp_path):
         (" 12 ", [12]),
     ],
 )
-def test_steps_are_named_by_numbers_and_ranges(text, numbers):
+def test_steps_are_selected_by_numbers_and_ranges(text, numbers):
     assert [step.number for step in chosen(text)] == numbers
 
 
@@ -191,7 +191,7 @@ def test_an_invalid_list_of_steps_is_refused(text, capsys):
     assert "STEPS=" in capsys.readouterr().err
 
 
-def test_the_steps_are_numbered_in_order_and_their_modules_fit_the_time():
+def test_the_steps_are_numbered_in_order_and_their_modules_fit_the_time_limit():
     assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))
     assert len({step.name for step in STEPS}) == len(STEPS)
     for step in STEPS:
@@ -203,7 +203,9 @@ def _catalogue(monkeypatch, *steps):
     monkeypatch.setattr(command, "chosen", lambda text: list(steps))
 
 
-def test_a_step_that_fails_stops_no_other_and_the_exit_code_says_so(step, tmp_path, monkeypatch, capsys):
+def test_a_step_that_fails_does_not_stop_the_others_and_the_exit_code_reflects_the_failure(
+    step, tmp_path, monkeypatch, capsys
+):
     steps = [step("raise ValueError('bad')", "bad", 1), step("told.note('good')", "good", 2)]
     _catalogue(monkeypatch, *steps)
     assert command.main(["--device", "cpu", "--results", str(tmp_path / "kept")]) == 1
@@ -227,7 +229,7 @@ def test_without_a_usable_gpu_the_other_steps_are_skipped(step, tmp_path, monkey
     assert found[1]["reason"] == "no usable device (step 1)"
 
 
-def test_a_rehearsal_changes_neither_results_nor_page(step, monkeypatch, tmp_path):
+def test_a_rehearsal_changes_neither_the_results_nor_the_page(step, monkeypatch, tmp_path):
     monkeypatch.setattr(page, "write", lambda: pytest.fail("a rehearsal does not write the page"))
     monkeypatch.setattr("bench.harness.RESULTS", tmp_path / "results")
     _catalogue(monkeypatch, step("told.row('case', 'who', [1.0], 's')"))
@@ -242,7 +244,7 @@ def outcome(**changes):
     return replace(made, **changes)
 
 
-def test_figures_of_a_cpu_are_not_stored_as_figures_of_a_gpu(tmp_path):
+def test_cpu_figures_are_not_stored_as_gpu_figures(tmp_path):
     with pytest.raises(results.NoCard):
         results.keep(outcome(card={}), HOW, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -262,7 +264,7 @@ def own_page(tmp_path, monkeypatch):
     return path
 
 
-def test_the_page_names_the_gpu_of_every_figure(own_page, tmp_path):
+def test_the_page_states_the_gpu_for_every_figure(own_page, tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
     empty = page.page(folder)
@@ -293,7 +295,7 @@ def test_the_page_matches_the_results():
     )
 
 
-def test_coverage_counts_overlapping_intervals_once():
+def test_overlapping_intervals_are_counted_only_once():
     assert covered([(0, 10), (5, 12), (6, 7), (20, 21)]) == 13
 
 
@@ -308,5 +310,5 @@ def test_unmet_requirements_are_reported(tmp_path):
         '[project]\ndependencies = ["pytest>=1", "pydantic<1", "no-such-package>=2"]\n', encoding="utf-8"
     )
     old, missing = unmet(project)
-    assert re.fullmatch(r"pydantic \S+ is installed; pydantic<1 is asked for", old)
-    assert missing == "no-such-package is not installed; no-such-package>=2 is asked for"
+    assert re.fullmatch(r"pydantic \S+ is installed; pydantic<1 is required", old)
+    assert missing == "no-such-package is not installed; no-such-package>=2 is required"

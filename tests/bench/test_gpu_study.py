@@ -1,4 +1,4 @@
-"""`make gpu-study`, rehearsed: a driver killed half-way, runs that resume, and a study reported as partial."""
+"""`make gpu-study`, rehearsed: a driver killed halfway, runs that resume, and a study that is reported as partial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BREEDS, TRAIN, TEST = 3, 24, 4
 
 @pytest.fixture
 def tree(tmp_path):
-    """A tree of a few breeds in the layout of Stanford Dogs."""
+    """A tree with a few breeds in the layout of Stanford Dogs."""
     root, lists = tmp_path / "dogs", {"train": [], "test": []}
     for breed in range(1, BREEDS + 1):
         folder = root / "Images" / f"n{breed:08d}-Breed_{breed}"
@@ -38,7 +38,7 @@ def tree(tmp_path):
     return root
 
 
-def test_photos_are_a_tree_or_an_archive_of_one(tree, tmp_path):
+def test_photos_can_be_a_tree_or_an_archive_of_a_tree(tree, tmp_path):
     assert study.tree(tree, tmp_path) == tree.resolve()
     assert study.tree(tree.parent, tmp_path) == tree.resolve(), "the folder above it"
     archive = tmp_path / "photos.tar.gz"
@@ -67,13 +67,13 @@ def test_a_gpu_runs_the_full_studies_and_a_rehearsal_runs_small_ones(tree):
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
-def test_a_study_whose_driver_is_killed_half_way_loses_nothing(tree, tmp_path):
+def test_a_study_whose_driver_is_killed_halfway_loses_nothing(tree, tmp_path):
     (wanted,) = study.studies(tree, None, "cpu", "0.25")
     long = tuple(each.replace("training.epochs=1", "training.epochs=60") for each in wanted.overrides)
     found = study.run(replace(wanted, overrides=long), tmp_path, "cpu", time.monotonic() + 500)
     assert (found.status, found.reason) == ("PASS", ""), found.log
     assert "2 sessions, the first killed with -9" in found.notes
-    assert "8 of 8 runs have a result, 2 whole pairs; all of them" in found.notes
+    assert "8 of 8 runs have a result, 2 complete pairs; all of them" in found.notes
     report = study.write_report(wanted, tmp_path, "cpu")
     assert (report / "report.md").exists()
     assert report.is_relative_to(tmp_path), "a rehearsal leaves docs alone"

@@ -1,4 +1,4 @@
-"""The harness of all benchmarks, and the pages into which it writes the results."""
+"""The harness of all benchmarks, and the pages to which it writes the results."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_rounds_alternate_and_the_warm_up_is_discarded():
     assert found == {"a": [6.0, 8.0, 10.0], "b": [4.0, 9.0, 11.0], "c": [5.0, 7.0, 12.0]}
 
 
-def test_ratios_are_taken_round_by_round():
+def test_ratios_are_computed_within_each_round():
     assert harness.ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
     with pytest.raises(ValueError, match="shorter"):
         harness.ratios([1.0, 2.0], [1.0])
 
 
-def test_a_row_is_the_median_with_the_extremes():
+def test_a_row_contains_the_median_and_the_extremes():
     found = harness.row("case", "who", [3.0, 1.0, 8.0], "s")
     assert (found.figure, found.low, found.high, found.rounds) == (3.0, 1.0, 8.0, 3)
 
 
-def test_timed_repeats_calls_and_returns_the_seconds_of_one_call():
+def test_timed_repeats_calls_and_returns_the_seconds_per_call():
     called = []
     assert harness.timed(lambda: called.append(1), times=5)() < 1
     assert len(called) == 5
@@ -65,7 +65,7 @@ def test_timed_repeats_calls_and_returns_the_seconds_of_one_call():
 
 def test_a_command_that_fails_is_reported_with_its_output():
     code = "import sys; print('so far so good'); sys.exit('out of luck')"
-    with pytest.raises(RuntimeError, match="ended with 1") as error:
+    with pytest.raises(RuntimeError, match="exited with 1") as error:
         harness.wall([sys.executable, "-c", code])
     assert "so far so good" in str(error.value)
     assert "out of luck" in str(error.value)
@@ -76,14 +76,14 @@ def test_a_command_that_does_not_exist_is_reported():
         harness.wall(["no_such_command"])
 
 
-def test_a_command_gets_its_environment_and_its_folder(tmp_path):
+def test_a_command_runs_with_its_environment_and_in_its_folder(tmp_path):
     code = "import os, pathlib; pathlib.Path('here').write_text(os.environ['GREETING'])"
     harness.process([sys.executable, "-c", code], env={"GREETING": "good day"}, cwd=tmp_path)
     assert (tmp_path / "here").read_text() == "good day"
 
 
-def test_a_process_is_timed_and_its_memory_is_its_own():
-    ballast = bytearray(200 * 2**20)  # of this process, not of the measured one
+def test_a_process_is_timed_and_only_its_own_memory_is_measured():
+    ballast = bytearray(200 * 2**20)  # of this process, not of the measured process
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
     small = harness.process([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"])
     large = harness.process([sys.executable, "-S", "-c", "x = bytearray(64 * 2**20); x[::2**12] = x[::2**12]"])
@@ -92,7 +92,7 @@ def test_a_process_is_timed_and_its_memory_is_its_own():
     assert 60 < large.peak - small.peak < 80
 
 
-def test_cpu_seconds_include_all_processes_and_no_sleep():
+def test_cpu_seconds_include_all_processes_and_exclude_sleep():
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     parent = f"import subprocess, sys, time; time.sleep(0.5); subprocess.run([sys.executable, '-S', '-c', {busy!r}])"
     spent = harness.process([sys.executable, "-S", "-c", parent])
@@ -100,9 +100,9 @@ def test_cpu_seconds_include_all_processes_and_no_sleep():
 
 
 def test_peak_resident_memory_includes_what_was_allocated_and_freed():
-    """The test runs in a separate process, so memory released by other tests has no effect.
+    """The test runs in a separate process, so memory that other tests freed has no effect.
 
-    Memory held for less than the watcher's interval, or longer on a busy machine, may be missed.
+    Memory that is held for less than the watcher's interval, or for longer on a busy machine, may be missed.
     """
     code = (
         "import time; import numpy as np; from bench import harness\n"
@@ -116,7 +116,7 @@ def test_peak_resident_memory_includes_what_was_allocated_and_freed():
     assert nothing < 5
 
 
-def test_goals_are_met_at_their_limit_and_not_beyond_it():
+def test_a_goal_is_met_at_its_limit_and_not_beyond_it():
     for sense, reached, met in (
         ("most", 1.0, True),
         ("most", 1.01, False),
@@ -179,7 +179,7 @@ def result(**changes):
     return found | {"rows": [row, row | {"rounds": 15}], "goals": goals} | changes
 
 
-def test_a_header_gets_the_measurements_and_nothing_else_changes(module):
+def test_the_measurements_are_written_to_the_header_and_nothing_else_changes(module):
     written = summary.rewritten("question", result())
     module.write_text(written, encoding="utf-8")
     found = summary.header("question")
@@ -213,7 +213,7 @@ def test_writing_a_header_twice_changes_nothing(module):
     assert summary.rewritten("question", result()) == once
 
 
-def test_a_section_says_why_a_goal_is_not_met(module):
+def test_a_section_states_why_a_goal_is_not_met(module):
     said = summary.section("question", result(notes=["A note."]))
     assert said.startswith("## How long until it is done?\n")
     assert "| speed | 1,234 | ≥ 2,000 | **not met** |" in said
@@ -229,7 +229,7 @@ def test_every_question_is_on_the_page():
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_a_question_has_a_module_with_four_paragraphs_and_results(name):
+def test_every_question_has_a_module_with_four_paragraphs_and_results(name):
     path = harness.ROOT / "bench" / f"{name}.py"
     assert path.exists(), f"{path}: the Makefile asks for it and it is not there"
     parts = summary.header(name)

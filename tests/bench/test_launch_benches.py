@@ -1,4 +1,4 @@
-"""The benchmarks of the launcher run, with a row for every case and subject."""
+"""The launcher benchmarks run and produce a row for every case and subject."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_launchers_are_measured_alternately() -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(300)
-def test_resuming_studies_is_measured() -> None:
+def test_the_resumption_of_studies_is_measured() -> None:
     lines = quick("resume")
     for subject in ("20 finished", "none of 20 finished", "40 finished", "none of 40 finished", "none, 4 runs in all"):
         assert has(lines, "start of the first unfinished run", subject), (subject, lines)
@@ -85,7 +85,7 @@ def test_the_memory_of_a_driver_is_read_from_outside() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_questions_about_many_stored_runs_are_measured() -> None:
+def test_queries_on_many_stored_runs_are_measured() -> None:
     lines = quick("large_results")
     for subject in ("analysis.load, epochs", "where + groupby", "pandas, two ready files", "load / pandas"):
         assert has(lines, "80 runs, in one process", subject), (subject, lines)

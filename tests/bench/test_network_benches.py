@@ -55,8 +55,8 @@ def test_steps_are_measured(module: str, of_a_case: int) -> None:
             assert all(len(rows(lines, case, f"{subject}: {part}")) == 1 for subject in ("baseline", *ARMS))
 
 
-def test_recomputed_updates_change_no_bit() -> None:
-    """This includes running statistics, which must be updated once per batch."""
+def test_recomputed_updates_are_bitwise_identical() -> None:
+    """This includes running statistics, which must be updated only once per batch."""
     case = replace(networks.cases(quick=True)[2], size=32)
     found = []
     for subject in (networks.ARMS[1], networks.RECOMPUTED):

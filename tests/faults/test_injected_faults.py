@@ -183,7 +183,7 @@ def test_a_study_survives_a_head_that_is_away_for_longer_than_ray_keeps_a_driver
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("behead")
-    assert scene.wait(lambda: "is gone; settled runs and checkpoints are kept" in scene.log.read_text(), driver)
+    assert scene.wait(lambda: "is gone; settled runs and checkpoints are preserved" in scene.log.read_text(), driver)
     time.sleep(5.0)
     assert driver.poll() is None
     ground.ask("restart")

@@ -9,7 +9,7 @@ KINDS = [
     Kind("an option that does not exist", "run STUDY --outt x", "--outt", "No such option", "--out"),
     Kind("a surplus argument", "run STUDY extra", "extra", "unexpected extra argument", HELP),
     Kind("a missing argument", "status", "directory", "Missing argument", HELP),
-    Kind("no study", "check", "check", "no study is given", "give a study file or the name of a shipped study"),
+    Kind("no study", "check", "check", "no study is given", "give a study file, the name of a shipped study"),
     Kind(
         "a study that is neither a file nor shipped",
         "check dmo",
@@ -48,7 +48,7 @@ KINDS = [
         "a figure in an unknown format",
         "plan STUDY --no-timing --figure x.gif",
         "--figure x.gif",
-        "not a format of figures",
+        "unknown figure format",
         "give a file name that ends in .svg or .png",
     ),
     Kind(
@@ -56,7 +56,7 @@ KINDS = [
         "plan STUDY --no-timing --figure NOWHERE/x.png",
         "NOWHERE/x.png",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind(
         "a folder that is not a study",
@@ -129,7 +129,7 @@ KINDS = [
         "study.json is missing",
         "specify a directory written by `ablate run`",
     ),
-    Kind("an option that needs another one", "watch DONE x.html", "x.html", "only used for the page", "add --html"),
+    Kind("an option that needs another one", "watch DONE x.html", "x.html", "used only for the page", "add --html"),
     Kind("a number out of range", "watch DONE --interval 0", "--interval", "greater than or equal to 0.5", HELP),
     Kind(
         "an output in a folder that does not exist",
@@ -190,7 +190,7 @@ KINDS = [
         "results DONE --by arm --stat avg",
         "--stat avg",
         "not a list of statistics",
-        "give any of n, runs, mean",
+        "give one or more of n, runs, mean",
     ),
     Kind("a column that does not exist", "results DONE --sort zz", "zz", "unknown column", "known: "),
     Kind("a table that does not exist", "results DONE --table zz", "--table", "'zz' is not one of", "'runs'"),
@@ -198,22 +198,22 @@ KINDS = [
         "several studies where one is possible",
         "results DONE DONE --table predictions",
         "--table predictions",
-        "can only be shown for one study; got 2",
-        "give one",
+        "can be shown only for one study; got 2",
+        "give only one",
     ),
     Kind(
         "an output in a folder that does not exist",
         "results DONE --csv NOWHERE/x.csv",
         "--csv NOWHERE/x.csv",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind(
         "an output in a folder that does not exist",
         "results DONE --parquet NOWHERE/x",
         "--parquet NOWHERE/x",
         "cannot be written",
-        "give another file",
+        "give a different file",
     ),
     Kind("a folder that is not a study", "report EMPTY", "EMPTY", "study.json is missing", WROTE),
     Kind(
@@ -238,7 +238,7 @@ KINDS = [
         "share 2 runs, so they are not independent",
         "give each study once",
     ),
-    Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no file of a study", WROTE),
+    Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no files of a study", WROTE),
     Kind(
         "a cluster file that does not exist", "cluster slrm", "cluster", "unknown file 'slrm'", "did you mean 'slurm'?"
     ),
@@ -255,7 +255,7 @@ KINDS = [
         "cluster slurm --set name=$(id)",
         "--set name",
         "would need quotes",
-        "use letters, digits",
+        "use only letters, digits",
     ),
     Kind(
         "a data set that does not exist",
@@ -268,15 +268,15 @@ KINDS = [
         "an option of data that is given wrongly",
         "data info digits --set size",
         "--set size",
-        "no key with a value",
-        "give KEY=VALUE",
+        "this is not a key with a value",
+        "use KEY=VALUE",
     ),
     Kind(
         "a data option given twice",
         "data info digits --set size=64 --set size=65",
         "--set size=65",
         "size is given twice",
-        "give it once",
+        "give it only once",
     ),
     Kind(
         "a data option out of range", "data info digits --size 0", "size", "got 0", "must be greater than or equal to 8"
@@ -292,7 +292,7 @@ KINDS = [
         "a data set that cannot be downloaded",
         "data download digits",
         "digits",
-        "cannot be downloaded",
+        "this program cannot download the data set",
         "`ablate data info digits`",
     ),
     Kind(

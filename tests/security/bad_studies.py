@@ -172,7 +172,7 @@ VALUES = [
         f"{M}.of=baseline {M}.control=frozen_memory",
         M,
         "'baseline' has",
-        "give|choose|change",
+        "set `of` to",
     ),
     key(
         "a component that does not exist",
@@ -200,7 +200,7 @@ VALUES = [
         "a batch larger than the data",
         "training.batch_size=400",
         "base.training.batch_size",
-        "400 is larger",
+        "400 is greater",
         "lower it",
     ),
     key(
@@ -221,8 +221,8 @@ VALUES = [
         "patience beyond the epochs",
         "training.early_stopping.patience=5",
         "early_stopping",
-        "is not below",
-        "lower|raise|give",
+        "is not less than",
+        "lower patience or increase",
     ),
     key(
         "widths and blocks that differ",
@@ -277,7 +277,7 @@ VALUES = [
         'vary=aim factors={training.early_stopping:[{"patience":1}],training.early_stopping.patience:[2]}',
         "factors.training.early_stopping",
         "sets training.early_stopping.patience to 1, and level 2 of factors.training.early_stopping.patience",
-        "set it in one of these factors only",
+        "set it in only one of these factors",
     ),
     key(
         "levels that look the same",

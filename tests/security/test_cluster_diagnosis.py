@@ -67,7 +67,7 @@ def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_stopped_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
-    assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "Ray is not running here"
+    assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "Ray is not running on this machine"
     found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
 
@@ -141,7 +141,9 @@ def test_storage_without_links_or_locks_is_reported(
     assert "--out" in found.remedy
 
 
-@pytest.mark.parametrize(("offset", "word"), [(60.0, "60 s behind the"), (-3600.0, "3600 s ahead of the")])
+@pytest.mark.parametrize(
+    ("offset", "word"), [(60.0, "60 s behind that of the"), (-3600.0, "3600 s ahead of that of the")]
+)
 def test_clocks_that_disagree_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_clock_that_jumps_removes_no_state_of_a_session(victim: Victim, monkey
 def test_a_file_whose_name_is_not_text_is_ignored(victim: Victim) -> None:
     (victim.directory / "segments" / os.fsdecode(b"\xff.parquet")).write_text("x")
     assert set(victim.read(report=False).values()) == {"ok"}
-    assert "1 file is ignored, because the study gives no such names: segments/" in victim.ablate(
+    assert "1 file is ignored, because a study does not use such file names: segments/" in victim.ablate(
         "verify", victim.directory
     )
 

@@ -17,7 +17,8 @@ def test_a_full_output_device_is_explained() -> None:
         done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: the output cannot be written: No space left on device; free space, or write it elsewhere\n"
+        "error: the output cannot be written: No space left on device; free up space, or redirect the output "
+        "elsewhere\n"
     )
 
 

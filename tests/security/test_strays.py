@@ -51,7 +51,7 @@ def test_files_of_the_desktop_are_only_listed_by_verify(
     put(victim, name)
     assert set(victim.read(report=False).values()) == {"ok"}
     assert caplog.text == ""
-    assert f"no such names: {name}; " in victim.ablate("verify", victim.directory)
+    assert f"does not use such file names: {name}; " in victim.ablate("verify", victim.directory)
 
 
 def test_a_changed_copy_next_to_a_row_never_counts(victim: Victim) -> None:

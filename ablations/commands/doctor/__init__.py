@@ -1,1 +1,1 @@
-"""`ablate doctor`: check whether this machine or cluster can run a study, and say what to do if it cannot."""
+"""`ablate doctor`: check whether this machine or cluster can run a study, and explain what to do if it cannot."""

@@ -1,4 +1,4 @@
-"""Checks of `ablate doctor` on Ray and storage: who can connect, and whether nodes can share a study."""
+"""Checks of Ray and storage by `ablate doctor`: who can connect, and whether nodes can share a study."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aimlib.errors import StoreError
 
 _GIB = 2**30
 _HEAD = ("gcs_server", "raylet", "dashboard.py")
-"""Programs of Ray that accept connections. A raylet's agents do so, too, but are reported with the raylet."""
+"""Ray programs that accept connections. A raylet's agents also accept connections, but are reported with the raylet."""
 _SKEW = 5.0  # seconds
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.", "9p", "virtiofs")
 
 
 def token() -> Iterable[Finding]:
-    """Report who can read Ray's token: any reader can run code as its owner."""
+    """Report who can read Ray's token; any reader can run code as the token's owner."""
     subject = "Ray token"
     if os.environ.get(auth.MODE, "token").lower() != "token":
         yield Finding(
@@ -37,12 +37,14 @@ def token() -> Iterable[Finding]:
         yield Finding(
             subject,
             "note",
-            f"in {auth.TOKEN}, which every process started from this shell inherits",
-            f"put it into a file with mode 0600 and set {auth.TOKEN_PATH} to its path",
+            f"in {auth.TOKEN}, which is inherited by every process started from this shell",
+            f"write the token to a file with mode 0600 and set {auth.TOKEN_PATH} to the file's path",
         )
     elif not path.exists():
         remedy = f"copy the cluster's token to {path}" if os.environ.get(auth.TOKEN_PATH) else ""
-        yield Finding(subject, "problem" if remedy else "ok", f"none in {path}; a local session creates one", remedy)
+        yield Finding(
+            subject, "problem" if remedy else "ok", f"no token in {path}; a local session creates one", remedy
+        )
     elif auth.readable_by_others(path):
         yield Finding(
             subject,
@@ -65,7 +67,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
     rays = [listener for listener in listeners if any(name in listener.program for name in _HEAD)]
     open_to_all = [listener for listener in rays if listener.exposed]
     if not rays:
-        yield Finding("Ray's ports", "ok", "Ray is not running here")
+        yield Finding("Ray's ports", "ok", "Ray is not running on this machine")
     elif not open_to_all:
         yield Finding("Ray's ports", "ok", f"{len(rays)}, on the loopback interface only")
     for listener in open_to_all:
@@ -73,14 +75,16 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
             yield Finding(
                 "Ray dashboard",
                 "problem",
-                f"listens on {listener.address} port {listener.port}: it accepts jobs from anyone (CVE-2023-48022)",
-                "start Ray with --dashboard-host=127.0.0.1, and open it through ssh -L 8265:127.0.0.1:8265 HEAD",
+                f"listens on {listener.address} port {listener.port}: this port accepts jobs from anyone "
+                "(CVE-2023-48022)",
+                "start Ray with --dashboard-host=127.0.0.1, and open the dashboard through ssh -L "
+                "8265:127.0.0.1:8265 HEAD",
             )
     heads = [listener for listener in open_to_all if "gcs_server" in listener.program]
     for listener in heads:
         if _mode_of(listener.process) == "token":
-            message = f"port {listener.port} is open to the network; a token is required, but sent unencrypted"
-            yield Finding("Ray head", "note", message, "keep it inside a private network")
+            message = f"port {listener.port} is open to the network; a token is required, but it is sent unencrypted"
+            yield Finding("Ray head", "note", message, "use this port only inside a private network")
         else:
             yield Finding(
                 "Ray head",
@@ -92,7 +96,7 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
 
 
 def _mode_of(process: int, root: Path = Path("/proc")) -> str:
-    """Return the authentication mode that a process of Ray was started with; disabled if none was set."""
+    """Return the authentication mode with which a Ray process was started; disabled if none was set."""
     try:
         variables = (root / str(process) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -104,7 +108,7 @@ def _mode_of(process: int, root: Path = Path("/proc")) -> str:
 
 
 def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]:
-    """Report whether a study directory can be at `out`, whether nodes share it, and whether their clocks agree."""
+    """Report whether a study directory can be at `out`, whether nodes share it, and whether the nodes' clocks agree."""
     from ablations.store import ResultStore
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
@@ -115,31 +119,34 @@ def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]
         try:
             ResultStore(Path(folder) / "probe")
         except StoreError as error:
-            yield Finding("study storage", "problem", f"{kind} at {place}: {error}", "choose another folder with --out")
+            yield Finding(
+                "study storage", "problem", f"{kind} at {place}: {error}", "choose a different folder with --out"
+            )
             return
         skew = _skew(Path(folder))
     if kind.startswith(_NETWORK):
-        yield Finding("study storage", "ok", f"{kind} at {place}: links and locks work; other nodes may share it")
+        yield Finding("study storage", "ok", f"{kind} at {place}: links and locks work; other nodes can share it")
     else:
         yield Finding(
             "study storage",
             "note",
-            f"{kind} at {place}: links and locks work, but it is local to this machine",
+            f"{kind} at {place}: links and locks work, but the file system is local to this machine",
             "on a cluster, choose --out on storage that all nodes mount at the same path",
         )
     if abs(skew) > _SKEW:
         yield Finding(
             "clock",
             "problem",
-            f"this machine is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the file server",
-            "start a time service (chrony, systemd-timesyncd) on both, because the age of files matters",
+            f"the clock of this machine is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} that of the "
+            "file server",
+            "start a time service (chrony, systemd-timesyncd) on both machines, because file ages must be reliable",
         )
     else:
         yield Finding("clock", "ok", f"within {_SKEW:.0f} s of the clock of {place}")
 
 
 def _file_system(path: Path, mounts: Path) -> tuple[str, str]:
-    """Return the type and mount point of the file system of a path."""
+    """Return the type and mount point of the file system that contains a path."""
     found = ("unknown", "/")
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -153,7 +160,7 @@ def _file_system(path: Path, mounts: Path) -> tuple[str, str]:
 
 
 def _skew(folder: Path) -> float:
-    """Return the seconds by which the file system's clock is ahead of this machine's."""
+    """Return by how many seconds the file system's clock is ahead of this machine's clock."""
     path = folder / "clock"
     before = time.time()
     path.write_bytes(b"x")
@@ -165,11 +172,13 @@ def _skew(folder: Path) -> float:
 def shared_memory(path: Path = Path("/dev/shm")) -> Iterable[Finding]:  # noqa: S108 -- the folder itself is examined
     """Report whether Ray's object store fits into shared memory; Ray uses 30 % of the RAM for it."""
     if not path.is_dir():
-        yield Finding("shared memory", "note", f"no {path} here; Ray uses the temporary folder instead")
+        yield Finding(
+            "shared memory", "note", f"{path} does not exist on this machine; Ray uses the temporary folder instead"
+        )
         return
     usage = shutil.disk_usage(path)
     if usage.free < _GIB // 4:
-        remedy = "docker run --shm-size=2g; Kubernetes: an emptyDir with medium: Memory at /dev/shm"
+        remedy = "with Docker: docker run --shm-size=2g; on Kubernetes: an emptyDir with medium: Memory at /dev/shm"
         message = (
             f"{usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MiB free in {path}: Ray falls back to the disk"
         )

@@ -1,4 +1,4 @@
-"""`ablate doctor`: examine whether this machine can run a study. In Python: `ablations.doctor`."""
+"""`ablate doctor`: check whether this machine can run a study. In Python: `ablations.doctor`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("results"),
     ray: Annotated[bool, typer.Option(help="Start Ray briefly to test it.")] = True,
 ) -> None:
-    """Examine this machine and say what to do about each problem."""
+    """Check this machine, and explain how to fix each problem."""
     from ablations.commands.doctor.machine import doctor
 
     found = doctor(out, ray=ray)
@@ -30,7 +30,7 @@ def command(
 
 
 def _print(found: Iterable[Finding], shown_on: Console) -> None:
-    """Print one line for each finding, with its remedy below it."""
+    """Print one line for each finding, with the remedy below it."""
     from rich.padding import Padding
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Checks of `ablate doctor` on processors and GPUs: which of them torch can use, and which Ray assigns to runs."""
+"""Checks of processors and GPUs by `ablate doctor`: which of them torch can use, and which Ray assigns to runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONE_COUNT = "GPUs counted by Ray"
 
 
 def devices() -> Iterable[Finding]:
-    """Examine the processors, the driver, and every GPU that torch can use."""
+    """Check the processors, the driver, and every GPU that torch can use."""
     import torch
 
     cpus = os.cpu_count() or 1
@@ -36,7 +36,7 @@ def _driver() -> Iterable[Finding]:
         message = f"{driver.version} supports CUDA {serves}; this torch is built for {torch.version.cuda or 'none'}"
         yield Finding("GPU driver", "ok", message)
     if missing is not None:
-        message = f"NVML lists {missing.listed}, torch can use {missing.usable}: {missing.reason}"
+        message = f"NVML lists {missing.listed}, but torch can use {missing.usable}: {missing.reason}"
         yield Finding("GPUs", "problem", message, missing.remedy)
     elif usable_gpus() == 0:
         remedy = "check the driver with nvidia-smi" if torch.version.cuda and shutil.which("nvidia-smi") else ""
@@ -56,7 +56,7 @@ def _gpu(number: int) -> Finding:
         return Finding(subject, "problem", str(error).splitlines()[0], "check nvidia-smi and dmesg")
     described = f"{name}, compute capability {capability[0]}.{capability[1]}"
     if not has_kernels(capability):
-        return Finding(subject, "problem", f"{described}: this torch has no kernels for it", "exclude this GPU")
+        return Finding(subject, "problem", f"{described}: this torch build has no kernels for it", "exclude this GPU")
     return Finding(subject, "ok", f"{described}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
 
 
@@ -65,7 +65,7 @@ def counted_by_ray(counted: float) -> Iterable[Finding]:
 
     Parameters
     ----------
-    counted : number that Ray counts, using NVML.
+    counted : number of GPUs that Ray counts, using NVML.
     """
     from aimlib.training.devices import shortfall, usable_gpus
 
@@ -77,7 +77,7 @@ def counted_by_ray(counted: float) -> Iterable[Finding]:
         yield Finding(_ONE_COUNT, "problem", message, remedy)
     elif counted < usable:
         message = f"{counted:g} of the {usable} that torch can use; the others stay idle"
-        remedy = f"set the number: ray start --head --num-gpus={usable}; without NVML, Ray finds no GPUs"
+        remedy = f"set the number: ray start --head --num-gpus={usable}; without NVML, Ray does not detect any GPUs"
         yield Finding(_ONE_COUNT, "note", message, remedy)
     elif counted:
         yield Finding(_ONE_COUNT, "ok", f"{counted:g}, all usable by torch")

@@ -1,4 +1,4 @@
-"""`ablations.doctor`: examine whether this machine can run a study, and say what to do if it cannot."""
+"""`ablations.doctor`: check whether this machine can run a study, and explain what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _GIB = 2**30
 
 @renamed(with_ray="ray")
 def doctor(out: str | Path = "results", *, ray: bool = True) -> list[Finding]:
-    """Examine Python, libraries, devices, memory, disk, storage, access to Ray, and data, and change nothing.
+    """Check Python, libraries, devices, memory, disk, storage, access to Ray, and data, without changing anything.
 
     Parameters
     ----------
     out : directory for the results.
-    ray : start Ray briefly, which takes some seconds.
+    ray : start Ray briefly, which takes a few seconds.
     """
     findings: list[Finding] = []
     for examine in (
@@ -47,13 +47,13 @@ def _guarded(examine: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
     name = getattr(examine, "__name__", "examination").strip("_<>").replace("_", " ")
     try:
         yield from examine()
-    except Exception as error:  # noqa: BLE001 -- a failing examination is a finding
+    except Exception as error:  # noqa: BLE001 -- an examination that fails is itself a finding
         yield Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
 
 
 def _python() -> Iterable[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", "ok", version)  # an older version cannot import this
+    yield Finding("Python", "ok", version)  # older versions cannot import this
 
 
 def _libraries() -> Iterable[Finding]:
@@ -69,11 +69,11 @@ def _disk(out: Path) -> Iterable[Finding]:
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        yield Finding("results", "problem", f"{existing} cannot be written", "choose another folder with --out")
+        yield Finding("results", "problem", f"{existing} cannot be written", "choose a different folder with --out")
     for subject, place in (("results", out), ("prepared data", cache_folder())):
         place = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())  # noqa: PLW2901
         free = shutil.disk_usage(place).free / _GIB
-        remedy = "" if free > 5 else "free some space: checkpoints and prepared data need several GiB"
+        remedy = "" if free > 5 else "free up some space: checkpoints and prepared data need several GiB"
         yield Finding(subject, "ok" if free > 5 else "note", f"{free:.1f} GiB free at {place}", remedy)
 
 
@@ -90,7 +90,12 @@ def _data() -> Iterable[Finding]:
         try:
             summary = summarise(datasets.create(datasets.parse(name)))
         except UsageError as error:
-            yield Finding(f"data {name}", "note", "not available here; only studies on it need it", str(error))
+            yield Finding(
+                f"data {name}",
+                "note",
+                "not available on this machine; required only by studies that use this data",
+                str(error),
+            )
         else:
             yield Finding(f"data {name}", "ok", summary.images)
 
@@ -101,5 +106,7 @@ def _ray() -> Iterable[Finding]:
 
     with RayExecutor([Resources()]) as executor:
         executor.check()
-        yield Finding("Ray", "ok", f"starts here, with {counted(executor.parallel, 'run')} of one CPU at once")
+        yield Finding(
+            "Ray", "ok", f"starts on this machine, with {counted(executor.parallel, 'run')} of one CPU at a time"
+        )
         yield from gpus.counted_by_ray(executor.totals["GPU"])

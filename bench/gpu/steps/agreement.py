@@ -1,4 +1,4 @@
-"""Do the device and the CPU compute the same augmented images, and the same logits from the same uint8 images?"""
+"""Do the device and the CPU compute the same augmented images, and the same logits for the same uint8 images?"""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.gpu.report import Report
 
 _IMAGES = 8
 _NEAR = 1e-3
-"""Largest difference of augmented images, in standard deviations of a pixel."""
+"""Largest difference between augmented images, in standard deviations of a pixel."""
 _NEAR_LOGITS = 1e-3
-"""Largest difference of logits, as a share of the largest one."""
+"""Largest difference between logits, as a share of the largest logit."""
 
 
 def check(told: Report) -> None:
@@ -49,8 +49,8 @@ def _augmentation(told: Report, name: str, config: RunConfig) -> None:
 
     furthest = float((on(told.device) - on(torch.device("cpu"))).abs().max())
     told.row(f"augmentation of `{name}`", "largest difference", [furthest], "sd")
-    # If a coordinate is on the edge of two pixels, rounding decides which one is used. Bilinear weights have no such
-    # edge.
+    # If a coordinate lies on the boundary between two pixels, rounding decides which pixel is used. Bilinear weights do
+    # not have such a boundary.
     told.expect(furthest <= _NEAR, f"augmentation of `{name}` agrees within {_NEAR} sd", f"{furthest:.3g}")
 
 

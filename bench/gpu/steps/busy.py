@@ -20,7 +20,7 @@ _GOAL = 0.9
 
 
 def check(told: Report) -> None:
-    """Train epochs of `controlled` in bfloat16, with its augmentation, and count the time in which a kernel runs."""
+    """Train epochs of `controlled` in bfloat16, with its augmentation, and measure how long a kernel is running."""
     for name in ("baseline", "aim"):
         config = changed(arms_of_study(told, "controlled")[name].run(0), precision="bfloat16")
         trainer = Trainer(config, told.device, told.choose(30, 2))
@@ -28,19 +28,19 @@ def check(told: Report) -> None:
         case = f"controlled {name}, bfloat16, batch {config.training.batch_size}"
         share = _by_profiler(told, trainer)
         if share is not None:
-            told.row(case, "share of the time with a kernel, by the profiler", [share], "")
+            told.row(case, "share of the time during which a kernel runs, according to the profiler", [share], "")
         busy = _by_nvml(told, trainer)
         if busy:
-            told.row(case, "share of the time with a kernel, by NVML", busy, "")
+            told.row(case, "share of the time during which a kernel runs, according to NVML", busy, "")
         found = max(filter(None, (share, statistics.median(busy) if busy else None)), default=None)
         if found is None:
-            told.unmeasured(f"busy share, {case}", "neither the profiler nor NVML says anything")
+            told.unmeasured(f"busy share, {case}", "neither the profiler nor NVML reports anything")
         elif name == "baseline":
             told.goal(Goal(f"busy share of the device in an epoch, {case}", found, _GOAL, "least"))
 
 
 def _by_profiler(told: Report, trainer: Trainer) -> float | None:
-    """Return the share of an epoch in which a kernel or a copy runs; the profiler itself reduces it."""
+    """Return the share of an epoch during which a kernel or a copy runs; the profiler itself reduces this share."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] if told.rehearsal else [ProfilerActivity.CUDA]
@@ -72,7 +72,7 @@ def _by_nvml(told: Report, trainer: Trainer) -> list[float]:
         began = time.perf_counter()
         while time.perf_counter() - began < 3.0:
             trainer.epoch()
-    return found[len(found) // 3 :]  # its first periods began before the first epoch
+    return found[len(found) // 3 :]  # the first periods began before the first epoch
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def _sampling(found: list[float]) -> Iterator[None]:
         pynvml.nvmlInit()
         uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
-    except Exception:  # noqa: BLE001 -- no package, no driver, no such card: nothing is sampled
+    except Exception:  # noqa: BLE001 -- no package, no driver, or no such card: nothing is sampled
         yield
         return
     over = threading.Event()

@@ -22,5 +22,5 @@ def _only_deterministic(_told: Report) -> Iterator[None]:
 
 
 def check(told: Report) -> None:
-    """Take a step and evaluate a batch of every arm, with nondeterministic operations as errors."""
+    """Take a step and evaluate a batch for every arm, treating nondeterministic operations as errors."""
     try_every_arm(told, _only_deterministic, "every operation is deterministic")

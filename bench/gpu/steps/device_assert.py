@@ -14,10 +14,10 @@ def check(told: Report) -> None:
     told.expect(ended.get("well") == "finished", "the next run finishes", f"{ended}; {session.failed}")
     told.expect(len(session.failed) == 1, "the run with the assertion fails", f"{session.failed}")
     reason = next(iter(session.failed.values()), "")
-    told.expect("assert" in reason, "its row says that it was an assertion", reason)
+    told.expect("assert" in reason, "the row states that the failure was an assertion", reason)
     spent = {each["pid"] for each in tries if each["does"] == "asserts"}
     fresh = {each["pid"] for each in tries if each["does"] == "nothing"}
     if told.rehearsal:
-        told.note(f"processes: {len(spent | fresh)}; on a CPU no context dies")
+        told.note(f"processes: {len(spent | fresh)}; no context dies on a CPU")
     else:
         told.expect(bool(fresh) and not spent & fresh, "the next run has a new process", f"{tries}")

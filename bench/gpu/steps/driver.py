@@ -1,4 +1,4 @@
-"""Does the driver suit torch, does torch have kernels for the card, and does Ray see the GPUs that torch can use?"""
+"""Are the driver and torch compatible, does torch have kernels for the card, and does Ray see the usable GPUs?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(told: Report) -> None:
 
 
 def unmet(project: Path) -> list[str]:
-    """Return a sentence for each requirement of this package that is not met here."""
+    """Return one sentence for each requirement of this package that is not met on this machine."""
     from packaging.requirements import Requirement
 
     with project.open("rb") as file:
@@ -42,26 +42,28 @@ def unmet(project: Path) -> list[str]:
         try:
             version = importlib.metadata.version(each.name)
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{each.name} is not installed; {each} is asked for")
+            found.append(f"{each.name} is not installed; {each} is required")
             continue
         if not each.specifier.contains(version, prereleases=True):
-            found.append(f"{each.name} {version} is installed; {each} is asked for")
+            found.append(f"{each.name} {version} is installed; {each} is required")
     return found
 
 
 def _kernels(told: Report) -> None:
     if told.rehearsal:
-        told.note(f"torch {torch.__version__}, built for CUDA {torch.version.cuda}; no card is asked for")
+        told.note(f"torch {torch.__version__}, built for CUDA {torch.version.cuda}; no card is required")
         return
     major, minor = torch.cuda.get_device_capability(told.device)
     kernels = torch.cuda.get_arch_list()
-    # Machine code of a major version runs on later minor versions; PTX (compute_) is translated for any later version.
+    # Machine code for a major version runs on later minor versions; PTX (compute_) is translated for any later version.
     own = [int(name.removeprefix("sm_").rstrip("af")) for name in kernels if name.startswith("sm_")]
     ahead = [int(name.removeprefix("compute_").rstrip("af")) for name in kernels if name.startswith("compute_")]
     capability = 10 * major + minor
     suits = any(kind // 10 == major and kind <= capability for kind in own) or any(kind <= capability for kind in ahead)
-    told.expect(suits, f"torch has kernels for compute capability {major}.{minor}", f"it has {' '.join(kernels)}")
-    told.expect(about.driver_version() != "", "NVML or nvidia-smi says which driver there is")
+    told.expect(
+        suits, f"torch has kernels for compute capability {major}.{minor}", f"it has kernels for {' '.join(kernels)}"
+    )
+    told.expect(about.driver_version() != "", "NVML or nvidia-smi reports a driver version")
     told.note(f"driver {about.driver_version()}; torch {torch.__version__} for CUDA {torch.version.cuda}")
 
 
@@ -69,7 +71,7 @@ def _product(told: Report) -> None:
     a = torch.arange(64.0 * 64, device=told.device).view(64, 64) / 4096
     found = (a @ a).cpu()
     right = a.cpu().double() @ a.cpu().double()
-    told.expect(torch.allclose(found.double(), right, rtol=1e-2), "a product of two matrices is right")
+    told.expect(torch.allclose(found.double(), right, rtol=1e-2), "a product of two matrices is correct")
 
 
 def _doctor(told: Report) -> None:
@@ -81,7 +83,7 @@ def _doctor(told: Report) -> None:
         text = f"ablate doctor: {finding.subject}: {'; '.join(filter(None, (finding.message, finding.remedy)))}"
         about_a_device = any(word in finding.subject.lower() for word in ("gpu", "device", "cuda", "driver"))
         if finding.state == "problem" and about_a_device and not told.rehearsal:
-            told.expect(False, "`ablate doctor` finds no fault of a device", text)
+            told.expect(False, "`ablate doctor` finds no fault in a device", text)
         else:
             told.note(text)
 

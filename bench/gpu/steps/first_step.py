@@ -1,4 +1,4 @@
-"""How many seconds pass in a warm worker from the start of a run to the end of its first step?"""
+"""In a warm worker, how many seconds pass from the start of a run to the end of its first step?"""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _GOAL_S = 3.0
 
 
 def check(told: Report) -> None:
-    """Begin two runs of every arm of `controlled`, in a process that was warmed up by another run.
+    """Start two runs of every arm of `controlled` in a process that was warmed up by a different run.
 
-    The first run of an arm may have to prove that a captured graph has the bits of eager steps.
+    The first run of an arm may have to verify that a captured graph produces results that are bitwise identical to
+    those of eager steps.
     """
     arms = arms_of_study(told, "controlled")
     cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))
@@ -29,7 +30,7 @@ def check(told: Report) -> None:
             told.unmeasured(name, "no time was left")
             continue
         first, second = (_seconds(told, changed(arm.run(seed), epochs=1)) for seed in (1, 2))
-        if name != "baseline":  # the run in the cold worker was the first of its arm
+        if name != "baseline":  # the run in the cold worker was the first run of its arm
             told.row(f"controlled {name}", "first step in a warm worker, first run of the arm", [first], "s")
         found[name] = told.row(f"controlled {name}", "first step in a warm worker", [second], "s")
     if found:
@@ -39,7 +40,7 @@ def check(told: Report) -> None:
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
-    """Return the seconds from the call to `train` until its first step is done."""
+    """Return the seconds between the call of `train` and the end of its first step."""
     data = noise(shape_of(config), 2 * config.training.batch_size)
     done: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Do spot checks and the reference step find wrong bits, and only wrong bits, and what do they cost?"""
+"""Do spot checks and the reference step detect wrong bits, and only wrong bits, and what do they cost?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROUNDS = 5
 
 
 def check(told: Report) -> None:
-    """Repeat every step of runs in every step mode; plant an error; time a check and the reference step."""
+    """Repeat every step in every step mode; inject an error; time a check and the reference step."""
     _reference(told)
     modes = ["eager", "graph"] if has("step") else ["eager"]
     for mode in modes:
@@ -60,12 +60,12 @@ def _same_with_and_without(told: Report, name: str, config: RunConfig, mode: str
     try:
         outcome, checked = _trained(told, config, mode, SpotBudget(math.inf), f"{folder}-checked")
     except ComputingError as error:
-        told.expect(False, f"{name}: every repeated step has the same bits", str(error))
+        told.expect(False, f"{name}: every repeated step is bitwise identical", str(error))
         return
     steps = 2 * _BATCHES
     told.expect(outcome.spot_checks == steps, f"{name}: all {steps} steps are repeated", f"{outcome.spot_checks}")
     differing = [part for part in plain if plain[part] != checked[part]]
-    told.expect(not differing, f"{name}: the same bits with spot checks and without", f"different: {differing}")
+    told.expect(not differing, f"{name}: bitwise identical with and without spot checks", f"different: {differing}")
 
 
 def _planted(told: Report) -> None:
@@ -86,7 +86,7 @@ def _planted(told: Report) -> None:
         found = str(error)
     finally:
         hook.remove()
-    told.expect("step 3 of epoch 1" in found, "a flipped bit of a parameter is found", found)
+    told.expect("step 3 of epoch 1" in found, "a flipped bit in a parameter is detected", found)
 
 
 def _reference(told: Report) -> None:
@@ -101,13 +101,13 @@ def _reference(told: Report) -> None:
                 wait_for(device)
                 seconds.append(time.perf_counter() - began)
     for precision, found in digests.items():
-        told.expect(len(found) == 1, f"the reference step in {precision} has the same bits every time", f"{found}")
+        told.expect(len(found) == 1, f"the reference step in {precision} is bitwise identical every time", f"{found}")
     usual = told.row("float32", "reference step", seconds[1 : _ROUNDS + 1], "s")
     told.goal(Goal("seconds of a reference step", usual, _REFERENCE_GOAL_S, "most"))
 
 
 def _cost(told: Report) -> None:
-    """Time steps of `controlled` that are all repeated, and steps that are not."""
+    """Time steps of `controlled` that are all repeated, and steps that are not repeated."""
     rounds = told.choose(_ROUNDS, 1)
     for name, arm in arms_of_study(told, "controlled").items():
         if told.left() < 10:
@@ -125,6 +125,6 @@ def _cost(told: Report) -> None:
         twice = told.row(f"controlled {name}", "a step that is repeated", checked, "s")
         told.expect(checks.made + checks.skipped == 4 * rounds, f"{name}: every step is checked or counted as skipped")
         told.note(
-            f"controlled {name}: a check takes {(twice - once) / once:.2f} steps, so that one step in "
+            f"controlled {name}: a check takes {(twice - once) / once:.2f} steps, so one step in "
             f"{(twice - once) / once / SHARE:.0f} is repeated; {checks.skipped} were skipped for lack of memory"
         )

@@ -18,12 +18,11 @@ from bench.harness import Goal
 _MIB = 2**20
 _LEFT_MIB = 100
 _ABOVE = 1.1
-"""Memory that a run may reserve, as a multiple of the estimate of `ablate check`."""
+"""Memory that a run may reserve, as a multiple of the estimate by `ablate check`."""
 
 
 def check(told: Report) -> None:
-    """Compare the memory of two arms with the estimates; measure the memory in use after a finished and a failed
-    run."""
+    """Compare the memory of two arms with the estimates; measure what is in use after a finished and a failed run."""
     arms = arms_of_study(told, "controlled")
     for name in ("baseline", "aim"):
         _compare(told, name, arms[name])
@@ -48,13 +47,13 @@ def _compare(told: Report, name: str, arm: Arm) -> None:
         _reset(told)
         train(config, data, device=told.device)
     if told.rehearsal or foreseen is None or foreseen.reserved is None:
-        told.note(f"{name}: on a CPU torch says nothing of what is reserved")
+        told.note(f"{name}: on a CPU, torch does not report how much memory is reserved")
         return
     reserved, allocated = torch.cuda.max_memory_reserved(told.device), torch.cuda.max_memory_allocated(told.device)
     told.row(name, "reserved by a run", [reserved / _MIB], "MiB")
-    told.row(name, "reserved, as `ablate check` says", [foreseen.reserved / _MIB], "MiB")
+    told.row(name, "reserved, according to `ablate check`", [foreseen.reserved / _MIB], "MiB")
     told.row(name, "allocated by a run", [allocated / _MIB], "MiB")
-    told.row(name, "allocated, as `ablate check` says", [foreseen.allocated / _MIB], "MiB")
+    told.row(name, "allocated, according to `ablate check`", [foreseen.allocated / _MIB], "MiB")
     text = f"memory that a run of `{name}` reserves / what `ablate check` says"
     told.goal(Goal(text, reserved / foreseen.reserved, _ABOVE, "most"))
 
@@ -71,7 +70,7 @@ def _left_after_success(told: Report, config: RunConfig, data: DataSet) -> None:
 
 
 class _Wanted(Exception):
-    """Error of the run that fails here."""
+    """Error of the run that fails in this step."""
 
 
 def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:

@@ -1,4 +1,4 @@
-"""How many runs per hour complete if 1, 2, 4 or 8 run at once on one card, with and without MPS?"""
+"""How many runs per hour are completed if 1, 2, 4 or 8 run at the same time on one card, with and without MPS?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROUNDS = 3
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Build a run with its share of the card's memory, and train as many epochs as requested."""
+    """Build a run with its share of the card's memory, and train for as many epochs as requested."""
     device = torch.device(options["device"])
     if options["share"] is not None:
         limit_memory(device, options["share"])
@@ -42,7 +42,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def check(told: Report) -> None:
-    """Measure without MPS, with a running MPS daemon, or, if MPS=1 is set, with a daemon started here."""
+    """Measure without MPS, with a running MPS daemon, or, if MPS=1 is set, with a daemon that this step starts."""
     running = mps_is_running()
     name = "MPS running" if running else "without MPS"
     rates = _measured(told, name, {})
@@ -55,11 +55,11 @@ def check(told: Report) -> None:
             text = "runs/h of four packed runs under MPS / one after the other without"
             told.goal(Goal(text, packed[4] / rates[1], 2.0, "least"))
     elif not running:
-        told.unmeasured("packing under MPS", "none is running; MPS=1 starts one for this step, with its own pipes")
+        told.unmeasured("packing under MPS", "no daemon is running; MPS=1 starts one for this step, with its own pipes")
 
 
 def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
-    """Return the runs per hour by the number of simultaneous runs."""
+    """Return the runs per hour, by number of simultaneous runs."""
     from ablations.planning.plan import arms_of
     from ablations.spec.study import read_study
 
@@ -75,8 +75,8 @@ def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
         "threads": told.choose(2, 1),
         "share": None if told.rehearsal else 1 / max(counts),
     }
-    images = run.training.epochs * 12_000  # of all breeds
-    told.note(f"runs/h: {images:,} images trained on, evaluation left out, for each run {options['threads']} threads")
+    images = run.training.epochs * 12_000  # images of all breeds
+    told.note(f"runs/h: training on {images:,} images without evaluation; each run has {options['threads']} threads")
     found: dict[int, float] = {}
     with Crew(max(counts), __name__, options, env) as crew:
         for count in counts:
@@ -93,7 +93,7 @@ def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
 
 
 def mps_is_running() -> bool:
-    """Return whether this user's CUDA programs already go through an MPS daemon."""
+    """Return whether this user's CUDA programs already use an MPS daemon."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()
 
 
@@ -102,7 +102,7 @@ def _own_mps(folder: Path) -> Iterator[dict[str, str]]:
     """Start an MPS daemon, yield the environment of its clients, and stop the daemon."""
     program = shutil.which("nvidia-cuda-mps-control")
     if program is None:
-        raise RuntimeError("MPS=1, and there is no nvidia-cuda-mps-control on this machine")
+        raise RuntimeError("MPS=1 is set, but there is no nvidia-cuda-mps-control on this machine")
     places = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
     for place in places.values():
         Path(place).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Is the training loop as fast as the loops of timm and torchvision and a plain loop, in images per second?"""
+"""Is the training loop as fast as those of timm and torchvision and as a plain loop, in images per second?"""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _compare(told: Report, config: RunConfig, precision: str) -> None:
 
 
 def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
-    """Return the loops that work, after one trial each. Failing loops are reported."""
+    """Return the loops that work, after trying each of them once. Failing loops are reported."""
     working = {}
     for name, epoch in subjects.items():
         try:
@@ -80,10 +80,13 @@ def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str
 
 
 def _goal(told: Report, case: str, rates: Mapping[str, Sequence[float]]) -> None:
-    """Compare with the best rival under the same determinism. The ratio to the rivals' defaults is reported, too."""
+    """Compare with the best rival under the same determinism settings.
+
+    The ratio to the rivals with their default settings is also reported.
+    """
     alike = [name for name in rates if name != OURS and "default" not in name]
     if not alike:
-        told.unmeasured(f"the ratio to rivals, {case}", "none of them works here")
+        told.unmeasured(f"the ratio to rivals, {case}", "none of the rivals works here")
         return
     best = max(alike, key=lambda name: row("", "", rates[name], "").figure)
     ratio = row("", "", ratios(rates[OURS], rates[best]), "×").figure
@@ -124,7 +127,7 @@ def plain_epoch(
     precision: str,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Return an epoch with all images on the device, like a loop written by hand for speed."""
+    """Return an epoch with all images on the device, as in a loop that was written by hand for speed."""
     pixels = torch.from_numpy(images.pixels).to(device).permute(0, 3, 1, 2)
     labels = torch.from_numpy(images.labels).to(device)
     mean, sd = (255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in statistics)
@@ -161,7 +164,7 @@ def _under(epoch: Callable[[], float], conditions: Any) -> Callable[[], float]:
 
 @contextlib.contextmanager
 def _their_default() -> Iterator[None]:
-    """Use torch's defaults, with the search for fast convolutions that timm and torchvision's reference enable."""
+    """Use torch's default settings, and the search for fast convolutions that timm and torchvision's recipe enable."""
     with reproducible(threads=None, tf32=False):
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.deterministic = False

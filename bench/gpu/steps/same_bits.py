@@ -1,4 +1,4 @@
-"""Does the same seed give the same bits in a second run, and in a run that is killed in mid-epoch and resumed?"""
+"""Are runs with the same seed bitwise identical if they are repeated, or killed in mid-epoch and resumed?"""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 _BATCHES = 6
 _KILLED_AFTER = 3
-"""Number of steps of the second epoch after which a run is killed."""
+"""Number of steps in the second epoch after which a run is killed."""
 
 
 def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunConfig:
-    """Return a run of two epochs of `_BATCHES` steps, with augmentation and a schedule."""
+    """Return a run with two epochs of `_BATCHES` steps, with augmentation and a schedule."""
     training: dict[str, Any] = {
         "epochs": 2,
         "batch_size": 8,
@@ -51,12 +51,14 @@ def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunCon
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Train as requested, on the device of `options`, and answer with digests of all results."""
+    """Train as requested, on the device in `options`, and answer with digests of all results."""
 
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
         data = noise(shape_of(config), _BATCHES * config.training.batch_size)
-        asked = [0]  # number of calls since the end of the first epoch; the first is before the second epoch begins
+        asked = [
+            0
+        ]  # number of calls since the end of the first epoch; the first call is before the second epoch starts
 
         def pause() -> bool:
             asked[0] += asked[0] > 0
@@ -126,12 +128,14 @@ def check(told: Report) -> None:
     if has("step"):
         modes = ["eager", "graph"]
     else:
-        told.unmeasured("captured graphs", "`training.step` is not there")
+        told.unmeasured("captured graphs", "there is no option `training.step`")
     cases = [(case, mode) for mode in modes for case in CASES]
-    # One process for all cases, and one to be killed for each case. They start together.
+    # One process for all cases, and one per case that is killed. They start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
-        for number, order in enumerate(orders, start=1):  # each process must create a context; they do so at once
+        for number, order in enumerate(
+            orders, start=1
+        ):  # each process must create a context; all processes do so at the same time
             crew.order(number, {**order, "killed": True, "folder": str(Path(order["folder"]) / "killed")})
         for number, ((case, mode), order) in enumerate(zip(cases, orders, strict=True), start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
@@ -158,9 +162,9 @@ def _order(told: Report, number: int, case: str, mode: str | None) -> dict[str, 
 
 
 def _killed(told: Report, crew: Crew, number: int, name: str, folder: Path) -> None:
-    """Require that a run was killed right after it saved its state in the middle of an epoch."""
+    """Require that a run was killed right after it had saved its state in mid-epoch."""
     try:
-        found = f"it went on to its end: {crew.answer(number)['attempts']}"
+        found = f"it continued until its end: {crew.answer(number)['attempts']}"
     except Died as death:
         found = str(death)
     kept = checkpointing.load(folder, "")

@@ -14,31 +14,31 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Compute two runs in this process: one that takes .4 of the card on a share of .25, then a modest one."""
+    """Compute two runs in this process: one that takes .4 of the card with a share of .25, then a modest one."""
     path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.4}, "modest": {}}, gpus=0.25)
     planned = plan(read_study(path))
     store = ResultStore(str(told.scratch / "results"))
     found = {task.arm: execute(task) for task in tasks(planned, store, list(planned.runs))}
-    # A CPU has no device memory to exhaust, so the rehearsed error is like any other.
+    # A CPU has no device memory to exhaust, so in a rehearsal the error is an ordinary one.
     for arm, end in (("greedy", told.choose("out_of_memory", "failed")), ("modest", "finished")):
         ending = found[arm]
-        told.expect(ending.end == end, f"the run `{arm}` ends {end}", f"{ending.end}: {ending.reason}")
-    told.note(f"of the greedy run: {next(iter(found['greedy'].reason.splitlines()), 'no reason')}")
+        told.expect(ending.end == end, f"the run `{arm}` ends with {end}", f"{ending.end}: {ending.reason}")
+    told.note(f"why the greedy run ended: {next(iter(found['greedy'].reason.splitlines()), 'no reason')}")
     _limit_is_lifted(told)
 
 
 def _limit_is_lifted(told: Report) -> None:
-    """Check that the limit of the run no longer applies to this process."""
+    """Check that the limit for the run no longer applies to this process."""
     if told.rehearsal:
         return
     free, total = torch.cuda.mem_get_info(told.device)
     size = int(0.4 * total)
     if free < size:
-        told.unmeasured("whether the limit is lifted after a run", f"only {free / 2**30:.1f} GiB are free")
+        told.unmeasured("whether the limit is removed after a run", f"only {free / 2**30:.1f} GiB are free")
         return
     try:
         torch.empty(size, dtype=torch.uint8, device=told.device)
     except torch.OutOfMemoryError as error:
-        told.expect(False, "the limit of a share is lifted after the run", str(error))
+        told.expect(False, "the limit for a share is removed after the run", str(error))
     else:
-        told.expect(True, "the limit of a share is lifted after the run")
+        told.expect(True, "the limit for a share is removed after the run")

@@ -1,4 +1,4 @@
-"""How many images per second do precision, memory format, batch size and step mode give, varied one at a time?"""
+"""How many images per second are processed with each precision, memory format, batch size and step mode?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Time that memory in every layer may take in addition to its multiply-adds, as a share of the baseline's time."""
+"""Additional time that memory in every layer may take beyond its multiply-adds, as a share of the baseline's time."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Variant:
     Attributes
     ----------
     arm : name of the arm.
-    training : options of training that are changed.
-    text : text for people.
+    training : training options that are changed.
+    text : description of the variant for human readers.
     """
 
     arm: str
@@ -49,7 +49,8 @@ def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Varia
 
     Parameters
     ----------
-    large, small : batch sizes. varied : arms for which one option at a time is varied.
+    large, small : batch sizes.
+    varied : arms for which one option at a time is varied.
     """
     eager = {"batch_size": large, **({"step": "eager"} if has("step") else {})}
 
@@ -73,7 +74,7 @@ def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Varia
 
 
 def check(told: Report) -> None:
-    """Measure the variants one after the other, and compare them with the goals."""
+    """Measure the variants one after another, and compare them with the goals."""
     large, small, varied = told.choose((64, 16, ARMS), (8, 4, ARMS[:1]))
     configs = _configs(told)
     rates: dict[tuple[str, str], list[float]] = {}
@@ -98,7 +99,7 @@ def _measure(
     what = f"{variant.arm}, {variant.text}"
     lacking = [name for name in variant.needs if not has(name)]
     if lacking or told.left() < _RESERVE_S:
-        told.unmeasured(what, f"`training.{lacking[0]}` is not there" if lacking else "no time was left")
+        told.unmeasured(what, f"there is no option `training.{lacking[0]}`" if lacking else "no time was left")
         return
     config = changed(arm, **variant.training)
     found = _measured(told, what, config)
@@ -110,11 +111,11 @@ def _measure(
     told.row(variant.text, variant.arm, found, "images/s")
     most = limit(told, multiply_adds, config.training.precision, config.training.tf32)
     if not math.isnan(most):
-        told.row(variant.text, f"{variant.arm}: limit by multiply-adds", [most], "images/s")
+        told.row(variant.text, f"{variant.arm}: limit imposed by multiply-adds", [most], "images/s")
 
 
 def _configs(told: Report) -> dict[str, RunConfig]:
-    """Return the arms: the baseline of `controlled`, memory without an update, its arm `aim`, and `aim` as run."""
+    """Return the baseline and `aim` of `controlled`, memory without an update, and `aim` as run."""
     controlled = {name: arm.run(0) for name, arm in arms_of_study(told, "controlled").items()}
     aim = controlled["aim"]
     plain = aim.model_copy(update={"model": aim.model.model_copy(update={"update": None, "update_after": None})})
@@ -123,12 +124,12 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
-    """Return the images per second of some epochs, or None if training fails, which fails only this step."""
+    """Return the images per second over several epochs, or None if training fails, which makes only this step fail."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():
             return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
-    except UsageError as error:  # for example because there is no compiler
+    except UsageError as error:  # for example, because there is no compiler
         told.unmeasured(what, str(error))
         return None
     except Exception as error:  # noqa: BLE001 -- the other variants are measured nevertheless
@@ -155,7 +156,7 @@ def _goals(
     if baseline is not None:
         most = limit(told, counts["baseline"], "float32", tf32=False)
         if math.isnan(most):
-            told.unmeasured("the share of the card's limit", "its peak is not known here")
+            told.unmeasured("the share of the card's limit", "the card's peak is not known here")
         else:
             told.goal(Goal(f"share of the limit, baseline, float32, batch {large}", baseline / most, 0.6, "least"))
     eager, graph = median("as run", f"batch {small}, eager"), median("as run", f"batch {small}, graph")

@@ -1,4 +1,4 @@
-"""Are training steps and evaluations free of waits for the device?"""
+"""Do training steps and evaluations run without waiting for the device?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _waits_are_errors(told: Report) -> Iterator[None]:
 
 
 def check(told: Report) -> None:
-    """Take a step and evaluate a batch of every arm, with waits as errors."""
+    """Take a step and evaluate a batch for every arm, treating waits as errors."""
     if told.rehearsal:
-        told.note("on a CPU nothing waits: only the logic is tried")
+        told.note("on a CPU, nothing waits: only the logic is tested")
     try_every_arm(told, _waits_are_errors, "nothing waits for the device")

@@ -15,7 +15,7 @@ from aimlib.registry import placements
 
 @placements.register("every_nth")
 class EveryNth(Placement):
-    """Every n-th layer of the forward pass reads, starting with the first."""
+    """In the order of the forward pass, every n-th layer reads the memory, starting with the first."""
 
     source = "example: how many reads does it take?"
     search_space: ClassVar[dict[str, Dimension]] = {"n": Integer(1, 8)}
@@ -28,5 +28,5 @@ class EveryNth(Placement):
     config: Config
 
     def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
-        """Return the names of the layers that read."""
+        """Return the names of the layers that read the memory."""
         return [layer.name for layer in layers[:: self.config.n]]

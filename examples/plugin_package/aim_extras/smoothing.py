@@ -1,4 +1,4 @@
-"""An update with which the memory follows the features slowly."""
+"""An update with which the memory slowly follows the features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fake programs that only record their calls."""
+"""Fake programs that do nothing but record their calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Programs:
-    """A folder of fake programs, first on the path. Every call is a line in `calls`."""
+    """A folder of fake programs that comes first on the path. Every call is recorded as a line in `calls`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "fakes"

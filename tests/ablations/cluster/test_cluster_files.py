@@ -1,4 +1,4 @@
-"""Every shipped file is valid for the tool that reads it, private, and without secrets."""
+"""Every shipped file is valid for the tool that reads it, is private, and contains no secrets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def program(name: str) -> str:
 # All files
 
 
-def test_every_file_in_the_folder_is_offered() -> None:
+def test_every_file_in_the_folder_is_listed_by_the_command() -> None:
     folder = Path(cluster.__file__).parent
     on_disk = {path.name for path in folder.iterdir() if path.suffix != ".py" and path.is_file()}
     assert {template.file for template in cluster.templates().values()} == on_disk
@@ -48,7 +48,7 @@ def test_every_file_in_the_folder_is_offered() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_setting_is_used_and_every_placeholder_has_one(name: str) -> None:
+def test_every_setting_is_used_and_every_placeholder_has_a_setting(name: str) -> None:
     template = cluster.template(name)
     places = set(re.findall(r"\{\{(\w+)\}\}", template.text))
     assert places == {setting.key for setting in template.settings}
@@ -70,7 +70,7 @@ def test_no_file_contains_a_secret_or_opens_a_dashboard(name: str) -> None:
 def test_a_setting_appears_in_its_place_and_is_recorded() -> None:
     text = rendered("slurm", "nodes=7", "out=~/results/x")
     assert "#SBATCH --nodes=7\n" in text
-    assert "#: nodes = 7  nodes;" in text
+    assert "#: nodes = 7  number of nodes;" in text
     assert "\nout=~/results/x\n" in text, "unquoted, so that the shell knows ~"
 
 
@@ -98,7 +98,7 @@ def test_text_that_a_shell_would_execute_is_refused(override: str, message: str)
     assert message in str(error.value)
 
 
-def test_the_message_about_an_unknown_file_names_the_others() -> None:
+def test_the_message_about_an_unknown_file_lists_the_others() -> None:
     with pytest.raises(ConfigError, match="unknown file 'slrum'; did you mean 'slurm'"):
         cluster.template("slrum")
 
@@ -162,7 +162,7 @@ for text in json.loads(sys.stdin.read()):
 """
 
 
-def test_the_launcher_of_ray_accepts_both_files() -> None:
+def test_the_cluster_launcher_in_ray_accepts_both_files() -> None:
     texts = [rendered("ray", "workers=5"), rendered("onpremise", "workers=10.0.0.2,10.0.0.3")]
     done = subprocess.run(
         [sys.executable, "-c", _PREPARE], input=json.dumps(texts), capture_output=True, text=True, timeout=120
@@ -201,7 +201,7 @@ def schema_of_rayjob() -> dict[str, Any]:
     return json.loads((HERE / "rayjob.schema.json").read_text(encoding="utf-8"))
 
 
-def test_the_rayjob_matches_the_fields_of_kuberay() -> None:
+def test_the_rayjob_uses_only_fields_of_kuberay() -> None:
     job, _ = rayjob()
     assert not list(jsonschema.Draft7Validator(schema_of_rayjob()).iter_errors(job))
 
@@ -224,7 +224,7 @@ def test_the_schema_refuses_a_misspelled_field(path: tuple[str, ...]) -> None:
     assert list(jsonschema.Draft7Validator(schema_of_rayjob()).iter_errors(job))
 
 
-def test_the_rayjob_ends_without_help_and_restarts() -> None:
+def test_the_rayjob_ends_by_itself_and_restarts_after_failures() -> None:
     job, _ = rayjob("attempts=3", "workers=4", "shm=6Gi")
     spec = job["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
@@ -248,10 +248,10 @@ def test_the_rayjob_ends_without_help_and_restarts() -> None:
 
 
 _TO_THE_END = 10
-"""Seconds that a driver takes after the last run has saved its state, with a margin."""
+"""Number of seconds that a driver takes to end after the last run has saved its state, including a margin."""
 
 
-def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
+def test_kubernetes_gives_runs_enough_time_to_save_their_state() -> None:
     job, _ = rayjob()
     grace = Resources().grace_seconds + _TO_THE_END
     ray = job["spec"]["rayClusterSpec"]
@@ -262,7 +262,7 @@ def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
         assert grace < float(given["RAY_JOB_STOP_WAIT_TIME_S"]) < pod["terminationGracePeriodSeconds"]
 
 
-def test_slurm_and_a_stopped_job_give_runs_time_to_save_their_state() -> None:
+def test_slurm_and_a_stopped_job_give_runs_enough_time_to_save_their_state() -> None:
     slurm, job = rendered("slurm"), rendered("job")
     grace = Resources().grace_seconds + _TO_THE_END
     lead, guard = re.search(r"--signal=B:TERM@(\d+)", slurm), re.search(r"^  sleep (\d+) &$", slurm, re.MULTILINE)
@@ -274,7 +274,7 @@ def test_slurm_and_a_stopped_job_give_runs_time_to_save_their_state() -> None:
     assert grace < int(stop[1])
 
 
-def test_every_pod_of_the_rayjob_is_confined() -> None:
+def test_every_pod_in_the_rayjob_is_isolated() -> None:
     job, policy = rayjob("name=mine")
     ray = job["spec"]["rayClusterSpec"]
     pods = [
@@ -296,8 +296,11 @@ def test_every_pod_of_the_rayjob_is_confined() -> None:
     assert all("podSelector" in source for rule in policy["spec"]["ingress"] for source in rule["from"])
 
 
-def test_the_rayjob_matches_the_definition_of_kuberay() -> None:
-    """The definition has 1.4 MB and is not shipped. `AIM_KUBERAY_CRD` is the path of KubeRay's ray.io_rayjobs.yaml."""
+def test_the_rayjob_matches_the_kuberay_definition() -> None:
+    """The definition has a size of 1.4 MB and is not shipped.
+
+    `AIM_KUBERAY_CRD` is the path of KubeRay's ray.io_rayjobs.yaml.
+    """
     named = os.environ.get("AIM_KUBERAY_CRD")
     if not named:
         pytest.skip("AIM_KUBERAY_CRD does not name KubeRay's ray.io_rayjobs.yaml (helm-chart/kuberay-operator/crds)")
@@ -311,7 +314,7 @@ def test_the_rayjob_matches_the_definition_of_kuberay() -> None:
 
 
 def _closed(node: Any) -> None:
-    """Refuse unknown fields, because the server prunes them, and translate the extensions of Kubernetes."""
+    """Refuse unknown fields, because the server drops them, and translate the Kubernetes extensions."""
     if isinstance(node, dict):
         if node.pop("x-kubernetes-int-or-string", None):
             node.pop("anyOf", None)
@@ -330,7 +333,7 @@ def _closed(node: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["slurm", "job"])
-def test_the_scripts_have_no_findings(name: str, tmp_path: Path) -> None:
+def test_shellcheck_reports_nothing_for_the_scripts(name: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(rendered(name), encoding="utf-8")
     subprocess.run(["bash", "-n", str(script)], check=True)
@@ -340,7 +343,7 @@ def test_the_scripts_have_no_findings(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
+def test_shellcheck_finds_a_mistake_that_is_inserted_on_purpose(tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(rendered("slurm").replace('"$RAY_AUTH_TOKEN_PATH"', "$RAY_AUTH_TOKEN_PATH"))
     assert subprocess.run([program("shellcheck"), str(script)], capture_output=True).returncode == 1
@@ -349,7 +352,7 @@ def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
 # The image
 
 
-def test_the_dockerfile_has_no_findings(tmp_path: Path) -> None:
+def test_the_linter_reports_nothing_for_the_dockerfile(tmp_path: Path) -> None:
     path = tmp_path / "Dockerfile"
     path.write_text(rendered("docker"), encoding="utf-8")
     done = subprocess.run([program("hadolint"), str(path)], capture_output=True, text=True)
@@ -386,7 +389,7 @@ def sections(text: str) -> dict[str, str]:
     return found
 
 
-def test_the_recipe_for_apptainer_has_the_sections_that_apptainer_knows() -> None:
+def test_the_apptainer_recipe_has_the_sections_that_apptainer_knows() -> None:
     found = sections(rendered("apptainer", "python=3.12"))
     assert list(found) == ["header", "files", "post", "environment", "runscript", "test"]
     header = [line for line in found["header"].splitlines() if line and not line.startswith("#")]
@@ -408,14 +411,14 @@ def test_both_images_have_the_same_content() -> None:
 
 
 @pytest.mark.parametrize("section", ["post", "environment", "runscript", "test"])
-def test_the_scripts_of_the_recipe_have_no_findings(section: str, tmp_path: Path) -> None:
+def test_shellcheck_reports_nothing_for_the_scripts_in_the_recipe(section: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text("#!/bin/sh\n" + sections(rendered("apptainer"))[section], encoding="utf-8")
     done = subprocess.run([program("shellcheck"), "--shell=sh", str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_commands_run_the_programs_of_the_image(tmp_path: Path, programs: Programs) -> None:
+def test_commands_run_the_programs_in_the_image(tmp_path: Path, programs: Programs) -> None:
     programs.make("apptainer")
     text = rendered("apptainer")
     script = "\n".join(line.removeprefix("#> ") for line in text.splitlines() if line.startswith("#> "))
@@ -431,7 +434,7 @@ def test_commands_run_the_programs_of_the_image(tmp_path: Path, programs: Progra
     ]
 
 
-def test_files_are_part_of_the_package() -> None:
+def test_the_files_are_part_of_the_package() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -143,7 +143,7 @@ finally:
 """
 
 
-@pytest.mark.slow  # a cluster of which one node is added later
+@pytest.mark.slow  # a cluster to which one node is added later
 @pytest.mark.xdist_group("ray")
 def test_a_study_waits_for_nodes_that_an_autoscaler_adds(tmp_path):
     done = subprocess.run(
@@ -167,13 +167,13 @@ def test_a_study_waits_for_nodes_that_an_autoscaler_adds(tmp_path):
         ({"wait_for_nodes": "5", "address": "auto"}, "--wait-for-nodes: '5': no unit"),
     ],
 )
-def test_an_impossible_waiting_time_is_refused(options, message, tmp_path):
+def test_an_invalid_waiting_time_is_refused(options, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         run("demo", tmp_path / "study", **options)
     assert not (tmp_path / "study").exists()
 
 
-def test_an_address_at_which_nobody_listens_is_refused_at_once():
+def test_an_address_where_nothing_is_listening_is_refused_immediately():
     with (
         pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there .*ray start --head"),
         RayExecutor([Resources()], "127.0.0.1:1") as executor,
@@ -181,7 +181,7 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once():
         executor.check()
 
 
-def test_nobody_can_import_a_ray_that_listens_to_other_machines(monkeypatch):
+def test_ray_cannot_be_imported_in_a_way_that_makes_it_listen_to_other_machines(monkeypatch):
     switch = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     monkeypatch.delenv(switch, raising=False)
     monkeypatch.setattr(connection, "prepare_token", lambda: None)

@@ -1,4 +1,4 @@
-"""The Slurm script and the job script are executed with fake versions of srun, scontrol, ray, ablate and pip."""
+"""The Slurm script and the job script are run with fake versions of srun, scontrol, ray, ablate and pip."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from programs import Programs
 
 from ablations import cluster
 
-# A fake srun runs what it is given, with srun's own options taken off.
+# The fake srun runs the given command, after removing srun's own options.
 _SRUN = """
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"
 """
-# symmetric-run on the head: run the command behind `--`.
+# symmetric-run on the head: run the command after `--`.
 _RAY = """
 if [ "$1" = symmetric-run ]; then
   while [ "$1" != -- ]; do shift; done; shift
@@ -30,7 +30,7 @@ fi
 
 
 class Job:
-    """The Slurm script in its own folder."""
+    """The Slurm script in a folder of its own."""
 
     def __init__(self, programs: Programs, tmp_path: Path, nodes: int, ablate: str, **more: str) -> None:
         self.programs, self.home = programs, tmp_path / "home"
@@ -94,7 +94,7 @@ def test_several_nodes_run_one_driver_with_a_private_token(programs: Programs, t
     assert (job.home / ".ray" / "tokens").stat().st_mode & 0o077 == 0
 
 
-def test_one_node_starts_no_cluster(programs: Programs, tmp_path: Path) -> None:
+def test_a_single_node_does_not_start_a_cluster(programs: Programs, tmp_path: Path) -> None:
     job = Job(programs, tmp_path, 1, "exit 1")
     assert job.end()[0] == 1, "what the study ended with"
     assert "ablate run controlled --out results/controlled" in programs.calls
@@ -115,7 +115,7 @@ def test_when_the_time_is_up_the_driver_is_signaled_and_the_job_is_queued_again(
 ) -> None:
     job = Job(programs, tmp_path, nodes, _UNTIL_TOLD)
     job.until_called("ablate is ready")
-    job.process.send_signal(signal.SIGTERM)  # only to the batch shell, as with --signal=B:TERM
+    job.process.send_signal(signal.SIGTERM)  # only the batch shell is signaled, as with --signal=B:TERM
     code, err = job.end()
     assert code == 130, err
     calls = programs.calls
@@ -134,7 +134,7 @@ def test_restarts_are_counted(programs: Programs, tmp_path: Path) -> None:
     assert not any(call.startswith("scontrol") for call in programs.calls)
 
 
-def test_a_study_that_finished_in_time_is_not_queued_again(programs: Programs, tmp_path: Path) -> None:
+def test_a_study_that_finishes_in_time_is_not_queued_again(programs: Programs, tmp_path: Path) -> None:
     job = Job(programs, tmp_path, 2, _UNTIL_TOLD.replace("exit 130", "exit 0"))
     job.until_called("ablate is ready")
     job.process.send_signal(signal.SIGTERM)

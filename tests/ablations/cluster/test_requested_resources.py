@@ -1,4 +1,4 @@
-"""Host memory and custom resources on a real Ray: nodes are not overfilled, and impossible requests are refused."""
+"""Host memory and custom resources with real Ray: nodes are not overfilled, and impossible requests are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ finally:
 """
 
 
-@pytest.mark.slow  # three sessions on a cluster of two nodes take half a minute, or minutes with other work
+@pytest.mark.slow  # three sessions on a cluster of two nodes take half a minute, or minutes on a busy machine
 @pytest.mark.xdist_group("ray")
 def test_a_node_with_many_cores_and_little_memory_is_not_overfilled(tmp_path: Path) -> None:
     study = write(tmp_path, changed({"seeds": 2, "base.training.epochs": 20}))

@@ -1,4 +1,4 @@
-"""A program under the supervisor, whose session is given by its name: `supervised.py HOW PORT FOLDER`."""
+"""A program that runs under the supervisor and whose session is chosen by name: `supervised.py HOW PORT FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ablate browse` as a command: its output, and the end of a served page."""
+"""`ablate browse` as a command: its output, and what happens when serving a page ends."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_the_command_writes_the_page_and_prints_its_path(study, tmp_path):
 
 
 def test_help_explains_unblinding():
-    assert "the study and its report will say so" in " ".join(
+    assert "the study and its report will record that" in " ".join(
         CliRunner().invoke(app, ["browse", "--help"], terminal_width=200).output.replace("│", " ").split()
     )
 
 
-def test_states_of_active_sessions_are_read_and_states_of_silent_ones_are_not(study):
+def test_states_of_active_sessions_are_read_and_those_of_inactive_sessions_are_not(study):
     ids = [run["run_id"] for run in json.loads((study / "study.json").read_text())["runs"]]
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     run = {"arm": "aim", "seed": 1, "epochs": 3, "state": "running"}
@@ -66,14 +66,14 @@ def test_states_of_active_sessions_are_read_and_states_of_silent_ones_are_not(st
     assert active_runs(study, now) == {ids[0]: "running", ids[2]: "paused"}
 
 
-def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
+def test_a_served_page_is_announced_and_ctrl_c_ends_serving_cleanly(study):
     program = [sys.executable, "-m", "ablations.commands.app", "browse", str(study), "--serve"]
     environment = os.environ | {"COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         address = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+/[\w-]{32}/)\n", process.stdout.readline())
         assert address is not None
-        assert process.stdout.readline() == "Only this machine can open it. Ctrl-C ends it.\n"
+        assert process.stdout.readline() == "Only this machine can open the page. Press Ctrl-C to stop serving it.\n"
         with urllib.request.urlopen(address[1] + "data") as answer:
             assert json.loads(answer.read())["title"] == "synthetic"
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -97,7 +97,7 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
         (["--out", "no/such/folder/x.html"], "the page cannot be written"),
     ],
 )
-def test_a_mistake_ends_with_code_2_and_a_message_without_a_traceback(study, tmp_path, options, message):
+def test_a_mistake_ends_the_command_with_code_2_and_a_message_without_a_traceback(study, tmp_path, options, message):
     directory = [] if options == ["nowhere"] else [str(study)]
     program = [sys.executable, "-m", "ablations.commands.app", "browse", *directory, *options]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)

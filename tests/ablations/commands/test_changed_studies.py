@@ -1,6 +1,6 @@
-"""Studies that somebody changed, with matching checksums: `ablate verify` and everything that states a verdict notice.
+"""Changed studies with matching checksums: `ablate verify` and all commands that state a verdict notice the change.
 
-Changes that only a hash kept elsewhere reveals are in `tests/ablations/store/test_ledger.py`.
+Changes that only a separately stored hash reveals are tested in `tests/ablations/store/test_ledger.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Edit = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two finished studies, which differ in the learning rate."""
+    """Return a folder with two finished studies that differ in the learning rate."""
     folder = tmp_path_factory.mktemp("studies")
     frozen = {"of": "aim", "control": "frozen_memory"}
     for name, rate in (("out", 2e-3), ("other", 1e-3)):
@@ -82,7 +82,7 @@ def accuracy(study: Path) -> None:
 
 
 def swapped_results(study: Path) -> None:
-    """Give two runs each other's results, under their own ids."""
+    """Swap the results of two runs, keeping the runs' own ids."""
     paths = row_file(study, "aim"), row_file(study, "baseline")
     rows, schema = [pq.read_table(path).to_pylist()[0] for path in paths], pq.read_table(paths[0]).schema
     own = ("run_id", "identity", "config", "arm", "seed", "data_fingerprint")
@@ -92,7 +92,7 @@ def swapped_results(study: Path) -> None:
 
 
 def second_row_in_a_segment(study: Path) -> None:
-    """A row in a segment counts, and the run file of the same run does not."""
+    """A row in a segment counts, and the file of the same run does not."""
     table = pq.read_table(row_file(study))
     row = {**table.to_pylist()[0], "seconds": 1.0}
     write_table(pa.Table.from_pylist([row], schema=table.schema), study / "segments" / f"{0:020x}.parquet")
@@ -195,7 +195,7 @@ def test_an_unchanged_study_is_intact(study: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_verify_finds_a_change_and_states_no_verdict(name: str, study: Path) -> None:
+def test_verify_finds_a_change_and_does_not_state_a_verdict(name: str, study: Path) -> None:
     edit, expected = EDITS[name]
     edit(study)
     found = verify(study)
@@ -208,7 +208,7 @@ def test_verify_finds_a_change_and_states_no_verdict(name: str, study: Path) -> 
         analysis.report(study)
 
 
-def test_verify_reports_removed_images_and_states_no_verdict(study: Path) -> None:
+def test_verify_reports_removed_images_and_does_not_state_a_verdict(study: Path) -> None:
     shutil.rmtree(study / "images")
     assert verify(study).unproven == {"its test images are not stored": 6}
     with pytest.raises(StoreError, match="its test images are not stored: restore images/ from a copy, or run"):
@@ -222,13 +222,13 @@ def test_verify_finds_a_changed_model_size(study: Path) -> None:
     assert "parameters or trainable_parameters of arm baseline are not those of its runs" in text
 
 
-def test_another_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
+def test_a_different_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
     change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=True)
     assert verify(study).deviations == ("delta_pp is 9.0 and was frozen as 1.0",)
     assert "Exploratory: delta_pp is 9.0 and was frozen as 1.0" in analysis.examine(analysis.load(study)).headline
 
 
-def test_rows_of_another_study_do_not_count(study: Path) -> None:
+def test_rows_from_a_different_study_do_not_count(study: Path) -> None:
     before = analysis.examine(analysis.load(study)).headline
     for path in (study.parent / "other" / "runs").glob("*.parquet"):
         shutil.copy(path, study / "runs")

@@ -1,4 +1,4 @@
-"""`check` shows the cost of a study before it runs, and `doctor` whether this machine can run it."""
+"""`check` shows the cost of a study before the study runs, and `doctor` shows whether this machine can run it."""
 
 from __future__ import annotations
 
@@ -52,34 +52,37 @@ def test_cpu_hours_count_all_cpus_of_a_run_and_are_not_called_device_hours(study
     assert (Cost({"aim": arm}, "cuda", 2).hours, Cost({"aim": arm}, "cuda", 2).unit) == (1, "GPU-hours")
 
 
-def test_notes_report_what_is_worth_knowing(study: StudyMaker) -> None:
+def test_the_notes_mention_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
-    assert "seeds: 2 pairs can only be used for screening; a verdict needs at least 5" in few.notes
+    assert "seeds: 2 pairs can only be used for screening; a verdict requires at least 5" in few.notes
     assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
-    assert any(note.startswith("arms.matched: widened") for note in few.notes)
+    assert any(note.startswith("arms.matched: this arm is widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
     assert not any(note.startswith("seeds:") for note in enough.notes)
-    said = "no arm has the role treatment, so there is no verdict; give one arm `role: treatment`"
+    said = "no arm has the role treatment, so there will be no verdict; give one arm `role: treatment`"
     assert said in enough.notes
 
 
-def test_arms_that_cannot_give_a_verdict_or_that_share_a_role_are_named(study: StudyMaker) -> None:
+def test_arms_that_cannot_produce_a_verdict_or_that_share_a_role_are_named(study: StudyMaker) -> None:
     other = {"role": "treatment", "of": "aim", "training": {"batch_size": 10}}
     both = check(study({"arms.aim.role": "treatment", "arms.other": other}), timing=False)
     said = (
-        "arms aim, other have the role treatment, and the verdict uses the first, aim; give the others another role, "
-        "such as `role: other`"
+        "arms aim, other have the role treatment, and the verdict uses the first of them, aim; give the others a "
+        "different role, such as `role: other`"
     )
     assert said in both.notes
     controls = check(study({"arms.other": {**other, "role": "control"}, "arms.aim.role": "treatment"}), timing=False)
     assert not any("have the role" in note for note in controls.notes)
     alone = check(study({"arms": {"baseline": {}}}), timing=False)
-    assert "the study has one arm, so there is nothing to compare, and no verdict; add an arm under arms" in alone.notes
+    assert (
+        "the study has only one arm, so there is nothing to compare, and there will be no verdict; add an arm under "
+        "arms" in alone.notes
+    )
     assert not any("no arm has the role" in note for note in alone.notes)
 
 
-def test_equal_combinations_are_named_with_the_arm_that_represents_them(study: StudyMaker) -> None:
+def test_combinations_that_are_equal_are_listed_with_the_arm_that_represents_them(study: StudyMaker) -> None:
     factors = {
         "memory": {"without": {"model": {"memory": None, "placement": "none", "update": "none"}}, "with": {}},
         "rate": {"slow": {}, "fast": {"training": {"optimizer": {"learning_rate": 0.01}}}},
@@ -102,13 +105,13 @@ def test_placements_that_choose_the_same_layers_are_reported_as_the_same_network
     same = [note for note in check(path, timing=False).notes if "choose the same layers" in note]
     assert same == [
         "model.placement block_entry and stage_only choose the same layers in this network, so the networks and "
-        "results of aim and stage are the same; remove one of them"
+        "results of aim and stage are the same; remove one of the two"
     ]
     other = study({"arms.every": {"of": "aim", "model": {"placement": "every_layer"}}})
     assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
 
 
-def test_the_same_note_about_many_arms_is_one_note(study: StudyMaker) -> None:
+def test_a_note_that_applies_to_many_arms_is_shown_once(study: StudyMaker) -> None:
     arms = ["baseline", "a", "b", "c", "d", "e", "f"]
     notes = [f"arms.{name}: no update after layer3.0" for name in arms[1:]] + ["seeds: two", "arms.a: alone"]
     assert aggregated(notes, arms) == [
@@ -116,7 +119,7 @@ def test_the_same_note_about_many_arms_is_one_note(study: StudyMaker) -> None:
         "seeds: two",
         "arms.a: alone",
     ]
-    assert aggregated(notes[:4], arms)[0] == "4 of 7 arms, a, b and 2 more: no update after layer3.0"
+    assert aggregated(notes[:4], arms)[0] == "4 of 7 arms: a, b and 2 more: no update after layer3.0"
     assert aggregated(notes[:4], arms, whole=True)[0] == "a, b, c, d: no update after layer3.0"
 
 
@@ -186,14 +189,14 @@ def test_the_doctor_reports_on_every_subject(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's Ray token out of the findings."""
+    """Make sure that the user's own Ray token does not affect the findings."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("ablations.execution.ray.loopback.listeners", list)
 
 
-def test_a_broken_examination_is_reported_and_the_others_continue(
+def test_a_failing_examination_is_reported_and_the_others_continue(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def _devices() -> Iterable[Finding]:
@@ -227,7 +230,9 @@ def test_a_missing_library_is_a_problem_with_a_remedy(monkeypatch: pytest.Monkey
     assert "make setup" in problem.remedy
 
 
-def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_are_reported_as_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import os
 
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -244,23 +249,25 @@ def test_layers_that_cannot_read_are_reported(study: StudyMaker) -> None:
     notes = [note for note in check(study({**mobile, **options}), timing=False).notes if "arms.aim" in note]
     told = [note for note in notes if "does not read the memory: grouped convolution (groups=" in note]
     assert len(told) == 3
-    assert any("8 more layers do not read it, for similar reasons: features.4.block.1.0" in note for note in notes)
+    assert any(
+        "8 more layers do not read the memory, for similar reasons: features.4.block.1.0" in note for note in notes
+    )
 
 
-def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
+def test_reads_from_the_static_memory_are_counted(study: StudyMaker) -> None:
     options = {"base.model.backbone.blocks": [2, 1, 3], "arms.aim.model.routing": "as_run"}
     notes = check(study(options), timing=False).notes
-    assert any("arms.aim: 3 of 6 reads use the second memory, which no update reaches" in note for note in notes)
+    assert any("arms.aim: 3 of 6 reads use the second memory, which is never updated" in note for note in notes)
 
 
 @pytest.mark.parametrize(("control", "widened"), [("matched_multiply_adds", True), ("frozen_memory", False)])
 def test_widened_arms_are_reported(study: StudyMaker, control: str, widened: bool) -> None:
     options: dict[str, Any] = {"name": control, "tolerance": 0.09} if widened else {"name": control}
     notes = check(study({"arms.control": {"of": "aim", "control": options}}), timing=False).notes
-    assert any(note.startswith("arms.control: widened") for note in notes) == widened
+    assert any(note.startswith("arms.control: this arm is widened") for note in notes) == widened
 
 
-def test_packing_is_proposed_from_the_measured_memory() -> None:
+def test_packing_is_proposed_based_on_the_measured_memory() -> None:
     def cost(device: Literal["cpu", "cuda"], parallel: int, **found: tuple[int | None, int]) -> Cost:
         arms = {arm: ArmCost(1, 1, 1, peak, fitting=fitting) for arm, (peak, fitting) in found.items()}
         return Cost(arms, device, parallel, 16_000_000_000, "T4")
@@ -277,14 +284,14 @@ def test_packing_is_proposed_from_the_measured_memory() -> None:
     assert notes[1].endswith("1 run per GPU: arms.large.resources: {gpus: 1}")
     assert notes[2].endswith("does not fit; lower training.batch_size")
     assert packing(gpu, given(small=0.2, large=1, huge=1, unknown=0.1)) == notes[2:]
-    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto gives 5 runs per GPU")
+    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto allows 5 runs per GPU")
     on_cpu = cost("cpu", 4, small=(1, 1), large=(large, 1))
     assert packing(on_cpu, given(small=0, large=0)) == []
     (note,) = host_memory.notes(on_cpu, given(small=0, large=0))
     assert note.startswith("arms.large: 4 runs at once would take 20.0 GB, but this machine has 16.0 GB;")
 
 
-def test_host_memory_is_proposed_from_the_measurement() -> None:
+def test_host_memory_is_proposed_based_on_the_measurement() -> None:
     measured = {"small": ArmCost(1, 1, 1, host_bytes=2**29), "large": ArmCost(1, 1, 1, host_bytes=3 * 2**30)}
     cost = Cost(measured, "cuda", 4, 16_000_000_000, "T4")
     nothing = dict.fromkeys(measured, Resources(gpus=1))
@@ -298,7 +305,7 @@ def test_host_memory_is_proposed_from_the_measurement() -> None:
     assert Resources.parse({"memory": "3.75GiB"}).memory == host_memory.proposal(3 * 2**30)
 
 
-def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
+def test_the_measured_host_memory_grows_with_the_memory_that_a_process_uses() -> None:
     begin_peak()
     before = private_peak()
     taken = np.ones(2**26, dtype=np.uint8)
@@ -313,14 +320,14 @@ def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
     assert reset < after - 0.5 * 2**26, "the peak starts again"
 
 
-def test_images_mapped_from_a_file_take_no_memory(tmp_path: Path) -> None:
+def test_images_mapped_from_a_file_are_not_counted_as_memory(tmp_path: Path) -> None:
     np.zeros(4096, dtype=np.uint8).tofile(tmp_path / "pixels")
     mapped = np.asarray(np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r"))
     assert unmapped_bytes(mapped.reshape(4, 32, 32)) == 0
     assert unmapped_bytes(np.zeros((4, 32, 32), dtype=np.uint8)) == 4096
 
 
-def test_an_arm_has_its_own_resources_and_derived_arms_inherit_them(tmp_path: Path) -> None:
+def test_an_arm_can_have_its_own_resources_and_derived_arms_inherit_them(tmp_path: Path) -> None:
     arms = {"aim.resources": {"gpus": 0.5}, "frozen": {"of": "aim", "control": "frozen_memory"}}
     document = changed(
         {f"arms.{path}": value for path, value in arms.items()} | {"resources": {"gpus": 0.25, "cpus": 2}}
@@ -336,7 +343,7 @@ def test_an_arm_has_its_own_resources_and_derived_arms_inherit_them(tmp_path: Pa
         expand(read_study(write(tmp_path, wrong)))
 
 
-def test_earlier_names_of_arguments_still_work(study: StudyMaker, tmp_path: Path) -> None:
+def test_former_names_of_arguments_still_work(study: StudyMaker, tmp_path: Path) -> None:
     with pytest.warns(FutureWarning, match=r"'with_ray' of doctor\(\) is now 'ray'"):
         found = doctor(tmp_path, with_ray=False)  # type: ignore[call-arg]
     assert "Ray" not in {finding.subject for finding in found}

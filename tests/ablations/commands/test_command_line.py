@@ -1,4 +1,4 @@
-"""The command line has the right exit codes and answers without torch."""
+"""The command line returns the right exit codes and responds without importing torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.process_time()
 """
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_does_not_import_any_heavy_modules() -> None:
     recorded = Path(__file__).parents[2] / "data" / "surface" / "command_line.txt"
     words = [[], *(line.split()[1:] for line in recorded.read_text().splitlines() if line.startswith("ablate "))]
     assert ["data", "verify"] in words
@@ -52,12 +52,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def cpu_of_children() -> float:
-    """Return the CPU seconds of finished child processes. They do not depend on the load of the machine."""
+    """Return the CPU seconds of finished child processes. CPU seconds do not depend on the load of the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def test_help_is_quick(command: Callable[..., Any]) -> None:
+def test_help_is_printed_quickly(command: Callable[..., Any]) -> None:
     best = 99.0
     for _ in range(3):
         began = cpu_of_children()
@@ -73,7 +73,7 @@ def test_help_is_quick(command: Callable[..., Any]) -> None:
     "module",
     ["analysis", "ablations", "ablations.commands.app", "ablations.spec.study", "ablations.spec.yaml_documents"],
 )
-def test_reading_commands_load_neither_torch_nor_ray(module: str) -> None:
+def test_commands_that_only_read_data_import_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
     began = cpu_of_children()
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -81,8 +81,8 @@ def test_reading_commands_load_neither_torch_nor_ray(module: str) -> None:
     assert cpu_of_children() - began < 5
 
 
-def test_commands_stay_functions_of_the_package_and_planning_loads_torch() -> None:
-    """The test above can fail: this process loads torch."""
+def test_commands_remain_functions_of_the_package_and_planning_imports_torch() -> None:
+    """The test above can fail: this process imports torch."""
     code = (
         "import sys, ablations\n"
         "import ablations.commands.check, ablations.sessions.launch, ablations.commands.doctor.machine\n"
@@ -109,7 +109,7 @@ def test_commands_stay_functions_of_the_package_and_planning_loads_torch() -> No
         (("data", "info", "digit"), "did you mean 'digits'?"),
     ],
 )
-def test_unusable_input_ends_with_code_2(
+def test_unusable_input_ends_a_command_with_code_2(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     code, out, err = ablate(capsys, *arguments)
@@ -122,14 +122,16 @@ def test_unusable_input_ends_with_code_2(
 @pytest.mark.parametrize(
     "arguments", [("chek",), ("run",), ("run", "demo", "--executor", "threads"), ("check", "demo", "--executor", "ray")]
 )
-def test_a_wrong_command_line_ends_with_code_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_command_line_ends_with_code_2(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = ablate(capsys, *arguments)
     assert (code, out) == (2, "")
     assert "Error" in err
     assert "Traceback" not in err
 
 
-def test_an_error_in_the_package_keeps_its_traceback(
+def test_an_error_in_the_package_itself_keeps_its_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -141,7 +143,7 @@ def test_an_error_in_the_package_keeps_its_traceback(
     assert not isinstance(fault.value, UsageError)
 
 
-# From study file to report
+# From the study file to the report
 
 
 def test_run_status_results_and_report_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +213,7 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
     assert len(FAMILIES) >= 10
 
 
-def test_a_process_ends_quickly_but_cleanly(tmp_path: Path) -> None:
+def test_a_process_ends_quickly_and_cleanly(tmp_path: Path) -> None:
     """All output is written, exit handlers are called, and the exit code is passed on."""
     code = (
         "import atexit, sys, tempfile\n"
@@ -227,7 +229,7 @@ def test_a_process_ends_quickly_but_cleanly(tmp_path: Path) -> None:
         assert "small_resnet" in done.stdout or "no such file" in done.stderr
 
 
-def test_a_process_waits_for_running_threads() -> None:
+def test_a_process_waits_for_threads_that_are_still_running() -> None:
     code = (
         "import sys, threading, time\n"
         "from ablations.commands.app import command\n"
@@ -246,7 +248,7 @@ def test_a_process_waits_for_running_threads() -> None:
         (("results", ".", "--table", "nonsense"), "'nonsense' is not one of 'runs', 'epochs'"),
     ],
 )
-def test_messages_about_options_begin_with_the_mistake(
+def test_messages_about_options_start_with_the_mistake(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
     code, _, err = ablate(capsys, *arguments)

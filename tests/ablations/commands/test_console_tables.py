@@ -1,4 +1,4 @@
-"""Tables on a terminal, in a pipe and with --wide."""
+"""Tables on a terminal, in a pipe, and with --wide."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_table_that_fits_is_printed_in_full_without_a_remark() -> None:
     assert [line.split()[0] for line in lines[1:]] == ARMS
 
 
-def test_names_are_shortened_before_columns_are_left_out_in_order() -> None:
+def test_names_are_shortened_before_columns_are_left_out_in_a_fixed_order() -> None:
     lines = printed(arms(), 80)
     assert lines[-1] == "… shortened: arm (whole: --wide)"
     narrow = printed(arms(), 50)
@@ -52,7 +52,7 @@ def test_names_are_shortened_before_columns_are_left_out_in_order() -> None:
     st.integers(20, 200),
     st.integers(1, 8),
 )
-def test_lines_fit_and_numbers_are_not_cut(names: list[str], width: int, columns: int) -> None:
+def test_lines_fit_and_numbers_are_never_cut_off(names: list[str], width: int, columns: int) -> None:
     table = arms(names, columns)
     lines = printed(table, width)
     assert all(cell_len(line) <= width for line in lines)
@@ -92,7 +92,7 @@ def test_wide_prints_everything_on_a_terminal() -> None:
     assert lines[0].split()[-1] == "4"
 
 
-def test_many_rows_are_cut_and_the_others_are_counted() -> None:
+def test_a_table_with_many_rows_is_cut_off_and_the_remaining_rows_are_counted() -> None:
     data = pd.DataFrame({"arm": [f"arm {number}" for number in range(400)], "mean": [0.123456] * 400})
     lines = printed(data)
     assert len(lines) == 1 + 40 + 1
@@ -107,7 +107,7 @@ def test_sentences_are_wrapped_between_words() -> None:
     assert " ".join(" ".join(line[9:] for line in lines[1:]).split()) == reason
 
 
-def test_a_frame_keeps_arm_seed_and_accuracy_to_the_end() -> None:
+def test_a_frame_keeps_arm_and_seed_and_accuracy_to_the_end() -> None:
     data = pd.DataFrame(
         {
             "arm": ARMS[:2],

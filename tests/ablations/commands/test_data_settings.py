@@ -16,5 +16,5 @@ def test_key_paths_reach_nested_options_as_in_a_study() -> None:
 
 @pytest.mark.parametrize("pairs", [["a=1", "a=1"], ["a.b=1", "a.b=2"], ["a=1", "a.b=2"], ["a.b=1", "a=2"]])
 def test_a_key_given_twice_is_refused(pairs: list[str]) -> None:
-    with pytest.raises(UsageError, match="is given twice; give it once"):
+    with pytest.raises(UsageError, match="is given twice; give it only once"):
         parse_settings(pairs)

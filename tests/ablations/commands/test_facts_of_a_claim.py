@@ -1,4 +1,4 @@
-"""`ablate check` shows the facts of a study's claim next to the study."""
+"""`ablate check` shows the facts of a study's claim next to the study's values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def own_claim(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def test_a_claim_file_can_state_its_own_facts(study: StudyMaker, own_claim: Callable[..., str]) -> None:
+def test_a_claim_file_can_contain_its_own_facts(study: StudyMaker, own_claim: Callable[..., str]) -> None:
     path = study({"claim": own_claim()})
     found = ablations.check(path, timing=False).facts
     assert [(line.topic, line.fact, line.this_study, line.differs) for line in found] == [
@@ -83,11 +83,13 @@ def test_the_command_prints_the_facts(
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "batch size 16 as run ≠ 8 their code" in rows
     assert "machine a laptop not said – their mail" in rows
-    assert "this study differs from what was run in 2 of the 2 facts that it determines" in " ".join(out.split())
+    assert "this study differs from the original experiment in 2 of the 2 facts that it determines" in " ".join(
+        out.split()
+    )
     assert "their paper" in ablations.check(path, timing=False)._repr_html_()
 
 
-def test_a_study_without_a_claim_and_one_whose_claim_has_no_facts_print_nothing(
+def test_a_study_without_a_claim_and_a_study_whose_claim_has_no_facts_print_nothing(
     study: StudyMaker, own_claim: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for changes in ({}, {"claim": own_claim(facts={})}):
@@ -96,7 +98,7 @@ def test_a_study_without_a_claim_and_one_whose_claim_has_no_facts_print_nothing(
         assert "as run" not in ablate(capsys, "check", path, "--no-timing")[1]
 
 
-def test_on_other_data_a_terminal_shows_the_number_of_differences_and_a_pipe_shows_all_of_them(
+def test_with_other_data_a_terminal_shows_the_number_of_differences_and_a_pipe_shows_all_of_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, study: StudyMaker
 ) -> None:
     path = study({"claim": "stanford_dogs_aim"})
@@ -105,11 +107,11 @@ def test_on_other_data_a_terminal_shows_the_number_of_differences_and_a_pipe_sho
     monkeypatch.setenv("COLUMNS", "100")
     out = ablate(capsys, "check", path, "--no-timing")[1]
     assert "first nine training images" not in out
-    assert "claim stanford_dogs_aim: this study differs from what was run in" in out
+    assert "claim stanford_dogs_aim: this study differs from the original experiment in" in out
     assert "first nine training images" in ablate(capsys, "check", path, "--no-timing", "--wide")[1]
 
 
-def test_the_replication_shows_its_facts_without_its_data(
+def test_the_replication_shows_its_facts_even_without_its_data(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
@@ -119,7 +121,7 @@ def test_the_replication_shows_its_facts_without_its_data(
     assert max(map(len, out.splitlines())) <= 100
     for text in ("baseline 23,833,592;", "baseline 23,780,472;", "treatment 26,714,360", "unknown without the data"):
         assert text in out
-    assert "differs from what was run in 1 of" in out
+    assert "differs from the original experiment in 1 of" in out
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,9 @@ def test_the_replication_shows_its_facts_without_its_data(
         ({}, "give one of option, network, data and plan"),
     ],
 )
-def test_mistakes_in_facts_are_named(own_claim: Callable[..., str], study_value: dict[str, Any], message: str) -> None:
+def test_mistakes_in_facts_are_reported(
+    own_claim: Callable[..., str], study_value: dict[str, Any], message: str
+) -> None:
     wrong = {"training": [{"fact": "epochs", "as_run": 1, "source": "here", "study": study_value}]}
     with pytest.raises(ConfigError, match=message):
         read_claim(own_claim(facts=wrong))

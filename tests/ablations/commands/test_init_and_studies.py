@@ -1,4 +1,4 @@
-"""A start for newcomers: templates of studies, the list of shipped studies, and versions."""
+"""What newcomers start with: study templates, the list of shipped studies, and versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATES = get_args(Template)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_passes_check_and_states_the_next_step(
+def test_a_template_passes_the_check_and_states_the_next_step(
     template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = ablate(capsys, "init", "mine", "--template", template)
@@ -44,7 +44,7 @@ def test_a_template_passes_check_and_states_the_next_step(
     assert not [note for note in checked.notes if "no verdict" in note]
 
 
-def test_fine_tuning_starts_from_the_weights_that_its_own_study_keeps(tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_the_weights_that_its_own_pretraining_study_keeps(tmp_path: Path) -> None:
     study = ablations.init(tmp_path / "mine", template="finetune")
     stored = network_files.read((study.parent / "pretrained.safetensors").read_bytes(), "pretrained")
     (run,) = ablations.check(study.parent / "pretrain.yaml", timing=False).plan.runs
@@ -54,7 +54,7 @@ def test_fine_tuning_starts_from_the_weights_that_its_own_study_keeps(tmp_path: 
     assert any("frozen in the first 2 epochs: 12 parameters" in note for note in checked.notes)
 
 
-def test_the_part_to_write_has_at_most_15_lines_of_yaml(tmp_path: Path) -> None:
+def test_the_part_that_users_write_has_at_most_15_lines_of_yaml(tmp_path: Path) -> None:
     ablations.init(tmp_path / "mine", template="claim")
     study = (tmp_path / "mine" / "study.yaml").read_text(encoding="utf-8")
     written = [line for line in study.splitlines() if line.partition("#")[0].strip()]
@@ -66,7 +66,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     study.write_text("name: edited\n")
     code, out, said = ablate(capsys, "init", "mine", "--template", "sweep")
     assert (code, out) == (2, "")
-    assert "mine already exists, and nothing is overwritten; give another name" in said
+    assert "mine already exists, and nothing is overwritten; choose a different name" in said
     assert study.read_text() == "name: edited\n"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="empty already exists"):
@@ -88,7 +88,7 @@ def test_a_nested_folder_is_created_and_its_last_part_becomes_the_name(tmp_path:
         ("file/mine", "claim", "cannot be written"),
     ],
 )
-def test_an_unwritable_place_is_refused(name: str, template: str, said: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(name: str, template: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=said):
         ablations.init(name, template=template)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def test_an_unwritable_place_is_refused(name: str, template: str, said: str, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_runs_to_a_verdict(template: str, tmp_path: Path) -> None:
+def test_a_study_from_a_template_runs_until_its_verdict(template: str, tmp_path: Path) -> None:
     study = ablations.init("mine", template=template)  # type: ignore[arg-type]
     session = ablations.run(study, executor="inline", console=Console(quiet=True))
     assert not session.failed
@@ -111,7 +111,7 @@ def test_a_template_runs_to_a_verdict(template: str, tmp_path: Path) -> None:
 # The list of shipped studies
 
 
-def test_the_list_has_every_shipped_study_with_its_numbers() -> None:
+def test_the_list_contains_every_shipped_study_with_its_numbers() -> None:
     listed = {each.name: each for each in ablations.studies()}
     assert set(listed) == set(shipped_studies())
     for name, each in listed.items():
@@ -126,7 +126,7 @@ def test_the_list_has_every_shipped_study_with_its_numbers() -> None:
         assert ("of 20 breeds" in each.needs) == (spec.base["data"].get("classes") == 20), name
 
 
-def test_the_list_is_printed_and_shown_in_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_is_printed_and_is_shown_in_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ablate(capsys, "studies")
     assert code == 0
     assert len(out.splitlines()) == 1 + len(shipped_studies())
@@ -146,7 +146,7 @@ def test_versions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["studies"], ["init", "mine", "--template", "claim"], ["--help"]])
-def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
+def test_quick_commands_do_not_import_any_heavy_modules(arguments: list[str]) -> None:
     code = (
         "import sys, atexit\n"
         "heavy = ('torch', 'ray', 'numpy', 'pandas', 'pyarrow', 'optuna', 'matplotlib')\n"
@@ -159,7 +159,7 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-def test_other_yaml_readers_read_templates_in_the_same_way() -> None:
+def test_other_yaml_parsers_read_templates_in_the_same_way() -> None:
     folder = Path(ablations.__file__).parent / "studies" / "templates"
     for path in folder.glob("*/*.yaml"):
         assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"].startswith("NAME"), path

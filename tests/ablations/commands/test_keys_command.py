@@ -1,4 +1,4 @@
-"""`ablate keys` prints the keys of a study in 80 columns, as tables or as a JSON Schema."""
+"""`ablate keys` prints the keys of a study in 80 columns, as tables, or as a JSON Schema."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_unknown_prefix_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
     assert err.startswith("error: keys: there is no key 'training.epoch'; nearest: training.epochs")
 
 
-def test_the_schema_describes_a_whole_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_schema_describes_an_entire_study(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ablate(capsys, "keys", "--format", "json-schema")
     assert code == 0
     assert json.loads(out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -44,7 +44,7 @@ def test_the_schema_describes_a_whole_study(capsys: pytest.CaptureFixture[str]) 
     assert (code, "leave out 'training'" in err) == (2, True)
 
 
-def test_tables_of_a_prefix_have_no_introduction(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_for_a_prefix_have_no_introduction(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = ablate(capsys, "keys", "model.carry", "--format", "markdown")
     assert out.startswith("## The network\n\n| key |")
     assert "| `decay` | share from 0 to below 1 | `0.9` | yes | Weight of the past" in out

@@ -1,4 +1,4 @@
-"""`ablate plan`: power, seeds, cost, and warnings of studies that cannot reach a verdict."""
+"""`ablate plan`: power, seeds, cost, and warnings about studies that cannot reach a verdict."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_the_plan_says_what_a_study_can_find(study):
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        (3, "3 seeds cannot give a verdict; the first look is after 5 pairs"),
+        (3, "3 seeds cannot produce a verdict; the first look is after 5 pairs"),
         (7, "the verdict uses the first 5 and ignores the others"),
     ],
 )
-def test_a_number_of_seeds_that_wastes_runs_gets_a_warning(study, seeds, said):
+def test_a_number_of_seeds_that_wastes_runs_causes_a_warning(study, seeds, said):
     found = plan(study({"seeds": seeds}), timing=False)
     assert any(said in warning for warning in found.warnings)
 
@@ -69,7 +69,7 @@ def test_results_that_are_unsuitable_for_planning_are_refused(study, tmp_path):
     out = tmp_path / "out"
     path = study({"seeds": 1})
     launch.run(path, out, executor="inline")
-    with pytest.raises(UsageError, match="has no spread to plan with"):
+    with pytest.raises(UsageError, match="contains no spread for planning"):
         plan(path, results=out, timing=False)
 
 
@@ -101,7 +101,7 @@ def test_the_plan_shows_the_chance_by_each_look_and_the_cost_of_reading_at_any_t
     assert found.half_widths is None
 
 
-def test_the_plan_shows_the_pairs_for_a_half_width(study):
+def test_the_plan_shows_how_many_pairs_a_half_width_requires(study):
     found = plan(study({"seeds": 5}), half_width=1.0, timing=False)
     rows = found.half_widths.set_index("seed_sd")
     assert set(rows.index) == set(SEED_SDS)
@@ -128,7 +128,7 @@ def test_the_uncertainty_of_a_pilot_is_included(study, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"looks": "any", "max_pairs": 20}, "read after any number of pairs from 5 to 20, from a confidence sequence"),
+        ({"looks": "any", "max_pairs": 20}, "read after any number of pairs from 5 to 20, using a confidence sequence"),
         ({"spending": "obrien_fleming"}, "looks after 5, 8, 12 pairs, at 99.83, 98.7, 95.75 % (obrien_fleming)"),
     ],
 )
@@ -145,21 +145,23 @@ def test_every_design_of_looks_can_be_planned(study, changes, said):
 @pytest.mark.parametrize("option", ["seed_sd", "half_width"])
 def test_a_width_must_be_a_positive_number(study, option):
     for value in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} .*give a number above 0"):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} .*give a number greater than 0"):
             plan(study(), timing=False, **{option: value})
 
 
-def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_gets_a_warning(study):
+def test_an_impossible_spread_is_refused_and_one_that_may_be_a_fraction_causes_a_warning(study):
     with pytest.raises(UsageError, match=r"--seed-sd 80: test accuracy lies between 0 and 100 %.* at most 50 pp"):
         plan(study(), timing=False, seed_sd=80.0)
     (doubt,) = [each for each in plan(study(), timing=False, seed_sd=0.008).warnings if "--seed-sd" in each]
-    assert doubt.endswith("if it is a fraction of 1, give 0.8")
+    assert doubt.endswith("if you mean a fraction of 1, give 0.8")
     assert not any("--seed-sd" in each for each in plan(study(), timing=False, seed_sd=0.8).warnings)
     plan(study({"measure": "loss", "delta": 0.1}), timing=False, seed_sd=80.0)
 
 
-def test_a_spread_is_either_given_or_taken_from_results(study, tmp_path):
-    with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
+def test_a_spread_is_either_given_directly_or_taken_from_results(study, tmp_path):
+    with pytest.raises(
+        UsageError, match="--seed-sd: the spread is already taken from --results; give only one of the two options"
+    ):
         plan(study(), timing=False, seed_sd=1.0, results=tmp_path)
 
 
@@ -180,11 +182,11 @@ def test_a_pilot_without_any_spread_is_refused(study, tmp_path):
         plan(study({"seeds": 5}), results=constant, timing=False)
 
 
-def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_gets_a_warning(study, tmp_path):
+def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_causes_a_warning(study, tmp_path):
     values = {"baseline": BASE, "aim": [each + 0.05 + 0.01 * (place % 3) for place, each in enumerate(BASE)]}
     status = {("baseline", seed): "chance" for seed in range(4)}
     found = plan(study({"seeds": 5}), results=pilot(tmp_path / "chance", values, status=status), timing=False)
-    doubts = [warning for warning in found.warnings if warning.startswith("the spread is from doubtful results: ")]
+    doubts = [warning for warning in found.warnings if warning.startswith("the spread comes from doubtful results: ")]
     assert "the baseline trained in only" in doubts[0]
     assert "baseline with seeds 0, 1, 2 and 3 did not train" in doubts[1]
     sound = plan(study({"seeds": 5}), results=pilot(tmp_path / "sound", values), timing=False)

@@ -1,4 +1,4 @@
-"""Every command is a function of the same name and with the same arguments, and every such function is a command."""
+"""Every command is a function with the same name and the same arguments, and every such function is a command."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from aimlib.errors import StoreError, UsageError
 COMMANDS = {str(command.name): command.callback for command in app.registered_commands}
 DATA = {str(command.name): command.callback for command in app.registered_groups[0].typer_instance.registered_commands}
 SHOWN = {"wide"}
-"""Options about the width of tables on a terminal."""
+"""Options for the width of tables on a terminal."""
 ELSEWHERE = {"cluster": "ablations.cluster.template(name).render(settings)"}
-"""Commands without a function: a package that renders files has this name."""
+"""Commands without a function, because a package that renders files has the same name."""
 ONLY_IN_PYTHON = {
     "run": {"until", "prune", "console"},  # by run id, and where progress is shown
     "watch": {"console"},
@@ -36,7 +36,7 @@ ONLY_IN_PYTHON = {
     "prepare": {"progress"},
 }
 ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}, "keys": {"form"}}
-"""Options that methods of the result replace: `predict(...).frame()` is a data frame, and keys are records."""
+"""Options that are replaced by methods of the result: `predict(...).frame()` is a data frame, and keys are records."""
 RENAMED = {"source": "directory"}
 """Arguments of functions that also accept `Results`."""
 NO_COMMANDS = {"Study", "SessionResult", "data", "features", "memory", "network"}
@@ -84,7 +84,7 @@ def test_a_function_explains_each_of_its_arguments(name: str) -> None:
     assert set(names(function)) - set(explained) == set()
 
 
-def test_the_page_of_commands_lists_every_command_with_its_function() -> None:
+def test_the_page_about_commands_lists_every_command_with_its_function() -> None:
     page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `ablate (\w+)[^`]*` \| .* \| (.*) \|$", page, re.M))
     assert set(rows) == {*COMMANDS, "data"}
@@ -92,7 +92,7 @@ def test_the_page_of_commands_lists_every_command_with_its_function() -> None:
         assert f"ablations.{name}" in python, name
 
 
-def test_importing_the_package_and_accessing_its_functions_imports_no_torch_and_no_ray() -> None:
+def test_importing_the_package_and_accessing_its_functions_does_not_import_torch_or_ray() -> None:
     code = (
         "import sys, ablations\n"
         f"[getattr(ablations, name) for name in set(ablations.__all__) - {HEAVY!r}]\n"
@@ -167,11 +167,11 @@ def test_watch_shows_the_state_and_returns_it(directory: Path, capsys: pytest.Ca
     assert found.complete
     assert "4 of 4 runs settled" in capsys.readouterr().out
     assert (directory / "overview.html").exists()
-    with pytest.raises(UsageError, match="a file is only used for the page"):
+    with pytest.raises(UsageError, match="a file is used only for the page"):
         ablations.watch(directory, "page.html")
 
 
-def test_check_and_plan_take_a_study_in_python_and_return_what_the_commands_print(tmp_path: Path) -> None:
+def test_check_and_plan_take_a_study_defined_in_python_and_return_what_the_commands_print(tmp_path: Path) -> None:
     checked = ablations.check(ablations.Study(**changed({"arms.<b>": {"training": {"batch_size": 8}}})), timing=False)
     assert "study tiny: 3 arms x 2 seeds = 6 runs" in str(checked)
     printer = io.StringIO()
@@ -190,7 +190,7 @@ def test_check_and_plan_take_a_study_in_python_and_return_what_the_commands_prin
         ablations.check("stanford_dogs_aim", claim=True, out="x")  # type: ignore[call-overload]
 
 
-def test_across_names_what_is_missing_in_two_studies(directory: Path) -> None:
+def test_across_reports_what_is_missing_if_two_studies_cannot_be_combined(directory: Path) -> None:
     with pytest.raises(UsageError, match="share 4 runs, so they are not independent"):
         ablations.across(directory, directory)
 
@@ -210,7 +210,7 @@ def test_a_session_is_shown_on_standard_error_unless_a_console_is_given(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_session_result_has_results_and_findings_on_demand(directory: Path) -> None:
+def test_a_session_result_provides_results_and_findings_on_demand(directory: Path) -> None:
     session = ablations.run(TINY, directory, executor="inline", console=Console(quiet=True))
     assert repr(session) == f"<SessionResult {directory}: 4 runs: 4 completed, 0 failed, 0 open>"
     assert "results" not in vars(session)
@@ -221,7 +221,9 @@ def test_a_session_result_has_results_and_findings_on_demand(directory: Path) ->
     assert repr(session.findings) == f"<Findings: {session.findings.headline}>"
 
 
-def test_a_failed_run_is_in_the_result_and_raises_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_is_in_the_result_and_does_not_raise_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ablations.execution.run_task as run_task
 
     def broken(*_: object, **__: object) -> None:
@@ -237,7 +239,7 @@ def test_a_failed_run_is_in_the_result_and_raises_no_error(tmp_path: Path, monke
     assert "Run the same study again to continue" in shown
 
 
-def test_a_single_string_is_one_override_and_one_tracker(tmp_path: Path) -> None:
+def test_a_single_string_counts_as_one_override_or_one_tracker(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown tracker 'tensorbord'"):
         ablations.run(TINY, tmp_path, "seeds=2", track="tensorbord")
 

@@ -38,7 +38,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_groups_are_summarised_sorted_and_explained(study: Path, command: Ablate) -> None:
+def test_groups_are_summarized_and_sorted_and_explained(study: Path, command: Ablate) -> None:
     code, out, _err = command(study, "--by", "arm", "--stat", "mean,ci,n", "--sort", "-mean", "--wide")
     assert code == 0
     lines = out.splitlines()
@@ -49,14 +49,14 @@ def test_groups_are_summarised_sorted_and_explained(study: Path, command: Ablate
     low, high = stats.t.interval(0.95, 2, loc=measured.mean(), scale=stats.sem(measured))
     assert shown == pytest.approx([measured.mean(), low, high], abs=6e-5)
     assert " ".join(out.split()).endswith(
-        "test_accuracy over the runs of each group; lower and upper: 95 % t interval of the mean, as if runs were "
+        "test_accuracy over the runs in each group; lower and upper: 95 % t interval of the mean, treating runs as "
         "independent"
     )
 
 
-def test_without_intervals_the_explanation_mentions_none(study: Path, command: Ablate) -> None:
+def test_without_intervals_the_explanation_does_not_mention_any(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--by", "arm", "--stat", "n,max", "--value", "seconds", "--wide")
-    assert out.endswith("\nseconds over the runs of each group\n")
+    assert out.endswith("\nseconds over the runs in each group\n")
 
 
 def test_conditions_and_columns_select_rows_and_columns(study: Path, command: Ablate) -> None:
@@ -65,15 +65,15 @@ def test_conditions_and_columns_select_rows_and_columns(study: Path, command: Ab
     assert sorted(rows[1:]) == [["aim", "1"], ["aim", "2"], ["wide", "1"], ["wide", "2"]]
 
 
-def test_an_empty_table_says_what_the_named_columns_contain(study: Path, command: Ablate) -> None:
+def test_an_empty_table_says_what_the_columns_in_the_conditions_contain(study: Path, command: Ablate) -> None:
     _code, out, _err = command(study, "--where", "arm = basline or seed > 5", "--wide")
     assert out.splitlines()[1:] == [
-        "No row meets the conditions.",
+        "No row satisfies the conditions.",
         "arm contains baseline, aim and wide.",
-        "seed is from 0 to 2.",
+        "seed ranges from 0 to 2.",
     ]
-    assert "No row meets" not in command(study, "--where", "arm = baseline")[1]
-    assert "No row meets" not in command(study, "--where", "arm = x", "--csv", "-")[1], "a file has rows only"
+    assert "No row satisfies" not in command(study, "--where", "arm = baseline")[1]
+    assert "No row satisfies" not in command(study, "--where", "arm = x", "--csv", "-")[1], "a file has rows only"
 
 
 def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: Path, command: Ablate) -> None:
@@ -87,7 +87,7 @@ def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: P
     ("words", "message"),
     [
         (["--by", "arn"], "column 'arn'"),
-        (["--by", "arm", "--stat", "avg"], "--stat avg: not a list of statistics; give any of"),
+        (["--by", "arm", "--stat", "avg"], "--stat avg: this is not a list of statistics; give one or more of"),
         (["--by", "arm", "--value", "arm"], "arm"),
         (["--where", "seed >"], "seed >"),
         (["--sort", "accuracy"], "accuracy"),
@@ -95,7 +95,7 @@ def test_csv_and_parquet_contain_only_the_selected_rows(study: Path, tmp_path: P
         (["--table", "models", "--where", "seed = 1"], "seed"),
     ],
 )
-def test_impossible_requests_are_refused_with_the_reason(
+def test_impossible_requests_are_refused_with_a_reason(
     words: list[str], message: str, study: Path, command: Ablate
 ) -> None:
     code, _out, err = command(study, *words)

@@ -1,4 +1,4 @@
-"""`--reuse` of check, plan and run, and how status and results show it."""
+"""`--reuse` for check, plan and run, and how status and results show reused runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Study = Callable[..., Path]
 
 @pytest.fixture
 def studies(study: Study, tmp_path: Path) -> tuple[Path, Path]:
-    """Return the directory of a study with two runs, and the file of another study that has two more runs."""
+    """Return the directory of a study with two runs, and the file of a second study that has two additional runs."""
     launch.run(study({"name": "first", "base.training.epochs": 1, "seeds": 1}), tmp_path / "first", executor="inline")
     return tmp_path / "first", study({"name": "second", "base.training.epochs": 1}, "second.yaml")
 
@@ -52,7 +52,7 @@ def test_a_check_states_the_hours_that_are_saved(studies: tuple[Path, Path]) -> 
     checked = ablations.check(file, reuse=first)
     (note,) = [note for note in checked.notes if note.startswith("reuse")]
     assert checked.cost is not None
-    saved = sum(checked.cost.hours_of(arm) for arm in checked.cost.arms)  # one seed of two
+    saved = sum(checked.cost.hours_of(arm) for arm in checked.cost.arms)  # one of two seeds
     assert saved == pytest.approx(checked.cost.hours / 2)
     assert note.endswith(f"which saves {significant(saved)} of the {significant(checked.cost.hours)} CPU-hours")
     warnings = ablations.plan(file, timing=False, reuse=first).warnings

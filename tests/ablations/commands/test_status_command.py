@@ -1,4 +1,4 @@
-"""`ablate status` in the middle of a study: its progress, and the verdict at the last look."""
+"""`ablate status` in the middle of a study: the study's progress, and the verdict as of the last look."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_a_verdict_does_not_wait_for_runs_that_it_does_not_need(tmp_path: Path) 
     assert standing(results) == analysis.examine(results).headline
 
 
-def test_a_complete_study_has_its_headline(tmp_path: Path) -> None:
+def test_a_complete_study_has_a_headline(tmp_path: Path) -> None:
     results = made(tmp_path, [])
     assert standing(results) == analysis.examine(results).headline
 
 
-def test_with_fewer_seeds_than_a_look_needs_status_says_how_many_runs_are_done(tmp_path: Path) -> None:
+def test_a_study_with_fewer_seeds_than_the_first_look_needs_states_how_many_runs_are_done(tmp_path: Path) -> None:
     said = standing(made(tmp_path, [("aim", 1)], seeds=2))
     assert said == "7 of 8 runs have a result. No verdict yet."
 
 
 @pytest.mark.parametrize("missing", [[], [("aim", 7)]])
-def test_further_arms_do_not_change_the_gates(tmp_path: Path, missing: list[tuple[str, int]]) -> None:
+def test_additional_arms_do_not_affect_the_gates(tmp_path: Path, missing: list[tuple[str, int]]) -> None:
     results = made(tmp_path, missing)
     whole, gates = analysis.examine(results), analysis.examine(results, further=False)
     assert gates.headline == whole.headline
@@ -77,10 +77,10 @@ def test_the_node_hours_of_a_cluster_are_shown(tmp_path: Path, capsys: pytest.Ca
     assert "1.5 node-hours so far, in 2 sessions" in capsys.readouterr().out
 
 
-def test_status_says_that_rows_are_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_says_that_rows_are_not_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, [])
     command(str(tmp_path))
-    said = "This quick summary does not prove the rows; `ablate verify` proves them."
+    said = "This quick summary does not verify the rows; `ablate verify` does."
     assert said in capsys.readouterr().out
     found = status(str(tmp_path))
     assert said in repr(found)

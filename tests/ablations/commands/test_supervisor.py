@@ -1,4 +1,4 @@
-"""The parent of a session on a cluster passes everything on, and replaces a session that Ray has ended."""
+"""The parent of a session on a cluster passes everything on, and replaces a session that Ray ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Return a port on which a server answers."""
+    """Return a port on which a server is listening."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -59,7 +59,7 @@ def test_the_exit_code_of_a_session_is_passed_on(
 
 
 @pytest.mark.parametrize("how", ["loses its head", "notices"])
-def test_a_session_that_lost_the_head_is_restarted_once_ray_answers(
+def test_a_session_that_loses_the_head_is_restarted_once_ray_answers(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path, how: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -85,7 +85,7 @@ def test_a_cluster_whose_nodes_return_late_is_tried_again(
     assert out.endswith("session 3\nresumed\n")
 
 
-def test_a_session_that_always_dies_is_not_restarted_forever(
+def test_a_session_that_dies_every_time_is_not_restarted_forever(
     start: Callable[..., subprocess.Popen[str]], port: int, tmp_path: Path
 ) -> None:
     process = start("always loses it", port)
@@ -108,7 +108,7 @@ def test_signals_reach_the_session_and_its_exit_code_is_returned(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_the_waiting_for_a_head(start: Callable[..., subprocess.Popen[str]], number: int) -> None:
+def test_signals_end_the_wait_for_a_head(start: Callable[..., subprocess.Popen[str]], number: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     process = start("loses its head", port)
@@ -120,7 +120,7 @@ def test_signals_end_the_waiting_for_a_head(start: Callable[..., subprocess.Pope
     assert process.returncode == 128 + number
 
 
-def test_a_killed_parent_leaves_no_session(
+def test_a_killed_parent_does_not_leave_a_session_behind(
     start: Callable[..., subprocess.Popen[str]], port: int, tmp_path: Path
 ) -> None:
     process = start("waits", port)

@@ -1,4 +1,4 @@
-"""`ablate verify`: its input, findings, changes and exit codes."""
+"""`ablate verify`: its input, its findings, the changes that it makes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def study(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Rewrite a row with matching checksums, so that only its content reveals the change."""
+    """Rewrite a row with matching checksums, so that only the row's content reveals the change."""
     table = pq.read_table(path)
     (row,) = table.to_pylist()
     change(row)
@@ -52,7 +52,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def enter_again(directory: Path) -> None:
-    """Write the ledger for the rows as they are now, because it would reveal every change."""
+    """Write the ledger for the rows as they are now, because the old ledger would reveal every change."""
     shutil.rmtree(directory / "ledger")
     ResultStore(directory).ledger("f" * 12).end()
 
@@ -71,7 +71,7 @@ def test_an_intact_study_is_verified(study: tuple[Path, Path]) -> None:
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
 
 
-def test_rows_contain_the_text_that_their_run_id_hashes(study: tuple[Path, Path]) -> None:
+def test_rows_contain_the_text_from_which_their_run_id_is_computed(study: tuple[Path, Path]) -> None:
     for path in (study[1] / "runs").iterdir():
         (row,) = pq.read_table(path).to_pylist()
         assert hashlib.sha256(row["identity"].encode()).hexdigest()[:20] == row["run_id"] == path.stem
@@ -119,7 +119,7 @@ def test_repair_sets_damaged_files_aside(study: tuple[Path, Path]) -> None:
         ),
     ],
 )
-def test_a_row_of_another_experiment_is_found_without_its_plugins(
+def test_a_row_from_a_different_experiment_is_detected_without_its_plugins(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None]
 ) -> None:
     _, directory = study
@@ -134,7 +134,7 @@ def test_a_row_of_another_experiment_is_found_without_its_plugins(
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["verify", str(tmp_path / "nothing")])
     assert isinstance(ended.exception, StoreError)
-    assert "contains no file of a study" in str(ended.exception)
+    assert "contains no files of a study" in str(ended.exception)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -159,7 +159,7 @@ def higher_accuracy(row: dict[str, Any]) -> None:
         (lambda row: row.update(epochs_run=1), "epochs_run is 1"),
     ],
 )
-def test_an_accuracy_that_contradicts_the_predictions_is_refused_by_verify_and_report(
+def test_an_accuracy_that_contradicts_the_predictions_is_refused_by_verify_and_the_report(
     study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
     _, directory = study
@@ -177,7 +177,7 @@ def test_an_accuracy_that_contradicts_the_predictions_is_refused_by_verify_and_r
         analysis.report(directory)
 
 
-def test_accuracies_over_full_batches_in_the_order_of_tensorflow_datasets_follow_from_predictions(
+def test_accuracies_over_full_batches_in_the_order_of_tensorflow_datasets_follow_from_the_predictions(
     tmp_path: Path,
 ) -> None:
     options = {"evaluation_drop_last": True, "order": "tfds", "batch_size": 36, "validation_fraction": 0.0}
@@ -193,7 +193,7 @@ def another_option(row: dict[str, Any]) -> None:
 
 
 def another_epoch(row: dict[str, Any]) -> None:
-    """Report the other epoch consistently."""
+    """Report a different epoch consistently."""
     chosen = row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss"):
         row[name] = row[f"epochs.{name}"][chosen - 1]
@@ -251,10 +251,10 @@ def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tup
     assert json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))["ledger_head"] == head
     ended = CliRunner().invoke(app, ["verify", str(directory), "--head", head])
     assert ended.exit_code == 0
-    assert "The study contains everything that the given head covers, unchanged." in ended.output
+    assert "The study still contains everything that the given head covers, unchanged." in ended.output
 
 
-def test_a_session_prints_the_head_when_the_plan_is_frozen_and_at_its_end(tmp_path: Path) -> None:
+def test_a_session_prints_the_head_when_the_plan_is_frozen_and_when_the_session_ends(tmp_path: Path) -> None:
     file = write(tmp_path, changed({"seeds": 1}))
     console = Console(record=True, width=200)
     session = run(file, tmp_path / "out", executor="inline", console=console)
@@ -289,7 +289,9 @@ def test_scores_that_contradict_the_predicted_classes_are_refused(tmp_path: Path
     assert said.startswith(f"run {changed_row.stem} in runs/{changed_row.name}: its scores and its predictions name ")
 
 
-def test_keeping_scores_changes_neither_run_ids_nor_settled_runs(study: tuple[Path, Path], tmp_path: Path) -> None:
+def test_keeping_class_scores_changes_neither_run_ids_nor_settled_runs(
+    study: tuple[Path, Path], tmp_path: Path
+) -> None:
     _, directory = study
     path = write(tmp_path, changed({"seeds": 3, "keep_scores": "float16"}))
     session = run(path, directory, executor="inline")

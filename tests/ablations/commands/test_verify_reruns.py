@@ -1,4 +1,4 @@
-"""`ablate verify --rerun`: runs that the ledger selects are computed again and compared with the stored ones."""
+"""`ablate verify --rerun`: runs selected by the ledger are computed again and compared with the stored runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def study(finished: Path, tmp_path: Path) -> Path:
 
 
 def forge(study: Path, change: Callable[[dict[str, Any]], object]) -> str:
-    """Change the first row and write the ledger again; return the id of the run."""
+    """Change the first row and write the ledger again; return the id of the row's run."""
     path = min((study / "runs").iterdir())
     table = pq.read_table(path)
     (row,) = table.to_pylist()
@@ -56,7 +56,7 @@ def contents(study: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
 
 
-def test_runs_that_are_computed_again_have_the_same_bits_and_the_study_is_unchanged(study: Path) -> None:
+def test_runs_that_are_computed_again_are_bitwise_identical_and_the_study_is_unchanged(study: Path) -> None:
     before = contents(study)
     found = verify(study, rerun=2)
     assert found.is_intact
@@ -75,7 +75,7 @@ def test_runs_that_are_computed_again_have_the_same_bits_and_the_study_is_unchan
     assert str(found.reruns[1]) not in ended.output
 
 
-def test_a_forgery_that_only_a_head_would_reveal_is_found(study: Path) -> None:
+def test_a_forgery_that_only_a_stored_head_reveals_is_detected(study: Path) -> None:
     (images,) = (study / "images").iterdir()
     labels = np.array(pq.read_table(images).column("label").to_pylist())
 
@@ -99,7 +99,7 @@ def test_a_forgery_that_only_a_head_would_reveal_is_found(study: Path) -> None:
     assert CliRunner().invoke(app, ["verify", str(study), "--rerun", "4"]).exit_code == 1
 
 
-def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
+def test_results_on_a_different_device_may_differ_within_the_tolerance(study: Path) -> None:
     def elsewhere(row: dict[str, Any]) -> None:
         row["device_name"] = "another processor"
         row["epochs.train_loss"][1] += 1e-6
@@ -125,8 +125,8 @@ def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
     ]
 
 
-def test_a_processor_of_the_same_name_that_rounds_differently_counts_as_another_device(study: Path) -> None:
-    """Virtual machines give processors with different instructions the same name."""
+def test_a_processor_with_the_same_name_that_rounds_differently_counts_as_a_different_device(study: Path) -> None:
+    """Virtual machines report processors with different instructions under the same name."""
 
     def elsewhere(row: dict[str, Any]) -> None:
         assert row["reference"], "or the reference step was not computed"
@@ -140,7 +140,7 @@ def test_a_processor_of_the_same_name_that_rounds_differently_counts_as_another_
     assert all(each.same_kind for each in found.values() if each.run_id != run_id)
 
 
-def test_on_another_device_a_run_may_differ_by_as_much_as_seeds_differ(tmp_path: Path) -> None:
+def test_on_a_different_device_a_run_may_differ_by_as_much_as_seeds_differ(tmp_path: Path) -> None:
     accuracies = [0.80, 0.84, 0.78, 0.86, 0.81, 0.83, 0.79, 0.85]
     arms = [FakeArm("baseline", "baseline", accuracies=accuracies), FakeArm("aim", "aim", accuracies=[0.9] * 8)]
     few = {("aim", seed): "failed" for seed in range(4)}
@@ -164,7 +164,7 @@ def test_nobody_can_choose_which_runs_are_drawn() -> None:
     assert len(set(first)) == 100, "every run can be the first"
 
 
-def test_a_run_that_cannot_be_computed_here_is_reported(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_computed_on_this_machine_is_reported(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     run(path, tmp_path / "out", executor="inline", trust=True)
     from aimlib.registry import FAMILIES

@@ -48,12 +48,12 @@ def test_disk_space_and_packs_follow_from_the_photos(replication: FullSize) -> N
 def test_only_measured_hours_are_called_measured(replication: FullSize) -> None:
     text = "\n".join(lines(replication))
     assert "lower bounds, not measurements" in text
-    assert "Measured: nothing yet." in text
-    assert "10 runs in all" in text
+    assert "Nothing has been measured yet." in text
+    assert "10 runs in total" in text
     assert "`ablate run replication --out results/replication` (10 runs)" in text
 
 
-def test_the_message_about_an_unknown_claim_names_the_others() -> None:
+def test_the_message_about_an_unknown_claim_lists_the_others() -> None:
     with pytest.raises(ConfigError, match=r"--claim stanford_dog_aim: unknown claim .*'stanford_dogs_aim'"):
         full_size("stanford_dog_aim")
 
@@ -63,10 +63,10 @@ def test_the_message_about_an_unknown_claim_names_the_others() -> None:
     [
         (("check", "--claim", "--numerics"), "--claim shows the shipped studies unchanged"),
         (("check", "--claim", "--set", "seeds=3"), "--claim shows the shipped studies unchanged"),
-        (("check",), "give a study file or the name of a shipped study, or --claim"),
+        (("check",), "give a study file, the name of a shipped study, or --claim"),
     ],
 )
-def test_a_request_for_both_or_neither_is_refused(
+def test_a_request_for_both_or_for_neither_is_refused(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ablate(capsys, *arguments)
@@ -85,5 +85,5 @@ def test_the_page_matches_the_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the words of each paragraph and table: the page is wrapped, and the output of the command is not."""
+    """Return the words of each paragraph and table, because lines are wrapped on the page but not in the output."""
     return [part.split() for part in text.strip().split("\n\n")]

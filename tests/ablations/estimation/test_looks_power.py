@@ -14,7 +14,7 @@ from analysis.statistics.verdict import STOPPING
 FIXED, ANY = Looks((5, 8, 12)), Looks.at_any_time()
 
 
-def test_the_chance_by_each_look_never_falls_and_starts_with_the_exact_power():
+def test_the_chance_by_each_look_never_decreases_and_starts_with_the_exact_power():
     rng, effect, spread = np.random.default_rng(4), 1.5, Spread(1.4)
     drawn = looks_power.drawn(rng, spread, effect, 12, 20_000)
     shares = shown_by_look(drawn, FIXED)
@@ -22,7 +22,7 @@ def test_the_chance_by_each_look_never_falls_and_starts_with_the_exact_power():
     assert shares[0] == pytest.approx(power_of(effect, 1.4, 5, FIXED.levels[0]), abs=0.02)
 
 
-def test_reading_at_any_time_costs_pairs_if_planned_looks_suffice():
+def test_reading_at_any_time_costs_more_pairs_if_planned_looks_suffice():
     spreads = [(1.0, Spread(np.sqrt(2)))]
     found = looks_power.price_of_any(FIXED, 12, spreads, (0.0,), 1.0, 4.92).iloc[0]
     assert found["most"] == 12

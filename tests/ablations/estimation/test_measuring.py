@@ -1,4 +1,4 @@
-"""Measurements of a run: on a machine without GPU, on shares of a GPU, and on disk."""
+"""Measurements of a run: on a machine without a GPU, on shares of a GPU, and on disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GB = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ignore a cluster that happens to run on this machine."""
+    """Ignore a cluster that happens to be running on this machine."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
 
@@ -56,7 +56,7 @@ def measured(peak: int | None = 2 * GB, total: int = 16 * GB, context: int = 0) 
     )
 
 
-# A machine without GPU
+# A machine without a GPU
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -71,7 +71,7 @@ def test_a_study_on_gpus_is_never_timed_on_a_cpu(
     assert result.costs == ()
     assert result.cost is None
     (why,) = result.untimed
-    assert "this machine has no GPU and belongs to no Ray cluster; give --address of a Ray cluster" in why
+    assert "this machine has no GPU and does not belong to a Ray cluster; give --address of a Ray cluster" in why
     code, out, _ = ablate(capsys, "check", path)
     assert code == 0
     assert "not timed: this machine has no GPU" in " ".join(out.split())
@@ -88,7 +88,7 @@ def test_cpu_hours_are_not_called_device_hours(
     real, found_before = Meter.measure, dict[str, Measurement]()
 
     def once(meter: Meter, config: RunConfig, *how: Any) -> Measurement:
-        """Measure an arm only the first time; three commands take seconds each."""
+        """Measure each arm only the first time, because each of the three commands would take seconds."""
         key = config.model_dump_json(exclude={"seed"})
         if key not in found_before:
             found_before[key] = real(meter, config, *how)
@@ -106,7 +106,7 @@ def test_cpu_hours_are_not_called_device_hours(
     assert "device-h" not in out
 
 
-def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
+def test_an_arm_that_does_not_fit_on_any_gpu_is_reported_and_the_others_are_timed(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure(_: Meter, config: RunConfig, *__: Any) -> Measurement:
@@ -126,7 +126,7 @@ def test_an_arm_that_fits_on_no_gpu_here_is_reported_and_the_others_are_timed(
     assert found.untimed == ("aim: CUDA out of memory; lower training.batch_size",)
 
 
-def test_an_address_where_nothing_listens_is_refused(study: StudyMaker) -> None:
+def test_an_address_where_nothing_is_listening_is_refused(study: StudyMaker) -> None:
     with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no server answers there"):
         check(study({"resources": {"gpus": 1}}), address="127.0.0.1:1")
 
@@ -142,7 +142,7 @@ def test_the_address_file_of_a_stopped_cluster_does_no_harm(study: StudyMaker, t
     assert "give --address" in why
 
 
-# A worker of a cluster
+# A worker in a cluster
 
 _ON_A_CLUSTER = """
 import json, sys
@@ -161,7 +161,7 @@ finally:
 
 
 def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[Any]:
-    """Return the lines of JSON that a script prints next to a cluster: a head without GPU, 2 T4 and a nameless GPU."""
+    """Return the JSON lines that a script prints next to a cluster: a head, 2 T4 GPUs and a nameless GPU."""
     done = subprocess.run(
         [sys.executable, "-c", _ON_A_CLUSTER, *map(str, arguments)],
         input=script,
@@ -176,7 +176,7 @@ def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_arms_are_measured_on_workers_one_task_per_kind_of_gpu(study: StudyMaker) -> None:
+def test_arms_are_measured_on_workers_with_one_task_per_kind_of_gpu(study: StudyMaker) -> None:
     gpu = study({"resources": {"gpus": 1}}, "gpu.yaml")
     cpu = study({"seeds": 1}, "cpu.yaml")
     script = """
@@ -269,7 +269,7 @@ def test_kinds_of_gpu_are_listed_with_their_nodes() -> None:
 # Measurements
 
 
-def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> None:
+def test_an_arm_is_measured_and_the_answer_survives_conversion_to_json(study: StudyMaker) -> None:
     arm = planning.arms_of(read_study(study()))[1]
     found = Meter("cpu").measure(arm.config, 1, 0.2)
     assert 0 < found.step_seconds < 10
@@ -283,7 +283,7 @@ def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> N
             Measurement.parse(broken)
 
 
-# Shares of a GPU
+# GPU shares
 
 
 def test_auto_means_a_whole_gpu_until_the_share_is_measured() -> None:
@@ -328,7 +328,7 @@ def test_the_number_of_runs_that_share_a_gpu_is_limited(
         )
 
 
-def test_images_count_if_they_are_stored_on_the_gpu(study: StudyMaker) -> None:
+def test_images_count_only_if_they_are_stored_on_the_gpu(study: StudyMaker) -> None:
     nodes = [{"CPU": 64.0, "GPU": 4.0}]
 
     def packed(data_on: str, times: int) -> tuple[int, bool]:
@@ -356,7 +356,7 @@ class Worker:
         return cluster.Answers({job.name: measured(self.peaks[job.name]) for job in jobs}, {})
 
 
-def test_shares_are_measured_once_stored_and_reported(
+def test_shares_are_measured_once_and_are_stored_and_reported(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms = {"arms.aim.resources": {"gpus": "auto"}, "arms.baseline.resources": {"gpus": "auto"}}
@@ -384,7 +384,9 @@ def test_shares_are_measured_once_stored_and_reported(
     assert worker.asked[2:] == [("T4", ("baseline", "aim"))]
 
 
-def test_a_share_holds_on_every_kind_of_gpu(study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_applies_to_every_kind_of_gpu(
+    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
     nodes = [{"CPU": 16.0, "GPU": 2.0, f"accelerator_type:{kind}": 1.0} for kind in ("T4", "A100")]
 
@@ -397,7 +399,7 @@ def test_a_share_holds_on_every_kind_of_gpu(study: StudyMaker, tmp_path: Path, m
     assert {arm.resources.gpus for arm in packed.arms} == {0.333}
 
 
-def test_auto_without_a_gpu_or_an_answer_requires_a_stated_share(
+def test_auto_requires_a_stated_share_if_there_is_no_gpu_or_no_answer(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
@@ -411,13 +413,17 @@ def test_auto_without_a_gpu_or_an_answer_requires_a_stated_share(
     with pytest.raises(UsageError, match=r"resources\.gpus: auto: arms\.aim: torch sees no usable GPU"):
         gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
     monkeypatch.setattr(cluster, "measure", Worker(baseline=GB, aim=99 * GB))
-    with pytest.raises(UsageError, match=r"arms\.aim: a run fits on no GPU of the cluster; lower training\.batch_size"):
+    with pytest.raises(
+        UsageError, match=r"arms\.aim: a run does not fit on any GPU in the cluster; lower training\.batch_size"
+    ):
         gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_session_measures_before_anything_starts_and_runs_at_the_share(study: StudyMaker, tmp_path: Path) -> None:
+def test_a_session_measures_before_anything_starts_and_runs_with_the_measured_share(
+    study: StudyMaker, tmp_path: Path
+) -> None:
     path = study({"resources": {"gpus": "auto"}, "seeds": 1})
     script = """
 from ablations.sessions import launch
@@ -444,7 +450,7 @@ print(json.dumps(given))
     assert len(kept) == 2, "two arms on the kind of GPU that has a name"
 
 
-def test_more_gpus_than_a_run_uses_are_reported(study: StudyMaker) -> None:
+def test_a_request_for_more_gpus_than_a_run_uses_is_reported(study: StudyMaker) -> None:
     assert idle_gpus(Resources(gpus=1)) is None
     assert idle_gpus(Resources(gpus=0.5)) is None
     (note,) = [note for note in check(study({"resources": {"gpus": 2}}), timing=False).notes if "idle" in note]
@@ -454,7 +460,7 @@ def test_more_gpus_than_a_run_uses_are_reported(study: StudyMaker) -> None:
 # Disk
 
 
-def test_the_size_of_a_checkpoint_equals_the_size_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
+def test_the_estimated_size_of_a_checkpoint_equals_the_size_of_its_file(study: StudyMaker, tmp_path: Path) -> None:
     for optimizer, moments in (
         (None, 2.0),
         ({"name": "sgd", "momentum": 0.9}, 1.0),
@@ -498,7 +504,7 @@ def test_a_bucket_is_not_measured_and_the_note_says_so() -> None:
     from aimlib.paths import place
 
     (note,) = disk.saving_notes(disk.Disk({"aim": 2 * GB}, 8, 0), 25.0, place("s3://bucket/study"))
-    assert "is not measured" in note
+    assert "has not been measured" in note
 
 
 def test_the_write_rate_of_the_disk_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,7 +525,7 @@ def test_sizes_of_checkpoints_and_predictions_are_printed(
 # Precision and memory format
 
 
-def test_arms_that_round_differently_are_reported_unless_a_factor_explains_it(study: StudyMaker) -> None:
+def test_arms_that_round_differently_are_reported_unless_a_factor_explains_the_difference(study: StudyMaker) -> None:
     differing = {"arms.aim.training": {"precision": "bfloat16"}}
     notes = [note for note in check(study(differing), timing=False).notes if "training.precision" in note]
     assert notes
@@ -533,7 +539,7 @@ def test_arms_that_round_differently_are_reported_unless_a_factor_explains_it(st
         assert not any("training.precision" in note for note in check(study(changes), timing=False).notes)
 
 
-def test_precision_and_memory_format_are_measured_on_request(
+def test_precision_and_memory_format_are_measured_if_requested(
     study: StudyMaker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numerics, "_SECONDS", 0.1)

@@ -172,7 +172,9 @@ def test_steps_with_nondeterministic_kernels_are_not_repeated(tmp_path: Path, st
     plan = planning.plan(read_study(path))
     assert plan.summaries["aim"].nondeterministic_on_gpu
     assert integrities(path, tmp_path) == {"baseline": "spot", "aim": "reference"}
-    expected = "no step is repeated to find wrong numbers, because not all of its kernels are deterministic on a GPU"
+    expected = (
+        "no step is repeated to detect wrong numbers, because not all of the arm's kernels are deterministic on a GPU"
+    )
     assert f"arms.aim: {expected}" in list(notes(plan))
 
 
@@ -182,9 +184,9 @@ def test_steps_with_nondeterministic_kernels_are_not_repeated(tmp_path: Path, st
         ({}, []),
         (
             {"arms.aim.integrity": "off"},
-            ["arms.aim: no step is repeated to find wrong numbers, as stated in the study (integrity: off)"],
+            ["arms.aim: no step is repeated to detect wrong numbers, because the study sets integrity: off"],
         ),
-        ({"integrity": "off"}, ["integrity: off: no check looks for wrong numbers computed by a device"]),
+        ({"integrity": "off"}, ["integrity: off: there is no check for wrong numbers computed by a device"]),
     ],
 )
 def test_check_names_the_arms_that_are_not_checked(

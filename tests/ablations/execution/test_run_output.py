@@ -182,7 +182,7 @@ def test_the_command_prints_the_output_without_control_characters(
     assert "\x1b" not in shown
     code, nothing, _ = ablate(capsys, "logs", noisy, "baseline/0")
     assert code == 0
-    assert "no output is kept, because the run wrote nothing or an earlier version" in nothing
+    assert "no output is stored, because the run wrote nothing or was computed by an earlier version" in nothing
     code, _, error = ablate(capsys, "logs", noisy, "nobody")
     assert code == 2
     assert error.startswith("error: ")

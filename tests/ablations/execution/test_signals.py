@@ -118,7 +118,7 @@ def test_the_command_line_saves_the_state_and_reports_the_signal(
     assert process.returncode == code
     assert err == ""
     assert "ending the session once every run has saved its state" in out
-    assert "interrupted; the same command resumes the study" in out
+    assert "interrupted; to resume the study, run the same command again" in out
     assert "report:" not in out
 
 

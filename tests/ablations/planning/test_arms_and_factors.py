@@ -1,4 +1,4 @@
-"""From a study to its arms and runs: their names, configurations, order and identity."""
+"""From a study to its arms and runs: their names, configurations, order and ids."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEVELS = st.dictionaries(
 
 
 @given(LEVELS)
-def test_a_full_factorial_has_every_combination_exactly_once(levels: dict[str, list[int]]) -> None:
+def test_a_full_factorial_design_contains_every_combination_exactly_once(levels: dict[str, list[int]]) -> None:
     before = copy.deepcopy(levels)
     combinations = full_factorial(levels)
     expected = 1
@@ -53,7 +53,7 @@ def test_a_full_factorial_has_every_combination_exactly_once(levels: dict[str, l
 
 
 @given(LEVELS)
-def test_one_at_a_time_has_every_level_exactly_once(levels: dict[str, list[int]]) -> None:
+def test_a_one_at_a_time_design_contains_every_level_exactly_once(levels: dict[str, list[int]]) -> None:
     combinations = one_at_a_time(levels)
     assert [(path, level) for c in combinations for path, level in c.items()] == [
         (path, level) for path, choices in levels.items() for level in choices
@@ -79,7 +79,7 @@ def test_combinations_are_named_after_their_levels(combination: dict[str, Any], 
 # Factors
 
 
-def test_a_full_factorial_leaves_out_existing_arms(study: StudyMaker) -> None:
+def test_a_full_factorial_design_leaves_out_existing_arms(study: StudyMaker) -> None:
     arms = laid(study, {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]})
     assert list(arms) == [
         "baseline",
@@ -99,7 +99,7 @@ def test_a_full_factorial_leaves_out_existing_arms(study: StudyMaker) -> None:
     assert (varied.role, varied.of) == ("aim", "aim")
 
 
-def test_one_at_a_time_changes_one_option_per_arm(study: StudyMaker) -> None:
+def test_a_one_at_a_time_design_changes_one_option_per_arm(study: StudyMaker) -> None:
     factors = {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]}
     arms = laid(study, factors, design="one_at_a_time")
     assert list(arms) == ["baseline", "aim", "aim[channels=8]", "aim[channels=16]", "aim[placement=stage_only]"]
@@ -128,7 +128,7 @@ def test_a_component_and_its_option_vary_together_in_any_order(
             assert re.findall(r"channels=(\d+)", name) == [str(arm.config.model.memory.channels)]  # type: ignore[union-attr]
 
 
-def test_the_level_of_the_varied_arm_is_its_own_level(study: StudyMaker) -> None:
+def test_no_combination_repeats_the_levels_of_the_varied_arm(study: StudyMaker) -> None:
     arms = laid(study, {"training.optimizer.learning_rate": [1, 0.002]})
     assert list(arms) == ["baseline", "aim", "aim[learning_rate=1]"], "0.002 is the arm that is varied"
 
@@ -140,7 +140,9 @@ def test_the_level_of_the_varied_arm_is_its_own_level(study: StudyMaker) -> None
         ([0.1, 0.2, 0.10], r"levels \[0\] \(0.1\) and \[2\] \(0.1\) are equal"),
     ],
 )
-def test_equal_levels_are_refused_with_both_places(study: StudyMaker, levels: list[float], places: str) -> None:
+def test_equal_levels_are_refused_and_both_places_are_named(
+    study: StudyMaker, levels: list[float], places: str
+) -> None:
     with pytest.raises(ConfigError, match=r"factors.training.optimizer.learning_rate: " + places):
         laid(study, {"training.optimizer.learning_rate": levels})
 
@@ -174,7 +176,7 @@ def test_roles_follow_from_the_configuration(study: StudyMaker) -> None:
     assert arms["frozen"].config.model.memory == arms["aim"].config.model.memory
 
 
-def test_a_given_role_is_used(study: StudyMaker) -> None:
+def test_a_role_that_the_study_specifies_is_used(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "baseline"}, "arms.aim.role": "other"}))
     assert {name: arm.role for name, arm in arms.items()} == {"baseline": "other", "aim": "other", "longer": "baseline"}
 
@@ -204,14 +206,14 @@ def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(s
     assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
 
 
-def test_an_arm_at_levels_of_the_factors_keeps_its_question(study: StudyMaker) -> None:
+def test_an_arm_that_corresponds_to_levels_of_the_factors_keeps_its_question(study: StudyMaker) -> None:
     factors = {"training.epochs": [2, 3]}
     arms = {"arms.longer": {"levels": {"training.epochs": "3"}, "question": "More than longer training?"}}
     found = arms_of(study({**arms, "factors": factors, "vary": "aim"}))
     assert (found["longer"].role, found["longer"].question) == ("control", "More than longer training?")
 
 
-def test_a_measure_is_part_of_the_plan_and_not_of_any_run_id(study: StudyMaker) -> None:
+def test_a_measure_is_part_of_the_plan_but_not_of_any_run_id(study: StudyMaker) -> None:
     of_accuracy = planning.plan(read_study(study()))
     of_loss = planning.plan(read_study(study({"measure": "loss", "delta": 0.1})))
     assert [run.run_id for run in of_loss.runs] == [run.run_id for run in of_accuracy.runs]
@@ -225,7 +227,7 @@ def test_a_measure_is_part_of_the_plan_and_not_of_any_run_id(study: StudyMaker) 
     assert "measure" in planning.document(of_loss, before), "the stored plan is not the present one"
 
 
-def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_stores_nothing_new(
+def test_a_study_without_memory_is_about_its_treatment_and_a_study_with_memory_stores_no_additional_words(
     study: StudyMaker,
 ) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
@@ -235,7 +237,7 @@ def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_store
     assert all("question" not in arm for arm in of_memory["arms"])
 
 
-def test_a_plan_stored_without_words_has_none_until_the_study_states_them(study: StudyMaker) -> None:
+def test_a_plan_stored_without_words_has_none_until_the_study_specifies_them(study: StudyMaker) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
     before = {key: value for key, value in planning.document(plan).items() if key != "what"}
     assert planning.document(plan, before) == before
@@ -245,7 +247,7 @@ def test_a_plan_stored_without_words_has_none_until_the_study_states_them(study:
     assert planning.document(plan, with_words)["what"] == "aim", "the study no longer says so"
 
 
-def test_a_control_is_derived_from_the_arm_with_its_own_changes(study: StudyMaker) -> None:
+def test_a_control_is_derived_from_its_arm_and_has_its_own_changes(study: StudyMaker) -> None:
     arms = arms_of(
         study({"arms.frozen": {"of": "aim", "control": "frozen_memory", "model": {"memory": {"channels": 8}}}})
     )
@@ -256,7 +258,7 @@ def test_a_control_is_derived_from_the_arm_with_its_own_changes(study: StudyMake
 # Differences
 
 
-def test_differences_name_whole_components_and_single_options(study: StudyMaker) -> None:
+def test_differences_list_whole_components_and_single_options(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.other": {"of": "aim", "training": {"optimizer": "sgd", "epochs": 3}}}))
     assert differences(arms["baseline"], arms["baseline"]) == []
     found = {
@@ -277,7 +279,7 @@ def test_differences_name_whole_components_and_single_options(study: StudyMaker)
 # Runs
 
 
-def test_runs_go_seed_by_seed(study: StudyMaker) -> None:
+def test_runs_are_ordered_seed_by_seed(study: StudyMaker) -> None:
     plan = planning.plan(read_study(study({"seeds": [5, 2]})))
     assert [(run.seed, run.arm) for run in plan.runs] == [(5, "baseline"), (5, "aim"), (2, "baseline"), (2, "aim")]
     assert len({run.run_id for run in plan.runs}) == 4
@@ -291,7 +293,7 @@ def ids(path: Path) -> set[str]:
     return {run.run_id for run in planning.plan(read_study(path)).runs}
 
 
-def test_identities_depend_on_neither_names_nor_order_nor_resources(tmp_path: Path) -> None:
+def test_run_ids_do_not_depend_on_names_or_order_or_resources(tmp_path: Path) -> None:
     document = changed({})
     expected = ids(write(tmp_path, document))
     other = changed({"name": "renamed", "seeds": [1, 0], "resources": {"cpus": 2, "max_retries": 0}, "delta_pp": 2.0})
@@ -309,7 +311,7 @@ REMOVED_DEFAULT = None
 # Overrides
 
 
-def test_an_option_reaches_the_arms_that_have_the_component(study: StudyMaker) -> None:
+def test_an_option_is_set_only_in_the_arms_that_have_the_component(study: StudyMaker) -> None:
     path = study(
         {
             "arms.plain": {"of": "aim", "model": {"update": "none"}},
@@ -325,7 +327,7 @@ def test_an_option_reaches_the_arms_that_have_the_component(study: StudyMaker) -
     }
 
 
-def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) -> None:
+def test_a_component_is_replaced_only_in_the_arms_that_have_one(study: StudyMaker) -> None:
     arms = arms_of(study({"arms.longer": {"model": {"conv_init": "glorot_uniform"}}}), "model.placement=stage_only")
     assert {name: getattr(arm.config.model.placement, "name", None) for name, arm in arms.items()} == {
         "baseline": None,
@@ -334,15 +336,15 @@ def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) ->
     }
 
 
-def test_values_of_single_arms_are_replaced_too(study: StudyMaker) -> None:
+def test_values_of_single_arms_can_also_be_replaced(study: StudyMaker) -> None:
     path = study({"arms.longer": {"training": {"epochs": 9}}})
-    with pytest.raises(ConfigError, match=r"arms.longer: identical to arms.baseline"):
+    with pytest.raises(ConfigError, match=r"arms.longer: this arm is identical to arms.baseline"):
         arms_of(path, "training.epochs=3")
     arms = arms_of(path, "base.training.epochs=3")
     assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}
 
 
-def test_options_can_be_set_for_a_component_that_is_given_by_name(study: StudyMaker, tmp_path: Path) -> None:
+def test_options_can_be_set_for_a_component_that_is_specified_by_name(study: StudyMaker, tmp_path: Path) -> None:
     path = study(
         {
             "base.training.optimizer": "adam",
@@ -365,16 +367,18 @@ def test_options_can_be_set_for_a_component_that_is_given_by_name(study: StudyMa
         ("delta_pp=2", "delta_pp", 2.0),
     ],
 )
-def test_overrides_reach_keys_of_the_study_itself(study: StudyMaker, override: str, key: str, value: object) -> None:
+def test_overrides_can_change_keys_of_the_study_itself(
+    study: StudyMaker, override: str, key: str, value: object
+) -> None:
     assert getattr(read_study(study(), [override]).spec, key) == value
 
 
-def test_later_overrides_win(study: StudyMaker) -> None:
+def test_later_overrides_take_precedence(study: StudyMaker) -> None:
     arms = arms_of(study(), "training.epochs=3", "training.epochs=4")
     assert {arm.config.training.epochs for arm in arms.values()} == {4}
 
 
-def test_a_wrong_override_gets_the_same_message_as_a_wrong_file(study: StudyMaker) -> None:
+def test_a_wrong_override_causes_the_same_message_as_a_wrong_file(study: StudyMaker) -> None:
     path = study()
     with pytest.raises(ConfigError) as refusal:
         arms_of(path, "training.epoch=3")
@@ -384,7 +388,7 @@ def test_a_wrong_override_gets_the_same_message_as_a_wrong_file(study: StudyMake
             arms_of(path, broken, "training.epochs=3")
 
 
-def test_differences_name_the_file_of_weights_and_not_its_folder(tmp_path: Path) -> None:
+def test_differences_show_the_name_of_the_weight_file_and_not_its_folder(tmp_path: Path) -> None:
     import torch
 
     import ablations
@@ -403,7 +407,7 @@ def test_differences_name_the_file_of_weights_and_not_its_folder(tmp_path: Path)
     assert not [path for path in options(tuned.config.model_dump(mode="json")) if path.endswith("source")]
 
 
-def test_a_message_names_values_beyond_the_base_that_an_override_replaces(tmp_path: Path) -> None:
+def test_a_message_lists_values_outside_the_base_that_an_override_replaces(tmp_path: Path) -> None:
     import ablations
 
     arms = {
@@ -417,7 +421,7 @@ def test_a_message_names_values_beyond_the_base_that_an_override_replaces(tmp_pa
     assert not [note for note in ablations.check(path, timing=False).notes if "single arms" in note]
 
 
-def test_a_message_says_if_an_override_has_no_effect_on_a_factor(tmp_path: Path) -> None:
+def test_a_message_states_that_an_override_has_no_effect_on_a_factor(tmp_path: Path) -> None:
     import ablations
 
     path = write(tmp_path, changed({"factors": {"training.batch_size": [5, 10]}, "vary": "aim"}))

@@ -19,11 +19,11 @@ from analysis.claims.facts import FactDocument, NetworkNumber, facts_of
 CLAIM = read_claim("stanford_dogs_aim")
 
 LOOSE = ("parameters as Keras counts", "values", "distinct values before an update", "passed on to the next batch")
-"""Facts that the post states in its own words, or wrongly."""
+"""Facts that the post states in its own words, or incorrectly."""
 
 
 def beside(study: Any, *overrides: str) -> dict[tuple[str, str], FactLine]:
-    """Return the claim's facts next to a study, without its data."""
+    """Return the claim's facts next to a study, without the study's data."""
     file = read_study(study, overrides)
     arms = planning.arms_of(file)
     found = lines(CLAIM.facts, arms, len(file.spec.seeds), planning.summaries_of(arms))
@@ -34,7 +34,7 @@ def marked(found: dict[tuple[str, str], FactLine]) -> set[str]:
     return {fact for (_, fact), line in found.items() if line.differs}
 
 
-def test_the_replication_matches_what_was_run_except_for_the_number_of_runs() -> None:
+def test_the_replication_matches_the_original_experiment_except_for_the_number_of_runs() -> None:
     found = beside("replication")
     assert marked(found) == {"runs of each arm"}
     unknown = {line.fact for line in found.values() if line.this_study == "unknown without the data"}
@@ -70,7 +70,7 @@ def test_a_changed_study_is_marked(change: str, fact: tuple[str, str], value: st
 
 
 def test_the_stated_values_match_the_protocols() -> None:
-    """A study of each protocol has the values of its column, so no column states what this program does not do."""
+    """A study with each protocol has the values in the protocol's column, so every column matches this program."""
     found = beside(as_described())
     for line in found.values():
         if line.differs is None or line.as_described == "not said" or line.fact in ("runs of each arm", *LOOSE):
@@ -90,19 +90,19 @@ def as_described() -> dict[str, Any]:
     }
 
 
-def test_a_study_without_treatment_or_network_reports_this() -> None:
+def test_a_study_without_a_treatment_or_network_reports_that() -> None:
     found = beside("replication", "arms.aim.role=other")
     assert found["memory of the treatment", "values"].this_study == "no treatment arm"
     assert found["memory of the treatment", "values"].differs is None
     assert found["network", "stride of the 7 × 7 stem"].this_study == "2"
 
 
-def test_every_number_that_a_claim_may_ask_for_is_available() -> None:
+def test_every_number_that_a_claim_can_request_is_available() -> None:
     assert set(_ANSWERS) == set(get_args(NetworkNumber))
 
 
-def test_data_facts_follow_the_names_of_the_images() -> None:
-    """This uses available data: digits in the order of TensorFlow Datasets, without the last batch."""
+def test_data_facts_follow_from_the_names_of_the_images() -> None:
+    """This test uses available data: digits in the order of TensorFlow Datasets, without the last batch."""
     documents = {
         "data": [
             {"fact": key, "as_run": 0, "source": "a test", "study": {"data": key}}

@@ -1,4 +1,4 @@
-"""Images in two splits are counted from the stored pixels, and told before the first run."""
+"""Images that occur in two splits are counted from the stored pixels, and reported before the first run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_pair_of_splits_is_compared() -> None:
     assert list(shared_images(DataSet(images(1, 1), images(2, 2), ("a",), ""))) == []
 
 
-def test_images_that_share_only_their_middle_row_are_different() -> None:
+def test_images_that_share_only_their_middle_row_count_as_different() -> None:
     pixels = np.zeros((3, 3, 2, 1), dtype=np.uint8)
     pixels[:, 1] = 5
     pixels[1, 0], pixels[2, 2] = 7, 9
@@ -51,7 +51,7 @@ def write_photo(path: Path, seed: int) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Return a study of photos, none of which is in two splits."""
+    """Return a study with photos, none of which occurs in two splits."""
     for number in range(32):
         path = tmp_path / "photos" / ("train", "test")[number % 2] / ("a", "b")[number // 2 % 2] / f"{number}.png"
         write_photo(path, number)
@@ -60,7 +60,7 @@ def study(tmp_path: Path) -> Path:
     return tiny_study.write(tmp_path, tiny_study.changed(changes))
 
 
-def test_check_and_the_first_session_tell_of_photos_in_both_splits(
+def test_check_and_the_first_session_report_photos_that_are_in_both_splits(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
@@ -78,10 +78,10 @@ def test_check_and_the_first_session_tell_of_photos_in_both_splits(
     assert said.index("warning: data:") < said.index("The analysis plan is frozen")
 
 
-def test_photos_that_change_after_the_plan_fail_their_runs_without_a_traceback(
+def test_photos_that_change_after_planning_make_their_runs_fail_without_a_traceback(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a machine with another copy: the pack is not there, and its photos are others."""
+    """This corresponds to a machine with a different copy: the pack is missing, and the photos are different."""
     from ablations.sessions import session
 
     register = session.register

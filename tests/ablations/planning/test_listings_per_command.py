@@ -24,7 +24,7 @@ from aimlib.registry import datasets
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Return a folder of two classes with 16 training and 4 test photos each."""
+    """Return a folder with two classes, each with 16 training photos and 4 test photos."""
     root = tmp_path / "photos"
     draw = np.random.default_rng(0)
     for split, count in (("train", 16), ("test", 4)):
@@ -39,7 +39,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def listings(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Collect the folders of classes that are listed, and the photos that are looked at."""
+    """Record the class folders that are listed, and the photos that are examined."""
     found: list[str] = []
 
     def counting(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,14 +101,14 @@ def test_a_search_lists_a_tree_once(photos: Path, listings: list[str]) -> None:
     assert sorted(listed(listings)) == sorted(CLASSES)
 
 
-def test_preparing_lists_a_tree_once_including_its_summary(photos: Path, listings: list[str]) -> None:
+def test_preparing_data_lists_a_tree_once_including_the_summary(photos: Path, listings: list[str]) -> None:
     for _ in range(2):
         listings.clear()
         ablations.data.prepare("image_folder", str(photos), 8, {"classes": 2})
         assert sorted(listed(listings)) == sorted(CLASSES)
 
 
-def test_photos_that_changed_between_two_commands_are_noticed(photos: Path) -> None:
+def test_photos_that_changed_between_two_commands_are_detected(photos: Path) -> None:
     first = {data.fingerprint for data in ablations.check(study(photos)).plan.data.values()}
     (photos / "train" / "class_0" / "0.png").write_bytes((photos / "test" / "class_1" / "1.png").read_bytes())
     second = {data.fingerprint for data in ablations.check(study(photos)).plan.data.values()}
@@ -142,7 +142,7 @@ print(json.dumps({"fingerprint": data.fingerprint, "calls": len(calls)}))
 
 
 def workers(count: int, options: dict[str, Any], fingerprint: str, cache: Path) -> list[dict[str, Any]]:
-    """Let processes load the data at the same time; return what each of them got, and how often it listed photos."""
+    """Let processes load the data at the same time; return what each process got, and how often it listed photos."""
     import json
 
     command = [sys.executable, "-c", WORKER, json.dumps(options), fingerprint]
@@ -186,7 +186,7 @@ def archive(photos: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", [folder, table, archive])
-def test_workers_do_not_list_photos_and_without_the_pack_only_one_does(
+def test_workers_do_not_list_photos_and_without_the_pack_only_one_worker_does(
     photos: Path, tmp_path: Path, layout: Callable[[Path], dict[str, Any]]
 ) -> None:
     options = {**layout(photos), "classes": 2, "size": 8}

@@ -1,4 +1,4 @@
-"""Messages about own classes and functions say what is wrong, in which file and class, and what to write."""
+"""Messages about a user's classes and functions state what is wrong, in which file and class, and what to write."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def memory(forward: str, count: str = "degrees_of_freedom = 1") -> str:
 
 
 def selection(line: str) -> str:
-    """Return code that registers a selection rule of one line."""
+    """Return code that registers a selection rule with one line."""
     return registered("selections", f"    def select(self, epochs): {line}", "Selection")
 
 
@@ -260,7 +260,7 @@ WRONG = {
 }
 
 
-def test_a_declared_oracle_and_rules_that_need_none_are_accepted(tmp_path: Path) -> None:
+def test_a_declared_oracle_and_rules_that_do_not_need_one_are_accepted(tmp_path: Path) -> None:
     for body in (
         "    oracle = True\n    def select(self, epochs): return epochs[-1]['epoch'] if epochs[0]['test_loss'] else 1",
         "    def select(self, epochs): return torch.tensor([e['train_loss'] for e in epochs]).argmin() + 1",
@@ -272,13 +272,13 @@ def test_a_declared_oracle_and_rules_that_need_none_are_accepted(tmp_path: Path)
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_mistake_in_a_class_of_the_user_is_reported_with_place_and_remedy(tmp_path: Path, case: str) -> None:
+def test_a_mistake_in_a_user_class_is_reported_with_place_and_remedy(tmp_path: Path, case: str) -> None:
     code, changes, message = WRONG[case]
     said = refusal(tmp_path, code, changes)
     assert re.search(message, said), said
 
 
-def test_a_class_without_the_base_that_defines_its_construction_is_accepted(tmp_path: Path) -> None:
+def test_a_class_without_the_base_class_that_defines_its_constructor_is_accepted(tmp_path: Path) -> None:
     body = (
         "    def __init__(self, config): self.config = config\n"
         "    def reads(self, layers): return [layer.name for layer in layers if not layer.obstacle]"
@@ -300,7 +300,7 @@ def test_training_code_with_wrong_arguments_is_refused_when_the_study_is_read(tm
     )
 
 
-def test_training_code_may_have_further_arguments_with_defaults(tmp_path: Path) -> None:
+def test_training_code_may_have_additional_arguments_with_defaults(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     (tmp_path / "loop.py").write_text("def train(config, run, more=1, *rest):\n    pass\n", encoding="utf-8")
     assert ablations.check(path, timing=False, trust=True).plan.runs

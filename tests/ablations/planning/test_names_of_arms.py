@@ -1,4 +1,4 @@
-"""Factors give as many arms as the design defines, each with a unique and correct name."""
+"""The factors produce as many arms as the design defines, each with a unique and correct name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def names(tmp_path: Path, rest: str) -> list[str]:
     return [arm.name for arm in expand(read_study(file(tmp_path, rest)))]
 
 
-def test_factors_whose_paths_have_the_same_end_are_distinguished(tmp_path: Path) -> None:
+def test_factors_whose_paths_have_the_same_last_key_are_distinguished(tmp_path: Path) -> None:
     rest = "factors: {training.early_stopping.patience: [5, 10], training.schedule.patience: [5, 10]}\n"
     arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest + "design: one_at_a_time\n")))}
     assert list(arms) == [
@@ -61,7 +61,7 @@ def test_factors_whose_paths_have_the_same_end_are_distinguished(tmp_path: Path)
     assert len(names(tmp_path, rest)) == 2 + 4
 
 
-def test_only_factors_with_the_same_end_have_longer_names(tmp_path: Path) -> None:
+def test_only_factors_with_the_same_last_key_have_longer_names(tmp_path: Path) -> None:
     rest = (
         "factors: {training.early_stopping.patience: [5], training.schedule.patience: [4], training.batch_size: [10]}\n"
     )
@@ -94,12 +94,14 @@ def test_only_factors_with_the_same_end_have_longer_names(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_a_level_that_would_be_lost_is_refused_with_both_keys(tmp_path: Path, factors: str, message: str) -> None:
+def test_a_level_that_would_be_lost_is_refused_and_both_keys_are_named(
+    tmp_path: Path, factors: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         names(tmp_path, f"factors: {factors}\n")
 
 
-def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> None:
+def test_a_combination_must_not_have_the_name_of_a_different_arm(tmp_path: Path) -> None:
     text = TINY.replace("arms:\n", "arms:\n  aim[batch_size=10]: {training: {epochs: 21}}\n")
     path = tmp_path / "study.yaml"
     path.write_text(text + "factors: {training.batch_size: [10]}\n", encoding="utf-8")
@@ -107,7 +109,7 @@ def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> N
         expand(read_study(path))
 
 
-def test_two_combinations_may_not_have_the_same_name(tmp_path: Path) -> None:
+def test_two_combinations_must_not_have_the_same_name(tmp_path: Path) -> None:
     changes = {"a": "epochs: 21", "b": "batch_size: 10", "a+b": "label_smoothing: 0.1"}
     factors = [f"{name}: {{no: {{}}, yes: {{training: {{{change}}}}}}}" for name, change in changes.items()]
     rest = f"factors: {{{', '.join(factors)}}}\n"
@@ -155,7 +157,7 @@ def test_an_arm_is_named_after_its_active_factors(tmp_path: Path) -> None:
     assert dict(arms["aim+norm"].levels) == {"augmentation": "off", "norm": "with"}
 
 
-def test_labels_are_written_out_if_no_label_means_on(tmp_path: Path) -> None:
+def test_levels_are_written_out_if_no_label_means_on(tmp_path: Path) -> None:
     rest = "factors: {augmentation: {on: {}, half: {training: {epochs: 21}}}}\n"
     assert names(tmp_path, rest)[2:] == ["aim[augmentation=half]"]
 
@@ -176,7 +178,7 @@ factors = st.dictionaries(
 
 
 @given(factors, st.sampled_from(sorted(set(DESIGNS) - {"ladder", "leave_one_out"})))
-def test_a_study_has_the_number_of_arms_of_its_design_or_is_refused(given: Any, design: str) -> None:
+def test_a_study_has_as_many_arms_as_its_design_defines_or_is_refused(given: Any, design: str) -> None:
     options = dict(zip(given, ("epochs", "batch_size", "label_smoothing"), strict=False))  # one for each factor
     levels = {
         name: {label: {"training": {options[name]: size}} for label, size in sizes.items()}
@@ -217,9 +219,11 @@ def test_runs_that_are_stored_under_an_earlier_name_keep_that_name(tmp_path: Pat
     assert set(kept.summaries) == set(kept.data) == {arm.name for arm in kept.arms}
     assert {arm.name: arm.config for arm in kept.arms}["aim+augmentation"].training.epochs == 21
     assert notices == (
-        "arm 'aim+norm' keeps its stored name; it means augmentation=on, norm=without, and a new study would call it "
+        "arm 'aim+norm' keeps its stored name; it stands for augmentation=on, norm=without, and a new study would "
+        "call it "
         "'aim+augmentation'",
-        "arm 'aim+augmentation' keeps its stored name; it means augmentation=off, norm=with, and a new study would "
+        "arm 'aim+augmentation' keeps its stored name; it stands for augmentation=off, norm=with, and a new study "
+        "would "
         "call it 'aim+norm'",
     )
     again, notices = with_stored_names(plan, planning.document(kept))
@@ -262,7 +266,7 @@ def test_every_shipped_study_keeps_the_names_of_its_arms() -> None:
     assert {name: list(arm_specs(read_study(name).spec)) for name in recorded} == recorded
 
 
-# Levels that meet in one option
+# Levels that set the same option
 
 
 def changes(tmp_path: Path, rest: str) -> dict[str, Any]:
@@ -270,7 +274,7 @@ def changes(tmp_path: Path, rest: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("none", ["none", "null", "{name: none}"])
-def test_an_option_of_a_part_that_a_level_leaves_out_has_no_effect(tmp_path: Path, none: str) -> None:
+def test_an_option_of_a_part_that_a_level_removes_has_no_effect(tmp_path: Path, none: str) -> None:
     rest = f"factors: {{training.schedule: [{none}, cosine], training.schedule.warmup_epochs: [1, 2]}}\n"
     found = changes(tmp_path, rest)
     assert [
@@ -287,7 +291,7 @@ SIZES = "ch: {'2': {model: {memory: {channels: 2}}}, '3': {model: {memory: {chan
 
 
 @pytest.mark.parametrize("factors", [f"{OFF}, {SIZES}", f"{SIZES}, {OFF}", f"{OFF}, model.memory.channels: [2, 3]"])
-def test_a_level_without_memory_stays_without_memory(tmp_path: Path, factors: str) -> None:
+def test_an_arm_at_a_level_without_memory_has_no_memory(tmp_path: Path, factors: str) -> None:
     arms = expand(read_study(file(tmp_path, f"factors: {{{factors}}}\n")))
     assert [arm.config.model.memory and arm.config.model.memory.channels for arm in arms] == [None, 4, 2, 3]  # type: ignore[attr-defined]
     assert {arm.levels["mem"] for arm in arms[2:]} == {"on"}
@@ -295,7 +299,7 @@ def test_a_level_without_memory_stays_without_memory(tmp_path: Path, factors: st
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_level_that_names_a_component_keeps_the_options_of_other_factors(tmp_path: Path, order: int) -> None:
+def test_a_level_that_names_a_component_keeps_the_options_set_by_other_factors(tmp_path: Path, order: int) -> None:
     factors = [
         "stem: {'2': {model: {backbone: {stem_stride: 2}}}, '1': {model: {backbone: {stem_stride: 1}}}}",
         "net: {own: {}, wide: {model: {backbone: {name: small_resnet, widths: [8, 8], blocks: [1, 1]}}}}",
@@ -332,7 +336,7 @@ def test_a_level_that_names_a_component_keeps_the_options_of_other_factors(tmp_p
         ),
     ],
 )
-def test_two_levels_that_set_one_option_differently_are_refused_with_both_places(
+def test_two_levels_that_set_one_option_differently_are_refused_and_both_places_are_named(
     tmp_path: Path, factors: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=r"study.yaml: .*" + message + r".* design: one_at_a_time"):
@@ -347,7 +351,9 @@ def test_two_levels_that_set_one_option_differently_are_refused_with_both_places
     ("one", "other"),
     [("a", "a "), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("\ufb01", "fi"), ("a", "\uff41"), ("a b", "a\u00a0b")],
 )
-def test_levels_and_arms_that_look_the_same_are_refused_with_both(tmp_path: Path, one: str, other: str) -> None:
+def test_levels_and_arms_that_look_the_same_are_refused_and_both_are_named(
+    tmp_path: Path, one: str, other: str
+) -> None:
     factor = {"c": {one: {"training": {"epochs": 2}}, other: {"training": {"epochs": 3}}}}
     both = re.escape(f"{one!a} and as {other!a}, which look the same; rename one")
     with pytest.raises(ConfigError, match=rf"factors: c.*given twice, as {both}"):

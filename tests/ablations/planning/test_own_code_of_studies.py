@@ -1,4 +1,4 @@
-"""Files with own code that a study names: approved once, read but not run before that, and refused with a remedy."""
+"""User code in files that a study names: approved once, read but not run before that, and refused with a remedy."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def ids(path: Path, **options: object) -> list[str]:
     return [run.run_id for run in found.plan.runs]
 
 
-def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
+def test_without_a_terminal_the_code_is_refused_with_the_command_that_approves_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = own_study(tmp_path)
     code, _, error = ablate(capsys, "check", path, "--no-timing")
     assert code == 2
     assert error.startswith(
-        f"error: {path}: own code: you have not approved the code of my_net.py with helper.py (sha256 "
+        f"error: {path}: own code: you have not approved the code in my_net.py with helper.py (sha256 "
     )
     assert "own_head" not in placements.names(), "none of it was run"
-    command = error.partition("then give `")[2].partition("`")[0]
+    command = error.partition("then use `")[2].partition("`")[0]
     assert command.startswith(f"ablate check {path} --no-timing --trust ")
     code, out, error = ablate(capsys, *shlex.split(command)[1:])
     assert (code, error) == (0, "")
@@ -61,22 +61,22 @@ def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
     assert code == 0, "it is remembered"
 
 
-def test_comments_need_no_new_approval_and_edits_do(tmp_path: Path) -> None:
+def test_changed_comments_need_no_new_approval_and_other_changes_do(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     ablations.check(path, timing=False, trust=code_of(path)[:32])
     own_study(tmp_path, helper=f"# A comment.\n{HELPER}")
     ablations.check(path, timing=False)
     own_study(tmp_path, helper=HELPER.replace("FIRST = 1", "FIRST = 2"))
     with pytest.raises(
-        UsageError, match=r'you have not approved the code of my_net.py .* then give trust="[0-9a-f]{32}"'
+        UsageError, match=r'you have not approved the code in my_net.py .* then use trust="[0-9a-f]{32}"'
     ):
         ablations.check(path, timing=False)
     with pytest.raises(UsageError, match="you have not approved"):
         ablations.check(path, timing=False, trust="0" * 32)
-    with pytest.raises(UsageError, match="--trust abc: is not a hash of code; give at least 32"):
+    with pytest.raises(UsageError, match="--trust abc: this is not a hash of code; give at least 32"):
         ablations.check(path, timing=False, trust="abc")
     ablations.check(path, timing=False, trust=True)
-    with pytest.raises(UsageError, match="you have not approved"):  # True is not remembered
+    with pytest.raises(UsageError, match="you have not approved"):  # True is not stored
         ablations.check(path, timing=False)
 
 
@@ -87,7 +87,7 @@ def test_the_hashes_of_all_files_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         ablations.check(path, timing=False)
     found = re.search(
-        r"you have not approved the code of my_net\.py .* and of second\.py .*; read them, then give "
+        r"you have not approved the code in my_net\.py .* and in second\.py .*; read them, then use "
         r'trust=\["([0-9a-f]{32})", "([0-9a-f]{32})"\], or trust=True',
         str(caught.value),
     )
@@ -122,10 +122,10 @@ def test_on_a_terminal_a_study_asks_for_approval_once(
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:
             assert asked != after_edit
-        answer = "" if approved else answer  # the question is asked once
+        answer = "" if approved else answer  # the question is asked only once
 
 
-def test_approvals_are_private_and_approvals_that_others_can_write_do_not_count(tmp_path: Path) -> None:
+def test_approvals_are_private_and_approvals_that_others_can_write_to_do_not_count(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     ablations.check(path, timing=False, trust=code_of(path))
     remembered = tmp_path / "config" / "approved_code.json"
@@ -141,7 +141,7 @@ def test_approvals_are_private_and_approvals_that_others_can_write_do_not_count(
         ablations.check(path, timing=False)
 
 
-def test_a_file_that_others_can_write_needs_a_new_approval(tmp_path: Path) -> None:
+def test_a_file_that_others_can_write_to_needs_a_new_approval(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     approval.approve_file(tmp_path / "my_net.py")
     ablations.check(path, timing=False)
@@ -152,13 +152,13 @@ def test_a_file_that_others_can_write_needs_a_new_approval(tmp_path: Path) -> No
         ablations.check(path, timing=False)
 
 
-def test_approval_that_cannot_be_stored_applies_to_one_call(tmp_path: Path) -> None:
+def test_an_approval_that_cannot_be_stored_applies_to_one_call(tmp_path: Path) -> None:
     path = own_study(tmp_path)
     (tmp_path / "config").write_text("a file, and no folder")
     ablations.check(path, timing=False, trust=code_of(path))
 
 
-def test_without_plugins_the_arms_that_use_no_plugin_are_checked(
+def test_without_plugins_only_the_arms_that_use_no_plugin_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = own_study(
@@ -177,7 +177,9 @@ def test_without_plugins_the_arms_that_use_no_plugin_are_checked(
     assert "did you mean 'every_layer'?" in error
 
 
-def test_seeds_change_no_ids_and_an_edited_helper_changes_the_ids_of_its_arm(tmp_path: Path) -> None:
+def test_additional_seeds_and_comments_keep_run_ids_and_an_edited_helper_changes_those_of_its_arm(
+    tmp_path: Path,
+) -> None:
     path = own_study(tmp_path, {"seeds": 1})
     baseline, aim = ids(path)
     assert ids(own_study(tmp_path, {"seeds": 2}))[:2] == [baseline, aim]
@@ -223,7 +225,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_in_own_code_is_reported_with_place_cause_and_remedy(name: str, tmp_path: Path) -> None:
+def test_a_mistake_in_user_code_is_reported_with_place_and_cause_and_remedy(name: str, tmp_path: Path) -> None:
     changes, files, message = BAD[name]
     path = own_study(tmp_path, changes, **files)  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:
@@ -232,7 +234,7 @@ def test_a_mistake_in_own_code_is_reported_with_place_cause_and_remedy(name: str
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_own_code_may_be_a_control_and_a_factor_and_have_a_search_space(tmp_path: Path) -> None:
+def test_user_code_can_be_a_control_and_a_factor_and_can_have_a_search_space(tmp_path: Path) -> None:
     control = '''
 from aimlib.controls.base import Control
 from aimlib.component import ComponentConfig, Integer

@@ -1,4 +1,4 @@
-"""What a researcher gets wrong with an own data set, network, loss or rule is named before or when it runs."""
+"""Mistakes in a user's data set, network, loss or rule are reported before or during the run."""
 
 from __future__ import annotations
 
@@ -121,20 +121,22 @@ def notes(path: Path) -> str:
         ('("a", "b", "c")', '("a", "b", "a")', "classes has a name twice"),
     ],
 )
-def test_an_own_data_set_is_checked_when_it_is_loaded(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+def test_a_data_set_class_written_by_a_user_is_checked_when_it_is_loaded(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
     assert right in DATA
     said = refusal(study(tmp_path, DATA.replace(right, wrong), {"base.data": "stripes"}))
     assert f"base.data: data set 'stripes' (own.py, line 15, class Stripes): load(): {message}" in said
 
 
-def test_a_fingerprint_is_computed_and_not_invented(tmp_path: Path) -> None:
+def test_a_fingerprint_that_is_not_computed_from_the_data_is_refused(tmp_path: Path) -> None:
     code = DATA.replace("with_fingerprint(split", "DataSet(split").replace('"c"))', '"c"), "version 1")')
     code = code.replace("import DatasetPlugin", "import DataSet, DatasetPlugin")
     said = refusal(study(tmp_path, code, {"base.data": "stripes"}))
     assert "load(): fingerprint is 'version 1'; return `with_fingerprint(train, test, classes)`" in said
 
 
-def test_an_own_data_set_that_fits_is_accepted(tmp_path: Path) -> None:
+def test_a_data_set_class_written_by_a_user_is_accepted_if_it_fits(tmp_path: Path) -> None:
     ablations.check(study(tmp_path, DATA, {"base.data": "stripes"}), timing=False, trust=True)
 
 
@@ -147,30 +149,30 @@ def test_an_own_data_set_that_fits_is_accepted(tmp_path: Path) -> None:
         ("return self.linear(images.flatten(1))", "return self.linear(images.flatten(1)).detach()", "linear.weight"),
     ],
 )
-def test_parameters_that_training_cannot_reach_are_named(tmp_path: Path, right: str, wrong: str, names: str) -> None:
+def test_parameters_that_training_cannot_reach_are_reported(tmp_path: Path, right: str, wrong: str, names: str) -> None:
     said = notes(study(tmp_path, NETWORK.replace(right, wrong), {"base.model.backbone": "plain"}))
     found = [line for line in said.splitlines() if "gradients:" in line]
     if not names:
         assert not found
     else:
-        assert all(f"so training never changes what counts as a parameter ({names}" in line for line in found)
+        assert all(f"so training would never change values that count as parameters ({names}" in line for line in found)
         assert len(found) == 2
 
 
-def test_a_tensor_that_is_changed_in_place_is_named_before_the_runs(tmp_path: Path) -> None:
+def test_a_tensor_that_is_changed_in_place_is_reported_before_the_runs(tmp_path: Path) -> None:
     code = NETWORK.replace(
         "return self.linear(images.flatten(1)) * self.scale",
         "y = (self.linear(images.flatten(1)) * self.scale).exp()\n        z = y * y\n        return z + y.mul_(2)",
     )
-    assert "gradients: they cannot be computed: one of the variables" in notes(
+    assert "gradients cannot be computed: one of the variables" in notes(
         study(tmp_path, code, {"base.model.backbone": "plain"})
     )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_loss_that_sums_over_the_batch_is_noted(tmp_path: Path, reduction: str) -> None:
+def test_a_loss_that_sums_over_the_batch_is_reported_in_a_note(tmp_path: Path, reduction: str) -> None:
     path = study(tmp_path, LOSS.replace("mean", reduction), {"base.training.loss": "mine"})
-    noted = "loss: 'mine' is twice as large for a batch with every image twice" in notes(path)
+    noted = "loss: 'mine' doubles if every image appears twice in a batch" in notes(path)
     assert noted == (reduction == "sum")
 
 
@@ -181,21 +183,21 @@ def test_a_loss_that_sums_over_the_batch_is_noted(tmp_path: Path, reduction: str
         ("return functional.mse_loss(logits, targets)", "(own.py [own code "),
     ],
 )
-def test_a_loss_that_fails_is_named_with_its_place(tmp_path: Path, line: str, message: str) -> None:
+def test_a_loss_that_fails_is_reported_with_its_place(tmp_path: Path, line: str, message: str) -> None:
     code = LOSS.replace('return functional.cross_entropy(logits, targets, reduction="mean")', line)
     said = refusal(study(tmp_path, code, {"base.training.loss": "mine"}))
     assert message in said
     assert "does it lack `return`?" in said or ", line 11, in forward)" in said
 
 
-def test_a_rule_that_needs_validation_images_says_so(tmp_path: Path) -> None:
+def test_a_rule_that_needs_validation_images_is_refused_if_there_are_none(tmp_path: Path) -> None:
     path = study(tmp_path, RULE, {"base.training.selection": "mine", "base.training.validation_fraction": 0})
     assert "select() needs validation measures, which are None because training.validation_fraction is 0" in refusal(
         path
     )
 
 
-def test_a_run_that_fails_in_own_code_names_the_line(tmp_path: Path) -> None:
+def test_a_failure_in_user_code_is_reported_with_its_line(tmp_path: Path) -> None:
     code = NETWORK.replace(
         "return self.linear(",
         'if images.device.type != "meta":\n            images = images.double()\n        return self.linear(',
@@ -207,7 +209,7 @@ def test_a_run_that_fails_in_own_code_names_the_line(tmp_path: Path) -> None:
     assert ", line 18, in forward)" in reason
 
 
-def test_a_subject_is_a_noun(tmp_path: Path) -> None:
+def test_a_subject_must_be_a_noun_phrase(tmp_path: Path) -> None:
     assert "what: 'Does it help?' is a sentence" in notes(study(tmp_path, LOSS, {"what": "Does it help?"}))
 
 
@@ -238,13 +240,13 @@ def test_a_subject_is_a_noun(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_keys_and_values_at_a_wrong_place(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_keys_and_values_in_the_wrong_place_are_reported(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ablations.check(write(tmp_path, changed(changes)), timing=False)
     assert message in str(caught.value)
 
 
-def test_training_code_by_a_dotted_name_and_an_option_without_its_path(tmp_path: Path) -> None:
+def test_training_code_given_by_a_dotted_name_and_an_option_without_its_path_are_reported(tmp_path: Path) -> None:
     data, arms = {"name": "digits", "size": 8}, {"baseline": {}, "other": {"options": {"rate": 2}}}
     base = {"data": data, "training": {"epochs": 1}, "options": {"rate": 1}}
     document: dict[str, Any] = {"name": "own", "train": "loop.train", "base": base, "arms": arms}
@@ -255,13 +257,13 @@ def test_training_code_by_a_dotted_name_and_an_option_without_its_path(tmp_path:
         ablations.check(write(tmp_path, document | factors), timing=False)
 
 
-def test_the_nearest_study_file_is_named(tmp_path: Path) -> None:
+def test_the_nearest_study_file_is_suggested(tmp_path: Path) -> None:
     write(tmp_path, changed({}), "first.yaml")
     with pytest.raises(ConfigError, match=r"first\.yml: no such file or shipped study; did you mean '.*first\.yaml'\?"):
         ablations.check(tmp_path / "first.yml", timing=False)
 
 
-def test_one_mistake_is_said_once(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_only_once(tmp_path: Path) -> None:
     factors = {"training.loss.alpha": [0.1, 0.2], "training.loss.gamma": [1.0, 2.0]}
     path = write(tmp_path, changed({"vary": "aim", "factors": factors}))
     with pytest.raises(ConfigError) as caught:

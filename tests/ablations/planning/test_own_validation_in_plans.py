@@ -1,4 +1,4 @@
-"""Studies of data with their own validation images, with a generated split, and with folds."""
+"""Studies of data with its own validation images, with a generated split, and with folds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def planned_of(document: dict[str, Any]) -> Plan:
     return planned(read_study(document))
 
 
-def test_the_number_of_batches_includes_own_validation_images(root: Path) -> None:
+def test_the_number_of_batches_includes_the_validation_split_of_the_data_set(root: Path) -> None:
     held_out = planned_of(study({"root": str(root)}))
     own = planned_of(study({"root": str(root), "validation": "val"}))
     (arm,) = held_out.arms
@@ -62,13 +62,15 @@ def test_the_number_of_batches_includes_own_validation_images(root: Path) -> Non
     assert arm.config.run_id("x") != held_out.arms[0].config.run_id("x")
 
 
-def test_a_stated_fraction_without_effect_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"validation_fraction: 0\.2 has no effect: the data has 6 validation images"):
+def test_a_stated_fraction_that_has_no_effect_is_refused(root: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"validation_fraction: 0\.2 has no effect: the data set has 6 validation images"
+    ):
         planned_of(study({"root": str(root), "validation": "val"}, {"validation_fraction": 0.2}))
     planned_of(study({"root": str(root)}, {"validation_fraction": 0.2}))
 
 
-def test_check_names_an_unused_folder_and_folds(root: Path) -> None:
+def test_check_reports_an_unused_folder_and_folds(root: Path) -> None:
     checked = ablations.check(study({"root": str(root)}), timing=False)
     assert any(f"{root / 'val'} is not used" in note for note in checked.notes)
     folds = {"root": str(root / "train"), "split": {"folds": 2, "fold": 0}}
@@ -80,8 +82,8 @@ def test_check_names_an_unused_folder_and_folds(root: Path) -> None:
     )
 
 
-def test_the_ids_of_folders_are_the_same_as_in_version_0_1() -> None:
-    """An added option does not change the identity of earlier configurations."""
+def test_the_run_ids_for_folders_are_the_same_as_in_version_0_1() -> None:
+    """An added option does not change the ids of earlier configurations."""
     from aimlib.registry import datasets
 
     config = datasets.parse({"name": "image_folder", "classes": 3, "size": 64, "root": "anywhere", "test": "val"})
@@ -97,7 +99,7 @@ def test_a_plan_states_which_arms_have_their_own_validation_images(root: Path) -
     assert stored({"validation": "val"}, {"validation_fraction": 0, "select_on": "last"}) is None
 
 
-def test_a_plan_states_which_data_are_left_out(root: Path, tmp_path: Path) -> None:
+def test_a_plan_states_which_data_is_left_out(root: Path, tmp_path: Path) -> None:
     def stored(data: dict[str, Any]) -> object:
         return document_of(planned_of(study({"root": str(root), **data}))).get("left_out")
 

@@ -1,4 +1,4 @@
-"""Arms that differ only in their training share one network, which is built once for all of them."""
+"""Arms that differ only in training share one network, which is built once for all of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_network_is_built_once_for_all_arms_that_have_it(tmp_path: Path, monke
         assert found[arm.name] == alone
 
 
-def test_the_batch_size_is_part_of_the_cost_of_a_network(tmp_path: Path) -> None:
+def test_the_batch_size_affects_the_cost_of_a_network(tmp_path: Path) -> None:
     file = read_study(write(tmp_path, changed({"vary": "aim", "factors": {"training.batch_size": [4, 16]}})))
     costs = planning.summaries_of(planning.arms_of(file))
     small, large = (next(cost for name, cost in costs.items() if "4" in name), costs["aim"])

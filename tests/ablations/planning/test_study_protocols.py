@@ -22,7 +22,8 @@ IDS = {
     "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
     "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
 }
-"""Ids of the runs with seed 0 from before `as_run_exact` existed: a stored study resolves its protocol again."""
+"""Ids of the runs with seed 0 from before `as_run_exact` existed: when a stored study is read, its protocol is resolved
+again."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
@@ -40,13 +41,13 @@ def test_the_base_overrides_its_protocol(study: StudyMaker) -> None:
     assert (arm.training.schedule.name, arm.training.schedule.warmup_epochs) == ("cosine", 1)
 
 
-def test_a_component_with_another_name_replaces_the_component_of_the_protocol(study: StudyMaker) -> None:
+def test_a_component_with_a_different_name_replaces_that_of_the_protocol(study: StudyMaker) -> None:
     training = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
     arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
     assert arm.training.optimizer.model_dump(exclude_defaults=True) == {"name": "sgd"}
 
 
-def test_options_of_photos_apply_only_to_photos(study: StudyMaker) -> None:
+def test_photo_options_apply_only_to_photos(study: StudyMaker) -> None:
     digits = arms_of(study({"protocol": "as_run", "base.training": {"epochs": 9}, "base.data": {"name": "digits"}}))[0]
     assert digits.config.data.name == "digits"
     photos = {"base.data": {"name": "stanford_dogs", "size": 64}, "base.training": {}, "protocol": "as_run"}
@@ -60,12 +61,12 @@ def test_every_protocol_can_be_the_base_of_a_study(study: StudyMaker, name: str)
     assert len(arms_of(study(changes))) == 2
 
 
-def test_an_unknown_protocol_is_refused_with_the_nearest_name(study: StudyMaker) -> None:
+def test_an_unknown_protocol_is_refused_and_the_nearest_name_is_suggested(study: StudyMaker) -> None:
     with pytest.raises(ConfigError, match=r"protocol: unknown protocol 'as_ran'; did you mean 'as_run'\?"):
         read_study(study({"protocol": "as_ran"}))
 
 
-def test_a_study_without_a_protocol_states_all_training_options(study: StudyMaker) -> None:
+def test_a_study_without_a_protocol_specifies_all_training_options(study: StudyMaker) -> None:
     with pytest.raises(ConfigError, match=r"training.*epochs: missing"):
         arms_of(study({"base.training.epochs": REMOVED}))
 
@@ -80,7 +81,7 @@ def test_the_shipped_replication_has_the_two_arms_of_as_run_exact() -> None:
     assert protocol((baseline, aim)) == "as_run_exact"
 
 
-def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> None:
+def test_the_shipped_replication_has_its_old_run_ids_if_it_uses_the_old_protocol() -> None:
     found = arms_of("replication", "protocol=as_run")
     assert protocol(found) == "as_run"
     assert {arm.run(0).run_id("data") for arm in found} == set(IDS["as_run"])
@@ -100,7 +101,7 @@ def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> 
         "arms.aim.model.memory.channels=512",
     ],
 )
-def test_a_recipe_that_differs_from_the_recipe_of_the_author_is_custom(override: str) -> None:
+def test_a_recipe_that_differs_from_that_of_the_author_is_custom(override: str) -> None:
     assert protocol(arms_of("replication", override)) == "custom"
 
 
@@ -125,7 +126,7 @@ def test_the_exact_protocol_differs_from_as_run_only_in_pixels_and_order() -> No
     assert (exact.baseline, exact.aim) == (run.baseline, run.aim)
 
 
-def test_a_learning_rate_that_follows_test_accuracy_is_not_controlled(study: StudyMaker) -> None:
+def test_an_arm_whose_learning_rate_follows_the_test_accuracy_is_not_controlled(study: StudyMaker) -> None:
     options = {"schedule": "plateau", "monitor": "test", "selection": "last_epoch"}
     watched = {f"base.training.{key}": value for key, value in options.items()}
     assert protocol(arms_of(study(watched))) == "custom"

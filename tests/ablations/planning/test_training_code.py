@@ -1,4 +1,4 @@
-"""Studies with own training code: options, roles and ids of arms, and mistakes that are refused with a remedy."""
+"""Studies with their own training code: options, roles and ids of arms, and mistakes that are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_without_roles_the_arm_called_baseline_or_else_the_first_arm_is_the_base
     assert {arm.name: arm.role for arm in check(path).plan.arms} == {"a": "other", "b": "aim", "baseline": "baseline"}
 
 
-def test_factors_of_options_become_arms_and_columns(tmp_path: Path) -> None:
+def test_factors_that_are_options_become_arms_and_columns(tmp_path: Path) -> None:
     changes = {"arms": {"loop": {}}, "vary": "loop", "factors": {"options.rate": [0.5, 0.7], "training.epochs": [1, 2]}}
     plan = check(training_code_study(tmp_path, changes)).plan
     assert sorted((arm.config.options.rate, arm.config.training.epochs) for arm in plan.arms) == [  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def test_factors_of_options_become_arms_and_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_an_option_may_have_the_name_of_a_component(tmp_path: Path) -> None:
+def test_an_option_can_have_the_name_of_a_component(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["base"]["options"] |= {"optimizer": "adam", "memory": {"name": "none", "size": 2}}
     document["arms"]["fast"]["options"] |= {"optimizer": "sgd", "memory": {"size": 3}}
@@ -62,7 +62,7 @@ def test_an_option_may_have_the_name_of_a_component(tmp_path: Path) -> None:
     assert fast.config.options.memory == {"name": "none", "size": 3}  # type: ignore[attr-defined]
 
 
-def test_an_edited_helper_gives_new_ids_and_an_edited_comment_does_not(tmp_path: Path) -> None:
+def test_an_edited_helper_changes_the_run_ids_and_an_edited_comment_does_not(tmp_path: Path) -> None:
     before = ids(training_code_study(tmp_path))
     assert ids(training_code_study(tmp_path, helper=f"# nearest mean\n{HELPER}")) == before
     assert not ids(training_code_study(tmp_path, helper=HELPER.replace("float", "np.float32"))) & before
@@ -70,14 +70,14 @@ def test_an_edited_helper_gives_new_ids_and_an_edited_comment_does_not(tmp_path:
     assert ids(training_code_study(tmp_path)) == before
 
 
-def test_options_are_part_of_the_ids(tmp_path: Path) -> None:
+def test_options_are_part_of_the_run_ids(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
     before = ids(path)
     assert len(ids(path, "base.options.sleep=1.0") & before) == 0
     assert len(ids(path, "arms.fast.options.rate=0.8") & before) == 2
 
 
-def test_a_function_may_be_in_a_file_that_also_registers_a_placement(tmp_path: Path) -> None:
+def test_a_function_can_be_in_a_file_that_also_registers_a_placement(tmp_path: Path) -> None:
     plugin = '''
 from aimlib.placements import Placement
 from aimlib.registry import placements
@@ -126,15 +126,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "misspelled option": (
         {"arms": {"slow": {}, "fast": {"options": {"rat": 0.9}}}},
-        "arms.fast.options.rat: arm 'slow' does not have this option; did you mean 'rate'? give every option its",
+        "arms.fast.options.rat: arm 'slow' does not have this option; did you mean 'rate'? set a default for every "
+        "option",
     ),
     "control": (
         {"arms": {"slow": {}, "fast": {"of": "slow", "control": "frozen_memory", "options": {"rate": 0.9}}}},
-        "control: changes the network under `model`, but this arm has no `model`",
+        "control: a control changes the network under `model`, but this arm has no `model`",
     ),
     "measured shares": (
         {"resources": {"gpus": "auto"}},
-        "give the share of a GPU that a run of your training code needs",
+        "specify the share of a GPU that a run of your training code needs",
     ),
     "search": (
         {"search": {"vary": "fast", "over": ["options.rate"], "trials": 2, "seeds": [100]}},
@@ -160,15 +161,15 @@ def test_a_mistake_is_reported_with_its_place_and_remedy(mistake: str, tmp_path:
     assert message in str(error.value)
 
 
-def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: Path) -> None:
+def test_the_check_states_what_is_not_guaranteed_and_does_not_report_sizes(tmp_path: Path) -> None:
     found = ablations.check(training_code_study(tmp_path), trust=True)
     assert found.costs == ()
     assert found.untimed == (
-        "slow, fast: own training code is not timed; `ablate status` shows it after the first run",
+        "slow, fast: a study's own training code is not timed; `ablate status` shows its time after the first run",
     )
     said = " ".join(found.notes)
-    assert "nothing ensures that arms share their initial values" in said
-    assert "the first run is computed twice and its predictions are compared" in said
+    assert "Nothing ensures that arms share their initial values" in said
+    assert "the first run is computed twice, and the two sets of predictions are compared" in said
     assert "–" in next(line for line in str(found).splitlines() if line.startswith("slow"))
     off = check(training_code_study(tmp_path, {"integrity": "off"}))
     assert "no run is computed twice to test this" in " ".join(off.notes)
@@ -176,16 +177,16 @@ def test_the_check_states_what_is_not_guaranteed_and_reports_no_sizes(tmp_path: 
 
 def test_code_that_is_not_approved_does_not_run(tmp_path: Path) -> None:
     path = training_code_study(tmp_path)
-    with pytest.raises(UsageError, match=r"you have not approved the code of loop\.py with centroids\.py"):
+    with pytest.raises(UsageError, match=r"you have not approved the code in loop\.py with centroids\.py"):
         ablations.check(path, timing=False)
 
 
-def test_the_built_in_loop_needs_images() -> None:
+def test_the_built_in_loop_requires_images() -> None:
     document = {
         "name": "x",
         "protocol": "controlled",
         "base": {"data": {"name": "labels", "classes": 2}, "model": {"backbone": "mlp"}},
         "arms": {"a": {}},
     }
-    with pytest.raises(UsageError, match="data: labels has no images; only own training code can use it"):
+    with pytest.raises(UsageError, match="data: labels has no images; only your own training code can use it"):
         ablations.check(document, timing=False)

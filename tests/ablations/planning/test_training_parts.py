@@ -77,14 +77,14 @@ def ids(path: Path) -> dict[str, str]:
     return {run.arm: run.run_id for run in found.plan.runs}
 
 
-def test_an_edited_loss_gives_new_ids_to_the_arms_that_use_the_loss(tmp_path: Path) -> None:
+def test_an_edited_loss_changes_the_run_ids_of_the_arms_that_use_it(tmp_path: Path) -> None:
     before = ids(study(tmp_path / "one"))
     after = ids(study(tmp_path / "two", LOSS.replace("SHARPEST = 1.0", "SHARPEST = 1.5")))
     assert before["baseline"] == after["baseline"]
     assert before["own"] != after["own"]
 
 
-def test_a_loss_is_searched_with_its_options(tmp_path: Path) -> None:
+def test_a_loss_can_be_searched_together_with_its_options(tmp_path: Path) -> None:
     ids(study(tmp_path))
     document = {"training": {"loss": {"name": "own_tempered"}}}
     (single,) = space(["training.loss.temperature"], document)
@@ -131,7 +131,7 @@ def test_an_arm_replaces_the_loss_of_the_base_but_not_its_options(tmp_path: Path
     assert (stated["b"].alpha, stated["b"].gamma) == (0.5, 3.0)
 
 
-def test_own_augmentations_in_a_file_are_found_in_the_list(tmp_path: Path) -> None:
+def test_user_augmentations_in_a_file_are_found_in_the_list(tmp_path: Path) -> None:
     arms = {"baseline": {}, "own": {"training": {"transforms": ["random_crop", {"name": "own_dots"}]}}}
     path = study(tmp_path, AUGMENTATION, arms=arms)
     before = ids(path)
@@ -140,7 +140,7 @@ def test_own_augmentations_in_a_file_are_found_in_the_list(tmp_path: Path) -> No
     assert [arm.name for arm in checked.plan.arms] == ["baseline"], "the arm with own code is left out"
 
 
-def test_an_own_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_a_user_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> None:
     broken = LOSS.replace("logits * SHARPEST / self.config.temperature", "logits / self.confg")
     with pytest.raises(ConfigError, match=r"a plugin failed: AttributeError.*line \d+"):
         ids(study(tmp_path, broken))
@@ -149,12 +149,15 @@ def test_an_own_loss_that_fails_is_reported_with_its_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose another measure"),
-        (("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}), "report different training.loss; give"),
+        (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose a different measure"),
+        (
+            ("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}),
+            "report different values of training.loss; set",
+        ),
         ((None, None), ""),
     ],
 )
-def test_a_verdict_about_losses_requires_one_cross_entropy(
+def test_a_verdict_about_losses_requires_that_all_arms_use_the_same_cross_entropy(
     losses: tuple[Any, Any], message: str, tmp_path: Path
 ) -> None:
     arms = {f"arms.{arm}.training.loss": loss for arm, loss in zip(("baseline", "aim"), losses, strict=True) if loss}
@@ -240,7 +243,7 @@ def test_a_loss_that_cannot_train_is_refused_with_the_reason(
 
 def test_a_scalar_that_no_run_can_report_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
     measure = {"measure": {"scalar": "nll", "better": "lower"}, "delta": 0.1}
-    with pytest.raises(UsageError, match="measure: no run of baseline, aim reports a scalar; give training"):
+    with pytest.raises(UsageError, match="measure: no run of baseline, aim reports a scalar; add training"):
         ablations.check(write(tmp_path, changed(measure)), timing=False)
     logging = {**measure, "base.training.callbacks": ["gradient_norm"]}
     assert ablations.check(write(tmp_path, changed(logging)), timing=False).plan.runs

@@ -1,4 +1,4 @@
-"""The variance design has an arm per source, in which only one random stream follows the seed."""
+"""The variance design has one arm per source, in which only one random stream follows the seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def study(**changes: Any) -> dict[str, Any]:
     return {"name": "s", "base": base, "arms": arms, "design": "variance", **changes}
 
 
-def test_every_arm_has_one_arm_per_source_with_all_other_streams_fixed() -> None:
+def test_every_arm_has_one_variance_arm_per_source_in_which_all_other_streams_are_fixed() -> None:
     arms = {arm.name: arm for arm in expand(read_study(study()))}
     sources = ("split", "init", "order", "augmentation")
     assert set(arms) == {*study()["arms"], *(f"{name}[{source}]" for name in study()["arms"] for source in sources)}
@@ -45,7 +45,7 @@ def test_every_arm_has_one_arm_per_source_with_all_other_streams_fixed() -> None
             assert arm.config.model == arms[name].config.model
 
 
-def test_the_arms_of_the_study_have_the_same_ids_without_the_design() -> None:
+def test_the_run_ids_of_the_arms_in_the_study_do_not_depend_on_the_design() -> None:
     plain = {key: value for key, value in study().items() if key != "design"}
     with_design = {arm.name: arm.config.run_id("d") for arm in expand(read_study(study()))}
     for arm in expand(read_study(plain)):

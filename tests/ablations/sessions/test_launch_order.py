@@ -126,5 +126,5 @@ def test_a_stored_study_keeps_arm_names_from_an_earlier_naming_rule(tmp_path: Pa
     now = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert now.pop("checksum")
     assert now == earlier | {"schema_version": 3}
-    assert "arm 'aim+sharp' keeps its stored name; it means sharp=off" in said.getvalue()
+    assert "arm 'aim+sharp' keeps its stored name; it stands for sharp=off" in said.getvalue()
     assert set(analysis.load(out).runs["arm"]) == {"baseline", "aim", "aim+sharp"}

@@ -256,7 +256,7 @@ def test_commands_load_a_network_with_own_code_from_the_file_that_registers_it(
     file = tmp_path / "my_net.py"
     code, _, refusal = ablate(capsys, *wanted, "--plugin", file)
     assert code == 2
-    assert f"--plugin {file}: own code: you have not approved the code of my_net.py with helper.py" in refusal
+    assert f"--plugin {file}: own code: you have not approved the code in my_net.py with helper.py" in refusal
     digits = refusal.split("sha256 ")[1].split("…")[0]
     code, out, _ = ablate(capsys, *wanted, "--plugin", file, "--trust", digits)
     assert code == 0

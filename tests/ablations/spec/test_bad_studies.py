@@ -232,7 +232,7 @@ EFFECTS = [
         "base.training.early_stopping",
         {"patience": 2},
         "base.training.early_stopping",
-        "patience 2 is not below the 2 epochs",
+        "patience 2 is not less than the maximum of 2 epochs",
     ),
     Bad(
         {"base.training.validation_fraction": 0},
@@ -245,10 +245,10 @@ EFFECTS = [
         "base.training.batch_size",
         41,
         "base.training.batch_size",
-        "41 is larger than the 40 training images",
+        "41 is greater than the number of training images, 40",
         "lower it",
     ),
-    Bad({"arms.aim.training": {"batch_size": 400}}, "arms.aim.training.batch_size", "400 is larger"),
+    Bad({"arms.aim.training": {"batch_size": 400}}, "arms.aim.training.batch_size", "400 is greater"),
     Bad(
         {"base.training.batch_size": 31, "base.training.drop_last": True},
         "base.training.drop_last",

@@ -107,6 +107,9 @@ def test_the_maximum_number_of_pairs_is_not_part_of_the_plan(study):
 
 def test_a_width_without_a_bounded_interval_gets_a_note(study):
     notes = ablations.check(study({"looks": "any", "mixture_width": 0.5}), timing=False).notes
-    assert "looks: any with mixture_width 0.5 gives no bounded interval, and so no verdict, up to 6 pairs" in notes
+    assert (
+        "looks: with mixture_width 0.5, `looks: any` does not provide a bounded interval up to 6 pairs, and "
+        "therefore no verdict" in notes
+    )
     notes = ablations.check(study({"looks": "any"}), timing=False).notes
     assert not any("bounded" in note for note in notes)

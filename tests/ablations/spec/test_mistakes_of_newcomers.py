@@ -130,13 +130,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"arms.m": {**M, "of": "baseline"}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none",
-        "give of: aim",
+        "set `of` to aim",
     ),
     "a control of an arm in a study without memory": (
         {"arms.m": {**M, "of": "baseline"}, "arms.aim": {"model": {"conv_init": "glorot_uniform"}}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none, nor has any other arm",
-        "state the control's own configuration instead of `of` and `control`, with a role",
+        "write the control's own configuration, with a role, instead of `of` and `control`",
     ),
     "a control of an arm with another spelling": (
         {"arms.m": {**M, "of": "AiM"}},
@@ -220,14 +220,14 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     "a batch larger than the data": (
         {f"{TRAINING}.batch_size": 512},
         f"{TRAINING}.batch_size",
-        "512 is larger than the 40 training images",
+        "512 is greater than the number of training images, 40",
         "lower it",
     ),
     "too few images for a validation split": (
         {f"{TRAINING}.validation_fraction": 0.1},
         f"{TRAINING}.validation_fraction",
         "is less than one image",
-        "raise it, or set it to 0",
+        "increase it, or set it to 0",
     ),
     "a line that is indented differently": (
         swapped("  baseline: {}", "   baseline: {}"),

@@ -172,7 +172,7 @@ def test_the_source_in_an_archive_computes_the_verdict(computed: tuple[str, Path
         text=True,
         check=False,
     )
-    assert "It is the verdict that the archive states." in done.stdout, done.stderr
+    assert "This matches the verdict stated in the archive." in done.stdout, done.stderr
     assert done.returncode == 0
 
 
@@ -235,7 +235,7 @@ def test_a_changed_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> N
 
     found = ablations.recompute(repacked(packed, rename, tmp_path / "changed.tar.gz"))
     assert not found.confirmed
-    assert found.problems[-1] == "archive.json names another study; the plan belongs to synthetic"
+    assert found.problems[-1] == "archive.json names a different study; the plan belongs to synthetic"
 
 
 def _link(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The audit of the claim against the networks of the replication finds the differences in docs/claim.md."""
+"""The audit of the claim against the networks of the replication finds the differences listed in docs/claim.md."""
 
 from __future__ import annotations
 

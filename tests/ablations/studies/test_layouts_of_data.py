@@ -1,4 +1,4 @@
-"""Every layout of docs/layouts.md trains an epoch on real photos, from the study block that the page shows."""
+"""Every layout in docs/layouts.md trains for one epoch on real photos, using the study block that the page shows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
 }
 ARMS = {"baseline": {}, "aim": {"model": {"memory": {"name": "conv_ones", "channels": 4}, "placement": "every_layer"}}}
 EACH = 20
-"""Photos of each of three classes."""
+"""Number of photos in each of the three classes."""
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def imagenet(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
 
 
 def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
-    """Write batches in the layout of both sets; torchvision is given their MD5, because no published file is used."""
+    """Write batches in the layout of both sets; torchvision gets their MD5 hashes, as no published file is used."""
     images = [Image.open(path).convert("RGB").resize((32, 32)) for paths in photos.values() for path in paths]
     values = np.stack([np.asarray(image).transpose(2, 0, 1).reshape(-1) for image in images] * 4)
     for kind, classes, key in (
@@ -113,7 +113,7 @@ def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
 
 
 def left_out(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
-    """Make folders by split, and a list of one photo to leave out."""
+    """Create one folder per split, and a list with one photo to leave out."""
     by_split(photos, patch)
     found = sorted(path for path in Path("photos_by_split/train").rglob("*") if path.is_file())
     path = found[0].relative_to("photos_by_split").as_posix()
@@ -141,13 +141,13 @@ def test_every_layout_on_the_page_is_tried() -> None:
 
 @pytest.mark.photos
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_can_be_trained_for_an_epoch(
+def test_every_layout_can_be_trained_for_an_epoch(
     layout: str, photos: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, options = LAYOUTS[layout]
     make(photos, monkeypatch)
     document = yaml_documents.parse(BLOCKS[layout], layout)
-    few = {"select_on": "last", "validation_fraction": 0.0}  # 2 training images of each of 100 classes
+    few = {"select_on": "last", "validation_fraction": 0.0}  # 2 training images for each of 100 classes
     training = {**SMALL["training"], **(few if layout == "cifar100.yaml" else {})}
     base = {**SMALL, "training": training, "data": {**document.pop("base")["data"], **options}}
     study = {"name": "layout", "base": base, "arms": ARMS, "seeds": 1, **document}
@@ -169,7 +169,7 @@ def test_a_layout_can_be_trained_for_an_epoch(
         assert runs["data_fingerprint"].nunique() == 5
 
 
-def test_folds_are_named_if_they_differ() -> None:
+def test_folds_that_differ_are_reported() -> None:
     def arm(fold: int | None) -> dict[str, Any]:
         return {"data": {"split": None if fold is None else {"folds": 5, "fold": fold}}}
 

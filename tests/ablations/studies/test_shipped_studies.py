@@ -1,4 +1,4 @@
-"""Every shipped study runs unchanged with the shape of the real data, and has a small version for a CPU."""
+"""Every shipped study runs unchanged on data with the shape of the real data, and has a small version for a CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablations.planning.protocol import protocol
 from ablations.spec.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
 
-pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
+pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding the arms takes seconds in every process
 FULL = {
     "replication",
     "controlled",
@@ -25,9 +25,9 @@ FULL = {
     "mlp",
     "screening",
 }
-"""Studies for a cluster; each has a twin ``<name>_small``."""
+"""Studies for a cluster; each has a small version called ``<name>_small``."""
 OWN = "squeeze_excitation"
-"""A study of something that is not memory."""
+"""A study about something other than memory."""
 
 PROTOCOLS = {
     "replication": "as_run_exact",
@@ -36,15 +36,15 @@ PROTOCOLS = {
     "confounds_small": "custom",
     OWN: "custom",
 }
-"""Studies that are not controlled. The small version of an as-run study is not the author's run."""
+"""Studies that are not controlled. The small version of an as-run study differs from the author's run."""
 
 
-def test_every_study_has_a_twin() -> None:
+def test_every_study_has_a_small_version() -> None:
     assert set(shipped_studies()) == {"demo", OWN, "variance_small", *FULL, *(f"{name}_small" for name in FULL)}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))
-def test_a_shipped_study_is_valid(name: str) -> None:
+def test_every_shipped_study_is_valid(name: str) -> None:
     """Check everything except data that is missing on this machine."""
     study = read_study(name)
     assert study.spec.name == name == study.path.stem
@@ -68,7 +68,7 @@ def test_a_shipped_study_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FULL))
-def test_a_full_study_uses_the_real_data_and_its_twin_is_smaller(name: str) -> None:
+def test_a_full_study_uses_the_real_data_and_its_small_version_is_smaller(name: str) -> None:
     full, twin = arms_of(name), arms_of(f"{name}_small")
     data = next(iter(full.values())).config.data
     assert (data.name, getattr(data, "classes", None)) == ("stanford_dogs", 120)
@@ -83,7 +83,7 @@ def test_a_full_study_uses_the_real_data_and_its_twin_is_smaller(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["confounds", "confounds_small"])
-def test_the_confounds_are_the_five_differences_of_the_as_run_pair(name: str) -> None:
+def test_the_confounds_are_the_five_differences_between_the_two_as_run_arms(name: str) -> None:
     arms = arms_of(name)
     factors = ["memory", "stem", "passes", "init", "epsilon"]
     on = {"with", "1", "he_normal", "1e-3"}
@@ -93,13 +93,13 @@ def test_the_confounds_are_the_five_differences_of_the_as_run_pair(name: str) ->
     assert sorted(switched.values()) == sorted([*forward, *backward[1:5], ["stem"]])
     assert switched["control"] == []
     assert switched["aim"] == factors
-    # Memory by stem, with everything else as in the control: the interaction requires these four arms.
+    # Memory by stem, with everything else as in the control: these four arms are required to estimate the interaction.
     assert {"control", "control+memory", "stem", "control+memory+stem"} <= set(arms)
     assert [arms[arm].role for arm in ("control", "aim", "stem")] == ["baseline", "aim", "other"]
     assert len(arms_of(name, "design=full_factorial")) == 32
 
 
-def test_the_corners_of_the_confounds_equal_the_as_run_pair() -> None:
+def test_the_corners_of_the_confounds_equal_the_two_as_run_arms() -> None:
     confounds, replication = arms_of("confounds"), arms_of("replication")
     assert confounds["control"].config == replication["baseline"].config
     assert confounds["aim"].config == replication["aim"].config
@@ -116,7 +116,7 @@ def test_memory_size_varies_the_values_and_the_source() -> None:
     }
 
 
-def test_the_vgg16_recipe_as_run_is_outside_the_comparison() -> None:
+def test_the_vgg16_recipe_as_run_is_not_part_of_the_comparison() -> None:
     arm = arms_of("vgg16")["recipe_as_run"]
     assert arm.role == "other"
     assert arm.config.model.backbone.name == "vgg16"
@@ -144,7 +144,7 @@ def test_the_study_without_memory_has_its_own_words_and_gates() -> None:
     assert result.notes == ()
 
 
-def test_the_demo_needs_no_download() -> None:
+def test_the_demo_does_not_need_a_download() -> None:
     result = check("demo", timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * len(result.plan.study.spec.seeds)
     assert {run.fingerprint for run in result.plan.runs} == {result.plan.data["aim"].fingerprint}
@@ -157,13 +157,13 @@ def test_the_demo_needs_no_download() -> None:
         "mlp_small",
         *(pytest.param(f"{name}_small", marks=pytest.mark.slow) for name in ("update", "memory_size", "screening")),
     ],
-)  # the slow cases expand their arms again, which takes seconds each
-def test_twins_on_digits_need_no_download(name: str) -> None:
+)  # the slow cases expand the arms again, which takes seconds each
+def test_small_versions_on_digits_do_not_need_a_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5
 
 
-def test_without_photos_a_study_says_where_to_get_them() -> None:
+def test_if_the_photos_are_missing_a_study_says_where_to_get_them() -> None:
     with pytest.raises(ConfigError, match=r"replication.yaml: base.data: stanford_dogs: .*ablate data download"):
         check("replication", timing=False)
 
@@ -172,8 +172,8 @@ def test_without_photos_a_study_says_where_to_get_them() -> None:
 @pytest.mark.parametrize(
     "name",
     ["controlled_small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("placement_small", "vgg16_small"))],
-)  # the slow cases have the same data
-def test_twins_run_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
+)  # the slow cases use the same data
+def test_small_versions_run_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
     result = check(name, [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
     data = result.plan.data["baseline"]
     assert len(data.classes) == 20
@@ -186,9 +186,9 @@ def test_twins_run_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path:
     )
 
 
-@pytest.mark.slow  # decodes all photos twice, which takes ten seconds
+@pytest.mark.slow  # decoding all photos twice takes ten seconds
 @pytest.mark.photos
-def test_as_run_photos_are_resized_as_tensorflow_does(stanford_dogs_root: Path) -> None:
+def test_the_as_run_study_resizes_photos_as_tensorflow_does(stanford_dogs_root: Path) -> None:
     result = check("replication_small", [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
     controlled = check("controlled_small", [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
     assert result.plan.data["aim"].fingerprint != controlled.plan.data["aim"].fingerprint

@@ -1,4 +1,4 @@
-"""Properties of a training step and of an evaluation on a device, for every arm of every shipped study."""
+"""Properties of a training step and an evaluation on a device, for every arm of every shipped study."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from aimlib.training.optimizers._adam import Adam
 from aimlib.training.run import Run
 from aimlib.training.steps import proof
 
-pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
+pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding the arms takes seconds in every process
 MIXED = "confounds_small"
-"""Its eleven arms combine the differences between the two arms of replication_small, which are tested first."""
+"""This study has eleven arms that combine the differences between the two arms of replication_small, which are tested
+first."""
 WHOLE = {"demo", "squeeze_excitation", "replication_small"}
 """Studies in which every arm is quick. Of the other small studies, only the first arm is quick; the others are slow."""
 SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name in WHOLE), key=lambda name: name == MIXED)
@@ -42,9 +43,9 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
-    """Return the operations in an arm's training steps and in one batch of its evaluation that would wait for the
+    """Return the operations that wait for the device, in an arm's training steps and one batch of its evaluation.
 
-    device. Steps load their images from the host; in the evaluation, images are on the device.
+    Steps load their images from the host; for the evaluation, the images are on the device.
     """
     config, data = small_run(arm, 4, **training)
     with optimizers_on("meta"):
@@ -65,7 +66,10 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return every study with its quick arms and with its slow arms. Each arm takes a second, and all take minutes."""
+    """Return every study with its quick arms and with its slow arms.
+
+    Each arm takes a second; all arms together take minutes.
+    """
     cases = []
     for study in studies:
         quick = slice(0) if study not in SMALL or study == MIXED else slice(None if study in WHOLE else 1)
@@ -77,7 +81,7 @@ def quick_and_slow(studies: list[str]) -> list[Any]:
 
 
 def own_arms(study: str, studies: list[str], part: slice) -> list[str]:
-    """Return the part of the arms that no earlier study has."""
+    """Return those arms that do not occur in any earlier study."""
     return [name for home, name in distinct(studies) if home == study][part]
 
 
@@ -99,8 +103,8 @@ def test_quick_and_slow_cases_together_cover_all_arms() -> None:
 
 
 @pytest.mark.parametrize("epsilon_on", ["uncorrected", "corrected"])
-@pytest.mark.parametrize("name", [pytest.param("baseline", marks=pytest.mark.slow), "aim"])  # part of the other
-def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
+@pytest.mark.parametrize("name", [pytest.param("baseline", marks=pytest.mark.slow), "aim"])  # part of a different case
+def test_no_as_run_step_with_a_fused_optimizer_waits_for_the_device(
     name: str, epsilon_on: str, without_values: None
 ) -> None:
     arm = arms_of("replication_small")[name]
@@ -108,8 +112,8 @@ def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
     assert waits(arm, optimizer=fused) == []
 
 
-def test_an_index_given_as_a_list_is_detected(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Like the former augmentation, select shifts from the draws with a list."""
+def test_an_index_in_the_form_of_a_list_is_detected(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a list to select shifts from the draws, as the former augmentation did."""
     real = augmentation._resampled
 
     def as_it_was(draws_BD: torch.Tensor, *given: Any) -> Any:
@@ -120,10 +124,10 @@ def test_an_index_given_as_a_list_is_detected(without_values: None, monkeypatch:
     assert any("comes from the host" in reason for reason in waits(arms_of("replication_small")["aim"]))
 
 
-def test_a_count_of_steps_that_is_read_from_the_device_is_detected(
+def test_a_step_count_that_is_read_from_the_device_is_detected(
     without_values: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Like the former optimizer, read the step count before each step."""
+    """Read the step count before each step, as the former optimizer did."""
     real = Adam.build
 
     def as_it_was(self: Adam, parameters: Any) -> torch.optim.Optimizer:
@@ -141,7 +145,7 @@ def test_a_count_of_steps_that_is_read_from_the_device_is_detected(
 
 
 @pytest.mark.parametrize(("study", "part"), quick_and_slow(SMALL))
-def test_a_captured_step_of_a_shipped_study_has_the_bits_of_an_eager_step(study: str, part: slice) -> None:
+def test_a_captured_step_of_a_shipped_study_is_bitwise_identical_to_an_eager_step(study: str, part: slice) -> None:
     for name in own_arms(study, SMALL, part):
         config, data = small_run(arms_of(study)[name], 4)
         with cuda_graphs_on_cpu():

@@ -1,4 +1,4 @@
-"""Trackers receive each run and epoch once and nothing that must stay on the machine, and never block a run."""
+"""Trackers receive each run and epoch once, receive nothing that must stay on the machine, and never block a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def row(epoch: int) -> dict[str, Any]:
 
 
 class Recorder(Tracker):
-    """A tracker that records its events, and may be slow or raise errors."""
+    """A tracker that records its events, and that can be slow or raise errors."""
 
     told: list[tuple[Any, ...]]
     hold: threading.Event | None = None
@@ -86,7 +86,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
 
 
 def session(directory: Path, *events: Event, name: str = "recorder", runs: int = 2) -> list[str]:
-    """Pass events to a tracker as one session would; return its messages."""
+    """Pass events to a tracker as one session would, and return the tracker's messages."""
     notes: list[str] = []
     tracking = Tracking(name, plan(runs), directory, notes.append)
     tracking.start()
@@ -96,7 +96,7 @@ def session(directory: Path, *events: Event, name: str = "recorder", runs: int =
     return notes
 
 
-def test_a_resumed_run_continues_and_duplicates_no_epoch(tmp_path: Path, recorder: type[Recorder]) -> None:
+def test_a_resumed_run_continues_without_duplicate_epochs(tmp_path: Path, recorder: type[Recorder]) -> None:
     first = run_id(0)
     epochs = [EpochEnded(first, row(epoch)) for epoch in range(1, 6)]
     again = RunRetried(first, "the node went away", 3.0)
@@ -122,7 +122,7 @@ def test_the_ending_of_a_run_is_tracked(tmp_path: Path, recorder: type[Recorder]
 
 
 @pytest.mark.parametrize("trouble", ["made", "started", "epoch", "ended"])
-def test_a_tracker_that_raises_is_reported_once_and_disabled(
+def test_a_tracker_that_raises_an_error_is_reported_once_and_disabled(
     tmp_path: Path, recorder: type[Recorder], trouble: str
 ) -> None:
     recorder.trouble = trouble
@@ -136,7 +136,7 @@ def test_a_tracker_that_raises_is_reported_once_and_disabled(
     assert notes == [f"--track recorder failed (RuntimeError: no space left): {unharmed}"]
 
 
-def test_a_tracker_that_hangs_delays_nothing(
+def test_a_tracker_that_hangs_does_not_delay_anything(
     tmp_path: Path, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablations.trackers.subscriber._STOP_TIMEOUT_S", 0.05)
@@ -188,7 +188,7 @@ def test_unusable_tracker_names_are_refused(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trackers_are_not_imported_without_the_option() -> None:
+def test_trackers_are_not_imported_unless_the_option_is_used() -> None:
     code = (
         "import sys; import ablations.commands.app, ablations.progress.monitor, ablations.trackers\n"
         "from ablations.trackers.subscriber import trackings\n"
@@ -210,7 +210,7 @@ EVENTS: list[list[Event]] = [
         RunEnded(run_id(1), "failed", "why"),
     ],
 ]
-"""Two sessions, the second of which continues from a checkpoint after the first epoch."""
+"""Two sessions, the second of which continues from a checkpoint saved after the first epoch."""
 STEPS = [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
 
 
@@ -302,7 +302,7 @@ def test_wandb_receives_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def _log_records(data: bytes) -> list[bytes]:
-    """Return the records of a LevelDB log with a header of seven bytes."""
+    """Return the records of a LevelDB log, which has a header of seven bytes."""
     found: list[bytes] = []
     place, part = 7, b""
     while place + 7 <= len(data):

@@ -33,7 +33,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
 def test_info_changes_after_the_data_are_packed(dogs: Any) -> None:
     before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
     assert before.exit_code == 0
-    assert "none yet: ablate data prepare stanford_dogs" in before.output
+    assert "none yet; run ablate data prepare stanford_dogs" in before.output
     assert "12 training and 6 test images" in before.output
     assert "n00000002-Breed_2      4      2" in before.output
     prepared = run("prepare", "stanford_dogs", "--size", "8", *options(dogs))
@@ -130,6 +130,6 @@ def test_order_lists_the_first_batch_and_the_images_of_an_incomplete_last_one(do
     shown = run("order", "stanford_dogs", "--batch-size", "4", *options(dogs))
     assert shown.exit_code == 0
     assert [f"   {place}  {name}" in shown.output for place, name in enumerate(first, 1)] == [True] * 4
-    assert f"test: in an incomplete last batch: {', '.join(left_out)}\n" in shown.output
+    assert f"test: images in an incomplete last batch: {', '.join(left_out)}\n" in shown.output
     with pytest.raises(UsageError, match="batch_size: must be at least 1"):
         data_cli.order("digits", batch_size=0)

@@ -93,7 +93,7 @@ def test_a_current_pack_is_recognized_and_an_outdated_one_is_not(dogs: Any, phot
     assert "nothing to pack" in told
     dogs.write(dogs.splits["train"][0][0], photo(999))
     told = run(dogs, "--size", "8")
-    assert "have changed or were touched since" in told
+    assert "have since been changed or touched" in told
     assert "for 18 photos" in told
 
 
@@ -126,8 +126,8 @@ def test_a_disk_that_is_too_small_is_reported(dogs: Any, monkeypatch: pytest.Mon
 def test_another_process_that_is_packing_is_named(dogs: Any) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     with held(folder):
-        assert f"is being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
-    assert "is being packed" not in run(dogs, "--size", "8")
+        assert f"are being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
+    assert "are being packed" not in run(dogs, "--size", "8")
 
 
 def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_path: Path) -> None:
@@ -137,16 +137,16 @@ def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_p
     ended.wait()
     holder = {"host": socket.gethostname(), "pid": ended.pid, "since": 1.7e9}
     folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
-    assert "is being packed" not in run(dogs, "--size", "8")
+    assert "are being packed" not in run(dogs, "--size", "8")
     holder["host"] = "another-machine"
     folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
-    assert f"is being packed by process {ended.pid} of another-machine since 2023-11-1" in run(dogs, "--size", "8")
+    assert f"are being packed by process {ended.pid} of another-machine since 2023-11-1" in run(dogs, "--size", "8")
     folder.with_name(f"{folder.name}.holder").write_text("{")
-    assert "is being packed" not in run(dogs, "--size", "8")
+    assert "are being packed" not in run(dogs, "--size", "8")
 
 
 def test_data_that_are_not_packed_have_no_plan() -> None:
-    with pytest.raises(UsageError, match=r"digits: has no photo files.*leave --plan out"):
+    with pytest.raises(UsageError, match=r"digits: the data set has no photo files.*omit --plan"):
         data_cli.prepare("digits", plan=True)
 
 

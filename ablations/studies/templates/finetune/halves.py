@@ -1,6 +1,6 @@
 """The data: the digits 0 to 4, for pretrained.safetensors, and the digits 5 to 9, for fine-tuning.
 
-Replace it with your data; an `image_folder`, for example, needs no code.
+Replace this file with your own data; an `image_folder`, for example, does not need any code.
 """
 
 from typing import Literal

@@ -194,7 +194,7 @@ def test_the_command_writes_tables_and_shows_no_test_accuracy_before_the_verdict
             removed = name
     removed.unlink()
     code, out, _ = ablate(capsys, "predict", directory, "--run", "aim/0")
-    assert "The accuracy on the test images is shown once the verdict is due." in out
+    assert "The accuracy on the test images will be shown once the verdict is due." in out
     assert "accuracy: " not in out
 
 
