@@ -193,7 +193,7 @@ CASES = [
     Case(a_pipe, "misplaced", True, ("named pipe", "remove it")),
     Case(an_empty_class, "count", True, ("emu", "no photos at all", "remove")),
     Case(no_test_folder, "unusable", True, ("test is missing", "data.train and data.test")),
-    Case(no_folder_of_a_class, "unusable", True, ("has no folders", "/<class>/")),
+    Case(no_folder_of_a_class, "unusable", True, ("has no subfolders", "/<class>/")),
     Case(a_file_as_root, "unusable", True, ("is a file", "must be a folder")),
 ]
 

@@ -116,5 +116,5 @@ def test_missing_files_are_reported_with_their_source(name: str, root: Path, tmp
         plugin(name, root).load()
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / kind.filename).write_bytes(b"")
-    with pytest.raises(DataError, match=r"unpack .*, or give it as data\.root"):
+    with pytest.raises(DataError, match=r"unpack .*, or set data\.root to it"):
         plugin(name, tmp_path / "packed").load()

@@ -109,7 +109,7 @@ def claims(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [14_000, 20_000, 2**31 - 1])
 def test_a_photo_that_would_fill_the_memory_is_refused_before_it_is_decoded(side: int) -> None:
     with pytest.raises(
-        DecodeError, match=f"{side**2:,} pixels, and the limit is 178,956,970; shrink the photo or remove"
+        DecodeError, match=f"{side**2:,} pixels, but the limit is 178,956,970; shrink the photo or remove"
     ):
         decode(claims(side, side))
 

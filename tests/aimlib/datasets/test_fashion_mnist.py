@@ -80,8 +80,8 @@ def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
         (b"\x1f\x8b\x08\x00", "not an IDX file"),
         (idx(np.zeros((2, 28, 28), np.uint8), kind=9), "0x09"),
         (idx(np.zeros((2, 28), np.uint8)), "2 dimensions"),
-        (idx(np.zeros((2, 28, 28), np.uint8))[:10], "cut short"),
-        (idx(np.zeros((2, 28, 28), np.uint8))[:-1], "cut short"),
+        (idx(np.zeros((2, 28, 28), np.uint8))[:10], "truncated"),
+        (idx(np.zeros((2, 28, 28), np.uint8))[:-1], "truncated"),
         (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not fit"),
     ],
 )
@@ -130,5 +130,5 @@ def test_a_file_that_decompresses_to_too_many_bytes_is_refused(tmp_path: Path, m
     monkeypatch.setattr("aimlib.datasets.idx.MOST_BYTES", 10_000)
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(bytes(10_000_000)))
-    with pytest.raises(DataError, match=r"x\.gz: more than 10,000 bytes when decompressed, the limit; give the right"):
+    with pytest.raises(DataError, match=r"x\.gz: more than 10,000 bytes when decompressed, the limit; use the right"):
         read_idx(path, 3)

@@ -112,7 +112,7 @@ def test_a_file_that_pillow_also_cannot_decode_is_refused(content: bytes) -> Non
 
 def test_a_photo_that_claims_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aimlib.datasets.decoding.MOST_PIXELS", 100)
-    with pytest.raises(DecodeError, match="1,920 pixels, and the limit is 100"):
+    with pytest.raises(DecodeError, match="1,920 pixels, but the limit is 100"):
         decode_fast(encoded(0))
 
 

@@ -150,7 +150,7 @@ def test_a_layout_other_than_the_stated_one_is_refused(root: Path, photo: Callab
         plugin(root / "train").load()
     (root / "flat" / "train").mkdir(parents=True)
     (root / "flat" / "train" / "a.png").write_bytes(photo(1))
-    with pytest.raises(DataError, match=r"has no folders, and every class needs one.*image_index"):
+    with pytest.raises(DataError, match=r"has no subfolders, and every class needs one.*image_index"):
         plugin(root / "flat").load()
 
 

@@ -162,7 +162,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "outside": (replaced(2, "../a.png,cat,train,ann"), r"line 2: '\.\./a\.png' is not below"),
     "absolute": (replaced(2, "/etc/passwd,cat,train,ann"), r"line 2: '/etc/passwd' is not below"),
-    "windows": (replaced(2, "sub\\c.png,cat,train,ann"), "line 2: .* write / between"),
+    "windows": (replaced(2, "sub\\c.png,cat,train,ann"), "line 2: .* separate the parts of a path with /"),
     "drive": (replaced(2, "C:/a.png,cat,train,ann"), "line 2: 'C:/a.png' is not a path on this machine"),
     "url": (replaced(2, "https://x/a.png,cat,train,ann"), "line 2: .* is not a path on this machine"),
     "too many fields": (replaced(4, "c,d.png,cat,val,cid"), "line 4: has 5 fields instead of 4.*double quotes"),
@@ -204,7 +204,7 @@ def test_mistakes_in_parquet_tables_are_reported(root: Path) -> None:
 
 
 def test_two_splits_are_refused(root: Path) -> None:
-    with pytest.raises(DataError, match=r"has the column 'split', but data\.split names another"):
+    with pytest.raises(DataError, match=r"has the column 'split', but data\.split defines a different split"):
         plugin(root, split={"test_fraction": 0.5}).load()
     made = plugin(root, split={"test_fraction": 0.5}, columns={"split": None, "group": None}).load()
     assert len(made.test.names) == 4

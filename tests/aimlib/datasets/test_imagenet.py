@@ -110,13 +110,13 @@ def test_missing_and_wrong_files_are_reported(root: Path, monkeypatch: pytest.Mo
         plugin(root).load()
     kit(root, monkeypatch)
     (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"cut")
-    with pytest.raises(DataError, match=r"devkit_t12\.tar\.gz: not the published content.*MD5 must be"):
+    with pytest.raises(DataError, match=r"devkit_t12\.tar\.gz: not the content that was published.*MD5 must be"):
         plugin(root).load()
     torch.save({"another": 1}, root / "meta.bin")
-    with pytest.raises(DataError, match=r"meta\.bin: not the published content"):
+    with pytest.raises(DataError, match=r"meta\.bin: not the content that was published"):
         plugin(root).load()
     (root / "meta.bin").write_bytes(b"no archive of torch")
-    with pytest.raises(DataError, match=r"meta\.bin: not the published content"):
+    with pytest.raises(DataError, match=r"meta\.bin: not the content that was published"):
         plugin(root).load()
     (root / "train" / "cats").mkdir()
     in_folders(root)

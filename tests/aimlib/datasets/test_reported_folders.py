@@ -75,7 +75,7 @@ def messages(found: PhotoPlugin) -> str:
         (b'{"error": 403}', "JSON instead of the photo"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF file, or a video"),
         (b"\x1f\x8b\x08\0", "a gzip file"),
-        (b"anything", "cannot identify its format"),
+        (b"anything", "format cannot be identified"),
     ],
 )
 def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> None:
@@ -270,7 +270,7 @@ def test_folders_of_operating_systems_are_not_classes(root: Path) -> None:
 def test_a_single_class_is_refused_without_advice_to_set_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / split / "cat" / "0.png", picture(len(split)))
-    with pytest.raises(DataError, match=r"1 class found in .* \(cat\), and there must be at least two"):
+    with pytest.raises(DataError, match=r"1 class found in .* \(cat\), but there must be at least two"):
         plugin(tmp_path).load()
 
 
@@ -281,7 +281,7 @@ def test_the_message_names_the_intended_folder(root: Path) -> None:
 
 @pytest.mark.parametrize("given", ["$DATA/photos", "'{root}'", "{root} "])
 def test_a_root_with_a_variable_or_quotes_is_explained(given: str, root: Path) -> None:
-    with pytest.raises(DataError, match="used as it is written"):
+    with pytest.raises(DataError, match="is used literally"):
         plugin(given.format(root=root)).load()
 
 
@@ -382,7 +382,7 @@ def test_bytes_and_photos_in_a_parquet_table_are_refused(root: Path) -> None:
 
 def test_a_list_of_excluded_photos_with_semicolons_is_explained(tmp_path: Path) -> None:
     file = write(tmp_path / "list.csv", b"path;reason\na.png;blurred\n")
-    with pytest.raises(DataError, match="separated by ';'; write commas"):
+    with pytest.raises(DataError, match="separated by ';'; use commas"):
         read_exclusions(str(file))
 
 
@@ -411,14 +411,14 @@ def tarred(file: Path, mode: str, kind: bytes = tarfile.REGTYPE, name: str = "li
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda top: zipped(top / "a.zip", "cat/1.png", "cat/1.PNG"), "in upper and in lower case"),
+        (lambda top: zipped(top / "a.zip", "cat/1.png", "cat/1.PNG"), "differ only in case"),
         (
             lambda top: zipped(top / "a.zip", "/data/1.png"),
             "leads out of the folder; fetch it again, or, if it is your own",
         ),
         (lambda top: tarred(top / "a.tar", "w", tarfile.LNKTYPE), r"\(a link\); .*--hard-dereference"),
         (lambda top: tarred(top / "a.tar", "w", tarfile.SYMTYPE), r"\(a link\); .*--hard-dereference"),
-        (lambda top: tarred(top / "a.tar", "w", name="0.png"), "'0.png' is in it twice, perhaps"),
+        (lambda top: tarred(top / "a.tar", "w", name="0.png"), "'0.png' is in the archive twice, perhaps"),
         (lambda top: tarred(top / "a.tar", "w:gz"), r"it has the content of a \.tar\.gz file; rename it"),
         (lambda top: tarred(top / "a.zip", "w"), r"it has the content of a \.tar file; rename it"),
         (lambda top: zipped(top / "a.tar.gz", "1.png"), r"it has the content of a \.zip file; rename it"),

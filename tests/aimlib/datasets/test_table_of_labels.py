@@ -45,9 +45,12 @@ def test_csv_and_parquet_give_the_same_data_and_an_edited_label_gives_other_data
         ("name,label\na,b\n", "lacks the column split; its columns: name, label"),
         ("", "lacks the column name, label, split; its columns: none"),
         (GOOD.replace("a,cat,train", "a,cat,trian"), "row 2: split 'trian'; did you mean 'train'?"),
-        (GOOD.replace("a,cat,train", "a,cat,validation"), "held out of train by training.validation_fraction"),
+        (
+            GOOD.replace("a,cat,train", "a,cat,validation"),
+            "to hold out validation examples from train, set training.validation_fraction",
+        ),
         (GOOD.replace("b,dog,train", ",dog,train"), "row 3: name or label is empty"),
-        (GOOD.replace("a,cat,train", "b,cat,train"), "split 'train' has the name 'b' twice"),
+        (GOOD.replace("a,cat,train", "b,cat,train"), "split 'train' contains the name 'b' twice"),
         (GOOD.replace("c,cat,test,4\n", ""), "1 example of split 'test'; give at least two"),
         (GOOD.replace("a,cat", "a,bird").replace("c,cat", "c,cow"), "has 3 different labels (bird, cow, dog)"),
         (b"name,label,split\n\xff,a,train\n", "is not UTF-8"),
@@ -62,7 +65,7 @@ def test_a_wrong_table_is_refused_with_its_place(content: str | bytes, message: 
 
 def test_a_missing_table_and_a_broken_parquet_are_refused(tmp_path: Path) -> None:
     config = datasets.parse({"name": "labels", "file": str(tmp_path / "no.csv"), "classes": 2})
-    with pytest.raises(DataError, match=r"give the table of examples as data\.file"):
+    with pytest.raises(DataError, match=r"set data\.file to the table of examples"):
         datasets.create(config).load()
     with pytest.raises(DataError, match="is not a readable Parquet file"):
         load(tmp_path / "x.parquet", b"PAR1nothing")
