@@ -146,6 +146,6 @@ def _refuse_lacking(path: Path, columns: Any) -> None:
     if lacking:
         found = shortened(", ".join(map(str, columns)), _SHOWN) or "none"
         raise DataError(
-            f"{path}: has no column {', '.join(lacking)}; its columns: {found}; the first row must contain the "
+            f"{path}: lacks the column {', '.join(lacking)}; its columns: {found}; the first row must contain the "
             f"column names"
         )

@@ -101,7 +101,7 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
             if len(columns) == 1 and (sign := next((sign for sign in ";\t|" if sign in columns[0]), None)):
                 raise DataError(f"{path}, line {head + 1}: the fields are separated by {sign!r}; use commas instead")
             raise DataError(
-                f"{path}, line {head + 1}: has no column {', '.join(lacking)}; the first row after the comments "
+                f"{path}, line {head + 1}: lacks the column {', '.join(lacking)}; the first row after the comments "
                 f"must be `path,reason`"
             )
         photo, reason = (columns.index(name) for name in COLUMNS)

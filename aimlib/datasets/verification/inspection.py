@@ -72,7 +72,7 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return Photo(path, "missing")
-        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
+        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow reading (`chmod u+r FILE`)")
     digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
     small = _luma(photo)
     blank = bool(np.asarray(small).std() < _FLAT)

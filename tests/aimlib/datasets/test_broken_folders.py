@@ -252,7 +252,7 @@ def test_an_existing_list_is_never_overwritten(root: Path, tmp_path: Path) -> No
     empty(root)
     _, listed = fixed(root, tmp_path)
     before = listed.read_bytes()
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         fixed(root, tmp_path)
     assert listed.read_bytes() == before
 

@@ -60,7 +60,7 @@ def test_damage_raises_an_error_with_its_cause(photo: Callable[..., bytes]) -> N
     for content, cause in (
         (b"", "empty"),
         (whole[: len(whole) // 2], "truncated"),
-        (b"no image", "identify"),
+        (b"no image", "cannot be identified"),
     ):
         with pytest.raises(DecodeError, match=cause):
             decode(content)

@@ -82,7 +82,7 @@ def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
         (idx(np.zeros((2, 28), np.uint8)), "2 dimensions"),
         (idx(np.zeros((2, 28, 28), np.uint8))[:10], "truncated"),
         (idx(np.zeros((2, 28, 28), np.uint8))[:-1], "truncated"),
-        (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not fit"),
+        (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not match"),
     ],
 )
 def test_damaged_idx_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -167,7 +167,7 @@ def test_photos_decoded_by_pillow_are_named_in_the_log_the_pack_and_the_command(
         made = photos(dogs).plugin(**AS_RUN).pack()
     odd = "n00000002-Breed_2/n00000002_3.jpg"
     assert made.by_pillow() == {odd: "it is not a JPEG"}
-    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is not a JPEG)"
+    said = f"Pillow decoded 1 photo of 18, which the fast decoder cannot decode: {odd} (it is not a JPEG)"
     assert said in caplog.text
     settings = [word for key, value in AS_RUN.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = ["data", "prepare", "stanford_dogs", "--root", str(dogs.root), "--size", "8", "--set", "classes=3"]

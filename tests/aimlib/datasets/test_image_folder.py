@@ -156,11 +156,11 @@ def test_a_layout_other_than_the_stated_one_is_refused(root: Path, photo: Callab
 
 TASKS: dict[str, tuple[dict[str, str], str]] = {
     "masks": ({"train/images/a.png": "", "train/masks/a.png": ""}, "masks.*segmentation"),
-    "yolo": ({"train/images/a.png": "", "train/labels/a.txt": "0 .5 .5 .1 .1"}, "boxes.*YOLO"),
+    "yolo": ({"train/images/a.png": "", "train/labels/a.txt": "0 .5 .5 .1 .1"}, "box.*YOLO"),
     "yolo of roboflow": ({"data.yaml": "nc: 3", "train/a.png": "", "valid/b.png": ""}, "data.yaml describes boxes"),
-    "voc": ({"JPEGImages/a.jpg": "", "Annotations/a.xml": "<annotation/>"}, "boxes.*Pascal VOC"),
-    "coco": ({"train/a.jpg": "", "annotations/i.json": '{"images": [], "annotations": []}'}, "COCO's format"),
-    "coco beside": ({"train/a.jpg": "", "train.json": '{"images": [], "annotations": []}'}, "COCO's format"),
+    "voc": ({"JPEGImages/a.jpg": "", "Annotations/a.xml": "<annotation/>"}, "box.*Pascal VOC"),
+    "coco": ({"train/a.jpg": "", "annotations/i.json": '{"images": [], "annotations": []}'}, "COCO format"),
+    "coco beside": ({"train/a.jpg": "", "train.json": '{"images": [], "annotations": []}'}, "COCO format"),
 }
 
 

@@ -79,7 +79,7 @@ def test_every_way_to_write_the_table_gives_the_same_data(root: Path, monkeypatc
     columns = {"path": "file", "label": "breed"}
     assert plugin(root, file="other.parquet", columns=columns).load().fingerprint == wanted
     monkeypatch.chdir(root)
-    assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths start at the table's folder"
+    assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths are relative to the table's folder"
 
 
 def test_the_table_may_be_in_another_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,10 +173,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row belongs to split test"),
     "lists": (
         rewritten(b"path,label,split\na.png,cat;wet,train\nb.png,dog;wet,test\n"),
-        "'cat;wet' names several classes",
+        "'cat;wet' contains several classes",
     ),
-    "json": (rewritten(b'path,label,split\na.png,"[1, 0]",train\nb.png,"[0, 1]",test\n'), "names several classes"),
-    "regression": (rewritten(b"path,label,split\na.png,1.5,train\nb.png,2,test\n"), "targets of a regression"),
+    "json": (rewritten(b'path,label,split\na.png,"[1, 0]",train\nb.png,"[0, 1]",test\n'), "contains several classes"),
+    "regression": (rewritten(b"path,label,split\na.png,1.5,train\nb.png,2,test\n"), "regression targets"),
     "boxes": (rewritten(b"path,xmin,xmax\na.png,1,2\n"), r"boxes \(detection\) in xmin"),
     "masks": (rewritten(b"path,mask\na.png,b.png\n"), r"masks \(segmentation\) in mask"),
 }
@@ -239,7 +239,7 @@ def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
     assert [int((made.validation.labels == label).sum()) for label in range(3)] == [1, 1, 1]
     write_index(dogs.plugin(), tmp_path / "split.parquet", validation_fraction=0.25)
     assert pd.read_parquet(tmp_path / "split.parquet").equals(pd.read_csv(out))
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_index(dogs.plugin(), out)
     with pytest.raises(UsageError, match=r"--validation-fraction.*less than 1"):
         write_index(dogs.plugin(), tmp_path / "no.csv", validation_fraction=1.5)
@@ -276,7 +276,7 @@ def test_groups_that_a_reader_would_take_for_one_are_told(root: Path, caplog: py
         assert f"2 groups {'have the same name ' if other != 'Ann' else ''}{what}" in caplog.text
         (found,) = verify(plugin(root))
         assert found.is_error
-        assert "so they may be in different splits; if they are one group, give it one spelling" in found.message
+        assert "so they may be in different splits; if they are the same group, use one spelling" in found.message
     table(root)
     caplog.clear()
     plugin(root).load()

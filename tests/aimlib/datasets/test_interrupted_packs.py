@@ -200,7 +200,7 @@ def test_photos_changed_after_the_interruption_are_packed_again(
     decoded.clear()
     found = content(dogs.plugin().pack())
     assert len(decoded) == 18
-    assert "starts again" in caplog.text
+    assert "starting again" in caplog.text
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
@@ -321,7 +321,7 @@ def test_a_file_that_another_machine_without_locks_overwrites_is_refused(dogs: A
             found[100] ^= 1
             path.write_bytes(found if how == "flip" else path.read_bytes() + b"more")
 
-    with pytest.raises(DataError, match=r"train.pixels was overwritten.*lock files between machines"):
+    with pytest.raises(DataError, match=r"train.pixels was overwritten.*lock files across machines"):
         dogs.plugin().pack(meddle)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
@@ -361,7 +361,7 @@ def test_a_waiting_process_names_the_holder_and_continues_when_the_holder_is_kil
     first.communicate()
     out, err = second.communicate(timeout=60)
     for notice in notices:
-        assert f"waits until it is packed by process {first.pid} of {socket.gethostname()} since 2" in notice
+        assert f"waiting until it has been packed by process {first.pid} on {socket.gethostname()} since 2" in notice
     assert "8 of 18 photos were already packed" in err
     assert out.splitlines()[-1] == f"{whole['manifest.json']['fingerprint']} [4]"
     assert not list((tmp_path / "cache").glob("*.holder"))

@@ -126,7 +126,7 @@ def test_a_disk_that_is_too_small_is_reported(dogs: Any, monkeypatch: pytest.Mon
 def test_another_process_that_is_packing_is_named(dogs: Any) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     with held(folder):
-        assert f"is being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
+        assert f"is being packed by process {os.getpid()} on {socket.gethostname()}" in run(dogs, "--size", "8")
     assert "is being packed" not in run(dogs, "--size", "8")
 
 
@@ -140,7 +140,7 @@ def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_p
     assert "is being packed" not in run(dogs, "--size", "8")
     holder["host"] = "another-machine"
     folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
-    assert f"is being packed by process {ended.pid} of another-machine since 2023-11-1" in run(dogs, "--size", "8")
+    assert f"is being packed by process {ended.pid} on another-machine since 2023-11-1" in run(dogs, "--size", "8")
     folder.with_name(f"{folder.name}.holder").write_text("{")
     assert "is being packed" not in run(dogs, "--size", "8")
 

@@ -180,7 +180,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, mon
 
     listing = plugin(root).listing()
     monkeypatch.setattr(os, "stat", refused)
-    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow it"):
+    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow access"):
         listing.stamp()
 
 
@@ -200,7 +200,7 @@ def test_folders_hundreds_deep_are_refused(root: Path) -> None:
     for _ in range(220):
         place /= "d"
     place.mkdir(parents=True)
-    with pytest.raises(DataError, match="lies below more than 200 folders"):
+    with pytest.raises(DataError, match="is nested in more than 200 folders"):
         plugin(root).load()
 
 
@@ -232,14 +232,14 @@ def test_every_command_reports_splits_inside_classes(tmp_path: Path, caplog: pyt
     found = plugin(tmp_path / "set", split={"test_fraction": 0.2})
     with caplog.at_level(logging.WARNING):
         found.load()
-    assert "their names are those of splits" in caplog.text
+    assert "these are names of splits" in caplog.text
     assert "error misplaced" in messages(found)
 
 
 def test_folders_inside_classes_are_only_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/siam/a.png", picture(90))
     found = plugin(root)
-    assert "remark stray train/cat/siam: 1 name of folders inside" in messages(found)
+    assert "remark stray train/cat/siam: 1 name of a subfolder" in messages(found)
     assert caplog.text == ""
 
 
@@ -249,7 +249,7 @@ def test_every_command_reports_photos_that_are_not_used(root: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         plugin(root).load()
     assert "phone.heic: 1 image named .heic" in caplog.text
-    assert "loose.png: 1 photo outside" in caplog.text
+    assert "loose.png: 1 photo not in a class folder" in caplog.text
 
 
 def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
     (root / "test").rmdir()
     (root / "test").symlink_to("train")
-    with pytest.raises(DataError, match="test/cat: is the same folder as train/cat, by a link"):
+    with pytest.raises(DataError, match="test/cat: is the same folder as train/cat, because of a link"):
         plugin(root).load()
 
 
@@ -287,7 +287,11 @@ def test_a_root_with_a_variable_or_quotes_is_explained(given: str, root: Path) -
 
 @pytest.mark.parametrize("given", ["https://example.org/photos.zip", "file:///data/photos", "hf://datasets/x/y"])
 def test_a_url_that_is_not_a_bucket_is_refused_as_data(given: str) -> None:
-    with pytest.raises(DataError, match=r"data\.root is a folder or an archive of this machine, or s3://"):
+    with pytest.raises(
+        DataError,
+        match=r"data\.root must be a folder or an archive on this machine, or start with "
+        r"s3://",
+    ):
         plugin(given).load()
 
 
@@ -318,10 +322,10 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a pointer of Git LFS instead of the table"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer instead of the table"),
         (b"<!DOCTYPE html>\n<html>Sign in</html>", "a web page instead of a table"),
         (b'{"path": "a.png"}\n', "JSON instead of a table"),
-        (b"train/cat/0.png,cat,train\n", "its first line is about a photo"),
+        (b"train/cat/0.png,cat,train\n", "the first line describes a photo"),
         (b"path,label,split\nhttps://x.org/a.png,cat,train\n", "line 2: .* fetch the photos"),
         (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is not a path"),
     ],
@@ -455,7 +459,7 @@ def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(DataError, match="cannot be read: Permission denied; allow it"):
+    with pytest.raises(DataError, match="cannot be read: Permission denied; allow reading"):
         unpacked(file)
 
 

@@ -106,7 +106,7 @@ def test_data_that_cannot_be_split_is_refused() -> None:
     [
         ({}, "either test_fraction"),
         ({"test_fraction": 0.2, "folds": 5, "fold": 0}, "either test_fraction"),
-        ({"test_fraction": 0.2, "fold": 0}, "there are no folds"),
+        ({"test_fraction": 0.2, "fold": 0}, "no effect without folds"),
         ({"folds": 5}, "from 0 to 4; got None"),
         ({"folds": 5, "fold": 5}, "from 0 to 4; got 5"),
         ({"test_fraction": 1.0}, "less than 1"),

@@ -51,7 +51,7 @@ def test_csv_and_parquet_give_the_same_data_and_an_edited_label_gives_other_data
         ),
         (GOOD.replace("b,dog,train", ",dog,train"), "row 3: name or label is empty"),
         (GOOD.replace("a,cat,train", "b,cat,train"), "split 'train' contains the name 'b' twice"),
-        (GOOD.replace("c,cat,test,4\n", ""), "1 example of split 'test'; give at least two"),
+        (GOOD.replace("c,cat,test,4\n", ""), "1 example of split 'test'; list at least two"),
         (GOOD.replace("a,cat", "a,bird").replace("c,cat", "c,cow"), "has 3 different labels (bird, cow, dog)"),
         (b"name,label,split\n\xff,a,train\n", "is not UTF-8"),
     ],
