@@ -269,7 +269,7 @@ def test_the_doctor_reports_gpus_that_torch_cannot_use(
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_100")
     found = said(devices())[2:]
     assert found[0][:2] == ("GPUs", "problem")
-    assert found[0][2].startswith("NVML lists 2, torch can use 0: this torch has kernels for sm_100, and none for ")
+    assert found[0][2].startswith("NVML lists 2, torch can use 0: this torch has kernels for sm_100, but none for ")
     assert found[1] == (
         "GPU 0",
         "problem",

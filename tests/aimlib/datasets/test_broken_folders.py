@@ -172,7 +172,7 @@ CASES = [
     Case(placeholders, "duplicate", True, ("430 copies of one photo", "across splits", "exclude all")),
     Case(copies_within, "duplicate", False, ("2 copies", "within one split", "keep one", "copy.png")),
     Case(copy_across_splits, "duplicate", True, ("across splits: 1 test, 1 train", "copy.png", "keep one")),
-    Case(copy_across_classes, "duplicate", True, ("across classes", "the label of none is certain")),
+    Case(copy_across_classes, "duplicate", True, ("across classes", "no label is certain")),
     Case(empty, "empty", True, ("no bytes", "fetch", "--fix", "empty.jpg")),
     Case(truncated, "undecodable", True, ("truncated", "fetch", "cut.jpg")),
     Case(a_page_instead_of_a_photo, "undecodable", True, ("a web page instead of the photo", "fetch", "error.jpg")),
@@ -252,7 +252,7 @@ def test_an_existing_list_is_never_overwritten(root: Path, tmp_path: Path) -> No
     empty(root)
     _, listed = fixed(root, tmp_path)
     before = listed.read_bytes()
-    with pytest.raises(ValueError, match="already exists"):
+    with pytest.raises(ValueError, match=r"exists already|already exists"):
         fixed(root, tmp_path)
     assert listed.read_bytes() == before
 

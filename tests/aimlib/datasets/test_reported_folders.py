@@ -92,7 +92,7 @@ def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(r
     assert decoding.decode((root / "train/cat/half.jpg").read_bytes()).size == (200, 200)
     (finding,) = [each for each in verify(plugin(root)) if each.kind == "damaged"]
     assert (finding.is_error, finding.excluded) == (True, ("train/cat/half.jpg",))
-    assert "that part is gray" in finding.message
+    assert "the missing part is gray" in finding.message
 
 
 def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_orientation_of_a_tiff_file_is_applied_and_noted(root: Path) -> None
     content = picture(50, "TIFF", 20, 40, exif=turned)
     write(root / "train/cat/turned.tif", content)
     assert decoding.decode(content).size == (20, 40)
-    assert "remark rotated train/cat/turned.tif: 1 photo turned or mirrored by a TIFF file" in messages(plugin(root))
+    assert "remark rotated train/cat/turned.tif: 1 photo rotated or mirrored by a TIFF" in messages(plugin(root))
 
 
 def test_integers_of_32_bits_are_noted(root: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, mon
 
     listing = plugin(root).listing()
     monkeypatch.setattr(os, "stat", refused)
-    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow access"):
+    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow"):
         listing.stamp()
 
 
@@ -313,7 +313,7 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
     assert found.load().fingerprint == before, "which is why verify must tell"
     (finding,) = [each for each in verify(found) if each.kind == "pack"]
     assert finding.is_error
-    assert "different content than when they were packed" in finding.message
+    assert "has changed since they were packed" in finding.message
 
 
 # --- tables --------------------------------------------------------------------------------------------------------

@@ -193,13 +193,13 @@ def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
     [
         (
             {"on_step_end": lambda self, run: run.log("test_loss", 1.0)},
-            r"log\('test_loss', ...\): a column has this name",
+            r"log\('test_loss', ...\): a column already has this name",
         ),
         ({"on_step_end": lambda self, run: run.log("a b", 1.0)}, "use letters, digits and underscores"),
-        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so it belongs to no epoch"),
+        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so this value belongs to no epoch"),
         (
             {"on_step_end": lambda self, run: run.log("weight", torch.ones(2, 3))},
-            r"log\('weight', ...\): a tensor of shape \(2, 3\) is not one number; give its mean or norm",
+            r"log\('weight', ...\): a tensor of shape \(2, 3\) is not a single number; log its mean or norm",
         ),
     ],
 )
@@ -210,7 +210,11 @@ def test_values_that_cannot_be_logged_are_refused(members: dict[str, Any], messa
 
 def test_two_callbacks_that_log_one_name_are_refused_instead_of_averaged() -> None:
     norms = [{"name": "gradient_norm", "norm_type": 1.0}, {"name": "gradient_norm", "norm_type": 2.0}]
-    with pytest.raises(UsageError, match=r"gradient_norm 2: log\('gradient_norm', ...\): gradient_norm logs this name"):
+    with pytest.raises(
+        UsageError,
+        match=r"gradient_norm 2: log\('gradient_norm', ...\): gradient_norm already "
+        r"logs this name",
+    ):
         train(run_config(training__callbacks=norms), data_set())
 
 

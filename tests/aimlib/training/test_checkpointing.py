@@ -303,7 +303,7 @@ def test_the_checkpoint_of_another_run_gives_way_to_the_one_before(twice: Path) 
     found = checkpointing.load(twice, "run", notices.append)
     assert found is not None
     assert len(found.epochs) == 1
-    assert notices == [f"{path} is damaged: it is the checkpoint of another run"]
+    assert notices == [f"{path} is damaged: it is the checkpoint of a different run"]
     (twice / checkpointing.PREVIOUS_FILE).unlink()
     with pytest.raises(StoreError, match="not a checkpoint of run run"):
         checkpointing.load(twice, "run", notices.append)

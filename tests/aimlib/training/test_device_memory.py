@@ -93,7 +93,7 @@ def test_the_cpu_has_no_limit(cuda: PretendedCuda) -> None:
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
 def test_invalid_shares_are_refused(share: float, cuda: PretendedCuda) -> None:
     for device in (GPU, CPU):
-        with pytest.raises(UsageError, match="above 0 and at most 1"):
+        with pytest.raises(UsageError, match="greater than 0 and at most 1"):
             limit_memory(device, share)
         with pytest.raises(UsageError, match="memory_share"):
             train(run_config(), data_set(), device=device, memory_share=share)

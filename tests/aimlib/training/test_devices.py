@@ -202,8 +202,8 @@ def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: Pretende
     found = Shortfall(
         2,
         1,
-        "this torch has kernels for sm_80 sm_90, and none for Tesla V100 (compute capability 7.0)",
-        "install a torch that has, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
+        "this torch has kernels for sm_80 sm_90, but none for Tesla V100 (compute capability 7.0)",
+        "install a torch that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
     )
     assert shortfall() == found
     assert why_unusable() == found.reason

@@ -149,7 +149,7 @@ def test_smoothing_together_with_a_loss_is_refused_with_the_right_notation() -> 
 def test_weights_that_do_not_fit_the_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="has 2 weights for 3 classes"):
         loss_of(name="cross_entropy", weight=[1.0, 2.0])
-    with pytest.raises(DataError, match="class number 1 has no training image"):
+    with pytest.raises(DataError, match="class number 1 has no training images"):
         loss_of(torch.tensor([3, 0, 1]), name="cross_entropy", weight="balanced")
 
 
@@ -184,7 +184,7 @@ def test_parameters_of_a_loss_are_refused_because_nothing_trains_them() -> None:
 
     with restored_registries():
         own("own_warm", __init__=start, forward=lambda self, x, y: (x * self.temperature).mean())
-        with pytest.raises(UsageError, match=r"has parameters \(temperature\), which no optimizer trains"):
+        with pytest.raises(UsageError, match=r"has parameters \(temperature\), which would be neither trained"):
             train(run_config(training__loss="own_warm"), data_set())
 
 

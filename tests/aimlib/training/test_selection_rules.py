@@ -52,9 +52,7 @@ def test_a_rule_that_reads_test_measures_declares_it() -> None:
         return 1 + min(range(len(epochs)), key=lambda number: epochs[number]["test_loss"])
 
     refuse_unusable_selection(rule(best, oracle=True), validation=True)
-    with pytest.raises(
-        PluginError, match="depends on test measures; choose by other measures, or write `oracle = True`"
-    ):
+    with pytest.raises(PluginError, match="depends on test measures; use other measures, or set `oracle = True`"):
         refuse_unusable_selection(rule(best), validation=True)
 
 

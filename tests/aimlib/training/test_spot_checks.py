@@ -239,7 +239,7 @@ def test_a_flipped_bit_is_found_and_the_next_attempt_has_the_right_numbers(
             ComputingError, match=r"step 4 of epoch 1 was computed twice.*differ in \d+ value"
         ) as raised:
             attempt(1, tmp_path)
-        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the error of the device was transient")
+        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the device's error was transient")
         assert not raised.value.never_repeats
         outcome = attempt(1, tmp_path)
     assert planted == [wrong]
@@ -297,7 +297,7 @@ def test_a_step_that_draws_without_a_generator_is_found() -> None:
     run.network.register_forward_pre_hook(noise)
     run.spot_checks = SpotChecks(everywhere(), run.device, None, lambda _: None)
     with pytest.raises(
-        ComputingError, match="3 further repetitions differed as well, so this step never repeats"
+        ComputingError, match="3 further repetitions differed as well, so this step is not repeatable"
     ) as raised:
         run.epoch()
     assert raised.value.never_repeats
@@ -360,7 +360,7 @@ def test_an_expensive_check_is_followed_by_a_longer_interval() -> None:
 
 
 def test_a_share_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be greater than 0"):
         SpotBudget(0.0)
 
 

@@ -176,9 +176,9 @@ def test_the_schedule_sets_the_rate_of_every_step() -> None:
         ),
         (
             {"training__validation_fraction": 0.001},
-            "training.validation_fraction=0.001 holds out no image of 36 in 3 classes; raise it",
+            "training.validation_fraction=0.001 holds out none of 36 images in 3 classes; increase it",
         ),
-        ({"training__validation_fraction": 0.99}, "images are left to train on; lower training.validation_fraction"),
+        ({"training__validation_fraction": 0.99}, "images remain for training; lower training.validation_fraction"),
     ],
 )
 def test_data_that_does_not_fit_the_configuration_is_refused(changes: dict[str, Any], message: str) -> None:

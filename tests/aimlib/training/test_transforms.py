@@ -195,7 +195,9 @@ def test_an_own_augmentation_keeps_shape_and_type(change: Any, given: str) -> No
         augmentations.register("own_other")(type("Other", (Augmentation,), members))
         training = run_config(training__transforms=["own_other"]).training
         with pytest.raises(
-            UsageError, match=rf"transforms: own_other: gives {given} for images of .* torch.uint8; it must keep shape"
+            UsageError,
+            match=rf"transforms: own_other: gives {given} for images of .* torch.uint8; it must keep "
+            rf"the shape",
         ):
             refuse_unusable_transforms(training, ImageShape(3, 8, 8, 3))
 

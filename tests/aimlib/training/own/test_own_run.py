@@ -101,31 +101,31 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("no predictions", lambda run: run.report(), "call run.predictions('test', ids, labels) before every report"),
     ("too few", lambda run: run.predictions("test", [0, 1], [1, 2]), "once; 498 are missing, such as"),
     ("one less", lambda run: run.predictions("test", range(499), [1] * 499), "once; 1 is missing, such as"),
-    ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "given more than once, such as"),
+    ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "listed more than once, such as"),
     ("lengths", lambda run: run.predictions("test", [0, 1], [1]), "2 images, but 1 label"),
     ("scores", lambda run: run.predictions("test", None, np.zeros((500, 10))), "scores.argmax(1)"),
     ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is not a class; did you mean '1'?"),
     ("beyond", lambda run: run.predictions("test", None, [10] * 500), "classes are 0 to 9"),
     ("halves", lambda run: run.predictions("test", None, [0.5] * 500), "class numbers or names"),
     ("unknown image", lambda run: run.predictions("test", ["x"] * 500, [0] * 500), "no image 'x'"),
-    ("ids", lambda run: run.predictions("test", [None] * 500, [0] * 500), "names or numbers of images"),  # type: ignore[list-item]
+    ("ids", lambda run: run.predictions("test", [None] * 500, [0] * 500), "must be image names or numbers"),  # type: ignore[list-item]
     ("far id", lambda run: run.predictions("test", range(1, 501), [0] * 500), "images are 0 to 499"),
-    ("split", lambda run: run.predictions("train", None, [0]), "of 'test' or 'validation'"),
+    ("split", lambda run: run.predictions("train", None, [0]), "for 'test' or 'validation'"),
     ("no validation", lambda run: run.predictions("validation", None, [0]), "set training.validation_fraction"),
     ("name of a split", lambda run: run.split("tets"), "'tets' is not a split; did you mean 'test'?"),  # type: ignore[arg-type]
     (
         "other accuracy",
         lambda run: (give(run), run.report(accuracy=0.9)),
-        "the predictions of the test images give 0.8",
+        "the predictions for the test images give 0.8",
     ),
-    ("percent", lambda run: (give(run), run.report(accuracy=80.0)), "accuracy is a fraction from 0 to 1; got 80"),
+    ("percent", lambda run: (give(run), run.report(accuracy=80.0)), "accuracy must be a fraction from 0 to 1; got 80"),
     ("text", lambda run: (give(run), run.report(train_loss="low")), "train_loss must be a number; got 'low'"),  # type: ignore[arg-type]
     ("measure", lambda run: (give(run), run.report(trainloss=1.0)), "did you mean 'train_loss'?"),
-    ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is counted by this package"),
+    ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is computed by this package"),
     ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1; count from 1, or"),
-    ("vector", lambda run: (give(run), run.report(train_loss=torch.ones(3))), "got a Tensor of shape (3,); give its"),  # type: ignore[arg-type]
-    ("state", lambda run: run.checkpoint({}), "run.checkpoint: got dict; save your files in a folder, and give its"),  # type: ignore[arg-type]
-    ("exit", lambda run: sys.exit(0), "the training code ended the process with sys.exit; let it return instead"),
+    ("vector", lambda run: (give(run), run.report(train_loss=torch.ones(3))), "got a Tensor of shape (3,); report its"),  # type: ignore[arg-type]
+    ("state", lambda run: run.checkpoint({}), "run.checkpoint: got dict; save your files in a folder, and pass its"),  # type: ignore[arg-type]
+    ("exit", lambda run: sys.exit(0), "the training code called sys.exit; it must return instead"),
     ("no network", lambda run: run.network(), "this arm has no network"),
     ("no folder", lambda run: run.checkpoint("/no/such/folder"), "save your files in a folder"),
     ("option", lambda run: run.config.options.rat, "did you mean 'rate'? its options: rate"),
@@ -372,7 +372,7 @@ def test_a_run_that_ends_early_gives_a_notice_and_an_unknown_name_gives_the_near
     notices: list[str] = []
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
-        with pytest.raises(AttributeError, match=r"run\.predict: there is no such name; did you mean 'predictions'"):
+        with pytest.raises(AttributeError, match=r"run\.predict: no such name; did you mean 'predictions'"):
             run.predict("test")  # type: ignore[attr-defined]
         give(run)
         with pytest.raises(UsageError, match=r"train_loss must be a number; got '0\.3'"):

@@ -117,7 +117,7 @@ def test_some_parameters_must_be_trained_and_blocks_must_exist() -> None:
             def layout(self, network: nn.Module) -> Layout:
                 return Layout()
 
-        with pytest.raises(UsageError, match=r"backbone 'no_blocks' states no blocks; use learning_rates"):
+        with pytest.raises(UsageError, match=r"backbone 'no_blocks' does not define blocks; use learning_rates"):
             tuned({"backbone": "no_blocks"}, layer_decay=0.5)
 
 
@@ -141,7 +141,7 @@ def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_frozen_pa
 
 
 def test_options_without_an_effect_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fine_tuning: no effect; give freeze"):
+    with pytest.raises(ConfigError, match=r"fine_tuning: no effect; set freeze"):
         run_config(training__fine_tuning={})
     with pytest.raises(ConfigError, match=r"freeze.0.epochs: 2 is not below the 2 epochs of the budget"):
         run_config(training__fine_tuning={"freeze": {"layers": "fc", "epochs": 2}})
