@@ -40,7 +40,7 @@ def plugin(root: Path | None, **options: object) -> DatasetPlugin:
 
 @pytest.mark.parametrize("place", [".", "FashionMNIST/raw"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_folder_and_format_gives_the_same_images(tmp_path: Path, place: str, packed: bool) -> None:
+def test_all_folders_and_formats_yield_the_same_images(tmp_path: Path, place: str, packed: bool) -> None:
     write(tmp_path / "x" / place, packed)
     write(tmp_path / "reference")
     assert plugin(tmp_path / "x").load().fingerprint == plugin(tmp_path / "reference").load().fingerprint
@@ -59,9 +59,7 @@ def test_images_and_labels_are_read(tmp_path: Path) -> None:
     assert larger.load().test.pixels.shape == (20, 32, 32, 3)
 
 
-def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_folder_is_searched_before_the_debian_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion, "DEBIAN_FOLDER", tmp_path / "debian")
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
         plugin(None).load()

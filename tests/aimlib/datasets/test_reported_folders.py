@@ -1,6 +1,5 @@
-"""Data as people report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
-
-represent files that block forever; a test that opens one would never end.
+"""Data as users report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
+stand for files that block forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def messages(found: PhotoPlugin) -> str:
     return "\n".join(f"{each.severity} {each.kind} {each.file}: {each.message}" for each in verify(found))
 
 
-# --- contents of files ---------------------------------------------------------------------------------------------
+# --- content of files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> N
     assert ";" in str(error.value), "what to do"
 
 
-def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(root: Path) -> None:
+def test_a_jpeg_file_that_ends_with_zeros_is_an_error_although_it_can_be_decoded(root: Path) -> None:
     whole = picture(50, "JPEG", 200, 200)
     half = whole[: len(whole) // 2]
     write(root / "train/cat/half.jpg", half + bytes(len(whole) - len(half)))
@@ -95,7 +94,7 @@ def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(r
     assert "the missing part is gray" in finding.message
 
 
-def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
+def test_other_damage_to_a_jpeg_file_is_only_a_remark(root: Path) -> None:
     content = bytearray(picture(50, "JPEG", 200, 200))
     middle = len(content) // 2
     content[middle : middle + 40] = b"\x55" * 40
@@ -112,7 +111,7 @@ def test_intact_jpeg_files_are_not_reported_as_damaged(kind: str, root: Path) ->
     assert [each for each in verify(plugin(root)) if each.kind == "damaged"] == []
 
 
-def test_the_orientation_of_a_tiff_file_is_applied_and_noted(root: Path) -> None:
+def test_the_orientation_of_a_tiff_file_is_applied_and_reported(root: Path) -> None:
     turned = Image.Exif()
     turned[0x112] = 6
     content = picture(50, "TIFF", 20, 40, exif=turned)
@@ -121,14 +120,14 @@ def test_the_orientation_of_a_tiff_file_is_applied_and_noted(root: Path) -> None
     assert "remark rotated train/cat/turned.tif: 1 photo rotated or mirrored by a TIFF" in messages(plugin(root))
 
 
-def test_integers_of_32_bits_are_noted(root: Path) -> None:
+def test_32_bit_integers_are_reported(root: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(content, "TIFF")
     write(root / "train/cat/wide.tif", content.getvalue())
     assert "values below 256 become black" in messages(plugin(root))
 
 
-def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memory(root: Path) -> None:
+def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_ram(root: Path) -> None:
     write(root / "train/cat/long.png", picture(1, height=1, width=60_000))
     cropped = plugin(root, resize="center_crop", size=1024)
     began = time.monotonic()
@@ -139,7 +138,8 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- other than files, and unreadable files ---------------------------------------------------------------------------
+# --- unreadable files, and things that are not files
+# ---------------------------------------------------------------------------
 
 
 def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:
@@ -149,7 +149,7 @@ def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_a_table_that_lists_no_file_is_refused_without_waiting(kind: str, root: Path) -> None:
+def test_a_table_that_lists_something_other_than_a_file_is_refused_without_waiting(kind: str, root: Path) -> None:
     table(root, "thing.png,cat,train")
     if kind == "pipe":
         os.mkfifo(root / "thing.png")
@@ -164,7 +164,7 @@ def test_a_table_that_lists_no_file_is_refused_without_waiting(kind: str, root: 
     assert "thing.png" in messages(listed)
 
 
-def test_reading_does_not_wait_for_a_pipe_as_a_list_of_stanford_dogs(tmp_path: Path) -> None:
+def test_reading_does_not_wait_for_a_pipe_in_place_of_a_stanford_dogs_list(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train_list.mat")
     with pytest.raises(DataError, match="not a readable list"):
         dogs_lists.read_list(tmp_path / "train_list.mat")
@@ -184,7 +184,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, mon
         listing.stamp()
 
 
-def test_a_disk_that_fails_while_photos_are_read_is_not_reported_as_full(
+def test_a_disk_that_fails_while_photos_are_being_read_is_not_reported_as_full(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path: Path, most: int) -> bytes:
@@ -213,14 +213,14 @@ def split_by(root: Path, places: Callable[[str, str], str]) -> None:
             write(root / places(split, name) / f"{index}.png", picture(10 * number + index))
 
 
-def test_folders_of_splits_are_not_read_as_classes(tmp_path: Path) -> None:
+def test_split_folders_are_not_read_as_classes(tmp_path: Path) -> None:
     split_by(tmp_path, lambda split, name: f"{split}ing_set/{name}" if split == "train" else f"test_set/{name}")
     with pytest.raises(DataError, match=r"set data\.train: training_set and data\.test: test_set"):
         plugin(tmp_path, split={"test_fraction": 0.2}).load()
     assert len(plugin(tmp_path, train="training_set", test="test_set").load().train.labels) == 8
 
 
-def test_classes_whose_names_contain_these_words_are_accepted(tmp_path: Path) -> None:
+def test_classes_whose_names_contain_split_names_are_accepted(tmp_path: Path) -> None:
     for name in ("steam_train", "test_tube"):
         for number in range(4):
             write(tmp_path / "set" / name / f"{number}.png", picture(len(name) * 10 + number))
@@ -236,7 +236,7 @@ def test_every_command_reports_splits_inside_classes(tmp_path: Path, caplog: pyt
     assert "error misplaced" in messages(found)
 
 
-def test_folders_inside_classes_are_only_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_inside_classes_are_only_a_remark(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/siam/a.png", picture(90))
     found = plugin(root)
     assert "remark stray train/cat/siam: 1 name of a subfolder" in messages(found)
@@ -261,7 +261,7 @@ def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
         plugin(root).load()
 
 
-def test_folders_of_operating_systems_are_not_classes(root: Path) -> None:
+def test_folders_created_by_operating_systems_are_not_classes(root: Path) -> None:
     write(root / "train" / "__MACOSX" / "._0.png", b"x")
     (root / "test" / "@eaDir").mkdir()
     assert plugin(root).load().classes == ("cat", "dog")
@@ -274,7 +274,7 @@ def test_a_single_class_is_refused_without_advice_to_set_classes(tmp_path: Path)
         plugin(tmp_path).load()
 
 
-def test_the_message_names_the_intended_folder(root: Path) -> None:
+def test_the_message_contains_the_intended_folder(root: Path) -> None:
     with pytest.raises(DataError, match=re.escape(f"set data.root: {root}")):
         plugin(root.parent).load()
 
@@ -310,7 +310,7 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
     state = file.stat()
     file.write_bytes(picture(71, "BMP"))
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert found.load().fingerprint == before, "which is why verify must tell"
+    assert found.load().fingerprint == before, "which is why verify must report it"
     (finding,) = [each for each in verify(found) if each.kind == "pack"]
     assert finding.is_error
     assert "has changed since they were packed" in finding.message
@@ -344,7 +344,7 @@ def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
     assert "error missing aaa" in messages(listed)
 
 
-def test_a_photo_in_another_unicode_form_is_reported(root: Path) -> None:
+def test_a_photo_in_a_different_unicode_form_is_reported(root: Path) -> None:
     write(root / "train/cat/caf\u00e9.png", picture(80))
     table(root, "train/cat/cafe\u0301.png,cat,train")
     with pytest.raises(DataError, match="it exists in another Unicode form"):
@@ -447,7 +447,7 @@ def test_names_in_a_zip_file_that_are_not_utf8_are_reported(tmp_path: Path, capl
     assert "1 name not marked as UTF-8, read as CP437: caf\u0398/1.png" in caplog.text
 
 
-def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
+def test_an_archive_without_read_permission_is_not_reported_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = zipped(tmp_path / "a.zip", "1.png")
@@ -463,7 +463,7 @@ def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
         unpacked(file)
 
 
-def test_other_photos_in_a_flat_validation_folder_are_reported(
+def test_unexpected_photos_in_a_flat_validation_folder_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wnids = ("n01440764", "n01443537")
@@ -476,7 +476,7 @@ def test_other_photos_in_a_flat_validation_folder_are_reported(
     assert f"not used: {wnids[0]}" in caplog.text
 
 
-def test_the_hash_of_the_contents_does_not_wait_for_pipes(root: Path) -> None:
+def test_hashing_the_content_does_not_wait_for_pipes(root: Path) -> None:
     listing = plugin(root).listing()
     (root / listing.paths()[0]).unlink()
     os.mkfifo(root / listing.paths()[0])
