@@ -257,7 +257,7 @@ class Run:
             return KeptNetwork(len(self.history), snapshot(self.evaluated))
         except TypeError as error:
             self.keep = "none"
-            self.on_notice(f"no network is kept for this run: {error}")
+            self.on_notice(f"no network of this run is kept: {error}")
             return None
 
     def selected_epoch(self) -> int:

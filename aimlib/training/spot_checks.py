@@ -172,7 +172,7 @@ class SpotChecks:
         if found := _differences(inputs, repeated, first, result, after):
             del after
             raise self._error(
-                step, again, f"{where} was computed twice from the same state, and the results differ bitwise", found
+                step, again, f"{where} was computed twice from the same state, and the results differ", found
             )
         return result
 

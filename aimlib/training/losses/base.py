@@ -114,7 +114,7 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
             f"is called as forward(logits, targets) with logits [batch, classes] and targets, which are {kind}"
         ) from error
     if not isinstance(value, Tensor) or value.shape != () or not bool(value.isfinite()) or not value.requires_grad:
-        given = "None; is a `return` missing?" if value is None else f"a {type(value).__name__}"
+        given = "None; does it lack `return`?" if value is None else f"a {type(value).__name__}"
         if isinstance(value, Tensor):
             lacking = "" if value.requires_grad else ", without a gradient: it does not depend on the logits"
             number = f" with the value {value.item():g}" if value.shape == () else ""

@@ -89,7 +89,7 @@ def test_a_transient_error_costs_a_retry_and_changes_no_number(
     assert (told.session.computed, told.session.failed, told.session.code) == (2, {}, 0)
     assert numbers(tmp_path / "out") == calm
     assert "computing error on CPU of" in told.text
-    assert "step 2 of epoch 2 was computed twice from the same state, and the results differ bitwise in" in told.text
+    assert "step 2 of epoch 2 was computed twice from the same state, and the results differ in" in told.text
     checks = {row["run_id"]: (row["spot_checks"], row["attempts"]) for row in rows(tmp_path / "out")}
     assert sorted(checks.values()) == [(4, 2), (6, 1)], "the first attempt was lost after one epoch"
     assert not list((tmp_path / "out" / "failures").glob("*")), "nobody's code failed"
@@ -387,7 +387,7 @@ def cpu_task(run_id: str) -> Task:
 def test_runs_continue_and_a_machine_is_excluded_after_two_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
-    text = "step 3 of epoch 1 was computed twice from the same state, and the results differ bitwise in 1 value: loss"
+    text = "step 3 of epoch 1 was computed twice from the same state, and the results differ in 1 value: loss"
     ending = ending_of(ComputingError(text))
     assert (ending.end, ending.reason, ending.process_spent) == ("device_error", f"computing error: {text}", False)
     ending = type(ending)(**(asdict(ending) | {"device": "CPU of node7 (node ab)", "host": "node7"}))

@@ -255,7 +255,7 @@ def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
 def test_a_run_with_a_damaged_checkpoint_is_not_abandoned_with_fewer_epochs(twice: Path) -> None:
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(StoreError, match=r"is damaged: .*; run again"):
+    with pytest.raises(StoreError, match=r"is damaged: .*; run the study again"):
         outcome_so_far(run_config(model=AIM, training__epochs=3), data_set(), twice, "run", "given up")
 
 

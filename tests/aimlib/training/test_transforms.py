@@ -196,7 +196,7 @@ def test_a_users_own_augmentation_must_keep_the_shape_and_type(change: Any, give
         training = run_config(training__transforms=["own_other"]).training
         with pytest.raises(
             UsageError,
-            match=rf"transforms: own_other: gives {given} for images of .* torch.uint8; it must keep "
+            match=rf"transforms: own_other: returns {given} for images of .* torch.uint8; it must keep "
             rf"the shape",
         ):
             refuse_unusable_transforms(training, ImageShape(3, 8, 8, 3))
