@@ -1,4 +1,4 @@
-"""The user's own photos, in one folder per split, which contains one folder per class."""
+"""The user's own photos, in one folder per split with one subfolder per class."""
 
 from __future__ import annotations
 

@@ -43,10 +43,9 @@ class Columns(Frozen):
     label: str = "label"
     """Column with the name of the photo's class."""
     split: str | None = "split"
-    """Column with the photo's split: train, val (or validation) or test; null: ignore such a column."""
+    """Column with the photo's split: train, val (or validation) or test; null: no split column is read."""
     group: str | None = "group"
-    """Column with the group of photos that belong together and are never divided among splits; null: ignore such a
-    column."""
+    """Column with the photo's group; a group is never divided among splits. null: no group column is read."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class ImageIndex(PhotoPlugin):
 
     def _listed(self) -> tuple[PhotoListing, list[Oddity]]:
         root, variant = self.whereabouts()
-        remedy = "give the table as data.file, below data.root or relative to the current folder"
+        remedy = "set data.file to the table, below data.root or relative to the current folder"
         table = read_table(self._places()[1], remedy, self.config.delimiter)
         rows = _rows(table, self._columns(table), root)
         _refuse_repeated(table, rows)
@@ -184,7 +183,7 @@ class ImageIndex(PhotoPlugin):
 
 
 def _rows(table: Table, columns: Columns, root: Path) -> list[Row]:
-    """Return all rows, checked one by one; an error reports the first fault and its place."""
+    """Check all rows one by one and return them; an error reports the first fault and its place."""
     found = [_row(table, place, values, columns, root) for place, values in table.rows]
     if not found:
         raise DataError(f"{table.path}: has no rows; list the photos")

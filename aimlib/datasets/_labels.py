@@ -1,4 +1,4 @@
-"""Names, labels and splits of examples of any kind, which the user's own training code reads itself."""
+"""A table of names, labels and splits, for examples that only the user's own training code can read."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
     Only your training code knows what an example looks like: text, tables, sounds. Here, every example has one pixel,
-    which is 0. The fingerprint covers names, labels and splits; it does not notice that a file behind a name has
-    changed.
+    which is 0. The fingerprint covers names, labels and splits; it does not detect changes to the files that the names
+    refer to.
     """
 
     source = "the user's own"

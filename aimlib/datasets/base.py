@@ -26,7 +26,7 @@ class ImageShape:
 
     Attributes
     ----------
-    channels, height, width : of every image, in pixels.
+    channels, height, width : number of channels, and height and width in pixels, the same for every image.
     classes : number of classes.
     """
 
@@ -123,7 +123,7 @@ class DatasetPlugin(ABC):
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8 | np.uint16]:
         """Return an image file of any size as this data set would store it, for predictions on other images.
 
-        By default it is resized bilinearly to the shape of the data set, without keeping its aspect ratio, and it
+        By default, the image is resized bilinearly to the data set's shape, without keeping its aspect ratio, and
         becomes gray if the data set has one channel.
 
         Parameters

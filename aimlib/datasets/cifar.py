@@ -2,7 +2,7 @@
 
 A batch file is a pickle, and unpickling a file can run arbitrary code. Before it opens any batch, torchvision compares
 the MD5 of every batch with that of the published file, and it does the same for the file of class names. Therefore,
-only what the authors published is unpickled: no way is known to make a different file with a given MD5.
+only the authors' own files are unpickled, because there is no known way to create a different file with a given MD5.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.

@@ -5,8 +5,9 @@
 * Gray is repeated, palettes are looked up, and CMYK is converted. Only the high byte of 16-bit values is used.
 * Only the first frame of an animation is used.
 
-The format is determined from the content, not from the name: some photos of Stanford Dogs are PNG files named .jpg.
-Only `FORMATS` are opened. Pillow knows many more, and it opens EPS by starting another program, Ghostscript.
+The format is determined from the content, not from the name: some photos in Stanford Dogs are PNG files with names
+ending in .jpg. Only `FORMATS` are opened. Pillow supports many more formats, and opens EPS files by starting another
+program, Ghostscript.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DECODE_VERSION = 1
 
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats as Pillow names them. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
+"""Formats, with Pillow's names. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
 MOST_PIXELS = 178_956_970
 """Maximum number of pixels in a photo: even a small file can declare a size that would fill the RAM."""
 MOST_BYTES = 1_000_000_000

@@ -123,7 +123,7 @@ def twice(archive: Path, name: str) -> str:
 
 
 def _place(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
-    """Write one member. Files are created exclusively, so that no existing file can be overwritten."""
+    """Write one member. Files are created exclusively, so existing files cannot be overwritten."""
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
         raise DataError(twice(archive, member.name))

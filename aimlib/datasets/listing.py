@@ -76,7 +76,7 @@ class PhotoListing:
 
     @cached_property
     def first_stamp(self) -> str:
-        """The stamp at the first request, because one listing is compared with packs from several recipes.
+        """The stamp, computed only once, because one listing is compared with packs from several recipes.
 
         DataError: see `stamp`.
         """
@@ -112,11 +112,13 @@ class PhotoListing:
         return stamp.hexdigest()
 
     def _spelled(self, missing: str) -> str:
-        """Return the hint that a photo exists in another Unicode form, or an empty string."""
+        """Return a hint that a photo exists with a different Unicode form of its name, or an empty string."""
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):
-            return "it exists in another Unicode form (NFC or NFD), so write its name in that form; "
+            return (
+                "a file exists whose name has a different Unicode form (NFC or NFD), so write the name in that form; "
+            )
         return ""
 
     def _placed(self, path: str) -> str:

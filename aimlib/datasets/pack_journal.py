@@ -1,9 +1,9 @@
 """The journal of a build: which parts of a packed store are safely on the disk, so an interrupted build can continue.
 
-Each line describes one block of photos: what is in the pixel files, and what cannot be read from them, which is the
-hash of each photo's bytes, its shape, and why it is broken or was decoded by Pillow. A line is written after its pixels
-are on the disk. Every line starts with a checksum of itself and all lines before it. If a line is torn, damaged, out of
-order or from a different build, that line and all later lines are ignored.
+Each line describes one block of photos: the content of the pixel files, and facts that the pixel files do not contain,
+namely the hash of each photo's bytes, its shape, and why it is broken or was decoded by Pillow. A line is written after
+its pixels are on the disk. Every line starts with a checksum of itself and all lines before it. If a line is torn,
+damaged, out of order or from a different build, that line and all later lines are ignored.
 """
 
 from __future__ import annotations

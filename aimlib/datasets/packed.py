@@ -1,4 +1,4 @@
-"""Packed stores: photos decoded once, stored as one file of pixels per split, and mapped read-only by every process.
+"""Packed stores: photos are decoded once, stored as one pixel file per split, and mapped read-only by every process.
 
 The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; other processes
 wait for the lock and then map the store. A store is identified by its data set, the photos' folder and the recipe. It

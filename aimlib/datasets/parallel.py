@@ -1,4 +1,4 @@
-"""Parallel map with ordered results, of which only a limited number are in memory at a time."""
+"""A parallel map with ordered results; only a limited number of results are in memory at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Photos in one folder per class, and everything else in these folders, which is not used, with the reason.
+"""Find the photos in class folders, and report everything else that is there, with the reason it is not used.
 
-Nothing is left out silently: whatever cannot be used becomes an `Oddity`. Some oddities make the data unusable, because
-a photo would be lost unnoticed or a class would be split in two; the others are only reported.
+Nothing is left out silently: everything that cannot be used becomes an `Oddity`. Some oddities make the data unusable,
+because a photo would be lost unnoticed or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations

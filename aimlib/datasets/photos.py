@@ -82,7 +82,9 @@ class PhotoConfig(ComponentConfig):
     @model_validator(mode="after")
     def _fine_pixels_are_sampled(self) -> Self:
         if self.pixels == "fine" and self.antialias:
-            raise ValueError("pixels: fine needs antialias: false, because antialiasing rounds to whole values; set it")
+            raise ValueError(
+                "pixels: fine needs antialias: false, because antialiasing rounds to whole values; set antialias: false"
+            )
         return self
 
 

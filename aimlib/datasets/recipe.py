@@ -131,5 +131,5 @@ _DEFAULTS = (("decoder", "accurate"), ("pixels", "whole"))
 
 
 def stored_type(pixels: str) -> str:
-    """Return NumPy's name for the type in which a recipe with these `pixels` stores values; little-endian."""
+    """Return NumPy's name for the little-endian type in which a recipe with these `pixels` stores values."""
     return "<u2" if pixels == "fine" else "|u1"

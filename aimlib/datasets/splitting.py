@@ -10,10 +10,10 @@ generator, so it is the same on every machine and with every version.
 3. ``folds``: the image at place i in a class is in fold ``(i + images in the preceding classes) % folds``. Therefore,
    the folds differ by at most one image per class, and by at most one image in total. Fold `fold` is the test set.
 
-Images of one group (the same patient, animal or video) stay together. Groups are sorted by size, with the largest
-first, and then by the rank of their names. Each group in turn is assigned to the part for which the class counts then
-come closest to the intended shares. The distance is the sum of squared differences, each relative to the size of its
-class.
+Images in the same group (such as images of one patient, animal or video) stay together. Groups are sorted by size, with
+the largest first, and then by the rank of their names. Each group in turn is assigned to the part for which the class
+counts then come closest to the intended shares. The distance is the sum of squared differences, each relative to the
+size of its class.
 """
 
 from __future__ import annotations

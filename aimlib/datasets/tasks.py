@@ -27,7 +27,7 @@ def refuse_other_task_of_table(where: str, columns: Sequence[str], label: str) -
 
     Raises
     ------
-    DataError: the table is for such a task.
+    DataError: the table is for a different task.
     """
     if label in columns:
         return
@@ -43,7 +43,7 @@ def refuse_other_task_of_labels(where: str, labels: Sequence[str]) -> None:
 
     Raises
     ------
-    DataError: the labels are of such a kind.
+    DataError: the labels are for a different task.
     """
     kinds = sorted(set(labels))
     if (found := _several(kinds)) is not None:

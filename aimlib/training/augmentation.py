@@ -111,7 +111,7 @@ def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> T
 def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None, shape: torch.Size) -> list[_Step]:
     """Return the steps of all passes except exact flips.
 
-    Small tensors are computed here, for the whole batch at once.
+    Small tensors are computed here, for the entire batch at once.
     """
     if scaling is not None and scaling.identity:
         scaling = None
@@ -211,7 +211,7 @@ def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None
 def _means(x_BCHW: Tensor) -> Tensor:
     """Return the mean of each channel [batch, channels, 1, 1].
 
-    If there is only one channel in all, torch splits the sum among threads, which changes the rounding.
+    If the batch consists of a single channel, torch splits the sum among threads, which changes the rounding.
     """
     at_least_2 = x_BCHW.expand(2, -1, -1, -1) if x_BCHW.shape[:2].numel() == 1 else x_BCHW
     return at_least_2.mean(dim=(2, 3), keepdim=True)[: len(x_BCHW)]
@@ -224,7 +224,7 @@ def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int
     cos, sin = torch.cos(angle), torch.sin(angle)
     mirror_x = torch.where(draws_BD[:, 3] < config.horizontal_flip, -1.0, 1.0)
     mirror_y = torch.where(draws_BD[:, 4] < config.vertical_flip, -1.0, 1.0)
-    # Normalized coordinates run from -1 to 1, so a shift by the whole side is 2; rotation keeps pixels square.
+    # Normalized coordinates run from -1 to 1, so a shift by an entire side is 2; rotation keeps pixels square.
     shift_y, shift_x = signed[:, 1] * config.translation * 2, signed[:, 2] * config.translation * 2
     first = torch.stack([cos * mirror_x, -sin * (height / width) * mirror_y, shift_x], dim=1)
     second = torch.stack([sin * (width / height) * mirror_x, cos * mirror_y, shift_y], dim=1)

@@ -132,20 +132,20 @@ def why_unusable() -> str:
 def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
     """Return a reason and a remedy."""
     if torch.version.cuda is None:
-        return "this torch is built without CUDA", "install one with CUDA"
+        return "this torch is built without CUDA", "install a build with CUDA"
     shown = _counted_by_cuda()
     if shown == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
         return (
             f"driver {driver.version} supports CUDA {driver.cuda[0]}.{driver.cuda[1]}, but this torch is built for "
             f"CUDA {torch.version.cuda}",
-            f"install a newer driver, or a torch for CUDA {driver.cuda[0]}",
+            f"install a newer driver, or a torch build for CUDA {driver.cuda[0]}",
         )
     old = [gpu for gpu in seen if not has_kernels(gpu.capability)]
     if old:
         names = ", ".join(f"{gpu.name} (compute capability {_written(gpu.capability)})" for gpu in old)
         return (
             f"this torch has kernels for {_kernels()}, but none for {names}",
-            "install a torch that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
+            "install a torch build that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
         )
     answer = _refusal() if shown == 0 else f"CUDA shows {shown} of them"
     return answer, "check the others with nvidia-smi and dmesg"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # replaying early stopping on stored results must not import 
 
 
 def should_stop(config: EarlyStoppingConfig, monitored: Iterable[float]) -> bool:
-    """Return whether the run has stopped by the last of the `monitored` accuracies (fractions, one per epoch)."""
+    """Return whether early stopping ends the run within the epochs in `monitored` (accuracies as fractions)."""
     return stopping_epoch(monitored, config.patience, config.min_delta) is not None
 
 

@@ -25,7 +25,7 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result on one split.
+    """The result of evaluating a network on one split.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ class Footprint:
     Attributes
     ----------
     allocated : allocated in tensors.
-    reserved : reserved on the GPU for these tensors, including gaps; a limit on the run's memory must allow this much.
+    reserved : reserved on the GPU for these tensors, including gaps; a limit on the run's memory must not be lower.
         None on the CPU, where the allocator does not report this figure.
     """
 

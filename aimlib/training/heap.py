@@ -1,4 +1,4 @@
-"""The C library's heap while a run trains on the CPU: the next step reuses memory that one step frees."""
+"""Keep the C library's heap while a run trains on the CPU, so that each step reuses memory freed by the last."""
 
 from __future__ import annotations
 

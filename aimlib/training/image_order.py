@@ -30,7 +30,7 @@ BLOCK = 16
 """Number of images that are read from a shard before the next shard is read, regardless of the batch size."""
 
 _KEY_PREFIXES = {"stanford_dogs": "Images/"}
-"""What precedes an image's name in its key, by data set; nothing in all other data sets."""
+"""Prefix of an image's name in its key, by data set; empty for all other data sets."""
 
 
 def fixed_order(

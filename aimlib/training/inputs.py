@@ -24,7 +24,7 @@ class Scaling:
     Attributes
     ----------
     mean, sd : tensors of shape [1, channels, 1, 1].
-    identity : whether the mean is 0 and the sd is 1, so that there is nothing to compute.
+    identity : whether the mean is 0 and the sd is 1, so there is nothing to compute.
     """
 
     mean: Tensor

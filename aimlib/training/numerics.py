@@ -12,7 +12,7 @@ _FIELDS = ("precision", "tf32", "memory_format", "step")
 def numerics_of(config: RunConfig) -> dict[str, Any]:
     """Return a run's options precision, tf32, memory_format and step.
 
-    A comparison of arms that differ in any of these options does not compare only models.
+    If arms differ in any of these options, comparing them is not only a comparison of models.
 
     ``auto`` steps are bitwise identical to ``eager`` steps, and are called ``eager`` here.
     """

@@ -54,7 +54,7 @@ def format_of(pixels: npt.NDArray[Any]) -> PixelFormat:
 def to_floats(
     x: Tensor, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tensor:
-    """Return stored pixels as values from 0 to 255; floats already are such values."""
+    """Return stored pixels as values from 0 to 255; floats are already in that range."""
     known = _BY_TORCH.get(x.dtype, WHOLE)
     floats = x.to(dtype, memory_format=memory_format)
     return floats if known.step == 1 else floats.mul_(known.step)

@@ -52,7 +52,7 @@ class _Size(NamedTuple):
 
 
 _SIZES = {"cpu": _Size(8, 16, 16, 64), "cuda": _Size(64, 48, 32, 1024)}
-"""A GPU needs more work, so that all of it is used."""
+"""Sizes by device type; a GPU needs more work to be fully used."""
 
 
 class Kind(NamedTuple):

@@ -126,7 +126,7 @@ def _default_device() -> torch.device:
 
 
 def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)  # setting one slows down every torch call
+    torch.set_default_device(None if device.type == "cpu" else device)  # setting a default slows down every torch call
 
 
 def _flushes_denormals() -> bool:

@@ -83,8 +83,8 @@ def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
 def batches(indices: Indices, size: int, *, drop_last: bool = False) -> Iterator[Indices]:
     """Yield batches of `size` images.
 
-    A last batch with a single image is merged into the preceding batch, because batch norm cannot compute the variance
-    of one value, unless incomplete batches are dropped.
+    Unless incomplete batches are dropped, a last batch with a single image is merged into the preceding batch, because
+    batch norm cannot compute the variance of one value.
     """
     count = len(indices)
     ends = list(range(size, count + 1, size))

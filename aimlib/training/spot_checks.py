@@ -70,7 +70,7 @@ class SpotBudget:
 
 
 class SpotChecks:
-    """The spot checks of one attempt at a run.
+    """The spot checks in one attempt at a run.
 
     Parameters
     ----------

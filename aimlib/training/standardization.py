@@ -32,7 +32,7 @@ _PROBES = 8
 """Number of images that are part of the statistics' name in addition to the fingerprint, in case the fingerprint does
 not identify the pixels."""
 _KEPT = 64
-"""Number of sets of statistics that a process keeps: more than a study has seeds; each needs a hundred bytes."""
+"""Number of sets of statistics that a process keeps; a study has fewer seeds, and a set needs only a hundred bytes."""
 
 _known: dict[str, Scaling] = {}
 

@@ -22,7 +22,7 @@ class StepTimer:
 
     Parameters
     ----------
-    data : at least one batch of training images.
+    data : the data set; it must contain at least one batch of training images.
     """
 
     def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:

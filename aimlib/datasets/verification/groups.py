@@ -1,4 +1,4 @@
-"""Groups of photos with the same pixels, and of photos that look alike: one finding per group."""
+"""Find groups of photos with the same pixels, and groups of photos that look alike: one finding per group."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Hash = Callable[[Image.Image], npt.NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class Photo:
-    """What was found in one file.
+    """The result of inspecting one file.
 
     Attributes
     ----------

@@ -88,8 +88,8 @@ def damaged(photos: Sequence[Photo]) -> Iterator[Finding]:
     if others:
         says = next(photo.damage for photo in found if photo.path == others[0])
         text = (
-            f"{counted(len(others), 'JPEG photo')} with damaged data ({shown(says)}), which are used as decoded; look "
-            f"at them (`--sheet FILE`), and exclude those that look wrong: {listed(others)}"
+            f"{counted(len(others), 'JPEG photo')} with damaged data ({shown(says)}), which are used as they are "
+            f"decoded; look at them (`--sheet FILE`), and exclude those that look wrong: {listed(others)}"
         )
         yield Finding("damaged", others[0], text, tuple(others), "remark")
 

@@ -115,7 +115,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
         """
 
     def on_run_end(self, run: RunView) -> None:  # noqa: B027
-        """Called when the run is finished or has diverged, with the network as it is after the last step."""
+        """Called when the run is finished or has diverged; the network is that of the last step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything to keep between events: tensors, numbers, text, and lists and mappings of these."""

@@ -69,7 +69,7 @@ class Attempt:
         return self.before + time.perf_counter() - self.began
 
     def found(self) -> Checkpoint | None:
-        """Return the last intact checkpoint, and report damaged checkpoints; the code may never request it."""
+        """Return the last intact checkpoint, which the code may ignore, and report damaged checkpoints."""
         if self.directory is None:
             return None
         damages: list[str] = []

@@ -258,7 +258,7 @@ class OwnRun:
             self._end(Paused(number, 0))  # this code does not save anything, so it starts from the beginning
 
     def checkpoint(self, folder: str | Path) -> None:
-        """Save the run, with the files in a folder, after `report`, so that it can continue after this epoch.
+        """Save the run with the files in a folder, so that it can continue after the epoch reported last.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class OwnRun:
             self._end(Paused(len(self.history), 0))
 
     def restore(self) -> Path | None:
-        """Return a folder with the files from the last checkpoint, and set `epochs_done`; None if the run starts anew.
+        """Return a folder with the last checkpoint's files, and set `epochs_done`; None if there is no checkpoint.
 
         The folder is removed when the run ends.
         """

@@ -25,7 +25,7 @@ class CosineWarmRestarts(Schedule):
         T_0: Annotated[int, Field(ge=1)]
         """Number of epochs until the first restart."""
         T_mult: Annotated[int, Field(ge=1)] = 1
-        """Factor by which each period is longer than the previous one."""
+        """Factor by which the length of a period is multiplied to get that of the next period."""
         eta_min: Annotated[float, Field(ge=0)] = 0.0
         """Lowest learning rate, at the end of every period."""
 

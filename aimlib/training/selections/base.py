@@ -50,7 +50,7 @@ def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
 
     Raises
     ------
-    PluginError: the rule returned anything but the number of one of the epochs.
+    PluginError: the rule returned something other than the number of an epoch.
     """
     answer: Any = cast("Selection", selections.create(rule)).select(epochs)
     try:
@@ -61,7 +61,7 @@ def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
         given = repr(answer) if answer is None or isinstance(answer, float | int) else f"a {type(answer).__name__}"
         raise PluginError(
             f"{selections.described(rule.name)}: select() returned {given} for a run of "
-            f"{counted(len(epochs), 'epoch')}; make it return the number of one of them, 1 for the first"
+            f"{counted(len(epochs), 'epoch')}; make it return the number of one of these epochs, with 1 for the first"
         )
     return number
 

@@ -101,7 +101,7 @@ class Computation:
     ) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of correct predictions.
 
-        Learning rates on the device are those that `write_rates` wrote last.
+        This uses the learning rates that `write_rates` last wrote to the device.
         """
         loss, logits = (loss_of or self.loss_of)(inputs)
         self.optimizer.zero_grad(set_to_none=True)

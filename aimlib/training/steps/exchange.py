@@ -1,7 +1,8 @@
 """Everything that a training step changes, copied on the device, so that the step can be repeated from that state.
 
-Unlike with `aimlib.training.steps.snapshot.Snapshot`, which is kept on the host, the states before and after a step are
-exchanged one tensor at a time. In addition to the run's own tensors, there is never more than one copy and one tensor.
+`aimlib.training.steps.snapshot.Snapshot` keeps its copy on the host; here, the states before and after a step are
+exchanged on the device, one tensor at a time. In addition to the run's own tensors, there is never more than one copy
+and one tensor.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from aimlib.weights.fitting import few, of_memory
 
 _WHERE = "training.fine_tuning"
 _OF_MEMORY = ("source", "static_source", "updates", "carry")
-"""Beginnings of patterns for the parts that a memory adds; other such patterns contain ``read_weight``."""
+"""Beginnings of patterns for the parts that a memory adds; the other patterns for them contain ``read_weight``."""
 FOREVER = 2**31
 """Number of epochs that stands for "never trained"."""
 

@@ -22,7 +22,7 @@ def options(dogs: Any) -> list[str]:
     return ["--root", str(dogs.root), "--set", "classes=3"]
 
 
-def test_import_and_help_load_nothing_heavy() -> None:
+def test_importing_the_commands_and_showing_help_load_no_heavy_modules() -> None:
     code = f"import sys, ablations.commands.data\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)
     result = run("--help")

@@ -113,7 +113,7 @@ HOSTILE_ZIPS: dict[str, list[tuple[str, bytes, int]]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_ZIPS)
-def test_hostile_zip_files_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
+def test_hostile_zip_files_are_refused_and_leave_no_files_behind(tmp_path: Path, case: str) -> None:
     path = zipped(tmp_path / "hostile.zip", *HOSTILE_ZIPS[case])
     with pytest.raises(DataError, match=r"hostile\.zip"):
         archives.unpacked(path)

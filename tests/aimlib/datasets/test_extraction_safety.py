@@ -66,7 +66,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_archives_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
+def test_hostile_archives_are_refused_and_leave_no_files_behind(tmp_path: Path, case: str) -> None:
     path = archive(tmp_path / "hostile.tar", *HOSTILE[case])
     before = set(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"hostile\.tar"):

@@ -82,7 +82,7 @@ def test_all_ways_of_writing_the_table_yield_the_same_data(root: Path, monkeypat
     assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths are relative to the table's folder"
 
 
-def test_the_table_may_be_in_another_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_may_be_in_a_different_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = plugin(root).load().fingerprint
     (root / "index.csv").rename(tmp_path / "mine.csv")
     monkeypatch.chdir(tmp_path)

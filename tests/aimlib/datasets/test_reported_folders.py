@@ -170,7 +170,7 @@ def test_reading_does_not_wait_for_a_pipe_in_place_of_a_stanford_dogs_list(tmp_p
         dogs_lists.read_list(tmp_path / "train_list.mat")
 
 
-def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_can_be_listed_but_not_entered_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.stat
 
     def refused(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
@@ -252,7 +252,7 @@ def test_every_command_reports_photos_that_are_not_used(root: Path, caplog: pyte
     assert "loose.png: 1 photo not in a class folder" in caplog.text
 
 
-def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
+def test_a_split_that_is_a_link_to_another_split_is_refused(root: Path) -> None:
     for path in sorted((root / "test").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     (root / "test").rmdir()
@@ -336,7 +336,7 @@ def test_a_file_that_is_not_a_table_is_described(content: bytes, says: str, root
         plugin(root, "image_index").load()
 
 
-def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
+def test_a_name_longer_than_the_disk_allows_is_reported(root: Path) -> None:
     table(root, f"{'a' * 300}.png,cat,train")
     listed = plugin(root, "image_index")
     with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be accessed: File name too long"):
@@ -347,7 +347,7 @@ def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
 def test_a_photo_in_a_different_unicode_form_is_reported(root: Path) -> None:
     write(root / "train/cat/caf\u00e9.png", picture(80))
     table(root, "train/cat/cafe\u0301.png,cat,train")
-    with pytest.raises(DataError, match="it exists in another Unicode form"):
+    with pytest.raises(DataError, match="a file exists whose name has a different Unicode form"):
         plugin(root, "image_index").load()
 
 
@@ -432,7 +432,7 @@ def tarred(file: Path, mode: str, kind: bytes = tarfile.REGTYPE, name: str = "li
         (lambda top: write(top / "a.zip", b"Rar!\x1a\x07"), "an unsupported kind: unpack it yourself"),
     ],
 )
-def test_an_archive_that_cannot_be_used_gets_its_own_remedy(
+def test_every_kind_of_unusable_archive_is_reported_with_its_own_remedy(
     made: Callable[[Path], Path], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=says):

@@ -39,7 +39,7 @@ def test_the_root_can_come_from_the_environment(dogs: Any, monkeypatch: pytest.M
     assert len(dogs.plugin(root=None).listing().paths()) == 18
 
 
-def test_lists_may_be_next_to_the_images(dogs: Any) -> None:
+def test_the_lists_may_be_next_to_the_images_folder(dogs: Any) -> None:
     for path in (dogs.root / "lists").iterdir():
         path.rename(dogs.root / path.name)
     (dogs.root / "lists").rmdir()

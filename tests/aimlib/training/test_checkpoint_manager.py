@@ -381,5 +381,5 @@ def test_a_pause_whose_save_fails_loses_only_the_steps_since_the_last_save(tmp_p
     assert len(asked) >= 3
     assert files[0] == b"", "nothing was saved"
     assert files[1] != b""
-    assert files[2] == files[1], "the old one is whole"
+    assert files[2] == files[1], "the old checkpoint is intact"
     assert without_clock(outcome) == whole

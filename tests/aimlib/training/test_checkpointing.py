@@ -230,7 +230,7 @@ def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_reports_it(
     assert checkpointing.load(twice, "run") is not None
 
 
-def test_the_damaged_file_does_not_replace_the_earlier_one(twice: Path) -> None:
+def test_the_damaged_checkpoint_does_not_replace_the_previous_one(twice: Path) -> None:
     """After the fallback, the next save keeps an intact checkpoint as the previous one."""
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
@@ -289,7 +289,7 @@ def test_a_folder_with_the_name_of_a_temporary_file_is_not_removed(saved: Path) 
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
 
 
-def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
+def test_a_checkpoint_from_a_different_run_or_in_an_unknown_format_is_refused(saved: Path) -> None:
     refused(saved, "not a checkpoint of run other", run_id="other")
     state = torch.load(saved / checkpointing.FILE, weights_only=True)
     torch.save({**state, "format": 99}, saved / checkpointing.FILE)
@@ -317,7 +317,7 @@ def test_a_checkpoint_with_missing_parts_is_refused(saved: Path) -> None:
     refused(saved, "known format")
 
 
-def test_a_checkpoint_of_another_network_is_refused(saved: Path) -> None:
+def test_a_checkpoint_of_a_different_network_is_refused(saved: Path) -> None:
     other = {"backbone": {"name": "small_resnet", "widths": [4, 5], "blocks": [1, 1]}}
     refused(saved, "does not fit", run_config(model=other))
     refused(saved, "does not fit", run_config(model={"backbone": "mlp"}))

@@ -203,7 +203,7 @@ def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: Pretende
         2,
         1,
         "this torch has kernels for sm_80 sm_90, but none for Tesla V100 (compute capability 7.0)",
-        "install a torch that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
+        "install a torch build that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
     )
     assert shortfall() == found
     assert why_unusable() == found.reason
@@ -219,7 +219,7 @@ def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.Mo
         3,
         0,
         "driver 550.54.15 supports CUDA 12.4, but this torch is built for CUDA 13.0",
-        "install a newer driver, or a torch for CUDA 12",
+        "install a newer driver, or a torch build for CUDA 12",
     )
 
 
@@ -255,4 +255,4 @@ def test_gpus_that_are_hidden_from_a_process_are_not_reported_as_missing(
 def test_a_torch_without_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
-    assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install one with CUDA")
+    assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install a build with CUDA")

@@ -106,7 +106,7 @@ def test_measuring_prints_nothing() -> None:
     assert (found.stdout, found.stderr) == ("True\n", "")
 
 
-def test_on_a_gpu_the_memory_is_the_one_that_torch_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_memory_is_the_value_that_torch_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     device, made = torch.device("cuda", 0), []
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda device, name=name: made.append(name))

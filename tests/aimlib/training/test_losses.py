@@ -131,7 +131,7 @@ def test_a_network_learns_with_every_loss(name: str) -> None:
     assert outcome.epochs[-1]["test_accuracy"] > 0.6
 
 
-def test_images_of_an_incomplete_batch_are_left_out_of_every_loss() -> None:
+def test_images_in_an_incomplete_batch_are_left_out_of_every_loss() -> None:
     config = run_config(training__loss="mse", training__evaluation_drop_last=True, training__validation_fraction=0.0)
     outcome = train(config, data_set(test=9))  # 8 of 9 images count, and all are predicted in one batch
     assert np.isfinite([row["test_loss"] for row in outcome.epochs]).all()

@@ -219,7 +219,7 @@ def test_an_evaluation_without_a_full_batch_is_refused() -> None:
         train(run_config(training__evaluation_drop_last=True), data_set(test=6))
 
 
-def test_images_are_evaluated_in_one_order_that_mixes_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_evaluated_in_a_single_order_that_mixes_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     data, seen = data_set(), []
     run = Run(run_config(), data, torch.device("cpu"))
     forward = run.network.forward

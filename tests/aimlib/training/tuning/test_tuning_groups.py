@@ -97,7 +97,7 @@ def test_the_depth_increases_along_a_torchvision_network(architecture: str) -> N
     assert main == sorted(main, reverse=True)
 
 
-def test_a_pattern_that_matches_nothing_is_refused_with_the_closest_name() -> None:
+def test_a_pattern_that_matches_nothing_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"freeze.0.layers: 'layr1' matches no trained parameter .* mean 'layer1'\?"):
         tuned(freeze={"layers": "layr1"})
     with pytest.raises(UsageError, match=r"learning_rates.1.layers: 'head' matches .* consists of conv1, bn1, layer1"):
