@@ -299,5 +299,5 @@ def test_the_doctor_compares_rays_number_of_gpus_with_torchs(
         "problem",
         "2, but torch can use 0: runs on the others would fail immediately",
     )
-    assert more.remedy == "install a newer driver, or a torch for CUDA 12"
+    assert more.remedy == "install a newer driver, or a torch build for CUDA 12"
     assert said(counted_by_ray(0)) == []
