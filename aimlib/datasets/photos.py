@@ -90,7 +90,7 @@ class PhotoConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found of a data set, even if it cannot be used unchanged.
+    """The parts of a data set that were found, even if the data cannot be used unchanged.
 
     Attributes
     ----------

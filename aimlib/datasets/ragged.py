@@ -12,7 +12,7 @@ from aimlib.datasets.recipe import Pixels
 
 @dataclass(frozen=True)
 class RaggedImages:
-    """One split of photos of different shapes.
+    """One split, with photos of different shapes.
 
     Attributes
     ----------

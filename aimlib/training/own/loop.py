@@ -172,7 +172,7 @@ def _as_alone(config: OwnRunConfig, device: torch.device, attempt: Attempt) -> I
 
 
 def _called(run: OwnRun) -> str | None:
-    """Call the code; return why the run diverged, or None. If the code catches what ends the run, it still ends."""
+    """Call the code; return why the run diverged, or None. The run ends even if the code catches the exception."""
     try:
         trainers.create(run.config.train).train(run.config, run)
     except Diverged as reason:

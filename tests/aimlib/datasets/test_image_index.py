@@ -94,7 +94,7 @@ def test_the_table_may_be_in_a_different_folder(root: Path, tmp_path: Path, monk
     assert plugin(root, file="absolute.csv").load().fingerprint == wanted
 
 
-def test_a_change_of_a_split_is_noticed(root: Path) -> None:
+def test_a_changed_split_is_noticed(root: Path) -> None:
     before = plugin(root).load()
     table(root, rows=[*ROWS[:6], ("g.png", "cat", "val", "gil")])
     after = plugin(root).load()

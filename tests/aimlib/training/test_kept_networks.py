@@ -120,7 +120,7 @@ def test_a_checkpoint_without_a_kept_network_is_readable_by_earlier_versions(tmp
 def test_a_selected_network_that_was_not_kept_is_reported(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     whole = kept_by(config, "best")
-    assert whole.selected_epoch < 4, "the seed of this test has its best epoch before the last one"
+    assert whole.selected_epoch < 4, "with this test's seed, the best epoch is not the last one"
     with pytest.raises(Interrupted):
         kept_by(config, "none", tmp_path, interrupt_after(whole.selected_epoch))
     said: list[str] = []

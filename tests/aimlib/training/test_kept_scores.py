@@ -108,7 +108,7 @@ def test_a_checkpoint_without_scores_is_readable_by_earlier_versions(tmp_path: P
 def test_missing_scores_of_the_selected_epoch_are_reported(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     chosen = scored(config).selected_epoch
-    assert chosen < 4, "the seed of this test has its best epoch before the last one"
+    assert chosen < 4, "with this test's seed, the best epoch is not the last one"
     with pytest.raises(Interrupted):
         scored(config, tmp_path, keep=False, on_epoch=interrupt_after(chosen))
     said: list[str] = []

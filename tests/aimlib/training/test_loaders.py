@@ -134,7 +134,7 @@ def test_copies_run_on_their_own_stream_and_training_waits_for_them(monkeypatch:
     assert log[8:] == used, "the batch had already been copied"
 
 
-def test_an_error_while_gathering_in_advance_is_raised_when_the_batch_is_requested() -> None:
+def test_an_error_during_prefetching_is_raised_when_the_batch_is_requested() -> None:
     loader = PrefetchingLoader(data_set().train, CPU)
     loader.batch(np.array([0]), np.array([99]))
     with pytest.raises(IndexError):
