@@ -74,7 +74,7 @@ class FashionMnist(DatasetPlugin):
         return with_fingerprint(self._split("train", self.config.train_images), self._split("test", None), CLASSES)
 
     def folders(self) -> tuple[Path, ...]:
-        """Return the folders that are searched for the files, in order."""
+        """Return the folders that are searched for the files, in search order."""
         root = data_folder("fashion_mnist", self.config.root)
         below = (root, root / "FashionMNIST" / "raw")
         return below if self.config.root is not None else (*below, DEBIAN_FOLDER)

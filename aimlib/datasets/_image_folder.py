@@ -154,7 +154,7 @@ def _refuse_split_folders(root: Path) -> None:
 
 
 def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
-    """Return the paths below `root` of the images of each class in `folder`.
+    """Return, for each class in `folder`, the paths of its images below `root`.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def _missing(data: str, root: Path, folder: str) -> str:
     text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or correct data.root"
     if folder == "." or not root.is_dir():
         return text
-    text += " and the folders' names as data.train and data.test"
+    text += " and the folder names in data.train and data.test"
     there = _folders(root)
     refuse_other_task_of_folder(root, there)
     if len(there) > 1 and not {"train", "test", *VALIDATION} & set(there):

@@ -123,7 +123,7 @@ def _refuse_misnamed(archive: Path) -> None:
     if suffixes:
         raise DataError(f"{archive}: it has the content of a {suffixes[0]} file; rename it")
     what = {
-        b"<": "a web page, probably an error of the server: fetch it again",
+        b"<": "a web page, probably a server error: fetch it again",
         b"v": "a Git LFS pointer: run `git lfs pull`",
     }
     told = what.get(start[:1], "an archive of an unsupported kind: unpack it yourself and use the folder")
@@ -214,7 +214,7 @@ def _write_member(
     name = member.filename
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{archive}: {name!r} is not a plain file or folder; make the archive without links")
+        raise DataError(f"{archive}: {name!r} is not a plain file or folder; create the archive without links")
     if member.flag_bits & 1:
         raise DataError(f"{archive}: {name!r} is encrypted; unpack the archive yourself and use the folder")
     target = folder / safe_path(archive, name)

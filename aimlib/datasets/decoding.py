@@ -1,4 +1,4 @@
-"""Decoding image files to RGB as TensorFlow's decoder does.
+"""Decode image files to RGB as TensorFlow's decoder does.
 
 * The EXIF orientation is ignored, except in TIFF files, which Pillow rotates when it reads them.
 * An alpha channel is dropped, not blended: the stored colors are used.
@@ -43,10 +43,10 @@ _INSTEAD = (
     (b"version https://git-lfs", "a Git LFS pointer instead of the photo; fetch the photos with `git lfs pull`"),
     (b"/annex/objects/", "a git-annex pointer instead of the photo; fetch the photos with `git annex get`"),
     (b"../", "a path instead of the photo, because links were not supported when it was copied; copy the photos again"),
-    (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
+    (b"<?xml", "XML or SVG instead of a photo, perhaps a server error; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
-    (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
-    (b"{", "JSON instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"<", "a web page instead of the photo, probably a server error; fetch the photo again"),
+    (b"{", "JSON instead of the photo, probably a server error; fetch the photo again"),
     (b"\x1f\x8b", "a gzip file; unpack it"),
     (b"PK\x03\x04", "a zip file; unpack it"),
     (b"%PDF", "a PDF file; convert its pages to PNG"),

@@ -25,7 +25,7 @@ class Archive:
     Attributes
     ----------
     file : the archive's address, size and hash.
-    folder : the folder below the data's root into which it is unpacked.
+    folder : the folder below the data's root into which the archive is unpacked.
     inside : the folder in the archive that becomes `folder`; empty if the entire archive becomes `folder`.
     extra : True if nothing in this package needs the archive; it is then fetched only along with others.
     """

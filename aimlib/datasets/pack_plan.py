@@ -73,7 +73,7 @@ class PackPlan:
 
 
 def plan_pack(plugin: PhotoPlugin) -> PackPlan:
-    """Return what `plugin.pack` will take.
+    """Return an estimate of what `plugin.pack` will take.
 
     The photos are listed and compared with an existing pack, and some of them are decoded: `SAMPLE` of the remaining
     photos, evenly spread and the same in every call.

@@ -307,9 +307,11 @@ def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
     if not found:
         return
     names = sorted(found)
-    text = f"{counted(len(names), 'name')} of a subfolder of a class folder, which is read as part of its class"
+    text = (
+        f"{counted(len(names), 'subfolder name')} in the class folders; the photos in it count as part of their class"
+    )
     if len(names) > 1:
-        text = f"{len(names):,} names of subfolders of class folders, which are read as parts of their class"
+        text = f"{len(names):,} subfolder names in the class folders; the photos in them count as part of their classes"
     first = f"{found[names[0]]}/{names[0]}"
     if is_grave := bool({"train"} <= {part_of_name(name) for name in names}):
         text += "; these are names of splits: move the photos to SPLIT/<class>/, or list them in a table"

@@ -17,7 +17,7 @@ MOST_BYTES = 1_000_000_000
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
 _INSTEAD = (
     ("version https://git-lfs", "a Git LFS pointer instead of the table; fetch it with `git lfs pull`"),
-    ("<", "a web page instead of a table, probably an error of the server; fetch it again"),
+    ("<", "a web page instead of a table, probably a server error; fetch it again"),
     ("pk\x03\x04", "a spreadsheet or a zip file instead of a table; save it as CSV in UTF-8"),
     ("{", "JSON instead of a table; write it as CSV in UTF-8, or as Parquet"),
 )

@@ -106,7 +106,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         share(temporary)
-        with suppress(FileNotFoundError):  # if killed between the two, the run continues from the checkpoint before
+        with suppress(FileNotFoundError):  # if killed between the two, the run continues from the previous checkpoint
             path.replace(directory / PREVIOUS_FILE)
         return temporary.replace(path)
     except BaseException:

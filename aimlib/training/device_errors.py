@@ -114,7 +114,7 @@ _DEVICE = re.compile(
     r"|initialization error|system not yet initialized|unsupported display driver|forward compatibility was attempted"
     r"|\bMPS (client|server)|resources required to (support|create)|external entity outside of CUDA"
     r"|(CUDA error: |CUDA )unknown error|GPU is lost"
-    # torch's own checks, before any call of CUDA
+    # torch's own checks, before any CUDA call
     r"|No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system is too old"
     r"|CUDA driver initialization failed|Unexpected error from cudaGetDeviceCount",
     re.IGNORECASE,

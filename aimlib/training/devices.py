@@ -100,7 +100,7 @@ def usable_gpus() -> int:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """A shortfall of GPUs: torch can use fewer than NVML lists for this process, and than Ray assigns to runs.
+    """A shortfall of GPUs: torch can use fewer GPUs than NVML lists for this process and Ray assigns to runs.
 
     Attributes
     ----------

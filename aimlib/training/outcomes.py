@@ -150,7 +150,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
 
 def _refuse(damage: str) -> None:
     """Refuse a damaged checkpoint, because the previous one may have fewer epochs than the abandoned run."""
-    raise StoreError(f"{damage}; run the study again: the run repeats what is missing")
+    raise StoreError(f"{damage}; run the study again, and the missing part is computed again")
 
 
 def selected_of(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:

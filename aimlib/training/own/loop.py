@@ -172,7 +172,10 @@ def _as_alone(config: OwnRunConfig, device: torch.device, attempt: Attempt) -> I
 
 
 def _called(run: OwnRun) -> str | None:
-    """Call the code; return why the run diverged, or None. The run ends even if the code catches the exception."""
+    """Call the code; return why the run diverged, or None.
+
+    An exception that ends the run takes effect even if the code has caught it.
+    """
     try:
         trainers.create(run.config.train).train(run.config, run)
     except Diverged as reason:

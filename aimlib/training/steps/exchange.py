@@ -1,8 +1,8 @@
 """Everything that a training step changes, copied on the device, so that the step can be repeated from that state.
 
 `aimlib.training.steps.snapshot.Snapshot` keeps its copy on the host; here, the states before and after a step are
-exchanged on the device, one tensor at a time. In addition to the run's own tensors, there is never more than one copy
-and one tensor.
+exchanged on the device, one tensor at a time. At any time, only one copy and one additional tensor exist besides the
+run's own tensors.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cu
     """
     graph.reset()
     with suppress(RuntimeError):
-        torch._C._cuda_endAllocateToPool(device, pool)  # raises if it is already forgotten
+        torch._C._cuda_endAllocateToPool(device, pool)  # raises if the capture is already forgotten
         torch._C._cuda_releasePool(device, pool)
         with warnings.catch_warnings(), torch.cuda.stream(stream):
             warnings.simplefilter("ignore")  # the graph is empty

@@ -122,7 +122,7 @@ def get(root: Path, archives: tuple[Archive, ...], **options: Any) -> Path:
     return download_stanford_dogs(root, archives=archives, retry_policy=QUICK, **options)
 
 
-def test_the_official_archives_have_the_published_names_and_sizes() -> None:
+def test_the_official_archives_have_the_published_addresses_sizes_and_hashes() -> None:
     archives = {archive.file.name: archive for archive in stanford_dogs_archives("https://mirror.example/dogs")}
     assert archives["images.tar"].file.url == "https://mirror.example/dogs/images.tar"
     assert archives["images.tar"].file.size == 793_579_520

@@ -239,7 +239,7 @@ def test_every_command_reports_splits_inside_classes(tmp_path: Path, caplog: pyt
 def test_folders_inside_classes_are_only_a_remark(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/siam/a.png", picture(90))
     found = plugin(root)
-    assert "remark stray train/cat/siam: 1 name of a subfolder" in messages(found)
+    assert "remark stray train/cat/siam: 1 subfolder name" in messages(found)
     assert caplog.text == ""
 
 

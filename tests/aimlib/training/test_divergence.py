@@ -83,7 +83,7 @@ def test_a_loss_that_is_finite_only_in_training_counts_as_divergence(
 
 @pytest.fixture
 def late_explosion() -> Iterator[None]:
-    """The rate explodes at the start of the third of the four steps of the second epoch."""
+    """Register a schedule whose rate explodes at the start of the third of four steps in the second epoch."""
     with restored_registries():
 
         @schedules.register("late_explosion")

@@ -170,7 +170,7 @@ def test_a_captured_run_that_is_paused_everywhere_is_bitwise_identical(name: str
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_run_continues_with_the_kind_of_step_with_which_it_began(tmp_path: Path) -> None:
+def test_a_run_continues_with_the_same_kind_of_step_as_before(tmp_path: Path) -> None:
     """A checkpoint records how steps were computed; a checkpoint without this entry counts as eager."""
     name = "momentum, cosine with warm-up, carry, augmentation"
     config, data = kind(name)

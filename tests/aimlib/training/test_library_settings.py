@@ -1,4 +1,4 @@
-"""Under any earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
+"""Regardless of earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_every_loader_returns_the_same_batch(kind: type[Any], monkeypatch: pytes
         assert (x_BCHW.dtype, x_BCHW.stride()) == (torch.uint8, expected[0].stride())
 
 
-def test_the_next_batch_is_gathered_ahead_and_no_other_batch_is_mistaken_for_it(
+def test_the_next_batch_is_prefetched_and_no_other_batch_is_mistaken_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, gathered = data_set().train, []
@@ -177,7 +177,7 @@ def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
     ],
     ids=["a whole GPU", "half of a GPU", "more than half of a GPU", "another process has the rest"],
 )
-def test_images_are_on_the_device_if_they_take_at_most_a_quarter_of_it(
+def test_images_are_on_the_device_if_they_need_at_most_a_quarter_of_its_memory(
     share: float | None, free: int, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, data = run_config(), data_set()
@@ -249,7 +249,7 @@ def bits(scaling: Scaling) -> tuple[list[int], list[int]]:
     return tuple(part.flatten().view(torch.int32).tolist() for part in (scaling.mean, scaling.sd))  # type: ignore[return-value]
 
 
-def test_statistics_are_computed_once_for_all_runs_of_a_seed(cache: Path, counted: list[Any]) -> None:
+def test_statistics_are_computed_once_for_all_runs_with_the_same_seed(cache: Path, counted: list[Any]) -> None:
     data, indices = data_set(channels=3), np.arange(30)
     expected = bits(computed(data.train.pixels, indices))
     assert bits(standardization.standardization_of(data, indices)) == expected

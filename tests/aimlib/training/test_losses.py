@@ -103,7 +103,7 @@ def test_a_smoothed_loss_trains_like_the_option_and_is_also_used_in_evaluation()
         assert one["test_loss"] != other["test_loss"]
 
 
-def test_evaluation_reports_the_mean_of_the_loss_over_the_images() -> None:
+def test_evaluation_reports_the_mean_loss_over_the_images() -> None:
     data = data_set()
     config = run_config(
         model=MLP,

@@ -1,4 +1,4 @@
-"""Every optimizer is torch's own, with the options of its configuration."""
+"""Every optimizer is equivalent to torch's own with the configured options."""
 
 from __future__ import annotations
 
