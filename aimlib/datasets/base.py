@@ -60,7 +60,7 @@ class DataSet:
     Attributes
     ----------
     train, test : the official splits; the training loop holds validation images out of `train`.
-    classes : names, in the order of the class numbers.
+    classes : names of the classes, in the order of the class numbers.
     fingerprint : 20 hexadecimal digits that change if any pixel, label, name or split changes, or if the order changes.
     validation : the data's own validation images, which replace held-out ones; None if the data has none.
     """

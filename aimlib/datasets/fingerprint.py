@@ -31,7 +31,7 @@ def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], name
     pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
     shape : the shape needed to read images from those bytes, as plain JSON values.
     labels : [images], class numbers.
-    names : one per image.
+    names : the names of the images, one per image.
     """
     return _digest({"pixels": pixels, "shape": shape, "labels": labels.tolist(), "names": list(names)})
 

@@ -50,7 +50,7 @@ class PhotoListing:
     variant : distinguishes several listings below one root, e.g. by the folder of the lists.
     root : the folder that contains all paths.
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
-    classes : names in the order of the class numbers.
+    classes : names of the classes, in the order of the class numbers.
     splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
     lines : where each photo is listed, such as ``line 7``, by the photo's path; empty if photos are not listed in a
         file.

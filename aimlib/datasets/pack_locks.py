@@ -46,7 +46,7 @@ class Holder:
     since: float
 
     def __str__(self) -> str:
-        """Describe the process: its number, its machine, and since when it has held the lock."""
+        """Describe the process: its process id, its machine, and since when it has held the lock."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return f"process {self.pid} on {self.host} since {when}"
 

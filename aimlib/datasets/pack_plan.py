@@ -38,7 +38,7 @@ class PackPlan:
     splits : number of photos in each split.
     folder : where the pack is, or will be.
     state : ``packed``: the pack exists and is up to date; ``unfinished``: an interrupted pack will be continued;
-        ``outdated``: a pack of different or since modified photos exists, and remains until the new pack replaces it;
+        ``outdated``: a pack exists, but the photos have changed since; it remains until the new pack replaces it;
         ``missing``: there is no pack.
     bytes : approximate size of the entire pack.
     bytes_left : approximate number of bytes still to be written.

@@ -34,7 +34,7 @@ class Decoded:
     Attributes
     ----------
     content : SHA-256 of the file's bytes.
-    pixels : None if the photo cannot be decoded.
+    pixels : the photo's pixels; None if it cannot be decoded.
     cause : why the photo cannot be decoded, or why the recipe's decoder did not decode it.
     """
 

@@ -74,7 +74,7 @@ def is_test(
     ----------
     keys : for each image, its path.
     labels : [images], class numbers.
-    classes : names, for messages.
+    classes : names of the classes, for messages.
     groups : for each image, the name of its group; None: images are not grouped.
 
     Raises

@@ -31,10 +31,10 @@ class DataSummary:
     Attributes
     ----------
     name, shape : name and shape of the data set as configured.
-    train, test : numbers of images.
+    train, test : numbers of training and test images.
     validation : number of the data's own validation images; None if it has no such split.
     classes : one entry per class, in the order of the class numbers.
-    fingerprint : None if the photos are not packed yet.
+    fingerprint : fingerprint of the data; None if the photos are not packed yet.
     cache : folder for the packed photos, which need not exist yet; None for data that is not packed.
     by_pillow : packed photos that the fast decoder left to Pillow, with the reasons.
     excluded : how many photos `data.exclude` leaves out and why, in words; None if it is not set.

@@ -18,7 +18,7 @@ from aimlib.errors import DataError
 
 BLOCK = 1 << 18
 LASTING = frozenset({400, 401, 403, 404, 405, 410, 451})
-"""Status codes that do not change on another attempt."""
+"""Status codes that another attempt would not change."""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ class Paused(Exception):  # noqa: N818 -- an outcome, not an error
 
     Attributes
     ----------
-    epochs : completed epochs.
-    step : training steps done in the current epoch; 0 between epochs.
+    epochs : number of completed epochs.
+    step : number of training steps done in the current epoch; 0 between epochs.
     """
 
     def __init__(self, epochs: int, step: int) -> None:

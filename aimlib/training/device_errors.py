@@ -133,7 +133,7 @@ def diagnose(
 
     Parameters
     ----------
-    device : the run's device; on a CPU no error is a device error.
+    device : the run's device; on a CPU, no error is a device error.
     share : share of the device's memory that the process may use; None: all of it.
     refusals : the value that `refusals` returned before the run.
     """

@@ -27,12 +27,12 @@ class Epoch:
 
     Attributes
     ----------
-    step : training steps done.
+    step : number of training steps done.
     loss, hits : sums over the images used for training, on the device: the loss in nats (float64), and the correct
         predictions.
     finite_steps : number of steps before the first step whose loss is not finite, on the device; all steps if every
         loss is finite.
-    validation, test : the evaluations.
+    validation, test : the evaluations on the validation and test images.
     """
 
     def __init__(self, number: int, seed: int, device: torch.device) -> None:

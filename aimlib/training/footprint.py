@@ -24,9 +24,9 @@ class Footprint:
 
     Attributes
     ----------
-    allocated : allocated in tensors.
-    reserved : reserved on the GPU for these tensors, including gaps; a limit on the run's memory must not be lower.
-        None on the CPU, where the allocator does not report this figure.
+    allocated : memory allocated for tensors.
+    reserved : memory reserved on the GPU for these tensors, including gaps; a limit on the run's memory must not be
+        lower. None on the CPU, where the allocator does not report this figure.
     """
 
     allocated: int

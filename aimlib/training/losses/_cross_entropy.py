@@ -33,7 +33,7 @@ class CrossEntropy(Loss):
         """Names and defaults as in torch."""
 
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes, only in training."""
+        """Share of the target that is spread evenly over all classes, in training and in evaluation."""
         weight: ClassWeights = None
         """Class weights. balanced: images / (classes * images in the class); a list: one weight per class. None: all
         weights are 1."""

@@ -30,7 +30,7 @@ class Inputs:
     Attributes
     ----------
     x_BCHW : stored pixels; with `training.transforms`, the network's input.
-    labels_B : class numbers.
+    labels_B : class numbers of the images.
     draws_PBD : draws for the augmentation, as `aimlib.training.augmentation.draws` returns them; None if there is no
         augmentation.
     targets_BC : class shares, if images were mixed; None if every image has one class.

@@ -18,7 +18,7 @@ from aimlib.datasets.base import Images
 from aimlib.datasets.mapped_pixels import announce, mapped, ram_bytes
 from aimlib.training.inputs import load_batch, standardization
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise and /proc of Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs madvise and /proc, which exist on Linux")
 
 
 def flags(path: Path) -> str:
