@@ -107,8 +107,8 @@ class Transforms:
                 continue
             given = _described(changed) if isinstance(changed, Tensor) else type(changed).__name__
             raise UsageError(
-                f"training.transforms: {augmentation.config.name}: returns {given} for {_described(image)}; it "
-                f"must keep the shape and type"
+                f"training.transforms: {augmentation.config.name}: returns {given} for {_described(image)}; the "
+                f"shape and type must not change"
             )
 
     @staticmethod

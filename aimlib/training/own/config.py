@@ -22,7 +22,7 @@ class Options(dict[str, Any]):
     """The options of an arm: a mapping whose keys are also attributes, such as ``options.learning_rate``."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return an option; AttributeError, with the known names, if the arm does not set it."""
+        """Return an option; raise AttributeError, with the known names, if the arm does not set it."""
         try:
             return self[name]
         except KeyError:

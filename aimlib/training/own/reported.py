@@ -16,7 +16,7 @@ _FRACTIONS = "train_accuracy", "validation_accuracy", "accuracy"
 
 
 def number(name: str, value: Any) -> float:
-    """Return a measure as a number; UsageError if it is not a number, or is an accuracy that is not a fraction."""
+    """Return a measure as a number; raise UsageError for other types, and for accuracies that are not fractions."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
     try:

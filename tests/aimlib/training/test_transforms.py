@@ -51,7 +51,7 @@ def _interpolates(name: str) -> bool:
         ({"name": "gaussian_blur", "kernel_size": 5}, v2.GaussianBlur(5)),
     ],
 )
-def test_an_image_is_changed_as_by_torchvision_with_the_images_own_stream(
+def test_an_image_is_changed_exactly_as_torchvision_changes_it_with_the_same_stream(
     options: dict[str, Any], theirs: v2.Transform
 ) -> None:
     found = inputs(options).x_BCHW
@@ -79,7 +79,7 @@ def test_erasing_comes_after_scaling() -> None:
     torch.testing.assert_close(erased[kept], run.scaling(usual)[kept])
 
 
-def test_a_batch_is_mixed_as_by_torchvision_with_the_steps_own_stream() -> None:
+def test_a_batch_is_mixed_exactly_as_torchvision_mixes_it_with_the_same_stream() -> None:
     found = inputs({"name": "mixup", "alpha": 0.3})
     x_BCHW, labels_B = torch.stack([stored(image) for image in (3, 1, 4)]).float(), torch.tensor([0, 1, 1])
     torch.manual_seed(seed_for(0, "batch transforms", "mixup 1", 2, 0))
@@ -196,8 +196,8 @@ def test_a_users_own_augmentation_must_keep_the_shape_and_type(change: Any, give
         training = run_config(training__transforms=["own_other"]).training
         with pytest.raises(
             UsageError,
-            match=rf"transforms: own_other: returns {given} for images of .* torch.uint8; it must keep "
-            rf"the shape",
+            match=rf"transforms: own_other: returns {given} for images of .* torch.uint8; "
+            "the shape and type must not change",
         ):
             refuse_unusable_transforms(training, ImageShape(3, 8, 8, 3))
 
