@@ -1,4 +1,4 @@
-"""Data sets: the interface of plugins (`base`), and the plugins themselves, one private file each."""
+"""Data sets: the plugin interface (`base`), and the plugins themselves, each in its own private file."""
 
 from aimlib.datasets.base import DataSet, DatasetPlugin, Images, ImageShape
 

@@ -8,7 +8,7 @@ from aimlib.registry import datasets
 
 @datasets.register("cifar10")
 class Cifar10(CifarPlugin):
-    """The Python version, as torchvision stores it below its root; classes in the authors' order."""
+    """The Python version, as torchvision stores it below its root; the classes are in the authors' order."""
 
     of_torchvision = "CIFAR10"
     classes = 10

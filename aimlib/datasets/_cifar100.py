@@ -8,7 +8,7 @@ from aimlib.registry import datasets
 
 @datasets.register("cifar100")
 class Cifar100(CifarPlugin):
-    """The Python version, as torchvision stores it below its root; classes in the authors' order."""
+    """The Python version, as torchvision stores it below its root; the classes are in the authors' order."""
 
     of_torchvision = "CIFAR100"
     classes = 100

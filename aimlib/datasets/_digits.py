@@ -29,30 +29,30 @@ TRAIN_IMAGES = 1297
 
 @datasets.register("digits")
 class Digits(DatasetPlugin):
-    """scikit-learn's digits: 500 fixed test images, training images from the other 1,297."""
+    """scikit-learn's digits: 500 fixed test images, and training images chosen from the other 1,297."""
 
     source = "https://archive.ics.uci.edu/dataset/80, as shipped with scikit-learn"
 
     class Config(ComponentConfig):
-        """Options of the digits."""
+        """Options for the digits."""
 
         size: Annotated[int, Field(ge=8, le=224)] = 16
         """Height and width in pixels; the 8 × 8 originals are enlarged bilinearly."""
         channels: Literal[1, 3] = 1
-        """3 repeats the gray channel for networks that expect color."""
+        """Number of channels; 3 repeats the gray channel, for networks that expect color."""
         train_images: Annotated[int, Field(ge=10, le=TRAIN_IMAGES)] = 1000
-        """Training images, a fixed stratified choice; the test images are the same for every value."""
+        """Number of training images, a fixed stratified choice; the test images are the same for every number."""
         test_images: Annotated[int, Field(ge=10, le=TEST_IMAGES)] = TEST_IMAGES
-        """Test images, a fixed stratified choice; the training images are the same for every value."""
+        """Number of test images, a fixed stratified choice; the training images are the same for every number."""
 
     config: Config
 
     def shape(self) -> ImageShape:
-        """Return the shape that `size` and `channels` give."""
+        """Return the shape that follows from `size` and `channels`."""
         return ImageShape(self.config.channels, self.config.size, self.config.size, classes=10)
 
     def load(self) -> DataSet:
-        """Return the digits; the names are their numbers in scikit-learn's order."""
+        """Return the digits; their names are their positions in scikit-learn's order."""
         table = _table()
         labels = table[:, 64].astype(np.int64)
         values = (table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.float32)
@@ -77,6 +77,6 @@ def _table() -> npt.NDArray[np.float64]:
     folder = Path(spec.origin).parent if spec is not None and spec.origin else None
     path = folder / "datasets" / "data" / "digits.csv.gz" if folder else None
     if path is None or not path.is_file():
-        raise DataError(f"digits: scikit-learn with its file {path or 'digits.csv.gz'} is missing; run `make setup`")
+        raise DataError(f"digits: scikit-learn or its file {path or 'digits.csv.gz'} is missing; run `make setup`")
     with gzip.open(path, "rt", encoding="ascii") as file:
         return np.loadtxt(file, delimiter=",")

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28, gray, ten classes.
+"""Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28 pixels, gray, in ten classes.
 
 Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine
 learning algorithms, arXiv 1708.07747, 2017.
@@ -41,40 +41,40 @@ PREFIXES = {"train": "train", "test": "t10k"}
 
 @datasets.register("fashion_mnist")
 class FashionMnist(DatasetPlugin):
-    """The four IDX files, gzipped or not, in the layout of torchvision, Debian's package, or the authors."""
+    """The four IDX files, gzipped or not, in the layout of torchvision, Debian's package or the authors."""
 
     source = "https://github.com/zalandoresearch/fashion-mnist"
 
     class Config(ComponentConfig):
-        """Options of Fashion-MNIST.
+        """Options for Fashion-MNIST.
 
-        All pixels are kept in memory: 70,000 × size² × channels bytes, 55 MB at the defaults.
+        All pixels are kept in RAM: 70,000 × size² × channels bytes, 55 MB with the default values.
         """
 
         size: Annotated[int, Field(ge=28, le=224)] = 28
         """Height and width in pixels; the 28 × 28 originals are enlarged bilinearly."""
         channels: Literal[1, 3] = 1
-        """3 repeats the gray channel for networks that expect color."""
+        """Number of channels; 3 repeats the gray channel, for networks that expect color."""
         train_images: Annotated[int, Field(ge=10)] | None = None
-        """Training images, a fixed stratified choice; None is all of them."""
+        """Number of training images, a fixed stratified choice; None: all of them."""
         root: str | None = local(
             None,
-            "Folder of the files, or the one that contains FashionMNIST/raw; default "
+            "Folder that contains the files, or the one that contains FashionMNIST/raw; default: "
             "$AIM_DATA_ROOT/fashion_mnist, else the user's data folder, else Debian's.",
         )
 
     config: Config
 
     def shape(self) -> ImageShape:
-        """Return the shape that `size` and `channels` give."""
+        """Return the shape that follows from `size` and `channels`."""
         return ImageShape(self.config.channels, self.config.size, self.config.size, len(CLASSES))
 
     def load(self) -> DataSet:
-        """Return the images; the names are their numbers in the files."""
+        """Return the images; their names are their positions in the files."""
         return with_fingerprint(self._split("train", self.config.train_images), self._split("test", None), CLASSES)
 
     def folders(self) -> tuple[Path, ...]:
-        """Return the folders in which the files are searched for, in order."""
+        """Return the folders that are searched for the files, in search order."""
         root = data_folder("fashion_mnist", self.config.root)
         below = (root, root / "FashionMNIST" / "raw")
         return below if self.config.root is not None else (*below, DEBIAN_FOLDER)
@@ -92,7 +92,7 @@ class FashionMnist(DatasetPlugin):
         values, numbers = read_idx(images, 3), read_idx(labels, 1).astype(np.int64)
         if values.shape[1:] != (28, 28) or len(values) != len(numbers):
             raise DataError(
-                f"{images}: images of shape {values.shape} for {len(numbers)} labels, which is not "
+                f"{images}: images of shape {values.shape} for {len(numbers)} labels, so this is not "
                 f"Fashion-MNIST; fetch the files again"
             )
         if not np.array_equal(np.unique(numbers), np.arange(len(CLASSES))):
@@ -106,7 +106,7 @@ class FashionMnist(DatasetPlugin):
                 if path.is_file():
                     return path
         raise DataError(
-            f"fashion_mnist: {name}[.gz] is in none of {', '.join(map(str, folders))}; on Debian and Ubuntu "
-            f"`apt-get install dataset-fashion-mnist`, else fetch the four files from {self.source} and give "
-            f"their folder as data.root"
+            f"fashion_mnist: {name}[.gz] is not in any of {', '.join(map(str, folders))}; on Debian and Ubuntu, "
+            f"run `apt-get install dataset-fashion-mnist`; otherwise fetch the four files from {self.source} and "
+            f"set data.root to their folder"
         )

@@ -1,4 +1,4 @@
-"""The user's own photos, in a folder per split that contains a folder per class."""
+"""The user's own photos, in one folder per split with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from aimlib.records.escaping import storable
 from aimlib.registry import datasets
 
 VALIDATION = "val", "validation", "valid", "dev"
-"""Usual names of a folder of validation images."""
+"""Usual names for a folder of validation images."""
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
@@ -39,42 +39,44 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 class ImageFolder(PhotoPlugin):
     """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``, with classes in ascending order of their names.
 
-    With `split`, ``<root>/<class>/*``, which is split by `aimlib.datasets.splitting`. Images are recognized by their
-    suffix (jpg, png, ...), also in folders below a class; hidden files are ignored.
-    The names of images are their paths below the root.
+    With `split`, the layout is ``<root>/<class>/*``, and `aimlib.datasets.splitting` splits the photos. Images are
+    recognized by their suffix (jpg, png, ...), also in subfolders of a class; hidden files are ignored. The names of
+    images are their paths below the root.
     """
 
     source = "the user's own"
 
     class Config(PhotoConfig):
-        """Options of a folder of photos."""
+        """Options for a folder of photos."""
 
         train: FolderName = "train"
-        """Folder of the training images, below the root."""
+        """Folder with the training images, below the root."""
         test: FolderName = "test"
-        """Folder of the test images, below the root."""
+        """Folder with the test images, below the root."""
         validation: FolderName | None = None
-        """Folder of the validation images, below the root; None: they are held out of the training images."""
+        """Folder with the validation images, below the root; None: validation images are held out of the training
+        images."""
         split: SplitConfig | None = None
-        """How photos in ``<root>/<class>/*`` are split; None: there are folders for training and for testing."""
+        """How photos in ``<root>/<class>/*`` are split; None: there are separate folders for training and test
+        images."""
 
         @model_validator(mode="after")
         def _different_folders(self) -> ImageFolder.Config:
             if self.train == self.test:
-                raise ValueError(f"train and test are both {self.train!r}: give the test images their own folder")
+                raise ValueError(f"train and test are both {self.train!r}: put the test images in their own folder")
             if self.validation in (self.train, self.test):
                 raise ValueError(f"validation: {self.validation!r} is another split's folder; give a separate folder")
             if self.split is not None and (self.train, self.test, self.validation) != ("train", "test", None):
                 raise ValueError(
-                    "split: no effect together with train, test or validation: photos that have a folder for every "
-                    "split need none; remove one of the two"
+                    "split: no effect together with train, test or validation: photos that are already in one "
+                    "folder per split are not split again; remove one of the two"
                 )
             return self
 
     config: Config
 
     def folders(self) -> dict[str, str]:
-        """Return the folder of every split, below the root; or the folder of all photos if they are split here."""
+        """Return the folder of every split, below the root, or the folder with all photos if `split` is set."""
         options = self.config
         if options.split is not None:
             return {"all": "."}
@@ -82,13 +84,13 @@ class ImageFolder(PhotoPlugin):
         return {"train": options.train, **own, "test": options.test}
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the root, and a name for the folders of all splits or the way in which photos are split."""
+        """Return the root, and a name for the folders of all splits or for the way in which photos are split."""
         split = self.config.split
         variant = "/".join(self.folders().values()) if split is None else f"split {split.model_dump_json()}"
         return data_folder("image_folder", self.config.root), variant
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing: photos that are left out, and validation images that are not used."""
+        """Return notes for the user: photos that are left out, and validation images that are not used."""
         root, options, left_out = data_folder("image_folder", self.config.root), self.config, super().notes()
         if options.split is not None or options.validation is not None:
             return left_out
@@ -107,7 +109,7 @@ class ImageFolder(PhotoPlugin):
         return found.listing
 
     def survey(self) -> Survey:
-        """Return the image files found, and everything that is odd or not used."""
+        """Return the image files found, and everything that looks wrong or is not used."""
         root, variant = self.whereabouts()
         folders = self.folders()
         if self.config.split is not None:
@@ -120,7 +122,7 @@ class ImageFolder(PhotoPlugin):
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
             refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
-            refuse(self.config.name, root, oddities)  # names that are not text cannot be divided
+            refuse(self.config.name, root, oddities)  # names that are not valid text cannot be split
             splits = divided(splits["all"], self.config.split, classes)
         else:
             oddities += beside(root, list(folders.values()))
@@ -137,7 +139,7 @@ def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> Photo
 
 
 def divided(photos: PhotoSplit, split: SplitConfig, classes: Sequence[str]) -> dict[str, PhotoSplit]:
-    """Return the two splits that a configuration makes of photos that have none."""
+    """Return the two splits into which a configuration divides photos that are not split yet."""
     test = is_test(split, photos.paths, photos.labels, classes)
     return {"train": photos.chosen(~test), "test": photos.chosen(test)}
 
@@ -147,12 +149,12 @@ def _refuse_split_folders(root: Path) -> None:
     if "train" in there and len(there) > 1:
         raise DataError(
             f"image_folder: {root} has the folders {', '.join(there)}, which are splits, not classes; remove "
-            f"data.split, or give a folder of classes as data.root, such as {root / 'train'}"
+            f"data.split, or set data.root to a folder of classes, such as {root / 'train'}"
         )
 
 
 def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
-    """Return the paths below `root` of the images of each class in `folder`.
+    """Return, for each class in `folder`, the paths of its images below `root`.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
 
     Raises
     ------
-    DataError: there are no classes, or something there cannot be used.
+    DataError: there are no classes, or something in the folder cannot be used.
     """
     tree = _tree(data, root, folder)
     oddities = [*tree.oddities, *odd_names({folder: tree})]
@@ -170,7 +172,7 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
 
 
 def _tree(data: str, root: Path, folder: str) -> Tree:
-    """Return what is in the folder of a split; DataError if that has no folders of classes."""
+    """Return the content of a split's folder; raise DataError if it has no class folders."""
     top = root / folder
     try:
         if not top.is_dir():
@@ -178,7 +180,7 @@ def _tree(data: str, root: Path, folder: str) -> Tree:
         _refuse_no_classes(data, root, top)
     except OSError as error:
         reason = error.strerror or error
-        raise DataError(f"{data}: {top} cannot be read: {reason}; allow it (`chmod -R u+rX {top}`)") from error
+        raise DataError(f"{data}: {top} cannot be read: {reason}; allow reading (`chmod -R u+rX {top}`)") from error
     return read_tree(root, folder)
 
 
@@ -192,13 +194,14 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
     if not folders:
         refuse_other_task_of_folder(root, _folders(root))
         raise DataError(
-            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, "
+            f"{data}: {top} has no subfolders, and every class needs one: {top}/<class>/; sort the photos into "
+            f"folders, "
             f"or list them in a table (image_index)"
         )
 
 
 def _nested(root: Path, folder: str) -> Path | None:
-    """Return the only folder in `root` that has the folder of a split, as archives often have one level too many."""
+    """Return the only folder in `root` that contains a split's folder, because archives often have an extra level."""
     if folder == "." or not root.is_dir():
         return None
     found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]
@@ -206,24 +209,24 @@ def _nested(root: Path, folder: str) -> Path | None:
 
 
 def _missing(data: str, root: Path, folder: str) -> str:
-    """Return the message about a missing folder, with what seems to be there instead."""
+    """Return the message about a missing folder; it also says what seems to be there instead."""
     top = root / folder
     if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
         return (
-            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive "
-            f"(supported suffixes: {', '.join(ARCHIVES)}), unpack it, and give the folder as data.root"
+            f"{data}: {file} is a file, but must be a folder with {top}/<class>/; if it is an archive "
+            f"(supported suffixes: {', '.join(ARCHIVES)}), unpack it, and set data.root to the folder"
         )
     if "$" in str(root) or str(root)[:1] in "'\"" or str(root) != str(root).strip():
         return (
-            f"{data}: {str(top)!a} is missing; data.root is used as it is written, so write out variables, and "
-            f"remove quotes and spaces around it"
+            f"{data}: {str(top)!a} is missing; data.root is used literally, so replace variables with their "
+            f"values, and remove quotes and spaces around the path"
         )
     if (nested := _nested(root, folder)) is not None:
         return f"{data}: {top} is missing, but {nested / folder} exists; set data.root: {nested}"
-    text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
+    text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or correct data.root"
     if folder == "." or not root.is_dir():
         return text
-    text += " and the folders' names as data.train and data.test"
+    text += " and the folder names in data.train and data.test"
     there = _folders(root)
     refuse_other_task_of_folder(root, there)
     if len(there) > 1 and not {"train", "test", *VALIDATION} & set(there):

@@ -1,4 +1,4 @@
-"""The user's own photos, which a table lists."""
+"""The user's own photos, listed in a table."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ SPLITS = {
     "validation": ("val", "validation", "valid", "dev"),
     "test": ("test", "testing"),
 }
-"""Names of splits in a table, in upper or lower case."""
+"""Names of splits in a table; case does not matter."""
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
 _LONGEST = 80
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 
 
 class Columns(Frozen):
-    """The columns of a table of photos. A column with a name other than the default must exist."""
+    """The columns in a table of photos. A column whose name is not the default must exist."""
 
     path: str = "path"
-    """The photo's path, with ``/`` between its parts."""
+    """Column with the photo's path; the parts of a path are separated by ``/``."""
     label: str = "label"
-    """The name of its class."""
+    """Column with the name of the photo's class."""
     split: str | None = "split"
-    """train, val (or validation) or test; null: none, although the table has such a column."""
+    """Column with the photo's split: train, val (or validation) or test; null: no split column is read."""
     group: str | None = "group"
-    """What belongs together and is never divided among splits; null: none, although the table has such a column."""
+    """Column with the photo's group; a group is never divided among splits. null: no group column is read."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: where it is, and its values; `split` and `group` are empty if the table has none."""
+    """A row of the table: its place and its values; `split` and `group` are empty if the table has no such column."""
 
     place: str
     path: str
@@ -61,33 +61,33 @@ class Row:
 
 @datasets.register("image_index")
 class ImageIndex(PhotoPlugin):
-    """A table of photos as CSV or Parquet: path, label, and, if it has them, split and group.
+    """A table of photos as CSV or Parquet, with the columns path and label and, optionally, split and group.
 
-    Paths start at `root`, or at the folder of the table. Photos of one group must be in one split. Without a split
-    column, `split` makes one by `aimlib.datasets.splitting`, which keeps groups together. Classes are the labels in
-    ascending order.
+    Paths are relative to `root`, or to the table's folder. All photos in a group must be in the same split. If there is
+    no split column, `aimlib.datasets.splitting` splits the photos as `split` says, and keeps groups together. The
+    classes are the labels in ascending order.
     """
 
     source = "the user's own"
 
     class Config(PhotoConfig):
-        """Options of a table of photos."""
+        """Options for a table of photos."""
 
         file: str = local(
             "index.csv",
-            "The table: below `root` if that is given and contains it, else relative to the current folder.",
+            "The table: below `root` if `root` is set and contains it, else relative to the current folder.",
         )
-        root: str | None = local(None, "Folder that the paths start at; default: the folder of the table.")
+        root: str | None = local(None, "Folder to which the paths are relative; default: the table's folder.")
         columns: Columns = Columns()
         """Names of the columns."""
         delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = local(
-            None, "Separator of the fields of CSV; default: a tab in files whose suffix is .tsv, else a comma."
+            None, "Separator between CSV fields; default: a tab in files whose suffix is .tsv, else a comma."
         )
         split: SplitConfig | None = None
-        """How photos are split if the table has no column for it."""
+        """How photos are split if the table has no split column."""
 
         def with_absolute_paths(self) -> Self:
-            """Return the options with absolute paths; a table that lies below `root` stays relative to it."""
+            """Return the options with absolute paths; the path of a table below `root` stays relative to `root`."""
             own: dict[str, Any] = {"delimiter": self.delimiter}
             if self.root is not None and (data_folder("image_index", self.root) / self.file).is_file():
                 own["file"] = self.file
@@ -96,14 +96,14 @@ class ImageIndex(PhotoPlugin):
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the folder that paths start at, and the table with what is read from it."""
+        """Return the folder to which paths are relative, and the table with the columns that are read."""
         root, file = self._places()
         options = self.config
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
         return root, f"{resolved(file)} {options.columns.model_dump_json()}{split}"
 
     def _places(self) -> tuple[Path, Path]:
-        """Return the folder that paths start at, and the table."""
+        """Return the folder to which paths are relative, and the table."""
         file = Path(self.config.file).expanduser()
         if self.config.root is None:
             return file.parent, file
@@ -111,20 +111,20 @@ class ImageIndex(PhotoPlugin):
         return root, root / file if (root / file).is_file() else file
 
     def listing(self) -> PhotoListing:
-        """Return the photos that the table names."""
+        """Return the photos that the table lists."""
         listing, twins = self._listed()
         refuse(self.config.name, self._places()[1], twins)
         tell(self.config.name, twins)
         return listing
 
     def survey(self) -> Survey:
-        """Return the photos that the table names, and labels or groups that a reader would take for one."""
+        """Return the photos that the table lists, and labels or groups that differ but look the same."""
         listing, twins = self._listed()
         return Survey(listing, labels=tuple(twins))
 
     def _listed(self) -> tuple[PhotoListing, list[Oddity]]:
         root, variant = self.whereabouts()
-        remedy = "give the table as data.file, below data.root or relative to the current folder"
+        remedy = "set data.file to the table, below data.root or relative to the current folder"
         table = read_table(self._places()[1], remedy, self.config.delimiter)
         rows = _rows(table, self._columns(table), root)
         _refuse_repeated(table, rows)
@@ -137,7 +137,7 @@ class ImageIndex(PhotoPlugin):
         return PhotoListing(self.config.name, variant, root, (), classes, splits, lines), twins
 
     def _columns(self, table: Table) -> Columns:
-        """Return the columns that the table has; an optional one that it lacks is None."""
+        """Return the table's columns; None for an optional column that the table does not have."""
         wanted, defaults = self.config.columns, Columns()
         refuse_other_task_of_table(str(table.path), table.columns, wanted.label)
         found: dict[str, Any] = {}
@@ -151,13 +151,14 @@ class ImageIndex(PhotoPlugin):
             found[role] = name if there else None
         if found["split"] is None and self.config.split is None:
             raise DataError(
-                f"{table.path}: has no column {wanted.split or 'of splits'}; add one with train, val or test in every "
+                f"{table.path}: has no column {wanted.split or 'for the split'}; add one with train, val or test "
+                f"in every "
                 f"row, or split the photos by data.split: {{test_fraction: 0.2}}"
             )
         if found["split"] is not None and self.config.split is not None:
             raise DataError(
-                f"{table.path}: has the column {found['split']!r}, but data.split names another split; remove "
-                f"data.split, or set data.columns.split: null to ignore the column"
+                f"{table.path}: has the column {found['split']!r}, but data.split defines a different split; "
+                f"remove data.split, or set data.columns.split: null to ignore the column"
             )
         return Columns(**found)
 
@@ -177,12 +178,12 @@ class ImageIndex(PhotoPlugin):
         found = {split: photos.chosen(split_of == split) for split in SPLITS}
         for split in ("train", "test"):
             if not found[split].paths:
-                raise DataError(f"{table.path}: no row belongs to split {split}; give some rows to it")
+                raise DataError(f"{table.path}: no row belongs to split {split}; assign some rows to it")
         return {split: chosen for split, chosen in found.items() if chosen.paths}
 
 
 def _rows(table: Table, columns: Columns, root: Path) -> list[Row]:
-    """Return all rows, checked one by one; the first fault is named with its place."""
+    """Check all rows one by one and return them; an error reports the first fault and its place."""
     found = [_row(table, place, values, columns, root) for place, values in table.rows]
     if not found:
         raise DataError(f"{table.path}: has no rows; list the photos")
@@ -199,8 +200,8 @@ def _row(table: Table, place: str, values: Mapping[str, Any], columns: Columns, 
         split = _SPLIT_OF.get(word.casefold(), "")
         if not split:
             raise DataError(
-                f"{where}: unknown split {shortened(word, _LONGEST)!r}; {did_you_mean(word, _SPLIT_OF)}give train, val "
-                f"or test"
+                f"{where}: unknown split {shortened(word, _LONGEST)!r}; {did_you_mean(word, _SPLIT_OF)}write "
+                f"train, val or test"
             )
     return Row(place, _path(where, path, root), label, split, group)
 
@@ -213,8 +214,8 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
         )
     if isinstance(value, (list, tuple, dict, set)):
         raise DataError(
-            f"{where}: {column} has several values; the framework trains on one class per image: give one label in "
-            f"every row, or use your own training code with `train:`"
+            f"{where}: {column} has several values; the framework trains on one class per image: write one label "
+            f"in every row, or use your own training code with `train:`"
         )
     if isinstance(value, bytes):
         raise DataError(f"{where}: {column} is bytes instead of text; write the column as strings, e.g. with .decode()")
@@ -227,7 +228,7 @@ def _text(where: str, values: Mapping[str, Any], column: str) -> str:
 
 
 def _path(where: str, text: str, root: Path) -> str:
-    """Return a path below the root, without needless parts."""
+    """Return a path below the root, without redundant parts."""
     if "://" in text:
         raise DataError(
             f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; fetch the photos, and write "
@@ -235,16 +236,16 @@ def _path(where: str, text: str, root: Path) -> str:
         )
     if "\0" in text or _DRIVE.match(text) or ("\\" in text and not (root / text).is_file()):
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; write / between the parts of a "
-            f"path, which starts at {root}"
+            f"{where}: {shortened(text, _LONGEST)!r} is not a path on this machine; separate the parts of a path "
+            f"with /, and write it relative to {root}"
         )
     path = PurePosixPath(text)
     if path.is_absolute() and path.is_relative_to(root.absolute().as_posix()):
         path = path.relative_to(root.absolute().as_posix())
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{where}: {shortened(text, _LONGEST)!r} is not below {root}; give the folder that contains all photos as "
-            f"data.root, and paths that start there"
+            f"{where}: {shortened(text, _LONGEST)!r} is not below {root}; set data.root to the folder that "
+            f"contains all photos, and write paths relative to it"
         )
     return str(path)
 
@@ -258,8 +259,9 @@ def _refuse_repeated(table: Table, rows: Sequence[Row]) -> None:
         both = f"{table.path}: {shortened(row.path, _LONGEST)!r} is in {other.place} and in {row.place}"
         if other.label != row.label:
             raise DataError(
-                f"{both}, with the labels {other.label!r} and {row.label!r}: several labels or objects per image, but "
-                f"the framework trains on one class per image; give every photo one row, or use your own training code "
+                f"{both}, with the labels {other.label!r} and {row.label!r}: several labels or objects per image, "
+                f"but the framework trains on one class per image; keep one row per photo, or use your own "
+                f"training code "
                 f"with `train:`"
             )
         raise DataError(f"{both}; remove one of the two rows")
@@ -274,6 +276,7 @@ def _refuse_divided_groups(table: Table, rows: Sequence[Row]) -> None:
             divided.setdefault(row.group, f"{row.group!r} ({other.place}: {other.split}, {row.place}: {row.split})")
     if divided:
         raise DataError(
-            f"{table.path}: {counted(len(divided), 'group')} in more than one split: {named(list(divided.values()))}; "
-            f"give all rows of a group the same split, or set data.columns.split: null and data.split to create one"
+            f"{table.path}: {counted(len(divided), 'group')} in more than one split: "
+            f"{named(list(divided.values()))}; assign all rows of a group to the same split, or set "
+            f"data.columns.split: null and data.split to create one"
         )

@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012): 1,281,167 training photos of 1,000 classes; the 50,000 validation photos are the test set.
 
 Source: O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015. The labels of the official
-test set are not published, so results are reported on the validation set, as everywhere.
+test set are not published, so results are reported on the validation set, as is usual.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ _DAMAGED = (
     tarfile.TarError,
     pickle.UnpicklingError,
 )
-"""What torchvision, torch and SciPy raise on damaged files."""
+"""Exceptions that torchvision, torch and SciPy raise for damaged files."""
 _WNID = re.compile(r"n\d{8}")
 _OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
 
 
 @datasets.register("imagenet")
 class ImageNet(PhotoPlugin):
-    """``<root>/train/<wnid>/*`` and ``<root>/val/<wnid>/*``, as torchvision unpacks it, or a flat ``val``.
+    """``<root>/train/<wnid>/*`` and ``<root>/val/<wnid>/*``, as torchvision unpacks ImageNet, or a flat ``val``.
 
-    A flat ``val`` (ILSVRC2012_val_00000001.JPEG, ...) needs the development kit, or the meta.bin that torchvision makes
-    of it, in the root. Classes are the WordNet ids in ascending order, which is the order of torchvision's weights. The
-    tree may contain only a subset of the classes.
+    A flat ``val`` (ILSVRC2012_val_00000001.JPEG, ...) needs the development kit, or the meta.bin that torchvision
+    creates from it, in the root. The classes are the WordNet ids in ascending order, which is the order used by
+    torchvision's weights. The tree may contain only a subset of the classes.
     """
 
     source = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
 
     class Config(PhotoConfig):
-        """Options of ImageNet."""
+        """Options for ImageNet."""
 
         classes: Annotated[int, Field(ge=2)] = CLASSES
-        """Number of classes in the tree; smaller for a subset."""
+        """Number of classes in the folder tree; smaller for a subset."""
 
     config: Config
 
@@ -78,13 +78,13 @@ class ImageNet(PhotoPlugin):
         if wrong := [name for name in classes if not _WNID.fullmatch(name)]:
             raise DataError(
                 f"imagenet: folders in {root} that are not WordNet ids, such as n01440764: {named(wrong)}; remove "
-                f"them; your own photos are read by image_folder, with data.test: val"
+                f"them. To use your own photos, choose the data set image_folder with data.test: val"
             )
         splits = {split: split_of(by_class, classes) for split, by_class in found.items()}
         return PhotoListing(self.config.name, variant, root, ("train", "val"), classes, splits)
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Compare a tree of all classes with the published numbers; there are none for a subset."""
+        """Compare a tree of all classes with the published numbers; no numbers are published for a subset."""
         if len(listing.classes) != CLASSES:
             return []
         counts = {name: len(split.paths) for name, split in listing.splits.items()}
@@ -107,23 +107,24 @@ class ImageNet(PhotoPlugin):
         else:
             remedy = (
                 f"register at {self.source}, fetch ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and {DEVKIT} into "
-                f"{root}, and let torchvision.datasets.ImageNet unpack them; or give the right data.root"
+                f"{root}, and let torchvision.datasets.ImageNet unpack them; or correct data.root"
             )
         raise DataError(f"imagenet: {' and '.join(missing)} missing in {root}; {remedy}")
 
     def _validation(self, root: Path, classes: Sequence[str]) -> Mapping[str, list[str]]:
-        """Return the validation photos by class; of a flat folder those whose class is among `classes`."""
+        """Return the validation photos by class; from a flat folder, only those whose class is in `classes`."""
         top = root / "val"
         flat = {number: path.name for path in top.iterdir() if (number := _number_of(path.name)) is not None}
         if not flat:
             return photos_by_class(self.config.name, root, "val")
         others = sorted(path.name for path in top.iterdir() if path.name not in flat.values())
         if unused := [name for name in others if not name.startswith(".")]:
-            log.warning("imagenet: %s: not named ILSVRC2012_val_*.JPEG, and not used: %s", top, named(unused))
+            log.warning("imagenet: %s: not named ILSVRC2012_val_*.JPEG, so not used: %s", top, named(unused))
         wnids = _wnids_of_validation(root)
         if max(flat) > len(wnids) or min(flat) < 1:
             raise DataError(
-                f"imagenet: {top / flat[max(flat)]}: the development kit names the classes of {len(wnids):,} photos; "
+                f"imagenet: {top / flat[max(flat)]}: the development kit lists the classes of only {len(wnids):,} "
+                f"photos; "
                 f"remove the file, or fetch {DEVKIT} again"
             )
         found: dict[str, list[str]] = {wnid: [] for wnid in classes}
@@ -139,19 +140,19 @@ def _number_of(name: str) -> int | None:
 
 
 def _wnids_of_validation(root: Path) -> list[str]:
-    """Return the WordNet id of every validation photo, in the order of their numbers, read by torchvision."""
+    """Return the WordNet ids of all validation photos, read by torchvision, in the order of the photos' numbers."""
     from torchvision.datasets import imagenet  # noqa: PLC0415 -- imports torch
 
     kit = root / DEVKIT
     if not kit.is_file() and not (root / META).is_file():
         raise DataError(
-            f"imagenet: {root / 'val'} is flat, and neither {DEVKIT} nor {META}, which name the classes of its photos, "
-            f"is in {root}; fetch {DEVKIT} from {ImageNet.source}"
+            f"imagenet: {root / 'val'} is flat, and neither {DEVKIT} nor {META}, which list the classes of its "
+            f"photos, is in {root}; fetch {DEVKIT} from {ImageNet.source}"
         )
     try:
         if (root / META).is_file():
             return _listed(imagenet.load_meta_file(str(root)))
-        with tempfile.TemporaryDirectory() as folder:  # torchvision writes what it has read; the root may be read-only
+        with tempfile.TemporaryDirectory() as folder:  # torchvision writes a file; the root may be read-only
             (Path(folder) / DEVKIT).symlink_to(kit.resolve())
             imagenet.parse_devkit_archive(folder)
             return _listed(imagenet.load_meta_file(folder))
@@ -159,7 +160,9 @@ def _wnids_of_validation(root: Path) -> list[str]:
         what = root / META if (root / META).is_file() else kit
         digest = "" if what.name == META else f", whose MD5 must be {imagenet.ARCHIVE_META['devkit'][1]}"
         cause = _short(error)
-        raise DataError(f"imagenet: {what}: not the published content ({cause}); fetch it again{digest}") from error
+        raise DataError(
+            f"imagenet: {what}: not the content that was published ({cause}); fetch it again{digest}"
+        ) from error
 
 
 def _listed(meta: Any) -> list[str]:

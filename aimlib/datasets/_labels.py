@@ -1,4 +1,4 @@
-"""Examples of any kind by their names, labels and splits, for own training code that reads them itself."""
+"""A table of names, labels and splits, for examples that only the user's own training code can read."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ _SHOWN = 80
 class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
-    Only your training code knows what an example looks like: text, tables, sounds. Its pixels here are a single 0.
-    The fingerprint covers names, labels and splits; it does not notice that a file behind a name has changed.
+    Only your training code knows what an example looks like: text, tables, sounds. Here, every example has one pixel,
+    which is 0. The fingerprint covers names, labels and splits; it does not detect changes to the files that the names
+    refer to.
     """
 
     source = "the user's own"
     has_pixels = False
 
     class Config(ComponentConfig):
-        """Options of a table of examples."""
+        """Options for a table of examples."""
 
         file: str = local("labels.csv", "The table, relative to the current folder.")
         classes: Annotated[int, Field(ge=2)]
-        """Number of different labels in it."""
+        """Number of different labels in the table."""
 
     config: Config
 
@@ -71,19 +72,21 @@ def _images(rows: list[tuple[str, str, str]], split: str, numbers: Mapping[str, 
     names = tuple(name for name, _, of in rows if of == split)
     labels = np.array([numbers[label] for _, label, of in rows if of == split], dtype=np.int64)
     if len(names) < 2:
-        raise DataError(f"{path}: has {counted(len(names), 'example')} of split {split!r}; give at least two")
+        raise DataError(f"{path}: has {counted(len(names), 'example')} of split {split!r}; list at least two")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{path}: split {split!r} has the name {shortened(twice, _SHOWN)!r} twice; names must differ")
+        raise DataError(
+            f"{path}: split {split!r} contains the name {shortened(twice, _SHOWN)!r} twice; names must be unique"
+        )
     return Images(np.zeros((len(names), 1, 1, 1), dtype=np.uint8), labels, names)
 
 
 def _tell_shared(path: Path, train: Images, test: Images) -> None:
-    """Warn about names in both splits; they are allowed, because every split may count its examples from the start."""
+    """Warn about names that are in both splits; they are allowed, because each split may number its examples from 0."""
     if shared := sorted(set(train.names).intersection(test.names)):
         log.warning(
             "%s: %s both in train and in test, such as %s; if they are the same examples, keep each in one split, "
-            "because accuracies on examples of the training are too high",
+            "because accuracies on training examples are too high",
             path,
             counted(len(shared), "name is", "names are"),
             shortened(repr(shared[0]), _SHOWN),
@@ -91,7 +94,7 @@ def _tell_shared(path: Path, train: Images, test: Images) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield name, label and split of every example, each as text."""
+    """Yield the name, label and split of every example, each as text."""
     for number, row in enumerate(_table(path), 2):
         name, label, split = ("" if row[column] is None else str(row[column]).strip() for column in COLUMNS)
         if not name or not label:
@@ -99,10 +102,10 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if storable(name) != name or storable(label) != label:
             raise DataError(f"{path}, row {number}: {storable(name)!r} is not text that a table can hold; rename it")
         if split not in _SPLITS:
-            hint = "validation images are held out of train by training.validation_fraction"
+            hint = "to hold out validation examples from train, set training.validation_fraction"
             raise DataError(
-                f"{path}, row {number}: split {shortened(split, _SHOWN)!r}; {did_you_mean(split, _SPLITS)}give train "
-                f"or test ({hint})"
+                f"{path}, row {number}: split {shortened(split, _SHOWN)!r}; {did_you_mean(split, _SPLITS)}write "
+                f"train or test ({hint})"
             )
         yield name, label, split
 
@@ -112,8 +115,8 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
         content = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}; give the table of examples as data.file, relative to "
-            f"the current folder"
+            f"{path}: cannot be read: {error.strerror or error}; set data.file to the table of examples, relative "
+            f"to the current folder"
         ) from error
     if path.suffix.lower() in (".parquet", ".pq"):
         import pyarrow as pa  # noqa: PLC0415 -- only for this format
@@ -143,5 +146,6 @@ def _refuse_lacking(path: Path, columns: Any) -> None:
     if lacking:
         found = shortened(", ".join(map(str, columns)), _SHOWN) or "none"
         raise DataError(
-            f"{path}: lacks the column {', '.join(lacking)}; its columns: {found}; name them in its first row"
+            f"{path}: lacks the column {', '.join(lacking)}; its columns: {found}; the first row must contain the "
+            f"column names"
         )

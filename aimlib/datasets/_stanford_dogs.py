@@ -1,4 +1,4 @@
-"""Stanford Dogs: 20,580 photos of 120 breeds, 100 per breed for training, 8,580 for testing.
+"""Stanford Dogs: 20,580 photos of 120 breeds; 100 per breed are for training, the other 8,580 for testing.
 
 Source: A. Khosla, N. Jayadevaprakash, B. Yao and L. Fei-Fei, Novel dataset for fine-grained image
 categorization, First Workshop on Fine-Grained Visual Categorization, CVPR 2011; photos from ImageNet.
@@ -35,17 +35,17 @@ class StanfordDogs(PhotoPlugin):
     source = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 
     class Config(PhotoConfig):
-        """Options of Stanford Dogs."""
+        """Options for Stanford Dogs."""
 
         classes: Annotated[int, Field(ge=2)] = BREEDS
-        """Number of breeds in the tree; smaller for a subset."""
+        """Number of breeds in the folder tree; smaller for a subset."""
         lists: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = "lists"
-        """Folder of the two list files, next to Images; a different folder is a different split."""
+        """Folder that contains the two list files, next to Images; a different folder is a different split."""
 
     config: Config
 
     def root(self) -> Path:
-        """Return the folder of ``Images``, whether or not it exists."""
+        """Return the folder that contains ``Images``, whether or not it exists."""
         return data_folder("stanford_dogs", self.config.root)
 
     def whereabouts(self) -> tuple[Path, str]:
@@ -53,7 +53,7 @@ class StanfordDogs(PhotoPlugin):
         return self.root() / "Images", self.config.lists
 
     def listing(self) -> PhotoListing:
-        """Return the photos that the list files name."""
+        """Return the photos that are in the list files."""
         root = self.root()
         (images, variant), lists = self.whereabouts(), root / self.config.lists
         if not lists.is_dir() and self.config.lists == "lists" and (root / LISTS["train"]).is_file():
@@ -92,5 +92,6 @@ class StanfordDogs(PhotoPlugin):
         what = f"unpack {' and '.join(packed)} there" if packed else "fetch it"
         return (
             f"stanford_dogs: {path} is missing; {what} with `ablate data download stanford_dogs --root {root}`, or "
-            "give the folder that contains Images and lists as data.root or as stanford_dogs in AIM_DATA_ROOT"
+            f"set data.root to the folder that contains Images and lists, or put that folder in AIM_DATA_ROOT as "
+            f"stanford_dogs"
         )

@@ -1,4 +1,4 @@
-"""Archives of data as a user has them: unpacked once into the cache, into a folder named by their content."""
+"""Data archives as users have them: each is unpacked once into the cache, into a folder named by its hash."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ _COMPRESSED: dict[str, Any] = {
 SUFFIXES = (".tar", ".zip", *_COMPRESSED)
 _MOST_MEMBERS = 20_000_000
 _SPARE_BYTES = 1_000_000_000
-"""Bytes that stay free on the disk; an archive may unpack to the rest."""
+"""Number of bytes to leave free on the disk; an unpacked archive may occupy the rest."""
 _OF_MAC = "__MACOSX"
-"""Folder of zip files made on a Mac; no file in it is the user's."""
+"""Folder in zip files made on a Mac; none of its files belong to the user's data."""
 
 
 def is_archive(name: str) -> bool:
-    """Return whether a name is that of an archive that can be unpacked."""
+    """Return whether a file with this name is an archive that can be unpacked."""
     return name.lower().endswith(SUFFIXES)
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the folder of an archive's content, which is unpacked first if necessary.
+    """Return the folder with an archive's content; the archive is unpacked first if necessary.
 
-    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time has
-    changed. If everything is in one folder, that folder is returned.
+    The folder's name is the SHA-256 of the archive, which is computed again whenever the archive's size or modification
+    time has changed. If everything is in one subfolder, that subfolder is returned.
 
     Raises
     ------
-    DataError: the archive is damaged, encrypted or larger than the disk, or a member is a link, a device, a duplicate,
-        or leads out of the folder.
+    DataError: the archive is damaged, encrypted or too large for the disk; or a member is a link, a device or a
+    duplicate, or its path leads out of the folder.
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
 
@@ -75,16 +75,16 @@ def unpacked(archive: Path) -> Path:
             folder = _known(place, record) or _unpacked(place, cache, record)
     except OSError as error:
         if error.filename == str(place):
-            raise DataError(f"{place}: cannot be read: {error.strerror}; allow it (`chmod u+r FILE`)") from error
+            raise DataError(f"{place}: cannot be read: {error.strerror}; allow reading (`chmod u+r FILE`)") from error
         remedy = "free some space there, or set AIM_CACHE_DIR to another disk"
         if error.errno == errno.ENAMETOOLONG:
-            remedy = "give its files shorter names (most disks allow 255 bytes), and create it again"
+            remedy = "shorten the names of its files (most disks allow 255 bytes), and create it again"
         raise DataError(f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; {remedy}") from error
     return _content(folder)
 
 
 def _known(archive: Path, record: Path) -> Path | None:
-    """Return the folder that an archive of this size and modification time was unpacked into, if it is there."""
+    """Return the folder into which an archive of this size and modification time was unpacked, if it still exists."""
     try:
         known = json.loads(record.read_bytes())
         folder = record.parent / str(known["folder"])
@@ -105,11 +105,11 @@ _BEGINNINGS = {
     b"<": (),
     b"version https://git-lfs": (),
 }
-"""Beginnings of files, and the suffixes that they may have."""
+"""First bytes of files, and the suffixes that such files may have."""
 
 
 def _refuse_misnamed(archive: Path) -> None:
-    """Refuse a file that begins like another kind of file than its suffix indicates."""
+    """Refuse a file whose first bytes do not match its suffix."""
     with archive.open("rb") as file:
         start = file.read(512)
         is_tar = start[257:262] == b"ustar"
@@ -123,10 +123,10 @@ def _refuse_misnamed(archive: Path) -> None:
     if suffixes:
         raise DataError(f"{archive}: it has the content of a {suffixes[0]} file; rename it")
     what = {
-        b"<": "a web page, probably an error of the server: fetch it again",
-        b"v": "a pointer of Git LFS: `git lfs pull`",
+        b"<": "a web page, probably a server error: fetch it again",
+        b"v": "a Git LFS pointer: run `git lfs pull`",
     }
-    told = what.get(start[:1], "an archive of an unsupported kind: unpack it yourself and give the folder")
+    told = what.get(start[:1], "an archive of an unsupported kind: unpack it yourself and use the folder")
     raise DataError(f"{archive}: is {told}")
 
 
@@ -154,7 +154,7 @@ def _unpacked(archive: Path, cache: Path, record: Path) -> Path:
 
 
 def _content(folder: Path) -> Path:
-    """Return the folder, or the only folder in it if nothing else is there."""
+    """Return the folder, or its only subfolder if it contains nothing else."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
@@ -173,7 +173,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
         with opener(archive, "rb") as source, expanded.open("xb") as out:
             _copied(archive, source, out, limits.bytes)
         unpack(expanded, folder, limits)
-    except DataError as error:  # `unpack` knows only the expanded file
+    except DataError as error:  # `unpack` sees only the decompressed file
         raise DataError(str(error).replace(str(expanded), str(archive))) from error
     finally:
         expanded.unlink(missing_ok=True)
@@ -196,10 +196,11 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Warn about names whose encoding the archive does not state, so some letters may be wrong."""
+    """Warn about names for which the archive declares no encoding, so some letters may be wrong."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
-            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it and give the folder",
+            "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it yourself and use the "
+            "folder",
             archive,
             counted(len(guessed), "name"),
             guessed[0],
@@ -213,9 +214,9 @@ def _write_member(
     name = member.filename
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{archive}: {name!r} is not a plain file or folder; make the archive without links")
+        raise DataError(f"{archive}: {name!r} is not a plain file or folder; create the archive without links")
     if member.flag_bits & 1:
-        raise DataError(f"{archive}: {name!r} is encrypted; unpack the archive yourself and give the folder")
+        raise DataError(f"{archive}: {name!r} is encrypted; unpack the archive yourself and use the folder")
     target = folder / safe_path(archive, name)
     if member.is_dir():
         target.mkdir(parents=True, exist_ok=True)
@@ -230,7 +231,9 @@ def _write_member(
         with content.open(member) as source, target.open("xb") as out:
             return _copied(archive, source, out, most)
     except (FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"{archive}: {name!r} is in it as a file and as a folder; fetch it again") from error
+        raise DataError(
+            f"{archive}: {name!r} is in the archive both as a file and as a folder; fetch it again"
+        ) from error
 
 
 def _read(archive: Path, source: IO[bytes]) -> bytes:
@@ -241,7 +244,7 @@ def _read(archive: Path, source: IO[bytes]) -> bytes:
 
 
 def _copied(archive: Path, source: IO[bytes], out: IO[bytes], most: int) -> int:
-    """Copy at most `most` bytes; return how many there were."""
+    """Copy at most `most` bytes; return how many were copied."""
     done = 0
     while block := _read(archive, source):
         done += len(block)

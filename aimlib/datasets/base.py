@@ -1,4 +1,4 @@
-"""The interface of data set plugins: images decoded once to uint8, in the size used for training.
+"""The interface for data set plugins: images are decoded once to uint8, at the size used for training.
 
 >>> from aimlib.registry import datasets
 >>> digits = datasets.create(datasets.parse("digits")).load()
@@ -22,11 +22,11 @@ from aimlib.datasets.resize import bilinear, to_uint8
 
 @dataclass(frozen=True)
 class ImageShape:
-    """The properties of a data set that determine a network's input and output; known without reading any file.
+    """The properties of a data set that determine a network's input and output, known without reading any file.
 
     Attributes
     ----------
-    channels, height, width : of every image, in pixels.
+    channels, height, width : number of channels, and height and width in pixels, the same for every image.
     classes : number of classes.
     """
 
@@ -42,10 +42,10 @@ class Images:
 
     Attributes
     ----------
-    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is 65,280). May be a
-        read-only memory map.
+    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is 65,280). The array
+        may be a read-only memory map.
     labels : [images], int64, class numbers from 0.
-    names : one per image: its path below the data's root, or a number as text.
+    names : one per image: the image's path below the data's root, or a number as text.
     """
 
     pixels: npt.NDArray[np.uint8 | np.uint16]
@@ -59,10 +59,10 @@ class DataSet:
 
     Attributes
     ----------
-    train, test : the official splits; the training loop holds validation images out from `train`.
-    classes : names, in the order of the class numbers.
-    fingerprint : 20 hexadecimal digits that change if any pixel, label, name, or split changes, or the order.
-    validation : the data's own validation images, which replace those that would be held out; None if it has none.
+    train, test : the official splits; the training loop holds validation images out of `train`.
+    classes : names of the classes, in the order of the class numbers.
+    fingerprint : 20 hexadecimal digits that change if any pixel, label, name or split changes, or if the order changes.
+    validation : the data's own validation images, which replace held-out ones; None if the data has none.
     """
 
     train: Images
@@ -78,13 +78,13 @@ class DataSet:
 
 
 class DatasetPlugin(ABC):
-    """Base of the family `aimlib.datasets`.
+    """Base class of the `aimlib.datasets` plugins.
 
-    A plugin is created from its Config; creating it touches no file.
+    A plugin is created from its Config; creating it does not access any file.
 
     Attributes
     ----------
-    has_pixels : whether it has images; otherwise only own training code can train on it.
+    has_pixels : whether the data set has images; otherwise, only the user's own training code can train on it.
     """
 
     has_pixels: ClassVar[bool] = True
@@ -98,7 +98,7 @@ class DatasetPlugin(ABC):
 
     @abstractmethod
     def load(self) -> DataSet:
-        """Return the data, prepared first if necessary.
+        """Return the data; prepare it first if necessary.
 
         Raises
         ------
@@ -106,13 +106,13 @@ class DatasetPlugin(ABC):
         """
 
     def notes(self) -> list[str]:
-        """Return what a user should know before training, as sentences; `ablate check` prints them. By default none."""
+        """Return sentences that a user should read before training; `ablate check` prints them. Default: none."""
         return []
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return data that was loaded before with this fingerprint, so that it need not be checked again.
+        """Return data that was loaded before with this fingerprint, without checking it again.
 
-        Data whose fingerprint has changed is returned nevertheless; the caller compares fingerprints.
+        Data whose fingerprint has changed is returned all the same; the caller compares the fingerprints.
 
         Raises
         ------
@@ -121,22 +121,22 @@ class DatasetPlugin(ABC):
         return self.load()
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8 | np.uint16]:
-        """Return an image file of any size as this data set would store it, for predictions of other images.
+        """Return an image file of any size as this data set would store it, for predictions on other images.
 
-        By default it is resized bilinearly to the shape of the data set, without keeping its aspect ratio, and becomes
-        gray if that has one channel.
+        By default, the image is resized bilinearly to the data set's shape, without keeping its aspect ratio, and
+        becomes gray if the data set has one channel.
 
         Parameters
         ----------
-        content : of the file, in one of `aimlib.datasets.decoding.FORMATS`.
+        content : the file's bytes, in one of `aimlib.datasets.decoding.FORMATS`.
 
         Returns
         -------
-        [height, width, channels], of the type of the data set's pixels.
+        [height, width, channels], in the data type of the data set's pixels.
 
         Raises
         ------
-        DecodeError: it is no such image.
+        DecodeError: the file is not an image in one of these formats.
         """
         shape, photo = self.shape(), decode(content)
         values = np.asarray(photo.convert("L"))[..., None] if shape.channels == 1 else np.asarray(photo)

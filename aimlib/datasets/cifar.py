@@ -1,8 +1,8 @@
-"""The common base of CIFAR-10 and CIFAR-100, read by torchvision's own classes.
+"""The common base of CIFAR-10 and CIFAR-100, which torchvision's own classes read.
 
-A batch file is a pickle, and unpickling a file may run any code. Torchvision compares the MD5 of every batch with that
-of the published file before any of them is opened, and that of the class names before it opens these. So nothing is
-unpickled but what the authors published: no way is known to make another file with a given MD5.
+A batch file is a pickle, and unpickling a file can run arbitrary code. Before it opens any batch, torchvision compares
+the MD5 of every batch with that of the published file, and it does the same for the file of class names. Therefore,
+only the authors' own files are unpickled, because there is no known way to create a different file with a given MD5.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.
@@ -28,28 +28,29 @@ from aimlib.errors import DataError
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _SIDE = 32
 _CHUNK = 512
-"""Number of images resized at a time, to bound the memory of the intermediate floats."""
+"""Number of images resized at a time, which limits the RAM used for intermediate floats."""
 
 
 class CifarConfig(ComponentConfig):
-    """Options of CIFAR-10 and CIFAR-100.
+    """Options for CIFAR-10 and CIFAR-100.
 
-    All pixels are kept in memory: 60,000 × size² × 3 bytes, 184 MB at the default size.
+    All pixels are kept in RAM: 60,000 × size² × 3 bytes, 184 MB at the default size.
     """
 
     size: Annotated[int, Field(ge=_SIDE, le=224)] = _SIDE
     """Height and width in pixels; the 32 × 32 originals are enlarged bilinearly."""
     train_images: Annotated[int, Field(ge=10)] | None = None
-    """Training images, a fixed stratified choice; None is all 50,000."""
+    """Number of training images, a fixed stratified choice; None: all 50,000."""
     root: str | None = local(
         None,
-        "Folder that contains the folder of batches, as torchvision's root, or that folder or the archive; default "
+        "Folder that contains the folder of batches (torchvision's root), or the folder of batches itself, or the "
+        "archive; default: "
         "$AIM_DATA_ROOT/<name>, else the user's data folder.",
     )
 
 
 class CifarPlugin(DatasetPlugin):
-    """Base of CIFAR-10 and CIFAR-100.
+    """Base class of CIFAR-10 and CIFAR-100.
 
     Attributes
     ----------
@@ -63,11 +64,11 @@ class CifarPlugin(DatasetPlugin):
     config: CifarConfig
 
     def shape(self) -> ImageShape:
-        """Return the shape that `size` gives."""
+        """Return the shape that follows from `size`."""
         return ImageShape(3, self.config.size, self.config.size, self.classes)
 
     def load(self) -> DataSet:
-        """Return the images; the names are their numbers in the files."""
+        """Return the images; their names are their positions in the files."""
         from torchvision import datasets as of_torchvision  # noqa: PLC0415 -- imports torch
 
         kind = getattr(of_torchvision, self.of_torchvision)
@@ -107,7 +108,7 @@ class CifarPlugin(DatasetPlugin):
         return Images(pixels, labels[numbers], tuple(map(str, numbers.tolist())))
 
     def _message(self, kind: Any, root: Path) -> str:
-        """Return what is wrong with the files, which torchvision refuses without naming any."""
+        """Return what is wrong with the files, because torchvision does not say which file it refuses."""
         from torchvision.datasets.utils import check_integrity  # noqa: PLC0415 -- imports torch
 
         folder = root / kind.base_folder
@@ -116,12 +117,12 @@ class CifarPlugin(DatasetPlugin):
         changed = [name for name, md5 in listed if name not in missing and not check_integrity(str(folder / name), md5)]
         archive = root / kind.filename
         if missing and archive.is_file():
-            remedy = f"unpack {archive}, or give it as data.root"
+            remedy = f"unpack {archive}, or set data.root to it"
         else:
-            remedy = f"fetch {kind.filename} from {SOURCE}, unpack it, and give the folder with it as data.root"
+            remedy = f"fetch {kind.filename} from {SOURCE}, unpack it, and set data.root to the folder that contains it"
         if missing:
             return f"{self.config.name}: {', '.join(missing)} missing in {folder}; {remedy}"
         return (
-            f"{self.config.name}: {', '.join(changed)} in {folder}: not as published (another MD5), and not opened; "
+            f"{self.config.name}: {', '.join(changed)} in {folder}: not as published (different MD5), so not opened; "
             f"{remedy}"
         )

@@ -1,12 +1,13 @@
-"""Decoding image files to RGB as TensorFlow's decoder does.
+"""Decode image files to RGB as TensorFlow's decoder does.
 
-* The EXIF orientation is ignored, except in TIFF files, which Pillow turns while it reads them.
+* The EXIF orientation is ignored, except in TIFF files, which Pillow rotates when it reads them.
 * An alpha channel is dropped, not blended: the stored colors are used.
-* Gray is repeated, palettes are looked up, and CMYK is converted. The high byte of 16-bit values is used.
-* The first frame of an animation is used.
+* Gray is repeated, palettes are looked up, and CMYK is converted. Only the high byte of 16-bit values is used.
+* Only the first frame of an animation is used.
 
-The format is determined from the content, not from the name: some photos of Stanford Dogs are PNG files named .jpg.
-Only `FORMATS` are opened. Pillow knows many more, and it opens EPS by starting another program, Ghostscript.
+The format is determined from the content, not from the name: some photos in Stanford Dogs are PNG files with names
+ending in .jpg. Only `FORMATS` are opened. Pillow supports many more formats, and opens EPS files by starting another
+program, Ghostscript.
 """
 
 from __future__ import annotations
@@ -26,36 +27,36 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DECODE_VERSION = 1
-"""Part of every pack's key; must be raised when the same file decodes to different pixels than before."""
+"""Part of every pack's key; increase it when a file no longer decodes to the same pixels as before."""
 
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats as Pillow names them. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
+"""Formats, with Pillow's names. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
 MOST_PIXELS = 178_956_970
-"""Number of pixels above which a photo is refused: small files can claim to be large enough to fill the RAM."""
+"""Maximum number of pixels in a photo: even a small file can declare a size that would fill the RAM."""
 MOST_BYTES = 1_000_000_000
-"""Number of bytes above which a file is not read."""
+"""Maximum number of bytes in a file that is read."""
 _ORIENTATION = 0x0112
-"""EXIF's tag."""
+"""The EXIF tag."""
 _NO_PHOTO = {errno.EISDIR: "it is a folder", errno.EINVAL: "it is a pipe or a device"}
 _INSTEAD = (
-    (b"version https://git-lfs", "a pointer of Git LFS instead of the photo; fetch the photos with `git lfs pull`"),
-    (b"/annex/objects/", "a pointer of git-annex instead of the photo; fetch the photos with `git annex get`"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the photo; fetch the photos with `git lfs pull`"),
+    (b"/annex/objects/", "a git-annex pointer instead of the photo; fetch the photos with `git annex get`"),
     (b"../", "a path instead of the photo, because links were not supported when it was copied; copy the photos again"),
-    (b"<?xml", "XML or SVG instead of a photo, perhaps an error of the server; fetch the photo again, or convert it"),
+    (b"<?xml", "XML or SVG instead of a photo, perhaps a server error; fetch the photo again, or convert it"),
     (b"<svg", "SVG, which is a drawing; convert it to PNG"),
-    (b"<", "a web page instead of the photo, probably an error of the server; fetch the photo again"),
-    (b"{", "JSON instead of the photo, probably an error of the server; fetch the photo again"),
+    (b"<", "a web page instead of the photo, probably a server error; fetch the photo again"),
+    (b"{", "JSON instead of the photo, probably a server error; fetch the photo again"),
     (b"\x1f\x8b", "a gzip file; unpack it"),
     (b"PK\x03\x04", "a zip file; unpack it"),
     (b"%PDF", "a PDF file; convert its pages to PNG"),
     (b"8BPS", "a Photoshop file; convert it to PNG"),
 )
-"""Beginnings of files that are often found in place of a photo."""
+"""First bytes of files that are often found in place of a photo."""
 
 
 class DecodeError(ValueError):
-    """Bytes that are not a complete image; the message says why."""
+    """The bytes are not a complete image; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ class Source:
     Attributes
     ----------
     format : one of `FORMATS`.
-    mode : Pillow's name of what a pixel is: RGB, L (gray), P (palette), CMYK, RGBA, I;16, ...
-    animated : whether it has further frames.
-    orientation : as EXIF states it, 1 to 8; 1 is upright.
+    mode : Pillow's name for the type of a pixel: RGB, L (gray), P (palette), CMYK, RGBA, I;16, ...
+    animated : whether the file has more than one frame.
+    orientation : the EXIF value, 1 to 8; 1 is upright.
     """
 
     format: str
@@ -81,13 +82,13 @@ def decode(content: bytes) -> Image.Image:
 
     Raises
     ------
-    DecodeError: the content is empty, truncated, damaged, too large, or of a format that is not in `FORMATS`.
+    DecodeError: the content is empty, truncated, damaged or too large, or its format is not in `FORMATS`.
     """
     return _decoded(content, described=False)[0]
 
 
 def decode_with_source(content: bytes) -> tuple[Image.Image, Source]:
-    """Return the image in `content` as `decode` does, and what the file stored.
+    """Return the image in `content` as `decode` does, and a description of what the file stored.
 
     Raises
     ------
@@ -112,7 +113,10 @@ def _decoded(content: bytes, *, described: bool) -> tuple[Image.Image, Source]:
         raise
     except UnidentifiedImageError:
         raise DecodeError(_unknown(content)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow measures before it returns
+    except (
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # Pillow checks the size first
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise DecodeError(_too_large(int(found[1])) if found else str(error)) from None
     except Exception as error:
@@ -124,8 +128,8 @@ def read(path: Path) -> bytes:
 
     Raises
     ------
-    DecodeError: it is not a regular file, or has more than `MOST_BYTES` bytes.
-    OSError: the file cannot be read; the error names it.
+    DecodeError: the path is not a regular file, or the file has more than `MOST_BYTES` bytes. OSError: the file cannot
+    be read; the error contains its path.
     """
     try:
         return read_file(path, MOST_BYTES)
@@ -139,9 +143,10 @@ def read(path: Path) -> bytes:
 
 
 def jpeg_damage(content: bytes) -> str:
-    """Return what a strict decoder says about a JPEG file that Pillow decodes, or an empty string.
+    """Return what a strict decoder reports about a JPEG file that Pillow decodes, or an empty string.
 
-    libjpeg fills what is damaged with gray, and Pillow does not tell. The photo is decoded at an eighth of its size.
+    libjpeg fills damaged parts with gray, and Pillow does not report this. The photo is decoded at an eighth of its
+    size.
     """
     import simplejpeg  # noqa: PLC0415 -- needed only for decoding
 
@@ -153,14 +158,14 @@ def jpeg_damage(content: bytes) -> str:
 
 
 def _unknown(content: bytes) -> str:
-    """Return the message about a file of no known format, which says what it seems to be."""
+    """Return the message about a file in an unknown format; it says what the file seems to be."""
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content[4:8] == b"ftyp":
         return "a HEIC or AVIF file, or a video; convert the photo to JPEG or PNG"
     found = next((text for mark, text in _INSTEAD if start.startswith(mark.lower())), None)
     if found is not None:
         return found
-    return f"cannot identify its format, which must be one of {', '.join(FORMATS)}; convert the photo or remove it"
+    return f"its format cannot be identified, and must be one of {', '.join(FORMATS)}; convert the photo or remove it"
 
 
 def check_size(width: int, height: int) -> None:
@@ -168,14 +173,14 @@ def check_size(width: int, height: int) -> None:
 
     Raises
     ------
-    DecodeError: it has more.
+    DecodeError: the image has more pixels.
     """
     if width * height > MOST_PIXELS:
         raise DecodeError(_too_large(width * height))
 
 
 def _too_large(pixels: int) -> str:
-    return f"{pixels:,} pixels, and the limit is {MOST_PIXELS:,}; shrink the photo or remove it"
+    return f"{pixels:,} pixels, but the limit is {MOST_PIXELS:,}; shrink the photo or remove it"
 
 
 def _source(image: Image.Image, turned: int) -> Source:
@@ -183,13 +188,13 @@ def _source(image: Image.Image, turned: int) -> Source:
 
     Parameters
     ----------
-    turned : orientation of a TIFF file before it was loaded, which turns it; 1 for other formats.
+    turned : orientation of a TIFF file before it was loaded, because loading rotates the image; 1 for other formats.
     """
     kind = _format(image)
     animated = kind in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1
     try:
         orientation = image.getexif().get(_ORIENTATION, turned) if "exif" in image.info else turned
-    except Exception:  # noqa: BLE001 -- the metadata may be anything, and no pixel depends on it
+    except Exception:  # noqa: BLE001 -- the metadata may contain anything, and no pixel depends on it
         orientation = 1
     return Source(kind, image.mode, animated, orientation if orientation in range(2, 9) else 1)
 

@@ -1,4 +1,4 @@
-"""The list files of Stanford Dogs, which assign photos to splits, as MATLAB cells."""
+"""The list files of Stanford Dogs, which assign photos to splits in the form of MATLAB cell arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """Return the entries of a list file, in its order: pairs of a path below ``Images/`` and a label.
+    """Return the entries of a list file, in the file's order: pairs of a path below ``Images/`` and a label.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
     Raises
     ------
-    DataError: the file is unreadable, or not of that form.
+    DataError: the file is unreadable, or does not have that form.
     """
     from scipy.io import loadmat  # noqa: PLC0415 -- only this reads .mat
 
@@ -31,13 +31,13 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         content = loadmat(io.BytesIO(read_file(path)), variable_names=["file_list", "labels"])
         files = [str(cell.item()) for cell in content["file_list"].ravel()]
         labels = np.asarray(content["labels"]).ravel()
-    except Exception as error:  # loadmat passes on struct, zlib and index errors of damaged files
+    except Exception as error:  # for damaged files, loadmat passes on errors from struct and zlib, and index errors
         cause = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: not a readable list of Stanford Dogs ({cause}); fetch lists.tar again") from error
     if len(files) != len(labels) or not files or labels.dtype.kind not in "iuf" or (labels % 1).any():
         raise DataError(
-            f"{path}: {len(files)} files, {len(labels)} labels of type {labels.dtype}, but there must be as "
-            f"many files as whole numbers; fetch lists.tar again"
+            f"{path}: {len(files)} files, {len(labels)} labels of type {labels.dtype}, but there must be one whole "
+            f"number per file; fetch lists.tar again"
         )
     for name in files:
         if not _is_photo_path(name):
@@ -46,9 +46,9 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 
 def read_listing(name: str, variant: str, images: Path, lists: Path) -> PhotoListing:
-    """Return the photos that the two list files in `lists` name, sorted by path within each split.
+    """Return the photos in the two list files in `lists`, sorted by path within each split.
 
-    Classes are the class folders in ascending order. A subset may keep its original labels or be renumbered.
+    The classes are the class folders in ascending order. A subset may keep its original labels or be renumbered.
 
     Raises
     ------

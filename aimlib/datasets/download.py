@@ -1,4 +1,4 @@
-"""Downloading Stanford Dogs: three archives from its home page or a mirror, checked and unpacked."""
+"""Download Stanford Dogs: three archives from its home page or a mirror are fetched, checked and unpacked."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Archive:
 
     Attributes
     ----------
-    file : its address, size and hash.
-    folder : the folder below the data's root into which it is unpacked.
-    inside : the folder in the archive that becomes `folder`; empty if the whole archive does.
-    extra : whether nothing in this package needs it; it is fetched only along with others.
+    file : the archive's address, size and hash.
+    folder : the folder below the data's root into which the archive is unpacked.
+    inside : the folder in the archive that becomes `folder`; empty if the entire archive becomes `folder`.
+    extra : True if nothing in this package needs the archive; it is then fetched only along with others.
     """
 
     file: RemoteFile
@@ -75,18 +75,18 @@ def download_stanford_dogs(
     retry_policy: RetryPolicy | None = None,
     limits: Limits | None = None,
 ) -> Path:
-    """Download Stanford Dogs into `root` and return that folder; existing parts are not fetched again.
+    """Download Stanford Dogs into `root` and return that folder; parts that exist are not fetched again.
 
-    Archives found in `root` are checked, used, and kept; fetched ones are removed after unpacking. A folder gets
-    its final name only when it is complete. The next call resumes an interrupted one.
+    Archives found in `root` are checked, used, and kept; fetched ones are removed after unpacking. A folder gets its
+    final name only when it is complete. If a call is interrupted, the next call resumes it.
 
     Parameters
     ----------
-    root : folder of the data; created if it does not exist.
+    root : folder for the data; created if it does not exist.
     base_url : where the archives are, http or https.
-    progress : called as progress("downloading images.tar", bytes done, bytes in total), likewise for unpacking.
-    archives : archives in place of the official ones; `base_url` then has no effect.
-    retry_policy : timeout, number of attempts, and pauses.
+    progress : called as progress("downloading images.tar", bytes done, total bytes), and similarly for unpacking.
+    archives : archives to use instead of the official ones; `base_url` then has no effect.
+    retry_policy : timeout, number of attempts, and pauses between them.
     limits : limits on the content of an archive.
 
     Raises
@@ -109,7 +109,9 @@ def download_stanford_dogs(
             for archive in absent:
                 _bring(archive, folder, progress, retry_policy or RetryPolicy(), limits or Limits())
     except OSError as error:
-        raise DataError(f"{folder}: cannot put the data there: {error}; give another folder as --root") from error
+        raise DataError(
+            f"{folder}: cannot put the data there: {error}; choose a different folder with --root"
+        ) from error
     return folder
 
 
@@ -127,7 +129,7 @@ def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
 def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
     needed = 0
     for archive in absent:
-        needed += int(archive.file.size * 1.1)  # unpacked files occupy whole disk blocks
+        needed += int(archive.file.size * 1.1)  # unpacked files occupy entire disk blocks
         if not (folder / archive.file.name).exists():
             part = folder / f"{archive.file.name}.part"
             needed += archive.file.size - (part.stat().st_size if part.exists() else 0)
@@ -135,7 +137,7 @@ def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
     if free < needed:
         raise DataError(
             f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; free some "
-            f"space or give another folder as --root"
+            f"space, or choose a different folder with --root"
         )
 
 
@@ -156,7 +158,7 @@ def _bring(
         unpack(path, temporary, limits, progress)
         content = temporary / archive.inside
         if not content.is_dir():
-            raise DataError(f"{path}: the archive has no folder {archive.inside!r}; give the right archive")
+            raise DataError(f"{path}: the archive has no folder {archive.inside!r}; use the right archive")
         content.rename(folder / archive.folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

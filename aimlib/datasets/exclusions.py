@@ -1,8 +1,8 @@
 """Lists of photos that a study leaves out, each with its reason: `data.exclude`.
 
-A list is CSV in UTF-8 with the columns ``path`` and ``reason``. Lines at its beginning that start with ``#`` say how it
-was made. Paths are those of the data set's images, below its root. The kind of a reason is the text before its first
-colon; reports count kinds.
+A list is a CSV file in UTF-8 with the columns ``path`` and ``reason``. Lines at its beginning that start with ``#`` say
+how it was made. A path is an image's path below the data set's root. The kind of a reason is the text before its first
+colon; reports count the photos of each kind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
 _MOST_KINDS = 5
 _MOST_COMPARED = 2_000
-"""Number of paths that are searched for the one closest to a wrong path."""
+"""Maximum number of paths that are compared with a wrong path to find the closest one."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Exclusions:
     Attributes
     ----------
     file : the list.
-    reasons : by path.
+    reasons : the reason for each photo, by path.
     """
 
     file: Path
     reasons: dict[str, str]
 
     def __str__(self) -> str:
-        """The list, and what it leaves out."""
+        """Return the list's path, and what the list leaves out."""
         return f"{self.file}: {self.summary()}"
 
     def summary(self) -> str:
-        """Return how many photos are left out and why, by kind of reason, the most frequent first."""
+        """Return how many photos are left out and why, by kind of reason, with the most frequent kind first."""
         kinds = Counter(reason.partition(":")[0].strip() for reason in self.reasons.values()).most_common()
         first = ", ".join(f"{shown(kind)} ({count:,})" for kind, count in kinds[:_MOST_KINDS])
         more = len(kinds) - _MOST_KINDS
@@ -57,7 +57,7 @@ class Exclusions:
         return f"{counted(len(self.reasons), 'photo')} left out{why}{further}"
 
     def variant(self, variant: str) -> str:
-        """Return the variant of a listing without the excluded photos; reasons do not affect it."""
+        """Return the variant name of a listing without the excluded photos; the reasons do not affect it."""
         return f"{variant} without {hashlib.sha256(chr(0).join(sorted(self.reasons)).encode()).hexdigest()[:12]}"
 
 
@@ -66,7 +66,8 @@ def read_exclusions(file: str) -> Exclusions:
 
     Raises
     ------
-    DataError: it cannot be read, lacks a column, or has a row without path or reason, or a path twice.
+    DataError: the list cannot be read, has no column `path` or `reason`, has a row with an empty field, or contains a
+    path twice.
     """
     path = Path(file).expanduser()
     try:
@@ -74,8 +75,8 @@ def read_exclusions(file: str) -> Exclusions:
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}; give a list of excluded photos as data.exclude, "
-            f"a CSV with the columns path and reason, or remove data.exclude"
+            f"{path}: cannot be read: {error.strerror or error}; set data.exclude to a list of excluded photos (a "
+            f"CSV file with the columns path and reason), or remove data.exclude"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8: {error}; save it as UTF-8") from error
@@ -90,7 +91,7 @@ def read_exclusions(file: str) -> Exclusions:
 
 
 def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
-    """Yield line number, path and reason of every row."""
+    """Yield the line number, path and reason of every row."""
     lines = text.splitlines(keepends=True)
     head = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     reader = csv.reader(io.StringIO("".join(lines[head:]), newline=""), strict=True)
@@ -98,9 +99,9 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
         columns = next(reader, [])
         if lacking := [name for name in COLUMNS if name not in columns]:
             if len(columns) == 1 and (sign := next((sign for sign in ";\t|" if sign in columns[0]), None)):
-                raise DataError(f"{path}, line {head + 1}: its fields are separated by {sign!r}; write commas instead")
+                raise DataError(f"{path}, line {head + 1}: the fields are separated by {sign!r}; use commas instead")
             raise DataError(
-                f"{path}, line {head + 1}: lacks the column {', '.join(lacking)}; its first row after the comments "
+                f"{path}, line {head + 1}: lacks the column {', '.join(lacking)}; the first row after the comments "
                 f"must be `path,reason`"
             )
         photo, reason = (columns.index(name) for name in COLUMNS)
@@ -113,16 +114,16 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
 
 
 def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequence[str]) -> None:
-    """Write a list of excluded photos; an existing file is not replaced.
+    """Write a list of excluded photos; an existing file is never replaced.
 
     Parameters
     ----------
-    rows : path and reason of each photo; both must be valid in UTF-8.
+    rows : the path and the reason for each photo; both must be valid UTF-8 text.
     comments : lines at the beginning, which say how the list was made.
 
     Raises
     ------
-    DataError: the file exists already, or cannot be written.
+    DataError: the file already exists, or cannot be written.
     """
     text = io.StringIO(newline="")
     for comment in comments:
@@ -133,9 +134,9 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
         with file.open("x", encoding="utf-8", newline="") as target:
             target.write(text.getvalue())
     except FileExistsError:
-        raise DataError(f"{file}: exists already; remove it, or give another name") from None
+        raise DataError(f"{file}: already exists; remove it, or choose a different name") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another path") from error
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; choose a different path") from error
 
 
 def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:
@@ -143,7 +144,7 @@ def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:
 
     Raises
     ------
-    DataError: the list names photos that the data does not have, or all photos of a class in a split.
+    DataError: the list contains photos that are not in the data, or all photos of a class in a split.
     """
     _refuse_unknown(listing, exclusions)
     splits = {}
@@ -161,7 +162,7 @@ def _refuse_unknown(listing: PhotoListing, exclusions: Exclusions) -> None:
         return
     near = did_you_mean(unknown[0], there[:_MOST_COMPARED])
     raise DataError(
-        f"{exclusions.file}: {counted(len(unknown), 'path')} of {len(exclusions.reasons):,} not among the photos of "
+        f"{exclusions.file}: {counted(len(unknown), 'path')} of {len(exclusions.reasons):,} not among the photos in "
         f"{listing.name} in {listing.root}: {listed(unknown)}; {near}correct or remove the rows"
     )
 

@@ -1,4 +1,4 @@
-"""Safe unpacking of untrusted tar archives: only plain files and folders, below one folder, each once."""
+"""Safe unpacking of untrusted tar archives: only plain files and folders, only below one folder, and each only once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END = bytes(1024)
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest number of members, and of bytes of content, that an archive may have."""
+    """The maximum number of members, and the maximum total size in bytes, of an archive."""
 
     members: int = 200_000
     bytes: int = 8_000_000_000
@@ -37,12 +37,12 @@ def unpack(
     archive : uncompressed tar.
     folder : must not exist.
     limits : larger archives are refused.
-    progress : called as progress("unpacking <name>", bytes done, bytes in total).
+    progress : called as progress("unpacking <name>", bytes done, total bytes).
 
     Raises
     ------
-    DataError: the archive is damaged, truncated or too large, or a member is a link, a device, a pipe, or a
-        duplicate, or has a path outside the folder.
+    DataError: the archive is damaged, truncated or too large; or a member is a link, a device, a pipe or a duplicate,
+    or has a path outside the folder.
     """
     folder.mkdir(parents=True)
     try:
@@ -66,8 +66,8 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
             members, content = members + 1, content + member.size
             if members > limits.members or content > limits.bytes:
                 raise DataError(
-                    f"{archive}: more than {limits.members:,} members or {limits.bytes:,} bytes; this is not "
-                    f"the archive it should be; fetch it again"
+                    f"{archive}: more than {limits.members:,} members or {limits.bytes:,} bytes; this is not the "
+                    f"expected archive; fetch it again"
                 )
             path = _checked(archive, folder, member)
             if path.parts:
@@ -78,23 +78,23 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
 
 
 def _check_end(archive: Path, offset: int) -> None:
-    """Refuse an archive without an end mark at `offset`, where tarfile stopped reading without an error."""
+    """Refuse an archive that has no end mark at `offset`, where tarfile stopped reading without an error."""
     with archive.open("rb") as file:
         file.seek(offset)
         if file.read(len(END)) != END:
-            raise tarfile.ReadError(f"cut short, or no valid header, at byte {offset:,}")
+            raise tarfile.ReadError(f"truncated, or no valid header, at byte {offset:,}")
 
 
 def safe_path(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path, or refuse one that leads out of the folder.
+    """Return a member's path, or refuse it if it leads out of the folder.
 
     Raises
     ------
-    DataError: it does.
+    DataError: the path leads out of the folder.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        remedy = "create it again with relative paths and / between their parts, or unpack it and give the folder"
+        remedy = "create it again with relative paths whose parts are separated by /, or unpack it and use the folder"
         raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again, or, if it is your own, {remedy}")
     return path
 
@@ -115,15 +115,15 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
 
 
 def twice(archive: Path, name: str) -> str:
-    """Return the message about a member that is in an archive twice; names that differ only in case are equal."""
+    """Return the message about a member that is in an archive twice; names that differ only in case count as equal."""
     return (
-        f"{archive}: {name!r} is in it twice, perhaps in upper and in lower case, which some disks cannot "
-        "distinguish; fetch it again, or, if it is your own, create it again with every file once"
+        f"{archive}: {name!r} is in the archive twice, perhaps with names that differ only in case, which some "
+        f"disks cannot distinguish; fetch it again, or, if it is your own, create it again with every file only once"
     )
 
 
 def _place(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
-    """Write one member. Files are created exclusively, so that no existing file can be overwritten."""
+    """Write one member. Files are created exclusively, so existing files cannot be overwritten."""
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
         raise DataError(twice(archive, member.name))
@@ -134,7 +134,7 @@ def _place(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, target:
             seen.add(key)
             _write(tar, member, target)
     except (FileExistsError, NotADirectoryError) as error:
-        raise tarfile.ReadError(f"{member.name!r} is in it as a file and as a folder") from error
+        raise tarfile.ReadError(f"{member.name!r} is in the archive both as a file and as a folder") from error
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

@@ -1,8 +1,8 @@
-"""Decoding JPEG files with the fast DCT, as TensorFlow's `decode_jpeg` does by default.
+"""Decode JPEG files with the fast DCT, as TensorFlow's `decode_jpeg` does by default.
 
-Two decoders of JPEG may differ in the last bits. Pillow uses the accurate integer DCT of libjpeg-turbo; TensorFlow uses
-the fast one (``dct_method=INTEGER_FAST``) and smooth upsampling of colors. Two thirds of a photo's values differ, by
-1 of 255 on average. `simplejpeg` contains libjpeg-turbo and gives TensorFlow's values.
+Two JPEG decoders may differ in the last bits. Pillow uses libjpeg-turbo's accurate integer DCT; TensorFlow uses the
+fast one (``dct_method=INTEGER_FAST``) and smooth color upsampling. Two thirds of a photo's values differ, on average by
+1 out of 255. `simplejpeg` contains libjpeg-turbo and computes the same values as TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from aimlib.datasets.decoding import check_size, decode
 
 _COLOURS = ("RGB", "YCbCr", "Gray")
-"""Color spaces whose conversion to RGB is defined; in CMYK files libraries disagree."""
+"""Color spaces whose conversion to RGB is defined; libraries disagree about CMYK files."""
 
 
 def decode_fast(content: bytes) -> tuple[npt.NDArray[np.uint8], str]:
-    """Return the image in `content` as [height, width, 3], and why Pillow decoded it; an empty string if it did not.
+    """Return the image in `content` as [height, width, 3], and why Pillow decoded it (empty if it did not).
 
-    Pillow decodes what is not a JPEG, is in CMYK, or is damaged.
+    Pillow decodes files that are not JPEG, are in CMYK, or are damaged.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def decode_fast(content: bytes) -> tuple[npt.NDArray[np.uint8], str]:
 
 
 def library() -> str:
-    """Return name and version of the decoder."""
+    """Return the name and version of the decoder."""
     import simplejpeg  # noqa: PLC0415
 
     return f"simplejpeg {simplejpeg.__version__}"

@@ -1,4 +1,4 @@
-"""The identity of data: a hash of every pixel, label, name, their order, the split and the class names."""
+"""The identity of data: a hash of all pixels, labels and names, their order, the splits and the class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGITS = 20
 
 
 def images_digest(images: Images) -> str:
-    """Return the SHA-256 of one split, in hexadecimal digits; reads every pixel."""
+    """Return the SHA-256 of one split, in hexadecimal digits; this reads every pixel."""
     pixels = hashlib.sha256()
     for start in range(0, len(images.pixels), 1024):
         pixels.update(np.ascontiguousarray(images.pixels[start : start + 1024]).data)
@@ -31,7 +31,7 @@ def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], name
     pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
     shape : the shape needed to read images from those bytes, as plain JSON values.
     labels : [images], class numbers.
-    names : one per image.
+    names : the names of the images, one per image.
     """
     return _digest({"pixels": pixels, "shape": shape, "labels": labels.tolist(), "names": list(names)})
 
@@ -42,7 +42,7 @@ def fingerprint(classes: Sequence[str], splits: Mapping[str, str]) -> str:
 
 
 def with_fingerprint(train: Images, test: Images, classes: Sequence[str], validation: Images | None = None) -> DataSet:
-    """Return the data set of these splits, hashing every pixel."""
+    """Return the data set with these splits; this hashes every pixel."""
     data = DataSet(train, test, tuple(classes), "", validation)
     digests = {name: images_digest(images) for name, images in data.splits().items()}
     return replace(data, fingerprint=fingerprint(classes, digests))

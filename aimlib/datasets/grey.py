@@ -1,4 +1,4 @@
-"""Splits of small gray images, enlarged, with one channel or three equal channels."""
+"""Splits of small gray images that are enlarged and have one channel or three equal channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aimlib.datasets.base import Images
 from aimlib.datasets.resize import bilinear, to_uint8
 
 CHUNK = 1024
-"""Number of images resized at a time, to bound the memory of the intermediate floats."""
+"""Number of images resized at a time, which limits the RAM used for intermediate floats."""
 
 
 def grey_images(
@@ -25,8 +25,8 @@ def grey_images(
     ----------
     values : [all images, rows, columns], 0 to 255.
     labels : [all images], class numbers.
-    numbers : [images], the images to return, in this order; their names are these numbers as text.
-    size : height and width of the result, in pixels; enlarged bilinearly.
+    numbers : [images], the numbers of the images to return, in this order; an image's name is its number as text.
+    size : height and width of the result, in pixels; images are enlarged bilinearly.
     channels : how many times the gray channel is repeated.
     """
     pixels = np.empty((len(numbers), size, size, channels), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Writing the split of a data set of photos as a table, which `image_index` reads."""
+"""Write the splits of a photo data set as a table, which `image_index` can read."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _WORDS = {"train": "train", "validation": "val", "test": "test"}
 def write_index(
     plugin: DatasetPlugin, out: Path, validation_fraction: float | None = None, seed: int = 0
 ) -> list[tuple[str, int]]:
-    """Write path, label and split of every photo; return the number of photos of each split, by its word in the table.
+    """Write every photo's path, label and split; return the number of photos by the split's name in the table.
 
     Parameters
     ----------
-    out : Parquet if its suffix is .parquet or .pq, else CSV in UTF-8; it must not exist.
-    validation_fraction : share of each class of the training photos that become validation photos; None: none.
-    seed : of that choice, which is made as `aimlib.datasets.splitting` chooses test photos.
+    out : the table: Parquet if its suffix is .parquet or .pq, else CSV in UTF-8; it must not exist.
+    validation_fraction : share of the training photos in each class that become validation photos; None: no photos.
+    seed : seed for choosing validation photos, which are chosen as `aimlib.datasets.splitting` chooses test photos.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def write_index(
     """
     if not isinstance(plugin, PhotoPlugin):
         raise UsageError(
-            f"{plugin.config.name}: has no photo files that a table can list; give a data set with photo files"
+            f"{plugin.config.name}: has no photo files that a table can list; choose a data set with photo files"
         )
     listing = plugin.listing()
     check_listing(listing, plugin.config.classes)
@@ -49,9 +49,9 @@ def write_index(
     try:
         _write(out, rows)
     except FileExistsError as error:
-        raise UsageError(f"{out}: exists already; remove it, or give another name") from error
+        raise UsageError(f"{out}: already exists; remove it, or choose a different name") from error
     except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; give another path") from error
+        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; choose a different path") from error
     return [(_WORDS[name], len(split.paths)) for name, split in splits.items()]
 
 

@@ -1,4 +1,4 @@
-"""Listing the photos of a data set without opening any of them."""
+"""List the photos in a data set without opening any of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aimlib.errors import DataError, counted
 from aimlib.records.escaping import storable
 
 SHOWN = 5
-"""Number of file names listed in a message; further ones are only counted."""
+"""Maximum number of file names in a message; any others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PhotoSplit:
 
     Attributes
     ----------
-    paths : below the listing's root, with ``/`` between parts, in ascending order.
+    paths : paths below the listing's root, with ``/`` between parts, in ascending order.
     labels : [photos], class numbers from 0.
     """
 
@@ -42,17 +42,18 @@ class PhotoSplit:
 
 @dataclass(frozen=True)
 class PhotoListing:
-    """The photos of a data set.
+    """The photos in a data set.
 
     Attributes
     ----------
-    name : of the data set.
-    variant : distinguishes several listings below one root, e.g. the folder of the lists.
+    name : the data set's name.
+    variant : distinguishes several listings below one root, e.g. by the folder of the lists.
     root : the folder that contains all paths.
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
-    classes : names in the order of the class numbers.
+    classes : names of the classes, in the order of the class numbers.
     splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
-    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is not a place in a file.
+    lines : where each photo is listed, such as ``line 7``, by the photo's path; empty if photos are not listed in a
+        file.
     """
 
     name: str
@@ -68,25 +69,25 @@ class PhotoListing:
         return tuple(path for split in self.splits.values() for path in split.paths)
 
     def content(self) -> str:
-        """Return a hash of the listing: classes, splits, paths and labels, but no file's content."""
+        """Return a hash of the listing: its classes, splits, paths and labels, but not the content of any file."""
         splits = {name: [list(split.paths), split.labels.tolist()] for name, split in self.splits.items()}
         text = json.dumps({"classes": list(self.classes), "splits": splits}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def first_stamp(self) -> str:
-        """The stamp as it was at the first request: one listing is compared with packs of several recipes.
+        """The stamp, computed only once, because one listing is compared with packs from several recipes.
 
         DataError: see `stamp`.
         """
         return self.stamp()
 
     def stamp(self) -> str:
-        """Return a hash of every photo's size and modification time, which is equal if no photo was touched.
+        """Return a hash of all photos' sizes and modification times, which stays the same if no photo is modified.
 
         Raises
         ------
-        DataError: photos are missing, and the message names the first ones; or a folder may not be opened.
+        DataError: photos are missing (the message lists the first ones), or a folder cannot be opened.
         """
         stamp, missing = hashlib.sha256(), []
         for path in self.paths():
@@ -98,8 +99,8 @@ class PhotoListing:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise DataError(
-                    f"{self.name}: {self._placed(path)} below {self.root} cannot be accessed: {reason}; allow it "
-                    f"(`chmod -R u+rX FOLDER`), or correct the name"
+                    f"{self.name}: {self._placed(path)} below {self.root} cannot be accessed: {reason}; allow "
+                    f"access (`chmod -R u+rX FOLDER`), or correct the name"
                 ) from error
             stamp.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         if missing:
@@ -111,15 +112,17 @@ class PhotoListing:
         return stamp.hexdigest()
 
     def _spelled(self, missing: str) -> str:
-        """Return the hint that a photo exists in another Unicode form, or an empty string."""
+        """Return a hint that a photo exists with a different Unicode form of its name, or an empty string."""
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):
-            return "it exists in another Unicode form (NFC or NFD), so write its name in that form; "
+            return (
+                "a file exists whose name has a different Unicode form (NFC or NFD), so write the name in that form; "
+            )
         return ""
 
     def _placed(self, path: str) -> str:
-        """Return a photo's path, and where it is listed."""
+        """Return a photo's path and the place where it is listed."""
         return f"{path} ({self.lines[path]})" if path in self.lines else path
 
 
@@ -133,14 +136,14 @@ def check_listing(listing: PhotoListing, classes: int) -> None:
     found = len(listing.classes)
     if found < 2:
         raise DataError(
-            f"{listing.name}: {counted(found, 'class', 'classes')} found in {listing.root}{_only(listing)}, and there "
-            f"must be at least two; give the folder that contains a folder per class as data.root, or add photos of "
-            f"another class"
+            f"{listing.name}: {counted(found, 'class', 'classes')} found in {listing.root}{_only(listing)}, but "
+            f"there must be at least two; set data.root to the folder that contains one folder per class, or add "
+            f"photos of another class"
         )
     if found != classes:
         raise DataError(
             f"{listing.name}: {found} classes found in {listing.root}, but data.classes is {classes}; "
-            f"set data.classes={found} or give the right data.root"
+            f"set data.classes={found} or correct data.root"
         )
     for name, split in listing.splits.items():
         counts = np.bincount(split.labels, minlength=found)
@@ -160,6 +163,6 @@ def _only(listing: PhotoListing) -> str:
 
 
 def named(items: list[str]) -> str:
-    """Return the first few of `items` and how many more there are, as text."""
+    """Return a text with the first few of `items` and the number of remaining ones."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(items[:SHOWN]) + more

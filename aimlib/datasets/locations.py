@@ -1,4 +1,4 @@
-"""Default locations of data on this machine."""
+"""Default locations for data on this machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ DATA_VARIABLE = "AIM_DATA_ROOT"
 CACHE_VARIABLE = "AIM_CACHE_DIR"
 
 _compares: ContextVar[bool] = ContextVar("compares", default=True)
-"""Whether copies of data are compared with the object storage that they come from."""
+"""Whether copies of data are compared with the object storage from which they were fetched."""
 
 
 def data_folder(name: str, root: str | None = None) -> Path:
     """Return the folder of the data set `name`.
 
-    This is `root` if given, or its local copy if it is an archive or in object storage; see
-    `aimlib.datasets.sources`. Otherwise it is ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's data folder
+    This is `root` if `root` is given, or a local copy if `root` is an archive or in object storage; see
+    `aimlib.datasets.sources`. Otherwise, it is ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's data folder
     (``$XDG_DATA_HOME/aim-ablations``, by default ``~/.local/share/aim-ablations``).
     """
     if root is not None:
@@ -44,7 +44,7 @@ def without_comparing() -> Iterator[None]:
 
 
 def cache_folder(cache: str | None = None) -> Path:
-    """Return the folder of packed data.
+    """Return the folder for packed data.
 
     This is `cache` if given, else ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
     """
@@ -53,7 +53,7 @@ def cache_folder(cache: str | None = None) -> Path:
 
 
 def cache_of(what: str) -> Path:
-    """Return the folder of another cache, which may be deleted whenever nothing is running.
+    """Return the folder of a different cache, which may be deleted whenever nothing is running.
 
     This is ``$AIM_CACHE_DIR/<what>``, else ``~/.cache/aim-ablations/<what>``.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a packed store. It is written last, so a store without a manifest is unfinished."""
+"""The manifest of a packed store. The manifest is written last, so a store without one is incomplete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INDEX = "index.json"
 CHECKSUMS = "checksums.json"
 BLOCK = 1 << 20
 _MOST_BYTES = 1 << 26
-"""Size of a description of a store, which has one line for each file."""
+"""Maximum size of a manifest in bytes; a manifest has one line per file."""
 
 
 class PackedFile(Frozen):
@@ -32,22 +32,22 @@ class PackedFile(Frozen):
 
 
 class PackedSplit(Frozen):
-    """One split: its number of photos, and its digest, from which the data's fingerprint is computed."""
+    """One split: its number of photos, and its digest, which enters the data's fingerprint."""
 
     photos: int
     digest: str
 
 
 class Manifest(Frozen):
-    """The description by which a store is recognized as the requested one, and as complete."""
+    """The description that shows that a store is the requested one and is complete."""
 
     format: int
     build: str
-    """Random; distinguishes two builds in the same place."""
+    """Random; distinguishes two builds in the same folder."""
     data: str
     recipe: dict[str, Any]
     root: str
-    """Where the photos were; information for users only."""
+    """Folder in which the photos were; information for users only."""
     listing: str
     stamp: str
     """Hash of the photos' sizes and modification times when they were packed."""
@@ -61,14 +61,14 @@ class Manifest(Frozen):
     """Versions of the libraries that decoded the photos; information for users only."""
 
     def whole(self, folder: Path) -> bool:
-        """Return whether every file in `folder` has its original length."""
+        """Return whether all files in `folder` have their original length."""
         try:
             return all((folder / name).stat().st_size == file.bytes for name, file in self.files.items())
         except OSError:
             return False
 
     def damages(self, folder: Path) -> list[str]:
-        """Return the problems of the files in `folder`, reading all of them; an empty list if there are none."""
+        """Read all files in `folder` and return the problems found; an empty list if there are none."""
         found: list[str] = []
         for name, file in self.files.items():
             path = folder / name
@@ -82,10 +82,10 @@ class Manifest(Frozen):
 
 
 def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Write and return a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
+    """Write and return a fast checksum (XXH3) of every file in a store, so that processes can verify what they map.
 
-    They lie next to the manifest, because earlier versions refuse a manifest with more fields. The recipe is stored
-    with them, because every other part of the manifest that decides is compared with something else.
+    The checksums are stored next to the manifest, because earlier versions refuse a manifest with additional fields.
+    The recipe is stored with the checksums; all other parts of the manifest that matter are checked in other ways.
     """
     files = {name: _fast_digest(folder / name) for name in sorted(manifest.files)}
     content = {"build": manifest.build, "files": files, "recipe": manifest.recipe}
@@ -97,9 +97,10 @@ def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
 
 
 def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Return the names of files whose content is not what was packed, reading all of them.
+    """Read all files and return the names of those whose content is not what was packed.
 
-    A store of an earlier version has no checksums: its files are compared with their SHA-256, and get checksums.
+    A store from an earlier version has no checksums: its files are compared with their SHA-256 hashes, and checksums
+    are added.
     """
     known = _checksums(folder, manifest)
     if known is not None:
@@ -107,13 +108,13 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
         return [*found, MANIFEST] if known.get("recipe", manifest.recipe) != manifest.recipe else found
     damaged = [name for name, file in manifest.files.items() if file_digest(folder / name) != file.sha256]
     if not damaged:
-        with suppress(OSError):  # a cache that only others may write
+        with suppress(OSError):  # a cache in which only other users may write
             write_checksums(folder, manifest)
     return damaged
 
 
 def _checksums(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
-    """Return the checksums by file, and the recipe; None if there are none of this build."""
+    """Return the checksums by file, and the recipe; None if this build has no checksums."""
     try:
         content = json.loads(read_file(folder / CHECKSUMS, _MOST_BYTES))
         return {**content, "files": dict(content["files"])} if content["build"] == manifest.build else None
@@ -133,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest in `folder`, or None if it is missing or this version cannot use it."""
     try:
         manifest = Manifest.model_validate_json(read_file(folder / MANIFEST, _MOST_BYTES))
-    except (OSError, ValidationError):  # whoever packs again says what is wrong with the folder
+    except (OSError, ValidationError):  # if the photos are packed again, the error says what is wrong with the folder
         return None
     return manifest if manifest.format == FORMAT else None
 

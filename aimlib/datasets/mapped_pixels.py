@@ -1,11 +1,10 @@
-"""Mapped pixels, also of files that are larger than the RAM.
+"""Memory-mapped pixels, even from files that are larger than the RAM.
 
-Batches are drawn at random. When a page that is not in the RAM is touched, the kernel reads what is around it as well,
-up to megabytes, which helps as long as the file will soon be in the RAM. If it does not fit, most of that is dropped
-before it is used. Files that do not fit are therefore read image by image: the kernel is told not to read around a page
-(MADV_RANDOM), and is told which images a batch will need (MADV_WILLNEED), so that it reads them whole and at the same
-time.
-No pixel depends on it.
+Batches are drawn at random. When a process accesses a page that is not in the RAM, the kernel also reads the pages
+around it, up to several megabytes. This helps if the entire file will soon be in the RAM. If the file does not fit,
+most of those pages are dropped before they are used. Files that do not fit are therefore read image by image: the
+kernel is told not to read around a page (MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it
+reads each image completely and several at the same time. No pixel depends on this.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from aimlib.datasets.recipe import Pixels
 
 SHARE = 0.5
-"""Share of the RAM that this process may use; a larger file is read image by image."""
+"""A file that is larger than this share of the RAM available to the process is read image by image."""
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _GROUPS_OF_THIS_PROCESS = Path("/proc/self/cgroup")
 _by_image: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -34,7 +33,7 @@ def mapped(path: Path, stored: str) -> Pixels:
 
     Parameters
     ----------
-    stored : NumPy's name of their type.
+    stored : NumPy's name for the type of the values.
 
     Raises
     ------
@@ -49,9 +48,9 @@ def mapped(path: Path, stored: str) -> Pixels:
 
 
 def announce(pixels: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> None:
-    """Let the kernel read images [images, height, width, channels] that are about to be used.
+    """Tell the kernel to read images [images, height, width, channels] that are about to be used.
 
-    It does nothing for pixels that are not mapped, or from a file that fits into the RAM.
+    This does nothing for pixels that are not mapped, or are mapped from a file that fits into the RAM.
     """
     found = _map_of(pixels)
     if found is None or found not in _by_image or not pixels.flags.c_contiguous or not len(indices):
@@ -63,7 +62,7 @@ def announce(pixels: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> None:
 
 
 def ram_bytes() -> float:
-    """Return the RAM that this process may use: that of the machine, or less if its control group has a limit."""
+    """Return the RAM that this process may use: all of the machine's RAM, or less if its control group has a limit."""
     limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     with suppress(OSError, ValueError):
         for line in _GROUPS_OF_THIS_PROCESS.read_text(encoding="ascii").splitlines():
@@ -75,7 +74,7 @@ def ram_bytes() -> float:
 
 
 def _limits(top: Path, group: str, name: str) -> list[float]:
-    """Return the limits of a control group and of those that contain it."""
+    """Return the limits of a control group and of the groups that contain it."""
     found: list[float] = []
     place = top / group
     for folder in (place, *place.parents):
@@ -94,7 +93,7 @@ def _ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[
 
 
 def _map_of(pixels: npt.NDArray[Any]) -> mmap.mmap | None:
-    """Return the map that an array is a view of, or None."""
+    """Return the memory map of which an array is a view, or None."""
     found: Any = pixels
     while isinstance(found, np.ndarray):
         found = found.base

@@ -1,4 +1,4 @@
-"""Images of one split that are also in another one: their accuracy says nothing about new images."""
+"""Images that are in more than one split: accuracy on them says nothing about new images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _IN_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def shared_images(data: DataSet) -> Iterator[str]:
-    """Yield, for each later split, how many of its images have the same pixels as an image of an earlier split.
+    """Yield, for each later split, how many of its images have the same pixels as an image in an earlier split.
 
-    The middle row of every image is read, and the whole image only if another split has the same row: a set may be
-    larger than memory. Photos are compared as they are stored, after resizing, so a copy in another file format may
-    differ; `ablate data verify` compares the photos themselves, and names them.
+    The middle row of every image is read, and the entire image only if an image in another split has the same row,
+    because a data set may be larger than the RAM. Photos are compared as they are stored, after resizing, so a copy in
+    a different file format may differ; `ablate data verify` compares the photos themselves, and lists them.
     """
     earlier: dict[str, tuple[Images, dict[bytes, list[int]]]] = {}
     for split, images in data.splits().items():
@@ -37,7 +37,7 @@ def shared_images(data: DataSet) -> Iterator[str]:
 
 
 def _by_middle_row(images: Images) -> dict[bytes, list[int]]:
-    """Return the places of the images by the digest of their middle row."""
+    """Return the positions of the images, by the digest of their middle row."""
     found: dict[bytes, list[int]] = {}
     middle = images.pixels.shape[1] // 2
     for place in range(len(images.pixels)):
@@ -48,7 +48,7 @@ def _by_middle_row(images: Images) -> dict[bytes, list[int]]:
 def _shared(
     images: Images, own: Mapping[bytes, list[int]], others: Images, known: Mapping[bytes, list[int]]
 ) -> Iterator[int]:
-    """Yield the places of the images whose pixels another split has, in no order."""
+    """Yield the positions of the images whose pixels are also in another split, in no particular order."""
     for row in own.keys() & known.keys():
         whole = {_digest(others.pixels[place]) for place in known[row]}
         yield from (place for place in own[row] if _digest(images.pixels[place]) in whole)

@@ -1,9 +1,9 @@
-"""The journal of a build: which parts of a packed store are safely written, so that an interrupted build continues.
+"""The journal of a build: which parts of a packed store are safely on the disk, so an interrupted build can continue.
 
-A line per block of photos says what is in the files of pixels, and what cannot be read from them: the hash of every
-photo's bytes, its shape, and why a photo is broken or was decoded by Pillow. A line is written after its pixels are on
-the disk. Every line starts with a checksum of itself and all lines before it, so nothing is trusted from the first line
-on that is torn, damaged, out of order or of another build.
+Each line describes one block of photos: the content of the pixel files, and facts that the pixel files do not contain,
+namely the hash of each photo's bytes, its shape, and why it is broken or was decoded by Pillow. A line is written after
+its pixels are on the disk. Every line starts with a checksum of itself and all lines before it. If a line is torn,
+damaged, out of order or from a different build, that line and all later lines are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aimlib.paths import share
 JOURNAL = "journal"
 _VERSION = 1
 _MOST_BYTES = 1 << 28
-"""Size of a line, which states up to hundreds of thousands of photos."""
+"""Maximum size of a line in bytes; one line can describe hundreds of thousands of photos."""
 
 
 @dataclass
@@ -33,13 +33,13 @@ class Block:
     Attributes
     ----------
     split : name of the split.
-    photos : how many were listed, broken ones included.
-    bytes : of pixels.
-    checksum : XXH3 of the pixels, in hexadecimal digits.
+    photos : number of listed photos, including broken ones.
+    bytes : number of bytes of pixels.
+    checksum : XXH3 hash of the pixels, in hexadecimal digits.
     content : SHA-256 of the bytes of every photo that could be read, one after another, in hexadecimal digits.
     shapes : [height, width] of every photo that was decoded.
-    broken : why photos cannot be decoded, by path.
-    by_pillow : why the recipe's decoder did not decode photos, by path.
+    broken : why each broken photo cannot be decoded, by path.
+    by_pillow : why the recipe's decoder did not decode each photo that Pillow decoded, by path.
     """
 
     split: str
@@ -53,7 +53,7 @@ class Block:
 
 
 class Place(NamedTuple):
-    """The end of a line of a journal: the checksum of all lines so far, and their length in bytes."""
+    """The end of a line in a journal: the checksum of all lines so far, and their length in bytes."""
 
     chain: str
     end: int
@@ -64,7 +64,7 @@ class Journal:
 
     Attributes
     ----------
-    path : of the file.
+    path : path of the file.
     """
 
     def __init__(self, folder: Path, build: dict[str, Any]) -> None:
@@ -72,8 +72,8 @@ class Journal:
 
         Parameters
         ----------
-        folder : of the build.
-        build : plain JSON; the journal of a build that is described otherwise is not continued.
+        folder : folder of the build.
+        build : description of the build, plain JSON; a journal with a different description is not continued.
         """
         self.path = folder / JOURNAL
         self._head = json.dumps({"journal": _VERSION, **build}, sort_keys=True)
@@ -84,7 +84,7 @@ class Journal:
         return next((text for text, _ in self._lines()), None) == self._head
 
     def begin(self) -> None:
-        """Start the file again, with no blocks.
+        """Start the file again, without blocks.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Journal:
         share(self.path)
 
     def blocks(self) -> Iterator[tuple[Block, Place]]:
-        """Yield every block that can be trusted, and the place after it; the first line is left to other methods."""
+        """Yield every block that can be trusted, and the place after it; the first line is not a block."""
         for number, (text, place) in enumerate(self._lines()):
             if number:
                 yield Block(**json.loads(text)), place
@@ -103,7 +103,7 @@ class Journal:
                 self._place = place
 
     def keep_until(self, place: Place) -> None:
-        """Continue after this place; `append` removes what follows."""
+        """Continue after this place; the next `append` removes everything that follows it."""
         self._place = place
 
     def append(self, block: Block) -> None:
@@ -127,9 +127,9 @@ class Journal:
         self._place = Place(chain, after.end + len(line))
 
     def _lines(self) -> Iterator[tuple[str, Place]]:
-        """Yield the text of every line up to the first that cannot be trusted, and the place after it."""
+        """Yield the text of each line, up to the first one that cannot be trusted, and the place after it."""
         place = Place("", 0)
-        if not self.path.is_file():  # opening a pipe would wait
+        if not self.path.is_file():  # opening a pipe would block
             return
         with suppress(OSError), self.path.open("rb") as file:
             while line := file.readline(_MOST_BYTES):

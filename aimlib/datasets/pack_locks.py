@@ -1,7 +1,7 @@
-"""The lock of a packed store: one of the processes that share the cache packs it; the others wait and say for whom.
+"""The lock for a packed store: of the processes that share the cache, one packs, and the others wait and report it.
 
-The lock is the system's (`flock`), so it is released when its holder dies. Next to it, a file names the holder; it only
-informs whoever waits.
+The lock is an operating system lock (`flock`), so it is released when its holder dies. A file next to it identifies the
+holder; the file only serves to inform processes that wait.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_NOTICE_S = 2.0
-"""Seconds of waiting after which a line is printed."""
+"""Waiting time, in seconds, after which a line is printed."""
 NOTICE_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds, or held until it was killed, the lock of a store.
+    """The process that holds the lock of a store, or held it until the process was killed.
 
     Attributes
     ----------
-    host : name of its machine.
-    pid : its number there.
-    since : when it got the lock, in seconds since 1970.
+    host : name of the process's machine.
+    pid : process id on that machine.
+    since : when the process acquired the lock, in seconds since 1970.
     """
 
     host: str
@@ -46,30 +46,30 @@ class Holder:
     since: float
 
     def __str__(self) -> str:
-        """The process, its machine, and since when."""
+        """Describe the process: its process id, its machine, and since when it has held the lock."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.pid} of {self.host} since {when}"
+        return f"process {self.pid} on {self.host} since {when}"
 
     def is_gone(self) -> bool:
-        """Return whether it was a process of this machine that has ended."""
-        if self.host != socket.gethostname() or sys.platform == "win32":  # where signal 0 interrupts
+        """Return whether the holder was a process on this machine and has ended."""
+        if self.host != socket.gethostname() or sys.platform == "win32":  # where signal 0 would interrupt the process
             return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:  # another user's
+        except OSError:  # the process belongs to another user
             return False
         return False
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the lock of the store `folder`, also against other machines that share its parent; wait for it first.
+    """Wait for the lock of the store `folder` and hold it, also against other machines that share the parent folder.
 
     Raises
     ------
-    OSError: the parent of the store cannot be written, or its file system has no locks.
+    OSError: the store's parent folder is not writable, or its file system does not support locks.
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for building
 
@@ -89,7 +89,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Return who packs the store `folder`, or was killed while it did; None if nobody does or it cannot be read."""
+    """Return the process that is packing the store `folder`, or was killed while packing it; None if none is known."""
     try:
         found = json.loads(read_file(_holder_file(folder)))
         return Holder(str(found["host"]), int(found["pid"]), float(found["since"]))
@@ -105,14 +105,14 @@ def _acquire(lock: BaseFileLock, folder: Path) -> None:
         try:
             lock.acquire(timeout=wait, poll_interval=0.2)
         except Timeout:
-            log.warning("%s: waits until it is packed by %s", folder, holder_of(folder) or "another process")
+            log.warning("%s: waiting until it has been packed by %s", folder, holder_of(folder) or "another process")
             wait = NOTICE_INTERVAL_S
         else:
             return
 
 
 def _sign(folder: Path) -> None:
-    """Write down that this process holds the lock; the lock also works without it."""
+    """Record that this process holds the lock; the lock also works without this record."""
     path = _holder_file(folder)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""What packing a data set of photos will take, from its listing and a sample of its photos; nothing is written."""
+"""Estimate what packing a photo data set will take, from its listing and a sample of its photos; nothing is written."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from aimlib.datasets.recipe import Recipe
 from aimlib.seeding import seed_for
 
 SAMPLE = 64
-"""Photos that are decoded for the estimate; four per thread if that is more."""
+"""Number of photos that are decoded for the estimate; four per thread if that is more."""
 _INDEX_BYTES = 24
-"""Bytes of a photo in the index, in addition to its name."""
+"""Number of bytes that a photo takes up in the index, in addition to its name."""
 
 
 @dataclass(frozen=True)
 class PackPlan:
-    """What packing a data set of photos will take.
+    """What packing a photo data set will take.
 
     Attributes
     ----------
-    name : of the data set.
+    name : the data set's name.
     size : height and width of a packed photo, in pixels.
-    splits : number of photos of every split.
-    folder : where the pack lies, or will lie.
-    state : ``packed``: it exists and is up to date; ``unfinished``: an interrupted one is continued; ``outdated``: one
-        of other photos, or of photos that were touched, exists and remains until the new one replaces it; ``missing``:
-        there is none.
-    bytes : approximate size of the whole pack.
-    bytes_left : approximate number that are still to be written.
-    bytes_free : on the disk of `folder`.
-    photos_left : that are still to be decoded.
-    seconds : that decoding and resizing these will take, an estimate from `sampled`; 0 if none are left.
-    sampled : how many photos were decoded for the estimate.
-    undecodable : those of them that could not be decoded, with the reason, by path.
-    threads : that decode at once, as they do when the photos are packed.
-    holder : the process that packs these photos now; None if there is none.
+    splits : number of photos in each split.
+    folder : where the pack is, or will be.
+    state : ``packed``: the pack exists and is up to date; ``unfinished``: an interrupted pack will be continued;
+        ``outdated``: a pack exists, but the photos have changed since; it remains until the new pack replaces it;
+        ``missing``: there is no pack.
+    bytes : approximate size of the entire pack.
+    bytes_left : approximate number of bytes still to be written.
+    bytes_free : number of free bytes on the disk with `folder`.
+    photos_left : number of photos still to be decoded.
+    seconds : estimated time to decode and resize the remaining photos, based on `sampled`; 0 if none are left.
+    sampled : number of photos decoded for the estimate.
+    undecodable : the sampled photos that could not be decoded: the reason, by path.
+    threads : number of threads that decode in parallel, in the sample and when the photos are packed.
+    holder : the process that is packing these photos now; None if there is none.
     """
 
     name: str
@@ -68,15 +68,15 @@ class PackPlan:
 
     @property
     def photos(self) -> int:
-        """Number of photos of all splits."""
+        """Number of photos in all splits."""
         return sum(self.splits.values())
 
 
 def plan_pack(plugin: PhotoPlugin) -> PackPlan:
-    """Return what `plugin.pack` will take.
+    """Return an estimate of what `plugin.pack` will take.
 
-    Photos are listed, compared with an existing pack, and some of them are decoded: `SAMPLE` of those that are left,
-    evenly spread and the same every time.
+    The photos are listed and compared with an existing pack, and some of them are decoded: `SAMPLE` of the remaining
+    photos, evenly spread and the same in every call.
 
     Raises
     ------
@@ -109,17 +109,17 @@ def plan_pack(plugin: PhotoPlugin) -> PackPlan:
 
 
 def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tuple[int, dict[str, str], float]:
-    """Decode one photo from each of this many equal parts of a list.
+    """Decode a sample of a list of photos: one from each of several equal parts.
 
     Returns
     -------
-    How many were decoded, why some could not be, by path, and the seconds it took.
+    The number of decoded photos, the reasons why some could not be decoded, by path, and the time in seconds.
     """
     count = min(len(paths), max(SAMPLE, 4 * cores()))
     edges = np.linspace(0, len(paths), count + 1).astype(int)
     draw = np.random.default_rng(seed_for(0, "sample of photos to pack"))
     chosen = [paths[draw.integers(first, end)] for first, end in pairwise(edges)]
-    for _ in decoded(listing, chosen[:1], recipe):  # imports the decoder
+    for _ in decoded(listing, chosen[:1], recipe):  # this imports the decoder
         pass
     began = time.perf_counter()
     broken = {photo.path: photo.cause for photo in decoded(listing, chosen, recipe) if photo.pixels is None}

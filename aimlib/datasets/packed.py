@@ -1,8 +1,9 @@
-"""Packed stores: photos decoded once, stored as one file of pixels per split, and mapped read-only by every process.
+"""Packed stores: photos are decoded once, stored as one pixel file per split, and mapped read-only by every process.
 
-The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; others wait
-for its lock and then map it. A store is identified by data set, place and recipe. It is used only if its lists
-and photos are unchanged and its files have their full length; otherwise it is rebuilt.
+The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; other processes
+wait for the lock and then map the store. A store is identified by its data set, the photos' folder and the recipe. It
+is used only if the lists and photos are unchanged and the store's files have their full length; otherwise, it is
+rebuilt.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ class Pack:
 
     Attributes
     ----------
-    folder : its location.
-    manifest : its description.
-    index : per split, the names, labels and shapes ([height, width]) of its photos.
+    folder : the store's folder.
+    manifest : the store's description.
+    index : per split, the names, labels and shapes ([height, width]) of the photos.
     pixels : per split, the mapped values, read-only: uint8, or uint16 if the recipe keeps fine pixels.
     """
 
@@ -85,11 +86,11 @@ class Pack:
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
 
     def by_pillow(self) -> dict[str, str]:
-        """Return the photos that the fast decoder left to Pillow: the reasons by path."""
+        """Return the photos that the fast decoder left to Pillow: the reason for each, by path."""
         return dict(self.index.get(BY_PILLOW, {}))
 
     def damages(self) -> list[str]:
-        """Return how the files differ from those that were packed, reading all of them."""
+        """Read all files and return how they differ from those that were packed."""
         return self.manifest.damages(self.folder)
 
     def _images(self, split: str) -> Images:
@@ -105,14 +106,14 @@ class Pack:
 
 
 def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progress: Progress | None = None) -> Pack:
-    """Return the store of `listing` and `recipe`, built first if it is missing, stale or damaged.
+    """Return the store for `listing` and `recipe`; build it first if it is missing, stale or damaged.
 
     Parameters
     ----------
     listing : the photos; all must exist.
-    recipe : how they are resized.
-    cache : folder of stores; None means ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
-    progress : called as progress("packing", photos done, photos in total), only by the process that builds.
+    recipe : how the photos are resized.
+    cache : folder with the stores; None means ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    progress : called as progress("packing", photos done, total photos), only in the process that builds the store.
 
     Raises
     ------
@@ -129,14 +130,15 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
 def pack_once(
     folder: Path, known: str, listing: Callable[[], PhotoListing], recipe: Recipe, progress: Progress | None = None
 ) -> Pack:
-    """Return the store in `folder` with the known fingerprint; where there is none, photos are listed and packed.
+    """Return the store in `folder` with the known fingerprint; if there is none, list and pack the photos.
 
-    Of several processes, one lists and packs; the others wait for it and read no photo.
+    If several processes call this, one lists and packs the photos; the others wait for it and do not read any photos.
 
     Parameters
     ----------
-    folder : of the store of that listing and recipe.
-    known : fingerprint; a store of other photos is returned nevertheless if these are the existing photos.
+    folder : folder of the store for that listing and recipe.
+    known : expected fingerprint; a store with a different fingerprint is returned all the same if it matches the
+        existing photos.
     listing : lists the photos; called only by the process that packs.
 
     Raises
@@ -148,7 +150,7 @@ def pack_once(
     with ExitStack() as stack:
         try:
             stack.enter_context(held(folder))
-        except OSError:  # a cache that only others may write
+        except OSError:  # a cache in which only other users may write
             return pack(listing(), recipe, str(folder.parent), progress)
         if (found := open_known(folder, known)) is not None:
             return found
@@ -158,7 +160,7 @@ def pack_once(
 
 
 def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
-    """Return the store of `listing` and `recipe` if it exists, complete and up to date; build nothing.
+    """Return the store for `listing` and `recipe` if it exists and is complete and up to date; do not build it.
 
     Raises
     ------
@@ -169,7 +171,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 
 @contextmanager
 def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
-    """Say what to do if a photo cannot be read, or a store cannot be written."""
+    """Add what to do to the error if a photo cannot be read or a store cannot be written."""
     try:
         yield
     except OSError as error:
@@ -179,8 +181,8 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
         )
         if error.filename and Path(str(error.filename)).is_relative_to(listing.root):
             raise DataError(
-                f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or the connection "
-                f"to it, and try again{stays}"
+                f"{listing.name}: {error.filename}: cannot be read: {error.strerror}; check the disk or its "
+                f"connection, and try again{stays}"
             ) from error
         raise DataError(
             f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
@@ -189,26 +191,26 @@ def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
 
 
 def _made(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
-    """Return the store, built unless another process has built it meanwhile; the caller holds its lock."""
+    """Return the store; build it unless another process has done so in the meantime. The caller holds the lock."""
     content, stamp = listing.content(), listing.stamp()
     found = _open(folder, recipe, content, stamp) or _restamped(folder, listing, recipe, stamp)
     if found is not None:
         return found
-    log.info("packing %d photos of %s into %s", len(listing.paths()), listing.name, folder)
+    log.info("packing %d photos from %s into %s", len(listing.paths()), listing.name, folder)
     build(folder, listing, recipe, stamp, progress)
     built = _open(folder, recipe, content, stamp)
     if built is None:
-        raise DataError(f"{folder}: changed by something else right after it was built; try again")
+        raise DataError(f"{folder}: another program changed it right after it was built; try again")
     return built
 
 
 def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the folder of the store of `listing` and `recipe`, whether or not it exists."""
+    """Return the folder of the store for `listing` and `recipe`, whether or not it exists."""
     return folder_of(listing.name, listing.root, listing.variant, recipe, cache)
 
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
+    """Return the folder of a store from only the name, root and variant of its `PhotoListing`."""
     key = {"data": data, "root": str(resolved(root)), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     how = "".join(
@@ -225,7 +227,7 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
 
 
 def open_known(folder: Path, known: str) -> Pack | None:
-    """Return the store in `folder` if it is complete and has the known fingerprint; opens no photo.
+    """Return the store in `folder` if it is complete and has the known fingerprint, without opening any photos.
 
     The photos were compared with the store when the study was planned. If each of 32 workers compared 20,580 photos
     again, a file server would receive 660,000 requests.
@@ -234,10 +236,10 @@ def open_known(folder: Path, known: str) -> Pack | None:
 
 
 def _open(folder: Path, recipe: Recipe, content: str, stamp: str | None) -> Pack | None:
-    """Return the store in `folder` if it is complete and was made from these photos with this recipe.
+    """Return the store in `folder` if it is complete and was built from these photos with this recipe.
 
-    The name of the folder proves neither: it may be a copy of another store. If `stamp` is None, modification times
-    are not compared.
+    The name of the folder proves neither, because the folder may be a copy of a different store. If `stamp` is None,
+    modification times are not compared.
     """
     made_from = (recipe.key(), content)
     return _open_if(folder, lambda it: (it.recipe, it.listing) == made_from and stamp in (None, it.stamp))
@@ -258,7 +260,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
         index = _read_index(folder, manifest)
         stored = stored_type(manifest.recipe.get("pixels", "whole"))
         pixels = {split: mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
-    except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
+    except (OSError, ValueError, RecursionError):  # another process replaced the store between two of these lines
         return None
     again = read_manifest(folder)
     if index is None or again is None or again.build != manifest.build:
@@ -267,13 +269,13 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _describes_itself(manifest: Manifest) -> bool:
-    """Return whether the fingerprint is that of the classes and splits next to it."""
+    """Return whether the fingerprint matches the classes and splits next to it."""
     digests = {name: split.digest for name, split in manifest.splits.items()}
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 
 
 def _restamped(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> Pack | None:
-    """Return the store in `folder` if the photos were touched or copied but have the same bytes as before."""
+    """Return the store in `folder` if the photos have new modification times but the same bytes as before."""
     content = listing.content()
     found = _open(folder, recipe, content, None)
     if found is None or found.manifest.content != content_digest(listing):

@@ -1,4 +1,4 @@
-"""Building a packed store: decode every photo, write the pixels, then the index, then the manifest."""
+"""Build a packed store: decode every photo, and write the pixels, then the index, then the manifest."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ from aimlib.paths import share
 log = logging.getLogger(__name__)
 
 BY_PILLOW = "by_pillow"
-"""Key of the index of a store of the fast decoder: why Pillow decoded a photo, by its path."""
+"""Key in the index of a store built with the fast decoder: why Pillow decoded a photo, by its path."""
 PENDING, REPLACED = ".building-", ".replaced-"
 UNFINISHED = "unfinished"
-"""End of the name of the folder of a build that can continue after an interruption."""
+"""Suffix of the folder name of a build that can continue after an interruption."""
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
     """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
-    All files are written into a folder next to it, which is renamed when it is complete. A build that was interrupted
-    leaves that folder, and the next one with the same photos and recipe continues after the last intact block.
+    All files are written into a folder next to `folder`, which is renamed when it is complete. An interrupted build
+    leaves that folder behind, and the next build with the same photos and recipe continues after the last intact block.
 
     Parameters
     ----------
-    stamp : of the listing, now.
+    stamp : the listing's current stamp.
 
     Raises
     ------
-    DataError: a photo is missing, cannot be decoded, or changed meanwhile, or the disk is too small.
+    DataError: a photo is missing, cannot be decoded, or changed during the build; or the disk is too small.
     """
     remove_leftovers(folder)
     unfinished = unfinished_folder(folder)
@@ -73,7 +73,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
     try:
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
-    except DataError:  # about photos, so nothing written can be used
+    except DataError:  # the error is about photos, so nothing that was written can be used
         with suppress(OSError):
             _remove(unfinished)
         raise
@@ -81,18 +81,18 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
 
 
 def unfinished_folder(folder: Path) -> Path:
-    """Return the folder in which the store `folder` is built, which remains after an interruption."""
+    """Return the folder in which the store `folder` is built; it remains after an interruption."""
     return folder.with_name(f"{folder.name}{PENDING}{UNFINISHED}")
 
 
 def journal_of(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> Journal:
-    """Return the journal of the build of the store `folder` from these photos, whether or not there is one."""
+    """Return the journal for building the store `folder` from these photos, whether or not its file exists."""
     given = {"format": FORMAT, "recipe": recipe.key(), "decoder": _decoder(recipe)}
     return Journal(unfinished_folder(folder), {**given, "listing": listing.content(), "stamp": stamp})
 
 
 def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> int:
-    """Return how many photos an interrupted build of the store `folder` has packed; their pixels are not read."""
+    """Return how many photos an interrupted build of the store `folder` has packed, without reading their pixels."""
     journal, unfinished = journal_of(folder, listing, recipe, stamp), unfinished_folder(folder)
     if not journal.is_of_this_build():
         return 0
@@ -106,7 +106,7 @@ def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the remains of builds of `folder` that cannot continue; the caller holds its lock."""
+    """Remove what is left from builds of `folder` that cannot continue; the caller holds its lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             if path != unfinished_folder(folder):
@@ -114,7 +114,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or whatever else is in its place; nothing that a link leads to."""
+    """Remove a folder, or anything else with that path; the target of a link is never removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -122,7 +122,7 @@ def _remove(path: Path) -> None:
 
 
 def content_digest(listing: PhotoListing) -> str:
-    """Return the hash of all photos' bytes, see `Manifest.content`."""
+    """Return the hash of all photos' bytes; see `Manifest.content`."""
     content = hashlib.sha256()
     for digest in ordered(lambda path: hashlib.sha256(decoding.read(listing.root / path)).digest(), listing.paths()):
         content.update(digest)
@@ -132,13 +132,13 @@ def content_digest(listing: PhotoListing) -> str:
 def _discard(unfinished: Path, listing: PhotoListing) -> None:
     if os.path.lexists(unfinished):
         log.warning(
-            "%s: starts again, because the interrupted pack contains other photos or is unreadable", listing.name
+            "%s: starting again, because the interrupted pack contains different photos or is unreadable", listing.name
         )
         _remove(unfinished)
 
 
 def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journal, tally: Tally) -> list[SplitFile]:
-    """Return the files of all splits, each after the last block that is intact; remove whatever else is there."""
+    """Return the files of all splits, each positioned after its last intact block; remove everything else."""
     files = {name: SplitFile(folder / f"{name}.pixels") for name in listing.splits}
     for file in files.values():
         if file.path.is_symlink() or not file.path.is_file():
@@ -153,7 +153,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
             _remove(path)
     if tally.done:
         log.warning(
-            "%s: continues an interrupted pack: %s of %s were already packed",
+            "%s: continuing an interrupted pack: %s of %s were already packed",
             listing.name,
             f"{tally.done:,}",
             counted(tally.total, "photo"),
@@ -162,7 +162,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
 
 
 def _is_mended(listing: PhotoListing, recipe: Recipe, block: Block) -> bool:
-    """Return whether a photo of a block that was broken no longer is, for instance because it may be read now."""
+    """Return whether a photo that was broken in a block is now intact, for instance because it is now readable."""
     return any(photo.pixels is not None for photo in decoded(listing, list(block.broken), recipe))
 
 
@@ -209,16 +209,17 @@ def _write(
 
 def _refuse_changed(listing: PhotoListing, stamp: str) -> None:
     if listing.stamp() != stamp:
-        raise DataError(f"{listing.name}: photos below {listing.root} changed while they were packed; try again")
+        raise DataError(f"{listing.name}: photos below {listing.root} changed while they were being packed; try again")
 
 
 def _refuse_overwritten(folder: Path, files: Sequence[SplitFile], found: Mapping[str, str]) -> None:
     """Refuse files that do not contain what was written to them."""
     if wrong := [file.path.name for file in files if found[file.path.name] != file.checksum()]:
         raise DataError(
-            f"{folder}: {', '.join(wrong)} was overwritten while it was packed, or the disk is damaged; if several "
-            f"machines share this cache, its file system may not lock files between machines: prepare the data on one "
-            f"of them first, or give every machine its own cache (AIM_CACHE_DIR)"
+            f"{folder}: {', '.join(wrong)} was overwritten while it was being packed, or the disk is damaged; if "
+            f"several "
+            f"machines share this cache, its file system may not lock files across machines: prepare the data on "
+            f"one of them first, or set AIM_CACHE_DIR to a separate cache on every machine"
         )
 
 
@@ -234,7 +235,7 @@ def _broken_message(listing: PhotoListing, tally: Tally) -> str:
 def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
     if tally.by_pillow:
         log.warning(
-            "%s: Pillow decoded %s of %d, which the fast decoder does not decode: %s",
+            "%s: Pillow decoded %s of %d, which the fast decoder cannot decode: %s",
             listing.name,
             counted(len(tally.by_pillow), "photo"),
             tally.total,
@@ -243,7 +244,7 @@ def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
 
 
 def decoded(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iterator[Decoded]:
-    """Yield photos in order, read and converted by as many threads as there are cores."""
+    """Yield photos in order; they are read and converted by as many threads as there are cores."""
 
     def read(path: str) -> Decoded:
         content = b""
@@ -254,7 +255,7 @@ def decoded(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iter
         except DecodeError as error:
             return Decoded(path, content, None, str(error))
         except PermissionError as error:
-            return Decoded(path, content, None, f"cannot be read: {error.strerror}; allow it with `chmod u+r`")
+            return Decoded(path, content, None, f"cannot be read: {error.strerror}; allow reading with `chmod u+r`")
 
     return ordered(read, paths)
 
@@ -285,21 +286,21 @@ def _forget(journal: Path) -> None:
 
 
 def pixel_bytes(photos: int, recipe: Recipe) -> int:
-    """Return the bytes of the pixels of this many packed photos; an estimate if photos differ in shape."""
+    """Return how many bytes the pixels of this many packed photos take up; an estimate if photos differ in shape."""
     each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
     return int(photos * each * (1.5 if recipe.ragged else 1))
 
 
 def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe, unfinished: Path) -> None:
-    """Refuse to begin if the disk has no room for what is not yet in the folder of the build."""
+    """Refuse to begin if the disk has no room for what is not yet in the build's folder."""
     photos = len(listing.paths())
     there = sum(_length(unfinished / f"{name}.pixels") for name in listing.splits)
     needed = int(pixel_bytes(photos, recipe) * 1.01) - there
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise DataError(
-            f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
-            f"{needed / 1e9:.1f} GB packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
+            f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take up "
+            f"{needed / 1e9:.1f} GB when packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
         )
 
 

@@ -1,4 +1,4 @@
-"""Parallel map with results in order and a bounded number of them in memory."""
+"""A parallel map with ordered results; only a limited number of results are in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -22,13 +22,13 @@ def cores() -> int:
 def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in the order of the items.
 
-    It uses threads, because reading, decoding and most of numpy release the interpreter's lock.
+    The work runs in threads, because reading, decoding and most of numpy release the interpreter lock.
 
     Parameters
     ----------
     function : called from several threads at once; its exceptions are raised here.
-    items : consumed no faster than the results.
-    workers : number of threads; None means one per usable core.
+    items : consumed no faster than the results are.
+    workers : number of threads; None: one per available core.
     """
     workers = workers or cores()
     pending: deque[Future[Result]] = deque()

@@ -1,7 +1,7 @@
-"""Photos in a folder per class, and everything below it that is not used, with the reason.
+"""Find the photos in class folders, and report everything else that is there, with the reason it is not used.
 
-Nothing is left out silently: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would be
-lost without being noticed, or a class would be split in two; the others are only reported.
+Nothing is left out silently: everything that cannot be used becomes an `Oddity`. Some oddities make the data unusable,
+because a photo would be lost unnoticed or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from aimlib.records.escaping import shortened, storable
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes of the files that are photos."""
+"""Suffixes of files that count as photos."""
 _OTHER_IMAGES = frozenset(
     {
         *(".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
-        *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # raw files of cameras
+        *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # raw camera files
     }
 )
-"""Suffixes of photos in a format that is not read, or is read under another suffix."""
+"""Suffixes of photos in a format that is not read, or is read only with a different suffix."""
 _OF_SYSTEMS = "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"
-"""Folders that systems put next to a user's own."""
+"""Folders that operating systems create next to the user's own folders."""
 _TRAIN, _TEST = {"train", "training"}, {"test", "testing", "val", "valid", "validation", "dev", "eval"}
-"""Words in the names of folders of splits."""
+"""Words in the names of split folders."""
 _DEEPEST = 200
-"""Largest depth of nested folders that are read."""
+"""Maximum depth of nested folders that are read."""
 _SHOWN = 3
 _LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """Something below a folder of classes that is not a photo in the folder of its class.
+    """Something below a folder of classes that is not a photo in a class folder.
 
     Attributes
     ----------
     kind : see `aimlib.datasets.verification.findings.Finding`.
-    path : below the root.
-    text : what it is, and what to do.
-    refused : whether the data cannot be used with it.
-    grave : whether it is an error, though the data can be used.
+    path : path below the root.
+    text : what was found, and what to do.
+    refused : whether it makes the data unusable.
+    grave : whether it is an error although the data can be used.
     """
 
     kind: Literal["name", "link", "unreadable", "misplaced", "stray"]
@@ -64,12 +64,12 @@ class Oddity:
 
 @dataclass
 class Tree:
-    """What is below one folder of classes.
+    """Everything below one folder of classes.
 
     Attributes
     ----------
     photos : paths below the root, by class.
-    oddities : what is not used, or is odd.
+    oddities : everything that is not used or looks wrong.
     """
 
     photos: dict[str, list[str]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Tree:
 
 
 def shown(name: str) -> str:
-    r"""Return a name for a message: on one line, with what cannot be seen written as an escape, and not too long.
+    r"""Return a name for use in a message: shortened, on one line, with invisible characters escaped.
 
     >>> shown("a\nb.jpg")
     "'a\\nb.jpg'"
@@ -87,16 +87,16 @@ def shown(name: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Return the first few names and how many more there are."""
+    """Return the first few names and the number of remaining ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
 
 
 def read_tree(root: Path, folder: str) -> Tree:
-    """Return the photos in the folders of classes in `root/folder`, and what else is there.
+    """Return the photos in the class folders in `root/folder`, and everything else that is there.
 
-    A class's folder may be a link. Folders inside it are read too, but not if they are links, and neither is anything
-    hidden. No photo is opened.
+    A class folder may be a link. Its subfolders are also read unless they are links; hidden files and folders are not
+    read. No photo is opened.
     """
     walk = _Walk(root)
     top = "" if folder == "." else f"{folder}/"
@@ -116,7 +116,7 @@ def read_tree(root: Path, folder: str) -> Tree:
 
 
 class _Walk:
-    """The reading of one folder of classes."""
+    """Reads one folder of classes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -126,21 +126,21 @@ class _Walk:
         self.loose: list[str] = []
 
     def odd(self, kind: Literal["name", "link", "unreadable", "misplaced"], path: str, text: str) -> None:
-        """Note something that makes the data unusable."""
+        """Record something that makes the data unusable."""
         self.tree.oddities.append(Oddity(kind, path, text, refused=True))
 
     def entries(self, place: Path, path: str) -> list[os.DirEntry[str]]:
-        """Return the entries of a folder in the order of their names; a folder that cannot be read is noted."""
+        """Return the entries of a folder, ordered by name; record the folder as an oddity if it cannot be read."""
         try:
             with os.scandir(place) as found:
                 return sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            text = f"cannot be read: {error.strerror or error}; allow it (`chmod -R u+rX FOLDER`) or remove it"
+            text = f"cannot be read: {error.strerror or error}; allow reading (`chmod -R u+rX FOLDER`) or remove it"
             self.odd("unreadable", path.rstrip("/") or ".", text)
             return []
 
     def leads_back(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Note a link of a class to a folder that contains it."""
+        """Record a class that is a link to a folder that contains the link."""
         if not entry.is_symlink():
             return False
         target, here = resolved(Path(entry.path)), resolved(Path(entry.path).parent)
@@ -150,19 +150,21 @@ class _Walk:
         return True
 
     def read(self, place: Path, prefix: str, photos: list[str]) -> None:
-        """Add the photos in `place`, and in the folders inside it."""
+        """Add the photos in `place` and in its subfolders."""
         for entry in self.entries(place, prefix):
             path = prefix + entry.name
             if entry.name.startswith("."):
                 self.hidden.append(path)
             elif entry.is_dir(follow_symlinks=False) and path.count("/") > _DEEPEST:
-                text = f"lies below more than {_DEEPEST} folders; move the photos up, or remove the folders"
+                text = f"is nested in more than {_DEEPEST} folders; move the photos up, or remove the folders"
                 self.odd("misplaced", path, text)
             elif entry.is_dir(follow_symlinks=False):
                 self.read(Path(entry.path), f"{path}/", photos)
             elif entry.is_symlink() and _is_folder(entry):
                 self.odd(
-                    "link", path, "is a link to a folder, which is not followed inside a class; copy the photos here"
+                    "link",
+                    path,
+                    "is a link to a folder; such links are not followed inside a class, so copy the photos here",
                 )
             elif _suffix(entry.name) not in SUFFIXES:
                 self.strays[_suffix(entry.name)].append(path)
@@ -170,7 +172,7 @@ class _Walk:
                 photos.append(path)
 
     def _is_file(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Return whether an entry named like a photo is a file; anything else is noted."""
+        """Return whether an entry with a photo's suffix is a file; record anything else."""
         try:
             if entry.is_file():
                 return True
@@ -186,7 +188,7 @@ class _Walk:
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Note everything next to the folders of the classes that is not a folder."""
+        """Record everything next to the class folders that is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
             self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:
@@ -195,11 +197,11 @@ class _Walk:
             self.strays[_suffix(entry.name)].append(path)
 
     def finish(self, top: str) -> None:
-        """Turn what was counted into oddities."""
+        """Turn the collected files and folders into oddities."""
         if self.loose:
             text = (
-                f"{counted(len(self.loose), 'photo')} outside the folder of a class, which are not used; move them "
-                f"to {top}<class>/: {listed(self.loose)}"
+                f"{counted(len(self.loose), 'photo')} not in a class folder, so not used; move them to "
+                f"{top}<class>/: {listed(self.loose)}"
             )
             self.tree.oddities.append(Oddity("misplaced", self.loose[0], text, grave=True))
         for suffix, paths in sorted(self.strays.items()):
@@ -213,15 +215,15 @@ def _stray(suffix: str, paths: list[str]) -> Oddity:
     what = f"named {suffix}" if suffix else "without a suffix"
     if suffix in _OTHER_IMAGES:
         text = (
-            f"{counted(len(paths), 'image')} {what}, which are not used: that is not a suffix of photos "
-            f"({', '.join(sorted(SUFFIXES))}); convert or rename them"
+            f"{counted(len(paths), 'image')} {what}, which are not used: this is not one of the suffixes for "
+            f"photos ({', '.join(sorted(SUFFIXES))}); convert or rename them"
         )
         return Oddity("stray", paths[0], f"{text}: {listed(paths)}", grave=True)
     return Oddity("stray", paths[0], f"{counted(len(paths), 'file')} {what}, not used: {listed(paths)}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or leads to one; a link that leads to itself does not."""
+    """Return whether an entry is a folder or a link to one; a link to itself is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -229,11 +231,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 -- 100,000 names a second and more
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 -- at least 100,000 names per second
 
 
 def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield what is odd about the names of classes and photos, given the tree of every split by its folder."""
+    """Yield oddities in the names of classes and photos, given the tree of every split by its folder."""
     classes = [(folder, name) for folder, tree in trees.items() for name in sorted(tree.photos)]
     paths = [path for tree in trees.values() for found in tree.photos.values() for path in found]
     every = [*(f"{folder}/{name}" for folder, name in classes), *paths]
@@ -250,24 +252,24 @@ def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
 
 
 def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
-    """Yield labels of a table that a reader would take for one class."""
+    """Yield labels in a table that a reader would take for the same class."""
     for odd in _twins((".", label) for label in labels):
         in_table = odd.text.partition(";")[0]
-        yield replace(odd, text=f"{in_table}; if they are one class, give it one spelling in the table")
+        yield replace(odd, text=f"{in_table}; if they are the same class, use one spelling in the table")
 
 
 def group_twins(groups: Iterable[str]) -> Iterator[Oddity]:
-    """Yield groups of a table that a reader would take for one; they can be used, but may be in different splits."""
+    """Yield groups in a table that a reader would take for the same; they may be in different splits."""
     for odd in _twins((".", group) for group in groups):
         in_table = odd.text.partition(";")[0].replace(" classes ", " groups ", 1)
         text = (
-            f"{in_table}, so they may be in different splits; if they are one group, give it one spelling in the table"
+            f"{in_table}, so they may be in different splits; if they are the same group, use one spelling in the table"
         )
         yield replace(odd, text=text, refused=False, grave=True)
 
 
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
-    """Yield classes that a reader would take for one."""
+    """Yield classes that a reader would take for the same."""
     spelled: defaultdict[str, dict[str, str]] = defaultdict(dict)
     alike: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for folder, name in classes:
@@ -280,7 +282,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             first, *_ = paths = list(names.values())
             text = (
                 f"{len(names)} classes have the same name in different code points: "
-                f"{', '.join(ascii(path) for path in paths)}; give them one spelling, e.g. with `convmv -f utf8 "
+                f"{', '.join(ascii(path) for path in paths)}; use one spelling for all, e.g. with `convmv -f utf8 "
                 f"-t utf8 --nfc -r --notest FOLDER`, which composes the characters that macOS decomposes"
             )
             yield Oddity("name", first, text, refused=True)
@@ -288,14 +290,14 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
         if len(names) > 1:
             first, *_ = paths = list(names.values())
             text = (
-                f"{len(names)} classes differ only in case or spaces: {', '.join(map(repr, paths))}; if they are one "
-                f"class, move the photos into one folder"
+                f"{len(names)} classes differ only in case or spaces: {', '.join(map(repr, paths))}; if they are "
+                f"the same class, move the photos into one folder"
             )
             yield Oddity("name", first, text, grave=True)
 
 
 def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield photos in folders inside their class's folder, given the tree of every split by its folder."""
+    """Yield photos in subfolders of class folders, given the tree of every split by its folder."""
     found: dict[str, str] = {}
     for folder, tree in trees.items():
         depth = 1 if folder == "." else 2
@@ -305,19 +307,21 @@ def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
     if not found:
         return
     names = sorted(found)
-    text = f"{counted(len(names), 'name')} of folders inside the folders of classes, which is read as part of its class"
+    text = (
+        f"{counted(len(names), 'subfolder name')} in the class folders; the photos in it count as part of their class"
+    )
     if len(names) > 1:
-        text = f"{len(names):,} names of folders inside the folders of classes, which are read as parts of their class"
+        text = f"{len(names):,} subfolder names in the class folders; the photos in them count as part of their classes"
     first = f"{found[names[0]]}/{names[0]}"
     if is_grave := bool({"train"} <= {part_of_name(name) for name in names}):
-        text += "; their names are those of splits: move the photos to SPLIT/<class>/, or list them in a table"
+        text += "; these are names of splits: move the photos to SPLIT/<class>/, or list them in a table"
     else:
-        text += "; if they are classes, move them up"
+        text += "; if they are classes, move them up one level"
     yield Oddity("misplaced" if is_grave else "stray", first, f"{text}: {listed(names)}", grave=is_grave)
 
 
 def part_of_name(name: str) -> str | None:
-    """Return the split that the name of a folder indicates: train, test, or None.
+    """Return the split that a folder's name indicates: train, test, or None.
 
     >>> part_of_name("training_set"), part_of_name("seg-test"), part_of_name("Val"), part_of_name("latest")
     ('train', 'test', 'test', None)
@@ -327,7 +331,7 @@ def part_of_name(name: str) -> str | None:
 
 
 def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[str]]) -> None:
-    """Refuse folders of splits where folders of classes should be: photos in folders inside them, and names of splits.
+    """Refuse split folders in place of class folders: their names are those of splits, or photos are in subfolders.
 
     Raises
     ------
@@ -338,8 +342,8 @@ def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[st
         train, test = (next(name for name, part in parts.items() if part == wanted) for wanted in ("train", "test"))
         raise DataError(
             f"{data}: {root} has the folders {listed(sorted(parts))}, which are splits, not classes, because their "
-            f"photos are in folders inside them; remove data.split and set data.train: {train} and data.test: {test}, "
-            f"or give a folder of classes as data.root, such as {root / train}"
+            f"photos are in subfolders; remove data.split and set data.train: {train} and data.test: {test}, "
+            f"or set data.root to a folder of classes, such as {root / train}"
         )
 
 
@@ -348,19 +352,22 @@ def _only_inside(paths: Sequence[str]) -> bool:
 
 
 def shared_folders(root: Path, trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield folders of classes that are one folder in two splits, by links, given the tree of every split."""
+    """Yield class folders that, because of links, are the same folder in two splits, given the tree of every split."""
     seen: dict[str, str] = {}
     for folder, tree in trees.items():
         for name in tree.photos:
             path = f"{folder}/{name}"
             other = seen.setdefault(os.path.realpath(root / path), path)
             if other != path:
-                text = f"is the same folder as {shown(other)}, by a link; give every split and class its own photos"
+                text = (
+                    f"is the same folder as {shown(other)}, because of a link; every split and class needs its "
+                    f"own photos"
+                )
                 yield Oddity("link", path, text, refused=True)
 
 
 def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
-    """Yield what is next to the folders of the splits and is not used."""
+    """Yield files and folders next to the split folders, which are not used."""
     try:
         others = sorted(name for name in os.listdir(root) if name not in folders and not name.startswith("."))  # noqa: PTH208
     except OSError:
@@ -371,7 +378,7 @@ def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
 
 
 def tell(data: str, oddities: Iterable[Oddity]) -> None:
-    """Warn about oddities that are errors, though the data can be used with them."""
+    """Warn about oddities that are errors although the data can be used."""
     grave = [oddity for oddity in oddities if oddity.grave]
     for oddity in grave[:_SHOWN]:
         log.warning("%s: %s: %s", data, shown(oddity.path), oddity.text)
@@ -380,11 +387,11 @@ def tell(data: str, oddities: Iterable[Oddity]) -> None:
 
 
 def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:
-    """Refuse data with oddities that it cannot be used with.
+    """Refuse data with oddities that make it unusable.
 
     Raises
     ------
-    DataError: there are some; the message names the first ones, and how many more there are.
+    DataError: there are such oddities; the message lists the first ones and counts the rest.
     """
     refused = [oddity for oddity in oddities if oddity.refused]
     if refused:

@@ -1,4 +1,4 @@
-"""The common base of data sets of photo files, which are packed before use."""
+"""The common base of data sets that consist of photo files, which are packed before use."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 from aimlib.errors import DataError
 
 _NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
-"""Options that say how photos are packed, not which photos."""
+"""Options that determine how photos are packed, but not which photos."""
 _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
 
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """List every set of photos once, even if it is loaded several times or with several recipes inside.
+    """List every set of photos only once, even if it is loaded several times or with several recipes.
 
-    Otherwise a study with arms at several sizes would list the same tree, and compare its photos, for every size.
-    Inside another `listed_once`, this one does nothing.
+    Without this context manager, a study with arms at several sizes would list the same tree, and compare its photos,
+    for every size. Inside another `listed_once`, it does nothing.
     """
     if _listed.get() is not None:
         yield
@@ -45,55 +45,58 @@ def listed_once() -> Iterator[None]:
 
 
 class PhotoConfig(ComponentConfig):
-    """Options of every data set of photos."""
+    """Options for every photo data set."""
 
     classes: Annotated[int, Field(ge=2)]
-    """Number of classes; compared with the number found."""
+    """Number of classes; it is compared with the number found."""
     size: Annotated[int, Field(ge=8, le=1024)] = 224
-    """Height and width that photos are resized to, in pixels."""
+    """Height and width to which photos are resized, in pixels."""
     resize: Literal["squash", "center_crop"] = "squash"
-    """squash: the whole photo is resized, without keeping its aspect ratio; center_crop: the shorter side is resized to
-    `size`, and the middle is used.
+    """How photos are resized. squash: the entire photo is resized, without keeping its aspect ratio; center_crop: the
+    shorter side is resized to `size`, and the center is used.
     """
     antialias: bool = True
-    """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
+    """true averages over the area of an output pixel; false samples, as TensorFlow's resize does by default."""
     decoder: Decoder = "accurate"
-    """How JPEG files are decoded. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the
-    last bits. Other files and damaged ones are decoded by Pillow in either case.
+    """How JPEG files are decoded. accurate: by Pillow; fast: as TensorFlow decodes them (as run), with differences in
+    the last bits. Other files, and damaged JPEG files, are decoded by Pillow in both cases.
     """
     pixels: Kept = "whole"
-    """How resized values are kept. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, in twice the bytes, where
-    the author's code did not round (as run). fine needs antialias: false."""
+    """How resized values are stored. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, which takes twice the
+    space, because the author's code did not round (as run). fine needs antialias: false."""
     root: str | None = local(
         None,
-        "Folder of the data, an archive of it, or its URL in object storage; default $AIM_DATA_ROOT/<name>, else the "
+        "Folder with the data, an archive of it, or its URL in object storage; default: $AIM_DATA_ROOT/<name>, "
+        "else the "
         "user's data folder.",
     )
     cache: str | None = local(
-        None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
+        None, "Folder for packed data; default: $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
     exclude: str | None = local(
         None,
-        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The "
-        "fingerprint of the data, and so the run id, depends only on the photos that remain.",
+        "List of photos to leave out: a CSV file, relative to the study file, with the columns path and reason. "
+        "The data's fingerprint, and therefore the run id, depends only on the photos that remain.",
     )
 
     @model_validator(mode="after")
     def _fine_pixels_are_sampled(self) -> Self:
         if self.pixels == "fine" and self.antialias:
-            raise ValueError("pixels: fine needs antialias: false, because antialiasing rounds to whole values; set it")
+            raise ValueError(
+                "pixels: fine needs antialias: false, because antialiasing rounds to whole values; set antialias: false"
+            )
         return self
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What exists of a data set, even if it cannot be used unchanged.
+    """The parts of a data set that were found, even if the data cannot be used unchanged.
 
     Attributes
     ----------
-    listing : the photos that were found.
-    oddities : everything else that was found; None if the photos are those of a list, with which files are compared.
-    labels : what is odd about the labels of a list.
+    listing : the photos found.
+    oddities : everything else that was found; None if the photos come from a list, with which the files are compared.
+    labels : oddities in the labels of a list.
     """
 
     listing: PhotoListing
@@ -102,13 +105,13 @@ class Survey:
 
 
 class PhotoPlugin(DatasetPlugin):
-    """Base of the data sets of photos."""
+    """Base class of the photo data sets."""
 
     config: PhotoConfig
 
     @abstractmethod
     def listing(self) -> PhotoListing:
-        """Return the expected photos, without opening any of them.
+        """Return the expected photos without opening any of them.
 
         Raises
         ------
@@ -116,7 +119,7 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def survey(self) -> Survey:
-        """Return the photos and what is odd next to them, without refusing the data because of it, for `verify`.
+        """Return the photos and all oddities, without refusing the data because of them; used by `verify`.
 
         Raises
         ------
@@ -125,11 +128,11 @@ class PhotoPlugin(DatasetPlugin):
         return Survey(self.listing())
 
     def used(self) -> PhotoListing:
-        """Return the photos without those that `exclude` lists.
+        """Return the photos, except those that `exclude` lists.
 
         Raises
         ------
-        DataError: see `listing`; the list cannot be used.
+        DataError: see `listing`; or the list of excluded photos cannot be used.
         """
         listing = self.listing()
         if self.config.exclude is None:
@@ -137,7 +140,7 @@ class PhotoPlugin(DatasetPlugin):
         return exclude(listing, read_exclusions(self.config.exclude))
 
     def checked(self) -> PhotoListing:
-        """Return the photos that are packed; within `listed_once`, those of data that differs only in the recipe.
+        """Return the photos to pack; within `listed_once`, data that differs only in the recipe is not listed again.
 
         Raises
         ------
@@ -154,7 +157,7 @@ class PhotoPlugin(DatasetPlugin):
         return listing
 
     def notes(self) -> list[str]:
-        """Return how many photos `exclude` leaves out, and why."""
+        """Return how many photos `exclude` leaves out and why."""
         return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
 
     def whereabouts(self) -> tuple[Path, str] | None:
@@ -162,11 +165,11 @@ class PhotoPlugin(DatasetPlugin):
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Return the differences between the numbers of photos and the published ones; by default none."""
+        """Return how the numbers of photos differ from the published numbers; by default, nothing."""
         return []
 
     def shape(self) -> ImageShape:
-        """Return the shape that `size` and `classes` give."""
+        """Return the shape that follows from `size` and `classes`."""
         return ImageShape(3, self.config.size, self.config.size, self.config.classes)
 
     def recipe(self) -> Recipe:
@@ -179,25 +182,25 @@ class PhotoPlugin(DatasetPlugin):
         return self.recipe().convert(content)[0]
 
     def pack(self, progress: Progress | None = None) -> Pack:
-        """Return the packed data, building it if it is missing or stale.
+        """Return the packed data; build it first if it is missing or stale.
 
         Parameters
         ----------
-        progress : called as progress("packing", photos done, photos in total).
+        progress : called as progress("packing", photos done, total photos).
         """
         listing = self.checked()
         _refuse_cache_among_photos(listing, self.config.cache)
         return pack(listing, self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
-        """Return the packed data, mapped read-only; the names are paths below the listing's root."""
+        """Return the packed data, mapped read-only; the images' names are paths below the listing's root."""
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photo is read.
+        """Return the data with this fingerprint; if it is already packed here, no photos are read.
 
-        If it is not, one of the processes that share the cache lists and packs the photos, and the others wait. The
-        fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
+        Otherwise, one of the processes that share the cache lists and packs the photos, while the others wait. The
+        fingerprint covers every pixel, so it does not matter to the caller whether the photos have changed since.
         """
         with without_comparing():
             where = self.whereabouts()
@@ -211,12 +214,12 @@ class PhotoPlugin(DatasetPlugin):
 
 
 def _refuse_cache_among_photos(listing: PhotoListing, cache: str | None) -> None:
-    """Refuse a cache in a folder of classes, where the next listing would take packs for a class."""
+    """Refuse a cache in a folder of classes, because the next listing would take the cache for a class."""
     place = cache_folder(cache).absolute()
     for folder in listing.folders:
         top = (listing.root / folder).absolute()
         if place.is_relative_to(top) and not any(part.startswith(".") for part in place.relative_to(top).parts):
             raise DataError(
-                f"{listing.name}: the cache {place} is inside {top}, whose folders are classes; set data.cache or "
+                f"{listing.name}: the cache {place} is inside {top}, whose subfolders are classes; set data.cache or "
                 f"AIM_CACHE_DIR to a folder elsewhere"
             )

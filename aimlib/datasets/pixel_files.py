@@ -1,4 +1,4 @@
-"""The files of a packed store's pixels, written block by block and continued after an interruption."""
+"""The pixel files of a packed store, which are written block by block and continued after an interruption."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(name of the task, amount done, total amount)."""
 
 BLOCK_PHOTOS = 256
-"""Maximum number of photos in a block: at most this many are decoded again after an interruption."""
+"""Maximum number of photos in a block; after an interruption, at most this many are decoded again."""
 BLOCK_BYTES = 1 << 26
-"""Bytes of pixels at which a block ends."""
+"""Number of bytes of pixels at which a block ends."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Decoded:
 
     Attributes
     ----------
-    content : SHA-256 of its bytes.
-    pixels : None if it cannot be decoded.
-    cause : why it cannot be decoded, or why the recipe's decoder did not decode it.
+    content : SHA-256 of the file's bytes.
+    pixels : the photo's pixels; None if it cannot be decoded.
+    cause : why the photo cannot be decoded, or why the recipe's decoder did not decode it.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Tally:
         self._advance(1)
 
     def add_block(self, block: Block) -> None:
-        """Add photos that were packed before."""
+        """Add the photos in a block that was packed before."""
         self.content.update(bytes.fromhex(block.content))
         self.broken |= block.broken
         self.by_pillow |= block.by_pillow
@@ -78,13 +78,13 @@ class Tally:
 
 
 class SplitFile:
-    """The file of one split's pixels while it is written.
+    """The file with one split's pixels while it is being written.
 
     Attributes
     ----------
-    path : of the file.
-    bytes : that are written.
-    photos : that are done, broken ones included.
+    path : path of the file.
+    bytes : number of bytes written.
+    photos : number of photos done, including broken ones.
     shapes : height and width of every photo that was decoded, one after another.
     """
 
@@ -94,17 +94,17 @@ class SplitFile:
         self._sha256, self._checksum = hashlib.sha256(), xxhash.xxh3_128()
 
     def checksum(self) -> str:
-        """Return the XXH3 of what has been written, by which the file is compared with it."""
+        """Return the XXH3 hash of what has been written, so that the file can be checked."""
         return self._checksum.hexdigest()
 
     def shapes_of_photos(self) -> list[list[int]]:
-        """Return [height, width] of every photo that was decoded; equal ones are the same list, to save memory."""
+        """Return [height, width] of every decoded photo; equal shapes are the same list object, to save RAM."""
         known: dict[tuple[int, int], list[int]] = {}
         pairs = zip(self.shapes[::2], self.shapes[1::2], strict=True)
         return [known.setdefault(pair, list(pair)) for pair in pairs]
 
     def take(self, block: Block) -> bool:
-        """Go on after a block that was written before; return False, and do nothing, if it is not intact."""
+        """Continue after a block that was written before; if the block is not intact, do nothing and return False."""
         sha256, whole, checksum = self._sha256.copy(), self._checksum.copy(), xxhash.xxh3_128()
         with suppress(OSError), self.path.open("rb") as file:
             file.seek(self.bytes)
@@ -122,11 +122,11 @@ class SplitFile:
         return True
 
     def write(self, photos: Iterable[Decoded], tally: Tally, journal: Journal) -> PackedFile:
-        """Write the pixels of all further photos in order.
+        """Write the pixels of all remaining photos in order.
 
         Raises
         ------
-        OSError: they cannot be written.
+        OSError: the pixels cannot be written.
         """
         with self.path.open("ab") as file:  # not a memory map: a full disk would kill the process instead of raising
             file.truncate(self.bytes)
@@ -138,7 +138,7 @@ class SplitFile:
         return PackedFile(bytes=self.bytes, sha256=self._sha256.hexdigest())
 
     def _blocks(self, file: IO[bytes], photos: Iterable[Decoded], tally: Tally) -> Iterator[Block]:
-        """Yield a block whenever its pixels have been given to the file."""
+        """Yield each block once its pixels have been passed to the file."""
         block, checksum = Block(self.path.stem), xxhash.xxh3_128()
         for photo in photos:
             tally.add(photo)
@@ -159,7 +159,7 @@ class SplitFile:
 
 
 def _noted(block: Block, photo: Decoded) -> bytes:
-    """Add a photo to a block; return its pixels, of which there are none if it is broken."""
+    """Add a photo to a block; return the photo's pixels, an empty array if it is broken."""
     block.photos += 1
     block.content += photo.content.hex()
     if photo.pixels is None:

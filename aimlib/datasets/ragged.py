@@ -1,4 +1,4 @@
-"""Photos of different shapes, read from a ragged packed store, for random crops of whole photos."""
+"""Photos of different shapes, read from a ragged packed store, for random crops from whole photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aimlib.datasets.recipe import Pixels
 
 @dataclass(frozen=True)
 class RaggedImages:
-    """One split of photos of different shapes.
+    """One split, with photos of different shapes.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class RaggedImages:
     offsets : [photos + 1], int64, the start of each photo in `pixels`.
     shapes : [photos, 2], int64, height and width.
     labels : [photos], int64.
-    names : one path per photo.
+    names : the path of each photo.
     """
 
     pixels: Pixels
@@ -33,7 +33,7 @@ class RaggedImages:
         return len(self.names)
 
     def __getitem__(self, number: int) -> Pixels:
-        """Return photo `number` as [height, width, 3], without copying."""
+        """Return photo `number` as [height, width, 3], without copying it."""
         number = range(len(self))[number]
         height, width = self.shapes[number]
         return self.pixels[self.offsets[number] : self.offsets[number + 1]].reshape(height, width, 3)

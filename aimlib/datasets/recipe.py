@@ -1,4 +1,4 @@
-"""How a photo of any size becomes an array: the recipe, which is part of the key of a packed store."""
+"""The recipe: how a photo of any size becomes an array. It is part of a packed store's key."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ Kept = Literal["whole", "fine"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How photos are decoded and resized; always bilinearly.
+    """How photos are decoded and resized; resizing is always bilinear.
 
     Attributes
     ----------
-    resize : ``squash``: to size × size without keeping the aspect ratio. ``center_crop``: the shorter side to
-        `size`, then the size × size middle, both rounded as torchvision's `Resize` and `CenterCrop` do.
-        ``shorter_side``: the shorter side to `size`, nothing cut off; the arrays differ in shape (ragged).
-    size : in pixels.
-    antialias : True averages over the area of an output pixel (Pillow, torchvision); False samples between
-        the four nearest input pixels (TensorFlow's default, what TFDS pipelines usually do).
-    decoder : ``accurate``: Pillow. ``fast``: JPEG files as TensorFlow decodes them, see `fast_decoding`.
-    pixels : ``whole``: rounded to whole values, uint8. ``fine``: in steps of 1/256, uint16; not with `antialias`,
-        because Pillow rounds what it resizes.
+    resize : ``squash``: resize to size × size without keeping the aspect ratio. ``center_crop``: resize the shorter
+        side to `size`, then keep the center, size × size; both steps round as torchvision's `Resize` and `CenterCrop`
+        do. ``shorter_side``: resize the shorter side to `size` and cut nothing off; the arrays differ in shape
+        (ragged).
+    size : side in pixels.
+    antialias : True averages over the area of an output pixel (Pillow, torchvision); False samples between the four
+        nearest input pixels (TensorFlow's default, and what TFDS pipelines usually do).
+    decoder : ``accurate``: Pillow. ``fast``: JPEG files are decoded as in TensorFlow; see `fast_decoding`.
+    pixels : ``whole``: rounded to whole values, uint8. ``fine``: in steps of 1/256, uint16; not available with
+        `antialias`, because Pillow rounds the resized values.
     """
 
     resize: Literal["squash", "center_crop", "shorter_side"]
@@ -49,24 +50,25 @@ class Recipe:
 
     @property
     def ragged(self) -> bool:
-        """Whether the images of one store differ in shape."""
+        """Whether the images in one store differ in shape."""
         return self.resize == "shorter_side"
 
     @property
     def stored(self) -> str:
-        """NumPy's name of the type of a stored value."""
+        """NumPy's name for the type of a stored value."""
         return stored_type(self.pixels)
 
     def key(self) -> dict[str, Any]:
         """Return, as plain JSON, everything that determines the pixels of a file.
 
-        What was added since the first version is left out at its default, so older stores keep their names.
+        Options added since the first version are left out if they have their default values, so older stores keep their
+        names.
         """
         found = {"decode": DECODE_VERSION, **asdict(self)}
         return {name: value for name, value in found.items() if (name, value) not in _DEFAULTS}
 
     def convert(self, content: bytes) -> tuple[Pixels, str]:
-        """Return an image file as [height, width, 3], and why `decoder` did not decode it, or an empty string.
+        """Return an image file as [height, width, 3], and why `decoder` did not decode it (an empty string if it did).
 
         Raises
         ------
@@ -96,19 +98,19 @@ class Recipe:
         return pixels[top : top + self.size, left : left + self.size]
 
     def refuse_long(self, height: int, width: int) -> None:
-        """Refuse a photo so narrow that it has more than `MOST_PIXELS` pixels once its shorter side is `size`.
+        """Refuse a photo so narrow that it would have more than `MOST_PIXELS` pixels once its shorter side is `size`.
 
         Raises
         ------
-        DecodeError: it would.
+        DecodeError: the photo is too narrow.
         """
         if self.resize == "squash":
             return
         high, wide = self._shorter_side(height, width)
         if high * wide > MOST_PIXELS:
             raise DecodeError(
-                f"{width:,} x {height:,} pixels would become {wide:,} x {high:,} for data.resize: {self.resize}, and "
-                f"the limit is {MOST_PIXELS:,} pixels; cut the photo, remove it, or set data.resize: squash"
+                f"{width:,} x {height:,} pixels would become {wide:,} x {high:,} for data.resize: {self.resize}, "
+                f"but the limit is {MOST_PIXELS:,} pixels; crop the photo, remove it, or set data.resize: squash"
             )
 
     def _shorter_side(self, height: int, width: int) -> tuple[int, int]:
@@ -129,5 +131,5 @@ _DEFAULTS = (("decoder", "accurate"), ("pixels", "whole"))
 
 
 def stored_type(pixels: str) -> str:
-    """Return NumPy's name of the type of a value that a recipe's `pixels` stores, in little-endian order."""
+    """Return NumPy's name for the little-endian type in which a recipe with these `pixels` stores values."""
     return "<u2" if pixels == "fine" else "|u1"

@@ -1,4 +1,4 @@
-"""What every data set must satisfy, whoever wrote it."""
+"""Requirements that every data set must meet, including data sets written by users."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _FINGERPRINT_DIGITS = 20
 
 
 def problems(data: DataSet, shape: ImageShape) -> list[str]:
-    """Return what a loaded data set lacks, as sentences with a remedy; empty if it can be used.
+    """Return the problems of a loaded data set, as sentences with remedies; an empty list if it can be used.
 
-    Reads labels and names, but no pixels.
+    This reads labels and names, but no pixels.
 
     Parameters
     ----------
-    shape : what the plugin says about the data without reading them.
+    shape : the shape that the plugin returns without reading the data.
     """
     by_split = (list(_of_split(name, images, shape)) for name, images in data.splits().items())
-    found = next(filter(None, by_split), [])  # the other splits usually lack the same
+    found = next(filter(None, by_split), [])  # the other splits usually have the same problems
     digits = data.fingerprint
     if len(digits) != _FINGERPRINT_DIGITS or not set(digits) <= set("0123456789abcdef"):
         found.append(
@@ -30,7 +30,7 @@ def problems(data: DataSet, shape: ImageShape) -> list[str]:
             f"aimlib.datasets.fingerprint, which computes it"
         )
     if len(set(data.classes)) != len(data.classes):
-        found.append("classes has a name twice; give every class its own")
+        found.append("classes contains a name twice; use a unique name for every class")
     return found
 
 
@@ -40,18 +40,18 @@ def _of_split(name: str, images: Images, shape: ImageShape) -> Iterator[str]:
         yield f"{name}.pixels and {name}.labels must be NumPy arrays; convert them with numpy.asarray"
         return
     if pixels.ndim != 4:
-        yield f"{name}.pixels has the shape {pixels.shape}; make it [images, height, width, channels]"
+        yield f"{name}.pixels has the shape {pixels.shape}; change it to [images, height, width, channels]"
         return
     if pixels.dtype not in (np.uint8, np.uint16):
-        yield f"{name}.pixels is {pixels.dtype}; give uint8 from 0 to 255 (or uint16 in steps of 1/256), unscaled"
+        yield f"{name}.pixels is {pixels.dtype}; return uint8 from 0 to 255 (or uint16 in steps of 1/256), unscaled"
     count = len(pixels)
     if count == 0:
-        yield f"{name} has no images; give at least one"
+        yield f"{name} has no images; return at least one"
         return
     if labels.shape != (count,) or len(names) != count:
         yield (
-            f"{name} has {count} images, labels of the shape {labels.shape} and {len(names)} names; give one label "
-            f"and one name per image"
+            f"{name} has {count} images, labels of the shape {labels.shape} and {len(names)} names; return one "
+            f"label and one name per image"
         )
         return
     yield from _of_labels(name, labels, shape.classes)
@@ -63,13 +63,16 @@ def _of_labels(name: str, labels: np.ndarray[Any, Any], classes: int) -> Iterato
         yield f"{name}.labels is {labels.dtype}; convert it with labels.astype(numpy.int64)"
     elif labels.min() < 0 or labels.max() >= classes:
         yield (
-            f"{name}.labels lie between {labels.min()} and {labels.max()}, but shape() states {classes} classes, "
+            f"{name}.labels are between {labels.min()} and {labels.max()}, but shape() returns {classes} classes, "
             f"which are numbered 0 to {classes - 1}; number them from 0, or correct shape()"
         )
 
 
 def _of_names(name: str, names: tuple[str, ...]) -> Iterator[str]:
     if set(map(type, names)) != {str} or not all(names):
-        yield f"{name}.names must be texts that are not empty; a number is str(number)"
+        yield f"{name}.names must be non-empty strings; convert a number with str(number)"
     elif len(set(names)) != len(names):
-        yield f"{name}.names has a name twice; give every image its own, because predictions are stored by name"
+        yield (
+            f"{name}.names contains a name twice; use a unique name for every image, because predictions are "
+            f"stored by name"
+        )

@@ -1,8 +1,8 @@
 """Data that is not a folder on this machine: an archive, or a folder or archive in object storage.
 
-It is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``), and used from
-there. Objects are compared with the storage by size and time once in every process that lists the data; what is new or
-has changed is fetched again. Processes that know the data's fingerprint do not query the storage.
+The data is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``) and used
+from there. Every process that lists the data compares the objects with the storage once, by size and time; new and
+changed objects are fetched. Processes that know the data's fingerprint do not query the storage.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from aimlib.paths import ObjectPath, make_folder, place, share
 log = logging.getLogger(__name__)
 
 _STATE = ".objects.json"
-"""Size and time of every object that was fetched, by its path; next to the copies."""
+"""File next to the copies: the size and time of every fetched object, by its path."""
 _THREADS = 8
 _BETWEEN_STATES = 500
-"""Number of objects after which the state is written, so that an interrupted copy continues from there."""
+"""Number of objects after which the state is written, so that an interrupted copy can continue from there."""
 _BLOCK = 2**20
 
 _compared: set[str] = set()
@@ -38,29 +38,29 @@ _compared: set[str] = set()
 
 
 def is_source(root: str) -> bool:
-    """Return whether a root is an archive or a URL, instead of a folder."""
+    """Return whether a root is an archive or a URL instead of a folder."""
     return "://" in root or (is_archive(root) and Path(root).expanduser().is_file())
 
 
 def local_copy(root: str, *, compare: bool = True) -> Path:
-    """Return the folder of this machine that has the content of an archive or a URL.
+    """Return the folder on this machine with the content of an archive or a URL.
 
     Parameters
     ----------
-    compare : whether to query object storage for changes, and to fetch what is missing. If not, the folder of the copy
-        is returned even if nothing is in it; an archive that was not fetched is fetched.
+    compare : whether to query object storage for changes and fetch what is missing. If False, the folder for the copy
+        is returned even if it is empty; an archive is still fetched if it is missing.
 
     Raises
     ------
-    DataError: nothing is there, or the copy cannot be written.
-    StoreError: the storage reports an error, or the URL is invalid.
+    DataError: there is nothing at the address, or the copy cannot be written. StoreError: the storage reports an error,
+    or the URL is invalid.
     """
     if "://" not in root:
         return unpacked(Path(root))
     if root.partition("://")[0] in ("http", "https", "ftp", "file", "hf"):
         raise DataError(
-            f"{root}: data.root is a folder or an archive of this machine, or s3://, gs:// or az://; fetch the data, "
-            f"and give its folder"
+            f"{root}: data.root must be a folder or an archive on this machine, or start with s3://, gs:// or "
+            f"az://; fetch the data, and set data.root to its folder"
         )
     address = place(root)
     assert isinstance(address, ObjectPath), "it is a URL"
@@ -78,12 +78,12 @@ def _name_of(address: ObjectPath) -> str:
 
 
 def _fetch(address: ObjectPath, folder: Path, *, is_one_file: bool) -> None:
-    """Make the folder a copy of what is at the address."""
+    """Make the folder a copy of the content at the address."""
     from filelock import FileLock  # noqa: PLC0415 -- needed only for object storage
 
     listed = dict(_entry(address) if is_one_file else _entries(address))
     if not listed:
-        raise DataError(f"{address}: nothing is there; give the URL of the folder of the data as data.root")
+        raise DataError(f"{address}: nothing found there; set data.root to the URL of the folder with the data")
     origin = address.parent if is_one_file else address
     try:
         make_folder(folder.parent)
@@ -91,7 +91,7 @@ def _fetch(address: ObjectPath, folder: Path, *, is_one_file: bool) -> None:
             _update(origin, folder, listed)
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot keep a copy of {address} there: {error.strerror or error}; free some space, or set "
+            f"{folder}: cannot store a copy of {address} there: {error.strerror or error}; free some space, or set "
             f"AIM_CACHE_DIR to another disk"
         ) from error
 
@@ -104,7 +104,7 @@ def _entry(address: ObjectPath) -> Iterator[tuple[str, Entry]]:
 
 
 def _entries(address: ObjectPath) -> Iterator[tuple[str, Entry]]:
-    """Yield every object below an address by its path, folder by folder."""
+    """Yield every object below an address with its path, folder by folder."""
     folders = [""]
     with ThreadPoolExecutor(_THREADS) as threads:
         while folders:
@@ -132,7 +132,7 @@ def _update(origin: ObjectPath, folder: Path, listed: dict[str, Entry]) -> None:
         _write_state(folder, kept)
         return
     _check_space(folder, sum(listed[path].size for path in missing))
-    log.info("fetching %d of %d objects of %s into %s", len(missing), len(listed), origin, folder)
+    log.info("fetching %d of %d objects from %s into %s", len(missing), len(listed), origin, folder)
     with ThreadPoolExecutor(_THREADS) as threads:
         for start in range(0, len(missing), _BETWEEN_STATES):
             part = missing[start : start + _BETWEEN_STATES]
@@ -163,13 +163,13 @@ def _bring(origin: ObjectPath, folder: Path, path: str, entry: Entry) -> str:
         length = temporary.stat().st_size
         if length != entry.size:
             raise DataError(
-                f"{origin / path}: {length:,} bytes were received instead of {entry.size:,}; it changed meanwhile, or "
-                f"the connection broke: try again"
+                f"{origin / path}: {length:,} bytes were received instead of {entry.size:,}; it changed in the "
+                f"meantime, or the connection was lost: try again"
             )
         share(temporary)
         temporary.replace(target)
     except FileNotFoundError as error:
-        raise DataError(f"{origin / path}: was removed while the data was fetched; try again") from error
+        raise DataError(f"{origin / path}: was removed while the data was being fetched; try again") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -194,6 +194,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.1f} GB free, but the data to fetch takes {needed / 1e9:.1f} GB; free some space, "
+            f"{folder}: {free / 1e9:.1f} GB free, but the data to fetch takes up {needed / 1e9:.1f} GB; free some "
+            f"space, "
             f"or set AIM_CACHE_DIR to a larger disk"
         )

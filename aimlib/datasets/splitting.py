@@ -1,18 +1,19 @@
-"""Splits of data that comes without one: stratified, seeded, and decided by names alone.
+"""Splits for data that comes without one: stratified, seeded, and determined by names alone.
 
-Every image has a key: its path below the root, with ``/`` between parts and in Unicode's form NFC. Its rank is
-``sha256(f"{seed}/{key}")``. Neither the order of a directory nor a library's generator matters, so the split is the
-same on every machine and for every version.
+Every image has a key: its path below the root, with ``/`` between parts, in Unicode form NFC. The image's rank is
+``sha256(f"{seed}/{key}")``. The split does not depend on the order of directory entries or on a library's random
+generator, so it is the same on every machine and with every version.
 
 1. Within a class, images are sorted by rank.
-2. ``test_fraction``: the first ``round(test_fraction * images)`` of every class are test images, halves rounded up, at
-   least one and at most all but one.
-3. ``folds``: the image at place i of a class is in fold ``(i + images of the classes before) % folds``, so that the
-   numbers of a class in two folds differ by at most one, and so do the sizes of two folds. Fold `fold` is the test set.
+2. ``test_fraction``: in every class, the first ``round(test_fraction * images)`` images are test images (halves are
+   rounded up; at least one image and at most all but one).
+3. ``folds``: the image at place i in a class is in fold ``(i + images in the preceding classes) % folds``. Therefore,
+   the folds differ by at most one image per class, and by at most one image in total. Fold `fold` is the test set.
 
-Images of one group (the same patient, animal or video) stay together. Groups are sorted by size, the largest first, and
-by the rank of their names; one after the other goes where the class counts then come nearest to the wanted shares, in
-the sum of squared differences, each relative to the size of its class.
+Images in the same group (such as images of one patient, animal or video) stay together. Groups are sorted by size, with
+the largest first, and then by the rank of their names. Each group in turn is assigned to the part for which the class
+counts then come closest to the intended shares. The distance is the sum of squared differences, each relative to the
+size of its class.
 """
 
 from __future__ import annotations
@@ -34,26 +35,27 @@ Numbers = npt.NDArray[np.int64]
 
 
 class SplitConfig(Frozen):
-    """How data without a split is split: a fraction of it is the test set, or one of several folds."""
+    """How data without a split is split: the test set is a fraction of the data, or one of several folds."""
 
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of every class that is the test set."""
+    """Share of every class that becomes the test set."""
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
-    """Number of folds of a cross-validation, instead of `test_fraction`."""
+    """Number of folds for cross-validation, instead of `test_fraction`."""
     fold: Annotated[int, Field(ge=0)] | None = None
-    """Number of the fold that is the test set, from 0; the others are trained on."""
+    """Number of the fold that is the test set, from 0; the other folds are used for training."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed gives another split. It is not the seed of a run: all runs have the same split."""
+    """Seed for the split. It is independent of the runs' seeds: all runs have the same split."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.test_fraction is None) == (self.folds is None):
-            raise ValueError("give either test_fraction, e.g. 0.2, or folds and fold, e.g. folds: 5 and fold: 0")
+            raise ValueError("set either test_fraction, e.g. 0.2, or folds and fold, e.g. folds: 5 and fold: 0")
         if self.folds is None and self.fold is not None:
-            raise ValueError("fold has no effect: there are no folds; give folds as well")
+            raise ValueError("fold has no effect without folds; set folds as well")
         if self.folds is not None and (self.fold is None or self.fold >= self.folds):
             raise ValueError(
-                f"fold: give the fold that is the test set, from 0 to {self.folds - 1}; got {self.fold}; a factor "
+                f"fold: set it to the number of the fold that is the test set, from 0 to {self.folds - 1}; got "
+                f"{self.fold}; a factor "
                 f"data.split.fold: {list(range(self.folds))} runs every fold"
             )
         return self
@@ -70,14 +72,14 @@ def is_test(
 
     Parameters
     ----------
-    keys : one per image: its path.
+    keys : for each image, its path.
     labels : [images], class numbers.
-    classes : names, for messages.
-    groups : one per image, the name of its group; None: every image is on its own.
+    classes : names of the classes, for messages.
+    groups : for each image, the name of its group; None: images are not grouped.
 
     Raises
     ------
-    DataError: a class has too few images or groups to be in every part.
+    DataError: a class has too few images or groups to appear in every part.
     """
     _refuse_small(split, labels, classes)
     if groups is None:
@@ -89,14 +91,15 @@ def is_test(
             lacking = classes[int(np.argmin(counts))]
             own = len({group for group, label in zip(groups, labels, strict=True) if classes[label] == lacking})
             raise DataError(
-                f"data.split: no {name} image of {lacking} if groups stay together: it has {counted(own, 'group')}; "
-                f"give it more groups, {_other_way(split)}, or try another data.split.seed"
+                f"data.split: no {name} image of {lacking} if groups stay together: it has "
+                f"{counted(own, 'group')}; add groups with this class, {_other_way(split)}, or try another "
+                f"data.split.seed"
             )
     return found
 
 
 def rank(seed: int, key: str) -> bytes:
-    """Return what images and groups are sorted by."""
+    """Return the value by which images and groups are sorted."""
     return hashlib.sha256(f"{seed}/{unicodedata.normalize('NFC', key)}".encode()).digest()
 
 
@@ -152,20 +155,20 @@ def _of_groups(split: SplitConfig, labels: Numbers, groups: Sequence[str]) -> Fl
 
 
 def _assigned(counts: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], order: list[int]) -> Numbers:
-    """Return the part that every group goes to.
+    """Return the part to which each group is assigned.
 
     Parameters
     ----------
-    counts : [groups, classes], images.
-    shares : [parts], which sum to 1.
-    order : numbers of the groups, the first to be assigned first.
+    counts : [groups, classes], numbers of images.
+    shares : [parts], intended shares, which sum to 1.
+    order : numbers of the groups, in the order in which they are assigned.
     """
     total = counts.sum(axis=0)
-    lacking = shares[:, None] * total  # [parts, classes]: what a part still lacks
+    lacking = shares[:, None] * total  # [parts, classes]: what each part still lacks
     part = np.zeros(len(counts), dtype=np.int64)
     for group in order:
         own = counts[group]
-        # The squared difference of a part falls by own * (2 * lacking - own); no other part's changes.
+        # A part's squared difference decreases by own * (2 * lacking - own); those of the other parts do not change.
         gain = ((2 * lacking - own) * own / total).sum(axis=1)
         part[group] = int(np.argmax(np.round(gain, 9)))
         lacking[part[group]] -= own

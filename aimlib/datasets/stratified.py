@@ -1,4 +1,4 @@
-"""Fixed stratified choices of images: the same for every run, machine and version of numpy."""
+"""Fixed stratified choices of images: the same in every run, on every machine and with every version of numpy."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) ->
 
     Raises
     ------
-    DataError: `count` exceeds the number of images or leaves a class without any.
+    DataError: `count` exceeds the number of images, or leaves a class without images.
     """
     sizes = np.bincount(labels)
     if not len(sizes) <= count <= len(labels):
         raise DataError(
-            f"{what}: {count} is not possible: {len(labels)} images of {len(sizes)} classes to choose from; "
-            f"give a number from {len(sizes)} to {len(labels)}"
+            f"{what}: {count} is not possible: {len(labels)} images of {len(sizes)} classes to choose from; set it "
+            f"to a number from {len(sizes)} to {len(labels)}"
         )
     shares = _shares(sizes, count)
     draws = uniforms(np.array([seed_for(0, stream)], dtype=np.uint64), len(labels))[0]
@@ -47,7 +47,7 @@ def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) ->
 
 
 def _shares(sizes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Return the number of images to choose from each class: at least one, and at most its size."""
+    """Return the number of images to choose from each class: at least one, and at most the size of the class."""
     total = int(sizes.sum())
     shares = sizes * count // total
     remainders = sizes * count % total

@@ -16,7 +16,7 @@ from aimlib.datasets.photos import PhotoPlugin
 
 @dataclass(frozen=True)
 class ClassCount:
-    """One class: its name and how many images it has in each split; `validation` is None without such a split."""
+    """One class: its name and its number of images in each split; `validation` is None if there is no such split."""
 
     name: str
     train: int
@@ -30,14 +30,14 @@ class DataSummary:
 
     Attributes
     ----------
-    name, shape : of the data set as configured.
-    train, test : numbers of images.
+    name, shape : name and shape of the data set as configured.
+    train, test : numbers of training and test images.
     validation : number of the data's own validation images; None if it has no such split.
-    classes : in the order of the class numbers.
-    fingerprint : None if the photos are not packed yet.
-    cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
-    by_pillow : packed photos that the fast decoder left to Pillow, and why.
-    excluded : how many photos `data.exclude` leaves out, and why, in words; None if it is not given.
+    classes : one entry per class, in the order of the class numbers.
+    fingerprint : fingerprint of the data; None if the photos are not packed yet.
+    cache : folder for the packed photos, which need not exist yet; None for data that is not packed.
+    by_pillow : packed photos that the fast decoder left to Pillow, with the reasons.
+    excluded : how many photos `data.exclude` leaves out and why, in words; None if it is not set.
     """
 
     name: str
@@ -53,7 +53,7 @@ class DataSummary:
 
     @property
     def images(self) -> str:
-        """How many images each split has, in words."""
+        """The number of images in each split, in words."""
         own = "" if self.validation is None else f", {self.validation:,} validation"
         return f"{self.train:,} training{own} and {self.test:,} test images"
 
@@ -63,7 +63,7 @@ def summarise(plugin: DatasetPlugin, packed: Pack | None = None) -> DataSummary:
 
     Parameters
     ----------
-    packed : the packed photos, if the caller has just got them; then they are not listed again.
+    packed : the packed photos, if the caller already has them; the photos are then not listed again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables that users write, as CSV or Parquet, read with the place of every row for messages."""
+"""User-written tables in CSV or Parquet, read with the place of every row for use in messages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from aimlib.paths import read_file
 MOST_BYTES = 1_000_000_000
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
 _INSTEAD = (
-    ("version https://git-lfs", "a pointer of Git LFS instead of the table; fetch it with `git lfs pull`"),
-    ("<", "a web page instead of a table, probably an error of the server; fetch it again"),
+    ("version https://git-lfs", "a Git LFS pointer instead of the table; fetch it with `git lfs pull`"),
+    ("<", "a web page instead of a table, probably a server error; fetch it again"),
     ("pk\x03\x04", "a spreadsheet or a zip file instead of a table; save it as CSV in UTF-8"),
     ("{", "JSON instead of a table; write it as CSV in UTF-8, or as Parquet"),
 )
-"""Beginnings of files that are given as tables, in lower case."""
+"""First bytes, in lower case, of files that are often supplied in place of a table."""
 _OF_PHOTOS = ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
@@ -32,10 +32,10 @@ class Table:
 
     Attributes
     ----------
-    path : its file.
-    columns : names.
-    rows : the place of a row, such as ``line 7``, and its values by column; read once.
-    delimiter : of a CSV file; empty for Parquet.
+    path : path of its file.
+    columns : names of the columns.
+    rows : for each row, its place, such as ``line 7``, and its values by column; can be iterated only once.
+    delimiter : separator between the fields of a CSV file; empty for Parquet.
     """
 
     path: Path
@@ -49,17 +49,17 @@ class Table:
 
 
 def read_table(path: Path, remedy: str, delimiter: str | None = None) -> Table:
-    """Return the table in a file: Parquet if its suffix is .parquet or .pq, else CSV with the names in its first line.
+    """Read a table from a file: Parquet if its suffix is .parquet or .pq, else CSV with the column names in line 1.
 
     Parameters
     ----------
     remedy : what to do if the file cannot be read.
-    delimiter : between the fields of CSV; None: a tab in files whose suffix is .tsv, else a comma.
+    delimiter : separator between CSV fields; None: a tab in files whose suffix is .tsv, else a comma.
 
     Raises
     ------
-    DataError: the file cannot be read, is in another encoding, or has no columns; while `rows` are read, if a row has
-        more or fewer fields than there are columns.
+    DataError: the file cannot be read, has a different encoding, or has no columns; or, while `rows` are being read, a
+    row has more or fewer fields than there are columns.
     """
     try:
         content = read_file(path, MOST_BYTES)
@@ -128,7 +128,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Table:
             if len(fields) != len(header):
                 raise DataError(
                     f"{path}, {place}: has {len(fields)} fields instead of {len(header)}; put fields that contain "
-                    f"{DELIMITERS.get(delimiter, delimiter)} between double quotes"
+                    f"{DELIMITERS.get(delimiter, delimiter)} in double quotes"
                 )
             yield place, dict(zip(header, fields, strict=True))
 
@@ -136,11 +136,11 @@ def _csv(path: Path, text: str, delimiter: str) -> Table:
 
 
 def lacking(table: Table, column: str, option: str) -> DataError:
-    """Return the error about a column that a table does not have, with the likely cause.
+    """Return the error about a missing column, with the likely cause.
 
     Parameters
     ----------
-    option : that names the column, such as ``data.columns.path``.
+    option : the option that sets the column's name, such as ``data.columns.path``.
     """
     found = ", ".join(table.columns)
     shown = (found[:200] + " ..." if len(found) > 200 else found) or "none"
@@ -151,9 +151,9 @@ def lacking(table: Table, column: str, option: str) -> DataError:
     if near is not None:
         remedy = f"set {option}: {near}"
     elif table.delimiter and len(table.columns) == 1 and other is not None:
-        remedy = f"its fields are separated by {DELIMITERS[other]}: set data.delimiter: {other!r}"
+        remedy = f"the fields are separated by {DELIMITERS[other]}: set data.delimiter: {other!r}"
     elif any(name.lower().endswith(_OF_PHOTOS) for name in table.columns):
-        remedy = "its first line is about a photo: put a line with the names of the columns before it"
+        remedy = "the first line describes a photo: insert a line with the column names before it"
     else:
-        remedy = f"name it in the first line, or give its name as {option}"
+        remedy = f"add its name to the first line, or write the column's name as {option}"
     return DataError(f"{table.path}: lacks the column {column!r}; its columns: {shown}; {remedy}")

@@ -1,4 +1,4 @@
-"""Refusing data whose task is not one class per image: several labels, boxes, masks, numbers to predict."""
+"""Refuse data whose task is not one class per image: several labels, boxes, masks, or numbers to predict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.errors import DataError
 from aimlib.paths import read_file
 
 REMEDY = (
-    "the framework trains on one class per image; give every image one class, or use your own training code with "
+    "the framework trains on one class per image; assign one class to every image, or use your own training code with "
     "`train:`"
 )
 _MASKS = {"mask", "mask_path", "masks", "segmentation", "rle", "encodedpixels"}
@@ -23,11 +23,11 @@ _MOST_JSON_BYTES = 50_000_000
 
 
 def refuse_other_task_of_table(where: str, columns: Sequence[str], label: str) -> None:
-    """Refuse a table that has masks or boxes, or a column for every class, and no column of labels.
+    """Refuse a table that has masks, boxes, or one column per class, but no label column.
 
     Raises
     ------
-    DataError: it does.
+    DataError: the table is for a different task.
     """
     if label in columns:
         return
@@ -35,7 +35,7 @@ def refuse_other_task_of_table(where: str, columns: Sequence[str], label: str) -
     for wanted, what in ((_MASKS, "masks (segmentation)"), (_BOXES, "boxes (detection)")):
         if words & wanted:
             named = ", ".join(column for column in columns if column.casefold() in wanted)
-            raise DataError(f"{where}: has {what} in {named} and no column {label!r}; {REMEDY}")
+            raise DataError(f"{where}: has {what} in {named} but no column {label!r}; {REMEDY}")
 
 
 def refuse_other_task_of_labels(where: str, labels: Sequence[str]) -> None:
@@ -43,30 +43,30 @@ def refuse_other_task_of_labels(where: str, labels: Sequence[str]) -> None:
 
     Raises
     ------
-    DataError: they are.
+    DataError: the labels are for a different task.
     """
     kinds = sorted(set(labels))
     if (found := _several(kinds)) is not None:
-        raise DataError(f"{where}: the label {found!r} names several classes; {REMEDY}")
+        raise DataError(f"{where}: the label {found!r} contains several classes; {REMEDY}")
     values = [_number(kind) for kind in kinds]
     fractions = [kind for kind, value in zip(kinds, values, strict=True) if value is not None and value % 1]
     if fractions and None not in values:
         raise DataError(
-            f"{where}: labels are numbers with fractions, such as {fractions[0]}, which are targets of a regression; "
+            f"{where}: labels are numbers with fractions, such as {fractions[0]}, which are regression targets; "
             f"{REMEDY}"
         )
 
 
 def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
-    """Refuse a folder that has images next to masks, or next to files of boxes, instead of a folder per class.
+    """Refuse a folder that has images next to masks or next to box files, instead of one folder per class.
 
     Parameters
     ----------
-    folders : names of the folders in it.
+    folders : names of the subfolders.
 
     Raises
     ------
-    DataError: it has.
+    DataError: the folder is of this kind.
     """
     words = {folder.casefold(): folder for folder in folders}
     masks = [words[word] for word in sorted(_MASK_FOLDERS & set(words))]
@@ -76,22 +76,22 @@ def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
         if kind := _boxes_in(where / words[word]):
             raise DataError(f"{where}: {words[word]} contains {kind}, not a class; {REMEDY}")
     if (where / "data.yaml").is_file() and {"train", "valid"} & set(words):
-        raise DataError(f"{where}: data.yaml describes boxes in YOLO's format (detection), not classes; {REMEDY}")
+        raise DataError(f"{where}: data.yaml describes boxes in YOLO format (detection), not classes; {REMEDY}")
     for path in sorted(where.glob("*.json")):
         if _is_coco(path):
-            raise DataError(f"{path}: has annotations in COCO's format (detection or segmentation); {REMEDY}")
+            raise DataError(f"{path}: contains annotations in COCO format (detection or segmentation); {REMEDY}")
 
 
 def _boxes_in(folder: Path) -> str:
-    """Return what kind of files of boxes or masks a folder contains, or an empty string."""
+    """Return what kind of box or mask files a folder contains, or an empty string."""
     first = next((path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".xml", ".txt", ".json")), None)
     if first is None:
         return ""
     if first.suffix.lower() == ".xml":
-        return "a file of boxes per image (Pascal VOC, detection)"
+        return "one box file per image (Pascal VOC, detection)"
     if first.suffix.lower() == ".txt":
-        return "a file of boxes per image (YOLO, detection)"
-    return "annotations in COCO's format (detection or segmentation)" if _is_coco(first) else ""
+        return "one box file per image (YOLO, detection)"
+    return "annotations in COCO format (detection or segmentation)" if _is_coco(first) else ""
 
 
 def _is_coco(path: Path) -> bool:
@@ -103,7 +103,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _several(kinds: Sequence[str]) -> str | None:
-    """Return a label that is a list of classes; a sign between two classes counts if one of them occurs elsewhere."""
+    """Return a label that is a list of classes; a separator counts if one of the classes also occurs on its own."""
     listed = next((kind for kind in kinds if kind[:1] in "[({" and kind[-1:] in "])}" and "," in kind), None)
     if listed is not None:
         return listed

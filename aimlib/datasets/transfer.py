@@ -1,4 +1,4 @@
-"""Downloading one large file over HTTP, resumed after interruptions and accepted only with the right SHA-256."""
+"""Download one large file over HTTP; resume after interruptions, and accept the file only if its SHA-256 is correct."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class RetryPolicy:
 
     Attributes
     ----------
-    timeout : seconds without a byte after which an attempt is abandoned.
+    timeout : number of seconds without data after which an attempt is abandoned.
     attempts : number of consecutive attempts without progress after which the download fails.
-    pause : seconds before the second attempt; doubled for each further one, up to 60.
-    sleep : the function that waits.
+    pause : pause before the second attempt, in seconds; it doubles for each further attempt, up to 60.
+    sleep : function that waits for a number of seconds.
     """
 
     timeout: float = 30.0
@@ -50,7 +50,7 @@ class RetryPolicy:
 
 
 class Interrupted(Exception):  # noqa: N818 -- not yet an error: the next attempt continues from here
-    """An attempt that ended early; the bytes so far are kept."""
+    """An attempt ended early; the bytes received so far are kept."""
 
 
 def fetch(
@@ -58,14 +58,14 @@ def fetch(
 ) -> Path:
     """Download `file` into `folder`, which does not contain it yet, and return its path.
 
-    Bytes are collected in ``<name>.part``, from which a later call continues.
+    Bytes are collected in ``<name>.part``, and a later call continues from there.
 
     Parameters
     ----------
     file : the file to download.
     folder : the folder for it.
-    progress : called as progress("downloading <name>", bytes done, bytes in total).
-    retry_policy : timeout, number of attempts, and pauses.
+    progress : called as progress("downloading <name>", bytes done, total bytes).
+    retry_policy : timeout, number of attempts, and pauses between them.
 
     Raises
     ------
@@ -81,15 +81,15 @@ def fetch(
             most = max(most, _length(part))
             if failures >= retry_policy.attempts:
                 raise DataError(
-                    f"{file.url}: gave up after {failures} attempts without a new byte: {cause}; "
-                    f"{_length(part):,} of {file.size:,} bytes are kept in {part}: try again later, give "
-                    f"another base address, or put {file.name} into {folder} yourself"
+                    f"{file.url}: gave up after {failures} attempts without new bytes: {cause}; "
+                    f"{_length(part):,} of {file.size:,} bytes are kept in {part}: try again later, use a "
+                    f"different base address, or put {file.name} into {folder} yourself"
                 ) from cause
             retry_policy.sleep(min(retry_policy.pause * 2 ** (failures - 1), 60.0))
     problem = mismatch(part, file)
     if problem:
         part.unlink()
-        raise DataError(f"{file.url}: {problem}; the fetched file was removed: fetch it from another base address")
+        raise DataError(f"{file.url}: {problem}; the fetched file was removed: fetch it from a different base address")
     return part.rename(path)
 
 
@@ -107,7 +107,7 @@ def _length(part: Path) -> int:
 
 
 def _attempt(file: RemoteFile, part: Path, progress: Callable[[str, int, int], None] | None, timeout: float) -> None:
-    """Fetch the bytes after the end of `part`; raise Interrupted if the file is still incomplete."""
+    """Fetch the bytes that follow the end of `part`; raise Interrupted if the file is still incomplete."""
     start = _length(part)
     if start > file.size:
         part.unlink()
@@ -140,7 +140,7 @@ def _start_of(answer: Any, file: RemoteFile, wanted: int) -> int:
     if answer.status == 206:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if given is None or int(given[1]) != wanted or given[2] not in {"*", str(file.size)}:
-            raise DataError(f"{file.url}: the server answers with the wrong part of a file; try another address")
+            raise DataError(f"{file.url}: the server answers with the wrong part of a file; try a different address")
         return wanted
     length = answer.headers.get("Content-Length")
     if length is not None and length != str(file.size):
@@ -179,12 +179,12 @@ def _read(answer: Any) -> bytes:
 
 def _checked(url: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise DataError(f"{url}: not the address of a web server; give an address that starts with http:// or https://")
+        raise DataError(f"{url}: not a web address; use an address that starts with http:// or https://")
     return url
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Return an opener that follows redirections to HTTP and HTTPS only."""
+    """Return an opener that follows redirects only to HTTP and HTTPS addresses."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

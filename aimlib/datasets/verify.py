@@ -1,4 +1,4 @@
-"""Checks of the data on disk, which report everything that is wrong or worth knowing, with its files."""
+"""Checks of the data on disk; they report everything that is wrong or worth knowing, with the files affected."""
 
 from __future__ import annotations
 
@@ -28,25 +28,27 @@ __all__ = ["Finding", "Kind", "verify"]
 
 
 def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_duplicates: bool = False) -> list[Finding]:
-    """Return what was found in the data of `plugin`, errors first; an empty list if there is nothing to report.
+    """Return the findings about the data of `plugin`, errors first; an empty list if there is nothing to report.
 
-    All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes. A
-    store packed from the photos is read and compared with its hashes. Photos that the configuration excludes are not
-    read. Nothing is written.
+    All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes.
+    If a store was packed from the photos, it is read and compared with its hashes. Photos that the configuration
+    excludes are not read. Nothing is written.
 
     Parameters
     ----------
     plugin : a data set with its configuration.
-    progress : called as progress("verifying", photos done, photos in total).
-    near_duplicates : also look for photos that look alike, by perceptual hashes.
+    progress : called as progress("verifying", photos done, total photos).
+    near_duplicates : also search for photos that look alike, using perceptual hashes.
 
     Raises
     ------
-    UsageError: near-duplicates are requested, and the data has no photo files or `imagehash` is not installed.
+    UsageError: near-duplicates are requested, but the data has no photo files, or `imagehash` is not installed.
     """
     if not isinstance(plugin, PhotoPlugin):
         if near_duplicates:
-            raise UsageError(f"{plugin.config.name}: has no photo files, so near-duplicates cannot be looked for")
+            raise UsageError(
+                f"{plugin.config.name}: has no photo files, so a search for near-duplicates is not possible"
+            )
         found = list(_of_arrays(plugin))
     else:
         found = list(_of_photos(plugin, progress, perceptual_hash() if near_duplicates else None))
@@ -83,7 +85,7 @@ def _finding(oddity: Oddity) -> Finding:
 def _contents(
     plugin: PhotoPlugin, listing: PhotoListing, progress: Progress | None, perceptual: Hash | None
 ) -> Iterator[Finding]:
-    """Read every photo once, and yield findings on its file, its pixels, and its likeness to others."""
+    """Read every photo once, and yield findings about its file, its pixels, and its similarity to other photos."""
     members = {member.path: member for member in reversed(members_of(listing))}
     photos: list[Photo] = []
     recipe = plugin.recipe()
@@ -101,7 +103,7 @@ def _contents(
 
 
 def _of_arrays(plugin: DatasetPlugin) -> Iterator[Finding]:
-    """Check the arrays of a data set that does not consist of photo files."""
+    """Check the arrays in a data set that does not consist of photo files."""
     name = plugin.config.name
     try:
         data = plugin.load()
@@ -118,13 +120,13 @@ def _of_arrays(plugin: DatasetPlugin) -> Iterator[Finding]:
         if len(numbers) != shape.classes or not numbers.all() or len(data.classes) != shape.classes:
             yield Finding("count", name, f"{split} images per class: {numbers.tolist()}")
     if with_fingerprint(data.train, data.test, data.classes, data.validation).fingerprint != data.fingerprint:
-        yield Finding("unusable", name, "the fingerprint is not that of the images")
+        yield Finding("unusable", name, "the fingerprint does not match the images")
     if plugin.has_pixels:
         yield from _same_arrays(data)
 
 
 def _same_arrays(data: DataSet) -> Iterator[Finding]:
-    """Yield the groups of images with the same pixels; images without files are named by split and number."""
+    """Yield the groups of images with the same pixels; images without files are identified by split and number."""
     photos, members = [], []
     for split, images in data.splits().items():
         for number, label in enumerate(images.labels.tolist()):
@@ -147,17 +149,17 @@ def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, by
     if manifest is None:
         return
     for damage in manifest.damages(folder):
-        yield Finding("pack", str(folder), f"{damage}; remove the folder; the next use packs it again")
+        yield Finding("pack", str(folder), f"{damage}; remove the folder; the photos will then be packed again")
     if _is_of_others(manifest, listing, contents):
         text = (
-            "photos have different content than when they were packed, with the same names, sizes and times, so the "
-            "pack is still used; remove the folder; the next use packs it again"
+            "the content of photos has changed since they were packed, but their names, sizes and times have not, "
+            "so the pack is still used; remove the folder; the photos will then be packed again"
         )
         yield Finding("pack", str(folder), text)
 
 
 def _is_of_others(manifest: Manifest, listing: PhotoListing, contents: Mapping[str, bytes]) -> bool:
-    """Return whether a store that counts as up to date was packed from files with different content."""
+    """Return whether a store that counts as up to date was packed from files whose content was different."""
     paths = listing.paths()
     if manifest.listing != listing.content() or not all(contents.get(path) for path in paths):
         return False

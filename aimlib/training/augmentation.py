@@ -1,11 +1,11 @@
-"""Augmentation of whole batches on the training device, with as few passes over the pixels as the mathematics allow.
+"""Augmentation of whole batches on the training device, with as few passes over the pixels as possible.
 
-Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so they do not depend on the
-batch size, the order, or the number of workers. Rotation, translation, flips and crop are one affine map, resampled
-once, bilinear, with half-sample reflection at the border (as the post's augmentation fills). With ``resampling: each``
-rotation and translation are resampled one after the other, as the layers of the post's augmentation do. Flips without
-other changes move pixels without rounding. A change of the computed values, even of the last bit, must raise
-`AugmentationConfig.version`.
+Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so the draws do not depend on the batch
+size, the order, or the number of workers. Rotation, translation, flips and crop form one affine map, and the image is
+resampled once, bilinearly, with half-sample reflection at the border (as in the post's augmentation). With
+``resampling: each``, the image is resampled after the rotation and again after the translation, as in the layers of the
+post's augmentation. Flips without other changes move pixels without rounding. If the computed values change, even in
+the last bit, increase `AugmentationConfig.version`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from aimlib.training.pixel_format import to_floats
 _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
-"""Per pass, after these: the crop's area, its aspect ratio, its position in rows and in columns."""
+"""Per pass, after the draws above: the crop's area, its aspect ratio, and its position in rows and in columns."""
 _FLOATS_IN_CACHE = 2**17
-"""Number of values that one thread processes at a time, unless an image has more: .5 MiB, so that two steps fit into
-the cache."""
+"""Number of values that one thread processes at a time, unless an image has more: 0.5 MiB, so that the data for two
+steps fits into the cache."""
 
 _Step = Callable[[Tensor, slice, Tensor], Tensor]
 """Returns a changed part of the batch, given the part, the numbers of its images in the batch, and a buffer for the
@@ -41,7 +41,7 @@ A step that would allocate memory for its result uses the buffer; the given part
 
 
 def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: AugmentationConfig) -> Tensor:
-    """Return uniform numbers [passes, batch, 6] for `images` in `epoch`; 10 in place of 6 if images are cropped."""
+    """Return uniform numbers [passes, batch, 6] for `images` in `epoch`; 10 instead of 6 if images are cropped."""
     table = _stream("augment", seed, epoch, images, config.passes, _DRAWS)
     if config.crop_scale == 1:
         return table
@@ -82,9 +82,8 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
 def _pieces(x_BCHW: Tensor) -> list[slice]:
     """Return the parts of a batch.
 
-    On the CPU they are small enough for intermediate values to stay in the cache; elsewhere there is one part.
-
-    On the CPU a part has at least one image per thread. No pixel depends on the parts.
+    On the CPU, the parts are small enough for intermediate values to stay in the cache, but have at least one image per
+    thread. On other devices, there is one part. No pixel depends on the parts.
     """
     count, pixels = len(x_BCHW), x_BCHW[0].numel()
     if x_BCHW.device.type != "cpu":
@@ -99,7 +98,7 @@ def _interpolates(config: AugmentationConfig) -> bool:
 
 
 def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Return the images after the flips of all passes, in their own type and memory."""
+    """Return the images after the flips of all passes, without changing their type or memory format."""
     for chance, draw, axis in ((config.horizontal_flip, 3, 3), (config.vertical_flip, 4, 2)):
         if chance:
             mirrored_B = (draws_PBD[:, :, draw] < chance).sum(dim=0) % 2
@@ -112,7 +111,7 @@ def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> T
 def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None, shape: torch.Size) -> list[_Step]:
     """Return the steps of all passes except exact flips.
 
-    Small tensors are computed here, for the whole batch at once.
+    Small tensors are computed here, for the entire batch at once.
     """
     if scaling is not None and scaling.identity:
         scaling = None
@@ -129,11 +128,11 @@ def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | Non
 def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> _Step:
     """Interpolate at mapped positions.
 
-    With `resampling: each`, interpolate between those once more if both steps have a map.
+    With `resampling: each`, interpolate a second time if there is both a rotation and a translation.
 
-    A translation moves all pixels by the same fraction of a pixel. It therefore interpolates between the rotated images
-    at positions that are moved, reflected and flipped by whole pixels, with one row and one column more than the image
-    has.
+    A translation moves all pixels by the same fraction of a pixel. The rotated image is therefore sampled at positions
+    that are moved, reflected and flipped by whole pixels, with one additional row and column, and the translation
+    interpolates between these samples.
     """
     twice = config.resampling == "each" and config.rotation > 0 and config.translation > 0
     if twice:
@@ -167,11 +166,11 @@ def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width:
 
 
 def _moved(shift_B: Tensor, mirrored_B: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the positions [batch, side + 1] that a shift interpolates between, and the second one's weight [batch].
+    """Return the positions [batch, side + 1] between which a shift interpolates, and the second one's weight [batch].
 
     Parameters
     ----------
-    shift_B : as a fraction of the side.
+    shift_B : shift as a fraction of the side.
     mirrored_B : whether the images are flipped after the shift.
     """
     whole_B = (shift_B * side).floor()
@@ -189,7 +188,7 @@ def _centres(side: int, like: Tensor) -> Tensor:
 def _reflected(x: Tensor) -> Tensor:
     """Return positions reflected at -1 and 1.
 
-    Those from -3 to 3 are then within, those farther away are closer by 2.
+    Positions from -3 to 3 are then between -1 and 1; positions farther away are closer by 2.
     """
     return torch.lerp(x, x.clamp(-1, 1), 2.0)
 
@@ -212,7 +211,7 @@ def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None
 def _means(x_BCHW: Tensor) -> Tensor:
     """Return the mean of each channel [batch, channels, 1, 1].
 
-    With a single channel torch splits it among threads, which changes the rounding.
+    If the batch consists of a single channel, torch splits the sum among threads, which changes the rounding.
     """
     at_least_2 = x_BCHW.expand(2, -1, -1, -1) if x_BCHW.shape[:2].numel() == 1 else x_BCHW
     return at_least_2.mean(dim=(2, 3), keepdim=True)[: len(x_BCHW)]
@@ -225,7 +224,7 @@ def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int
     cos, sin = torch.cos(angle), torch.sin(angle)
     mirror_x = torch.where(draws_BD[:, 3] < config.horizontal_flip, -1.0, 1.0)
     mirror_y = torch.where(draws_BD[:, 4] < config.vertical_flip, -1.0, 1.0)
-    # Normalized coordinates run from -1 to 1, so a shift by the whole side is 2; rotation keeps pixels square.
+    # Normalized coordinates run from -1 to 1, so a shift by an entire side is 2; rotation keeps pixels square.
     shift_y, shift_x = signed[:, 1] * config.translation * 2, signed[:, 2] * config.translation * 2
     first = torch.stack([cos * mirror_x, -sin * (height / width) * mirror_y, shift_x], dim=1)
     second = torch.stack([sin * (width / height) * mirror_x, cos * mirror_y, shift_y], dim=1)
@@ -234,10 +233,10 @@ def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int
 
 
 def _cropped(maps_B23: Tensor, draws_BD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Return the maps followed by that into a random crop: position -1 to 1 of the crop to positions of the image.
+    """Return the maps combined with a random crop: positions from -1 to 1 in the crop are mapped into the image.
 
-    Area and logarithm of the ratio are uniform (Szegedy et al., 2015). A side that would be longer than the image's is
-    the image's (torchvision draws again instead).
+    The area and the logarithm of the ratio are uniform (Szegedy et al., 2015). A side that would be longer than the
+    image's side is shortened to it (torchvision draws again instead).
     """
     area = config.crop_scale + (1 - config.crop_scale) * draws_BD[:, 0]
     ratio = torch.exp(math.log(config.crop_ratio) * (2 * draws_BD[:, 1] - 1))

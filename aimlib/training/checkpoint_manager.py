@@ -1,4 +1,4 @@
-"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when its caller requests it."""
+"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when the caller requests it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Save:
 
     Attributes
     ----------
-    epochs, step : its progress, as in `Paused`.
-    seconds : duration of its last save, including `on_checkpoint`; 0 if this attempt made none.
+    epochs, step : the run's progress, as in `Paused`.
+    seconds : duration of the run's last save, including `on_checkpoint`; 0 if this attempt has not saved yet.
     """
 
     epochs: int
@@ -42,25 +42,25 @@ class Save:
 
 
 _WORTH_SAVING_S = 1.0
-"""Seconds of computing that a checkpoint after the last epoch must protect."""
+"""Minimum computing time, in seconds, that justifies a checkpoint after the last epoch."""
 Saving = Callable[[Save], AbstractContextManager[bool]]
-"""Entered around the save of a run that must pause; yields whether to save."""
+"""Context manager around the save of a run that must pause; yields whether to save."""
 
 
 class OnFailedSave(Protocol):
-    """Called with what a save raised."""
+    """Called with the exception that a save raised."""
 
     def __call__(self, error: Exception, *, pausing: bool) -> bool:
         """Return whether to continue without the save or, if the run must pause, whether to save again."""
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
-    """The run was interrupted at its caller's request; training it again continues from there, bit for bit.
+    """The run was interrupted at the caller's request; training it again continues with bitwise identical results.
 
     Attributes
     ----------
-    epochs : completed epochs.
-    step : training steps done in the current epoch; 0 between epochs.
+    epochs : number of completed epochs.
+    step : number of training steps done in the current epoch; 0 between epochs.
     """
 
     def __init__(self, epochs: int, step: int) -> None:
@@ -76,18 +76,18 @@ class CheckpointManager:
 
     Parameters
     ----------
-    run : at its start; if there is a checkpoint, the run is restored from it.
-    run_id : protects against the checkpoint of another run.
-    directory : of the checkpoint; None: no checkpoints.
-    share : maximum share of the time spent on saving after epochs.
-    pause : returns whether to pause; None never does.
-    on_checkpoint : called with the file after every save.
-    saving : entered around the save of a run that must pause; it may wait, or refuse.
-    on_failed_save : decides whether a run survives a failed save; None: it does not.
+    run : the run, before its first step; if there is a checkpoint, the run is restored from it.
+    run_id : id of the run; protects against restoring a different run's checkpoint.
+    directory : directory of the checkpoint; None: no checkpoints.
+    share : maximum share of the time that is spent on saving after epochs.
+    pause : returns whether to pause; None: never pause.
+    on_checkpoint : called with the checkpoint file after every save.
+    saving : context manager around the save of a run that must pause; it may wait, or refuse the save.
+    on_failed_save : decides whether a run continues after a failed save; None: it does not.
 
     Raises
     ------
-    StoreError: the checkpoint belongs to another run or network, or has an unknown format.
+    StoreError: the checkpoint belongs to a different run or network, or has an unknown format.
     """
 
     def __init__(
@@ -147,9 +147,8 @@ class CheckpointManager:
                 run.scores = found.scores[0], found.scores[1].numpy()
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
-                f"without a "
-                f"new version?); delete it to start from the beginning"
+                f"{directory / checkpointing.FILE}: does not fit the network of this run (did a component change "
+                f"without a new version?); delete it to start from the beginning"
             ) from error
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
         self._peak_before = found.peak_device_bytes
@@ -173,10 +172,10 @@ class CheckpointManager:
         return max(self._peak_before or 0, torch.cuda.max_memory_reserved(self.run.device))
 
     def keep(self) -> None:
-        """Save the run after an epoch, unless that would exceed saving's share of the time.
+        """Save the run after an epoch, unless saving would exceed its share of the time.
 
-        After the last epoch the result is about to be stored. If that fails, less than a second of computing is not
-        worth a checkpoint.
+        After the last epoch, the result is about to be stored. A checkpoint would only help if that fails, and is not
+        worthwhile for less than a second of computing.
         """
         since = time.perf_counter() - self.saved_at
         if self.run.done() and since < _WORTH_SAVING_S and self.share < math.inf:
@@ -190,11 +189,11 @@ class CheckpointManager:
                 self.saved_at = time.perf_counter()
 
     def ask(self) -> None:
-        """Pause the run if its caller requests it.
+        """Pause the run if the caller requests it.
 
         Raises
         ------
-        Paused: the caller requests it; the run has been saved, unless `saving` refused.
+        Paused: the caller requests a pause; the run has been saved, unless `saving` refused.
         """
         if self.pause is None or not self.pause():
             return
@@ -245,7 +244,7 @@ class CheckpointManager:
         self.lasted = time.perf_counter() - started
 
     def _kept(self) -> dict[str, Any] | None:
-        """Return the kept network; if it is the present one, its state is stored once."""
+        """Return the kept network; if it is the current network, the state is stored only once."""
         kept, run = self.run.kept, self.run
         if kept is None:
             return {"epoch": None, "state": None, "memory": run.memory} if run.memory else None

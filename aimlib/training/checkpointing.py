@@ -1,7 +1,8 @@
 """The state of a run after any of its steps.
 
-It is sufficient to continue bit for bit, and contains nothing that executes code when read. Two checkpoints are kept,
-each sealed with a checksum: a run whose last one is damaged continues from the previous one.
+The state is sufficient to continue with bitwise identical results, and contains nothing that executes code when it is
+read. Two checkpoints are kept, each with a checksum: if the last one is damaged, the run continues from the previous
+one.
 """
 
 from __future__ import annotations
@@ -23,43 +24,45 @@ from aimlib.records.checksums import SealedWriter, is_intact
 
 FORMAT = 3
 WITH_KEPT = 4
-"""Format of a checkpoint with a kept network; earlier versions of this package keep none, and refuse it."""
+"""Format of a checkpoint with a kept network; earlier versions of this package do not support it, and refuse it."""
 WITH_LATER_PARTS = 5
-"""Format of a checkpoint with scores, an average of the weights or callbacks, which earlier versions refuse."""
+"""Format of a checkpoint with scores, a weight average or callbacks, which earlier versions refuse."""
 _LATER_PARTS = "scores", "average", "callbacks"
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
-"""The previous checkpoint; hidden, because a bucket stores one file for each run."""
+"""The previous checkpoint; it is hidden, because a bucket stores only one file for each run."""
 DAMAGED_FILE = ".damaged.pt"
 _TEMPORARY = f".{FILE}."
 _SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
 _LACKING: dict[int, dict[str, Any]] = {1: {"under_way": None, **_SINCE_3}, 2: _SINCE_3}
-"""Values that checkpoints of earlier formats lack, as they were in the runs that wrote them."""
+"""Values that are missing from checkpoints in earlier formats, as they were in the runs that wrote them."""
 
 
 @dataclass
 class Checkpoint:
     """The state that a run needs to continue.
 
-    Random streams are addressed by epoch and image, and schedule and stopping rule are functions of the history, so
-    there is no schedule state, and generators are only stored within an epoch.
+    Random streams are addressed by epoch and image. The schedule and the stopping rule are functions of the history, so
+    there is no schedule state. Generators are stored only within an epoch.
 
     Attributes
     ----------
     run_id : identity of the run.
-    epochs : history, one mapping of `aimlib.records.EPOCHS` per completed epoch.
+    epochs : the history: one mapping with the columns of `aimlib.records.EPOCHS` per completed epoch.
     predictions : [epochs, test images].
-    network, optimizer : state dicts.
-    seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
+    network, optimizer : their state dicts.
+    seconds, attempts, started_at : wall time so far, number of starts, and ISO time of the first start.
     under_way : state of the current epoch, as `aimlib.training.epoch.Epoch.state` returns it; None between epochs.
-    step : how the run takes its steps; it continues in that way.
-    data_on : where its images were, ``device`` or ``host``; None if unknown.
+    step : how the run computes its steps; it continues in the same way.
+    data_on : where the run's images were, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
-    kept : epoch and state of the network that is kept so far, and the measures of its memory; a state of None is that
-        of `network`, or of the average, and an epoch of None means that there is none so far. None: none is kept.
-    scores : epoch and log-probabilities [test images, classes] that are kept so far; None: none are.
-    average : state of the average of the weights; None: the run has none.
-    callbacks : their state, as `aimlib.training.callbacks.events.Callbacks.state` returns it; None without callbacks.
+    kept : epoch and state of the network kept so far, and the measures of its memory. If the state is None, it is that
+        of `network` or of the average; if the epoch is None, no network has been kept yet. None: the run does not keep
+        a network.
+    scores : epoch and log-probabilities [test images, classes] kept so far; None: none are kept.
+    average : state of the weight average; None: the run has none.
+    callbacks : the callbacks' state, as `aimlib.training.callbacks.events.Callbacks.state` returns it; None without
+        callbacks.
     """
 
     run_id: str
@@ -81,18 +84,18 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
-    """Replace the checkpoint in `directory` atomically: a reader sees the complete old or new one.
+    """Replace the checkpoint in `directory` atomically: a reader sees the complete old or the complete new checkpoint.
 
-    The old one is kept as the previous checkpoint. A run has one writer at a time (in a study, the holder of its lock),
-    so other temporary files are leftovers.
+    The old checkpoint is kept as the previous one. A run has only one writer at a time (in a study, the holder of its
+    lock), so all other temporary files are leftovers.
 
     Returns
     -------
-    the file.
+    The file.
 
     Raises
     ------
-    OSError: the disk is full, or has another fault; the old checkpoint is still there.
+    OSError: the disk is full or faulty; the old checkpoint still exists.
     """
     make_folder(directory)
     _remove_remains(directory)
@@ -103,7 +106,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         share(temporary)
-        with suppress(FileNotFoundError):  # killed between the two, the run continues from the checkpoint before
+        with suppress(FileNotFoundError):  # if killed between the two, the run continues from the previous checkpoint
             path.replace(directory / PREVIOUS_FILE)
         return temporary.replace(path)
     except BaseException:
@@ -112,7 +115,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what is stored: without a kept network and later parts it is a checkpoint that earlier versions read."""
+    """Return what is stored; without a kept network and later parts, earlier versions can read it."""
     content = {"format": WITH_LATER_PARTS, **vars(checkpoint)}
     if all(content[part] is None for part in _LATER_PARTS):
         content = {key: value for key, value in content.items() if key not in _LATER_PARTS}
@@ -124,7 +127,7 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _write(state: dict[str, Any], file: SealedWriter) -> None:
-    """Write the state; torch reports a full disk only as a failed writer, so the cause is raised instead."""
+    """Write the state; torch reports a full disk only as a failed writer, so the underlying error is raised instead."""
     try:
         torch.save(state, cast("BinaryIO", file))  # it only writes
     except RuntimeError as error:
@@ -137,29 +140,29 @@ def _write(state: dict[str, Any], file: SealedWriter) -> None:
 def _remove_remains(directory: Path) -> None:
     """Remove the temporary files of killed writers."""
     for remains in directory.glob(f"{_TEMPORARY}*"):
-        if not remains.is_dir():  # no writer makes a folder
+        if not remains.is_dir():  # no writer creates a folder
             remains.unlink(missing_ok=True)
 
 
 class _Damaged(Exception):
-    """A file is not what was written."""
+    """The content of a file is not what was written."""
 
 
 class _Foreign(Exception):
-    """A file is an intact checkpoint of another run."""
+    """A file is an intact checkpoint of a different run."""
 
 
 def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-    """Return the last intact checkpoint in `directory`, or None if there is none; for the run's one writer.
+    """Return the last intact checkpoint in `directory`, or None if there is none; only the run's writer may call this.
 
     Parameters
     ----------
-    on_damage : called for every damaged file with a sentence that names it and the damage.
+    on_damage : called for every damaged file, with a sentence that contains its path and describes the damage.
 
     Raises
     ------
-    StoreError: a file has an unknown format, or is not returned by the file system; or a file belongs to another run,
-        and none is an intact one of this run, because a caller who confuses two runs must not lose either.
+    StoreError: a file has an unknown format or cannot be read from the file system; or a file belongs to a different
+    run, and there is no intact checkpoint of this run (a caller who confuses two runs must not lose either of them).
     """
     _remove_remains(directory)
     foreign: list[Path] = []
@@ -173,7 +176,7 @@ def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda
                 on_damage(f"{path} is damaged: {damage}")
             else:
                 for other in foreign:
-                    on_damage(f"{other} is damaged: it is the checkpoint of another run")
+                    on_damage(f"{other} is damaged: it is the checkpoint of a different run")
                 return found
     if foreign:
         raise _not_of(run_id, foreign[0])
@@ -187,7 +190,7 @@ def _not_of(run_id: str, path: Path) -> StoreError:
 
 
 def set_aside(directory: Path) -> None:
-    """Rename the last checkpoint, which is damaged, so that the next save does not replace the previous one with it."""
+    """Rename the damaged last checkpoint, so that the next save does not replace the previous checkpoint with it."""
     with suppress(FileNotFoundError):
         (directory / FILE).replace(directory / DAMAGED_FILE)
 
@@ -195,7 +198,7 @@ def set_aside(directory: Path) -> None:
 def _read(path: Path, run_id: str) -> Checkpoint:
     """Return the checkpoint in a file.
 
-    A file without a checksum was written by an earlier version of this package, or cut off.
+    A file without a checksum was written by an earlier version of this package, or is truncated.
     """
     if not path.is_file():  # reading a pipe would never end
         raise StoreError(f"{path}: is not a file; remove it, and run again")
@@ -203,7 +206,7 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         intact = is_intact(path)
         state = torch.load(path, map_location="cpu", weights_only=True) if intact is not False else None
     except Exception as error:
-        # A storage that fails is not damage; but EINVAL is from a seek beyond the ends of a file that was cut off.
+        # A storage failure is not damage; but EINVAL comes from a seek beyond the ends of a truncated file.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise StoreError(f"{path}: cannot be read: {error}; check the file system, and run again") from error
         raise _Damaged(f"it is not a readable checkpoint ({type(error).__name__})") from error

@@ -1,6 +1,6 @@
-"""Failures of a GPU: which errors are failures, who caused them, and whether the process can continue.
+"""GPU failures: which errors are failures, who caused them, and whether the process can continue.
 
-After most device errors the CUDA context is lost: every further call fails with the same error, and only another
+After most device errors, the CUDA context is lost: every further call fails with the same error, and only a different
 process can use the device again. Running out of memory leaves the context intact.
 """
 
@@ -19,8 +19,8 @@ from aimlib.errors import text_of
 
 Kind = Literal["out_of_memory", "device_error", "device_assert"]
 """out_of_memory: the GPU's memory, or the process's share of it, was too small. device_error: the device, its driver or
-the connection between them failed. device_assert: a check within a kernel failed, for example because a label is out of
-range: the user's code is at fault, but the context is lost nevertheless."""
+the connection between them failed. device_assert: an assertion within a kernel failed, for example because a label is
+out of range: the user's code is at fault, but the context is lost all the same."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class DeviceFailure:
 
     Attributes
     ----------
-    held_by_others : out of memory, although this process had not used up its share, because other processes used much
-        of the memory.
+    held_by_others : whether the device ran out of memory because other processes used much of it, although this process
+        had not used up its share.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class DeviceFailure:
 
     @property
     def blame(self) -> Literal["device", "user"]:
-        """Who caused it. Running out of memory is caused by the user, unless other processes used the memory."""
+        """Who caused the failure; if memory ran out, the user, unless other processes used the memory."""
         if self.kind == "out_of_memory":
             return "device" if self.held_by_others else "user"
         return "device" if self.kind == "device_error" else "user"
@@ -50,10 +50,11 @@ class DeviceFailure:
 
 
 _CONTEXT_BYTES = 2**30
-"""Maximum memory that CUDA and its libraries use per process beyond torch's allocations; usually it is half of that."""
+"""Maximum memory that CUDA and its libraries use per process in addition to torch's allocations; usually half of
+that."""
 _LITTLE_BYTES, _LITTLE_SHARE = 2**30, 0.05
-"""Free memory below this many bytes, or below this share of the device if that is more, counts as little: CUDA's
-libraries request some hundred MiB at once, and more on large devices."""
+"""Free memory counts as scarce if it is below this many bytes, or below this share of the device if that is more:
+CUDA's libraries request a few hundred MiB at once, and more on large devices."""
 
 _OUT_OF_MEMORY_CODE, _ASSERT_CODE = 2, 710
 _DEVICE_CODES = frozenset(
@@ -113,28 +114,28 @@ _DEVICE = re.compile(
     r"|initialization error|system not yet initialized|unsupported display driver|forward compatibility was attempted"
     r"|\bMPS (client|server)|resources required to (support|create)|external entity outside of CUDA"
     r"|(CUDA error: |CUDA )unknown error|GPU is lost"
-    # torch's own checks, before any call of CUDA
+    # torch's own checks, before any CUDA call
     r"|No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system is too old"
     r"|CUDA driver initialization failed|Unexpected error from cudaGetDeviceCount",
     re.IGNORECASE,
 )
 _OF_CUDA = re.compile(r"cuda|nvidia|triton|hip error", re.IGNORECASE)
-_WITH_CODE: Any = getattr(torch, "AcceleratorError", ())  # since torch 2.8
+_WITH_CODE: Any = getattr(torch, "AcceleratorError", ())  # from torch 2.8
 _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 
 
 def diagnose(
     error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
 ) -> DeviceFailure | None:
-    """Return what an error, its causes and contexts mean for the device; None if they mean nothing.
+    """Return what an error, with its causes and contexts, means for the device; None if it is not a device failure.
 
-    Call it before memory is released: some errors count as out of memory only if little memory was left.
+    Call this before memory is released: some errors count as out of memory only if little memory was left.
 
     Parameters
     ----------
-    device : the run's device; on a CPU no error is a device error.
-    share : share of the device's memory that the process may use; None is all.
-    refusals : return value of `refusals` before the run.
+    device : the run's device; on a CPU, no error is a device error.
+    share : share of the device's memory that the process may use; None: all of it.
+    refusals : the value that `refusals` returned before the run.
     """
     if device.type != "cuda":
         return None
@@ -152,7 +153,7 @@ def diagnose(
 
 
 def links(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, its causes and contexts, and the members of groups among them; each once."""
+    """Yield an error, its causes and contexts, and the members of any exception groups among them, each only once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -165,7 +166,7 @@ def links(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> Kind | Literal["perhaps"] | None:
-    """Return the kind of one error; `perhaps` means out of memory if little memory is left."""
+    """Return the kind of a single error; `perhaps` means out of memory if little memory is left."""
     text, code = text_of(error), getattr(error, "error_code", None)
     if isinstance(error, torch.OutOfMemoryError):
         return "out_of_memory"
@@ -198,7 +199,7 @@ def _kind_of_text(text: str) -> Kind | Literal["perhaps"] | None:
 
 
 def _pending(device: torch.device) -> Kind | Literal["perhaps"] | None:
-    """Return the device's error after it has finished all its work, because errors of kernels are reported late."""
+    """Wait for the device to finish its work, and return its error, because kernel errors are reported late."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     try:
@@ -220,7 +221,7 @@ def _refusals(device: torch.device) -> int:
 
 
 def _memory(device: torch.device) -> tuple[int, int] | None:
-    """Return the free and the total bytes of the device; None if the device does not answer."""
+    """Return the device's free and total memory in bytes; None if the device does not respond."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     with contextlib.suppress(RuntimeError, AssertionError):
@@ -240,7 +241,7 @@ def _little(total: int) -> int:
 
 
 def _is_scarce(device: torch.device, share: float | None) -> bool:
-    """Return whether little memory is free, or little of the share is left."""
+    """Return whether little memory is free or little of the share is left."""
     found = _memory(device)
     if found is None:
         return False
@@ -251,14 +252,14 @@ def _is_scarce(device: torch.device, share: float | None) -> bool:
 def _is_held_by_others(device: torch.device, share: float | None) -> bool:
     found, reserved = _memory(device), _reserved(device)
     if found is None:
-        return reserved == 0  # not even a context fit
+        return reserved == 0  # there was not even room for a context
     free, total = found
     others = total - free - reserved - _CONTEXT_BYTES
     return others > _LITTLE_SHARE * total and free < int((share or 1.0) * total) - reserved
 
 
 def attach(error: BaseException, failure: DeviceFailure) -> None:
-    """Attach the result of `failure_of` to an error."""
+    """Attach a failure to an error, where `failure_of` finds it."""
     with contextlib.suppress(AttributeError, TypeError):
         error._device_failure = failure  # type: ignore[attr-defined]
 
@@ -273,9 +274,9 @@ def failure_of(error: BaseException) -> DeviceFailure | None:
 
 
 def keep_for_ever(error: BaseException) -> None:
-    """Keep an error alive, and through its traceback the tensors of its run.
+    """Keep an error alive and, through its traceback, the run's tensors.
 
     If the context is lost, freeing a tensor that was used on two streams aborts the process: torch records an event for
-    it, which fails within a destructor. The process must be replaced, but has to report the reason first.
+    the tensor, which fails within a destructor. The process must be replaced, but first has to report the reason.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(error))

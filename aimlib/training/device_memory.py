@@ -1,4 +1,4 @@
-"""A run's share of a GPU's memory, and releasing that memory at the end of the run."""
+"""Limit a run to a share of a GPU's memory, and release that memory at the end of the run."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from aimlib.training.tracebacks import forget_locals
 def limit_memory(device: torch.device, share: float) -> None:
     """Limit this process to `share` of a GPU's memory, so that runs on one GPU leave room for each other.
 
-    The limit applies to torch's allocations; the context of CUDA and its libraries (some hundred MiB per process) is
-    not included. A share of 1 removes the limit. On the CPU nothing is limited.
+    The limit applies to torch's allocations; it does not include the CUDA context and libraries (a few hundred MiB per
+    process). A share of 1 removes the limit. On the CPU, there is no limit.
 
     Raises
     ------
     UsageError: the share is not in (0, 1].
     """
     if not 0 < share <= 1:
-        raise UsageError(f"memory_share={share}: not a share of a GPU's memory; give a number above 0 and at most 1")
+        raise UsageError(
+            f"memory_share={share}: not a share of a GPU's memory; use a number greater than 0 and at most 1"
+        )
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(float(share), indexed(device))
 
 
 @contextmanager
 def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
-    """Limit a run's memory as `limit_memory` does, and remove the limit at its end; None sets no limit.
+    """Limit a run's memory as `limit_memory` does, and remove the limit at the end of the run; None sets no limit.
 
-    At the end of a run on a GPU all memory is released, because other processes may need it: the tensors of the run,
-    which an exception references through the variables of its traceback, and torch's reserve. Nothing else in this
-    process may reference them by then. An exception that the device caused is marked as such
-    (`aimlib.training.device_errors`); if the context is lost, nothing can be released, and nothing is tried.
+    At the end of a run on a GPU, all memory is released, because other processes may need it: the run's tensors, which
+    an exception references through the variables in its traceback, and torch's reserve. At that time, nothing else in
+    this process may reference the tensors. An exception that the device caused is marked as such
+    (`aimlib.training.device_errors`). If the context is lost, nothing can be released, so no attempt is made.
     """
     lost, refusals = False, device_errors.refusals(device)
     try:
@@ -60,7 +62,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
 
 
 def _is_lost(error: BaseException, device: torch.device, share: float | None, refusals: int) -> bool:
-    """Return whether the CUDA context is lost, after attaching to the error what it means for the device."""
+    """Attach to the error what it means for the device, and return whether the CUDA context is lost."""
     failure = device_errors.diagnose(error, device, share, refusals) if isinstance(error, Exception) else None
     if failure is None:
         return False
@@ -78,14 +80,14 @@ def _give_back(device: torch.device, *, limited: bool) -> None:
     if limited:
         steps.insert(0, lambda: limit_memory(device, 1.0))
     for step in steps:
-        # A kernel that failed after the last value was read is noticed only here: the run is done, and the next
+        # If a kernel failed after the last value was read, this is noticed only here: the run is done, and the next
         # user of the device is warned.
         with contextlib.suppress(RuntimeError):
             step()
 
 
 def _clear_workspaces() -> None:
-    """Free the workspaces of cuBLAS: 32 MiB for every stream that multiplied matrices."""
+    """Free cuBLAS's workspaces: 32 MiB for every stream that has multiplied matrices."""
     clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
     if clear is not None:
         clear()

@@ -1,4 +1,4 @@
-"""Devices: which one to train on, its properties, and how many of this machine's GPUs torch can use."""
+"""Devices: the one to train on, its properties, and the number of GPUs in this machine that torch can use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aimlib.training import nvml
 
 
 def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
-    """Return the device to train on; ``auto`` takes CUDA's current device if CUDA is available.
+    """Return the device to train on; ``auto`` selects CUDA's current device if CUDA is available.
 
-    This does not initialize CUDA; until then the current device is the first one.
+    This does not initialize CUDA; until CUDA is initialized, the current device is the first one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,19 +25,19 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 
 def indexed(device: torch.device) -> torch.device:
-    """Return the device with its index; a GPU without one gets the index of the current device."""
+    """Return the device with its index; a GPU without an index gets that of the current device."""
     index: int | None = device.index  # torch's annotation omits None
     if device.type != "cuda" or index is not None:
         return device
     current = 0
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        with contextlib.suppress(RuntimeError):  # the context is lost: there is no better answer
+        with contextlib.suppress(RuntimeError):  # the context is lost, so there is no better answer
             current = torch.cuda.current_device()
     return torch.device("cuda", current)
 
 
 def device_name(device: torch.device) -> str:
-    """Return the model of the device; unknown if it is on another machine or no longer answers."""
+    """Return the model of the device; "unknown" if the device is on a different machine or no longer responds."""
     if device.type == "cuda":
         with contextlib.suppress(RuntimeError, AssertionError):
             return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown"
@@ -47,17 +47,17 @@ def device_name(device: torch.device) -> str:
 
 def _cpu_model() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 -- no file of the user's
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 -- not a user's file
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "cpu")
     except OSError:
         return "cpu"
 
 
 def device_uuid(device: torch.device) -> str:
-    """Return the UUID of a GPU as NVML writes it, ``GPU-...`` or ``MIG-...``; empty for a CPU, or if it is unknown.
+    """Return a GPU's UUID in NVML's form, ``GPU-...`` or ``MIG-...``; empty for a CPU, or if it is unknown.
 
-    This needs and creates no context. A GPU that NVML has also lost is known only to processes that used it before, so
-    call this before a run starts.
+    This neither needs nor creates a context. If NVML has also lost a GPU, only processes that used it before still know
+    it, so call this before a run starts.
     """
     if device.type != "cuda":
         return ""
@@ -76,7 +76,7 @@ def device_uuid(device: torch.device) -> str:
 
 
 def _uuid_of_torch(index: int) -> str:
-    """Return torch's own UUID of a device once CUDA is initialized; empty before, and in older versions."""
+    """Return torch's own UUID for a device once CUDA is initialized; empty before that, and in older versions."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         with contextlib.suppress(RuntimeError, AssertionError):
             return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
@@ -86,7 +86,7 @@ def _uuid_of_torch(index: int) -> str:
 def usable_gpus() -> int:
     """Return how many GPUs torch can use in this process.
 
-    Torch's own count, like Ray's, may come from NVML, which lists more GPUs.
+    Torch's own count, like Ray's, may come from NVML, which may list more GPUs.
 
     CUDA reads ``CUDA_VISIBLE_DEVICES`` on the first call, and never again in this process.
     """
@@ -100,7 +100,7 @@ def usable_gpus() -> int:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """A shortfall of GPUs: torch can use fewer than NVML lists for this process, and so than Ray gives to runs.
+    """A shortfall of GPUs: torch can use fewer GPUs than NVML lists for this process and Ray assigns to runs.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class Shortfall:
 
 
 def shortfall() -> Shortfall | None:
-    """Return why torch cannot use all GPUs here; None if it can, or NVML does not say how many there are."""
+    """Return why torch cannot use all GPUs here; None if it can, or if NVML does not report how many there are."""
     driver = nvml.driver()
     seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")) if driver is not None else ()
     usable = usable_gpus()
@@ -124,7 +124,7 @@ def shortfall() -> Shortfall | None:
 
 
 def why_unusable() -> str:
-    """Return the reason of `shortfall`; empty if there is none."""
+    """Return the reason for the shortfall; empty if there is none."""
     found = shortfall()
     return "" if found is None else found.reason
 
@@ -132,20 +132,20 @@ def why_unusable() -> str:
 def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
     """Return a reason and a remedy."""
     if torch.version.cuda is None:
-        return "this torch is built without CUDA", "install one with CUDA"
+        return "this torch is built without CUDA", "install a build with CUDA"
     shown = _counted_by_cuda()
     if shown == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
         return (
             f"driver {driver.version} supports CUDA {driver.cuda[0]}.{driver.cuda[1]}, but this torch is built for "
             f"CUDA {torch.version.cuda}",
-            f"install a newer driver, or a torch for CUDA {driver.cuda[0]}",
+            f"install a newer driver, or a torch build for CUDA {driver.cuda[0]}",
         )
     old = [gpu for gpu in seen if not has_kernels(gpu.capability)]
     if old:
         names = ", ".join(f"{gpu.name} (compute capability {_written(gpu.capability)})" for gpu in old)
         return (
-            f"this torch has kernels for {_kernels()}, and none for {names}",
-            "install a torch that has, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
+            f"this torch has kernels for {_kernels()}, but none for {names}",
+            "install a torch build that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
         )
     answer = _refusal() if shown == 0 else f"CUDA shows {shown} of them"
     return answer, "check the others with nvidia-smi and dmesg"
@@ -160,7 +160,7 @@ def _counted_by_cuda() -> int:
 
 
 def _refusal() -> str:
-    """Return CUDA's answer if it shows no device at all."""
+    """Return CUDA's error message if CUDA shows no device at all."""
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
@@ -169,10 +169,10 @@ def _refusal() -> str:
 
 
 def has_kernels(capability: tuple[int, int] | None) -> bool:
-    """Return whether this torch runs on GPUs of a compute capability; True if that is unknown.
+    """Return whether this torch runs on GPUs with a given compute capability; True if that is unknown.
 
-    Compiled kernels (``sm_80``) run on later GPUs of the same major version, those for one architecture (``sm_90a``)
-    only on that one; PTX (``compute_80``) is compiled for all later ones.
+    Compiled kernels (``sm_80``) run on later GPUs with the same major version; kernels for one architecture
+    (``sm_90a``) run only on that architecture. PTX (``compute_80``) can be compiled for all later GPUs.
     """
     return capability is None or any(_runs_on(kernel, capability) for kernel in _kernels().split())
 
@@ -198,7 +198,7 @@ def _written(capability: tuple[int, int] | None) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context of a forward pass in `precision`."""
+    """Return the context manager for a forward pass in `precision`."""
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -1,4 +1,4 @@
-"""The current epoch of a run: it can be interrupted after any of its parts, stored, and continued bit for bit."""
+"""A run's current epoch, which can be interrupted after any part, stored, and continued bit for bit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from aimlib.training import rng_state
 from aimlib.training.evaluation import Tally
 
 AfterPart = Callable[[], None]
-"""Called after a part of an epoch: a training step, or a batch of an evaluation. An exception from it interrupts the
-epoch."""
+"""Called after each part of an epoch: a training step, or a batch in an evaluation. If it raises an exception, the
+epoch is interrupted."""
 
 
 class Epoch:
-    """The progress of an epoch, apart from the state of network and optimizer.
+    """The progress of an epoch, without the state of the network and the optimizer.
 
     Parameters
     ----------
-    number : of the epoch, from 1.
-    seed : of the run; sets the generators to the start of this epoch.
+    number : number of the epoch, from 1.
+    seed : the run's seed; it sets the generators to the start of this epoch.
 
     Attributes
     ----------
-    step : training steps done.
-    loss, hits : sums over the images trained on, on the device: loss in nats (float64), right answers.
-    finite_steps : number of steps before the first one with a loss that is not finite, on the device; all steps if
-        every loss is finite.
-    validation, test : the evaluations.
+    step : number of training steps done.
+    loss, hits : sums over the images used for training, on the device: the loss in nats (float64), and the correct
+        predictions.
+    finite_steps : number of steps before the first step whose loss is not finite, on the device; all steps if every
+        loss is finite.
+    validation, test : the evaluations on the validation and test images.
     """
 
     def __init__(self, number: int, seed: int, device: torch.device) -> None:
@@ -53,16 +54,16 @@ class Epoch:
         """Add a training step: its mean loss and its number of correct predictions."""
         self.loss += loss.double() * images
         self.hits += hits
-        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that is not finite stays that way
+        self.finite_steps += (self.loss - self.loss).eq(0)  # once a sum is not finite, it stays that way
         self.step += 1
 
     def first_step_not_finite(self) -> int | None:
-        """Return the number, from 1, of the first step whose loss was not finite, or None; waits for the device."""
+        """Wait for the device; return the number, from 1, of the first step whose loss was not finite, or None."""
         finite = int(self.finite_steps)
         return finite + 1 if 0 <= finite < self.step else None
 
     def state(self) -> dict[str, Any]:
-        """Return the state that it needs to continue, as tensors and plain values, including the generators."""
+        """Return the state needed to continue, as tensors and plain values, including the generators."""
         return {
             "step": self.step,
             "loss": self.loss,
@@ -75,7 +76,7 @@ class Epoch:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a result of `state`, on the same kind of device; the generators are restored as well."""
+        """Continue from a value that `state` returned, on the same kind of device; also restore the generators."""
         self.step, self._before = state["step"], state["seconds"]
         self.loss, self.hits = state["loss"].to(self.device), state["hits"].to(self.device)
         self.finite_steps = self._finite_steps(state).to(self.device)
@@ -84,7 +85,7 @@ class Epoch:
         rng_state.restore(state["generators"], self.device)
 
     def _finite_steps(self, state: dict[str, Any]) -> Tensor:
-        """Return the value that an older checkpoint lacks: all steps, or a number below 0 if a loss was not finite."""
+        """Return the value missing from older checkpoints: all steps, or less than 0 if a loss was not finite."""
         given: Tensor | None = state.get("finite_steps")
         if given is not None:
             return given

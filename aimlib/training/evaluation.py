@@ -25,16 +25,17 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result on one split.
+    """The result of evaluating a network on one split.
 
     Attributes
     ----------
-    loss : mean cross-entropy, nats; or the mean over the batches, weighted by their images, of the run's own loss.
-    accuracy : fraction.
-    top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
-        fifth included); None with five classes or fewer, when every image would count.
+    loss : mean cross-entropy in nats; or, for the run's own loss, its mean over the batches, weighted by their numbers
+        of images.
+    accuracy : accuracy as a fraction.
+    top5_accuracy : share of the images whose true class has one of the five highest scores (including ties with the
+        fifth); None if there are five classes or fewer, because every image would count.
     predictions : [images], predicted class numbers, in the order of the given indices.
-    scores : [images, classes], log-probabilities in float16, if they were requested from the first image on.
+    scores : [images, classes], log-probabilities in float16, if they were requested before the first image.
     """
 
     loss: float
@@ -45,15 +46,15 @@ class Evaluation:
 
 
 class Tally:
-    """An evaluation in progress: sums over the processed images, on the device, and their predictions.
+    """An evaluation in progress: sums over the processed images, on the device, and the predictions for them.
 
     Attributes
     ----------
-    loss : sum of the cross-entropy, nats, or of the run's own loss, float64.
-    near : number of images whose true class is among the five best.
-    predicted : class numbers, batch by batch.
-    seen, classes : number of processed images, and of classes if known.
-    scores : log-probabilities in float16, batch by batch; None: not kept.
+    loss : sum of the cross-entropy, in nats, or of the run's own loss, float64.
+    near : number of images whose true class is among the five with the highest scores.
+    predicted : predicted class numbers, batch by batch.
+    seen, classes : number of processed images, and number of classes if known.
+    scores : log-probabilities in float16, batch by batch; None if they are not kept.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -64,11 +65,11 @@ class Tally:
         self.scores: list[Tensor] | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return everything as tensors and plain numbers; scores only if they are kept."""
+        """Return everything as tensors and plain numbers; scores are included only if they are kept."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a result of `state`."""
+        """Continue from a value that `state` returned."""
         device = self.loss.device
         self.loss, self.near = state["loss"].to(device), state["near"].to(device)
         self.predicted = [part.to(device) for part in state["predicted"]]
@@ -77,7 +78,7 @@ class Tally:
         self.scores = None if scores is None else [part.to(device) for part in scores]
 
     def add(self, logits: Tensor, labels: Tensor, counted: int, loss: Loss | None = None) -> None:
-        """Add a batch, of which the first `counted` images enter loss and accuracy."""
+        """Add a batch; only its first `counted` images count toward the loss and the accuracy."""
         own = logits.gather(1, labels[:, None])
         if loss is None:
             self.loss += functional.cross_entropy(logits[:counted].float(), labels[:counted], reduction="sum").double()
@@ -107,17 +108,19 @@ def evaluate(
     scores: bool = False,
     loss: Loss | None = None,
 ) -> Evaluation:
-    """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
+    """Put `network` into evaluation mode, and return its evaluation on the images `indices`.
 
     Parameters
     ----------
-    counted : number of images, from the first, that enter loss and accuracy; None: all. All are predicted.
+    counted : number of images, from the first, that count toward the loss and the accuracy; None: all. All images are
+        predicted.
     tally : an interrupted evaluation of the same images, which is continued.
-    between : called between two batches; an exception from it interrupts the evaluation, with `tally` up to date.
-    loader : of `images`; None gathers every batch on the host.
-    memory_format : the network's, see `training.memory_format`.
-    scores : keep the log-probabilities; an evaluation that was begun without them has none.
-    loss : of the run; None is the cross-entropy, without label smoothing.
+    between : called between two batches; if it raises an exception, the evaluation is interrupted with `tally` up to
+        date.
+    loader : loader for `images`; None: every batch is gathered on the host.
+    memory_format : the network's memory format; see `training.memory_format`.
+    scores : whether to keep the log-probabilities; they are missing if the evaluation began without them.
+    loss : the run's loss; None: the cross-entropy without label smoothing.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)

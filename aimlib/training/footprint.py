@@ -15,18 +15,18 @@ from torch.autograd.profiler import profile
 
 @dataclass(frozen=True)
 class Footprint:
-    """Memory of a run at its peak, in bytes.
+    """Peak memory of a run, in bytes.
 
     It counts torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
-    workspaces that operations request from torch. It does not count Python and the libraries (on a GPU the CUDA
-    context, some hundred MiB per process) or, on the host, the images, which processes on one machine share if they
-    are mapped from a file.
+    workspaces that operations request from torch. It does not count Python and the libraries (on a GPU, the CUDA
+    context, a few hundred MiB per process). On the host, it does not count the images either, which processes on one
+    machine share if they are mapped from a file.
 
     Attributes
     ----------
-    allocated : in tensors.
-    reserved : taken from the GPU for them, including gaps, which is what a limit on the run's memory must allow. None
-        on the CPU, whose allocator has no such figure.
+    allocated : memory allocated for tensors.
+    reserved : memory reserved on the GPU for these tensors, including gaps; a limit on the run's memory must not be
+        lower. None on the CPU, where the allocator does not report this figure.
     """
 
     allocated: int
@@ -34,7 +34,7 @@ class Footprint:
 
 
 def begin_on_gpu(device: torch.device) -> None:
-    """Begin to record the peak of this process on a GPU, for `on_gpu`."""
+    """Begin to record this process's peak memory on a GPU, for `on_gpu`."""
     torch.cuda.init()  # type: ignore[no-untyped-call]  # some of torch's functions refuse devices until then
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
@@ -42,10 +42,10 @@ def begin_on_gpu(device: torch.device) -> None:
 
 
 def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
-    """Return the peak since `begin_on_gpu` and during `calls`, including everything that this process has on the GPU.
+    """Run `calls`, and return the peak since `begin_on_gpu`, including everything that this process has on the GPU.
 
-    What precedes the calls counts, because a run does it as well: the steps before the capture of a CUDA graph reserve
-    more than its replays.
+    Everything before the calls counts, because a run does it as well: the steps before a CUDA graph is captured reserve
+    more memory than its replays.
     """
     for call in calls:
         call()
@@ -54,14 +54,14 @@ def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
 
 
 def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch.optim.Optimizer) -> Footprint | None:
-    """Return the peak during `calls`: the memory of network and optimizer, and the maximum allocated on top of it.
+    """Return the peak during `calls`: the memory of the network and the optimizer, plus the maximum allocated on top.
 
-    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable: it depends on
-    memory that was freed before but kept by the C library, and on which libraries are loaded.
+    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable, because it
+    depends on memory that was freed earlier but kept by the C library, and on which libraries are loaded.
 
     Returns
     -------
-    None if this build of torch reports no allocations.
+    None if this build of torch does not report allocations.
     """
     optimizer.zero_grad(set_to_none=True)  # gradients are allocated during the calls
     peaks = [_peak_on_top(call, optimizer) for call in calls]
@@ -71,7 +71,7 @@ def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch
 
 
 def _held(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes of weights, buffers and optimizer state; shared ones count once."""
+    """Return the bytes of weights, buffers and optimizer state; shared tensors count once."""
     states: Any = [state.values() for state in optimizer.state.values()]
     tensors = itertools.chain(network.parameters(), network.buffers(), *states)
     storages = [tensor.untyped_storage() for tensor in tensors if isinstance(tensor, Tensor)]
@@ -79,8 +79,8 @@ def _held(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> int:
-    """Return the maximum number of bytes that a call has allocated at once; 0 if allocations are not reported."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints about itself
+    """Return the maximum number of bytes that a call has allocated at any time; 0 if allocations are not reported."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints messages
     with profile(use_cpu=True, profile_memory=True) as profiler:
         call()
         optimizer.zero_grad(set_to_none=True)
@@ -91,15 +91,17 @@ def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> 
 
 
 def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
-    """Return how many runs fit on a device at once by their memory.
+    """Return how many runs fit into a device's memory at the same time.
 
-    A single run may use the headroom as well: 1 if it fits without leaving that free, 0 if it does not fit at all.
+    A single run may also use the headroom: the result is 1 if one run fits only by using the headroom, 0 if it does not
+    fit at all.
 
     Parameters
     ----------
-    peak_bytes : of one run, including what its process uses on the device beyond torch's allocations.
-    total_bytes : of the device.
-    headroom : share of the device to leave free.
+    peak_bytes : peak memory of one run, including what its process uses on the device in addition to torch's
+        allocations.
+    total_bytes : memory of the device.
+    headroom : share of the device's memory to leave free.
     """
     if peak_bytes <= 0 or total_bytes < 0 or not 0 <= headroom < 1:
         raise ValueError(f"not the memory of a run on a device: {peak_bytes=}, {total_bytes=}, {headroom=}")

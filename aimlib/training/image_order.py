@@ -1,15 +1,15 @@
-"""The fixed orders in which a split's images are read; importing this module imports no torch.
+"""The fixed orders in which a split's images are read; importing this module does not import torch.
 
-``sha256`` is the order of the hash of the names. ``tfds`` is the order in which TensorFlow Datasets reads its files:
+``sha256`` is the order of the names' hashes. ``tfds`` is the order in which TensorFlow Datasets reads its files:
 
 1. The images are sorted by ``md5(split + key)``. The key is the image's name; for Stanford Dogs it has the form
    ``Images/<wnid>-<Breed>/<file>.jpg``.
-2. That order is cut into four shards, at ``round(images * i / 4)``.
+2. This order is cut into four shards, at ``round(images * i / 4)``.
 3. The shards are read in turn, sixteen images at a time, until all are empty.
 
 Source: tensorflow-datasets 4.0.1 (`core/shuffle.py`, `core/hashing.py`, `core/tfrecords_writer.py`,
-`core/tfrecords_reader.py`). It makes one shard per 64 MiB, and rounds their number down to a power of two: four for
-either split of Stanford Dogs. Other data sets have four here as well.
+`core/tfrecords_reader.py`). It creates one shard per 64 MiB and rounds their number down to a power of two, which gives
+four for both splits of Stanford Dogs. This module uses four shards for other data sets as well.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Order = Literal["sha256", "tfds"]
 
 SHARDS = 4
 BLOCK = 16
-"""Images that are read from a shard before the next shard is read, whatever the size of a batch."""
+"""Number of images that are read from a shard before the next shard is read, regardless of the batch size."""
 
 _KEY_PREFIXES = {"stanford_dogs": "Images/"}
-"""What comes before an image's name in its key, by data set; nothing in others."""
+"""Prefix of an image's name in its key, by data set; empty for all other data sets."""
 
 
 def fixed_order(
@@ -40,10 +40,11 @@ def fixed_order(
 
     Parameters
     ----------
-    indices : numbers of the images, all of the split or a part of it. A part is read in the order of the whole.
-    names : of all images of the split.
+    indices : numbers of the images: all images in the split or some of them. A subset is read in the order of the
+        entire split.
+    names : names of all images in the split.
     split : ``train`` or ``test``; part of what ``tfds`` hashes.
-    data : name of the data set, which decides how ``tfds`` makes keys of names.
+    data : name of the data set, which decides how ``tfds`` makes keys from image names.
     """
     if order == "sha256":
         return np.array(sorted(indices, key=lambda i: hashlib.sha256(names[i].encode()).digest()), dtype=np.int64)
@@ -54,7 +55,7 @@ def fixed_order(
 def first_and_last(
     names: Sequence[str], order: Order, split: str, data: str, batch_size: int
 ) -> tuple[list[str], list[str]]:
-    """Return the names of the first batch of a split in a fixed order, and of the images that fill no batch.
+    """Return the names in the first batch of a split in a fixed order, and those left over after the last full batch.
 
     Parameters
     ----------

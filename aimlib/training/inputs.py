@@ -23,8 +23,8 @@ class Scaling:
 
     Attributes
     ----------
-    mean, sd : of shape [1, channels, 1, 1].
-    identity : mean is 0 and sd is 1, so there is nothing to compute.
+    mean, sd : tensors of shape [1, channels, 1, 1].
+    identity : whether the mean is 0 and the sd is 1, so there is nothing to compute.
     """
 
     mean: Tensor
@@ -42,7 +42,7 @@ class Scaling:
         return to_floats(x_BCHW).sub_(self.mean).div_(self.sd)
 
     def _by_rows(self, x_BHWC: Tensor) -> Tensor:
-        """Return the scaled images, a row of pixels at a time, because torch is slow on the few channels of a pixel."""
+        """Return the images scaled row by row, because torch is slow if it works on the few channels of one pixel."""
         width = x_BHWC.shape[2]
         mean, sd = (values.flatten().repeat(width) for values in (self.mean, self.sd))
         rows = x_BHWC.flatten(2)
@@ -55,9 +55,9 @@ class Scaling:
 
 
 def standardization(pixels: npt.NDArray[np.uint8 | np.uint16], indices: npt.NDArray[np.int64]) -> Scaling:
-    """Return the scaling to mean 0 and standard deviation 1 over the pixels of the given images, per channel.
+    """Return the scaling to mean 0 and standard deviation 1 over the pixels in the given images, per channel.
 
-    A channel that is constant is only centered.
+    A constant channel is only centered.
     """
     channels, stored = pixels.shape[3], format_of(pixels)
     counts = np.zeros((channels, stored.values), dtype=np.int64)
@@ -89,14 +89,15 @@ def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def identity_scaling(channels: int) -> Scaling:
-    """Return the scaling that leaves pixel values from 0 to 255 as they are."""
+    """Return the scaling that does not change pixel values from 0 to 255."""
     return Scaling(torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1), identity=True)
 
 
 def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels [batch, channels, height, width], as they are stored, in channels-last memory, and labels [batch].
+    """Return pixels [batch, channels, height, width], as stored but in channels-last memory, and labels [batch].
 
-    They keep that type, a quarter of the bytes, until augmentation or scaling turns them into floats.
+    Pixels keep the stored type, which needs a quarter of the bytes, until augmentation or scaling converts them to
+    floats.
     """
     announce(images.pixels, indices)
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map is not modified
@@ -105,5 +106,5 @@ def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.dev
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on `device`; except on the CPU, it is copied from pinned memory without waiting."""
+    """Return the tensor on `device`; unless that is the CPU, it is copied from pinned memory without waiting."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

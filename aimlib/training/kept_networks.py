@@ -1,4 +1,4 @@
-"""The trained network of a run that is kept: of the selected epoch, or of the last one."""
+"""The trained network that is kept from a run: that of the selected epoch or of the last epoch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class KeptNetwork:
     Attributes
     ----------
     epoch : number of the epoch, from 1; 0 is the start.
-    state : parameters and buffers by name, on the CPU; None: they are those of the network that is trained now.
-    scaling : mean and standard deviation by which pixels are scaled, [2, channels]; None until the end of the run.
-    memory : `aimlib.memory.measures` at the start and after every epoch of the run; empty without a memory.
+    state : parameters and buffers by name, on the CPU; None: those of the network that is currently being trained.
+    scaling : mean and standard deviation with which pixels are scaled, [2, channels]; None until the end of the run.
+    memory : `aimlib.memory.measures` at the start and after every epoch of the run; empty if there is no memory.
     """
 
     epoch: int
@@ -35,7 +35,7 @@ class KeptNetwork:
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of parameters and buffers, on the CPU.
+    """Return a copy of the parameters and buffers, on the CPU.
 
     Raises
     ------
@@ -53,16 +53,17 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 def memory_of(tensor: Tensor) -> Hashable:
-    """Return what identifies the values in memory that a tensor shows; it is equal for tied tensors."""
+    """Return a key that identifies where a tensor's values are stored; it is equal for tied tensors."""
     place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
     return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def not_kept(kept: KeptNetwork | None, epoch: int, rule: ComponentConfig) -> str:
-    """Return why the network of the selected epoch was not kept, for the user."""
+    """Return a message for the user that says why the network of the selected epoch was not kept."""
     had = "no network" if kept is None else f"only that of epoch {kept.epoch}"
     return (
         f"the network of epoch {epoch}, which {rule.name} selected, is not kept: this run has {had}, because the first "
-        f"{counted(epoch, 'epoch')} {'was' if epoch == 1 else 'were'} trained before `keep` was set, or the rule chose "
-        f"an earlier epoch than it did at the time; use keep: last, or a rule whose choice is final when it is made"
+        f"{counted(epoch, 'epoch')} {'was' if epoch == 1 else 'were'} trained before `keep` was set, or the rule "
+        f"now chooses an earlier epoch than it did during the run; use keep: last, or a rule whose choice never "
+        f"changes later"
     )

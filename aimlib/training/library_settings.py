@@ -1,4 +1,4 @@
-"""Global settings of torch that decide which kernels compute, and how they round."""
+"""Global torch settings that determine which kernels are used and how they round."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.backends.opt_einsum  # torch 2.7 imports it only when something is contracted
+import torch.backends.opt_einsum  # torch 2.7 imports it only for the first contraction
 
 
 class Setting(NamedTuple):
-    """A global setting: how it is read and written, and its value in a run."""
+    """A global setting: how it is read and written, and its value during a run."""
 
     get: Callable[[], Any]
     put: Callable[[Any], Any]
@@ -23,7 +23,7 @@ def flag(owner: Any, name: str, wanted: Any) -> Setting:
 
 
 def kernel_settings() -> Iterator[Setting]:
-    """Yield the settings that choose between kernels of a GPU or a CPU, or let them accumulate in fewer bits."""
+    """Yield the settings that choose between GPU or CPU kernels, or let kernels accumulate in fewer bits."""
     yield flag(torch.backends.cudnn, "enabled", True)
     yield flag(torch.backends.cudnn, "benchmark", False)
     yield flag(torch.backends.cudnn, "deterministic", True)
@@ -38,7 +38,7 @@ def kernel_settings() -> Iterator[Setting]:
         if hasattr(torch._C, getter) and hasattr(torch._C, setter):
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
-        if hasattr(torch._C, reset):  # reading it would initialize CUDA; in a fresh process none is set
+        if hasattr(torch._C, reset):  # reading it would initialize CUDA; in a fresh process, none is set
             yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
 
 
@@ -70,16 +70,16 @@ _DEFAULTS: tuple[tuple[str, str, Any], ...] = (
     ("_cuda_tunableop_is_enabled", "_cuda_tunableop_enable", False),
     ("_cuda_get_sync_debug_mode", "_cuda_set_sync_debug_mode", 0),
 )
-"""Functions of torch._C that read and write a setting, and its value in a fresh process; not every version has all of
-them."""
+"""Functions in torch._C that read and write a setting, and the setting's value in a fresh process; not every torch
+version has all of them."""
 
 
 def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) -> Setting:
-    """Return the setting; one that consists of several values has the `wanted` one for each of them."""
+    """Return the setting; if it consists of several values, `wanted` applies to each of them."""
     found = get()
 
     def put(value: Any) -> None:
-        if get() != value:  # some warn about being experimental
+        if get() != value:  # some warn that they are experimental
             write(*value) if isinstance(value, tuple) else write(value)
 
     return Setting(get, put, (wanted,) * len(found) if isinstance(found, tuple) else wanted)
@@ -88,10 +88,10 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    They are set by operation if this version of torch has such settings, and by the older switches.
+    They consist of settings per operation, if this version of torch has them, and of the older switches.
 
-    Setting an older switch also sets the newer ones, so the older come first at the start, and last when all is
-    restored.
+    Setting an older switch also changes the newer settings, so the older switches come first at the start, and last
+    when everything is restored.
     """
     if hasattr(torch._C, "_get_fp32_precision_getter"):
         yield Setting(_precisions, _set_precisions, dict.fromkeys(_OPERATIONS, "none"))
@@ -104,14 +104,15 @@ _OPERATIONS = (
     ("generic", "all"),
     *((library, operation) for library in ("cuda", "mkldnn") for operation in ("all", "matmul", "conv", "rnn")),
 )
-"""Libraries and their operations, as torch names them: an operation without its own setting follows ``all``, first its
-library's, then the generic one."""
+"""Libraries and their operations, with torch's names. An operation without its own setting follows ``all``: first that
+of its library, then the generic one."""
 
 
 def _precisions() -> dict[tuple[str, str], str]:
     """Return the setting of every operation.
 
-    It is ``none`` for one that follows another, although torch reports the other's.
+    The value is ``none`` for an operation that follows a different setting, although torch reports that setting's
+    value.
     """
     found = {}
     for operation in _OPERATIONS:
@@ -128,9 +129,9 @@ def _set_precisions(wanted: dict[tuple[str, str], str]) -> None:
 
 
 def _older(setting: Setting) -> Setting:
-    """Return a switch that torch refuses to read while it contradicts the newer ones.
+    """Return a switch that torch refuses to read while the switch contradicts the newer settings.
 
-    In that case it is not restored.
+    In that case, the switch is not restored.
     """
 
     def get() -> Any:

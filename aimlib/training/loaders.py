@@ -1,12 +1,12 @@
-"""Where the images of a run are kept, and how a batch of them reaches the training device.
+"""Where a run's images are kept, and how a batch reaches the training device.
 
 * `ResidentLoader`: all images are on the device as they are stored; a batch is gathered there.
-* `PrefetchingLoader`: they are on the host; a thread gathers the next batch into pinned memory and copies it, on its
-own stream, while the device trains on the current one.
-* `HostLoader`: they are on the host, and the device is the CPU or the next batch is unknown.
+* `PrefetchingLoader`: the images are on the host; a thread gathers the next batch into pinned memory and copies it, on
+  its own stream, while the device trains on the current batch.
+* `HostLoader`: the images are on the host, and the device is the CPU or the next batch is unknown.
 
-The bits of a batch are the same in all three. On the CPU the images are on the host in any case, in the memory map that
-all processes share.
+All three return bitwise identical batches. On the CPU, the images are always on the host, in the memory map that all
+processes share.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Batch = tuple[Tensor, Tensor]
 """Stored pixels [batch, channels, height, width], channels last in memory, and labels [batch]."""
 
 LARGEST_SHARE = 0.25
-"""With ``data_on: auto`` images are kept on the device if they need at most this share of the memory that the run may
-use. The other three quarters are for network, optimizer, activations and the gaps between them."""
+"""With ``data_on: auto``, images are kept on the device if they need at most this share of the memory that the run may
+use. The remaining three quarters are for the network, the optimizer, activations and the gaps between them."""
 
 _PART_BYTES = 2**26
 """Number of bytes that are copied to the device at a time."""
 
 
 class Loader(ABC):
-    """Provides batches of one split on a device."""
+    """Provides batches from one split on a device."""
 
     @abstractmethod
     def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
@@ -46,7 +46,7 @@ class Loader(ABC):
 
         Parameters
         ----------
-        following : the next batch, if known; it may be prepared meanwhile.
+        following : the next batch, if known; it may be prepared in the meantime.
         """
 
 
@@ -95,12 +95,12 @@ class PrefetchingLoader(Loader):
         if copied is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(copied)
-            for tensor in batch:  # allocated on the other stream, whose memory is free for the batch after the next one
+            for tensor in batch:  # its memory on the other stream is free for the batch after the next one
                 tensor.record_stream(current)
         return batch
 
     def _load(self, indices: Indices) -> tuple[Batch, torch.cuda.Event | None]:
-        """Gather and copy a batch, on the thread; return it with the event that marks the end of the copy."""
+        """Gather and copy a batch in the thread; return the batch, and the event that marks the end of the copy."""
         if self._stream is None:
             return load_batch(self._images, indices, self._device), None
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
@@ -109,15 +109,15 @@ class PrefetchingLoader(Loader):
 
 
 def _stream_of_its_own(device: torch.device) -> torch.cuda.Stream:
-    """Return a stream on which no step is captured; otherwise copies of batches would become part of the captured step.
+    """Return a stream on which no step is captured, because copies of batches would become part of a captured step.
 
-    Torch has 32 streams of every priority, and gives them out in rotation; steps use some of normal priority.
+    Torch has 32 streams for every priority, and assigns them in rotation; steps use some of those with normal priority.
     """
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def loader(images: Images, device: torch.device, place: Literal["device", "host"]) -> Loader:
-    """Return the loader of a split whose images are in that place."""
+    """Return the loader for a split whose images are kept in `place`."""
     if device.type == "cpu":
         return HostLoader(images, device)
     return ResidentLoader(images, device) if place == "device" else PrefetchingLoader(images, device)
@@ -126,11 +126,11 @@ def loader(images: Images, device: torch.device, place: Literal["device", "host"
 def place_of_data(
     config: RunConfig, data: DataSet, device: torch.device, memory_share: float | None
 ) -> Literal["device", "host"]:
-    """Return where the images of a run are kept.
+    """Return where a run's images are kept.
 
     Parameters
     ----------
-    memory_share : the maximum share of the device's memory that the run may use; None is all of it.
+    memory_share : maximum share of the device's memory that the run may use; None: all of it.
     """
     stated = config.training.data_on
     if stated != "auto":
@@ -143,9 +143,10 @@ def place_of_data(
 
 
 def resident_bytes(config: RunConfig, data: DataSet) -> int:
-    """Return the device memory of a run's images if they are kept there; 0 with ``data_on: host``.
+    """Return the memory that a run's images need if they are kept on the device; 0 with ``data_on: host``.
 
-    Every process has its own copy. Whether ``auto`` puts them there depends on the device: see `place_of_data`.
+    Every process has its own copy. Whether ``auto`` keeps the images on the device depends on the device: see
+    `place_of_data`.
     """
     if config.training.data_on == "host":
         return 0
@@ -153,7 +154,7 @@ def resident_bytes(config: RunConfig, data: DataSet) -> int:
 
 
 def _whole(pixels_NHWC: npt.NDArray[np.uint8 | np.uint16], device: torch.device) -> Tensor:
-    """Return all images on the device, copied in parts, so the host never has a second copy of a memory map."""
+    """Return all images on the device, copied in parts, so the host never holds a second copy of a memory map."""
     whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
     images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))
     for start in range(0, len(pixels_NHWC), images):

@@ -25,7 +25,7 @@ from aimlib.training.steps.choice import OnNotice
 __all__ = ["OnCheckpoint", "OnEpoch", "OnNotice", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
 
 _CHECKPOINT_SHARE = 0.05
-"""Maximum share of a run's time for checkpoints: an epoch is not saved if that would exceed it."""
+"""Maximum share of a run's time for checkpoints: an epoch is not saved if saving would exceed this share."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 
@@ -50,42 +50,44 @@ def train(
     keep: Keep = "none",
     keep_scores: bool = False,
 ) -> Outcome:
-    """Train one run to its end, continuing from its checkpoint if there is one.
+    """Train one run to its end; continue from its checkpoint if there is one.
 
-    A run that was paused, however often and wherever, has the same bits as one that was not. GPU errors are raised as
-    torch raises them; `aimlib.training.device_errors.failure_of` interprets them.
+    A run that was paused any number of times, at any place, is bitwise identical to one that was not. GPU errors are
+    raised as torch raises them; `aimlib.training.device_errors.failure_of` interprets them.
 
     Parameters
     ----------
-    device : None is the CPU.
-    threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits.
-    run_id : protects against the checkpoint of another run.
-    checkpoint_directory : None keeps no checkpoint.
-    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch. Otherwise, nothing
-        is saved after the last epoch if that would protect less than a second of computing.
+    device : device to train on; None: the CPU.
+    threads : number of CPU threads; None keeps torch's setting. With the same number, results on a CPU are bitwise
+        identical.
+    run_id : id of the run; protects against restoring a different run's checkpoint.
+    checkpoint_directory : directory for the checkpoint; None: no checkpoints.
+    checkpoint_share : maximum share of the time that is spent on saving; infinity saves after every epoch. Otherwise,
+        nothing is saved after the last epoch if that would protect less than a second of computing.
     on_epoch : called after every completed epoch; an exception from it ends the attempt.
     pause : called after every training step, between the batches of evaluations, and after `on_epoch` while epochs
-        remain; it must be cheap. If it returns true, the run is saved, regardless of `checkpoint_share`, and
-        interrupted. Every attempt advances by at least one step or batch. Without a `checkpoint_directory` nothing is
-        saved, so pausing discards the work. The evaluation of a network at its start, after a divergence in the first
-        epoch, is not interrupted.
+        remain; it must be fast. If it returns True, the run is saved, regardless of `checkpoint_share`, and
+        interrupted. Every attempt advances by at least one step or batch. Without a `checkpoint_directory`, nothing is
+        saved, so pausing discards the work. If a run diverges in the first epoch, the evaluation of its initial network
+        is not interrupted.
     on_checkpoint : called with the file after every save, to copy it elsewhere; an exception from it ends the attempt.
-    saving : entered around the save of a run that `pause` ends: it may wait for other runs that save, and if it yields
-        False the run later continues from its previous checkpoint. None saves at once.
-    on_failed_save : called with what a save raised, including `on_checkpoint`; returns whether to continue without it
-        after an epoch, and whether to save again before a pause. None passes every exception on.
-    memory_share : maximum share of a GPU's memory that the run may use, see `limit_memory`; None sets no limit.
+    saving : context manager around the save of a run that `pause` interrupts: it may wait for other runs to save, and
+        if it yields False, the run later continues from its previous checkpoint. None: save at once.
+    on_failed_save : called with the exception that a save or `on_checkpoint` raised; returns, after an epoch, whether
+        to continue without the save and, before a pause, whether to save again. None: every exception is raised.
+    memory_share : maximum share of a GPU's memory that the run may use; see `limit_memory`. None: no limit.
     on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
-    spot_budget : the time in which steps are repeated to find errors of computing, see `aimlib.training.spot_checks`;
-        None repeats none. It changes no number.
-    keep : which trained network the outcome has. It changes no number.
-    keep_scores : whether the outcome has the scores of the test images in the selected epoch. It changes no number.
+    spot_budget : time budget for repeating steps to find computing errors; see `aimlib.training.spot_checks`. None: no
+        steps are repeated. It does not affect results.
+    keep : which trained network the outcome contains. It does not affect results.
+    keep_scores : whether the outcome contains the scores of the test images in the selected epoch. It does not affect
+        results.
 
     Raises
     ------
-    Paused: `pause` returned true.
-    ComputingError: a repeated step gave different bits; train again to continue from the last checkpoint.
-    UsageError: data and configuration do not match, or the device cannot run the steps that ``training.step`` requests.
+    Paused: `pause` returned True. ComputingError: a repeated step was not bitwise identical; train again to continue
+    from the last checkpoint. UsageError: the data and the configuration do not match, or the device cannot run the
+    steps that ``training.step`` requests.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
@@ -109,7 +111,7 @@ def train(
 
 
 def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager], on_epoch: OnEpoch | None) -> Outcome:
-    """Train in a separate frame: network and optimizer are released when it returns."""
+    """Train in a separate frame, so that the network and the optimizer are released when it returns."""
     run = begin()
     checkpoints = kept(run)
     if not run.history and not run.memory:

@@ -1,7 +1,8 @@
-"""Files of trained networks: safetensors, which contain tensors and text and execute nothing when they are read.
+"""Files with trained networks: safetensors files, which contain tensors and text and execute nothing when read.
 
-safetensors accepts neither tied tensors nor the channels-last layout. So a tied tensor is stored once, and layouts are
-stored by name; both are restored. The configuration of the run, which builds the network, is in the file's metadata.
+safetensors supports neither tied tensors nor the channels-last layout. A tied tensor is therefore stored once, and
+layouts are stored by name; both are restored. The file's metadata contains the run's configuration, from which the
+network is built.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """The content of a network's file.
+    """The content of a network file.
 
     Attributes
     ----------
-    run_id, epoch : the run, and the epoch after which this was its network; 0 is the start.
-    config : the `RunConfig` as JSON.
-    shape : of the images, with the number of classes.
-    classes : their names, in the order of the network's outputs.
+    run_id, epoch : the run, and the epoch after which the network had this state; 0 is the start.
+    config : the run's `RunConfig` as JSON.
+    shape : shape of the images, with the number of classes.
+    classes : names of the classes, in the order of the network's outputs.
     state : parameters and buffers by name.
-    scaling : mean and standard deviation by which pixels are scaled, [2, channels].
-    memory : `aimlib.memory.measures.memory_measures` with its `epoch`, at the start (0) and after every epoch; empty
-        without a memory.
+    scaling : mean and standard deviation with which pixels are scaled, [2, channels].
+    memory : `aimlib.memory.measures.memory_measures` with the `epoch`, at the start (0) and after every epoch; empty if
+        there is no memory.
     """
 
     run_id: str
@@ -60,8 +61,8 @@ class StoredNetwork:
 
         Raises
         ------
-        UsageError: a plugin of the run is unknown here.
-        StoreError: the state does not fit the network that the configuration builds.
+        UsageError: one of the run's plugins is not installed. StoreError: the state does not fit the network built from
+        the configuration.
         """
         config = RunConfig.parse(self.config)
         network = build(config.model.model_copy(update={"weights": None}), self.shape, config.seed_of("init"))
@@ -71,8 +72,9 @@ class StoredNetwork:
             network.load_state_dict(self.state)
         except RuntimeError as error:
             raise StoreError(
-                f"run {self.run_id}: its parameters do not fit the network that its configuration builds here: "
-                f"{error}; install the versions of the plugins that its row names"
+                f"run {self.run_id}: the stored parameters do not fit the network that its configuration builds on "
+                f"this machine: "
+                f"{error}; install the plugin versions listed in the run's row"
             ) from error
         return network.eval()
 
@@ -84,11 +86,11 @@ class StoredNetwork:
 
 
 def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageShape, classes: tuple[str, ...]) -> bytes:
-    """Return the content of a network's file; equal networks give equal bytes.
+    """Return the content of a network file; equal networks produce equal bytes.
 
     Raises
     ------
-    TypeError: a tensor has a type that safetensors does not know.
+    TypeError: a tensor has a type that safetensors does not support.
     """
     assert kept.state is not None
     assert kept.scaling is not None
@@ -117,24 +119,24 @@ def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageSh
     try:
         return safetensors.torch.save(stored, {KEPT: json.dumps(description, sort_keys=True)})
     except (SafetensorError, KeyError, ValueError) as error:
-        raise TypeError(f"a tensor of the network cannot be stored: {error}") from error
+        raise TypeError(f"a tensor in the network cannot be stored: {error}") from error
 
 
 def digest(content: bytes) -> str:
-    """Return the SHA-256 of a file's content, 64 hexadecimal digits, as the row of its run has it."""
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits, as in the run's row."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read(content: bytes, where: object) -> StoredNetwork:
-    """Return the network in the content of a file.
+    """Read a network from the content of a file.
 
     Parameters
     ----------
-    where : for messages.
+    where : description of the file, for messages.
 
     Raises
     ------
-    StoreError: it is not a file of a network, or a newer version wrote it.
+    StoreError: the content is not that of a network file, or was written by a newer version.
     """
     try:
         (length,) = struct.unpack("<Q", content[:8])
@@ -150,17 +152,17 @@ def read(content: bytes, where: object) -> StoredNetwork:
         KeyError,
         TypeError,
         AttributeError,
-        RuntimeError,  # among them RecursionError, and tensors that cannot have their layout
+        RuntimeError,  # including RecursionError, and tensors that cannot have their stored layout
         struct.error,
     ) as error:
         raise StoreError(
             f"{where}: is not a network that a run kept ({type(error).__name__}); restore it from a copy"
         ) from error
-    raise StoreError(f"{where}: has format {version}, but this version reads {FORMAT}; install a newer release")
+    raise StoreError(f"{where}: has format {version}, but this version reads format {FORMAT}; install a newer release")
 
 
 def _stored(description: dict[str, Any], tensors: dict[str, Tensor]) -> StoredNetwork:
-    """Return the network of a description and tensors, as `content_of` stored them."""
+    """Return the network from a description and tensors, as `content_of` stored them."""
     scaling = tensors.pop(SCALING)
     for name in description["channels_last"]:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The options of a configuration that decide how numbers are rounded, besides what is computed."""
+"""The configuration options that determine how numbers are rounded, rather than what is computed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _FIELDS = ("precision", "tf32", "memory_format", "step")
 
 
 def numerics_of(config: RunConfig) -> dict[str, Any]:
-    """Return precision, tf32, memory_format and step of a run.
+    """Return a run's options precision, tf32, memory_format and step.
 
-    A comparison of arms that differ in one of them is not a comparison of models alone.
+    If arms differ in any of these options, comparing them is not only a comparison of models.
 
-    ``auto`` steps have the bits of ``eager`` ones, and have that name here.
+    ``auto`` steps are bitwise identical to ``eager`` steps, and are called ``eager`` here.
     """
     found = {name: getattr(config.training, name) for name in _FIELDS}
     return {**found, "step": "eager" if found["step"] == "auto" else found["step"]}

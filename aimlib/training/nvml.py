@@ -1,4 +1,4 @@
-"""Information about this machine's GPUs from NVML, the driver's own library; reading it creates no CUDA context."""
+"""Information about this machine's GPUs from NVML, the driver's own library, without creating a CUDA context."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. Nothing is known about one that no longer answers: its UUID is empty.
+    """A GPU. If a GPU no longer responds, nothing is known about it, and its UUID is empty.
 
     Attributes
     ----------
     uuid : ``GPU-`` and 32 hexadecimal digits.
-    name : its model.
+    name : model of the GPU.
     capability : compute capability, major and minor; None if unknown.
     """
 
@@ -26,12 +26,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver, and the GPUs in the order of their positions on the bus.
+    """The driver, and the GPUs in bus order.
 
     Attributes
     ----------
-    version : of the driver.
-    cuda : the newest CUDA version that it supports, major and minor.
+    version : version of the driver.
+    cuda : newest CUDA version that the driver supports, major and minor.
     """
 
     version: str
@@ -40,9 +40,9 @@ class Driver:
 
 
 def driver() -> Driver | None:
-    """Return NVML's information; None without NVML, a driver, or the package that reads it."""
+    """Return NVML's information; None if NVML, the driver, or the package that reads it is missing."""
     try:
-        import pynvml  # noqa: PLC0415 -- an environment may lack it
+        import pynvml  # noqa: PLC0415 -- not installed in all environments
     except ImportError:
         return None
     try:
@@ -67,7 +67,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         uuid, name = str(nvml.nvmlDeviceGetUUID(handle)), str(nvml.nvmlDeviceGetName(handle))
-    except nvml.NVMLError:  # it is lost
+    except nvml.NVMLError:  # the GPU is lost
         return Gpu()
     try:
         major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
@@ -77,16 +77,16 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def visible(gpus: Sequence[Gpu], listed: str | None) -> tuple[Gpu, ...]:
-    """Return the GPUs that CUDA lets a process see, in CUDA's order.
+    """Return the GPUs visible to a process through CUDA, in CUDA's order.
 
-    The list is read as CUDA reads it: it ends before the first entry that names no GPU, and is void if it names a GPU
-    twice. The order of GPUs that are named by number is the bus's only if all are of one model, or CUDA is told so
-    (`numbered_by_bus`).
+    The list is read as CUDA reads it: it ends before the first entry that does not identify a GPU, and is void if it
+    contains a GPU twice. GPUs identified by number are in bus order only if all are the same model, or if CUDA is told
+    to use bus order (`numbered_by_bus`).
 
     Parameters
     ----------
-    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or beginnings of them, or MIG instances, which are returned as
-        GPUs of which only that name is known; None lists all.
+    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or the beginnings of UUIDs, or MIG instances, which are returned
+        as GPUs with only their identifier; None: all GPUs.
     """
     if listed is None:
         return tuple(gpus)
@@ -113,9 +113,9 @@ def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
 
 
 def numbered_by_bus(gpus: Sequence[Gpu]) -> bool:
-    """Return whether CUDA numbers these GPUs as NVML does: by default it puts the fastest model first.
+    """Return whether CUDA numbers these GPUs as NVML does; by default, CUDA puts the fastest model first.
 
-    A GPU that no longer answers has a number in NVML, but perhaps none in CUDA.
+    A GPU that no longer responds has a number in NVML, but possibly none in CUDA.
     """
     if not all(gpu.uuid for gpu in gpus):
         return False

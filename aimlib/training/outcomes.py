@@ -1,4 +1,4 @@
-"""The outcome of a run that was trained to its end, or that was paused and is given up."""
+"""The outcome of a run that was trained to its end, or that was paused and then abandoned."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_lo
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a run. Units as in `aimlib.records`.
+    """The outcome of a run, with units as in `aimlib.records`.
 
     Attributes
     ----------
-    status, reason : ``finished``, and why if a callback ended it; or ``diverged`` or ``pruned`` and why.
-    epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
-    predictions : [epochs, test images]; one row for the network at its start if no epoch was completed.
+    status, reason : ``finished``, with a reason if a callback ended the run; or ``diverged`` or ``pruned``, with the
+        reason.
+    epochs : one mapping with the columns of `aimlib.records.EPOCHS` per completed epoch.
+    predictions : [epochs, test images]; one row for the initial network if no epoch was completed.
     selected_epoch : the epoch that the selection rule chose; 0 is the start.
     selected : accuracies and losses of that epoch.
-    images : number of training, validation and test images.
-    seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
-    step : how it took its steps, ``eager``, ``graph`` or ``compiled``; None for own training code.
-    data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
+    images : numbers of training, validation and test images.
+    seconds, attempts, started_at : wall time over all attempts, number of attempts, and ISO time of the first start.
+    step : how the run computed its steps, ``eager``, ``graph`` or ``compiled``; None for the user's own training code.
+    data_on : where the run's images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
-    spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
+    spot_checks : number of steps in the last attempt that were repeated and bitwise identical; None without checks.
     network : the trained network that is kept; None if none is kept.
-    repeated : what computing a run of own training code a second time gave; None if it was computed once.
-    scores : log-probabilities of the selected epoch, [test images, classes], if they are kept.
-    scalars : of every name that callbacks logged the means of the epochs; None without any.
+    repeated : result of computing a run a second time, for the user's own training code; None if it was computed once.
+    scores : log-probabilities in the selected epoch, [test images, classes], if they are kept.
+    scalars : for every name that callbacks logged, the means per epoch; None if nothing was logged.
     """
 
     status: str
@@ -67,11 +68,11 @@ class Outcome:
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
-    """Return the outcome of a completed run; without an epoch, that of its network at its start.
+    """Return the outcome of a completed run; if it has no completed epoch, the outcome of its initial network.
 
     Parameters
     ----------
-    diverged : why it diverged; None: it did not.
+    diverged : why the run diverged; None if it did not.
     """
     if run.history:
         chosen, selected = selected_of(run.options.selection, run.history)
@@ -107,18 +108,19 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
 
 
 def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path, run_id: str, reason: str) -> Outcome:
-    """Return the outcome, with the status ``pruned``, of a paused run that is not continued; nothing is trained.
+    """Return the outcome, with the status ``pruned``, of a paused run that will not continue; nothing is trained.
 
-    The selection rule is applied to the completed epochs. An incomplete epoch counts only in the seconds.
+    The selection rule is applied to the completed epochs. An incomplete epoch counts only toward the seconds.
 
     Parameters
     ----------
-    checkpoint_directory, run_id : as given to `train`.
-    reason : why the run is given up.
+    checkpoint_directory, run_id : as passed to `train`.
+    reason : why the run is abandoned.
 
     Raises
     ------
-    StoreError: there is no checkpoint with a completed epoch, it is damaged, or it belongs to another run.
+    StoreError: there is no checkpoint with a completed epoch, or the checkpoint is damaged or belongs to a different
+    run.
     """
     found = checkpointing.load(checkpoint_directory, run_id, _refuse)
     if found is None or not found.epochs:
@@ -147,11 +149,11 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
 
 
 def _refuse(damage: str) -> None:
-    """Refuse a damaged checkpoint: the one before may have fewer epochs than the run that is given up."""
-    raise StoreError(f"{damage}; run again: the run repeats what is missing")
+    """Refuse a damaged checkpoint, because the previous one may have fewer epochs than the abandoned run."""
+    raise StoreError(f"{damage}; run the study again, and the missing part is computed again")
 
 
 def selected_of(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
-    """Return the number of the epoch that a rule chooses, with its accuracies and losses."""
+    """Return the number of the epoch that a rule chooses, and its accuracies and losses."""
     chosen = choose(rule, epochs)
     return chosen, {key: epochs[chosen - 1][key] for key in _SELECTED}

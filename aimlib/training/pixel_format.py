@@ -1,4 +1,4 @@
-"""How pixel values are stored: the type of a stored value, and its meaning between 0 and 255."""
+"""How pixel values are stored: the data type, and how stored values map to the range from 0 to 255."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class PixelFormat:
 
     Attributes
     ----------
-    stored : NumPy's type of a stored value.
-    step : the value of 1 stored unit, in pixel values from 0 to 255.
+    stored : NumPy's type for a stored value.
+    step : the pixel value, from 0 to 255, of one stored unit.
     """
 
     stored: np.dtype[Any]
@@ -26,7 +26,7 @@ class PixelFormat:
 
     @property
     def values(self) -> int:
-        """Number of values that can be stored, starting with 0."""
+        """Number of values that can be stored, starting from 0."""
         return int(np.iinfo(self.stored).max) + 1
 
 
@@ -43,7 +43,7 @@ def format_of(pixels: npt.NDArray[Any]) -> PixelFormat:
 
     Raises
     ------
-    TypeError: no format has their type.
+    TypeError: no format uses their type.
     """
     for known in (WHOLE, FINE):
         if pixels.dtype == known.stored:
@@ -54,7 +54,7 @@ def format_of(pixels: npt.NDArray[Any]) -> PixelFormat:
 def to_floats(
     x: Tensor, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tensor:
-    """Return stored pixels as values from 0 to 255; floats are values already."""
+    """Return stored pixels as values from 0 to 255; floats are already in that range."""
     known = _BY_TORCH.get(x.dtype, WHOLE)
     floats = x.to(dtype, memory_format=memory_format)
     return floats if known.step == 1 else floats.mul_(known.step)

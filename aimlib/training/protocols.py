@@ -1,8 +1,9 @@
 """Training protocols: named recipes on which a study is based, ``protocol: as_run``.
 
 A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` for the
-sides). `common` applies to every arm. `baseline` and `aim` are what the two arms of the reported pair have beyond it; a
-study writes them out itself, so that every confound is visible in its file. Importing this module imports no torch.
+sides). `common` applies to every arm. `baseline` and `aim` contain the additional options of the two arms in the
+reported pair; a study repeats them in its own file, so that every confound is visible there. Importing this module does
+not import torch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ class Protocol:
 
     Attributes
     ----------
-    name, description, source : for lists and reports.
-    common : what all arms share.
-    baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol has no sides.
+    name, description, source : texts for lists and reports.
+    common : options that all arms share.
+    baseline, aim : additional options of the two arms in the reported pair; empty if a protocol does not have them.
     """
 
     name: str
@@ -47,17 +48,17 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     "schedule": {"name": "plateau", "factor": 0.1, "patience": 3, "min_delta": 1e-4},
     # EarlyStopping(monitor="val_accuracy", patience=7, min_delta=1e-3, restore_best_weights=True)
     "early_stopping": {"patience": 7, "min_delta": 1e-3},
-    # The validation data of the notebooks is the test set.
+    # The notebooks use the test set as validation data.
     "monitor": "test",
     "selection": "best_test",
     "validation_fraction": 0.0,
-    # The training set was never reshuffled; for its order see `as_run_exact`.
+    # The training set was never reshuffled; for its order, see `as_run_exact`.
     "shuffle": False,
     "drop_last": True,
     "evaluation_drop_last": True,
     "input_scaling": "raw",
-    # RandomRotation(0.15), RandomTranslation(0.1, 0.1), RandomFlip() (both ways), RandomContrast(0.1); one factor of
-    # contrast per batch in that TensorFlow.
+    # RandomRotation(0.15), RandomTranslation(0.1, 0.1), RandomFlip() (both ways), RandomContrast(0.1); one contrast
+    # factor per batch in that version of TensorFlow.
     "augmentation": {
         "rotation": 0.15,
         "translation": 0.1,
@@ -69,13 +70,13 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     },
 }
 
-# What `as_run` leaves to this package: TensorFlow's decoder, no rounding after the resize, and the order in which
+# Details that `as_run` leaves to this package: TensorFlow's decoder, no rounding after resizing, and the order in which
 # TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays unchanged.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 
-# keras.applications.ResNet50: stride-2 stem, Glorot uniform by default, epsilon 1.001e-5; its model was built on the
-# augmented input and called with it once more.
+# keras.applications.ResNet50: stride-2 stem, Glorot uniform by default, epsilon 1.001e-5; the model was built on the
+# augmented input and then called with that input again.
 _AS_RUN_BASELINE: dict[str, Any] = {
     "model": {"backbone": {"stem_stride": 2, "bn_epsilon": 1.001e-5}, "conv_init": "glorot_uniform"},
     "training": {"augmentation": {"passes": 2}},
@@ -95,8 +96,8 @@ _AS_RUN_AIM: dict[str, Any] = {
     "training": {"augmentation": {"passes": 1}},
 }
 
-# "The exact same architecture, trained in exactly the same way": the control's stem, initializer and epsilon and one
-# augmentation in both arms; every layer reads the current memory; an update after every stage.
+# "The exact same architecture, trained in exactly the same way": both arms have the control's stem, initializer and
+# epsilon and the same augmentation; every layer reads the current memory; there is an update after every stage.
 _DESCRIBED: dict[str, Any] = {
     "model": {"backbone": {"stem_stride": 2, "bn_epsilon": 1.001e-5}, "conv_init": "glorot_uniform"},
     "training": {"augmentation": {"passes": 1}},

@@ -1,8 +1,8 @@
-"""The reference step: a small training step whose bits are the same on all devices of a kind.
+"""The reference step: a small training step that is bitwise identical on all devices of the same kind.
 
-It consists of convolutions, batch normalization, matrix products, their gradients and a step of the optimizer, on fixed
-values. A kind of device is everything that may change its bits legitimately: the model of the device, the libraries,
-the instruction set, the number of threads and the settings of precision.
+It consists of convolutions, batch normalization, matrix products, their gradients and an optimizer step, on fixed
+values. A device kind is defined by everything that may legitimately change the bits: the device model, the libraries,
+the instruction set, the number of threads and the precision settings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aimlib.training import nvml
 from aimlib.training.devices import autocast, device_name, device_uuid
 
 _FORMAT = 1
-"""Version of the step: another step has different bits."""
+"""Version of the step, because a different step produces different bits."""
 _ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -37,9 +37,9 @@ _ENVIRONMENT = (
     "OMP_NUM_THREADS",
     "ONEDNN_MAX_CPU_ISA",
 )
-"""Variables by which libraries choose other kernels."""
+"""Environment variables that make libraries choose different kernels."""
 _OF_PROCESSOR = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size", "flags", "Features")
-"""Lines of /proc/cpuinfo that libraries read to choose kernels and the sizes of their blocks."""
+"""Lines in /proc/cpuinfo that libraries read to choose kernels and block sizes."""
 _CPUINFO = Path("/proc/cpuinfo")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -52,16 +52,16 @@ class _Size(NamedTuple):
 
 
 _SIZES = {"cpu": _Size(8, 16, 16, 64), "cuda": _Size(64, 48, 32, 1024)}
-"""A GPU needs more work before all of it is used."""
+"""Sizes by device type; a GPU needs more work to be fully used."""
 
 
 class Kind(NamedTuple):
-    """A kind of device with its settings.
+    """A device kind, including settings.
 
     Attributes
     ----------
     key : 16 hexadecimal digits.
-    text : JSON of what it consists of.
+    text : everything that defines the kind, as JSON.
     """
 
     key: str
@@ -69,12 +69,12 @@ class Kind(NamedTuple):
 
 
 def kind_of(device: torch.device, *, threads: int, tf32: bool, precision: str) -> Kind:
-    """Return the kind of a device. All devices of a kind give the reference step the same bits.
+    """Return the kind of a device. The reference step is bitwise identical on all devices of the same kind.
 
     Parameters
     ----------
-    threads : CPU threads of torch.
-    tf32, precision : as in the configuration of a run.
+    threads : number of torch's CPU threads.
+    tf32, precision : as in a run's configuration.
     """
     content: dict[str, Any] = {
         "format": _FORMAT,
@@ -106,10 +106,10 @@ def kind_of(device: torch.device, *, threads: int, tf32: bool, precision: str) -
 
 
 def identity_of(device: torch.device) -> str:
-    """Return what identifies a device: the UUID of a GPU; for the CPUs of a machine, the id of its boot.
+    """Return what identifies a device: a GPU's UUID or, for the CPUs of a machine, the machine's boot id.
 
-    Names of hosts do not identify machines: containers on one machine have different ones, and different machines may
-    have the same one.
+    Host names do not identify machines: containers on one machine have different names, and different machines may have
+    the same name.
     """
     found = device_uuid(device)
     if found:
@@ -122,7 +122,7 @@ def identity_of(device: torch.device) -> str:
 
 
 def described(device: torch.device) -> str:
-    """Return the name of a device for messages."""
+    """Return the name of a device, for use in messages."""
     uuid = device_uuid(device)
     if uuid:
         return f"{uuid} on {platform.node()}"
@@ -132,7 +132,7 @@ def described(device: torch.device) -> str:
 def digest_of(device: torch.device, precision: str) -> str:
     """Compute the reference step and return a hash of all its bits, 16 hexadecimal digits.
 
-    Call it in the state of a run, see `aimlib.training.reproducibility`. No generator is used.
+    Call this with the global state set as for a run; see `aimlib.training.reproducibility`. No generator is used.
     """
     size = _SIZES["cuda" if device.type == "cuda" else "cpu"]
     network = _network(size)
@@ -152,7 +152,7 @@ def digest_of(device: torch.device, precision: str) -> str:
 
 
 def _network(size: _Size) -> nn.Module:
-    """Return a network with fixed values on the CPU; it is built on the meta device, which draws nothing."""
+    """Return a network with fixed values on the CPU; it is built on the meta device, where no values are drawn."""
     with torch.device("meta"):
         network = _layers(size).to_empty(device="cpu")
     with torch.no_grad():
@@ -183,7 +183,7 @@ def _layers(size: _Size) -> nn.Sequential:
 
 
 def _values(shape: torch.Size, number: int) -> Tensor:
-    """Return fixed values from -1 to 1; every one is a float32 without rounding."""
+    """Return fixed values from -1 to 1, each of which is exactly representable as float32."""
     count = torch.arange(shape.numel(), dtype=torch.int64)
     mixed = (count * 2654435761 + number * 40503).remainder(2**32) >> 12
     return ((mixed - 2**19).to(torch.float32) / 2**19).view(shape)
@@ -199,7 +199,7 @@ def _digest(tensors: list[Tensor]) -> str:
 
 @functools.cache
 def _processor() -> dict[str, str]:
-    """Return what identifies the model of the processor; empty if unknown."""
+    """Return what identifies the processor model; empty if unknown."""
     try:
         text = _CPUINFO.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
     except OSError:

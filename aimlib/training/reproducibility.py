@@ -1,9 +1,9 @@
-"""The global state of the process on which a run depends: set for the run, and restored afterwards.
+"""The global process state on which a run depends: it is set for the run and restored afterwards.
 
-Worker processes compute many runs, possibly with plugins of third parties. The module covers what can be read
-and written back (`_settings`, `reproducible`). It does not cover replaced attributes of modules, hooks on all modules
-of torch, open threads and files, memory, or how MKL rounds if the process multiplied matrices before this module was
-imported. For more isolation, give every run its own process.
+Worker processes compute many runs, possibly with third-party plugins. This module covers everything that can be read
+and written back (`_settings`, `reproducible`). It does not cover replaced module attributes, global hooks on torch
+modules, open threads and files, RAM, or how MKL rounds if the process multiplied matrices before this module was
+imported. For more isolation, compute every run in its own process.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from numpy.random import mtrand
 
 from aimlib.training.library_settings import Setting, flag, kernel_settings, precision_settings
 
-# Without it MKL, which multiplies matrices for torch, rounds depending on their addresses, from process to process and
-# call to call (measured: in 14 of 24 processes, in the last bit). It is read at the first product.
+# Without this variable, rounding in MKL, which multiplies matrices for torch, depends on the matrices' addresses, and
+# differs between processes and calls (measured: in 14 of 24 processes, in the last bit). It is read at the first
+# product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
 @contextmanager
 def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
-    """Give a run the global state of a fresh process, with deterministic algorithms, and restore the old one.
+    """Set the global state for a run to that of a fresh process with deterministic algorithms; restore it afterwards.
 
-    Covered: torch's threads, defaults (dtype, device), precision and determinism, backends, modes (grad, inference,
-    autocast, anomaly, denormals) and generators; NumPy's and Python's generators, NumPy's treatment of errors;
-    warning filters, environment, working directory. Generators are not seeded: see `aimlib.training.rng_state`.
+    This covers torch's threads, defaults (dtype, device), precision and determinism, backends, modes (grad, inference,
+    autocast, anomaly, denormals) and generators; NumPy's and Python's generators, and NumPy's error handling; and the
+    warning filters, the environment and the working directory. Generators are not seeded: see
+    `aimlib.training.rng_state`.
 
     Parameters
     ----------
-    threads : number of CPU threads; None leaves it unchanged.
+    threads : number of CPU threads; None leaves the number unchanged.
     tf32 : whether CUDA may round float32 products to TensorFloat-32.
     """
     with ExitStack() as stack:
@@ -50,16 +52,16 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         _keep_generators(stack)
         stack.enter_context(torch.inference_mode(mode=False))
         settings = (*_settings(threads), *kernel_settings(), *precision_settings(tf32))
-        for setting, before in [(setting, setting.get()) for setting in settings]:  # all are read before one is set
+        for setting, before in [(setting, setting.get()) for setting in settings]:  # read all first
             stack.callback(setting.put, before)
             setting.put(setting.wanted)
-        # Without it cuBLAS is not deterministic; it is read when CUDA is first used.
+        # Without this variable, cuBLAS is not deterministic; it is read when CUDA is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield
 
 
 def _keep_generators(stack: ExitStack) -> None:
-    """Restore the generators at the end; NumPy draws from another one until then."""
+    """Restore the generators at the end; until then, NumPy draws from a different generator."""
     stack.callback(random.setstate, random.getstate())
     stack.callback(mtrand.set_bit_generator, mtrand.get_bit_generator())
     mtrand.set_bit_generator(np.random.MT19937(0))
@@ -69,9 +71,9 @@ def _keep_generators(stack: ExitStack) -> None:
 
 
 def _put_back_on_gpus(states: list[torch.Tensor]) -> Callable[..., None]:
-    """Return a function that restores the generators of all GPUs.
+    """Return a function that restores all GPUs' generators.
 
-    If their context is lost, the original error is passed on.
+    If the GPUs' context is lost, the original error is raised.
     """
 
     def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
@@ -91,8 +93,8 @@ def _restore_environment(before: dict[str, str]) -> None:
 
 
 def _settings(threads: int | None) -> Iterator[Setting]:
-    """Yield the settings that are single values, except those of `aimlib.training.library_settings`."""
-    # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
+    """Yield the settings that are single values, except those in `aimlib.training.library_settings`."""
+    # Only warn: CUDA has no deterministic backward pass for grid_sample, but nothing differentiates through it here.
     yield Setting(
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
@@ -112,23 +114,23 @@ def _settings(threads: int | None) -> Iterator[Setting]:
     yield Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True)
     for kind in ("cpu", "cuda"):
         yield _autocast(kind)
-    # Filling is one more pass over every activation. Nothing reads the filled values; a test compares.
+    # Filling would be an additional pass over every activation. Nothing reads the filled values; a test checks this.
     yield flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
 
 
 def _default_device() -> torch.device:
     try:
         return torch.get_default_device()
-    except AttributeError:  # of torch 2.7 and 2.8, once a default was set to None
+    except AttributeError:  # in torch 2.7 and 2.8, once a default was set to None
         return torch.empty(0).device
 
 
 def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)  # setting one slows down every call of torch
+    torch.set_default_device(None if device.type == "cpu" else device)  # setting a default slows down every torch call
 
 
 def _flushes_denormals() -> bool:
-    """Return whether numbers below the normal range count as zero; torch has no call for it."""
+    """Return whether numbers below the normal range count as zero; torch has no function for this."""
     return bool(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu").mul(0.5).eq(0))
 
 

@@ -1,6 +1,7 @@
-"""The global random generators that a run may draw from: torch's, and NumPy's and Python's for plugins that use them.
+"""The global random generators from which a run may draw: torch's and, for plugins, NumPy's and Python's.
 
-This package's own draws are addressed by name (`aimlib.seeding`), except those of torch's layers in a forward pass.
+This package's own draws are addressed by name (`aimlib.seeding`), except those that torch's layers make in a forward
+pass.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from aimlib.seeding import seed_for
 
 
 def seed(run_seed: int, epoch: int) -> None:
-    """Set all global generators to their state at the start of `epoch`; 0 is before the first one."""
-    torch.manual_seed(seed_for(run_seed, "layers", epoch))  # of the CPU and of every GPU
+    """Set all global generators to their state at the start of `epoch`; 0 means before the first epoch."""
+    torch.manual_seed(seed_for(run_seed, "layers", epoch))  # the generators of the CPU and of all GPUs
     np.random.seed(seed_for(run_seed, "numpy", epoch) % 2**32)
     random.seed(seed_for(run_seed, "python", epoch))
 
@@ -55,7 +56,7 @@ def state(device: torch.device) -> dict[str, Any]:
 
 
 def restore(before: dict[str, Any], device: torch.device) -> None:
-    """Restore all global generators to a result of `state`."""
+    """Restore all global generators to a state that `state` returned."""
     torch.set_rng_state(before["cpu"])
     if device.type == "cuda" and before["cuda"] is not None:
         torch.cuda.set_rng_state(before["cuda"], device)

@@ -1,4 +1,4 @@
-"""A run in progress: data, network, optimizer and history, one epoch at a time."""
+"""A run in progress: its data, network, optimizer and history, one epoch at a time."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ class Run:
 
     Parameters
     ----------
-    memory_share : the maximum share of the device's memory that the run may use; None is all of it.
+    memory_share : maximum share of the device's memory that the run may use; None: all of it.
     on_notice : called with messages for the user.
 
     Attributes
     ----------
-    average : the average of the weights, if fine-tuning requests it; None otherwise.
-    computation : what its steps compute.
-    step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
-        start.
-    data_on : where its images are kept, ``device`` or ``host``; on the CPU both are the same.
-    spot_checks : repeats some of its steps; None repeats none.
-    keep, kept : which network is kept, and the one that is kept so far.
+    average : the weight average, if fine-tuning requests it; None otherwise.
+    computation : what the run's steps compute.
+    step_kept : how the run computed its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None if it
+        starts anew.
+    data_on : where the run's images are kept, ``device`` or ``host``; on the CPU, both are the same.
+    spot_checks : repeats some of the run's steps; None: no steps are repeated.
+    keep, kept : which network to keep, and the network kept so far.
     memory : measures of the memory at the start and after every epoch, if a network is kept.
     """
 
@@ -88,14 +88,15 @@ class Run:
         divided = splits.divide(data, self.options.validation_fraction, config.seed_of("split"))
         self.training, self.validation, self._validated = divided.training, divided.validation, divided.validated
         if len(self.training) < 2:
-            raise DataError(f"{len(self.training)} images are left to train on; lower training.validation_fraction")
+            raise DataError(f"{len(self.training)} images remain for training; lower training.validation_fraction")
         if self.options.validation_fraction > 0 and len(self.validation) == 0:
             raise DataError(
-                f"training.validation_fraction={self.options.validation_fraction} holds out no image of "
-                f"{len(pixels)} in {self.shape.classes} classes; raise it"
+                f"training.validation_fraction={self.options.validation_fraction} holds out none of {len(pixels)} "
+                f"images in {self.shape.classes} classes; increase it"
             )
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
-        # Mixed classes: a memory that is permuted within a batch must not get its own class more often than by chance.
+        # The order mixes classes: a memory that is permuted within a batch must not get its own class more often than
+        # by chance.
         self._test_order = self._in_fixed_order(self.test, "test")
         self._validation_order = self._in_fixed_order(self.validation, self._validated)
         self._refuse_empty_evaluation()
@@ -143,7 +144,7 @@ class Run:
 
     @property
     def evaluated(self) -> torch.nn.Module:
-        """The network that is evaluated and kept: the average of the weights, or else the one that is trained."""
+        """The network that is evaluated and kept: the weight average if there is one, otherwise the trained network."""
         return self.network if self.average is None else self.average.network
 
     def _computed(self) -> Computation:
@@ -154,12 +155,12 @@ class Run:
         return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates, self.loss)
 
     def _built_loss(self) -> Loss | None:
-        """Return the loss, which knows how many training images each class has; None is the cross-entropy."""
+        """Return the loss, built with the number of training images in each class; None means the cross-entropy."""
         counts = np.bincount(self.data.train.labels[self.training], minlength=self.shape.classes)
         return build_loss(self.options.loss, torch.from_numpy(counts.astype(np.int64)), self.device)
 
     def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
-        """Return where the images are kept, and the loader of each split."""
+        """Return where the images are kept, and a loader for each split."""
         splits_of = self.data.splits()
         place = place_of_data(self.config, self.data, self.device, memory_share)
         try:
@@ -174,17 +175,18 @@ class Run:
         for name, images in (("validation", self.validation), ("test", self.test)):
             if self.options.evaluation_drop_last and 0 < len(images) < size:
                 raise DataError(
-                    f"no full batch of {size} in {len(images)} {name} images; lower training.batch_size or set "
+                    f"there is no full batch of {size} in {len(images)} {name} images; lower training.batch_size "
+                    f"or set "
                     f"training.evaluation_drop_last to false"
                 )
 
     def _monitored(self, row: Mapping[str, Any]) -> float:
-        """Return the accuracy that the schedule and early stopping monitor."""
+        """Return the accuracy monitored by the schedule and early stopping."""
         accuracy: float = row[f"{self.options.monitor}_accuracy"]
         return accuracy
 
     def done(self) -> bool:
-        """Return whether the run is finished: the budget is spent, or early stopping or a callback ended it."""
+        """Return whether the run is finished: all epochs are done, or early stopping or a callback ended it."""
         if len(self.history) >= self.options.epochs or (self.history and self.callbacks.ended):
             return True
         stopping = self.options.early_stopping
@@ -201,16 +203,16 @@ class Run:
         return schedule
 
     def epoch(self, after_part: AfterPart | None = None) -> None:
-        """Train and evaluate one epoch, or the rest of an incomplete one, and add it to the history.
+        """Train and evaluate one epoch, or the rest of an incomplete epoch, and add it to the history.
 
         Parameters
         ----------
-        after_part : called after every training step and between the batches of evaluations; an exception from it
-            interrupts the epoch.
+        after_part : called after every training step and between the batches of evaluations; if it raises an exception,
+            the epoch is interrupted.
 
         Raises
         ------
-        Diverged: a loss of the epoch is not finite.
+        Diverged: a loss in the epoch is not finite.
         """
         if self.under_way is None:
             self.under_way = Epoch(len(self.history) + 1, self.config.seed_of("layers"), self.device)
@@ -245,12 +247,12 @@ class Run:
             self.scores = len(self.history), test.scores
 
     def measure_memory(self) -> None:
-        """Measure the memory of the present network, if a network is kept and has one."""
+        """Measure the memory of the current network, if a network is kept and has a memory."""
         if self.keep != "none" and isinstance(self.evaluated, AimNetwork):
             self.memory.append({"epoch": len(self.history), **memory_measures(self.evaluated)})
 
     def _snapshot(self) -> KeptNetwork | None:
-        """Return the present network; if it cannot be kept, none will be, with a notice."""
+        """Return the current network; if it cannot be kept, issue a notice and keep no network."""
         try:
             return KeptNetwork(len(self.history), snapshot(self.evaluated))
         except TypeError as error:
@@ -263,11 +265,12 @@ class Run:
         return choose(self.options.selection, self.history)
 
     def kept_network(self, diverged: bool) -> KeptNetwork | None:
-        """Return the network to keep at the end of the run; None, with a notice, if it was not kept.
+        """Return the network to keep at the end of the run; if it was not kept, issue a notice and return None.
 
         Parameters
         ----------
-        diverged : the network is that of a step after the last completed epoch.
+        diverged : whether the run diverged, so that the current network is that of a step after the last completed
+            epoch.
         """
         epochs = len(self.history)
         if self.keep == "none":
@@ -290,26 +293,26 @@ class Run:
         return found
 
     def kept_scores(self) -> npt.NDArray[np.float16] | None:
-        """Return the scores of the selected epoch at the end of the run; None, with a notice, if they were not kept."""
+        """Return the selected epoch's scores at the end of the run; if they were not kept, notify and return None."""
         if not self.keep_scores:
             return None
         wanted = self.selected_epoch() if self.history else 0
         if self.scores is None or self.scores[0] != wanted:
             self.on_notice(
                 f"the scores of epoch {wanted}, which {self.options.selection.name} selected, are not kept: that epoch "
-                f"was evaluated before `keep_scores` was set, or the rule chose another epoch at the time"
+                f"was evaluated before `keep_scores` was set, or the rule chose a different epoch at the time"
             )
             return None
         return self.scores[1]
 
     @staticmethod
     def _reason(under_way: Epoch) -> str:
-        """Return in which epoch a loss was not finite and, for a training loss, in which step."""
+        """Return a text with the epoch in which a loss was not finite and, for a training loss, the step."""
         step = under_way.first_step_not_finite()
         return f"loss not finite in epoch {under_way.number}" + (f", step {step}" if step is not None else "")
 
     def _train_epoch(self, under_way: Epoch, after_part: AfterPart | None) -> tuple[float, float]:
-        """Take the remaining steps; return mean loss and accuracy over the batches of the epoch."""
+        """Take the remaining steps; return the mean loss and the accuracy over the batches in the epoch."""
         self.network.train()
         number = under_way.number
         if self._freezing is not None:
@@ -356,11 +359,12 @@ class Run:
 
         Parameters
         ----------
-        following : the batch after it, which is prepared meanwhile; None if there is none.
+        following : the next batch, which is prepared in the meantime; None if there is none.
 
         Raises
         ------
-        ComputingError: the step was repeated, and its bits differed; see `aimlib.training.spot_checks`.
+        ComputingError: the step was repeated, and the two results were not bitwise identical; see
+        `aimlib.training.spot_checks`.
         """
         inputs = self.inputs(batch, epoch, following)
         step, checks = self._step_for(inputs), self.spot_checks
@@ -371,11 +375,11 @@ class Run:
 
     @property
     def step_name(self) -> str:
-        """How the run takes its steps: ``eager``, ``graph`` or ``compiled``."""
+        """How the run computes its steps: ``eager``, ``graph`` or ``compiled``."""
         return self._step.name if self._step is not None else self.step_kept or EagerStep.name
 
     def inputs(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> Inputs:
-        """Return a batch and its draws on the device."""
+        """Return a batch, with its draws, on the device."""
         x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
         seed = self.config.seed_of("augmentation")
@@ -388,7 +392,7 @@ class Run:
         return Inputs(x_BCHW, labels_B, None, targets_BC)
 
     def _step_for(self, inputs: Inputs) -> Step:
-        """Return how steps are taken; if that is open, it is decided at the first full batch."""
+        """Return how steps are computed; if this is still open, it is decided at the first full batch."""
         if self._step is None:
             if len(inputs.labels_B) < self.options.batch_size:
                 return EagerStep(self.computation)
@@ -402,7 +406,7 @@ class Run:
 
         Parameters
         ----------
-        under_way : the epoch of these evaluations, which continue where it was interrupted.
+        under_way : the epoch to which the evaluations belong; they continue where they were interrupted.
         """
         of_validation, of_test = (under_way.validation, under_way.test) if under_way else (None, None)
         validation = None
@@ -416,7 +420,7 @@ class Run:
     def _evaluated(
         self, split: SplitName, order: splits.Indices, tally: Tally | None, between: AfterPart | None
     ) -> Evaluation:
-        """Evaluate in the fixed order; return predictions in the order of the images."""
+        """Evaluate images in the fixed order; return predictions in the order of the images."""
         size = self.options.batch_size
         counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
         found = evaluate(
@@ -439,7 +443,7 @@ class Run:
         return replace(found, predictions=found.predictions[back], scores=scores)
 
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
-        """Reset the network to its start and return its evaluation there, for a run without a trained epoch."""
+        """Reset the network to its initial values and return its evaluation, for a run without a completed epoch."""
         self.network = self._initial_network()
         self.average = self._first_average()
         validation, test = self.evaluate()

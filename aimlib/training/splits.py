@@ -1,4 +1,4 @@
-"""Which images are trained on, and in which order: only the seed and the image decide."""
+"""Which images are used for training, and in which order: this depends only on the seed and the images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Division", "Indices", "batches", "divide", "epoch_order", "fixed_ord
 
 
 def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Split image numbers into training and validation ones, class by class.
+    """Divide image numbers into training and validation images, class by class.
 
     Parameters
     ----------
     labels : [images] class numbers.
     fraction : share of each class to hold out, rounded to whole images.
-    seed : the run's seed; every arm of a seed gets the same split.
+    seed : the run's seed; all arms with the same seed have the same split.
 
     Returns
     -------
-    numbers of the training images and of the validation images, both ascending.
+    Numbers of the training images and of the validation images, both ascending.
     """
     rank = uniforms(np.array([seed_for(seed, "split")], dtype=np.uint64), len(labels))[0]
     held = np.zeros(len(labels), dtype=bool)
@@ -40,13 +40,13 @@ def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple
 
 @dataclass(frozen=True)
 class Division:
-    """Which images a run is trained on and which it is validated on.
+    """The images on which a run is trained and those on which it is validated.
 
     Attributes
     ----------
-    training : numbers of images of the split ``train``, ascending.
-    validation : numbers of images of the split `validated`, ascending; none if nothing is held out.
-    validated : the split that the validation images belong to.
+    training : numbers of images in the split ``train``, ascending.
+    validation : numbers of images in the split `validated`, ascending; empty if nothing is held out.
+    validated : the split to which the validation images belong.
     """
 
     training: Indices
@@ -55,15 +55,16 @@ class Division:
 
 
 def divide(data: DataSet, fraction: float, seed: int) -> Division:
-    """Return the images that a run is trained and validated on.
+    """Return the images on which a run is trained and validated.
 
-    The data's own validation images are all used, the same for every seed, and all training images are trained on. With
-    a fraction of 0 there is no validation; then they are not used at all.
+    If the data has its own validation images, all of them are used, the same for every seed, and all training images
+    are used for training. With a fraction of 0, there is no validation, and the data's own validation images are not
+    used at all.
 
     Parameters
     ----------
-    fraction : ``training.validation_fraction``; for data with its own validation images, it only matters whether this
-        is 0.
+    fraction : ``training.validation_fraction``; for data with its own validation images, it only matters whether the
+        fraction is 0.
     seed : the run's seed.
     """
     if data.validation is None:
@@ -74,7 +75,7 @@ def divide(data: DataSet, fraction: float, seed: int) -> Division:
 
 
 def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
-    """Return the images of an epoch in random order."""
+    """Return the images in random order, for one epoch."""
     rank = uniforms(np.array([seed_for(seed, "order", epoch)], dtype=np.uint64), len(indices))[0]
     return indices[np.argsort(rank, kind="stable")]
 
@@ -82,8 +83,8 @@ def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
 def batches(indices: Indices, size: int, *, drop_last: bool = False) -> Iterator[Indices]:
     """Yield batches of `size` images.
 
-    A last batch with a single image is merged into the one before (batch norm has no variance of one value), unless
-    incomplete batches are dropped.
+    Unless incomplete batches are dropped, a last batch with a single image is merged into the preceding batch, because
+    batch norm cannot compute the variance of one value.
     """
     count = len(indices)
     ends = list(range(size, count + 1, size))

@@ -1,9 +1,9 @@
-"""Spot checks: now and then a run takes a training step twice from the same state, and compares every bit.
+"""Spot checks: now and then, a run computes a training step twice from the same state, and compares every bit.
 
-Hardware that computes a wrong number once in a while reports nothing, and the number is stored. Here the step is
-repeated on the same device with the same kernels, which are deterministic, so both results must have the same bits.
-Which of them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was
-checked leaves the run as it would be without the check; only time passes.
+Hardware that occasionally computes a wrong number does not report it, and the number is stored. In a spot check, the
+step is repeated on the same device with the same kernels, which are deterministic, so both results must be bitwise
+identical. If they are not, the check does not guess which result is wrong: the attempt ends, and the run continues from
+its last checkpoint. A check does not affect the run's results; it only takes time.
 """
 
 from __future__ import annotations
@@ -23,40 +23,43 @@ from aimlib.training.steps.choice import OnNotice
 from aimlib.training.steps.exchange import State, differing, state_bytes
 
 SHARE = 0.005
-"""Maximum share of the time of training that spot checks take."""
+"""Maximum share of the training time that spot checks take."""
 _FIRST_STEPS = 3
-"""Number of steps of an attempt after which the first one is repeated: the first ones compile, capture and allocate."""
+"""Number of steps in an attempt before the first repeated step, because the first steps compile, capture and
+allocate."""
 _STEPS_OF_A_CHECK = 4.0
-"""Expected duration of the first check of a run, in steps."""
+"""Expected duration of a run's first check, in steps."""
 _NAMED = 3
-"""Number of tensors that a message names."""
+"""Maximum number of tensors listed in a message."""
 _FURTHER = 3
-"""Number of repetitions after a difference: they distinguish a transient error from an unrepeatable step."""
+"""Number of repetitions after a difference; they distinguish a transient error from a step that is never repeatable."""
 _MARGIN_BYTES, _MARGIN_SHARE = 2**26, 0.05
-"""Memory that must be left free beyond a copy of the state."""
+"""Device memory that must remain free in addition to a copy of the state."""
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 
 class SpotBudget:
-    """The time that a process may spend on spot checks; shared by its runs, so that short ones are checked as well.
+    """The time that a process may spend on spot checks; runs share it, so that short runs are checked as well.
 
     Parameters
     ----------
-    share : maximum share of the time of training; infinity repeats every step.
+    share : maximum share of the training time; infinity repeats every step.
     """
 
     def __init__(self, share: float = SHARE) -> None:
         if not share > 0:
-            raise ValueError(f"share={share}: must be above 0; omit the budget of train() to repeat no step")
+            raise ValueError(
+                f"share={share}: must be greater than 0; to repeat no steps, call train() without a budget"
+            )
         self.share = share
         self.seconds = 0.0
-        """What may be spent at the moment; below 0 after a check that took longer than expected."""
+        """Time that may currently be spent; less than 0 after a check that took longer than expected."""
         self.spent = 0.0
-        """Duration of all checks so far, beyond the steps that the runs need anyway."""
+        """Duration of all checks so far, without the steps that the runs need anyway."""
 
     def earn(self, seconds: float, most: float) -> None:
-        """Add the share of the duration of training; no more than `most` accumulates."""
+        """Add the budget's share of a training time; at most `most` accumulates."""
         if seconds > 0:
             self.seconds = min(max(most, self.seconds), self.seconds + self.share * seconds)
 
@@ -67,19 +70,19 @@ class SpotBudget:
 
 
 class SpotChecks:
-    """The spot checks of one attempt at a run.
+    """The spot checks in one attempt at a run.
 
     Parameters
     ----------
-    budget : of the process.
-    device : of the run.
-    memory_share : maximum share of a GPU's memory that the run may use; None is all of it.
+    budget : the process's budget.
+    device : the run's device.
+    memory_share : maximum share of a GPU's memory that the run may use; None: all of it.
     on_notice : called with a message when a check is skipped for the first time.
-    clock : seconds.
+    clock : returns the time in seconds.
 
     Attributes
     ----------
-    made, skipped : number of checks, and of those for which there was not enough memory.
+    made, skipped : number of checks done, and number of checks skipped because there was not enough memory.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class SpotChecks:
         self._cost: float | None = None
 
     def is_due(self) -> bool:
-        """Return whether the next step is repeated; called before every step."""
+        """Return whether the next step is to be repeated; called before every step."""
         now = self._clock()
         if self._steps == 0:
             self._began = self._last = now
@@ -119,17 +122,17 @@ class SpotChecks:
         Parameters
         ----------
         again : returns the same inputs, gathered once more.
-        where : names the step in messages.
+        where : description of the step in messages.
 
         Raises
         ------
-        ComputingError: the two results differ; the state of the run must not be used any more.
+        ComputingError: the two results differ; the state of the run must no longer be used.
         """
         self._wait()
         began = self._clock()
         needed, room = state_bytes(step.computation), self._room()
         if room is not None and needed * (1 + _MARGIN_SHARE) + _MARGIN_BYTES > room:
-            return self._skip(step, inputs, f"a copy of its state needs {_mib(needed)}, and {_mib(room)} are free")
+            return self._skip(step, inputs, f"a copy of its state needs {_mib(needed)}, but {_mib(room)} are free")
         before: State | None = None
         try:
             before = State(step.computation)
@@ -169,12 +172,12 @@ class SpotChecks:
         if found := _differences(inputs, repeated, first, result, after):
             del after
             raise self._error(
-                step, again, f"{where} was computed twice from the same state, and the bits differ", found
+                step, again, f"{where} was computed twice from the same state, and the results differ", found
             )
         return result
 
     def _error(self, step: Step, again: Callable[[], Inputs], text: str, found: list[str]) -> ComputingError:
-        """Return the error of a step that differed, after further repetitions have shown whether it ever repeats."""
+        """Repeat a step that differed, and return an error that says whether any repetition agreed."""
         wrong = 0
         try:
             for _ in range(_FURTHER):
@@ -185,11 +188,9 @@ class SpotChecks:
         except torch.OutOfMemoryError:
             return ComputingError(f"{text} in {_listed(found)}")
         if wrong == _FURTHER:
-            shown = f"{_FURTHER} further repetitions differed as well, so this step never repeats here"
+            shown = f"{_FURTHER} further repetitions differed as well, so this step is not repeatable on this device"
         else:
-            shown = (
-                f"{_FURTHER - wrong} of {_FURTHER} further repetitions agreed, so the error of the device was transient"
-            )
+            shown = f"{_FURTHER - wrong} of {_FURTHER} further repetitions agreed, so the device's error was transient"
         return ComputingError(f"{text} in {_listed(found)}; {shown}", never_repeats=wrong == _FURTHER)
 
     def _skip(self, step: Step, inputs: Inputs, reason: str) -> tuple[Tensor, Tensor]:
@@ -200,20 +201,20 @@ class SpotChecks:
         if self.skipped == 0:
             self._on_notice(f"spot checks are skipped while there is not enough memory: {reason}")
         self.skipped += 1
-        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again once the budget covers a check
+        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again when the budget covers a check
 
     def _charge(self, seconds: float) -> None:
         self._cost = max(seconds, 1e-6)
-        self._last = self._clock()  # a check adds nothing to the budget
+        self._last = self._clock()  # a check does not add to the budget
         self._budget.spend(seconds)
 
     def _wait(self) -> None:
-        """Wait until the device has finished its work, so that the clock measures it."""
+        """Wait until the device has finished its work, so that the clock includes it."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def _room(self) -> int | None:
-        """Return the bytes that a copy may take; None if unknown."""
+        """Return the number of bytes available for a copy; None if unknown."""
         if self._device.type != "cuda":
             return host_room()
         free, total = torch.cuda.mem_get_info(self._device)
@@ -224,7 +225,7 @@ class SpotChecks:
 def _differences(
     one: Inputs, other: Inputs, first: tuple[Tensor, ...], second: tuple[Tensor, ...], after: State
 ) -> list[str]:
-    """Return what differs between two computations of a step: inputs, results, and the state after it."""
+    """Return what differs between two computations of a step: inputs, results, or the state after the step."""
     read = zip(one.tensors(), other.tensors(), strict=True)
     values = {"loss": (first[0], second[0]), "correct predictions": (first[1], second[1])}
     values |= {f"input {number}": pair for number, pair in enumerate(read, 1)}
@@ -232,7 +233,7 @@ def _differences(
 
 
 def host_room(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
-    """Return the bytes of host memory that this process can still take; None if unknown. Linux only."""
+    """Return the number of bytes of host memory that this process can still allocate; None if unknown. Linux only."""
     found = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = meminfo.read_text(encoding="ascii", errors="replace").splitlines()

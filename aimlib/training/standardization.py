@@ -1,8 +1,8 @@
-"""Means and standard deviations of the training images, computed once for each set of them.
+"""Means and standard deviations of the training images, computed once for each set of images.
 
-Every arm of a seed trains on the same images, so the statistics of one run serve the others: in the process, and from a
-file in the cache folder (`aimlib.datasets.locations.cache_of`, ``standardization``) if computing them takes long. The
-bits are the same wherever they come from.
+All arms with the same seed train on the same images, so the statistics from one run can be used for the others: within
+the process and, if computing them takes long, from a file in the cache folder (`aimlib.datasets.locations.cache_of`,
+``standardization``). The statistics are bitwise identical in all cases.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from aimlib.training.inputs import Scaling, standardization
 
 _FORMAT = 1
 _LEAST_BYTES = 2**26
-"""Number of pixel bytes above which statistics are stored in a file: fewer take less than a tenth of a second."""
+"""Number of pixel bytes above which statistics are stored in a file; for fewer bytes, computing them takes less than a
+tenth of a second."""
 _PROBES = 8
-"""Number of images that enter the name of the statistics besides the fingerprint, in case that does not identify the
-pixels."""
+"""Number of images that are part of the statistics' name in addition to the fingerprint, in case the fingerprint does
+not identify the pixels."""
 _KEPT = 64
-"""Number of sets of statistics that a process keeps: more than seeds in a study, and a hundred bytes each."""
+"""Number of sets of statistics that a process keeps; a study has fewer seeds, and a set needs only a hundred bytes."""
 
 _known: dict[str, Scaling] = {}
 
@@ -68,7 +69,7 @@ def _file(key: str) -> Path:
 
 
 def _write(file: Path, key: str, scaling: Scaling) -> None:
-    """Write the statistics atomically, so that readers see all of them or none; a folder that refuses is ignored."""
+    """Write the statistics atomically, so that readers see all or none; ignore a folder that is not writable."""
     values = {"mean": scaling.mean.flatten().tolist(), "sd": scaling.sd.flatten().tolist()}
     content = {"format": _FORMAT, "key": key, **values, "digest": _digest(values)}
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
@@ -80,7 +81,7 @@ def _write(file: Path, key: str, scaling: Scaling) -> None:
 
 
 def _read(file: Path, key: str, channels: int) -> Scaling | None:
-    """Return the statistics in a file; None if there is none, or the file is damaged or belongs to other images."""
+    """Return the statistics in a file; None if there is no file, or if it is damaged or belongs to other images."""
     try:
         content = json.loads(file.read_bytes())
         values = {name: [float(value) for value in content[name]] for name in ("mean", "sd")}

@@ -1,4 +1,4 @@
-"""The time and memory of a step, measured before a study is launched."""
+"""Measure the time and memory of a step before a study is launched."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from aimlib.training.run import Run
 
 
 class StepTimer:
-    """Times training and evaluation of one configuration and measures their memory; the trained weights are discarded.
+    """Measures the time and memory of training and evaluation for one configuration; the trained weights are discarded.
 
     Parameters
     ----------
-    data : at least one batch of training images.
+    data : the data set; it must contain at least one batch of training images.
     """
 
     def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:
@@ -33,10 +33,10 @@ class StepTimer:
             self._run = Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
 
     def measure(self, seconds: float, most: int = 8) -> tuple[float, float]:
-        """Return the median seconds of a training step and of evaluating a batch of the same size.
+        """Return the median time, in seconds, of a training step and of evaluating a batch of the same size.
 
-        The first step warms up and is not counted. At least one and at most `most` steps are timed, and none starts
-        after `seconds`.
+        The first step is a warm-up and is not counted. At least one and at most `most` steps are timed, and no step
+        starts after `seconds`.
         """
         run = self._run
         batch = run.training[: run.options.batch_size]
@@ -46,15 +46,15 @@ class StepTimer:
         return train_seconds, evaluate_seconds
 
     def memory(self) -> Footprint | None:
-        """Return the peak memory of a training step or an evaluation, whichever is larger.
+        """Return the peak memory of a training step or of an evaluation, whichever is larger.
 
-        On a GPU, the peak of everything since this object was made: like a run, it may take steps to verify and capture
-        a CUDA graph. It takes three steps, in the first of which the optimizer allocates its state. It is None on a CPU
-        if torch cannot measure it; see `Footprint` for what is counted.
+        On a GPU, this is the peak of everything since this object was created, which, like a run, may take steps to
+        verify and capture a CUDA graph. This method takes three steps; in the first one, the optimizer allocates its
+        state. The result is None on a CPU if torch cannot measure memory; see `Footprint` for what is counted.
         """
         run = self._run
         size = run.options.batch_size
-        batch, twice = run.training[:size], run.training[: 2 * size]  # runs evaluate batches of twice the size
+        batch, twice = run.training[:size], run.training[: 2 * size]  # runs evaluate batches twice as large
         with reproducible(threads=self._threads, tf32=self._tf32):
             self._train(batch)
             calls = [lambda: self._train(batch), lambda: self._evaluate(twice)]

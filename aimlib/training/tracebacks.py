@@ -1,4 +1,4 @@
-"""Exceptions keep the variables of the frames through which they passed; these functions release them."""
+"""Release the variables that exceptions keep alive: those in the frames through which an exception has passed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from aimlib.training.device_errors import links
 
 
 def forget_locals(error: BaseException) -> None:
-    """Drop the variables that an error and its causes reference; its traceback stays readable.
+    """Drop the variables that an error and its causes reference; the traceback stays readable.
 
-    Running frames keep theirs. Python's suggestion for a misspelled name, which it looks up among those variables when
-    the error is shown, is kept as a note.
+    Frames that are still running keep their variables. Python looks up its suggestion for a misspelled name among these
+    variables when the error is shown; the suggestion is therefore kept as a note.
     """
     for each in links(error):
         before = _last_line(each)
         traceback.clear_frames(each.__traceback__)
         if isinstance(each, AttributeError):
-            each.obj = None  # the object without the attribute, often a network
+            each.obj = None  # the object that lacks the attribute, often a network
         suggestion = before.removeprefix(_last_line(each)).strip(" .")
         if suggestion and suggestion != before:
             each.add_note(suggestion)

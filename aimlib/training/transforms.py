@@ -1,7 +1,8 @@
-"""The augmentations of `training.transforms`: they change a batch before the training step.
+"""The augmentations in `training.transforms`, which change a batch before the training step.
 
-Their control flow depends on what they draw, so they run image by image and are never part of a captured or compiled
-step. Every draw comes from a stream that is addressed by name, and the global generators are restored afterwards.
+Their control flow depends on their random draws, so they run image by image and are never part of a captured or
+compiled step. Every draw comes from a stream that is addressed by name, and the global generators are restored
+afterwards.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from aimlib.training.pixel_format import to_floats
 
 @dataclass(frozen=True)
 class Place:
-    """The position of a batch in a run; it decides all draws.
+    """The position of a batch in a run, which determines all draws.
 
     Attributes
     ----------
-    seed : of the run.
-    epoch, step : the epoch, from 1, and its steps before this one.
+    seed : the run's seed.
+    epoch, step : number of the epoch, from 1, and number of earlier steps in it.
     images : [batch], numbers of the images.
     """
 
@@ -47,9 +48,9 @@ class Transforms:
 
     Parameters
     ----------
-    options : of the run's training, with `transforms`.
-    shape : of its images.
-    scaling : of its pixels, on the training device.
+    options : the run's training options, with `transforms`.
+    shape : shape of the images.
+    scaling : scaling of the pixels, on the training device.
     """
 
     def __init__(self, options: TrainingConfig, shape: ImageShape, scaling: Scaling) -> None:
@@ -60,7 +61,7 @@ class Transforms:
         for number, config in enumerate(options.transforms):
             try:
                 built = augmentations.get(config.name)(config, shape)
-            except (ValueError, TypeError) as error:  # torchvision's, about its arguments
+            except (ValueError, TypeError) as error:  # torchvision's errors about its arguments
                 raise UsageError(f"training.transforms.{number}: {config.name}: {error}; correct it") from error
             earlier = sum(each.name == config.name for each in options.transforms[:number])
             kind = self._of_batch if built.per_batch else self._of_inputs if built.after_scaling else self._of_pixels
@@ -69,12 +70,12 @@ class Transforms:
     def __call__(
         self, x_BCHW: Tensor, labels_B: Tensor, draws_PBD: Tensor | None, place: Place
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the input of the network, and the shares of the classes if images were mixed.
+        """Return the network's input, and the class shares if images were mixed.
 
         Parameters
         ----------
         x_BCHW : stored pixels.
-        draws_PBD : of `training.augmentation`, which comes first; None without one.
+        draws_PBD : draws for `training.augmentation`, which comes first; None without augmentation.
         """
         if draws_PBD is not None and self._augmentation is not None:
             x_BCHW = augment(x_BCHW, draws_PBD, self._augmentation)
@@ -91,11 +92,11 @@ class Transforms:
         return x_BCHW.contiguous(memory_format=torch.channels_last), targets_BC
 
     def refuse_other_images(self, image_CHW: Tensor) -> None:
-        """Try every augmentation of single images on one, uint8.
+        """Try every augmentation for single images on a uint8 image.
 
         Raises
         ------
-        UsageError: what it returns is not an image of the same shape and type.
+        UsageError: the result is not an image with the same shape and type.
         """
         of_inputs = image_CHW.to(torch.float32)
         tried = [(each, image_CHW) for _, each in self._of_pixels] + [(each, of_inputs) for _, each in self._of_inputs]
@@ -106,13 +107,13 @@ class Transforms:
                 continue
             given = _described(changed) if isinstance(changed, Tensor) else type(changed).__name__
             raise UsageError(
-                f"training.transforms: {augmentation.config.name}: gives {given} for {_described(image)}; it must keep "
-                f"shape and type"
+                f"training.transforms: {augmentation.config.name}: returns {given} for {_described(image)}; the "
+                f"shape and type must not change"
             )
 
     @staticmethod
     def _each(x_BCHW: Tensor, applied: list[tuple[str, Any]], place: Place) -> Tensor:
-        """Return the images after these augmentations, one image at a time."""
+        """Apply these augmentations to one image at a time, and return the images."""
         streams = [
             seeds_for(place.seed, "transforms", name, place.epoch, numbers=place.images).tolist() for name, _ in applied
         ]
@@ -120,7 +121,7 @@ class Transforms:
         for number, image_CHW in enumerate(x_BCHW.unbind()):
             for (_, augmentation), seeds in zip(applied, streams, strict=True):
                 rng_state.seed_stream(seeds[number])
-                image_CHW = augmentation.augment(image_CHW)  # noqa: PLW2901 -- one after the other
+                image_CHW = augmentation.augment(image_CHW)  # noqa: PLW2901 -- one after another
             changed.append(image_CHW)
         return torch.stack(changed)
 
@@ -130,21 +131,21 @@ def _described(image_CHW: Tensor) -> str:
 
 
 def _bytes(x_BCHW: Tensor) -> Tensor:
-    """Return pixel values as uint8, rounded, which is the type that torchvision's augmentations are defined for."""
+    """Return pixel values rounded to uint8, the type for which torchvision's augmentations are defined."""
     return x_BCHW if x_BCHW.dtype == torch.uint8 else to_floats(x_BCHW).round().clamp_(0, 255).to(torch.uint8)
 
 
 def transforms_of(options: TrainingConfig, shape: ImageShape, scaling: Scaling) -> Transforms | None:
-    """Return the augmentations of `training.transforms`, or None without any."""
+    """Return the augmentations in `training.transforms`, or None if there are none."""
     return Transforms(options, shape, scaling) if options.transforms else None
 
 
 def refuse_unusable_transforms(options: TrainingConfig, shape: ImageShape) -> None:
-    """Try the augmentations on one small batch.
+    """Try the augmentations on a small batch.
 
     Raises
     ------
-    UsageError: an option does not fit the images, or what is returned has another shape, type or range.
+    UsageError: an option does not fit the images, or the result has a different shape, type or range.
     """
     transforms = transforms_of(options, shape, identity_scaling(shape.channels))
     if transforms is None:
@@ -166,11 +167,11 @@ def refuse_unusable_transforms(options: TrainingConfig, shape: ImageShape) -> No
         ) from error
     if changed_BCHW.shape != x_BCHW.shape or changed_BCHW.dtype != torch.float32:
         raise UsageError(
-            f"training.transforms: {names}: gives images of shape {tuple(changed_BCHW.shape[1:])} and type "
-            f"{changed_BCHW.dtype}; it must not change either"
+            f"training.transforms: {names}: returns images of shape {tuple(changed_BCHW.shape[1:])} and type "
+            f"{changed_BCHW.dtype}; the shape and type must not change"
         )
     if targets_BC is not None and tuple(targets_BC.shape) != (4, shape.classes):
         raise UsageError(
-            f"training.transforms: {names}: gives targets of shape {tuple(targets_BC.shape)}; they must be the shares "
-            f"of the {shape.classes} classes in the 4 images"
+            f"training.transforms: {names}: returns targets of shape {tuple(targets_BC.shape)}; targets must be "
+            f"the shares of the {shape.classes} classes in the 4 images"
         )

@@ -299,7 +299,7 @@ KINDS = [
         "a download address that is not a web server",
         "data download stanford_dogs --base-url ftp://x --root r",
         "ftp://x",
-        "not the address of a web server",
+        "not a web address",
         "starts with http:// or https://",
     ),
     Kind("a data option without a default", "data info image_folder", "classes", "missing", "give it a value"),

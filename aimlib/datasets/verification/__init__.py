@@ -1,1 +1,1 @@
-"""What `aimlib.datasets.verify` checks, one module per question."""
+"""The checks of `aimlib.datasets.verify`, one module per question."""

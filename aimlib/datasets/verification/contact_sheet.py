@@ -1,4 +1,4 @@
-"""A page that shows the photos of findings, to be looked at on the machine that has them."""
+"""A page that shows the photos in findings, for viewing on the machine that has the photos."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aimlib.errors import DataError, counted
 from aimlib.records.escaping import storable, visible
 
 MOST_FINDINGS = 500
-"""Findings that are shown."""
+"""Maximum number of findings shown."""
 MOST_PHOTOS = 24
-"""Photos of one finding that are shown."""
+"""Maximum number of photos shown for one finding."""
 _SIDE = 128
 _HEAD = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -31,16 +31,16 @@ figcaption {{ font-size: 11px; overflow-wrap: anywhere }}
 
 
 def write_sheet(file: Path, root: Path, findings: Sequence[Finding], name: str) -> int:
-    """Write a page with small copies of the photos of all findings that name files; return the number of findings.
+    """Write a page with small copies of the photos in all findings that list files; return the number of findings.
 
     Parameters
     ----------
     root : the folder that contains the photos.
-    name : of the data set.
+    name : the data set's name.
 
     Raises
     ------
-    DataError: the file exists already, or cannot be written.
+    DataError: the file already exists, or cannot be written.
     """
     shown = [finding for finding in findings if finding.files]
     try:
@@ -52,9 +52,9 @@ def write_sheet(file: Path, root: Path, findings: Sequence[Finding], name: str) 
                 page.write(f"<p>{counted(more, 'more finding')}, not shown</p>\n")
             page.write("</html>\n")
     except FileExistsError:
-        raise DataError(f"{file}: exists already; remove it, or give another name") from None
+        raise DataError(f"{file}: already exists; remove it, or choose a different name") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another path") from error
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; choose a different path") from error
     return len(shown)
 
 
@@ -70,7 +70,7 @@ def _section(root: Path, finding: Finding) -> Iterator[str]:
 
 
 def _picture(path: Path) -> str:
-    """Return a small copy of a photo as an element, or a text if it has no pixels."""
+    """Return an HTML element with a small copy of a photo, or a text if the photo has no pixels."""
     if not path.is_file():
         return "<i>no file</i>"
     try:

@@ -1,4 +1,4 @@
-"""Numbers of classes and photos, and the lists of photos compared with the files that exist."""
+"""Check the numbers of classes and photos, and compare the lists of photos with the files that exist."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aimlib.datasets.verification.findings import Finding, Kind
 from aimlib.errors import counted
 
 IMBALANCE = 10
-"""Ratio of the largest class to the smallest from which training classes are called imbalanced."""
+"""Minimum ratio of the largest to the smallest training class at which the classes are reported as imbalanced."""
 
 
 def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
-    """Yield what is wrong with the numbers of classes and photos."""
+    """Yield the problems with the numbers of classes and photos."""
     where, found, right = str(listing.root), len(listing.classes), plugin.config.classes
     if found != right:
         text = f"{counted(found, 'class', 'classes')}, but data.classes is {right}; correct one of them"
@@ -51,8 +51,9 @@ def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
     ]
     text = (
         f"the largest training class has {counted(used.max(), 'photo')} ({names[0]}), the smallest {used.min():,} "
-        f"({names[1]}): {used.max() / used.min():.1f} times as many (reported from {IMBALANCE} times on); accuracy "
-        "counts photos, so large classes decide it: report accuracy per class, too, or balance the classes"
+        f"({names[1]}): {used.max() / used.min():.1f} times as many (reported if at least {IMBALANCE} times); "
+        f"accuracy is computed over photos, so large classes dominate it: also report accuracy per class, or "
+        f"balance the classes"
     )
     yield Finding("imbalance", str(listing.root), text, severity="remark")
 
@@ -72,12 +73,12 @@ _DOING = {"train": "training", "test": "testing"}
 
 
 def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
-    """Yield how the lists differ from the files that exist.
+    """Yield the differences between the lists and the files that exist.
 
     Parameters
     ----------
-    listing : the photos of the lists.
-    used : those that are not excluded; of the others it does not matter whether they exist.
+    listing : the photos in the lists.
+    used : the photos that are not excluded; it does not matter whether the excluded photos exist.
     """
     wanted = set(used.paths())
     if listing.folders:
@@ -87,16 +88,16 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
         there = {path for path in wanted if _exists(f"{listing.root}/{path}")}
     text = f"listed, but not below {listing.root}; fetch, or exclude (`--fix FILE`)"
     for finding in _group("missing", sorted(wanted - there), text):
-        yield replace(finding, excluded=finding.files, reason="missing: listed, but not there")
+        yield replace(finding, excluded=finding.files, reason="missing: listed, but not found")
     unlisted = sorted(there - set(listing.paths()))
     visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]
     yield from _group("unlisted", visible, f"below {listing.root}, but not listed; remove, or correct the lists")
 
 
 def _exists(path: str) -> bool:
-    """Return whether something other than a folder exists; only its content shows whether it is a photo."""
+    """Return whether something other than a folder exists at a path; only its content shows whether it is a photo."""
     try:
-        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for an object of Path
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for a Path object
     except PermissionError:
         return True
     except (OSError, ValueError):
@@ -111,12 +112,12 @@ def _group(kind: Kind, paths: Sequence[str], text: str) -> Iterator[Finding]:
 
 
 def _files(listing: PhotoListing) -> tuple[set[str], list[Finding]]:
-    """Return the paths of all files that should be listed, and findings on folders that cannot be opened."""
+    """Return the paths of all files that should be listed, and findings about folders that cannot be opened."""
     found: set[str] = set()
     odd: list[Finding] = []
 
     def refused(error: OSError) -> None:
-        text = f"the folder cannot be read: {error.strerror}; allow it (`chmod -R u+rX FOLDER`)"
+        text = f"the folder cannot be read: {error.strerror}; allow reading (`chmod -R u+rX FOLDER`)"
         odd.append(Finding("unreadable", str(error.filename), text))
 
     for folder in listing.folders:

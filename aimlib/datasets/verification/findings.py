@@ -1,4 +1,4 @@
-"""`Finding`: something that was found in the data, and how grave it is."""
+"""`Finding`: something that was found in the data, and how serious it is."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Finding:
 
     Attributes
     ----------
-    kind : ``unusable`` (the data as a whole), ``count`` (photos or classes), ``imbalance`` (of the classes),
-        ``listed_twice`` (in one list), ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted``
-        (exists, but is not listed), ``name`` (of files and folders), ``link`` (symbolic links), ``unreadable``
-        (folders and files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray``
-        (files and folders that are not used), ``empty`` (no bytes), ``undecodable``, ``damaged`` (JPEG files that
-        decode, perhaps with wrong pixels), ``misnamed`` (of a different format than the suffix says), ``mode`` (what a
-        pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one color),
+    kind : ``unusable`` (the data as a whole), ``count`` (number of photos or classes), ``imbalance`` (of class sizes),
+        ``listed_twice`` (in one list), ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted`` (exists,
+        but is not listed), ``name`` (names of files and folders), ``link`` (symbolic links), ``unreadable`` (folders
+        and files that cannot be opened for lack of permission), ``misplaced`` (photos that are not in a class folder),
+        ``stray`` (files and folders that are not used), ``empty`` (no bytes), ``undecodable``, ``damaged`` (JPEG files
+        that decode, perhaps with wrong pixels), ``misnamed`` (the format does not match the suffix), ``mode`` (the type
+        of a pixel), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank`` (one color),
         ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike), ``exclusion`` (the
         list of excluded photos), ``pack`` (packed data).
-    file : the first file concerned, or a folder if the finding is not about files.
-    message : what it is, and what to do.
-    files : all files concerned, as paths below the data's root; a group of duplicates has its files here.
+    file : the first file affected, or a folder if the finding is not about files.
+    message : what was found, and what to do.
+    files : all files affected, as paths below the data's root, such as the files in a group of duplicates.
     severity : ``error``: the data cannot be used unchanged, or accuracies on it would be wrong; ``remark``: worth
         knowing.
-    excluded : those of `files` that a list of excluded photos should have.
-    reason : why they are excluded, for the list; the text before its first colon is its kind.
+    excluded : the `files` that should be on a list of excluded photos.
+    reason : why these files are excluded, for the list; the text before its first colon is the kind of reason.
     """
 
     kind: Kind

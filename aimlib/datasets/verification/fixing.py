@@ -1,4 +1,4 @@
-"""Writing a list of excluded photos from findings: `ablate data verify --fix`."""
+"""Write a list of excluded photos from findings: `ablate data verify --fix`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from aimlib.records.escaping import storable
 
 
 def write_fix(file: Path, plugin: PhotoPlugin, findings: Sequence[Finding]) -> list[Finding]:
-    """Write a list of the photos that findings exclude, and return what is wrong with it.
+    """Write a list of the photos that findings exclude, and return the problems with the list.
 
-    Photos that `data.exclude` lists already are on the new list, too, so that it can replace the old one. If there is
-    nothing to exclude, nothing is written. Names that are not UTF-8 are left out; the data is refused for them anyway.
+    The new list includes the photos already listed in `data.exclude`, so it can replace the old list. If there is
+    nothing to exclude, no list is written. Names that are not UTF-8 are left out; the data is refused because of them
+    anyway.
 
     Raises
     ------
-    DataError: the file exists already, or cannot be written.
+    DataError: the file already exists, or cannot be written.
     """
     before = plugin.config.exclude
     reasons = {} if before is None else dict(read_exclusions(before).reasons)
@@ -31,7 +32,7 @@ def write_fix(file: Path, plugin: PhotoPlugin, findings: Sequence[Finding]) -> l
     if not reasons:
         return []
     listing = plugin.survey().listing
-    comments = [f"Photos of {listing.name} in {listing.root} to leave out: name this file as data.exclude in a study."]
+    comments = [f"Photos of {listing.name} in {listing.root} to leave out: set data.exclude to this file in a study."]
     write_exclusions(file, sorted(reasons.items()), comments)
     try:
         exclude(listing, Exclusions(file, reasons))

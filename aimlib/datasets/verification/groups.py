@@ -1,4 +1,4 @@
-"""Groups of photos with the same pixels, and of photos that look alike: one finding per group."""
+"""Find groups of photos with the same pixels, and groups of photos that look alike: one finding per group."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aimlib.datasets.verification.members import Member
 from aimlib.errors import counted
 
 PLACEHOLDER = 10
-"""Number of copies of one photo from which they are an error even within one class and one split."""
+"""Minimum number of copies of one photo that are an error even within one class and one split."""
 _KEPT_FIRST = {"test": 0, "validation": 1}
-"""Order in which the splits are searched for the photo of a group that is kept."""
+"""Order in which the splits are searched for the photo to keep from a group."""
 _MOST_CLASSES = 5
 
 
@@ -29,7 +29,7 @@ def duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[F
 
 
 def near_duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
-    """Yield a remark for each group of photos that look alike; one photo represents all that have the same pixels."""
+    """Yield a remark for each group of photos that look alike; one photo represents all those with the same pixels."""
     copies = {group[0]: group for group in _same_pixels(photos)}
     later = {index for group in copies.values() for index in group[1:]}
     compared = [number for number, photo in enumerate(photos) if photo.hash is not None and number not in later]
@@ -61,14 +61,14 @@ def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
     splits, classes = _counts(group)
     further = f", {counted(copies, 'identical copy', 'identical copies')} among them" if copies else ""
     what = (
-        f"{len(group):,} photos look alike ({_where(splits, classes)}{further}); look at them (`--sheet FILE`), and "
-        "exclude copies of the same photo"
+        f"{len(group):,} photos look alike ({_where(splits, classes)}{further}); look at them (`--sheet FILE`), "
+        f"and exclude all but one copy of each photo"
     )
     return _finding("near_duplicate", group, what, "looks like", "remark")
 
 
 def _finding(kind: str, group: Sequence[Member], what: str, relation: str, severity: Severity) -> Finding:
-    """Return a finding about a group whose first photo is kept, unless the group is in several classes."""
+    """Return a finding about a group; its first photo is kept, unless the group is in several classes."""
     files = tuple(member.path for member in group)
     _, classes = _counts(group)
     if len(classes) > 1:
@@ -88,14 +88,14 @@ def _finding(kind: str, group: Sequence[Member], what: str, relation: str, sever
 
 def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
     if len(classes) > 1:
-        return "the label of none is certain: keep those of the right class, or exclude all"
+        return "no label is certain: keep the photos in the right class, or exclude all"
     if len(splits) > 1:
-        return "a photo of one split is also in another: keep one"
-    return "they count several times: keep one"
+        return "a photo is in more than one split: keep one copy"
+    return "the photo counts several times: keep one copy"
 
 
 def _ordered(group: Sequence[Member]) -> list[Member]:
-    """Return the photos of a group in the order in which they are considered for keeping."""
+    """Return the photos in a group in the order in which they are considered for keeping."""
     return sorted(group, key=lambda member: (_KEPT_FIRST.get(member.split, len(_KEPT_FIRST)), member.path))
 
 
@@ -104,7 +104,7 @@ def _counts(group: Sequence[Member]) -> tuple[Counter[str], Counter[str]]:
 
 
 def _where(splits: Counter[str], classes: Counter[str]) -> str:
-    """Return in which splits and classes the members of a group are, in words."""
+    """Return a text with the splits and classes of a group's members."""
     first = "across splits: " if len(splits) > 1 else "within one split: "
     of_splits = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
     most = [f"{count:,} {shown(name)}" for name, count in classes.most_common(_MOST_CLASSES)]

@@ -1,4 +1,4 @@
-"""Reading one photo: whether it decodes, what its file stores, and hashes of its pixels."""
+"""Inspect one photo: whether it can be decoded, what its file stores, and hashes of its pixels."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from aimlib.datasets.recipe import Recipe
 from aimlib.datasets.verification.findings import Kind
 
 LUMA_SIDE = 64
-"""Height and width in pixels of the gray image from which perceptual hashes are computed."""
+"""Height and width, in pixels, of the gray image from which perceptual hashes are computed."""
 _FLAT = 2.0
-"""Standard deviation of the small gray image, of 255, below which a photo is blank."""
+"""Standard deviation of the small gray image, with values from 0 to 255, below which a photo counts as blank."""
 
 Hash = Callable[[Image.Image], npt.NDArray[np.uint64]]
-"""From a gray image of `LUMA_SIDE` to the words of a perceptual hash."""
+"""Returns the words of a perceptual hash of a gray image with sides of `LUMA_SIDE`."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """What was found in one file.
+    """The result of inspecting one file.
 
     Attributes
     ----------
-    path : below the root.
-    problem, cause : why its pixels are unknown: ``empty``, ``undecodable``, ``unreadable`` or ``missing``, and in
-        words.
-    digest : SHA-256 of size and RGB pixels.
-    width, height : in pixels.
+    path : path below the root.
+    problem, cause : why the photo has no pixels: ``empty``, ``undecodable``, ``unreadable`` or ``missing``, and the
+        cause in words.
+    digest : SHA-256 of the size and RGB pixels.
+    width, height : size in pixels.
     source : what the file stores.
-    blank : whether it has one color.
-    damage : what a strict decoder says about a JPEG file whose pixels are known, in words; empty if nothing.
-    content : SHA-256 of the file's bytes; empty if it cannot be read.
+    blank : whether the photo has only one color.
+    damage : what a strict decoder reports about a JPEG file that can nevertheless be decoded; empty if it reports
+        nothing.
+    content : SHA-256 of the file's bytes; empty if the file cannot be read.
     hash : [words], uint64; None if perceptual hashes are not requested, or the photo is blank.
     """
 
@@ -58,7 +59,7 @@ class Photo:
 
 
 def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | None = None) -> Photo:
-    """Read, decode and hash one photo; with `recipe`, one that it cannot convert is undecodable."""
+    """Read, decode and hash one photo; a photo that `recipe` (if given) cannot convert is undecodable."""
     file = root / path
     try:
         content = decoding.read(file)
@@ -72,7 +73,7 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return Photo(path, "missing")
-        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
+        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow reading (`chmod u+r FILE`)")
     digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
     small = _luma(photo)
     blank = bool(np.asarray(small).std() < _FLAT)
@@ -83,6 +84,6 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
 
 
 def _luma(photo: Image.Image) -> Image.Image:
-    """Return the small gray image of a photo; its aspect ratio is lost."""
+    """Return the small gray image of a photo; it does not keep the aspect ratio."""
     size = (LUMA_SIDE, LUMA_SIDE)
     return photo.convert("L").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

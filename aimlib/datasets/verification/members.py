@@ -1,4 +1,4 @@
-"""The photos of a listing with their split and class."""
+"""The photos in a listing, with their split and class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aimlib.datasets.listing import PhotoListing
 
 @dataclass(frozen=True)
 class Member:
-    """A photo of a listing: its path below the root, its split, and the name of its class."""
+    """A photo in a listing: its path below the root, its split, and the name of its class."""
 
     path: str
     split: str
@@ -17,7 +17,7 @@ class Member:
 
 
 def members_of(listing: PhotoListing) -> list[Member]:
-    """Return the photos of a listing, training photos first; a photo that is listed twice appears twice."""
+    """Return the photos in a listing, training photos first; a photo that is listed twice appears twice."""
     return [
         Member(path, name, listing.classes[label])
         for name, split in listing.splits.items()

@@ -1,8 +1,9 @@
-"""Photos that look alike: perceptual hashes, and the search for hashes that differ in few bits.
+"""Find photos that look alike: perceptual hashes, and the search for hashes that differ in only a few bits.
 
-The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, which say whether a frequency of the gray image of
-64 x 64 pixels is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
-again or enlarged differs in a few. docs/layouts.md states how often photos that are not alike are found.
+The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, each of which says whether one frequency in the 64 x
+64 gray image is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
+again or enlarged differs from the original in a few. docs/layouts.md states how often photos that are not alike are
+reported.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from aimlib.datasets.verification.inspection import Hash
 from aimlib.errors import UsageError
 
 MOST_BITS = 64
-"""Bits of 256 in which two photos that look alike may differ."""
+"""Maximum number of bits, out of 256, in which two photos that look alike may differ."""
 _SIDE = 16
 _BLOCK = 512
-"""Photos that are compared with all later ones at a time: 512 x 4,096 distances fit into the processor's cache."""
+"""Number of photos that are compared with all later photos at a time: 512 x 4,096 distances fit into the processor
+cache."""
 _ACROSS = 4096
 
 _MOST_EDGES = 2_000_000
-"""Pairs that are kept until they are reduced to those that connect the same photos."""
+"""Number of pairs to collect before they are reduced to a minimal set that connects the same photos."""
 
 Edges = npt.NDArray[np.int64]
 """[pairs, 2]: numbers of photos."""
@@ -55,9 +57,9 @@ def perceptual_hash() -> Hash:
 
 
 def groups(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Iterator[list[int]]:
-    """Yield the numbers of the photos of each group that pairs within `most` bits connect.
+    """Yield each group of photos, as their numbers; photos are grouped if pairs within `most` bits connect them.
 
-    Every pair is compared. Two members of a group may differ in more bits, if others lie between them.
+    Every pair is compared. Two members of a group may differ in more bits if other members connect them.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def groups(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Iterator[li
 
 
 def _near_of_block(hashes: npt.NDArray[np.uint64], start: int, most: int) -> Edges:
-    """Return pairs that connect the photos of the block that begins at `start` with all later ones that are near."""
+    """Return pairs that connect the photos in the block beginning at `start` with all later photos that are near."""
     block = hashes[start : start + _BLOCK]
     parts = []
     for at in range(start, len(hashes), _ACROSS):
@@ -94,7 +96,7 @@ def _near_of_block(hashes: npt.NDArray[np.uint64], start: int, most: int) -> Edg
 
 
 def _reduced(edges: Edges) -> Edges:
-    """Return the fewest pairs that connect the same photos."""
+    """Return a minimal set of pairs that connects the same photos."""
     members, label = _connected(edges)
     _, first = np.unique(label, return_index=True)
     pairs: Edges = np.stack([members[first][label], members], axis=1)
@@ -103,7 +105,7 @@ def _reduced(edges: Edges) -> Edges:
 
 
 def _connected(edges: Edges) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the photos in pairs, in ascending order, and the number of the group of each."""
+    """Return the photos that occur in pairs, in ascending order, and the number of each photo's group."""
     from scipy.sparse import coo_array  # noqa: PLC0415 -- only for this
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 

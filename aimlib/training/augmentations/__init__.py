@@ -1,4 +1,4 @@
-"""Augmentations by torchvision's names; one private file per plugin. `training.transforms` lists those of a run.
+"""Augmentations with torchvision's names, one private file per plugin; `training.transforms` lists those of a run.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

@@ -13,7 +13,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Interpolatio
 
 @augmentations.register("auto_augment")
 class AutoAugment(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.AutoAugment`: a policy that was learned on a data set."""
+    """`torchvision.transforms.v2.AutoAugment`: a policy learned on a data set."""
 
     source = "torchvision.transforms.v2.AutoAugment; Cubuk et al., 2019"
     search_space: ClassVar[dict[str, Dimension]] = {"policy": Categorical(("imagenet", "cifar10", "svhn"))}
@@ -22,12 +22,12 @@ class AutoAugment(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-        """Data set for which the operations were found."""
+        """Data set for which the policy was learned."""
         interpolation: Interpolation = "nearest"
-        """How values between pixels are found."""
+        """How values between pixels are interpolated."""
 
     transform = "AutoAugment"
 
     def arguments(self) -> dict[str, Any]:
-        """Return torchvision's arguments, with its own type of policy."""
+        """Return torchvision's arguments, with the policy as torchvision's type."""
         return {**super().arguments(), "policy": AutoAugmentPolicy(self.config.policy)}

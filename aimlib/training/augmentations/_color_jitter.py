@@ -29,12 +29,12 @@ class ColorJitter(TorchvisionAugmentation):
         """Names as in torchvision; 0 changes nothing."""
 
         brightness: Strength = 0.0
-        """Largest change of the factor on the brightness, from 1."""
+        """Largest deviation of the brightness factor from 1."""
         contrast: Strength = 0.0
-        """Largest change of the factor on the contrast, from 1."""
+        """Largest deviation of the contrast factor from 1."""
         saturation: Strength = 0.0
-        """Largest change of the factor on the saturation, from 1."""
+        """Largest deviation of the saturation factor from 1."""
         hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-        """Largest shift of the hue, as a share of the color circle."""
+        """Largest hue shift, as a share of the color circle."""
 
     transform = "ColorJitter"

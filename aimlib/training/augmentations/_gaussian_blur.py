@@ -22,7 +22,7 @@ class GaussianBlur(TorchvisionAugmentation):
         """Names as in torchvision."""
 
         kernel_size: Annotated[int, Field(ge=1)] = 3
-        """Pixels; odd."""
+        """Side of the kernel, in pixels; an odd number."""
         sigma: Range = (0.1, 2.0)
         """Lowest and highest standard deviation, in pixels."""
 

@@ -8,7 +8,7 @@ from aimlib.training.augmentations.mixing import Mixing
 
 @augmentations.register("mixup")
 class Mixup(Mixing):
-    """`torchvision.transforms.v2.MixUp`: images and labels of a batch are blended."""
+    """`torchvision.transforms.v2.MixUp`: the images and labels in a batch are blended."""
 
     source = "torchvision.transforms.v2.MixUp; Zhang et al., 2018"
     transform = "MixUp"

@@ -28,9 +28,9 @@ class MixupOrCutmix(BatchAugmentation):
         """Names and defaults as in torchvision's recipe."""
 
         mixup_alpha: Positive = 0.2
-        """Parameter of the Beta distribution of mixup's shares."""
+        """Parameter of the beta distribution from which mixup's shares are drawn."""
         cutmix_alpha: Positive = 1.0
-        """Parameter of the Beta distribution of cutmix's shares."""
+        """Parameter of the beta distribution from which CutMix's shares are drawn."""
 
     def __init__(self, config: Any, shape: ImageShape) -> None:
         super().__init__(config, shape)
@@ -38,5 +38,5 @@ class MixupOrCutmix(BatchAugmentation):
         self._transform = v2.RandomChoice(choices)
 
     def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed images and shares; a batch of one image stays unchanged."""
+        """Return mixed images and shares; a batch with a single image stays unchanged."""
         return mixed(self._transform, x_BCHW, labels_B, self.shape.classes)

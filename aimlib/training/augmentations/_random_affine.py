@@ -22,16 +22,16 @@ class RandomAffine(TorchvisionAugmentation):
         """Names as in torchvision."""
 
         degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-        """Largest angle of the rotation, degrees in either direction."""
+        """Largest rotation angle, in degrees, in either direction."""
         translate: Range | None = None
-        """Largest shifts, as shares of width and height."""
+        """Largest shifts, as shares of the width and the height."""
         scale: Range | None = None
-        """Lowest and highest factor on the size. None: the size stays."""
+        """Lowest and highest scale factor; None: the size does not change."""
         shear: Range | None = None
-        """Lowest and highest angle of the shear along rows, degrees."""
+        """Lowest and highest shear angle along rows, in degrees."""
         interpolation: Interpolation = "nearest"
-        """How values between pixels are found."""
+        """How values between pixels are interpolated."""
         fill: Annotated[float, Field(ge=0, le=255)] = 0.0
-        """Value of the pixels that the change uncovers, from 0 to 255."""
+        """Value of pixels outside the original image, from 0 to 255."""
 
     transform = "RandomAffine"

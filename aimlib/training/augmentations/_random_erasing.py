@@ -13,7 +13,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Probability,
 
 @augmentations.register("random_erasing")
 class RandomErasing(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.RandomErasing`: a rectangle of the network's input is replaced."""
+    """`torchvision.transforms.v2.RandomErasing`: a rectangle in the network's input is replaced."""
 
     source = "torchvision.transforms.v2.RandomErasing; Zhong et al., 2020"
     search_space: ClassVar[dict[str, Dimension]] = {"p": Real(0.0, 1.0)}
@@ -24,12 +24,12 @@ class RandomErasing(TorchvisionAugmentation):
         p: Probability = 0.5
         """Probability that an image is changed."""
         scale: Range = (0.02, 0.33)
-        """Share of the image's area."""
+        """Smallest and largest share of the image's area that is erased."""
         ratio: Range = (0.3, 3.3)
         """Lowest and highest ratio of the erased rectangle's sides."""
         value: float | Annotated[tuple[float, ...], BeforeValidator(tuple_of)] | Literal["random"] = 0.0
-        """One value, one per channel, or ``random`` (normal noise). It replaces the scaled image, as in torchvision's
-        own recipe: 0 is the mean of the training images unless the input is raw."""
+        """New value of the erased pixels: one value, one per channel, or ``random`` (normal noise). Erasing follows
+        scaling, as in torchvision's own recipe, so 0 is the mean of the training images unless the input is raw."""
 
     after_scaling = True
     transform = "RandomErasing"

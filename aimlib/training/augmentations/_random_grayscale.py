@@ -1,4 +1,4 @@
-"""Random loss of color."""
+"""Random conversion to grayscale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Probability,
 
 @augmentations.register("random_grayscale")
 class RandomGrayscale(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.RandomGrayscale`; images of one channel stay unchanged."""
+    """`torchvision.transforms.v2.RandomGrayscale`; images with one channel stay unchanged."""
 
     source = "torchvision.transforms.v2.RandomGrayscale"
     search_space: ClassVar[dict[str, Dimension]] = {"p": Real(0.0, 1.0)}
@@ -20,6 +20,6 @@ class RandomGrayscale(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.1
-        """Probability that an image is made gray."""
+        """Probability that an image becomes gray."""
 
     transform = "RandomGrayscale"

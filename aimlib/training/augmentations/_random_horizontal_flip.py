@@ -1,4 +1,4 @@
-"""A random flip to the other side."""
+"""A random horizontal flip."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class RandomHorizontalFlip(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.5
-        """Probability that an image is mirrored."""
+        """Probability that an image is flipped."""
 
     transform = "RandomHorizontalFlip"

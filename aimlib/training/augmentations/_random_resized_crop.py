@@ -17,16 +17,16 @@ class RandomResizedCrop(TorchvisionAugmentation):
     search_space: ClassVar[dict[str, Dimension]] = {"antialias": Categorical((True, False))}
 
     class Config(AugmentationOptions):
-        """Names and defaults as in torchvision; `size` is the image's."""
+        """Names and defaults as in torchvision; `size` is the image's own size."""
 
         scale: Range = (0.08, 1.0)
-        """Share of the image's area."""
+        """Smallest and largest share of the image's area that is kept."""
         ratio: Range = (3 / 4, 4 / 3)
         """Lowest and highest ratio of the crop's sides."""
         interpolation: Interpolation = "bilinear"
-        """How values between pixels are found."""
+        """How values between pixels are interpolated."""
         antialias: bool = True
-        """Whether shrinking averages over the area of a pixel."""
+        """Whether each pixel of a reduced image is an average over its area."""
 
     transform = "RandomResizedCrop"
 

@@ -13,7 +13,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Interpolatio
 
 @augmentations.register("random_rotation")
 class RandomRotation(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.RandomRotation` about the center, by up to `degrees` either way."""
+    """`torchvision.transforms.v2.RandomRotation` about the center, by up to `degrees` in either direction."""
 
     source = "torchvision.transforms.v2.RandomRotation"
     search_space: ClassVar[dict[str, Dimension]] = {"degrees": Real(0.0, 45.0)}
@@ -22,10 +22,10 @@ class RandomRotation(TorchvisionAugmentation):
         """Names as in torchvision."""
 
         degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
-        """Largest angle, degrees in either direction."""
+        """Largest angle, in degrees, in either direction."""
         interpolation: Interpolation = "nearest"
-        """How values between pixels are found."""
+        """How values between pixels are interpolated."""
         fill: Annotated[float, Field(ge=0, le=255)] = 0.0
-        """Value of the pixels that the change uncovers, from 0 to 255."""
+        """Value of pixels outside the original image, from 0 to 255."""
 
     transform = "RandomRotation"

@@ -8,7 +8,7 @@ from aimlib.training.augmentations.base import AugmentationOptions, Interpolatio
 
 @augmentations.register("trivial_augment_wide")
 class TrivialAugmentWide(TorchvisionAugmentation):
-    """`torchvision.transforms.v2.TrivialAugmentWide`: one random change of a random magnitude."""
+    """`torchvision.transforms.v2.TrivialAugmentWide`: one random change with a random magnitude."""
 
     source = "torchvision.transforms.v2.TrivialAugmentWide; Müller and Hutter, 2021"
 
@@ -16,6 +16,6 @@ class TrivialAugmentWide(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         interpolation: Interpolation = "nearest"
-        """How values between pixels are found."""
+        """How values between pixels are interpolated."""
 
     transform = "TrivialAugmentWide"

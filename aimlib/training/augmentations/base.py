@@ -1,4 +1,4 @@
-"""The bases of all augmentations: of one image, and of a whole batch with its labels."""
+"""The base classes of all augmentations: those for single images, and those for whole batches with labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aimlib.component import ComponentConfig, tuple_of
 from aimlib.datasets.base import ImageShape
 
 Interpolation = Literal["nearest", "bilinear"]
-"""How a geometric change interpolates between pixels, as torchvision names it."""
+"""How a geometric change interpolates between pixels, with torchvision's names."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[float, float], BeforeValidator(tuple_of)]
@@ -21,25 +21,26 @@ Range = Annotated[tuple[float, float], BeforeValidator(tuple_of)]
 
 
 class AugmentationOptions(ComponentConfig):
-    """Options of an augmentation."""
+    """Options for an augmentation."""
 
 
 class Augmentation(ABC):
-    """Base of the family `aimlib.augmentations`: a random change of one training image.
+    """Base class of the `aimlib.augmentations` plugins: a random change to one training image.
 
-    It draws from the global generators of torch, NumPy or Python. Before every image these are set to its own stream,
-    ``seed_for(seed, "transforms", epoch, image)``, and afterwards they are restored. So an image's change depends
-    neither on its batch nor on interruptions, and is the same in all arms of a seed.
+    An augmentation draws from the global generators of torch, NumPy or Python. Before every image, the generators are
+    set to the image's own stream, ``seed_for(seed, "transforms", epoch, image)``, and afterwards they are restored. The
+    change to an image therefore does not depend on its batch or on interruptions, and is the same in all arms with the
+    same seed.
 
     Parameters
     ----------
     config : the augmentation's options.
-    shape : of the images.
+    shape : shape of the images.
 
     Attributes
     ----------
-    after_scaling : whether it gets the input of the network in place of pixels; see `augment`.
-    per_batch : whether it is a `BatchAugmentation`.
+    after_scaling : whether `augment` receives the network's input instead of pixels; see `augment`.
+    per_batch : whether this is a `BatchAugmentation`.
     """
 
     Config: ClassVar[type[ComponentConfig]] = AugmentationOptions
@@ -52,18 +53,18 @@ class Augmentation(ABC):
 
     @abstractmethod
     def augment(self, image_CHW: Tensor) -> Tensor:
-        """Return the changed image, of the same shape and type.
+        """Return the changed image, with the same shape and type.
 
         Parameters
         ----------
-        image_CHW : [channels, height, width] on the training device. Pixels are uint8, 0 to 255. With
-            `after_scaling` they are float32 as the network gets them: mean 0 and standard deviation 1 over the training
-            images, or 0 to 255 with ``input_scaling: raw``. It may be changed in place.
+        image_CHW : [channels, height, width] on the training device. Pixels are uint8, 0 to 255. With `after_scaling`,
+            they are float32, as the network receives them: with mean 0 and standard deviation 1 over the training
+            images, or from 0 to 255 with ``input_scaling: raw``. The image may be changed in place.
         """
 
 
 class BatchAugmentation(ABC):
-    """Base of augmentations of a whole batch: they may mix images and their labels.
+    """Base class of augmentations that change a whole batch: they may mix images and their labels.
 
     The global generators are set to ``seed_for(seed, "batch transforms", epoch, step)`` before every batch.
 
@@ -82,17 +83,17 @@ class BatchAugmentation(ABC):
 
     @abstractmethod
     def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the changed images, and the share of every class in every image [batch, classes], float32.
+        """Return the changed images, and the share of each class in each image [batch, classes], float32.
 
         Parameters
         ----------
-        x_BCHW : [batch, channels, height, width], float32, as the network gets them.
+        x_BCHW : [batch, channels, height, width], float32, as the network receives the images.
         labels_B : [batch], int64, class numbers.
         """
 
 
 class TorchvisionAugmentation(Augmentation):
-    """An augmentation that torchvision has.
+    """An augmentation that torchvision provides.
 
     Attributes
     ----------
@@ -109,9 +110,9 @@ class TorchvisionAugmentation(Augmentation):
         """Return torchvision's arguments."""
         given = {name: getattr(self.config, name) for name in type(self.config).model_fields}
         if "interpolation" in given:
-            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # torchvision 0.22 takes no names
+            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # 0.22 rejects names
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def augment(self, image_CHW: Tensor) -> Tensor:
-        """Return the image as torchvision changes it."""
+        """Return the image changed by torchvision."""
         return cast("Tensor", self._transform(image_CHW))

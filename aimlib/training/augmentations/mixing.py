@@ -1,4 +1,4 @@
-"""What the augmentations that mix images have in common."""
+"""The common parts of augmentations that mix images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class MixingOptions(AugmentationOptions):
     """Names and defaults as in torchvision."""
 
     alpha: Positive = 1.0
-    """Parameter of the Beta distribution that the share of the first image is drawn from, once for a batch."""
+    """Parameter of the beta distribution from which the share of the first image is drawn, once per batch."""
 
 
 class Mixing(BatchAugmentation):
-    """Mixes every image with the one before it in the batch, as torchvision does.
+    """Mixes every image with the preceding image in the batch, as torchvision does.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Mixing(BatchAugmentation):
         self._transform = mixer(self.transform, config.alpha, shape)
 
     def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed images and shares; a batch of one image stays unchanged."""
+        """Return mixed images and shares; a batch with a single image stays unchanged."""
         return mixed(self._transform, x_BCHW, labels_B, self.shape.classes)
 
 
@@ -47,7 +47,7 @@ def mixer(transform: str, alpha: float, shape: ImageShape) -> Any:
 
 
 def mixed(transform: Any, x_BCHW: Tensor, labels_B: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return mixed images, in the memory order of the given ones, and shares."""
+    """Return mixed images, in the memory format of the given images, and shares."""
     if len(labels_B) == 1:
         return x_BCHW, functional.one_hot(labels_B, classes).float()
     images_BCHW, shares_BC = transform(x_BCHW, labels_B)

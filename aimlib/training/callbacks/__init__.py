@@ -1,4 +1,4 @@
-"""Callbacks: code that runs at events of training; one private file per plugin. `training.callbacks` lists a run's.
+"""Callbacks: code that runs at training events, one private file per plugin; `training.callbacks` lists those of a run.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

@@ -1,4 +1,4 @@
-"""The norm of the gradient."""
+"""The gradient norm."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aimlib.training.callbacks.base import Callback, CallbackConfig, RunView
 
 @callbacks.register("gradient_norm")
 class GradientNorm(Callback):
-    """Logs ``gradient_norm``: the norm of the gradient of all parameters, as the mean over an epoch's steps."""
+    """Logs ``gradient_norm``: the norm of the gradient of all parameters, averaged over the steps in an epoch."""
 
     source = "torch.nn.utils.get_total_norm"
 
     class Config(CallbackConfig):
-        """Name and default as in torch."""
+        """Names and defaults as in torch."""
 
         norm_type: Annotated[float, Field(gt=0)] = 2.0
         """Order p of the p-norm."""

@@ -1,4 +1,4 @@
-"""The end of a run at an accuracy."""
+"""Ends a run once it reaches a given accuracy."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from aimlib.training.callbacks.base import Callback, CallbackConfig, RunView
 
 @callbacks.register("stop_at_accuracy")
 class StopAtAccuracy(Callback):
-    """Ends the run when an accuracy was reached in `epochs` epochs in a row."""
+    """Ends the run once it has reached an accuracy in `epochs` consecutive epochs."""
 
     source = "time to accuracy: Coleman et al., 2017 (DAWNBench)"
     search_space: ClassVar[dict[str, Dimension]] = {"epochs": Integer(1, 5)}
 
     class Config(CallbackConfig):
-        """The accuracy, and whose it is."""
+        """The accuracy to reach, and on which images."""
 
         accuracy: Annotated[float, Field(gt=0, le=1)]
-        """The accuracy to reach, a fraction."""
+        """The accuracy to reach, as a fraction."""
         monitor: Literal["validation", "train"] = "validation"
-        """Whose accuracy counts, that of validation or of training images."""
+        """Whether the accuracy on validation images or on training images counts."""
         epochs: Annotated[int, Field(ge=1)] = 1
-        """Number of epochs in a row that must reach it."""
+        """Number of consecutive epochs that must reach the accuracy."""
 
         @property
         def uses_validation(self) -> bool:
-            """Whether there must be validation images."""
+            """Whether it needs validation images."""
             return self.monitor == "validation"
 
     def __init__(self, config: Config) -> None:
@@ -39,16 +39,16 @@ class StopAtAccuracy(Callback):
         self._reached = 0
 
     def on_epoch_end(self, run: RunView, row: Mapping[str, Any]) -> None:
-        """Count the epochs; end the run after enough of them."""
+        """Count the epochs that reach the accuracy; end the run after enough of them."""
         name = f"{self.config.monitor}_accuracy"
         self._reached = self._reached + 1 if row[name] >= self.config.accuracy else 0
         if self._reached >= self.config.epochs:
             run.stop(f"{name} {row[name]:.4f} reached {self.config.accuracy:g}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many epochs in a row reached it."""
+        """Return how many consecutive epochs have reached the accuracy."""
         return {"reached": self._reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue to count."""
+        """Continue counting from a stored state."""
         self._reached = state["reached"]

@@ -1,4 +1,4 @@
-"""The base of all callbacks, and what they see of a run."""
+"""The base class of all callbacks, and their view of a run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from aimlib.component import ComponentConfig
 from aimlib.errors import PluginError, did_you_mean
 
 EVENTS = "on_run_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_run_end"
-"""Names of the methods that a run calls."""
+"""Names of the methods called during a run."""
 
 
 class CallbackConfig(ComponentConfig):
-    """Options of a callback."""
+    """Options for a callback."""
 
     monitors_validation: ClassVar[bool] = False
-    """Whether it uses validation measures, so that there must be validation images."""
+    """Whether it uses validation measures and therefore needs validation images."""
 
     @property
     def uses_validation(self) -> bool:
-        """Whether this callback does so; a callback whose options decide this overrides it."""
+        """Whether this callback uses validation measures; override this if it depends on the callback's options."""
         return self.monitors_validation
 
 
@@ -33,10 +33,10 @@ class RunView(Protocol):
 
     Attributes
     ----------
-    network, optimizer : of the run, on its device.
-    epoch, epochs : number of the epoch, from 1, and the planned number.
-    step : training steps that are done in the epoch.
-    loss : of the last step, a scalar on the device.
+    network, optimizer : the run's network and optimizer, on its device.
+    epoch, epochs : number of the current epoch, from 1, and the planned number of epochs.
+    step : number of training steps done in the epoch.
+    loss : loss of the last step, a scalar on the device.
     """
 
     network: nn.Module
@@ -47,11 +47,11 @@ class RunView(Protocol):
     loss: Tensor | None
 
     def log(self, name: str, value: float | Tensor) -> None:
-        """Log a scalar: the mean of an epoch's values is a column of `results.epochs`.
+        """Log a scalar; the mean of its values in each epoch becomes a column of `results.epochs`.
 
         Parameters
         ----------
-        name : letters, digits and underscores; no name of another column.
+        name : letters, digits and underscores; not the name of an existing column.
         value : a number, or a tensor with one element, which may stay on the device.
 
         Raises
@@ -60,14 +60,15 @@ class RunView(Protocol):
         """
 
     def stop(self, reason: str) -> None:
-        """End the run after the present epoch: it is a completed run with that reason."""
+        """End the run after the current epoch; it counts as completed, with this reason."""
 
 
 class Callback(ABC):  # noqa: B024 -- every event is optional
-    """Base of the family `aimlib.callbacks`.
+    """Base class of the `aimlib.callbacks` plugins.
 
-    It returns everything that it keeps between events in `state_dict`: the run may be interrupted after any step and
-    continued by another object. It gets no test measures, so it cannot decide by them.
+    A callback must return everything that it keeps between events from `state_dict`, because the run may be interrupted
+    after any step and continued with a different callback object. Callbacks do not receive test measures, so they
+    cannot base decisions on them.
 
     Parameters
     ----------
@@ -75,15 +76,15 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
 
     Attributes
     ----------
-    reads_gradients : whether `on_step_end` reads gradients. The steps of such a run are not captured as a CUDA graph,
-        whose gradients are not those of the parameters.
+    reads_gradients : whether `on_step_end` reads gradients. If so, the run's steps are not captured as a CUDA graph,
+        because a graph's gradients are not those of the parameters.
     """
 
     Config: ClassVar[type[ComponentConfig]] = CallbackConfig
     reads_gradients: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse a method that looks like an event but is not one: it would never be called."""
+        """Refuse a method that looks like an event but is not one, because it would never be called."""
         super().__init_subclass__(**options)
         for name in vars(cls):
             if name.startswith("on_") and name not in EVENTS:
@@ -96,7 +97,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
         self.config = config
 
     def on_run_start(self, run: RunView) -> None:  # noqa: B027
-        """Called once, before the first epoch; not when an interrupted run continues."""
+        """Called once, before the first epoch; not called when an interrupted run continues."""
 
     def on_epoch_start(self, run: RunView) -> None:  # noqa: B027
         """Called before the first step of an epoch."""
@@ -109,16 +110,16 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
 
         Parameters
         ----------
-        row : values of `aimlib.records.EPOCHS` without test measures, e.g. ``validation_accuracy``; null without
-            validation images.
+        row : values of `aimlib.records.EPOCHS` without test measures, e.g. ``validation_accuracy``; validation measures
+            are null if there are no validation images.
         """
 
     def on_run_end(self, run: RunView) -> None:  # noqa: B027
-        """Called when the run is finished or has diverged, with the network of its last step."""
+        """Called when the run is finished or has diverged; the network is that of the last step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it keeps between events: tensors, numbers, text, and lists and mappings of them."""
+        """Return everything to keep between events: tensors, numbers, text, and lists and mappings of these."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Continue from a result of `state_dict`, whose tensors are on the CPU."""
+        """Continue from a value that `state_dict` returned; its tensors are on the CPU."""

@@ -1,4 +1,4 @@
-"""The callbacks of a run: who is called when, what was logged, and what a checkpoint stores of it."""
+"""The callbacks of a run: when each is called, what it has logged, and what a checkpoint stores."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Callbacks:
-    """The callbacks of a run, in the order of the list; it is also the `RunView` that they get.
+    """The callbacks of a run, in the order of the list; this object is also the `RunView` that they receive.
 
     Parameters
     ----------
-    configs : of the callbacks.
-    network, optimizer : of the run.
-    epochs : planned number.
+    configs : options of the callbacks.
+    network, optimizer : the run's network and optimizer.
+    epochs : planned number of epochs.
 
     Attributes
     ----------
-    scalars : of every logged name the means of the completed epochs; null where nothing finite was logged.
-    ended : why a callback ended the run; None if none did.
+    scalars : for every logged name, the mean in each completed epoch; null if nothing finite was logged.
+    ended : why a callback ended the run; None if no callback did.
     """
 
     def __init__(
@@ -57,30 +57,30 @@ class Callbacks:
             self._all[f"{config.name} {earlier + 1}" if earlier else config.name] = callbacks.create(config)
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
+        """Return whether there are any callbacks."""
         return bool(self._all)
 
     def log(self, name: str, value: float | Tensor) -> None:
         """Log a scalar; see `RunView`."""
         if self._is_over or not _NAME.fullmatch(name) or name in _TAKEN:
             what = (
-                "the run is over, so it belongs to no epoch; log in on_epoch_end"
+                "the run is over, so this value belongs to no epoch; log it in on_epoch_end"
                 if self._is_over
-                else "a column has this name; choose another one"
+                else "a column already has this name; choose a different one"
                 if name in _TAKEN
                 else "is not a valid name; use letters, digits and underscores"
             )
             raise UsageError(f"training.callbacks: {self._current}: log({name!r}, ...): {what}")
         if isinstance(value, Tensor) and value.numel() != 1:
             raise UsageError(
-                f"training.callbacks: {self._current}: log({name!r}, ...): a tensor of shape {tuple(value.shape)} is "
-                f"not one number; give its mean or norm"
+                f"training.callbacks: {self._current}: log({name!r}, ...): a tensor of shape {tuple(value.shape)} "
+                f"is not a single number; log its mean or norm"
             )
         owner = self._owners.setdefault(name, self._current)
         if owner != self._current:
             raise UsageError(
-                f"training.callbacks: {self._current}: log({name!r}, ...): {owner} logs this name; choose another one, "
-                f"or remove one of the two callbacks"
+                f"training.callbacks: {self._current}: log({name!r}, ...): {owner} already logs this name; choose "
+                f"a different one, or remove one of the two callbacks"
             )
         given = (
             value.detach().double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
@@ -89,25 +89,25 @@ class Callbacks:
         self._sums[name] = (total.to(given.device) + given.reshape(()), count + 1)
 
     def stop(self, reason: str) -> None:
-        """End the run after the present epoch; the first reason counts."""
+        """End the run after the current epoch; the first reason counts."""
         self.ended = self.ended or f"{self._current}: {reason}"
 
     def run_start(self) -> None:
-        """The run begins."""
+        """Notify all callbacks that the run begins."""
         self._tell("on_run_start")
 
     def epoch_start(self, number: int) -> None:
-        """An epoch begins."""
+        """Notify all callbacks that an epoch begins."""
         self.epoch, self.step = number, 0
         self._tell("on_epoch_start")
 
     def step_end(self, number: int, step: int, loss: Tensor) -> None:
-        """A training step is done."""
+        """Notify all callbacks that a training step is done."""
         self.epoch, self.step, self.loss = number, step, loss
         self._tell("on_step_end")
 
     def epoch_end(self, row: Mapping[str, Any]) -> None:
-        """An epoch was evaluated; compute the means of what was logged in it."""
+        """Notify all callbacks that an epoch was evaluated; compute the means of what was logged in it."""
         self.epoch = row["epoch"]
         seen = {name: value for name, value in row.items() if not name.startswith("test_")}
         self._tell("on_epoch_end", seen)
@@ -120,7 +120,7 @@ class Callbacks:
         self._sums, self._completed = {}, self._completed + 1
 
     def run_end(self) -> None:
-        """The run is over."""
+        """Notify all callbacks that the run is over."""
         self._is_over = True
         self._tell("on_run_end")
 
@@ -129,7 +129,12 @@ class Callbacks:
             self._current = name
             try:
                 getattr(callback, event)(self, *more)
-            except (UsageError, RuntimeError, OSError, MemoryError):  # the last three may be the machine's, and pass
+            except (
+                UsageError,
+                RuntimeError,
+                OSError,
+                MemoryError,
+            ):  # the last three may be temporary
                 raise
             except Exception as error:
                 place = place_of(error)
@@ -139,11 +144,11 @@ class Callbacks:
                 ) from error
 
     def state(self) -> dict[str, Any] | None:
-        """Return what a checkpoint stores; None without callbacks.
+        """Return what a checkpoint stores; None if there are no callbacks.
 
         Raises
         ------
-        UsageError: a callback's state contains what cannot be stored without executing code when it is read.
+        UsageError: a callback's state contains an object that cannot be read from a file without executing code.
         """
         if not self._all:
             return None
@@ -154,7 +159,7 @@ class Callbacks:
         return {"states": states, "sums": sums, "scalars": self.scalars, "ended": self.ended}
 
     def resume(self, state: Mapping[str, Any], completed: int) -> None:
-        """Continue from a result of `state`, after that many completed epochs."""
+        """Continue from a value that `state` returned after `completed` completed epochs."""
         self._sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
         self.scalars, self.ended, self._completed = state["scalars"], state["ended"], completed
         for name, callback in self._all.items():
@@ -162,11 +167,11 @@ class Callbacks:
 
 
 def refuse_unusable_callbacks(configs: Sequence[ComponentConfig]) -> None:
-    """Construct callbacks twice, and resume the second ones from the state of the first. No event is called.
+    """Construct all callbacks twice, and resume the second set from the state of the first. No events are called.
 
     Raises
     ------
-    UsageError: a callback's state contains what cannot be stored.
+    UsageError: a callback's state contains an object that cannot be stored.
     """
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -176,7 +181,7 @@ def refuse_unusable_callbacks(configs: Sequence[ComponentConfig]) -> None:
 
 
 def _refuse_others(value: object, where: str) -> None:
-    """Refuse a value that `torch.load` would not read with ``weights_only``."""
+    """Refuse a value that `torch.load` cannot read with ``weights_only``."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _refuse_others(inner, f"{where}[{key!r}]")
@@ -185,6 +190,6 @@ def _refuse_others(value: object, where: str) -> None:
             _refuse_others(inner, f"{where}[{number}]")
     elif value is not None and type(value) not in (bool, int, float, str) and not isinstance(value, Tensor):
         raise UsageError(
-            f"{where}: contains a {type(value).__name__}, which a checkpoint does not store; return tensors, numbers, "
-            f"text, and lists and mappings of them"
+            f"{where}: contains a {type(value).__name__}, which a checkpoint cannot store; return tensors, "
+            f"numbers, text, and lists and mappings of these"
         )

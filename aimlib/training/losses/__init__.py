@@ -1,4 +1,4 @@
-"""Losses; one private file per plugin. Without one the loss is the cross-entropy.
+"""Losses, one private file per plugin; by default, the loss is the cross-entropy.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

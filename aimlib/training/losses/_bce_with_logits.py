@@ -16,7 +16,7 @@ from aimlib.training.losses.base import Loss, LossConfig, one_hot
 
 @losses.register("bce_with_logits")
 class BceWithLogits(Loss):
-    """`torch.nn.functional.binary_cross_entropy_with_logits` against the one-hot classes."""
+    """`torch.nn.functional.binary_cross_entropy_with_logits` with one-hot classes as targets."""
 
     source = "torch.nn.BCEWithLogitsLoss; for single labels: Wightman et al., 2021"
     search_space: ClassVar[dict[str, Dimension]] = {"pos_weight": Real(0.5, 100.0, log=True)}
@@ -25,7 +25,7 @@ class BceWithLogits(Loss):
         """Names and defaults as in torch."""
 
         pos_weight: Annotated[float, Field(gt=0)] | None = None
-        """Weight of the true class relative to the others; null is 1."""
+        """Weight of the true class relative to the others; null: 1."""
 
     takes_soft_targets = True
     config: Config
@@ -37,6 +37,6 @@ class BceWithLogits(Loss):
         self.register_buffer("pos_weight", weight, persistent=False)
 
     def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean in nats over images and classes."""
+        """Return the mean over images and classes, in nats."""
         shares_BC = one_hot(targets, logits_BC.shape[1])
         return functional.binary_cross_entropy_with_logits(logits_BC, shares_BC, pos_weight=self.pos_weight)

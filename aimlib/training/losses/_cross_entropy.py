@@ -16,10 +16,11 @@ from aimlib.training.losses.class_weights import ClassWeights, class_weights
 
 @losses.register("cross_entropy")
 class CrossEntropy(Loss):
-    """`torch.nn.functional.cross_entropy`. With weights, it is the weighted mean.
+    """`torch.nn.functional.cross_entropy`; with class weights, the weighted mean.
 
-    That holds for soft targets as well, where torch divides by the number of images instead. Unlike
-    `training.label_smoothing`, which smooths only in training, this one smooths in evaluation as well.
+    The mean is also weighted for soft targets, where torch divides by the number of images instead. Unlike
+    `training.label_smoothing`, which applies only in training, the `label_smoothing` of this loss applies in evaluation
+    as well.
     """
 
     source = "torch.nn.CrossEntropyLoss; label smoothing: Szegedy et al., 2016"
@@ -32,10 +33,10 @@ class CrossEntropy(Loss):
         """Names and defaults as in torch."""
 
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes, only in training."""
+        """Share of the target that is spread evenly over all classes, in training and in evaluation."""
         weight: ClassWeights = None
-        """Weights of classes. balanced: images / (classes * images of the class); a list: one per class. None: all are
-        1."""
+        """Class weights. balanced: images / (classes * images in the class); a list: one weight per class. None: all
+        weights are 1."""
 
     takes_soft_targets = True
     config: Config
@@ -46,7 +47,7 @@ class CrossEntropy(Loss):
         self.register_buffer("weight", class_weights(config.weight, class_counts), persistent=False)
 
     def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean in nats."""
+        """Return the mean loss, in nats."""
         smoothing, weight = self.config.label_smoothing, self.weight
         loss = functional.cross_entropy(logits_BC, targets, weight=weight, label_smoothing=smoothing)
         if weight is None or not targets.is_floating_point():

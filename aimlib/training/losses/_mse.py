@@ -1,4 +1,4 @@
-"""The squared error of the logits."""
+"""The mean squared error of the logits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.losses.base import Loss, one_hot
 
 @losses.register("mse")
 class Mse(Loss):
-    """`torch.nn.functional.mse_loss` of the logits against the one-hot classes."""
+    """`torch.nn.functional.mse_loss` between the logits and the one-hot classes."""
 
     source = "torch.nn.MSELoss; for classes: Hui and Belkin, 2021"
     takes_soft_targets = True

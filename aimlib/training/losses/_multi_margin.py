@@ -16,7 +16,7 @@ from aimlib.training.losses.class_weights import ClassWeights, class_weights
 
 @losses.register("multi_margin")
 class MultiMargin(Loss):
-    """`torch.nn.functional.multi_margin_loss`: how far other classes come within `margin` of the true one."""
+    """`torch.nn.functional.multi_margin_loss`: how far other scores come within `margin` of the true class's score."""
 
     source = "torch.nn.MultiMarginLoss; Crammer and Singer, 2001"
     search_space: ClassVar[dict[str, Dimension]] = {"margin": Real(0.1, 10.0, log=True), "p": Categorical((1, 2))}
@@ -25,11 +25,11 @@ class MultiMargin(Loss):
         """Names and defaults as in torch."""
 
         p: Literal[1, 2] = 1
-        """Exponent of the hinge."""
+        """Exponent of the hinge loss."""
         margin: Annotated[float, Field(gt=0)] = 1.0
-        """Distance by which the score of the true class must exceed the others."""
+        """Distance by which the score of the true class must exceed all others."""
         weight: ClassWeights = None
-        """Weights of classes, as of `cross_entropy`."""
+        """Class weights, as for `cross_entropy`."""
 
     config: Config
     weight: Tensor | None
@@ -39,7 +39,7 @@ class MultiMargin(Loss):
         self.register_buffer("weight", class_weights(config.weight, class_counts), persistent=False)
 
     def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over the images; an image's loss is divided by the number of classes."""
+        """Return the mean over the images; each image's loss is divided by the number of classes."""
         return functional.multi_margin_loss(
             logits_BC, targets, p=self.config.p, margin=self.config.margin, weight=self.weight
         )

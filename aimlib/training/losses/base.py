@@ -1,4 +1,4 @@
-"""The base of all losses, and the loss of a run."""
+"""The base class of all losses, and the loss of a run."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from aimlib.registry import losses
 
 
 class LossConfig(ComponentConfig):
-    """Options of a loss."""
+    """Options for a loss."""
 
 
 class Loss(nn.Module, ABC):
-    """Base of the family `aimlib.losses`: a function of logits and classes, without parameters and without memory.
+    """Base class of the `aimlib.losses` plugins: a function of logits and classes, without parameters or state.
 
     Parameters
     ----------
     config : the loss's options.
-    class_counts : [classes], int64, number of training images of each class. It is a buffer of this module, so it is
-        on the training device.
+    class_counts : [classes], int64, number of training images in each class. It is a buffer of this module, so it is on
+        the training device.
 
     Attributes
     ----------
-    takes_soft_targets : whether `forward` also accepts a share of every class for every image, as mixup gives them.
-    capturable : whether `forward` may be part of a CUDA graph and be compiled: it never reads a value back from the
-        device (``.item()``, ``if tensor``). Steps with another loss run eagerly on a GPU, and are compiled without it.
+    takes_soft_targets : whether `forward` also accepts a share for each class and image, as mixup produces.
+    capturable : whether `forward` can be part of a CUDA graph and be compiled, because it never reads a value back from
+        the device (``.item()``, ``if tensor``). With a loss that is not capturable, steps run eagerly on a GPU, and are
+        compiled without the loss.
     """
 
     Config = LossConfig
@@ -47,33 +48,33 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch, the mean over its images, as a scalar.
+        """Return the loss for a batch, the mean over its images, as a scalar.
 
         Parameters
         ----------
-        logits_BC : [batch, classes], float32, whatever `training.precision` is.
-        targets : [batch], int64, class numbers; or [batch, classes], float32, shares that sum to 1.
+        logits_BC : [batch, classes], always float32, regardless of `training.precision`.
+        targets : [batch], int64, class numbers; or [batch, classes], float32, shares that sum to 1 per image.
         """
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """Return targets as shares of the classes [batch, classes], float32; shares are returned unchanged."""
+    """Return targets as class shares [batch, classes], float32; shares are returned unchanged."""
     if targets.is_floating_point():
         return targets
     numbers = torch.arange(classes, device=targets.device)
-    return (targets[:, None] == numbers).float()  # functional.one_hot reads the labels back except on a GPU
+    return (targets[:, None] == numbers).float()  # functional.one_hot reads the labels back, except on a GPU
 
 
 def build_loss(config: ComponentConfig | None, class_counts: Tensor, device: torch.device) -> Loss | None:
-    """Return the loss of a run, on `device`; None stands for the cross-entropy.
+    """Return a run's loss, on `device`; None stands for the cross-entropy.
 
     Parameters
     ----------
-    class_counts : [classes], number of training images of each class.
+    class_counts : [classes], number of training images in each class.
 
     Raises
     ------
-    UsageError: an option does not fit the classes, or the loss has parameters, which nothing would train.
+    UsageError: an option does not match the classes, or the loss has parameters, which would never be trained.
     """
     if config is None:
         return None
@@ -81,22 +82,22 @@ def build_loss(config: ComponentConfig | None, class_counts: Tensor, device: tor
     named = [name for name, _ in loss.named_parameters()]
     if named:
         raise UsageError(
-            f"training.loss: {config.name!r} has parameters ({', '.join(named)}), which no optimizer trains and no "
-            f"checkpoint stores; make them buffers, or part of the network"
+            f"training.loss: {config.name!r} has parameters ({', '.join(named)}), which would be neither trained "
+            f"nor stored in checkpoints; make them buffers, or part of the network"
         )
     return loss.to(device)
 
 
 def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed: bool = False) -> None:
-    """Try the loss on one small batch for `classes` classes.
+    """Try the loss on a small batch with `classes` classes.
 
     Parameters
     ----------
-    mixed : whether targets are shares of the classes, because a transform mixes the images of a batch.
+    mixed : whether targets are class shares, because a transform mixes the images in a batch.
 
     Raises
     ------
-    UsageError: it gives no finite scalar with a gradient.
+    UsageError: the loss does not return a finite scalar with a gradient.
     """
     loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
     if loss is None or config is None:
@@ -104,7 +105,7 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
     logits_BC, labels_B = _example(classes)
     try:
         value = loss(logits_BC, one_hot(labels_B, classes) if mixed else labels_B)
-    except (RuntimeError, TypeError) as error:  # sizes, types or arguments that do not fit
+    except (RuntimeError, TypeError) as error:  # sizes, types or arguments that do not match
         kind = "shares [batch, classes]" if mixed else "classes [batch]"
         place = place_of(error)
         where = f" ({place})" if place else ""
@@ -125,7 +126,7 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
 
 
 def is_sum(config: ComponentConfig, classes: int) -> bool:
-    """Return whether a usable loss is twice as large, and not 0, for a batch in which every image occurs twice."""
+    """Return whether a usable loss is not 0 and doubles if every image occurs twice in the batch."""
     loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
     if loss is None:
         return False
@@ -136,5 +137,5 @@ def is_sum(config: ComponentConfig, classes: int) -> bool:
 
 
 def _example(classes: int) -> tuple[Tensor, Tensor]:
-    """Return logits and classes of four images."""
+    """Return the logits and classes of four images."""
     return torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_(), torch.arange(4) % classes

@@ -1,4 +1,4 @@
-"""Weights of classes in a loss."""
+"""Class weights in a loss."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from aimlib.errors import DataError, UsageError
 
 NonNegative = Annotated[float, Field(ge=0)]
 ClassWeights = Literal["balanced"] | Annotated[tuple[NonNegative, ...], BeforeValidator(tuple_of)] | None
-"""``balanced``: a class's weight is images / (classes * images of the class), as in scikit-learn; a list has one weight
-per class, in the order of the class numbers; null: all are 1."""
+"""``balanced``: the weight of a class is images / (classes * images in the class), as in scikit-learn; a list: one
+weight per class, in the order of the class numbers; null: all weights are 1."""
 
 
 def class_weights(weight: ClassWeights, class_counts: Tensor) -> Tensor | None:
-    """Return the weights [classes], float32, or None if all are 1.
+    """Return the weights [classes], float32, or None if all weights are 1.
 
     Parameters
     ----------
-    class_counts : [classes], number of training images of each class.
+    class_counts : [classes], number of training images in each class.
 
     Raises
     ------
-    UsageError: the list does not have one weight per class.
-    DataError: a class has no training image, so its balanced weight is not defined.
+    UsageError: the list does not have one weight per class. DataError: a class has no training images, so its balanced
+    weight is not defined.
     """
     if weight is None:
         return None
@@ -36,9 +36,9 @@ def class_weights(weight: ClassWeights, class_counts: Tensor) -> Tensor | None:
         if not bool(class_counts.all()):
             missing = int((class_counts == 0).nonzero()[0])
             raise DataError(
-                f"training.loss.weight: balanced: class number {missing} has no training image; give a list of weights"
+                f"training.loss.weight: balanced: class number {missing} has no training images; set a list of weights"
             )
         return class_counts.sum() / (classes * class_counts.float())
     if len(weight) != classes:
-        raise UsageError(f"training.loss.weight: has {len(weight)} weights for {classes} classes; give one per class")
+        raise UsageError(f"training.loss.weight: has {len(weight)} weights for {classes} classes; set one per class")
     return torch.tensor(weight, dtype=torch.float32, device=class_counts.device)

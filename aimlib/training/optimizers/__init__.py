@@ -1,4 +1,4 @@
-"""Optimizers; one private file per plugin.
+"""Optimizers, one private file per plugin.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

@@ -24,8 +24,8 @@ class Adadelta(TorchOptimizer):
 
         learning_rate: Positive = 1.0
         rho: BelowOne = 0.9
-        """Decay per step of the averages of squared gradients and changes."""
+        """Decay rate per step of the running averages of squared gradients and of squared updates."""
         eps: Positive = 1e-6
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
 
     algorithm = torch.optim.Adadelta

@@ -20,10 +20,10 @@ class Adagrad(TorchOptimizer):
 
         learning_rate: Positive = 0.01
         lr_decay: NonNegative = 0.0
-        """Decay of the learning rate: in step n it is divided by 1 + (n - 1) times this."""
+        """Decay of the learning rate: in step n, the learning rate is divided by 1 + (n - 1) · `lr_decay`."""
         initial_accumulator_value: NonNegative = 0.0
-        """Initial value of the sums of squared gradients."""
+        """Initial value for the sums of squared gradients."""
         eps: Positive = 1e-10
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
 
     algorithm = torch.optim.Adagrad

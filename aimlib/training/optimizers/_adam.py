@@ -15,9 +15,9 @@ from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zer
 
 
 class _AsTheyLie(torch.optim.Adam):
-    """Torch's Adam, with a fused step that processes channels-last weights in that order.
+    """Torch's Adam, with a fused step that processes channels-last weights in their memory order.
 
-    The results are the same. By default, torch 2.14 first copies the gradients of such weights on a CPU, and takes
+    The results are the same. By default, torch 2.14 on a CPU first copies the gradients of such weights, and takes
     three times as long.
     """
 
@@ -37,16 +37,17 @@ class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
 
 
 class _UncorrectedOnDevice(_AsTheyLie):
-    """Adam with epsilon on the root of the uncorrected second moment; step count and rate are on the device.
+    """Adam with epsilon added to the root of the uncorrected second moment; step count and rate are on the device.
 
-    Torch's own takes epsilon from Python, and this epsilon, put into torch's formula, changes from step to step.
+    Torch's own Adam takes epsilon as a Python number, but the epsilon that torch's formula would need here changes from
+    step to step.
     """
 
     decoupled: ClassVar[bool] = False
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the parameters by their gradients; all share the first parameter's step count."""
+        """Update the parameters with their gradients; all share the first parameter's step count."""
         for group in self.param_groups:
             gathered: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
             self._init_group(group, *gathered)
@@ -99,21 +100,21 @@ class Adam(OptimizerPlugin):
     search_space: ClassVar[dict[str, Dimension]] = {"learning_rate": Real(1e-5, 1e-2, log=True)}
 
     class Config(OptimizerConfig):
-        """Learning rate 1e-3 is the post's."""
+        """A learning rate of 1e-3 is that of the post."""
 
         learning_rate: Positive = 1e-3
         beta1: BelowOne = 0.9
-        """Decay per step of the average of the gradient."""
+        """Decay rate per step of the running average of the gradient."""
         beta2: BelowOne = 0.999
-        """Decay per step of the average of the squared gradient."""
+        """Decay rate per step of the running average of the squared gradient."""
         epsilon: Positive = 1e-8
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
         epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
-        """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
-        (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""
+        """Whether epsilon is added to the root of the second moment after bias correction (torch) or before it (Keras,
+        hence as run; the "epsilon hat" in section 2 of the paper)."""
         fused: bool = False
-        """Whether a step is one pass over parameters, gradients and moments: faster with many parameters, but with
-        different rounding, so results differ in their last digits."""
+        """Whether a step is a single pass over parameters, gradients and moments. This is faster with many parameters,
+        but rounds differently, so results differ in their last digits."""
 
     on_device = True
     config: Config
@@ -121,9 +122,9 @@ class Adam(OptimizerPlugin):
     uncorrected_on_device: ClassVar[type[torch.optim.Adam]] = _UncorrectedOnDevice
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return torch's optimizer; on a GPU its ``capturable`` one, which counts steps there.
+        """Return torch's optimizer; on a GPU, its ``capturable`` version, which counts steps on the GPU.
 
-        On a GPU `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not
+        On a GPU, `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not
         support.
         """
         o = self.config
@@ -152,8 +153,8 @@ class Adam(OptimizerPlugin):
 class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
-    With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
-    It is for the CPU, where step counts are on the host.
+    With this epsilon, lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m /
+    (sqrt(v) + hat). This is for the CPU, where step counts are on the host.
     """
 
     def __init__(self, epsilon: float, beta2: float) -> None:
@@ -166,7 +167,7 @@ class _Uncorrected:
 
 
 class _Plain:
-    """After a step, restores the configured epsilon, so that a checkpoint contains no other."""
+    """After a step, restores the configured epsilon, so that a checkpoint contains no other value."""
 
     def __init__(self, epsilon: float) -> None:
         self.epsilon = epsilon

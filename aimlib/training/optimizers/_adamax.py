@@ -20,8 +20,8 @@ class Adamax(TorchOptimizer):
 
         learning_rate: Positive = 2e-3
         betas: Betas = (0.9, 0.999)
-        """Decay per step of the average of the gradient and of its largest size."""
+        """Decay rates per step of the running average of the gradient and of the running maximum of its magnitude."""
         eps: Positive = 1e-8
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
 
     algorithm = torch.optim.Adamax

@@ -20,11 +20,11 @@ class NAdam(TorchOptimizer):
 
         learning_rate: Positive = 2e-3
         betas: Betas = (0.9, 0.999)
-        """Decay per step of the averages of the gradient and of its square."""
+        """Decay rates per step of the running averages of the gradient and of its square."""
         eps: Positive = 1e-8
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
         momentum_decay: NonNegative = 4e-3
-        """How soon the momentum reaches its full value; torch's schedule of the momentum."""
+        """How quickly the momentum reaches its full value, as in torch's momentum schedule."""
         decoupled_weight_decay: bool = False
         """Whether `weight_decay` shrinks the weights themselves, as in AdamW, instead of being added to the
         gradient."""

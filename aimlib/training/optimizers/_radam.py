@@ -20,9 +20,9 @@ class RAdam(TorchOptimizer):
 
         learning_rate: Positive = 1e-3
         betas: Betas = (0.9, 0.999)
-        """Decay per step of the averages of the gradient and of its square."""
+        """Decay rates per step of the running averages of the gradient and of its square."""
         eps: Positive = 1e-8
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
         decoupled_weight_decay: bool = False
         """Whether `weight_decay` shrinks the weights themselves, as in AdamW, instead of being added to the
         gradient."""

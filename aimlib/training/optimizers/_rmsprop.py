@@ -20,12 +20,12 @@ class RMSprop(TorchOptimizer):
 
         learning_rate: Positive = 0.01
         alpha: BelowOne = 0.99
-        """Decay per step of the average of the squared gradient."""
+        """Decay rate per step of the running average of the squared gradient."""
         eps: Positive = 1e-8
-        """Number added to the denominator to avoid a division by 0."""
+        """Number added to the denominator to avoid division by 0."""
         momentum: BelowOne = 0.0
         """Share of the previous step that is added to a step."""
         centered: bool = False
-        """Whether the gradient's mean is subtracted, so that its variance is what scales a step."""
+        """Whether the gradient's mean is subtracted, so that a step is scaled by the gradient's variance."""
 
     algorithm = torch.optim.RMSprop

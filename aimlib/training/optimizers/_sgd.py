@@ -21,27 +21,27 @@ class Sgd(OptimizerPlugin):
     search_space: ClassVar[dict[str, Dimension]] = {"learning_rate": Real(1e-3, 1.0, log=True)}
 
     class Config(OptimizerConfig):
-        """Momentum 0.9 is the usual one; 0 is plain SGD."""
+        """A momentum of 0.9 is usual; 0 is plain SGD."""
 
         learning_rate: Positive = 0.1
         momentum: BelowOne = 0.9
         """Share of the previous step that is added to a step; 0 is plain SGD."""
         nesterov: bool = False
-        """Whether the momentum is Nesterov's; needs momentum above 0."""
+        """Whether to use Nesterov momentum; this needs a momentum greater than 0."""
         fused: bool = False
-        """Whether a step is one pass over parameters and gradients: faster, possibly with different rounding."""
+        """Whether a step is a single pass over parameters and gradients, which is faster but may round differently."""
 
         @model_validator(mode="after")
         def _nesterov_has_momentum(self) -> Self:
             if self.nesterov and self.momentum == 0:
-                raise ValueError("nesterov: true needs momentum above 0; give momentum, or remove nesterov")
+                raise ValueError("nesterov: true needs a momentum greater than 0; set momentum, or remove nesterov")
             return self
 
     on_device = True
     config: Config
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return torch's SGD; on a GPU always the fused one, because no other reads its learning rate from there."""
+        """Return torch's SGD, always fused on a GPU, because only that version reads its rate from the device."""
         o = self.config
         trained: list[Any] = list(parameters)
         on_device = lies_on_device(trained)

@@ -1,4 +1,4 @@
-"""The base of all optimizers."""
+"""The base class of all optimizers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(ComponentConfig):
-    """What every optimizer has; a schedule starts from `learning_rate`."""
+    """Options for every optimizer; a schedule starts from `learning_rate`."""
 
     learning_rate: Positive
-    """The learning rate that a schedule starts from; torch's `lr`."""
+    """The learning rate from which a schedule starts; torch's `lr`."""
     weight_decay: NonNegative = 0.0
     """Strength of the weight decay; 0: none."""
 
 
 class OptimizerPlugin(ABC):
-    """Base of the family `aimlib.optimizers`.
+    """Base class of the `aimlib.optimizers` plugins.
 
     Attributes
     ----------
-    on_device : whether on a GPU its optimizers take their learning rate as a tensor there, have all their state from
-        the start and read nothing back. Steps of other optimizers are not captured as graphs.
+    on_device : whether, on a GPU, its optimizers take the learning rate as a tensor on the GPU, have their complete
+        state from the start, and read nothing back. Steps of other optimizers are not captured as graphs.
     """
 
     Config = OptimizerConfig
@@ -42,4 +42,4 @@ class OptimizerPlugin(ABC):
 
     @abstractmethod
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return the optimizer over the trainable parameters, or over groups of them in torch's form."""
+        """Return the optimizer for the trainable parameters, or for groups of them in torch's format."""

@@ -1,4 +1,4 @@
-"""The optimizer of a network: parameters with their own learning rate, or frozen for a while, form separate groups."""
+"""A network's optimizer: parameters with their own learning rate, or frozen for a while, form separate groups."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aimlib.training.tuning.groups import FOREVER, Tuning
 
 
 def build_optimizer(config: ComponentConfig, network: nn.Module, tuning: Tuning | None = None) -> torch.optim.Optimizer:
-    """Return the optimizer of all trained parameters; every group carries its ``lr_scale``.
+    """Return the optimizer for all trained parameters; every group contains its ``lr_scale``.
 
     Parameters
     ----------
-    tuning : what fine-tuning does. What it freezes throughout is not in the optimizer; what it freezes for a while has
-        its own groups, because all parameters of a group share their number of steps.
+    tuning : the fine-tuning. Parameters that it freezes throughout are not in the optimizer; those that it freezes for
+        a while have their own groups, because all parameters in a group share their step count.
     """
     scales: dict[int, float] = {}
     if isinstance(network, AimNetwork):

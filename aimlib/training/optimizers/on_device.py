@@ -1,7 +1,7 @@
 """Optimizer steps without the host: every number that changes from step to step is a tensor on the device.
 
-No step waits for the device, and one captured graph serves all steps. On the CPU optimizers take Python numbers, as
-usual.
+No step waits for the device, and one captured graph can be used for all steps. On the CPU, optimizers take Python
+numbers, as usual.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 
 DEVICES: set[str] = {"cuda"}
-"""Types of device on which changing numbers are tensors. Stand-ins for a GPU add theirs."""
+"""Device types on which changing numbers are tensors. Stand-ins for a GPU in tests add their own types."""
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def runs_on_device(device: torch.device) -> bool:
-    """Return whether optimizers of parameters on `device` take changing numbers as tensors."""
+    """Return whether optimizers for parameters on `device` take changing numbers as tensors."""
     return device.type in DEVICES
 
 
 def lies_on_device(parameters: list[Any]) -> bool:
-    """Return whether optimizers of these parameters, or of groups of them in torch's form, do so."""
+    """Return whether optimizers for these parameters (or groups of them in torch's format) take numbers as tensors."""
     groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
     return any(runs_on_device(parameter.device) for group in groups for parameter in group)
 
@@ -37,8 +37,8 @@ class Rates:
 
     Parameters
     ----------
-    optimizer : of an `OptimizerPlugin` that is `on_device`.
-    device : of its parameters.
+    optimizer : optimizer built by an `OptimizerPlugin` that is `on_device`.
+    device : device of its parameters.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -56,7 +56,7 @@ class Rates:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Replace the numbers by the tensors, as they were last written, and restore the numbers at the end."""
+        """Replace the numbers with the tensors, as they were last written, and restore the numbers at the end."""
         groups = self._optimizer.param_groups
         numbers = [group["lr"] for group in groups]
         for group, tensor in zip(groups, self._tensors, strict=True):
@@ -69,12 +69,12 @@ class Rates:
 
 
 def zero_state(optimizer: torch.optim.Optimizer, *moments: str, step: bool) -> None:
-    """Create the state of every parameter, zeros, before the first step, because a captured step needs it in place.
+    """Create the state of every parameter, as zeros, before the first step, because a captured step needs it.
 
     Parameters
     ----------
-    moments : names of the state with the parameter's shape.
-    step : whether there is a step count, under torch's name ``step``.
+    moments : names of the state tensors that have the parameter's shape.
+    step : whether there is a step count, with torch's name ``step``.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:

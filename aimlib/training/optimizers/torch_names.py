@@ -1,4 +1,4 @@
-"""Optimizers of torch by torch's own names and arguments; `learning_rate` is its `lr`."""
+"""Torch's optimizers with torch's own names and arguments; `learning_rate` is torch's `lr`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from aimlib.training.optimizers.base import BelowOne, OptimizerPlugin
 from aimlib.training.optimizers.on_device import Parameters
 
 Betas = Annotated[tuple[BelowOne, BelowOne], BeforeValidator(tuple_of)]
-"""Decay of the first and of the second moment; documents write a list."""
+"""Decay rates of the first and second moments; YAML and JSON documents contain a list."""
 
 
 class TorchOptimizer(OptimizerPlugin):
-    """An optimizer that torch has, with its default settings: on a GPU its steps run eagerly, not as a CUDA graph.
+    """A torch optimizer with its default settings; on a GPU, its steps run eagerly, not as a CUDA graph.
 
     Attributes
     ----------
-    algorithm : torch's class; the options of `Config` are its arguments.
+    algorithm : torch's class; the options in `Config` are its arguments.
     """
 
     search_space: ClassVar[dict[str, Dimension]] = {"learning_rate": Real(1e-5, 1e-1, log=True)}

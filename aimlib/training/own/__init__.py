@@ -1,4 +1,5 @@
-"""Own training code: a function that trains in its own way, in place of the training loop of this package.
+"""The user's own training code: a function that trains in its own way, in place of this package's training loop.
 
-`config` is the configuration of such runs, `run` the object that the function is given, and `loop` calls it.
+`config` contains the configuration of such runs, `run` contains the object that the function receives, and `loop` calls
+the function.
 """

@@ -1,4 +1,4 @@
-"""The base of training code that a package registers. A study usually names a function instead."""
+"""The base class of training code that a package registers. A study usually specifies a function instead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainingCode(ABC):
-    """Base of the family `aimlib.trainers`."""
+    """Base class of the `aimlib.trainers` plugins."""
 
     Config = ComponentConfig
 
@@ -26,6 +26,6 @@ class TrainingCode(ABC):
 
         Parameters
         ----------
-        config : of the run; ``config.options`` is what the arm gives under `options`.
+        config : the run's configuration; ``config.options`` contains the arm's `options`.
         run : see `aimlib.training.own.run.OwnRun`.
         """

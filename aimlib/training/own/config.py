@@ -1,4 +1,4 @@
-"""The configuration of a run of own training code: what it trains on, its budget, and options that only it reads."""
+"""The configuration of a run with the user's own training code: its data, its budget, and its own options."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from aimlib.registry import ComponentOf, selections, trainers
 
 _DEPTH = 20
 _HELD_OUT: float = TrainingConfig.model_fields["validation_fraction"].default
-"""Share that ``select_on: validation`` holds out if none is given, as in the built-in loop."""
+"""Share that ``select_on: validation`` holds out if no share is set, as in the built-in loop."""
 
 
 class Options(dict[str, Any]):
-    """The options of an arm: a mapping whose keys are attributes as well, ``options.learning_rate``."""
+    """The options of an arm: a mapping whose keys are also attributes, such as ``options.learning_rate``."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return an option; AttributeError, with the known names, if the arm does not give it."""
+        """Return an option; raise AttributeError, with the known names, if the arm does not set it."""
         try:
             return self[name]
         except KeyError:
             known = ", ".join(self) or "none"
             raise AttributeError(
-                f"options.{name}: not given by this arm; {did_you_mean(name, self)}its options: {known}; give it in "
+                f"options.{name}: not set in this arm; {did_you_mean(name, self)}its options: {known}; set it in "
                 f"the study under base.options"
             ) from None
 
 
 def _plain(value: Any) -> Options:
     if not isinstance(value, Mapping):
-        raise ValueError(f"give names with values, such as {{learning_rate: 0.1}}; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be names with values, such as {{learning_rate: 0.1}}; got {value!r}")  # noqa: TRY004
     for key in value:
         if not isinstance(key, str) or not key.isidentifier():
-            raise ValueError(f"{key!r}: a name must be a word of letters, digits and '_', as in options.learning_rate")
+            raise ValueError(f"{key!r}: a name must consist of letters, digits and '_', as in options.learning_rate")
     return Options({key: _value(item, key, 0) for key, item in value.items()})
 
 
 def _value(value: Any, where: str, depth: int) -> Any:
-    """Return a value in which lists are lists; refuse what JSON cannot hold."""
+    """Return a value in which all sequences are lists; refuse anything that JSON cannot represent."""
     if depth > _DEPTH:
         raise ValueError(f"{where}: is nested too deeply")
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -58,22 +58,22 @@ def _value(value: Any, where: str, depth: int) -> Any:
 
 
 class OwnTrainingConfig(Frozen):
-    """The budget of own training code, and which epoch is reported.
+    """The budget of the user's own training code, and which epoch is reported.
 
-    ``select_on: test|validation|last`` may be written in place of `selection`; with validation, it also holds images
+    ``select_on: test|validation|last`` may be used in place of `selection`; with ``validation``, images are also held
     out.
     """
 
     model_config = ConfigDict(json_schema_extra=TrainingConfig.model_config["json_schema_extra"])
 
     epochs: Annotated[int, Field(ge=1)] = 1
-    """Most epochs that the code may report; code without epochs reports one."""
+    """Maximum number of epochs that the code may report; code without epochs reports one."""
     selection: Annotated[ComponentConfig, ComponentOf(selections)] = Field(
         default_factory=lambda: selections.parse("last_epoch"), json_schema_extra={"default": "last_epoch"}
     )
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.0
-    """Share of each class of the training images that is held out, drawn separately for every seed."""
+    """Share of the training images in each class that is held out; it is drawn separately for every seed."""
 
     monitor: ClassVar[Literal["validation", "test"]] = "validation"
     early_stopping: ClassVar[None] = None
@@ -102,8 +102,9 @@ class OwnTrainingConfig(Frozen):
         given = sorted(foreign & set(data)) if isinstance(data, dict) else []
         if given:
             raise ValueError(
-                f"{', '.join(given)}: only the built-in training loop reads {'this' if len(given) == 1 else 'these'}; "
-                f"give what your training code reads under `options`, next to `training`"
+                f"{', '.join(given)}: only the built-in training loop reads "
+                f"{'this' if len(given) == 1 else 'these'}; put what your training code reads under `options`, "
+                f"next to `training`"
             )
         return data
 
@@ -115,13 +116,14 @@ class OwnTrainingConfig(Frozen):
 
 
 class OwnRunConfig(RunConfig):
-    """One run of own training code. `RunConfig.parse` returns it for a document with the key `train`."""
+    """One run of the user's own training code. `RunConfig.parse` returns it for a document with the key `train`."""
 
     train: Annotated[ComponentConfig, ComponentOf(trainers)]
     """The training code."""
     model: ModelConfig | None = None  # type: ignore[assignment]
-    """A network of this package, which the code gets by `OwnRun.network`; None: the code makes its own."""
+    """A network from this package, which `OwnRun.network` returns to the code; None: the code builds its own
+    network."""
     training: OwnTrainingConfig = OwnTrainingConfig.model_construct()  # type: ignore[assignment]
-    """Its budget, and which epoch is reported."""
+    """The run's budget, and which epoch is reported."""
     options: Annotated[Options, PlainValidator(_plain)] = Options()
-    """What the code reads; part of the run id like everything else."""
+    """Options that the code reads; they are part of the run id, like everything else."""

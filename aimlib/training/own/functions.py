@@ -1,4 +1,4 @@
-"""Functions as training code: the class that the registry expects is made of them. Imports no torch."""
+"""Functions as training code: they are converted to the class that the registry expects. This does not import torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.errors import PluginError, UsageError
 
 
 class _Function:
-    """Training code that is a function ``train(config, run)``; see `aimlib.training.own.base.TrainingCode`."""
+    """Training code in the form of a function ``train(config, run)``; see `aimlib.training.own.base.TrainingCode`."""
 
     Config = ComponentConfig
     function: ClassVar[Callable[[Any, Any], None]]
@@ -25,15 +25,15 @@ class _Function:
 
 
 def of_function(function: Callable[..., Any], place: str = "") -> type:
-    """Return the class of a function.
+    """Return the training code class for a function.
 
     Parameters
     ----------
-    place : its file and line, for messages.
+    place : the function's file and line, for messages.
 
     Raises
     ------
-    PluginError: it cannot be called with the configuration and the run.
+    PluginError: the function cannot be called with the configuration and the run.
     """
     _refuse_other_arguments(function, place)
     content = {
@@ -61,19 +61,19 @@ def _refuse_other_arguments(function: Callable[..., Any], place: str) -> None:
 
 
 def register_function(function: Callable[..., Any]) -> str:
-    """Register a function of the calling script or notebook as training code; return its name.
+    """Register a function from the calling script or notebook as training code; return its name.
 
     Raises
     ------
-    UsageError: it is a method, a lambda or a function within another one, whose code no worker could find.
+    UsageError: the function is a method, a lambda or a nested function, so workers could not find its code.
     """
     from aimlib.registry import trainers  # noqa: PLC0415 -- imports this module
 
     name, qualname = getattr(function, "__name__", ""), getattr(function, "__qualname__", "")
     if not name.isidentifier() or qualname != name:
         raise UsageError(
-            f"train: {qualname or repr(function)} is not a function at the top level of a script, notebook or file; "
-            f"define it there with `def`, or give 'my_code.py:train'"
+            f"train: {qualname or repr(function)} is not a function at the top level of a script, notebook or "
+            f"file; define it there with `def`, or use 'my_code.py:train'"
         )
     trainers.register(name)(of_function(function))
     return name

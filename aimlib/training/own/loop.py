@@ -1,4 +1,4 @@
-"""The run of own training code, from its configuration to its outcome, with its checkpoints and its repetition."""
+"""A run of the user's own training code, from configuration to outcome, with its checkpoints and its repetition."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ SAME = "same"
 """What `difference` returns for equal predictions."""
 _FILES = "own_training_code"
 _SCALARS = "scalars"
-"""Keys of the files and of the code's own numbers among the state of the network in a checkpoint."""
+"""Keys, in the network state of a checkpoint, of the files and of the code's own numbers."""
 
 
 @dataclass
 class Attempt:
-    """An attempt at a run: where it saves, and which functions it calls.
+    """An attempt to compute a run: where it saves, and which functions it calls.
 
     Attributes
     ----------
-    run_id : protects against the checkpoint of another run.
-    directory : of the checkpoint; None keeps none.
-    threads : number of CPU threads; None leaves it unchanged.
-    memory_share : maximum share of a GPU's memory that the run may use; None sets no limit.
+    run_id : id of the run; protects against restoring a different run's checkpoint.
+    directory : directory of the checkpoint; None: no checkpoints.
+    threads : number of CPU threads; None leaves the number unchanged.
+    memory_share : maximum share of a GPU's memory that the run may use; None: no limit.
     on_epoch, on_notice, pause, on_checkpoint, on_failed_save : as in `aimlib.training.loop.train`.
     """
 
@@ -69,7 +69,7 @@ class Attempt:
         return self.before + time.perf_counter() - self.began
 
     def found(self) -> Checkpoint | None:
-        """Return the last intact checkpoint, and report damaged ones; the code may not request it."""
+        """Return the last intact checkpoint, which the code may ignore, and report damaged checkpoints."""
         if self.directory is None:
             return None
         damages: list[str] = []
@@ -83,7 +83,7 @@ class Attempt:
         return found
 
     def save(self, run: OwnRun, content: dict[str, Any]) -> None:
-        """Save what was reported, and the files of the code."""
+        """Save everything that was reported, and the code's files."""
         if self.directory is None:
             return
         state = Checkpoint(
@@ -115,21 +115,20 @@ def _stacked(run: OwnRun) -> npt.NDArray[Any]:
 def train(
     config: OwnRunConfig, data: DataSet, attempt: Attempt, device: torch.device | None = None, *, repeat: bool = False
 ) -> Outcome:
-    """Call own training code, which continues from its checkpoint if it saved one and requests it.
+    """Call the user's own training code, which continues from its checkpoint if it saved one and requests it.
 
-    Deterministic kernels of torch are preferred; where there is none, torch warns and the run continues.
+    Torch's deterministic kernels are preferred; if there is none for an operation, torch warns and the run continues.
 
     Parameters
     ----------
-    device : None is the CPU.
-    repeat : compute the run a second time from its start, and compare the predictions; `Outcome.repeated` says how many
-        differ.
+    device : device to train on; None: the CPU.
+    repeat : whether to compute the run a second time from its start and compare the predictions; `Outcome.repeated`
+        says how many differ.
 
     Raises
     ------
-    Paused: `Attempt.pause` returned true.
-    UsageError: the code reported nothing, or something impossible.
-    Exception: whatever the code raises.
+    Paused: `Attempt.pause` returned true. UsageError: the code reported nothing, or invalid values. Exception: any
+    exception that the code raises.
     """
     device = indexed(device or torch.device("cpu"))
     found = attempt.found()
@@ -173,7 +172,10 @@ def _as_alone(config: OwnRunConfig, device: torch.device, attempt: Attempt) -> I
 
 
 def _called(run: OwnRun) -> str | None:
-    """Call the code; return why the run diverged, or None. What ended the run counts even if the code caught it."""
+    """Call the code; return why the run diverged, or None.
+
+    An exception that ends the run takes effect even if the code has caught it.
+    """
     try:
         trainers.create(run.config.train).train(run.config, run)
     except Diverged as reason:
@@ -183,7 +185,7 @@ def _called(run: OwnRun) -> str | None:
             raise
     except SystemExit as error:
         if run.ended is None:
-            raise UsageError("the training code ended the process with sys.exit; let it return instead") from error
+            raise UsageError("the training code called sys.exit; it must return instead") from error
     finally:
         run.close()
     if isinstance(run.ended, Diverged):
@@ -225,20 +227,20 @@ def _outcome(run: OwnRun, data: DataSet, attempt: Attempt, diverged: str | None)
 
 
 def _repeated(outcome: Outcome, config: OwnRunConfig, data: DataSet, attempt: Attempt, device: torch.device) -> Outcome:
-    """Compute a run again from its start, and state how its predictions differ. The outcome stays the first one."""
+    """Compute a run again from its start, and record how its predictions differ; the first outcome remains."""
     again = OwnRun(config, data, device, threads=attempt.threads, pause=attempt.pause)
     try:
         with _as_alone(config, device, attempt):
             _called(again)
     except Paused:
-        return outcome  # the session ends: what is computed is settled, and nothing is said about a repetition
+        return outcome  # the session is ending: the outcome is complete, and the repetition is not reported
     except Exception as error:  # noqa: BLE001 -- the run itself has succeeded
         return replace(outcome, repeated=f"failed the second time: {type(error).__name__}: {error}"[:500])
     return replace(outcome, repeated=difference(outcome.predictions, _stacked(again)))
 
 
 def difference(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> str:
-    """Return ``same``, or how the predictions [epochs, images] of two computations of one run differ."""
+    """Return ``same``, or how the predictions [epochs, images] from two computations of a run differ."""
     if len(first) != len(second):
         return f"{counted(len(first), 'epoch')} the first time, {counted(len(second), 'epoch')} the second"
     differing = (first != second).sum(axis=1)

@@ -1,4 +1,4 @@
-"""`OwnRun`: the object that own training code is given, and to which it reports."""
+"""`OwnRun`: the object that the user's own training code receives and to which it reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 _SPLITS = "train", "validation", "test"
 _REPORTED = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "learning_rate"
-"""What code may report about an epoch; accuracies of the validation and test images are counted from the predictions.
+"""What code may report about an epoch; accuracies on the validation and test images are computed from the predictions.
 """
 _TAKEN = "epoch", "seconds", "test_accuracy", "test_top5_accuracy"
 _ROUNDING = 1e-6
@@ -39,7 +39,7 @@ _ROUNDING = 1e-6
 
 @dataclass
 class Saved:
-    """What a checkpoint of own training code contains."""
+    """The content of a checkpoint of the user's own training code."""
 
     history: list[dict[str, Any]]
     predictions: list[npt.NDArray[Any]]
@@ -48,16 +48,17 @@ class Saved:
 
 
 class OwnRun:
-    """A run of own training code.
+    """A run of the user's own training code.
 
     Everything that the code reports is checked when it is reported. The global generators of torch, NumPy and Python
-    are seeded at the start, and again after every report and `restore`, by the run's seed and the number of the epoch:
-    code that draws from them alone, and continues from a checkpoint of the end of an epoch, draws the same numbers.
+    are seeded at the start, and again after every report and `restore`, with the run's seed and the number of the
+    epoch. Code that draws only from them, and continues from a checkpoint saved at the end of an epoch, therefore draws
+    the same numbers.
 
     Attributes
     ----------
     device : where to train.
-    threads : number of CPU threads that the run has; None: as torch is set.
+    threads : number of CPU threads that the run may use; None: torch's setting.
     classes : names of the classes, in the order of their numbers.
     """
 
@@ -104,55 +105,55 @@ class OwnRun:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Refuse an unknown name with the nearest one."""
+            """Refuse an unknown name, and suggest the closest known name."""
             own = [each for each in dir(type(self)) if not each.startswith("_")]
             known = sorted([*own, "classes", "config", "device", "threads"])
             near = did_you_mean(name, known)
-            raise AttributeError(f"run.{name}: there is no such name; {near}known: {', '.join(known)}")
+            raise AttributeError(f"run.{name}: no such name; {near}known: {', '.join(known)}")
 
     @property
     def epochs_done(self) -> int:
-        """Number of epochs that were reported; after `restore`, those before the checkpoint."""
+        """Number of epochs reported so far; after `restore`, the number of epochs before the checkpoint."""
         return len(self.history)
 
     @property
     def should_stop(self) -> bool:
-        """Whether the session must end: save a checkpoint soon, which then ends the run.
+        """Whether the session must end: if so, save a checkpoint soon; saving it then ends the run.
 
-        It is cheap enough to call after every step.
+        This is fast enough to be called after every step.
         """
         return self._pause()
 
     def seed(self, *names: str | int) -> int:
         """Return the seed of a named stream, in [0, 2**63), such as ``run.seed("order", epoch)``.
 
-        Every arm has the same seed for the same names. The built-in loop has split, init, order, augment.
+        Every arm has the same seed for the same names. The built-in loop uses split, init, order and augment.
         """
         return seed_for(self.config.seed, *names)
 
     def generator(self, *names: str | int) -> np.random.Generator:
-        """Return NumPy's generator of a named stream, at its beginning."""
+        """Return a NumPy generator for a named stream, at the beginning of the stream."""
         return np.random.default_rng(self.seed(*names))
 
     def torch_generator(self, *names: str | int) -> torch.Generator:
-        """Return torch's generator of a named stream, at its beginning, on the CPU."""
+        """Return a torch generator on the CPU for a named stream, at the beginning of the stream."""
         return torch.Generator().manual_seed(self.seed(*names))
 
     def network(self) -> torch.nn.Module:
-        """Return the network that the arm gives under `model`, on the device, with the initial values of the seed.
+        """Return the network that the arm's `model` describes, on the device, with the seed's initial values.
 
         Raises
         ------
         UsageError: the arm has no network.
         """
         if self.config.model is None:
-            raise UsageError("run.network: this arm has no network; give it under base.model, or build your own")
+            raise UsageError("run.network: this arm has no network; set base.model, or build your own network")
         _, height, width, channels = self._data.test.pixels.shape
         shape = ImageShape(channels, height, width, len(self.classes))
         return build(self.config.model, shape, self.config.seed).to(self.device)
 
     def split(self, name: Split) -> Images:
-        """Return the images of a split: ``train``, without those that are held out; ``validation``, these; ``test``.
+        """Return the images in a split: ``train`` (without held-out images), ``validation`` (held out) or ``test``.
 
         Returns
         -------
@@ -179,24 +180,24 @@ class OwnRun:
         return self._numbers[name]
 
     def predictions(self, split: Split, ids: Iterable[str | int] | None, labels: Any) -> None:
-        """Give the predicted classes of all images of ``test`` or ``validation`` for the epoch that is reported next.
+        """Pass the predicted classes of all images in ``test`` or ``validation`` for the epoch that is reported next.
 
         Parameters
         ----------
-        ids : the images, in any order: their names, or their numbers from 0 in ``run.split(split)``; None: all of them,
-            in that order.
-        labels : [images], the predicted class of each: its number or its name; a list, an array or a tensor.
+        ids : the images, in any order: their names, or their positions, from 0, in ``run.split(split)``; None: all
+            images, in the split's order.
+        labels : [images], the predicted class of each image, by number or name; a list, an array or a tensor.
 
         Raises
         ------
-        UsageError: an image is missing, unknown or given twice, or a label is not a class.
+        UsageError: an image is missing, unknown or listed twice, or a label is not a class.
         """
         where = f"run.predictions({split!r})"
         if split not in ("validation", "test"):
-            raise UsageError(f"{where}: give predictions of 'test' or 'validation'")
+            raise UsageError(f"{where}: pass predictions for 'test' or 'validation'")
         names = self._names(split)
         if not names:
-            raise UsageError(f"{where}: no image is held out; set training.validation_fraction, or leave this call out")
+            raise UsageError(f"{where}: no images are held out; set training.validation_fraction, or remove this call")
         predicted = reported.labels(labels, self.classes, where)
         places = np.arange(len(names)) if ids is None else reported.places(ids, names, where)
         if len(places) != len(predicted):
@@ -206,9 +207,9 @@ class OwnRun:
             lacking, twice = int((given == 0).sum()), int((given > 1).sum())
             example = names[int(np.argmax(given != 1))]
             wrong = [f"{lacking} {'is' if lacking == 1 else 'are'} missing"] if lacking else []
-            wrong += [f"{twice} {'is' if twice == 1 else 'are'} given more than once"] if twice else []
+            wrong += [f"{twice} {'is' if twice == 1 else 'are'} listed more than once"] if twice else []
             raise UsageError(
-                f"{where}: give each of the {counted(len(names), 'image')} once; {' and '.join(wrong)}, such as "
+                f"{where}: list each of the {counted(len(names), 'image')} once; {' and '.join(wrong)}, such as "
                 f"{example!r}"
             )
         ordered = np.empty(len(names), dtype=np.int64)
@@ -216,21 +217,21 @@ class OwnRun:
         self._pending[split] = ordered
 
     def report(self, epoch: int | None = None, accuracy: float | None = None, **measures: Any) -> None:
-        """Report an epoch, after its predictions. The progress shows it, and the run's row contains it.
+        """Report an epoch, after its predictions. The epoch appears in the progress display and in the run's row.
 
         Parameters
         ----------
-        epoch : its number, from 1; None: the next one.
-        accuracy : the accuracy on the test images that your code has measured, as a fraction; it is compared with the
+        epoch : number of the epoch, from 1; None: the next one.
+        accuracy : the accuracy that your code has measured on the test images, as a fraction; it is compared with the
             predictions.
-        measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each may
-            be left out. A loss that is not a finite number ends the run as diverged. Any other name is your own
-            number, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
+        measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each is
+            optional. If a loss is not a finite number, the run ends as diverged. Any other name defines your own
+            measure, which becomes a column of the epochs, and which the verdict can use: ``measure: {scalar: NAME}``.
 
         Raises
         ------
-        UsageError: there are no predictions, they contradict an accuracy, or the epoch is not the next one.
-        Paused: the session ends. Let it pass.
+        UsageError: there are no predictions, the predictions contradict an accuracy, or the epoch is not the next one.
+        Paused: the session ends. Do not catch this exception.
         """
         number = self._next(epoch)
         measured, scalars = self._measures(measures)
@@ -254,23 +255,22 @@ class OwnRun:
         self._on_epoch(row)
         rng_state.seed(self.config.seed, number + 1)
         if not self._saves and number < self.config.training.epochs and self._pause():
-            self._end(Paused(number, 0))  # this code saves nothing, so it starts from the beginning
+            self._end(Paused(number, 0))  # this code does not save anything, so it starts from the beginning
 
     def checkpoint(self, folder: str | Path) -> None:
-        """Save the run with the files in a folder, so that it can continue after this epoch. Call it after `report`.
+        """Save the run with the files in a folder, so that it can continue after the epoch reported last.
 
         Parameters
         ----------
-        folder : whatever your code needs to continue; it is copied.
+        folder : folder with everything that your code needs to continue; it is copied.
 
         Raises
         ------
-        UsageError: it is not a folder.
-        Paused: the session ends. Let it pass.
+        UsageError: the path is not a folder. Paused: the session ends. Do not catch this exception.
         """
         if not isinstance(folder, (str, os.PathLike)):
             raise UsageError(
-                f"run.checkpoint: got {type(folder).__name__}; save your files in a folder, and give its path"
+                f"run.checkpoint: got {type(folder).__name__}; save your files in a folder, and pass its path"
             )
         content = files.content_of(Path(folder))
         self._saves = True
@@ -279,7 +279,7 @@ class OwnRun:
             self._end(Paused(len(self.history), 0))
 
     def restore(self) -> Path | None:
-        """Return a folder with the files of the last checkpoint, and set `epochs_done`; None at a first start.
+        """Return a folder with the last checkpoint's files, and set `epochs_done`; None if there is no checkpoint.
 
         The folder is removed when the run ends.
         """
@@ -293,11 +293,11 @@ class OwnRun:
         return Path(self._folder.name)
 
     def notice(self, text: str) -> None:
-        """Show a message to the user, and write it into the log of the run."""
+        """Show a message to the user, and write it to the run's log."""
         self._on_notice(str(text))
 
     def close(self) -> None:
-        """Remove the folder of `restore`."""
+        """Remove the folder that `restore` returned."""
         if self._folder is not None:
             shutil.rmtree(self._folder.name, ignore_errors=True)
 
@@ -311,18 +311,18 @@ class OwnRun:
             hint = (
                 "after run.restore(), continue with run.epochs_done + 1"
                 if self._saved is not None
-                else "count from 1, or leave the number out"
+                else "count from 1, or omit the number"
             )
             raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}; {hint}")
         if number > budget:
             raise UsageError(
                 f"run.report: epoch {number} was reported, but training.epochs is {budget}; train exactly "
-                "config.training.epochs epochs, or raise it in the study"
+                f"config.training.epochs epochs, or increase the number in the study"
             )
         return number
 
     def _measures(self, given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
-        """Return the measures that every run has, and the code's own numbers; null if they are not finite."""
+        """Return the measures that every run has, and the code's own measures; values that are not finite are null."""
         found: dict[str, float] = {}
         scalars: dict[str, float | None] = {}
         for name, value in given.items():
@@ -334,10 +334,13 @@ class OwnRun:
             elif near := did_you_mean(name, ("accuracy", *_REPORTED)):
                 listed = ", ".join(("accuracy", *_REPORTED))
                 raise UsageError(
-                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give your own number another name"
+                    f"run.report: unknown measure {name!r}; {near}known: {listed}; choose a different name for "
+                    f"your own measure"
                 )
             elif name in _TAKEN:
-                raise UsageError(f"run.report: {name!r} is counted by this package; give your own number another name")
+                raise UsageError(
+                    f"run.report: {name!r} is computed by this package; choose a different name for your own measure"
+                )
             else:
                 scalars[name] = number if math.isfinite(number) else None
         return found, scalars
@@ -345,7 +348,7 @@ class OwnRun:
     def _counted(self, split: Split) -> float:
         if split not in self._pending:
             raise UsageError(
-                f"run.report: no predictions of the {split} images; call run.predictions({split!r}, ids, labels) "
+                f"run.report: no predictions for the {split} images; call run.predictions({split!r}, ids, labels) "
                 f"before every report"
             )
         return float((self._pending[split] == self._images(split).labels[self._of(split)]).mean())
@@ -355,12 +358,12 @@ class OwnRun:
             return
         if abs(reported.number(name, given) - counted_as) > _ROUNDING:
             raise UsageError(
-                f"run.report: {name} {float(given):.6f}, but the predictions of the {split} images give "
+                f"run.report: {name} {float(given):.6f}, but the predictions for the {split} images give "
                 f"{counted_as:.6f}; report a fraction of all images, or check the order of the ids"
             )
 
     def _refuse_infinite(self, row: Mapping[str, Any], predictions: npt.NDArray[Any]) -> None:
-        """End the run as diverged if a loss is not finite; before the first epoch these predictions are kept."""
+        """End the run as diverged if a loss is not finite; if this is the first epoch, its predictions are kept."""
         for name in ("train_loss", "validation_loss", "test_loss"):
             if row[name] is not None and not math.isfinite(row[name]):
                 if not self.stored_predictions:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules; one private file per plugin. Without one the rate is constant.
+"""Learning-rate schedules, one private file per plugin; without a schedule, the rate is constant.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

@@ -18,12 +18,12 @@ class Cosine(Schedule):
     source = "Loshchilov and Hutter, 2017: SGDR, without restarts"
 
     class Config(ScheduleConfig):
-        """Warm-up in epochs, and the last learning rate as a fraction of the first."""
+        """Length of the warm-up in epochs, and the final rate as a fraction of the learning rate."""
 
         warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-        """Epochs in which the rate first rises from 0, linearly; fractions are allowed."""
+        """Number of epochs in which the rate first rises linearly from 0; fractions are allowed."""
         final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-        """Rate at the end, as a share of the learning rate."""
+        """Final rate, as a share of the learning rate."""
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""Cosine decay that starts again (Loshchilov and Hutter, 2017)."""
+"""Cosine decay with warm restarts (Loshchilov and Hutter, 2017)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("cosine_warm_restarts")
 class CosineWarmRestarts(Schedule):
-    """`torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`, stepped with fractions of epochs."""
+    """`torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`, stepped in fractions of epochs."""
 
     source = "torch.optim.lr_scheduler.CosineAnnealingWarmRestarts; Loshchilov and Hutter, 2017"
     search_space: ClassVar[dict[str, Dimension]] = {"T_0": Integer(1, 50, log=True), "T_mult": Integer(1, 3)}
@@ -23,9 +23,9 @@ class CosineWarmRestarts(Schedule):
         """Names as in torch."""
 
         T_0: Annotated[int, Field(ge=1)]
-        """Epochs until the first restart."""
+        """Number of epochs until the first restart."""
         T_mult: Annotated[int, Field(ge=1)] = 1
-        """Factor on the length of the following periods."""
+        """Factor by which the length of a period is multiplied to get that of the next period."""
         eta_min: Annotated[float, Field(ge=0)] = 0.0
         """Lowest learning rate, at the end of every period."""
 

@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("exponential")
 class Exponential(Schedule):
-    """`torch.optim.lr_scheduler.ExponentialLR`, also within epochs: times `gamma` per epoch, step by step."""
+    """`torch.optim.lr_scheduler.ExponentialLR`, but updated in every step: multiplies the rate by `gamma` per epoch."""
 
     source = "torch.optim.lr_scheduler.ExponentialLR"
     search_space: ClassVar[dict[str, Dimension]] = {"gamma": Real(0.8, 0.999)}
@@ -22,7 +22,7 @@ class Exponential(Schedule):
         """Names as in torch."""
 
         gamma: Annotated[float, Field(gt=0)]
-        """Factor on the learning rate per epoch."""
+        """Factor by which the learning rate is multiplied per epoch."""
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""A straight line between two factors."""
+"""A linear change between two factors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("linear")
 class Linear(Schedule):
-    """`torch.optim.lr_scheduler.LinearLR`, also within epochs: from `start_factor` to `end_factor` times the rate."""
+    """`torch.optim.lr_scheduler.LinearLR`, also within epochs: from `start_factor` to `end_factor`, times the rate."""
 
     source = "torch.optim.lr_scheduler.LinearLR"
     search_space: ClassVar[dict[str, Dimension]] = {"end_factor": Real(0.0, 0.5)}
 
     class Config(ScheduleConfig):
-        """Names as in torch; unlike torch's, the defaults are a linear decay over the whole run."""
+        """Names as in torch; unlike in torch, the default is a linear decay over the entire run."""
 
         start_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
-        """First rate, as a share of the learning rate."""
+        """Initial rate, as a share of the learning rate."""
         end_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
-        """Last rate, as a share of the learning rate."""
+        """Final rate, as a share of the learning rate."""
         total_iters: Annotated[int, Field(ge=1)] | None = None
-        """Epochs until `end_factor`; null: all of the run."""
+        """Number of epochs until `end_factor` is reached; null: the entire run."""
 
     config: Config
 

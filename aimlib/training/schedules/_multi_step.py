@@ -1,4 +1,4 @@
-"""The rate falls by a factor at given epochs."""
+"""Reduces the rate by a factor at given epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("multi_step")
 class MultiStep(Schedule):
-    """`torch.optim.lr_scheduler.MultiStepLR`: times `gamma` after each of the epochs `milestones`."""
+    """`torch.optim.lr_scheduler.MultiStepLR`: the rate is multiplied by `gamma` after each epoch in `milestones`."""
 
     source = "torch.optim.lr_scheduler.MultiStepLR"
     search_space: ClassVar[dict[str, Dimension]] = {"gamma": Real(0.05, 0.9)}
@@ -22,9 +22,9 @@ class MultiStep(Schedule):
         """Names as in torch."""
 
         milestones: Integers
-        """Numbers of epochs after which the rate falls."""
+        """Numbers of the epochs after which the rate falls."""
         gamma: Annotated[float, Field(gt=0)] = 0.1
-        """Factor on the learning rate at each of them."""
+        """Factor by which the learning rate is multiplied each time."""
 
     config: Config
 

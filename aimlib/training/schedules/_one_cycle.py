@@ -1,4 +1,4 @@
-"""One rise and one fall (Smith and Topin, 2018)."""
+"""One rise and one fall of the rate (Smith and Topin, 2018)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("one_cycle")
 class OneCycle(Schedule):
-    """`torch.optim.lr_scheduler.OneCycleLR` with ``cycle_momentum=False``; the learning rate is its `max_lr`."""
+    """`torch.optim.lr_scheduler.OneCycleLR` with ``cycle_momentum=False``; the learning rate is torch's `max_lr`."""
 
     source = "torch.optim.lr_scheduler.OneCycleLR; Smith and Topin, 2018"
     search_space: ClassVar[dict[str, Dimension]] = {"pct_start": Real(0.05, 0.5)}
@@ -25,14 +25,14 @@ class OneCycle(Schedule):
         pct_start: Annotated[float, Field(ge=0, le=1)] = 0.3
         """Share of the steps in which the rate rises."""
         anneal_strategy: Literal["cos", "linear"] = "cos"
-        """Curve between the rates: half a cosine, or a line."""
+        """Shape of the curve between the rates: half a cosine, or a line."""
         div_factor: Annotated[float, Field(gt=0)] = 25.0
-        """Learning rate divided by the first rate."""
+        """Peak learning rate divided by the initial rate."""
         final_div_factor: Annotated[float, Field(gt=0)] = 1e4
-        """First rate divided by the last one."""
+        """Initial rate divided by the final rate."""
         three_phase: bool = False
-        """Whether the rate falls back to the first one as long as it rose, and then to the last one; false: to the
-        last one at once."""
+        """true: the rate falls back to the initial rate for as long as it rose, and then to the final rate; false: it
+        falls directly to the final rate."""
 
     config: Config
 
@@ -47,7 +47,7 @@ class OneCycle(Schedule):
         raise AssertionError("there are phases")
 
     def _phases(self) -> list[tuple[float, float, float]]:
-        """Return the last step of each phase, counted from 0, and the rates between which it leads."""
+        """Return the last step of each phase, counted from 0, and the rates at the phase's start and end."""
         config, most, steps = self.config, self.learning_rate, self.epochs * self.steps_per_epoch
         start = most / config.div_factor
         least, rise = start / config.final_div_factor, config.pct_start * steps

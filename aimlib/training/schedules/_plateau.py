@@ -13,23 +13,23 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("plateau")
 class Plateau(Schedule):
-    """After `patience` epochs in a row without a rise of more than `min_delta`, multiply the rate by `factor`."""
+    """After `patience` consecutive epochs without a rise of more than `min_delta`, multiply the rate by `factor`."""
 
     source = "Keras ReduceLROnPlateau, as the author used it: factor 0.1, patience 3, min_delta 1e-4"
 
     class Config(ScheduleConfig):
-        """Defaults as run."""
+        """Defaults as in the author's run."""
 
         monitors_validation: ClassVar[bool] = True
 
         factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-        """Factor on the learning rate after `patience` epochs without a gain."""
+        """Factor by which the learning rate is multiplied after `patience` epochs without a gain."""
         patience: Annotated[int, Field(ge=1)] = 3
-        """Number of epochs in a row without a gain after which the rate falls."""
+        """Number of consecutive epochs without a gain after which the rate falls."""
         min_delta: Annotated[float, Field(ge=0, lt=1)] = 1e-4
-        """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
+        """Minimum gain in the monitored accuracy, as a fraction (0.01 is 1 pp); only a larger gain counts."""
         min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-        """The rate does not fall below this."""
+        """The rate never falls below this value."""
 
     config: Config
 
@@ -40,7 +40,7 @@ class Plateau(Schedule):
         self._waited = 0
 
     def rate(self, time: float) -> float:
-        """Return the learning rate in force."""
+        """Return the current learning rate."""
         return self._current
 
     def after_epoch(self, monitored: float) -> None:

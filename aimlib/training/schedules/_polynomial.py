@@ -13,18 +13,18 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("polynomial")
 class Polynomial(Schedule):
-    """`torch.optim.lr_scheduler.PolynomialLR`, also within epochs: to 0 along a power of the time that is left."""
+    """`torch.optim.lr_scheduler.PolynomialLR`, also within epochs: decays to 0 as a power of the remaining time."""
 
     source = "torch.optim.lr_scheduler.PolynomialLR"
     search_space: ClassVar[dict[str, Dimension]] = {"power": Real(0.5, 3.0)}
 
     class Config(ScheduleConfig):
-        """Names as in torch; unlike torch's, the default `total_iters` is the whole run."""
+        """Names as in torch; unlike in torch, the default for `total_iters` is the entire run."""
 
         total_iters: Annotated[int, Field(ge=1)] | None = None
-        """Epochs until 0; null: all of the run."""
+        """Number of epochs until the rate is 0; null: the entire run."""
         power: Annotated[float, Field(gt=0)] = 1.0
-        """Exponent of the share of time that is left; 1 is a line."""
+        """Exponent of the share of the time that remains; 1 is a linear decay."""
 
     config: Config
 

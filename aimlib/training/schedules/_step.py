@@ -1,4 +1,4 @@
-"""The rate falls by a factor after every few epochs."""
+"""Reduces the rate by a factor at regular intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aimlib.training.schedules.base import Schedule, ScheduleConfig
 
 @schedules.register("step")
 class StepSchedule(Schedule):
-    """`torch.optim.lr_scheduler.StepLR`: times `gamma` after every `step_size` epochs."""
+    """`torch.optim.lr_scheduler.StepLR`: the rate is multiplied by `gamma` after every `step_size` epochs."""
 
     source = "torch.optim.lr_scheduler.StepLR"
     search_space: ClassVar[dict[str, Dimension]] = {"step_size": Integer(1, 100, log=True), "gamma": Real(0.05, 0.9)}
@@ -22,9 +22,9 @@ class StepSchedule(Schedule):
         """Names as in torch."""
 
         step_size: Annotated[int, Field(ge=1)]
-        """Number of epochs after each of which the rate falls."""
+        """Number of epochs between two reductions of the rate."""
         gamma: Annotated[float, Field(gt=0)] = 0.1
-        """Factor on the learning rate each time."""
+        """Factor by which the learning rate is multiplied each time."""
 
     config: Config
 

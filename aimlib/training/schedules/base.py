@@ -1,4 +1,4 @@
-"""The base of all learning-rate schedules. A schedule is a function of history: resuming replays it."""
+"""The base class of all learning-rate schedules. A schedule is a function of the history: resuming replays it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from aimlib.component import ComponentConfig
 
 
 class ScheduleConfig(ComponentConfig):
-    """Options of a schedule."""
+    """Options for a schedule."""
 
     monitors_validation: ClassVar[bool] = False
     """Whether it uses the validation accuracy."""
 
     @property
     def uses_validation(self) -> bool:
-        """Whether this schedule does so; a schedule that contains another one returns the answer of that one."""
+        """Whether this schedule, or a schedule that it contains, uses the validation accuracy."""
         return self.monitors_validation
 
 
 class Schedule(ABC):
-    """Base of the family `aimlib.schedules`.
+    """Base class of the `aimlib.schedules` plugins.
 
     Parameters
     ----------
     config : the schedule's options.
-    learning_rate : the optimizer's.
+    learning_rate : the optimizer's learning rate.
     epochs : planned number of epochs.
 
     Attributes
     ----------
-    steps_per_epoch : training steps in an epoch, known from `prepare` on, before the first `rate`; 1 until then.
+    steps_per_epoch : training steps in an epoch; set by `prepare`, which is called before the first call to `rate`; 1
+        until then.
     """
 
     Config = ScheduleConfig
@@ -48,7 +49,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def rate(self, time: float) -> float:
-        """Return the learning rate in force at `time`, in epochs from the start (2.5: the middle of the third)."""
+        """Return the learning rate at `time`, in epochs from the start (2.5: the middle of the third epoch)."""
 
-    def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules use no accuracy
-        """Record the monitored accuracy (fraction) after an epoch."""
+    def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules do not use an accuracy
+        """Record the monitored accuracy, as a fraction, after an epoch."""

@@ -1,4 +1,4 @@
-"""Rules for the epoch that is reported; one private file per plugin.
+"""Rules that choose the epoch to report, one private file per plugin.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

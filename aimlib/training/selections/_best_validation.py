@@ -16,7 +16,7 @@ class BestValidation(Selection):
     source = "DomainBed: training-domain validation set"
 
     class Config(SelectionConfig):
-        """No options."""
+        """The rule has no options."""
 
         monitors_validation: ClassVar[bool] = True
 

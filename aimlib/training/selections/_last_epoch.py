@@ -1,4 +1,4 @@
-"""The last epoch, whatever its accuracy."""
+"""The last epoch, regardless of its accuracy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.selections.base import Selection
 
 @selections.register("last_epoch")
 class LastEpoch(Selection):
-    """The last epoch, whatever its accuracy: no selection, hence no selection bias."""
+    """The last epoch, regardless of its accuracy: no selection, hence no selection bias."""
 
     source = "the plainest rule"
 

@@ -1,4 +1,4 @@
-"""The base of all selection rules: which epoch of a run is reported."""
+"""The base class of all selection rules, which choose the epoch to report for a run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from aimlib.registry import selections
 
 
 class SelectionConfig(ComponentConfig):
-    """Options of a selection rule."""
+    """Options for a selection rule."""
 
     monitors_validation: ClassVar[bool] = False
     """Whether it uses the validation accuracy."""
 
 
 class Selection(ABC):
-    """Base of the family `aimlib.selections`.
+    """Base class of the `aimlib.selections` plugins.
 
     Attributes
     ----------
-    oracle : whether the rule uses test data; such a result is marked wherever it is shown. The name is
-        DomainBed's (Gulrajani and Lopez-Paz, 2021).
+    oracle : whether the rule uses test data; results are then marked wherever they are shown. The name is DomainBed's
+        (Gulrajani and Lopez-Paz, 2021).
     """
 
     Config = SelectionConfig
@@ -37,11 +37,11 @@ class Selection(ABC):
 
     @abstractmethod
     def select(self, epochs: Sequence[Mapping[str, Any]]) -> int:
-        """Return the number (from 1) of the epoch to report, given one mapping of `aimlib.records.EPOCHS` per epoch."""
+        """Return the number (from 1) of the epoch to report; each epoch is a mapping as in `aimlib.records.EPOCHS`."""
 
 
 def first_best(epochs: Sequence[Mapping[str, Any]], column: str) -> int:
-    """Return the first epoch in which `column` is at its highest."""
+    """Return the first epoch with the highest value of `column`."""
     return max(range(len(epochs)), key=lambda i: (epochs[i][column], -i)) + 1
 
 
@@ -50,7 +50,7 @@ def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
 
     Raises
     ------
-    PluginError: the rule returned anything but the number of one of the epochs.
+    PluginError: the rule returned something other than the number of an epoch.
     """
     answer: Any = cast("Selection", selections.create(rule)).select(epochs)
     try:
@@ -61,25 +61,25 @@ def choose(rule: ComponentConfig, epochs: Sequence[Mapping[str, Any]]) -> int:
         given = repr(answer) if answer is None or isinstance(answer, float | int) else f"a {type(answer).__name__}"
         raise PluginError(
             f"{selections.described(rule.name)}: select() returned {given} for a run of "
-            f"{counted(len(epochs), 'epoch')}; make it return the number of one of them, 1 for the first"
+            f"{counted(len(epochs), 'epoch')}; make it return the number of one of these epochs, with 1 for the first"
         )
     return number
 
 
 _SHARES = (0.5, 0.7, 0.6)
-"""Accuracies of the epochs on which a rule is tried: neither the first nor the last is the best."""
+"""Accuracies of the epochs with which a rule is tried; neither the first nor the last epoch is the best."""
 
 
 def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> None:
-    """Try a rule on the curves of short runs: any run may end early.
+    """Try a rule on the curves of short runs, because any run may end early.
 
     Parameters
     ----------
-    validation : whether there are validation images; otherwise, their measures are null.
+    validation : whether there are validation images; otherwise, validation measures are null.
 
     Raises
     ------
-    PluginError: it selects no epoch, or it selects by test measures without `oracle`, so that nothing would say so.
+    PluginError: the rule selects no epoch, or it uses test measures without `oracle`, so results would not be marked.
     """
     for length in range(1, len(_SHARES) + 1):
         if not validation:
@@ -90,25 +90,25 @@ def refuse_unusable_selection(rule: ComponentConfig, *, validation: bool) -> Non
             choose(rule, _curve(length, test, validation=validation)) != chosen for test in others
         ):
             raise PluginError(
-                f"{selections.described(rule.name)}: select() depends on test measures; choose by other measures, or "
-                "write `oracle = True` in the class, so that every result is marked"
+                f"{selections.described(rule.name)}: select() depends on test measures; use other measures, or set "
+                f"`oracle = True` in the class, so that every result is marked"
             )
 
 
 def _refuse_missing_validation(rule: ComponentConfig, length: int) -> None:
-    """Refuse a rule that fails only because validation measures are null."""
+    """Refuse a rule that fails only because the validation measures are null."""
     try:
         choose(rule, _curve(length, _SHARES, validation=False))
     except (TypeError, ValueError) as error:
         choose(rule, _curve(length, _SHARES, validation=True))  # a rule that always fails keeps its own error
         raise PluginError(
             f"{selections.described(rule.name)}: select() needs validation measures, which are None because "
-            f"training.validation_fraction is 0; raise it, or choose another rule"
+            f"training.validation_fraction is 0; increase it, or choose a different rule"
         ) from error
 
 
 def _curve(length: int, test: Sequence[float], *, validation: bool) -> list[dict[str, Any]]:
-    """Return the rows of a run whose test measures follow `test`, and all others `_SHARES`."""
+    """Return the rows of a run whose test measures follow `test`, and whose other measures follow `_SHARES`."""
     rows = []
     for number in range(length):
         row: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The input of a training step, its computation, and the interface of the ways to run it."""
+"""The input of a training step, its computation, and the interface for the different ways to run it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aimlib.training.losses.base import Loss
 from aimlib.training.optimizers.on_device import Rates
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-"""Torch's name of every `training.memory_format`."""
+"""Torch's name for every `training.memory_format`."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Inputs:
 
     Attributes
     ----------
-    x_BCHW : stored pixels; with `training.transforms`, the input of the network.
-    labels_B : class numbers.
-    draws_PBD : of the augmentation, as `aimlib.training.augmentation.draws` returns them; None if there is none to do.
-    targets_BC : shares of the classes, if images were mixed; None if every image has one class.
+    x_BCHW : stored pixels; with `training.transforms`, the network's input.
+    labels_B : class numbers of the images.
+    draws_PBD : draws for the augmentation, as `aimlib.training.augmentation.draws` returns them; None if there is no
+        augmentation.
+    targets_BC : class shares, if images were mixed; None if every image has one class.
     """
 
     x_BCHW: Tensor
@@ -51,15 +52,15 @@ class Inputs:
 
 
 class Computation:
-    """What a training step computes: loss and gradients of a batch, and the resulting update of the network.
+    """What a training step computes: the loss and gradients of a batch, and the resulting network update.
 
     Parameters
     ----------
-    network, optimizer, scaling : of the run.
-    options : how it is trained.
-    device : where all of them are.
-    rates : the optimizer's learning rates on the device; None if it takes Python numbers.
-    loss : what is minimized; None is the cross-entropy with the options' label smoothing.
+    network, optimizer, scaling : those of the run.
+    options : the training options.
+    device : device of the network, the optimizer and the scaling.
+    rates : the optimizer's learning rates on the device; None if the optimizer takes Python numbers.
+    loss : the loss to minimize; None: the cross-entropy with the label smoothing from the options.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Computation:
         return loss(logits.float(), targets), logits
 
     def compile_without_loss(self) -> None:
-        """Leave the run's own loss out of the code that torch.compile makes of `loss_of`."""
+        """Leave the run's own loss out of the code that torch.compile generates from `loss_of`."""
         assert self.loss is not None
         self._uncompiled = torch.compiler.disable(self.loss.forward)  # type: ignore[no-untyped-call]
 
@@ -100,7 +101,7 @@ class Computation:
     ) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of correct predictions.
 
-        Learning rates on the device are those that were last written there.
+        This uses the learning rates that `write_rates` last wrote to the device.
         """
         loss, logits = (loss_of or self.loss_of)(inputs)
         self.optimizer.zero_grad(set_to_none=True)
@@ -110,12 +111,12 @@ class Computation:
         return loss.detach(), (logits.detach().argmax(dim=1) == inputs.classes_B()).sum()
 
     def write_rates(self) -> None:
-        """Update the learning rates on the device to the optimizer's."""
+        """Copy the optimizer's learning rates to the device."""
         if self.rates is not None:
             self.rates.write()
 
     def _images(self, inputs: Inputs) -> Tensor:
-        """Return the input of the network."""
+        """Return the network's input."""
         if self.options.transforms:
             x_BCHW = inputs.x_BCHW
         elif inputs.draws_PBD is None or self.options.augmentation is None:
@@ -129,9 +130,9 @@ class Computation:
 
 
 def in_format(x_BCHW: Tensor, memory_format: str) -> Tensor:
-    """Return images in the order for a network with that `training.memory_format`.
+    """Return images in the memory order for a network with this `training.memory_format`.
 
-    A network with channels-last weights gives its maps that order, whatever the order of the images.
+    A network with channels-last weights produces feature maps in that order, regardless of the order of the images.
     """
     return x_BCHW.contiguous() if memory_format == "contiguous" else x_BCHW
 
@@ -141,7 +142,7 @@ class Step(ABC):
 
     Attributes
     ----------
-    name : as in ``training.step`` and the column ``step`` of rows.
+    name : name as in ``training.step`` and in the rows' column ``step``.
     """
 
     name: ClassVar[str]

@@ -1,4 +1,4 @@
-"""How a run takes its steps."""
+"""Choose how a run computes its steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STATED: dict[str, type[Step]] = {"eager": EagerStep, "graph": GraphStep, "compi
 
 
 def stated_step(config: RunConfig, computation: Computation) -> Step | None:
-    """Return the step that the configuration requests; None if it leaves the choice (``auto``).
+    """Return the step that the configuration requests; None if it leaves the choice open (``auto``).
 
     Raises
     ------
-    UsageError: the device or the optimizer does not support such steps.
+    UsageError: the device or the optimizer does not support this kind of step.
     """
     stated = config.training.step
     return None if stated == "auto" else _STATED[stated](computation)
@@ -31,12 +31,12 @@ def stated_step(config: RunConfig, computation: Computation) -> Step | None:
 def chosen_step(
     config: RunConfig, computation: Computation, inputs: Inputs, kept: str | None, on_notice: OnNotice
 ) -> Step:
-    """Return the step of a run that leaves the choice: a graph if that gives eager's bits, otherwise eager.
+    """Return the step if the choice is open: a graph if it is bitwise identical to eager steps, otherwise eager.
 
     Parameters
     ----------
     inputs : the first full batch.
-    kept : how the run took its steps so far; it continues in that way.
+    kept : how the run has computed its steps so far; it continues in the same way.
     """
     if kept == "eager" or obstacle(computation):
         return EagerStep(computation)
@@ -53,7 +53,7 @@ def chosen_step(
 
 
 def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step with eager's bits; None, with a notice, if there is none."""
+    """Return a captured step with results bitwise identical to eager ones; if there is none, notify and return None."""
     key = proof.key_of(config, computation, inputs)
     finding, step = proof.known(key), None
     if finding is None:
@@ -66,7 +66,7 @@ def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_noti
 
 
 def _captured(computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step; None, with a notice, if it cannot be captured this time."""
+    """Return a captured step; if it cannot be captured this time, issue a notice and return None."""
     step = GraphStep(computation)
     try:
         step.capture(inputs)

@@ -1,4 +1,4 @@
-"""A step whose forward pass, loss and gradients are compiled by torch.compile."""
+"""A step whose forward pass, loss and gradients are compiled with torch.compile."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from aimlib.training.steps.base import Computation, Inputs, Step
 from aimlib.training.steps.eager import EagerStep
 
 _OPTIONS: dict[str, Any] = {
-    "fallback_random": True,  # draw as eager layers do, from the generators that checkpoints store
-    "triton.cudagraphs": False,  # they would keep memory for every shape
+    "fallback_random": True,  # random layers draw as in eager mode, from the generators that checkpoints store
+    "triton.cudagraphs": False,  # cached graphs would keep memory for every shape
 }
 
 
 class CompiledStep(Step):
     """Compiled for full batches; other batches take eager steps.
 
-    Its rounding differs from eager steps', hence its own id. The optimizer is not compiled.
+    Compiled steps round differently from eager steps, so such runs have different ids. The optimizer is not compiled.
 
     Raises
     ------
-    UsageError: by `take`, if torch cannot compile the network.
+    UsageError: raised by `take` if torch cannot compile the network.
     """
 
     name = "compiled"
@@ -37,10 +37,10 @@ class CompiledStep(Step):
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of correct predictions."""
-        if len(inputs.labels_B) != self.computation.options.batch_size:  # even as the first one after a pause
+        if len(inputs.labels_B) != self.computation.options.batch_size:  # even if it is the first step after a pause
             return self._eager.take(inputs)
         if self._loss_of is None:
-            torch.compiler.reset()  # discards code compiled for other runs of this process
+            torch.compiler.reset()  # discards code compiled for other runs in this process
             loss = self.computation.loss
             if loss is not None and not loss.capturable:
                 self.computation.compile_without_loss()
@@ -62,7 +62,7 @@ class CompiledStep(Step):
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Return whether an error is the compiler's and not the network's own."""
+    """Return whether an error comes from the compiler rather than from the network itself."""
     modules = {type(part).__module__ for part in (error, error.__cause__) if part is not None}
     return any(module.startswith(("torch._dynamo", "torch._inductor", "torch._functorch")) for module in modules)
 

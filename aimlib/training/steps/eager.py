@@ -1,4 +1,4 @@
-"""Operation after operation, each launched by Python."""
+"""A step whose operations are launched one by one from Python."""
 
 from __future__ import annotations
 

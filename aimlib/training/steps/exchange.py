@@ -1,7 +1,8 @@
-"""Everything that a training step changes, copied on its device, so that the step can be taken again from that state.
+"""Everything that a training step changes, copied on the device, so that the step can be repeated from that state.
 
-Unlike a `aimlib.training.steps.snapshot.Snapshot`, which is kept on the host, the states before and after a step are
-exchanged here, one tensor at a time. Besides the run, there is never more than one copy and one tensor.
+`aimlib.training.steps.snapshot.Snapshot` keeps its copy on the host; here, the states before and after a step are
+exchanged on the device, one tensor at a time. At any time, only one copy and one additional tensor exist besides the
+run's own tensors.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor of network or optimizer, and where it is.
+    """A tensor of the network or the optimizer, and where it is stored.
 
     Attributes
     ----------
     kind : ``parameter``, ``buffer`` or ``optimizer``.
-    owner : the module, or the key of the optimizer's state, to which it belongs.
-    key : its name there.
+    owner : the module, or the key in the optimizer's state, to which the tensor belongs.
+    key : the tensor's name in its owner.
     """
 
     kind: str
@@ -38,11 +39,11 @@ class _Place:
 
 
 class State:
-    """Parameters, buffers, state and options of the optimizer, and generators, as they are now.
+    """The current parameters, buffers, optimizer state and options, and generators.
 
     Parameters
     ----------
-    computation : whose. Its tensors are copied.
+    computation : the computation whose tensors are copied.
     """
 
     def __init__(self, computation: Computation) -> None:
@@ -64,24 +65,24 @@ class State:
         self._generators = rng_state.state(self._of.device)
 
     def exchange(self) -> State:
-        """Restore this state and return the present one. This object must not be used afterwards.
+        """Restore this state and return the current one. This object must not be used afterwards.
 
         Tensors are overwritten in place, because a captured graph reads and writes their memory.
         """
         return self._restore(keep=True)
 
     def put_back(self) -> None:
-        """Restore this state; takes no further memory."""
+        """Restore this state without using additional memory."""
         self._restore(keep=False)
 
     @torch.no_grad()
     def _restore(self, *, keep: bool) -> State:
-        """Restore this state; return the present one, whose tensors are copied if it is kept."""
+        """Restore this state; return the current one, with copies of its tensors if it is kept."""
         present = object.__new__(State)
         present._of, present._places, present._copies = self._of, dict(_places(self._of)), {}
         present._read_the_rest()
         for names in _by_storage(present._places):
-            for name in names if keep else ():  # all of a storage, before any of them is overwritten
+            for name in names if keep else ():  # all tensors of a storage, before any of them is overwritten
                 present._copies[name] = present._places[name].tensor.detach().clone()
             for name in names:
                 self._put_back(name, present._places[name])
@@ -105,7 +106,7 @@ class State:
             self._holder(before)[before.key] = tensor
 
     def _remove(self, place: _Place) -> None:
-        """Remove a tensor that was not there before; a buffer stays registered, without a value."""
+        """Remove a tensor that did not exist before; a buffer stays registered without a value."""
         if place.kind == "optimizer":
             del self._holder(place)[place.key]
         else:
@@ -138,7 +139,7 @@ class State:
 
     @torch.no_grad()
     def differences(self) -> list[str]:
-        """Return the names of what differs from the present state in any bit; waits once for the device."""
+        """Return the names of all values that differ in any bit from the current state; waits once for the device."""
         now = dict(_places(self._of))
         shared = [name for name in self._copies if name in now]
         found = set(self._copies) ^ set(now)
@@ -154,13 +155,13 @@ class State:
 
 
 def state_bytes(computation: Computation) -> int:
-    """Return the number of bytes that a copy of the tensors needs, and once more those of the largest."""
+    """Return the number of bytes that a copy of the tensors needs, plus those of the largest tensor."""
     sizes = [place.tensor.numel() * place.tensor.element_size() for _, place in _places(computation)]
     return sum(sizes) + max(sizes, default=0)
 
 
 def _places(computation: Computation) -> Iterator[tuple[str, _Place]]:
-    """Yield all tensors that a step may change, each once, with a unique name."""
+    """Yield all tensors that a step may change, each only once, with a unique name."""
     seen: set[int] = set()
     names: dict[int, str] = {}
     for prefix, module in computation.network.named_modules():
@@ -189,7 +190,7 @@ def _by_storage(places: dict[str, _Place]) -> Iterator[list[str]]:
 def differing(pairs: dict[str, tuple[Tensor, Tensor]]) -> set[str]:
     """Return the names of the pairs that differ in any bit; the payload of a NaN does not count.
 
-    The comparisons run on the device, and the host waits for all of them together.
+    The comparisons run on the device, and the host waits only once for all of them.
     """
     found = {name for name, (one, other) in pairs.items() if one.shape != other.shape or one.dtype != other.dtype}
     flags: dict[torch.device, dict[str, Tensor]] = {}
@@ -221,7 +222,7 @@ def _differ_in_nan_alone(one: Tensor, other: Tensor) -> bool:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Return whether nested plain values and tensors are equal, tensors bit for bit."""
+    """Return whether nested plain values and tensors are equal; tensors are compared bit by bit."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return not differing({"": (one, other)})
     if isinstance(one, dict) and isinstance(other, dict):

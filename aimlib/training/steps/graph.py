@@ -1,9 +1,9 @@
-"""A step captured once as a CUDA graph and replayed: one launch in place of a thousand.
+"""A step that is captured once as a CUDA graph and replayed: one launch instead of a thousand.
 
-A graph repeats the kernels of the captured step on the memory that they used then. Therefore a batch is copied into
-fixed tensors before the replay; numbers that change from step to step (learning rates, step counts) are tensors on the
-device (`aimlib.training.optimizers.on_device`); generators are registered with the graph, which advances them as the
-step itself does; and changes by the steps before the capture are undone. A batch of another size is trained without the
+A graph repeats the captured step's kernels on the same memory. Therefore, a batch is copied into fixed tensors before
+the replay, and numbers that change from step to step (learning rates, step counts) are tensors on the device
+(`aimlib.training.optimizers.on_device`). Generators are registered with the graph, which advances them as the step
+itself does. Changes made by the steps before the capture are undone. A batch of a different size is trained without the
 graph, on the same state.
 """
 
@@ -23,7 +23,7 @@ from aimlib.training.steps.eager import EagerStep
 from aimlib.training.steps.snapshot import Snapshot
 
 DEVICES: set[str] = {"cuda"}
-"""Types of device whose steps can be captured. A stand-in for CUDA graphs adds its own."""
+"""Device types on which steps can be captured. A stand-in for CUDA graphs in tests adds its own type."""
 
 _WARM_UP = 3
 """Number of steps before the capture, in which libraries choose their kernels and allocate their workspaces."""
@@ -34,11 +34,11 @@ class GraphStep(Step):
 
     Parameters
     ----------
-    computation : its optimizer reads its learning rates from the device.
+    computation : the computation to capture; its optimizer reads the learning rates from the device.
 
     Raises
     ------
-    UsageError: the device or the optimizer does not support it; see `obstacle`.
+    UsageError: the device or the optimizer does not support graphs; see `obstacle`.
     """
 
     name = "graph"
@@ -59,7 +59,7 @@ class GraphStep(Step):
         Return its mean loss and its number of correct predictions, which the next step overwrites.
         """
         if self._graph is None:
-            if len(inputs.labels_B) != self.computation.options.batch_size:  # the first one after a pause
+            if len(inputs.labels_B) != self.computation.options.batch_size:  # the first step after a pause
                 return self._eager.take(inputs)
             self.capture(inputs)
         assert self._graph is not None
@@ -105,34 +105,34 @@ def obstacle(computation: Computation) -> str:
         return f"a {computation.device.type} device cannot capture CUDA graphs"
     if computation.rates is None:
         return (
-            f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so a graph would "
-            f"always use the first one"
+            f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so a graph "
+            f"would always use the first rate"
         )
     if computation.loss is not None and not computation.loss.capturable:
         return f"loss {computation.loss.config.name!r} reads values back from the device"
     for each in computation.options.callbacks:
         if callbacks.get(each.name).reads_gradients:
-            return f"callback {each.name!r} reads gradients, which a graph does not leave with the parameters"
+            return f"callback {each.name!r} reads gradients, which are not available at the parameters after a graph"
     return ""
 
 
 def is_capture_failure(error: BaseException) -> bool:
-    """Return whether an error means that something in a step cannot be captured.
+    """Return whether an error means that part of a step cannot be captured.
 
     Other errors would end eager steps as well.
 
-    Torch's and CUDA's messages of that kind all mention the capture, but have no type of their own.
+    Torch's and CUDA's messages about this all mention the capture, but the errors have no type of their own.
     """
     return not is_out_of_memory(error) and "captur" in str(error).lower()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory was insufficient, as torch's allocator or CUDA's instantiation of the graph reports."""
+    """Return whether torch's allocator or CUDA's graph instantiation reports insufficient memory."""
     return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
 
 
 def _made_current(device: torch.device) -> AbstractContextManager[None]:
-    """Let torch capture on this device, whichever device is current."""
+    """Make this the current device, so that torch captures on it."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
@@ -147,13 +147,13 @@ def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream
 
 @contextmanager
 def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: torch.device) -> Iterator[None]:
-    """Capture what is launched within the block; if that fails, leave torch as it was and raise the first error.
+    """Capture everything launched within the block; on failure, restore torch's state and raise the first error.
 
-    Other threads are not part of the capture: one may be copying the next batch to the device.
+    Other threads are not part of the capture, because one may be copying the next batch to the device.
     """
     pool, first = torch.cuda.graph_pool_handle(), None
     try:
-        # If a capture fails, torch stays on its stream; hence the context around it.
+        # If a capture fails, torch stays on the capture's stream; hence the surrounding context.
         with torch.cuda.stream(stream), torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             try:
                 yield
@@ -168,14 +168,14 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: t
 
 
 def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream, device: int) -> None:
-    """Make torch forget a failed capture, as 2.14 does on its own.
+    """Make torch forget a failed capture, as torch 2.14 does on its own.
 
-    In earlier versions it stays active: their allocator releases no more memory in this process, and the generator of
-    2.11 refuses to draw until another capture ends, here an empty one.
+    In earlier versions, the failed capture stays active: the allocator no longer releases memory in this process, and
+    in torch 2.11, the generator refuses to draw until another capture, here an empty one, has ended.
     """
     graph.reset()
     with suppress(RuntimeError):
-        torch._C._cuda_endAllocateToPool(device, pool)  # raises if it is already forgotten
+        torch._C._cuda_endAllocateToPool(device, pool)  # raises if the capture is already forgotten
         torch._C._cuda_releasePool(device, pool)
         with warnings.catch_warnings(), torch.cuda.stream(stream):
             warnings.simplefilter("ignore")  # the graph is empty
@@ -185,7 +185,7 @@ def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cu
 
 
 def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
-    """Register the generator that layers draw from: every replay then continues from its present state."""
+    """Register the generator from which layers draw, so that every replay continues from its current state."""
     index: int | None = device.index
     number = torch.cuda.current_device() if index is None else index
     graph.register_generator_state(torch.cuda.default_generators[number])
@@ -193,7 +193,7 @@ def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> N
 
 @contextmanager
 def _without_autocast_cache() -> Iterator[None]:
-    """Make autocast cast weights in every step: a cached cast would be captured with its old values."""
+    """Make autocast cast weights in every step, because a cached cast would be captured with its old values."""
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

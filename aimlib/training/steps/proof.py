@@ -1,9 +1,9 @@
-"""Verify that a captured graph gives the bits of eager steps, once per arm, kind of device and versions.
+"""Verify that a captured graph is bitwise identical to eager steps, once per arm, device kind and set of versions.
 
-The proof takes three steps both ways from one state, each with a different batch and learning rate, and compares every
-bit of parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in the process
-and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the same kind of
-device need not repeat it. Deleting the folder costs one proof per arm.
+The proof takes three steps both ways from the same state, each with a different batch and learning rate, and compares
+every bit of the parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in
+the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the
+same device kind does not need to repeat the proof. If the folder is deleted, one proof per arm is repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from aimlib.training.steps.snapshot import Snapshot, same_bits
 
 _FORMAT = 1
 _RATES = (1.0, 0.5, 0.25)
-"""Factors on the learning rates of the steps of a proof: they reveal a graph that keeps the first rate."""
+"""Learning rate factors for the steps in a proof; they reveal a graph that keeps the first rate."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Finding:
 
     Attributes
     ----------
-    equal : whether the graph gives eager's bits.
-    reason : why not, or an empty string.
+    equal : whether the graph is bitwise identical to eager steps.
+    reason : why it is not, or an empty string.
     """
 
     equal: bool
@@ -79,18 +79,18 @@ def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
 def _package_version() -> str:
     try:
         return importlib.metadata.version("aim-ablations")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+    except importlib.metadata.PackageNotFoundError:  # running from a checkout that is not installed
         return "unknown"
 
 
 def _driver(device: torch.device) -> str | None:
-    """Return the version of the driver; None if unknown."""
+    """Return the driver version; None if unknown."""
     found = nvml.driver() if device.type == "cuda" else None
     return found.version if found is not None else None
 
 
 def known(key: str) -> Finding | None:
-    """Return an earlier finding, of this process or another; None if there is none."""
+    """Return an earlier finding, from this or a different process; None if there is none."""
     if key not in _known:
         found = _read(_file(key), key)
         if found is None:
@@ -100,7 +100,7 @@ def known(key: str) -> Finding | None:
 
 
 def keep(key: str, finding: Finding) -> None:
-    """Store a finding; only in this process if the cache folder cannot be written."""
+    """Store a finding; if the cache folder is not writable, keep it only in this process."""
     _known[key] = finding
     file = _file(key)
     content = {"format": _FORMAT, "key": key, "equal": finding.equal, "reason": finding.reason}
@@ -117,7 +117,7 @@ def _file(key: str) -> Path:
 
 
 def _read(file: Path, key: str) -> Finding | None:
-    """Return the finding in a file; None if there is none, or the file is damaged or belongs to another arm."""
+    """Return the finding in a file; None if there is no file, or if it is damaged or belongs to a different arm."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -129,7 +129,7 @@ def _read(file: Path, key: str) -> Finding | None:
 
 
 def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphStep | None]:
-    """Compare graph and eager steps; return the finding and the captured step. The run's state does not change.
+    """Compare graph and eager steps without changing the run's state; return the finding and the captured step.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphSte
         before.put_back()
     if differing:
         listed = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
-        return Finding(False, f"it gives different bits than eager steps in {listed}"), None
+        return Finding(False, f"it is not bitwise identical to eager steps in {listed}"), None
     return Finding(True), graph_step
 
 
@@ -177,7 +177,7 @@ def _taken(step: Step, inputs: Inputs) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
-    """Set the learning rates of the groups, and restore them at the end."""
+    """Scale the groups' learning rates, and restore them at the end."""
     groups = computation.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     try:
@@ -188,7 +188,7 @@ def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
 
 
 def _turned(inputs: Inputs, by: int) -> Inputs:
-    """Return the batch with its draws shifted to the next images: different inputs of the same sizes."""
+    """Return the batch with its draws shifted to the next images, so that the inputs differ but have the same sizes."""
     draws_PBD, targets_BC = inputs.draws_PBD, inputs.targets_BC
     return Inputs(
         inputs.x_BCHW.flip(3) if by % 2 else inputs.x_BCHW,

@@ -1,4 +1,4 @@
-"""Everything that a training step changes, stored on the host, to restore it and to compare two ways bit for bit."""
+"""Everything that a training step changes, stored on the host, to restore it and to compare two ways bit by bit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Snapshot:
-    """Parameters, buffers, state of the optimizer, its options, and generators, as they were.
+    """Earlier values of the parameters, buffers, optimizer state and options, and generators.
 
     Parameters
     ----------
-    computation : whose.
+    computation : the computation whose values are stored.
     """
 
     def __init__(self, computation: Computation) -> None:
@@ -30,7 +30,7 @@ class Snapshot:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Restore everything in place; later additions are removed. Drops gradients."""
+        """Restore everything in place; remove later additions, and drop gradients."""
         optimizer = self._of.optimizer
         for name, tensor in list(_tensors(self._of)):
             if name in self._tensors:
@@ -51,7 +51,7 @@ class Snapshot:
         return isinstance(value, Tensor) and f"optimizer.{number}.{name}" not in self._tensors
 
     def differences(self) -> list[str]:
-        """Return the names of what has changed in any bit; ``generators`` for all generators together.
+        """Return the names of all values that have changed in any bit; ``generators`` stands for all generators.
 
         Tensors are fetched from the device one at a time, so there is no second snapshot.
         """
@@ -68,7 +68,7 @@ class Snapshot:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors have the same bits; NaN may equal itself, 0 does not equal -0."""
+    """Return whether two tensors are bitwise identical; NaN may equal itself, but 0 does not equal -0."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype.is_floating_point:

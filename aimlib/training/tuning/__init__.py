@@ -1,1 +1,1 @@
-"""Fine-tuning in a run: groups of parameters, what is frozen in an epoch, and the average of the weights."""
+"""Fine-tuning in a run: parameter groups, what is frozen in each epoch, and the weight average."""

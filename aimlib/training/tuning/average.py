@@ -12,16 +12,16 @@ from aimlib.training.tuning.config import AverageConfig
 
 
 class WeightAverage:
-    """The average of a network's weights, as its own network, in evaluation mode.
+    """The average of a network's weights, as a separate network in evaluation mode.
 
     Parameters
     ----------
-    network : at its start, which is the first value of the average.
+    network : the network with its initial weights, which are the first value of the average.
 
     Attributes
     ----------
-    network : a copy whose parameters and buffers are averages.
-    steps : number of training steps that are in it.
+    network : a copy of the network, whose parameters and buffers are averages.
+    steps : number of training steps included in the average.
     """
 
     def __init__(self, network: nn.Module, options: AverageConfig) -> None:
@@ -49,7 +49,7 @@ class WeightAverage:
         return {"steps": self.steps, "state": self.network.state_dict()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a result of `state`."""
+        """Continue from a value that `state` returned."""
         self.steps = state["steps"]
         self.network.load_state_dict(state["state"])
 

@@ -1,4 +1,4 @@
-"""How deep in a network each parameter is, counted in blocks: for the layer-wise decay of the learning rate."""
+"""The depth of each parameter in a network, counted in blocks, for layer-wise learning rate decay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.registry import backbones
 
 
 def blocks_above(model: ModelConfig, shape: ImageShape) -> dict[str, int]:
-    """Return how many blocks are above each parameter of the backbone, head included: 0 for the head itself.
+    """Return how many blocks, including the head, are above each backbone parameter: 0 for the head itself.
 
     Raises
     ------
@@ -26,11 +26,12 @@ def blocks_above(model: ModelConfig, shape: ImageShape) -> dict[str, int]:
     network = skeleton(plain, shape)
     backbone = cast("Backbone", backbones.create(model.backbone))
     with torch.device("meta"):
-        layout = backbone.layout(backbone.build(shape))  # some backbones find their layout with what `build` noted
+        layout = backbone.layout(backbone.build(shape))  # some layouts need `build` first
     blocks = [block for stage in layout.stages for block in stage]
     if not blocks:
         raise UsageError(
-            f"training.fine_tuning.layer_decay: backbone {model.backbone.name!r} states no blocks; use learning_rates"
+            f"training.fine_tuning.layer_decay: backbone {model.backbone.name!r} does not define blocks; use "
+            f"learning_rates"
         )
     order = {call.name: call.order for call in trace(network, (shape.channels, shape.height, shape.width))}
     spans = [_span(block, order) for block in blocks]
@@ -42,7 +43,7 @@ def blocks_above(model: ModelConfig, shape: ImageShape) -> dict[str, int]:
 
 
 def _span(block: Block, order: dict[str, int]) -> tuple[int, int]:
-    """Return the places of a block's first and last module in the order of the forward pass."""
+    """Return the positions of a block's first and last modules in the order of the forward pass."""
     inside = [
         place
         for name, place in order.items()
@@ -52,7 +53,7 @@ def _span(block: Block, order: dict[str, int]) -> tuple[int, int]:
 
 
 def _above(place: int | None, spans: list[tuple[int, int]]) -> int:
-    """Return the number of blocks above a place, and one for the head; a module that is not called counts as head."""
+    """Return the number of blocks above a place, plus one for the head; a module without a place is in the head."""
     if place is None:
         return 0
     if place < spans[0][0]:

@@ -1,4 +1,4 @@
-"""Freezing layers for the first epochs of a run."""
+"""Freeze layers for the first epochs of a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from aimlib.training.tuning.groups import Tuning
 
 
 class Freezing:
-    """Switches the layers of a network between frozen and trained.
+    """Switches a network's layers between frozen and trained.
 
     Parameters
     ----------
-    network : in which all parameters that a run may train take gradients.
-    tuning : which of them are frozen, and for how long.
+    network : the network; all parameters that the run may train require gradients.
+    tuning : which parameters are frozen, and for how long.
     """
 
     def __init__(self, network: nn.Module, tuning: Tuning) -> None:
@@ -22,7 +22,7 @@ class Freezing:
         self._norms = [(modules[name], epochs) for name, epochs in tuning.still.items()]
 
     def begin(self, epoch: int) -> None:
-        """Set gradients and batch norms for an epoch, from 1, of a network that is in training mode."""
+        """Set gradients and batch norms for an epoch, numbered from 1; the network must be in training mode."""
         for parameter, epochs in self._parameters:
             parameter.requires_grad_(epoch > epochs)
             if epoch <= epochs:

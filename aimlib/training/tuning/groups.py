@@ -1,4 +1,4 @@
-"""Which parameters are frozen, and the factor on the learning rate of each."""
+"""Which parameters are frozen, and the learning rate factor of each parameter."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from aimlib.weights.fitting import few, of_memory
 
 _WHERE = "training.fine_tuning"
 _OF_MEMORY = ("source", "static_source", "updates", "carry")
-"""Beginnings of patterns that name what a memory adds; the others contain ``read_weight``."""
+"""Beginnings of patterns for the parts that a memory adds; the other patterns for them contain ``read_weight``."""
 FOREVER = 2**31
-"""Number of epochs of what is never trained."""
+"""Number of epochs that stands for "never trained"."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Tuning:
 
     Attributes
     ----------
-    scales : factor on the learning rate of each parameter, by its name; without entry 1.
-    frozen : number of epochs in which a parameter is not trained, by its name.
+    scales : learning rate factor of each parameter, by its name; 1 if there is no entry.
+    frozen : number of epochs in which a parameter is not trained, by the parameter's name.
     still : number of epochs in which a batch norm keeps its running statistics, by the module's name.
-    untrained, untrained_bytes : size of the parameters that are never trained.
+    untrained, untrained_bytes : number and size of the parameters that are never trained.
     unscaled : whether some trained parameter has the study's learning rate.
     """
 
@@ -44,13 +44,13 @@ class Tuning:
     unscaled: bool = True
 
     def sentences(self) -> list[str]:
-        """Return what is frozen and how learning rates differ, for the user."""
+        """Return sentences for the user that say what is frozen and how learning rates differ."""
         found = []
         for epochs in sorted(set(self.frozen.values())):
             names = [_plain(name) for name, number in self.frozen.items() if number == epochs]
             norms = sum(number == epochs for number in self.still.values())
             when = "throughout" if epochs == FOREVER else f"in the first {counted(epochs, 'epoch')}"
-            statistics = f", and running statistics of {counted(norms, 'batch norm')}" if norms else ""
+            statistics = f", and the running statistics of {counted(norms, 'batch norm')}" if norms else ""
             found.append(f"frozen {when}: {counted(len(names), 'parameter')} ({few(names)}){statistics}")
         groups = set(self.scales.values()) | ({1.0} if self.unscaled else set())
         if groups - {1.0}:
@@ -64,12 +64,12 @@ def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig,
 
     Parameters
     ----------
-    network : of `model`, after its control; on any device.
-    shape : of its images.
+    network : the network of `model` after its control was applied; on any device.
+    shape : shape of the images.
 
     Raises
     ------
-    UsageError: a pattern matches nothing, nothing is left to train, or the backbone states no blocks.
+    UsageError: a pattern matches nothing, nothing is left to train, or the backbone does not define blocks.
     """
     parameters = [name for name, part in network.named_parameters() if part.requires_grad]
     norms = [
@@ -86,7 +86,7 @@ def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig,
         frozen |= dict.fromkeys(_matching(parameters, entry.layers, added), epochs)
         still |= dict.fromkeys(_matching(norms, entry.layers, added), epochs)
     if parameters and all(frozen.get(name) == FOREVER for name in parameters):
-        raise UsageError(f"{_WHERE}.freeze: every parameter is frozen throughout; leave the head out, or give epochs")
+        raise UsageError(f"{_WHERE}.freeze: every parameter is frozen throughout; leave the head out, or set epochs")
     scales: dict[str, float] = {}
     for number, rate in enumerate(options.learning_rates):
         _refuse_idle(rate.layers, parameters, added, f"{_WHERE}.learning_rates.{number}")
@@ -101,7 +101,7 @@ def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig,
 def _decayed(
     parameters: Iterable[str], options: FineTuningConfig, model: ModelConfig, shape: ImageShape
 ) -> dict[str, float]:
-    """Return the factors of the layer-wise decay; what a memory adds has none."""
+    """Return the factors for layer-wise decay; the parts that a memory adds have no factor."""
     if options.layer_decay is None:
         return {}
     above = blocks_above(model, shape)
@@ -109,9 +109,9 @@ def _decayed(
 
 
 def _matching(names: Iterable[str], patterns: Sequence[str], added: Collection[str]) -> list[str]:
-    """Return the names of parameters or modules that a pattern names, or that are inside what one names.
+    """Return the names of parameters or modules that a pattern matches, or that are inside a matching module.
 
-    What a memory adds is matched only by patterns that name it.
+    The parts that a memory adds are matched only by patterns with their own names.
     """
     of_added = [
         pattern

@@ -89,7 +89,7 @@ def test_a_transient_error_causes_a_retry_and_does_not_change_any_result(
     assert (told.session.computed, told.session.failed, told.session.code) == (2, {}, 0)
     assert numbers(tmp_path / "out") == calm
     assert "computing error on CPU of" in told.text
-    assert "step 2 of epoch 2 was computed twice from the same state, and the bits differ in" in told.text
+    assert "step 2 of epoch 2 was computed twice from the same state, and the results differ in" in told.text
     checks = {row["run_id"]: (row["spot_checks"], row["attempts"]) for row in rows(tmp_path / "out")}
     assert sorted(checks.values()) == [(4, 2), (6, 1)], "the first attempt was lost after one epoch"
     assert not list((tmp_path / "out" / "failures").glob("*")), "no arm's code failed"
@@ -106,7 +106,7 @@ def test_a_device_with_permanent_errors_ends_the_session_without_settled_runs(
     assert told.session.code == 1
     assert "failed twice and is excluded: computing error:" in told.text
     assert "test its memory and processors" in told.session.interrupted
-    assert "this step never repeats here" in told.session.interrupted
+    assert "this step is not repeatable on this device" in told.session.interrupted
     assert "integrity: off" in told.session.interrupted
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
@@ -397,7 +397,7 @@ def cpu_task(run_id: str) -> Task:
 def test_runs_continue_and_a_machine_is_excluded_after_two_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
-    text = "step 3 of epoch 1 was computed twice from the same state, and the bits differ in 1 value: loss"
+    text = "step 3 of epoch 1 was computed twice from the same state, and the results differ in 1 value: loss"
     ending = ending_of(ComputingError(text))
     assert (ending.end, ending.reason, ending.process_spent) == ("device_error", f"computing error: {text}", False)
     ending = type(ending)(**(asdict(ending) | {"device": "CPU of node7 (node ab)", "host": "node7"}))

@@ -275,7 +275,7 @@ def test_the_doctor_reports_gpus_that_torch_cannot_use(
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_100")
     found = said(devices())[2:]
     assert found[0][:2] == ("GPUs", "problem")
-    assert found[0][2].startswith("NVML lists 2, but torch can use 0: this torch has kernels for sm_100, and none for ")
+    assert found[0][2].startswith("NVML lists 2, but torch can use 0: this torch has kernels for sm_100, but none for ")
     assert found[1] == (
         "GPU 0",
         "problem",
@@ -305,5 +305,5 @@ def test_the_doctor_compares_the_numbers_of_gpus_in_ray_and_torch(
         "problem",
         "2, but torch can use 0: runs on the others would fail immediately",
     )
-    assert more.remedy == "install a newer driver, or a torch for CUDA 12"
+    assert more.remedy == "install a newer driver, or a torch build for CUDA 12"
     assert said(counted_by_ray(0)) == []

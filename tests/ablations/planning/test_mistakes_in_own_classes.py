@@ -245,12 +245,12 @@ WRONG = {
     "a hidden oracle": (
         selection("return 1 + max(range(len(epochs)), key=lambda i: epochs[i]['test_accuracy'])"),
         SELECTION,
-        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; choose by other measures, or write",
+        rf"selection rule 'mine' {WHERE}: select\(\) depends on test measures; use other measures, or set",
     ),
     "a state that is not stored": (
         registered("callbacks", "    def state_dict(self): return {'seen': set()}", "Callback"),
         {"base.training.callbacks": ["mine"]},
-        r"training\.callbacks: mine: state_dict\(\)\['seen'\]: contains a set, which a checkpoint does not store; ",
+        r"training\.callbacks: mine: state_dict\(\)\['seen'\]: contains a set, which a checkpoint cannot store; ",
     ),
     "a state that cannot be continued from": (
         registered("callbacks", "    def load_state_dict(self, state): self.seen = state['seen']", "Callback"),

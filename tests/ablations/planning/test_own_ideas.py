@@ -110,15 +110,19 @@ def notes(path: Path) -> str:
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("Images(pixels,", "Images(pixels / 255,", "train.pixels is float64; give uint8 from 0 to 255"),
-        ("Images(pixels,", "Images(pixels[..., 0],", "train.pixels has the shape (40, 8, 8); make it [images, height,"),
+        ("Images(pixels,", "Images(pixels / 255,", "train.pixels is float64; return uint8 from 0 to 255"),
+        (
+            "Images(pixels,",
+            "Images(pixels[..., 0],",
+            "train.pixels has the shape (40, 8, 8); change it to [images, height,",
+        ),
         ("astype(np.int64)", "astype(np.int32)", "train.labels is int32; convert it with labels.astype(numpy.int64)"),
-        ("astype(np.int64)", "astype(np.int64) + 1", "train.labels lie between 1 and 3, but shape() states 3 classes"),
+        ("astype(np.int64)", "astype(np.int64) + 1", "train.labels are between 1 and 3, but shape() returns 3 classes"),
         ("astype(np.int64)", "astype(np.int64)[1:]", "train has 40 images, labels of the shape (39,) and 40 names"),
-        ('f"{name}/{each}"', "each", "train.names must be texts that are not empty; a number is str(number)"),
-        ('f"{name}/{each}"', "name", "train.names has a name twice; give every image its own"),
-        ('split("test", 20)', 'split("test", 0)', "test has no images; give at least one"),
-        ('("a", "b", "c")', '("a", "b", "a")', "classes has a name twice"),
+        ('f"{name}/{each}"', "each", "train.names must be non-empty strings; convert a number with str(number)"),
+        ('f"{name}/{each}"', "name", "train.names contains a name twice; use a unique name for every image"),
+        ('split("test", 20)', 'split("test", 0)', "test has no images; return at least one"),
+        ('("a", "b", "c")', '("a", "b", "a")', "classes contains a name twice"),
     ],
 )
 def test_a_data_set_class_written_by_a_user_is_checked_when_it_is_loaded(

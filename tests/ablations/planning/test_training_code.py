@@ -122,7 +122,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "option of the loop": (
         {"base": {**DOCUMENT["base"], "training": {"batch_size": 8}}},
-        "batch_size: only the built-in training loop reads this; give what your training code reads under `options`",
+        "batch_size: only the built-in training loop reads this; put what your training code reads under `options`",
     ),
     "misspelled option": (
         {"arms": {"slow": {}, "fast": {"options": {"rat": 0.9}}}},
@@ -143,7 +143,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "text that cannot be stored": (
         {"base": {**DOCUMENT["base"], "options": {"a b": 1}}},
-        "'a b': a name must be a word of letters, digits and '_'",
+        "'a b': a name must consist of letters, digits and '_'",
     ),
     "held out": (
         {"base": {**DOCUMENT["base"], "training": {"selection": "best_validation"}}},

@@ -1,4 +1,4 @@
-"""Tiny trees of generated photos, a separate cache for every test, and the real photos if available."""
+"""Tiny trees of generated photos, a separate cache for every test, and the real photos if they are available."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photo_bytes(seed: int, width: int = 20, height: int = 14, mode: str = "RGB", kind: str = "PNG") -> bytes:
-    """Return an image file of random pixels."""
+    """Return an image file with random pixels."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, bands), dtype=np.uint8)
     image = Image.fromarray(pixels if bands > 1 else pixels[..., 0], mode=None)
@@ -35,7 +35,7 @@ def photo_bytes(seed: int, width: int = 20, height: int = 14, mode: str = "RGB",
 
 
 def write_list(path: Path, files: list[str], labels: list[int]) -> None:
-    """Write a list file in the form of Stanford Dogs: N × 1 cells of text, N × 1 uint8."""
+    """Write a list file in the format of Stanford Dogs: N × 1 cells of text and N × 1 uint8."""
     cells = np.empty((len(files), 1), dtype=object)
     cells[:, 0] = files
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,5 +79,5 @@ def dogs(tmp_path: Path) -> DogsTree:
 
 @pytest.fixture
 def photo() -> Callable[..., bytes]:
-    """Return the maker of image files."""
+    """Return the function that creates image files."""
     return photo_bytes

@@ -3,8 +3,8 @@
     python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 pillow
     tf/bin/python tests/aimlib/datasets/tensorflow_reference.py
 
-Every file has three arrays: ``<name>/file`` (its bytes), ``<name>/decoded`` (`tf.io.decode_jpeg` with its defaults, as
-TensorFlow Datasets decodes) and ``<name>/resized`` (`tf.image.resize` of that to `SIZE`, float32).
+There are three arrays per file: ``<name>/file`` (its bytes), ``<name>/decoded`` (`tf.io.decode_jpeg` with its defaults,
+as TensorFlow Datasets decodes) and ``<name>/resized`` (`tf.image.resize` of that to `SIZE`, float32).
 """
 
 from __future__ import annotations

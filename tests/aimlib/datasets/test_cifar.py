@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 by torchvision's classes: a file with another MD5 is never unpickled."""
+"""CIFAR-10 and CIFAR-100, read by torchvision's classes: a file with a different MD5 is never unpickled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return small batches in torchvision's layout; torchvision is given their MD5 in place of the real one."""
+    """Return small batches in torchvision's layout; torchvision expects their MD5 instead of the real one."""
     kind = getattr(torchvision.datasets, name.upper())
     classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
     folder = tmp_path / "files" / kind.base_folder
@@ -116,5 +116,5 @@ def test_missing_files_are_reported_with_their_source(name: str, root: Path, tmp
         plugin(name, root).load()
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / kind.filename).write_bytes(b"")
-    with pytest.raises(DataError, match=r"unpack .*, or give it as data\.root"):
+    with pytest.raises(DataError, match=r"unpack .*, or set data\.root to it"):
         plugin(name, tmp_path / "packed").load()

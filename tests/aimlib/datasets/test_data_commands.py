@@ -22,7 +22,7 @@ def options(dogs: Any) -> list[str]:
     return ["--root", str(dogs.root), "--set", "classes=3"]
 
 
-def test_import_and_help_load_nothing_heavy() -> None:
+def test_importing_the_commands_and_showing_help_load_no_heavy_modules() -> None:
     code = f"import sys, ablations.commands.data\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)
     result = run("--help")
@@ -30,7 +30,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
     assert all(name in result.output for name in ("download", "verify", "prepare", "info"))
 
 
-def test_info_changes_after_the_data_are_packed(dogs: Any) -> None:
+def test_info_changes_after_the_data_is_packed(dogs: Any) -> None:
     before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
     assert before.exit_code == 0
     assert "none yet; run ablate data prepare stanford_dogs" in before.output
@@ -44,7 +44,7 @@ def test_info_changes_after_the_data_are_packed(dogs: Any) -> None:
     assert str(dogs.plugin().pack().folder) in prepared.output
 
 
-def test_info_shows_validation_images_of_the_data(dogs: Any, tmp_path: Path) -> None:
+def test_info_shows_the_data_sets_own_validation_images(dogs: Any, tmp_path: Path) -> None:
     table = tmp_path / "dogs.csv"
     written = run("index", "stanford_dogs", "--out", str(table), "--validation-fraction", "0.25", *options(dogs))
     assert written.output.endswith("9 train, 3 val, 6 test\n")
@@ -60,7 +60,7 @@ def test_info_shows_validation_images_of_the_data(dogs: Any, tmp_path: Path) -> 
     assert data_cli.info("digits").validation is None
 
 
-def test_info_describes_data_that_are_not_packed() -> None:
+def test_info_describes_data_that_is_not_packed() -> None:
     result = run("info", "digits", "--set", "train_images=20", "--set", "channels=3")
     assert result.exit_code == 0
     assert "20 training and 500 test images" in result.output
@@ -80,7 +80,7 @@ def test_verify_exits_with_code_1_if_it_finds_a_problem(dogs: Any) -> None:
     assert "1 problem, 1 remark\n" in bad.output
 
 
-def test_download_accepts_an_existing_tree(dogs: Any) -> None:
+def test_download_accepts_an_existing_folder_tree(dogs: Any) -> None:
     result = run("download", "stanford_dogs", "--root", str(dogs.root))
     assert result.exit_code == 0
     assert str(dogs.root) in result.output
@@ -100,7 +100,7 @@ def test_download_accepts_an_existing_tree(dogs: Any) -> None:
         (["prepare", "stanford_dogs"], DataError, "ablate data download stanford_dogs"),
     ],
 )
-def test_mistakes_raise_for_the_main_command_line(
+def test_mistakes_raise_errors_for_the_main_command_line(
     arguments: list[str], error: type, message: str, tmp_path: Path
 ) -> None:
     result = run(*arguments)
@@ -121,7 +121,7 @@ def test_progress_bars_are_drawn_only_on_a_terminal(dogs: Any, monkeypatch: pyte
     assert "packing" in capsys.readouterr().err
 
 
-def test_order_lists_the_first_batch_and_the_images_of_an_incomplete_last_one(dogs: Any) -> None:
+def test_order_lists_the_first_batch_and_the_images_in_an_incomplete_last_batch(dogs: Any) -> None:
     found = data_cli.order("stanford_dogs", str(dogs.root), batch_size=4, settings={"classes": 3})
     first, left_out = found["test"]
     assert (len(first), len(left_out)) == (4, 2)

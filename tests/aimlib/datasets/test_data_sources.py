@@ -1,4 +1,4 @@
-"""Archives and folders of object storage as the root of data: copied once, checked, and used from the cache."""
+"""Archives, and folders in object storage, as the data root: they are copied once, checked, and used from the cache."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plugin(root: object, **options: Any) -> Any:
 
 
 def packed(tree: Path, archive: Path, inside: str = "") -> Path:
-    """Return an archive of the tree, below the folder `inside`."""
+    """Return an archive with the tree below the folder `inside`."""
     files = sorted(path for path in tree.rglob("*") if path.is_file())
     names = [f"{inside}{path.relative_to(tree).as_posix()}" for path in files]
     if archive.suffix == ".zip":
@@ -64,7 +64,7 @@ def packed(tree: Path, archive: Path, inside: str = "") -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("inside", ["", "my photos/"])
-def test_an_archive_is_read_as_its_content(tree: Path, tmp_path: Path, kind: str, inside: str) -> None:
+def test_an_archive_is_read_like_a_folder_with_its_content(tree: Path, tmp_path: Path, kind: str, inside: str) -> None:
     wanted = plugin(tree).load().fingerprint
     archive = packed(tree, tmp_path / f"photos.{kind}", inside)
     assert plugin(archive).load().fingerprint == wanted
@@ -82,7 +82,7 @@ def test_an_archive_is_unpacked_once_and_again_after_a_change(
         patch.setattr(archives, "file_digest", lambda path: pytest.fail("an untouched archive is not read again"))
         assert archives.unpacked(archive) == folder
     os.utime(archive, ns=(1, 1))
-    assert archives.unpacked(archive) == folder, "the same content under another time"
+    assert archives.unpacked(archive) == folder, "the same content with a different time"
     (tree / "train" / "cat" / "new.png").write_bytes(photo(50))
     packed(tree, archive)
     assert archives.unpacked(archive) != folder
@@ -113,7 +113,7 @@ HOSTILE_ZIPS: dict[str, list[tuple[str, bytes, int]]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_ZIPS)
-def test_hostile_zip_files_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
+def test_hostile_zip_files_are_refused_and_leave_no_files_behind(tmp_path: Path, case: str) -> None:
     path = zipped(tmp_path / "hostile.zip", *HOSTILE_ZIPS[case])
     with pytest.raises(DataError, match=r"hostile\.zip"):
         archives.unpacked(path)
@@ -172,7 +172,7 @@ def upload(tree: Path, url: str) -> ObjectPath:
     return top
 
 
-def test_a_folder_in_object_storage_is_read_as_its_content(
+def test_a_folder_in_object_storage_is_read_like_a_local_folder(
     any_remote: str, tree: Path, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     top = upload(tree, any_remote)
@@ -181,7 +181,7 @@ def test_a_folder_in_object_storage_is_read_as_its_content(
     assert data.fingerprint == local.fingerprint
 
     with monkeypatch.context() as patch:  # a worker knows the fingerprint
-        patch.setattr(object_store, "listing", lambda address: pytest.fail("the storage is not asked"))
+        patch.setattr(object_store, "listing", lambda address: pytest.fail("the storage is not queried"))
         sources._compared.clear()
         assert plugin(any_remote).load_known(data.fingerprint).fingerprint == data.fingerprint
 
@@ -202,7 +202,7 @@ def test_a_folder_in_object_storage_is_read_as_its_content(
     assert len(asked) == 2
 
 
-def test_an_archive_in_object_storage_is_read_as_its_content(remote: str, tree: Path, tmp_path: Path) -> None:
+def test_an_archive_in_object_storage_is_read_like_a_local_folder(remote: str, tree: Path, tmp_path: Path) -> None:
     archive = packed(tree, tmp_path / "photos.tar.gz")
     upload_to = place(remote)
     assert isinstance(upload_to, ObjectPath)
@@ -216,24 +216,28 @@ def test_an_interrupted_copy_continues(remote: str, tree: Path, monkeypatch: pyt
 
     def breaks(address: Any) -> Any:
         if len(asked) == 2:
-            raise StoreError(f"{address}: the connection broke")
+            raise StoreError(f"{address}: the connection was lost")
         asked.append(address.key)
         return get(address)
 
     monkeypatch.setattr(sources, "_THREADS", 1)
     monkeypatch.setattr(sources, "_BETWEEN_STATES", 1)
     monkeypatch.setattr(object_store, "get", breaks)
-    with pytest.raises(StoreError, match="connection broke"):
+    with pytest.raises(StoreError, match="connection was lost"):
         plugin(remote).load()
     monkeypatch.setattr(object_store, "get", lambda address: asked.append(address.key) or get(address))
     assert plugin(remote).load().fingerprint == plugin(tree).load().fingerprint
-    assert len(asked) == len(set(asked)) == 4, "what was fetched is not fetched again"
+    assert len(asked) == len(set(asked)) == 4, "fetched objects are not fetched again"
 
 
 def test_missing_paths_and_bad_urls_are_refused(remote: str) -> None:
-    with pytest.raises(DataError, match="nothing is there; give the URL"):
+    with pytest.raises(DataError, match=r"nothing found there; set data\.root to the URL"):
         plugin(remote).load()
-    with pytest.raises(DataError, match=r"ftp://server/photos: data\.root is a folder or an archive of this machine"):
+    with pytest.raises(
+        DataError,
+        match=r"ftp://server/photos: data\.root must be a folder or an archive on this "
+        r"machine",
+    ):
         plugin("ftp://server/photos").load()
     with pytest.raises(StoreError, match="swift:// is none of these"):
         plugin("swift://server/photos").load()

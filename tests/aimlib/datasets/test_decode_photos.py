@@ -43,7 +43,7 @@ def test_alpha_is_dropped_and_not_blended() -> None:
     assert image.getpixel((0, 0)) == (10, 20, 30)
 
 
-def test_the_high_byte_of_16_bits_is_used() -> None:
+def test_the_high_byte_of_16_bit_values_is_used() -> None:
     grey = np.array([[0x1234, 0xFFFF], [0x00FF, 0x8000]], dtype=np.uint16)
     assert np.asarray(decode(encoded(Image.fromarray(grey))))[..., 0].tolist() == [[0x12, 0xFF], [0, 0x80]]
 
@@ -55,12 +55,12 @@ def test_exif_orientation_is_ignored() -> None:
     assert image.size == (8, 4)
 
 
-def test_damage_raises_an_error_with_its_cause(photo: Callable[..., bytes]) -> None:
+def test_damaged_files_raise_an_error_with_the_cause(photo: Callable[..., bytes]) -> None:
     whole = photo(0, 64, 64, kind="JPEG")
     for content, cause in (
         (b"", "empty"),
         (whole[: len(whole) // 2], "truncated"),
-        (b"no image", "identify"),
+        (b"no image", "cannot be identified"),
     ):
         with pytest.raises(DecodeError, match=cause):
             decode(content)
@@ -98,7 +98,7 @@ def test_a_jpeg_file_with_several_photos_is_opened() -> None:
 
 
 def claims(width: int, height: int) -> bytes:
-    """Return a PNG file of a few bytes that claims a size."""
+    """Return a PNG file of a few bytes that declares the given size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b""))
     chunks = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts]
@@ -107,9 +107,9 @@ def claims(width: int, height: int) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [14_000, 20_000, 2**31 - 1])
-def test_a_photo_that_would_fill_the_memory_is_refused_before_it_is_decoded(side: int) -> None:
+def test_a_photo_that_would_fill_the_ram_is_refused_before_it_is_decoded(side: int) -> None:
     with pytest.raises(
-        DecodeError, match=f"{side**2:,} pixels, and the limit is 178,956,970; shrink the photo or remove"
+        DecodeError, match=f"{side**2:,} pixels, but the limit is 178,956,970; shrink the photo or remove"
     ):
         decode(claims(side, side))
 

@@ -20,11 +20,11 @@ QUICK = RetryPolicy(timeout=5, attempts=3, pause=0, sleep=lambda _seconds: None)
 
 
 class Server(ThreadingHTTPServer):
-    """A loopback server of `files` that misbehaves as instructed."""
+    """A loopback server that serves `files` and misbehaves as instructed."""
 
     files: dict[str, bytes]
     cuts: list[int]
-    """For each answer, the number of bytes after which the connection closes."""
+    """For each response, the number of bytes after which the connection closes."""
     ranges = True
     status: dict[str, int]
     asked: list[tuple[str, str | None]]
@@ -96,7 +96,7 @@ def tar_of(members: dict[str, bytes]) -> bytes:
 
 
 def serve(server: Server, dogs: Any) -> tuple[Archive, ...]:
-    """Offer a tree as the three archives."""
+    """Serve a tree in the form of the three archives."""
     images = {
         path.relative_to(dogs.root).as_posix(): path.read_bytes()
         for path in sorted((dogs.root / "Images").rglob("*.jpg"))
@@ -122,7 +122,7 @@ def get(root: Path, archives: tuple[Archive, ...], **options: Any) -> Path:
     return download_stanford_dogs(root, archives=archives, retry_policy=QUICK, **options)
 
 
-def test_the_official_archives_are_as_stated() -> None:
+def test_the_official_archives_have_the_published_addresses_sizes_and_hashes() -> None:
     archives = {archive.file.name: archive for archive in stanford_dogs_archives("https://mirror.example/dogs")}
     assert archives["images.tar"].file.url == "https://mirror.example/dogs/images.tar"
     assert archives["images.tar"].file.size == 793_579_520
@@ -130,7 +130,7 @@ def test_the_official_archives_are_as_stated() -> None:
     assert archives["annotation.tar"].file.sha256.endswith("f198def30fd")
 
 
-def test_a_download_gives_a_usable_tree_and_can_be_repeated(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_download_creates_a_usable_tree_and_can_be_repeated(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, calls = serve(server, dogs), []
     root = get(tmp_path / "new" / "root", archives, progress=lambda *call: calls.append(call))
     names = {path.name for path in root.iterdir() if not path.name.startswith(".")}
@@ -156,7 +156,7 @@ def test_an_interrupted_download_continues_where_it_stopped(server: Server, dogs
     ]
 
 
-def test_the_next_call_continues_and_starts_again_if_the_server_has_no_ranges(
+def test_the_next_call_continues_or_starts_again_if_the_server_does_not_support_ranges(
     server: Server, dogs: Any, tmp_path: Path
 ) -> None:
     archives, root = serve(server, dogs), tmp_path / "r"
@@ -193,7 +193,7 @@ def test_an_unsatisfiable_range_starts_the_download_again(server: Server, dogs: 
     root.mkdir()
     (root / "lists.tar.part").write_bytes(b"x" * 3000)
     whole = server.files["lists.tar"]
-    server.files["lists.tar"] = b""  # 416 for any range, then no answer
+    server.files["lists.tar"] = b""  # 416 for any range, then no response
     with pytest.raises(DataError, match="0 bytes instead of"):
         get(root, archives)
     server.files["lists.tar"] = whole
@@ -202,7 +202,7 @@ def test_an_unsatisfiable_range_starts_the_download_again(server: Server, dogs: 
 
 
 @pytest.mark.parametrize("change", ["flipped", "longer", "shorter"])
-def test_wrong_content_is_refused_and_not_kept(server: Server, dogs: Any, tmp_path: Path, change: str) -> None:
+def test_wrong_content_is_refused_and_removed(server: Server, dogs: Any, tmp_path: Path, change: str) -> None:
     archives, root, whole = serve(server, dogs), tmp_path / "r", server.files["lists.tar"]
     server.files["lists.tar"] = {
         "flipped": b"\1" + whole[1:],
@@ -249,7 +249,7 @@ def test_only_http_addresses_are_accepted(tmp_path: Path, url: str) -> None:
         download_stanford_dogs(tmp_path / "r2", base_url="file:///etc", retry_policy=QUICK)
 
 
-def test_a_redirection_to_a_file_is_not_followed(server: Server, dogs: Any, tmp_path: Path) -> None:
+def test_a_redirect_to_a_file_url_is_not_followed(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives = serve(server, dogs)
     server.status["lists.tar"] = 302
     with pytest.raises(DataError, match=r"not allowed|302"):
@@ -277,7 +277,7 @@ def test_a_wrong_existing_archive_is_refused_and_kept(server: Server, dogs: Any,
     assert (root / "lists.tar").read_bytes() == b"mine"
 
 
-def test_an_unpacked_tree_needs_no_download(server: Server, dogs: Any) -> None:
+def test_an_unpacked_tree_is_not_downloaded_again(server: Server, dogs: Any) -> None:
     archives = serve(server, dogs)
     assert get(dogs.root, archives) == dogs.root
     assert server.asked == []
@@ -310,7 +310,7 @@ def test_interrupted_unpacking_never_looks_complete(server: Server, dogs: Any, t
     with pytest.raises(KeyboardInterrupt):
         get(root, archives, progress=stop)
     assert not (root / "Images").exists()
-    (root / ".unpacking-left").mkdir()  # as a killed process leaves it
+    (root / ".unpacking-left").mkdir()  # as a killed process would leave it
     get(root, archives)
     assert len(list((root / "Images").rglob("*.jpg"))) == 18
     assert not list(root.glob(".unpacking-*"))

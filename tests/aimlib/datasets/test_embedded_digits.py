@@ -37,7 +37,7 @@ def test_at_the_original_size_pixels_and_labels_match_scikit_learn() -> None:
         assert np.array_equal(images.pixels[..., 0], np.rint(bunch.images[numbers] * 255 / 16).astype(np.uint8))
 
 
-def test_test_images_do_not_depend_on_the_number_of_training_images() -> None:
+def test_the_test_images_do_not_depend_on_the_number_of_training_images() -> None:
     few, many = load(train_images=10), load(train_images=1297)
     assert few.test.names == many.test.names
     assert set(few.train.names) < set(many.train.names)

@@ -1,4 +1,4 @@
-"""Photos that a list leaves out."""
+"""Photos that are left out because a list excludes them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_unusable_list_is_refused(tmp_path: Path, rows: str, message: str) ->
         _plugin(tmp_path, rows).load()
 
 
-def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
+def test_the_path_of_a_list_is_relative_to_the_study_file(tmp_path: Path) -> None:
     data = {"name": "image_folder", "root": "/photos", "classes": 2, "exclude": "lists/a.csv"}
     study = tmp_path / "studies" / "s.yaml"
     study.parent.mkdir()
@@ -79,12 +79,12 @@ def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
     assert str(study.parent / "b.csv") in str(placed.factors)
 
 
-def test_data_without_a_list_keep_their_identity() -> None:
+def test_data_without_a_list_keeps_its_identity() -> None:
     config = {"name": "image_folder", "classes": 2}
     assert datasets.parse(config).identity() == datasets.parse({**config, "exclude": "a.csv"}).identity()
 
 
-def test_a_written_list_names_every_photo(tmp_path: Path) -> None:
+def test_a_written_list_contains_every_photo(tmp_path: Path) -> None:
     names = ["a\nb", "a\rb", "a\r\nb", 'a"b', "a,b", "#a", "=1+1", "@a", " a ", "\U0001f415", "a\tb", "'=a", "\u2028"]
     write_exclusions(tmp_path / "list.csv", [(f"{name}", "broken") for name in names], ["made by a test"])
     assert list(read_exclusions(str(tmp_path / "list.csv")).reasons) == names

@@ -66,7 +66,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_archives_are_refused_and_leave_nothing_behind(tmp_path: Path, case: str) -> None:
+def test_hostile_archives_are_refused_and_leave_no_files_behind(tmp_path: Path, case: str) -> None:
     path = archive(tmp_path / "hostile.tar", *HOSTILE[case])
     before = set(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"hostile\.tar"):
@@ -94,7 +94,7 @@ def test_plain_archives_are_unpacked(tmp_path: Path) -> None:
     assert seen[-1][1] <= seen[-1][2] == path.stat().st_size
 
 
-def test_file_modes_of_the_archive_are_ignored(tmp_path: Path) -> None:
+def test_file_modes_in_the_archive_are_ignored(tmp_path: Path) -> None:
     info = member("setuid")
     info.mode = 0o6777
     unpack(archive(tmp_path / "a.tar", info), tmp_path / "out", Limits())
@@ -119,7 +119,7 @@ def test_damaged_archives_are_refused(tmp_path: Path, content: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_header_that_states_too_many_bytes_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_declares_too_many_bytes_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         info = member("a", size=5_000_000)
         tar.addfile(info, io.BytesIO(b"x" * info.size))

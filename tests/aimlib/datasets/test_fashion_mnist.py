@@ -40,7 +40,7 @@ def plugin(root: Path | None, **options: object) -> DatasetPlugin:
 
 @pytest.mark.parametrize("place", [".", "FashionMNIST/raw"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_folder_and_format_gives_the_same_images(tmp_path: Path, place: str, packed: bool) -> None:
+def test_all_folders_and_formats_yield_the_same_images(tmp_path: Path, place: str, packed: bool) -> None:
     write(tmp_path / "x" / place, packed)
     write(tmp_path / "reference")
     assert plugin(tmp_path / "x").load().fingerprint == plugin(tmp_path / "reference").load().fingerprint
@@ -59,9 +59,7 @@ def test_images_and_labels_are_read(tmp_path: Path) -> None:
     assert larger.load().test.pixels.shape == (20, 32, 32, 3)
 
 
-def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_folder_is_searched_before_the_debian_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion, "DEBIAN_FOLDER", tmp_path / "debian")
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
         plugin(None).load()
@@ -80,9 +78,9 @@ def test_files_are_found_in_the_data_folder_before_the_folder_of_debian(
         (b"\x1f\x8b\x08\x00", "not an IDX file"),
         (idx(np.zeros((2, 28, 28), np.uint8), kind=9), "0x09"),
         (idx(np.zeros((2, 28), np.uint8)), "2 dimensions"),
-        (idx(np.zeros((2, 28, 28), np.uint8))[:10], "cut short"),
-        (idx(np.zeros((2, 28, 28), np.uint8))[:-1], "cut short"),
-        (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not fit"),
+        (idx(np.zeros((2, 28, 28), np.uint8))[:10], "truncated"),
+        (idx(np.zeros((2, 28, 28), np.uint8))[:-1], "truncated"),
+        (idx(np.zeros((2, 28, 28), np.uint8)) + b"\0", "do not match"),
     ],
 )
 def test_damaged_idx_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -130,5 +128,5 @@ def test_a_file_that_decompresses_to_too_many_bytes_is_refused(tmp_path: Path, m
     monkeypatch.setattr("aimlib.datasets.idx.MOST_BYTES", 10_000)
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(bytes(10_000_000)))
-    with pytest.raises(DataError, match=r"x\.gz: more than 10,000 bytes when decompressed, the limit; give the right"):
+    with pytest.raises(DataError, match=r"x\.gz: more than 10,000 bytes when decompressed, the limit; use the right"):
         read_idx(path, 3)

@@ -40,7 +40,7 @@ def test_decoded_values_match_tensorflow(tensorflow: Any, name: str) -> None:
     pixels, reason = decode_fast(content)
     assert reason == ""
     assert np.array_equal(pixels, right)
-    assert (np.asarray(decode(content)) != right).mean() > 0.1, "Pillow's are not"
+    assert (np.asarray(decode(content)) != right).mean() > 0.1, "Pillow's values are different"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -50,7 +50,7 @@ def test_resized_values_match_tensorflow(tensorflow: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_gives_the_values_of_tensorflow_within_a_step_of_fine_pixels(tensorflow: Any, name: str) -> None:
+def test_values_of_a_file_match_tensorflow_within_one_step_of_fine_pixels(tensorflow: Any, name: str) -> None:
     side = SIZE[0]
     found, reason = Recipe("squash", side, False, "fast", "fine").convert(tensorflow[f"{name}/file"].tobytes())
     assert (found.dtype, found.shape, reason) == (np.uint16, (side, side, 3), "")
@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def damaged() -> bytes:
-    """Return a JPEG file with a wrong marker in its data; libjpeg warns and continues."""
+    """Return a JPEG file with a wrong marker in its data; libjpeg warns about it and continues."""
     content = encoded(1)
     start = content.find(b"\xff\xda")
     return content[: start + 200] + b"\xff\xd3" + content[start + 202 :]
@@ -97,7 +97,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_pillow_decodes_what_the_fast_decoder_does_not(kind: str) -> None:
+def test_pillow_decodes_files_that_the_fast_decoder_cannot_decode(kind: str) -> None:
     content, why = OTHERS[kind]
     pixels, reason = decode_fast(content)
     assert why in reason
@@ -112,7 +112,7 @@ def test_a_file_that_pillow_also_cannot_decode_is_refused(content: bytes) -> Non
 
 def test_a_photo_that_claims_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aimlib.datasets.decoding.MOST_PIXELS", 100)
-    with pytest.raises(DecodeError, match="1,920 pixels, and the limit is 100"):
+    with pytest.raises(DecodeError, match="1,920 pixels, but the limit is 100"):
         decode_fast(encoded(0))
 
 
@@ -122,7 +122,7 @@ def test_fine_pixels_require_no_antialiasing() -> None:
 
 
 def photos(dogs: Any) -> Any:
-    """Return the tree with JPEG files, except for one photo."""
+    """Return the tree with all photos but one as JPEG files."""
     for split in dogs.splits.values():
         for number, (path, label) in enumerate(split):
             dogs.write(path, encoded(10 * label + number, height=30, width=26, quality=90))
@@ -130,7 +130,7 @@ def photos(dogs: Any) -> Any:
     return dogs
 
 
-def test_a_pack_keeps_fine_pixels_and_states_how_it_was_made(dogs: Any) -> None:
+def test_a_pack_stores_fine_pixels_and_records_how_it_was_made(dogs: Any) -> None:
     plugin = photos(dogs).plugin(**AS_RUN)
     made = plugin.pack()
     data = made.data_set()
@@ -146,7 +146,7 @@ def test_a_pack_keeps_fine_pixels_and_states_how_it_was_made(dogs: Any) -> None:
     assert plugin.pack().manifest.build == made.manifest.build
 
 
-def test_every_way_of_decoding_has_its_own_pack_and_fingerprint(dogs: Any) -> None:
+def test_each_way_of_decoding_has_its_own_pack_and_fingerprint(dogs: Any) -> None:
     photos(dogs)
     ways = [
         {"antialias": False},
@@ -160,14 +160,14 @@ def test_every_way_of_decoding_has_its_own_pack_and_fingerprint(dogs: Any) -> No
     assert plugins[0].recipe().key() == {"decode": 1, "resize": "squash", "size": 8, "antialias": False}
 
 
-def test_photos_decoded_by_pillow_are_named_in_the_log_the_pack_and_the_command(
+def test_photos_decoded_by_pillow_are_listed_in_the_log_the_pack_and_the_command(
     dogs: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         made = photos(dogs).plugin(**AS_RUN).pack()
     odd = "n00000002-Breed_2/n00000002_3.jpg"
     assert made.by_pillow() == {odd: "it is not a JPEG"}
-    said = f"Pillow decoded 1 photo of 18, which the fast decoder does not decode: {odd} (it is not a JPEG)"
+    said = f"Pillow decoded 1 photo of 18, which the fast decoder cannot decode: {odd} (it is not a JPEG)"
     assert said in caplog.text
     settings = [word for key, value in AS_RUN.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = ["data", "prepare", "stanford_dogs", "--root", str(dogs.root), "--size", "8", "--set", "classes=3"]

@@ -33,7 +33,7 @@ def plugin(root: Path, **options: object) -> DatasetPlugin:
     return made
 
 
-def test_images_are_read_by_folder(root: Path) -> None:
+def test_images_are_read_from_the_folders_of_their_split_and_class(root: Path) -> None:
     data = plugin(root).load()
     assert data.classes == ("cat", "dog")
     assert data.train.names == ("train/cat/a.jpg", "train/cat/more/b.PNG", "train/dog/a.webp")
@@ -42,7 +42,7 @@ def test_images_are_read_by_folder(root: Path) -> None:
     assert data.test.pixels.shape == (2, *[8, 8, 3])
 
 
-def test_folders_can_have_other_names(root: Path) -> None:
+def test_folders_can_have_different_names(root: Path) -> None:
     before = plugin(root).load()
     (root / "test").rename(root / "val")
     with pytest.raises(DataError, match=r"data\.test"):
@@ -108,7 +108,7 @@ def test_every_fold_has_its_own_pack(root: Path, photo: Callable[..., bytes]) ->
     ]
 
 
-def test_validation_images_of_the_data_are_used(root: Path, photo: Callable[..., bytes]) -> None:
+def test_the_data_sets_own_validation_images_are_used(root: Path, photo: Callable[..., bytes]) -> None:
     before = plugin(root).load()
     (root / "val" / "cat").mkdir(parents=True)
     (root / "val" / "cat" / "v.png").write_bytes(photo(9))
@@ -143,24 +143,24 @@ def test_contradictory_folders_are_refused(root: Path, options: dict[str, Any], 
         plugin(root, **options)
 
 
-def test_a_layout_other_than_the_stated_one_is_refused(root: Path, photo: Callable[..., bytes]) -> None:
+def test_a_layout_that_does_not_match_the_options_is_refused(root: Path, photo: Callable[..., bytes]) -> None:
     with pytest.raises(DataError, match=r"folders train, test, which are splits.*remove data\.split"):
         plugin(root, split={"test_fraction": 0.5}).load()
     with pytest.raises(DataError, match=r"\(cat, dog\) are classes.*data\.split: \{test_fraction: 0\.2\}"):
         plugin(root / "train").load()
     (root / "flat" / "train").mkdir(parents=True)
     (root / "flat" / "train" / "a.png").write_bytes(photo(1))
-    with pytest.raises(DataError, match=r"has no folders, and every class needs one.*image_index"):
+    with pytest.raises(DataError, match=r"has no subfolders, and every class needs one.*image_index"):
         plugin(root / "flat").load()
 
 
 TASKS: dict[str, tuple[dict[str, str], str]] = {
     "masks": ({"train/images/a.png": "", "train/masks/a.png": ""}, "masks.*segmentation"),
-    "yolo": ({"train/images/a.png": "", "train/labels/a.txt": "0 .5 .5 .1 .1"}, "boxes.*YOLO"),
+    "yolo": ({"train/images/a.png": "", "train/labels/a.txt": "0 .5 .5 .1 .1"}, "box.*YOLO"),
     "yolo of roboflow": ({"data.yaml": "nc: 3", "train/a.png": "", "valid/b.png": ""}, "data.yaml describes boxes"),
-    "voc": ({"JPEGImages/a.jpg": "", "Annotations/a.xml": "<annotation/>"}, "boxes.*Pascal VOC"),
-    "coco": ({"train/a.jpg": "", "annotations/i.json": '{"images": [], "annotations": []}'}, "COCO's format"),
-    "coco beside": ({"train/a.jpg": "", "train.json": '{"images": [], "annotations": []}'}, "COCO's format"),
+    "voc": ({"JPEGImages/a.jpg": "", "Annotations/a.xml": "<annotation/>"}, "box.*Pascal VOC"),
+    "coco": ({"train/a.jpg": "", "annotations/i.json": '{"images": [], "annotations": []}'}, "COCO format"),
+    "coco beside": ({"train/a.jpg": "", "train.json": '{"images": [], "annotations": []}'}, "COCO format"),
 }
 
 
@@ -175,7 +175,7 @@ def test_other_tasks_are_refused(tmp_path: Path, task: str, photo: Callable[...,
         plugin(tmp_path / "set").load()
 
 
-def test_a_class_may_be_called_masks(tmp_path: Path, photo: Callable[..., bytes]) -> None:
+def test_a_class_may_have_the_name_masks(tmp_path: Path, photo: Callable[..., bytes]) -> None:
     for path in ("train/masks/a.png", "train/faces/b.png", "test/masks/c.png", "test/faces/d.png"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(photo(len(path)))

@@ -1,4 +1,4 @@
-"""Photos that a table lists: CSV and Parquet, groups, and a message with the line of every mistake."""
+"""Photos listed in a table: CSV and Parquet, groups, and messages that give the line of every mistake."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_photos_are_read_from_a_table(root: Path) -> None:
     assert verify(plugin(root)) == []
 
 
-def test_every_way_to_write_the_table_gives_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_ways_of_writing_the_table_yield_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = plugin(root).load().fingerprint
     table(root, rows=ROWS[::-1])
     assert plugin(root).load().fingerprint == wanted
@@ -79,10 +79,10 @@ def test_every_way_to_write_the_table_gives_the_same_data(root: Path, monkeypatc
     columns = {"path": "file", "label": "breed"}
     assert plugin(root, file="other.parquet", columns=columns).load().fingerprint == wanted
     monkeypatch.chdir(root)
-    assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths start at the table's folder"
+    assert plugin(None, file="i.parquet").load().fingerprint == wanted, "paths are relative to the table's folder"
 
 
-def test_the_table_may_be_in_another_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_may_be_in_a_different_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = plugin(root).load().fingerprint
     (root / "index.csv").rename(tmp_path / "mine.csv")
     monkeypatch.chdir(tmp_path)
@@ -94,7 +94,7 @@ def test_the_table_may_be_in_another_folder(root: Path, tmp_path: Path, monkeypa
     assert plugin(root, file="absolute.csv").load().fingerprint == wanted
 
 
-def test_a_change_of_a_split_is_noticed(root: Path) -> None:
+def test_a_changed_split_is_noticed(root: Path) -> None:
     before = plugin(root).load()
     table(root, rows=[*ROWS[:6], ("g.png", "cat", "val", "gil")])
     after = plugin(root).load()
@@ -116,7 +116,7 @@ def test_a_split_keeps_groups_together(root: Path, photo: Callable[..., bytes]) 
 
 
 def replaced(line: int, text: str) -> Callable[[Path], None]:
-    """Return a mistake: a changed text in a line of the table."""
+    """Return a mistake: a changed text in one line of the table."""
 
     def change(root: Path) -> None:
         lines = (root / "index.csv").read_text().split("\n")
@@ -162,7 +162,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "outside": (replaced(2, "../a.png,cat,train,ann"), r"line 2: '\.\./a\.png' is not below"),
     "absolute": (replaced(2, "/etc/passwd,cat,train,ann"), r"line 2: '/etc/passwd' is not below"),
-    "windows": (replaced(2, "sub\\c.png,cat,train,ann"), "line 2: .* write / between"),
+    "windows": (replaced(2, "sub\\c.png,cat,train,ann"), "line 2: .* separate the parts of a path with /"),
     "drive": (replaced(2, "C:/a.png,cat,train,ann"), "line 2: 'C:/a.png' is not a path on this machine"),
     "url": (replaced(2, "https://x/a.png,cat,train,ann"), "line 2: .* is not a path on this machine"),
     "too many fields": (replaced(4, "c,d.png,cat,val,cid"), "line 4: has 5 fields instead of 4.*double quotes"),
@@ -173,10 +173,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no test": (rewritten(b"path,label,split\na.png,cat,train\nb.png,dog,train\n"), "no row belongs to split test"),
     "lists": (
         rewritten(b"path,label,split\na.png,cat;wet,train\nb.png,dog;wet,test\n"),
-        "'cat;wet' names several classes",
+        "'cat;wet' contains several classes",
     ),
-    "json": (rewritten(b'path,label,split\na.png,"[1, 0]",train\nb.png,"[0, 1]",test\n'), "names several classes"),
-    "regression": (rewritten(b"path,label,split\na.png,1.5,train\nb.png,2,test\n"), "targets of a regression"),
+    "json": (rewritten(b'path,label,split\na.png,"[1, 0]",train\nb.png,"[0, 1]",test\n'), "contains several classes"),
+    "regression": (rewritten(b"path,label,split\na.png,1.5,train\nb.png,2,test\n"), "regression targets"),
     "boxes": (rewritten(b"path,xmin,xmax\na.png,1,2\n"), r"boxes \(detection\) in xmin"),
     "masks": (rewritten(b"path,mask\na.png,b.png\n"), r"masks \(segmentation\) in mask"),
 }
@@ -203,8 +203,8 @@ def test_mistakes_in_parquet_tables_are_reported(root: Path) -> None:
         plugin(root, file="broken.parquet").load()
 
 
-def test_two_splits_are_refused(root: Path) -> None:
-    with pytest.raises(DataError, match=r"has the column 'split', but data\.split names another"):
+def test_a_split_in_both_the_table_and_the_options_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match=r"has the column 'split', but data\.split defines a different split"):
         plugin(root, split={"test_fraction": 0.5}).load()
     made = plugin(root, split={"test_fraction": 0.5}, columns={"split": None, "group": None}).load()
     assert len(made.test.names) == 4
@@ -221,7 +221,8 @@ def test_class_names_may_contain_separators(root: Path) -> None:
 
 
 def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
-    """Nine in ten of a breed's 100 training photos, one in ten for validation, and the official test photos."""
+    """Of a breed's 100 training photos, 90 are for training and 10 for validation; the test photos are the official
+    ones."""
     out = tmp_path / "split.csv"
     counts = write_index(dogs.plugin(), out, validation_fraction=0.25)
     assert counts == [("train", 9), ("val", 3), ("test", 6)]
@@ -239,7 +240,7 @@ def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
     assert [int((made.validation.labels == label).sum()) for label in range(3)] == [1, 1, 1]
     write_index(dogs.plugin(), tmp_path / "split.parquet", validation_fraction=0.25)
     assert pd.read_parquet(tmp_path / "split.parquet").equals(pd.read_csv(out))
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_index(dogs.plugin(), out)
     with pytest.raises(UsageError, match=r"--validation-fraction.*less than 1"):
         write_index(dogs.plugin(), tmp_path / "no.csv", validation_fraction=1.5)
@@ -248,10 +249,11 @@ def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
 
 
 def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
-    """The official lists by name, without photos: 10,800 to train on, 1,200 to choose on, 8,580 to test on."""
+    """The official lists, by name and without photos: 10,800 for training, 1,200 for validation and 8,580 for
+    testing."""
     names = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not names.is_file():
-        pytest.skip(f"no names of all 120 breeds: {names} is not there")
+        pytest.skip(f"no names of all 120 breeds: {names} does not exist")
     table = pd.read_csv(names)
     table["label"] = table["path"].str.split("/").str[0].rank(method="dense").astype(int)
     for split, rows in table.groupby("split"):
@@ -265,7 +267,9 @@ def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, do
     assert set(found["val"]) == {10}
 
 
-def test_groups_that_a_reader_would_take_for_one_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_groups_that_a_reader_would_take_for_the_same_are_reported(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for other, what in (("Ann", "differ only in case or spaces"), ("e\u0301ve", "in different code points")):
         rows = [row if row[0] not in ("e.png", "f.png") else (*row[:3], other) for row in ROWS]
         if other != "Ann":
@@ -276,7 +280,7 @@ def test_groups_that_a_reader_would_take_for_one_are_told(root: Path, caplog: py
         assert f"2 groups {'have the same name ' if other != 'Ann' else ''}{what}" in caplog.text
         (found,) = verify(plugin(root))
         assert found.is_error
-        assert "so they may be in different splits; if they are one group, give it one spelling" in found.message
+        assert "so they may be in different splits; if they are the same group, use one spelling" in found.message
     table(root)
     caplog.clear()
     plugin(root).load()

@@ -1,4 +1,4 @@
-"""ImageNet's layout as torchvision unpacks it, and a flat folder of validation photos with the development kit."""
+"""ImageNet's layout as unpacked by torchvision, and a flat folder of validation photos with the development kit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def in_folders(root: Path) -> None:
 
 
 def kit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a development kit in the official form, and tell torchvision its MD5."""
+    """Write a development kit in the official format, and make torchvision expect its MD5."""
     names = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
     synsets = np.array(
         [
@@ -72,7 +72,7 @@ def plugin(root: Path, **options: Any) -> Any:
     return datasets.create(datasets.parse({"name": "imagenet", "root": str(root), "classes": 3, "size": 8, **options}))
 
 
-def test_folders_of_both_splits_are_read(root: Path) -> None:
+def test_the_folders_of_both_splits_are_read(root: Path) -> None:
     in_folders(root)
     data = plugin(root).load()
     assert data.classes == WNIDS
@@ -82,7 +82,9 @@ def test_folders_of_both_splits_are_read(root: Path) -> None:
     assert verify(plugin(root)) == []
 
 
-def test_a_flat_folder_has_the_classes_of_the_development_kit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flat_folder_has_the_classes_listed_in_the_development_kit(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kit(root, monkeypatch)
     root.chmod(0o555)  # torchvision would write its meta.bin here
     data = plugin(root).load()
@@ -92,7 +94,7 @@ def test_a_flat_folder_has_the_classes_of_the_development_kit(root: Path, monkey
     assert not (root / "meta.bin").exists()
     imagenet.parse_devkit_archive(root)
     next(root.glob("*.tar.gz")).unlink()
-    assert plugin(root).load().fingerprint == data.fingerprint, "torchvision's meta.bin says the same"
+    assert plugin(root).load().fingerprint == data.fingerprint, "torchvision's meta.bin contains the same classes"
 
 
 def test_a_subset_of_the_classes_can_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,13 +112,13 @@ def test_missing_and_wrong_files_are_reported(root: Path, monkeypatch: pytest.Mo
         plugin(root).load()
     kit(root, monkeypatch)
     (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"cut")
-    with pytest.raises(DataError, match=r"devkit_t12\.tar\.gz: not the published content.*MD5 must be"):
+    with pytest.raises(DataError, match=r"devkit_t12\.tar\.gz: not the content that was published.*MD5 must be"):
         plugin(root).load()
     torch.save({"another": 1}, root / "meta.bin")
-    with pytest.raises(DataError, match=r"meta\.bin: not the published content"):
+    with pytest.raises(DataError, match=r"meta\.bin: not the content that was published"):
         plugin(root).load()
     (root / "meta.bin").write_bytes(b"no archive of torch")
-    with pytest.raises(DataError, match=r"meta\.bin: not the published content"):
+    with pytest.raises(DataError, match=r"meta\.bin: not the content that was published"):
         plugin(root).load()
     (root / "train" / "cats").mkdir()
     in_folders(root)

@@ -1,4 +1,4 @@
-"""A pack that is interrupted at any moment continues and ends with the same bytes."""
+"""A pack that is interrupted at any moment continues, and its final bytes are the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the names of photos that are read to be decoded."""
+    """Collect the names of the photos that are read for decoding."""
     read = decoding.read
     found: list[str] = []
 
@@ -64,7 +64,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def killed(dogs: Any, cache: Path, moment: str | int, size: int = 8, decoder: str = "accurate") -> Path:
-    """Let a process pack until it is killed; return the folder that it leaves behind."""
+    """Let a process pack photos until it is killed; return the folder that it leaves behind."""
     command = [sys.executable, "-c", KILLED, str(dogs.root), str(cache), str(size), str(moment), decoder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -77,7 +77,7 @@ def folder_of(dogs: Any, cache: Path, size: int = 8, decoder: str = "accurate") 
 
 
 def content(pack: Pack) -> dict[str, Any]:
-    """Return all files of a store, without the number of its build."""
+    """Return all files in a store, without the build number."""
     found: dict[str, Any] = {path.name: path.read_bytes() for path in pack.folder.iterdir()}
     for name in ("manifest.json", "checksums.json"):
         found[name] = {key: value for key, value in json.loads(found[name]).items() if key != "build"}
@@ -105,7 +105,7 @@ def whole(dogs: Any, tmp_path: Path) -> dict[str, Any]:
         ("_put_in_place", 18),
     ],
 )
-def test_a_killed_pack_continues_and_ends_with_the_same_bytes(
+def test_a_killed_pack_continues_and_its_final_bytes_are_the_same(
     dogs: Any,
     tmp_path: Path,
     whole: dict[str, Any],
@@ -140,7 +140,7 @@ def test_a_pack_killed_just_after_completion_is_used(
     assert decoded == []
 
 
-def test_a_repeatedly_killed_pack_ends_with_the_same_bytes(
+def test_a_repeatedly_killed_pack_has_the_same_final_bytes(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], decoded: list[str]
 ) -> None:
     for moment in (6, 10, 15, "write_checksums"):
@@ -150,8 +150,10 @@ def test_a_repeatedly_killed_pack_ends_with_the_same_bytes(
     assert decoded == []
 
 
-def test_reasons_of_the_fast_decoder_survive(dogs: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    options = {"decoder": "fast"}  # all photos of the tree are PNG, which Pillow decodes
+def test_the_fast_decoders_reasons_are_kept_after_an_interruption(
+    dogs: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"decoder": "fast"}  # all photos in the tree are PNG, which Pillow decodes
     expected = dogs.plugin(cache=str(tmp_path / "whole"), **options).pack()
     assert len(expected.by_pillow()) == 18
     killed(dogs, tmp_path / "cache", 14, decoder="fast")
@@ -159,7 +161,7 @@ def test_reasons_of_the_fast_decoder_survive(dogs: Any, tmp_path: Path, caplog: 
     assert "12 of 18 photos were already packed" in caplog.text
 
 
-def test_photos_that_were_broken_before_the_interruption_are_named_after_it(dogs: Any, tmp_path: Path) -> None:
+def test_photos_that_were_broken_before_the_interruption_are_reported_after_it(dogs: Any, tmp_path: Path) -> None:
     broken = [dogs.splits["train"][1][0], dogs.splits["test"][5][0]]
     for path in broken:
         dogs.write(path, b"\xff\xd8\xff")
@@ -173,7 +175,8 @@ def test_photos_that_were_broken_before_the_interruption_are_named_after_it(dogs
 def test_a_photo_that_has_become_readable_is_packed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change of permissions changes neither size nor modification time, so the listing's stamp is the same."""
+    """Changing permissions changes neither the size nor the modification time, so the listing's stamp stays the
+    same."""
     read, locked = decoding.read, dogs.root / "Images" / dogs.splits["train"][5][0]
 
     def refusing(path: Path) -> bytes:
@@ -200,7 +203,7 @@ def test_photos_changed_after_the_interruption_are_packed_again(
     decoded.clear()
     found = content(dogs.plugin().pack())
     assert len(decoded) == 18
-    assert "starts again" in caplog.text
+    assert "starting again" in caplog.text
     assert found == content(dogs.plugin(cache=str(tmp_path / "whole")).pack())
 
 
@@ -221,7 +224,7 @@ def test_a_different_recipe_does_not_continue_an_interrupted_pack(
     decoded.clear()
     assert dogs.plugin(size=9).load().train.pixels.shape == (12, 9, 9, 3)
     assert len(decoded) == 18
-    assert unfinished.is_dir(), "a study with that recipe continues with it"
+    assert unfinished.is_dir(), "a study with that recipe continues it"
 
 
 def test_a_different_version_of_the_decoder_starts_again(
@@ -246,7 +249,7 @@ def test_leftovers_of_earlier_versions_are_removed(dogs: Any, tmp_path: Path) ->
 
 
 def damage(path: Path, draw: random.Random) -> None:
-    """Flip a bit, cut, zero, lengthen or remove a file, at a random place."""
+    """Damage a file at a random place: flip a bit, truncate, zero, lengthen or remove it."""
     found = bytearray(path.read_bytes())
     at = draw.randrange(len(found))
     how = draw.choice(["flip", "cut", "zero", "lengthen", "drop", "remove"])
@@ -269,7 +272,7 @@ def damage(path: Path, draw: random.Random) -> None:
 
 @pytest.mark.parametrize("tries", [20, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["journal", "train.pixels", "test.pixels"])
-def test_no_damage_of_an_unfinished_pack_changes_the_result(
+def test_damage_to_an_unfinished_pack_never_changes_the_result(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], decoded: list[str], name: str, tries: int
 ) -> None:
     unfinished, copy = killed(dogs, tmp_path / "cache", 17), tmp_path / "copy"
@@ -284,11 +287,11 @@ def test_no_damage_of_an_unfinished_pack_changes_the_result(
         again.append(len(decoded))
         shutil.rmtree(pack.folder)
     assert min(again) >= 2, "two photos had not been packed"
-    assert max(again) > 2, "what was damaged is decoded again"
+    assert max(again) > 2, "damaged blocks are decoded again"
     assert name == "test.pixels" or max(again) > 6
 
 
-def test_a_full_disk_is_reported_and_the_pack_continues_when_there_is_space(
+def test_a_full_disk_is_reported_and_the_pack_continues_once_there_is_space(
     dogs: Any, tmp_path: Path, small_disk: Callable[[str], Path], decoded: list[str]
 ) -> None:
     cache = small_disk("3m")  # 18 photos of 160 px take 1.4 MB
@@ -321,7 +324,7 @@ def test_a_file_that_another_machine_without_locks_overwrites_is_refused(dogs: A
             found[100] ^= 1
             path.write_bytes(found if how == "flip" else path.read_bytes() + b"more")
 
-    with pytest.raises(DataError, match=r"train.pixels was overwritten.*lock files between machines"):
+    with pytest.raises(DataError, match=r"train.pixels was overwritten.*lock files across machines"):
         dogs.plugin().pack(meddle)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
@@ -347,7 +350,7 @@ def waiting(dogs: Any, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_waiting_process_names_the_holder_and_continues_when_the_holder_is_killed(
+def test_a_waiting_process_reports_the_holder_and_continues_when_the_holder_is_killed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any]
 ) -> None:
     first = waiting(dogs, 600)
@@ -361,7 +364,7 @@ def test_a_waiting_process_names_the_holder_and_continues_when_the_holder_is_kil
     first.communicate()
     out, err = second.communicate(timeout=60)
     for notice in notices:
-        assert f"waits until it is packed by process {first.pid} of {socket.gethostname()} since 2" in notice
+        assert f"waiting until it has been packed by process {first.pid} on {socket.gethostname()} since 2" in notice
     assert "8 of 18 photos were already packed" in err
     assert out.splitlines()[-1] == f"{whole['manifest.json']['fingerprint']} [4]"
     assert not list((tmp_path / "cache").glob("*.holder"))

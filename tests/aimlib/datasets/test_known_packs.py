@@ -1,4 +1,5 @@
-"""Packed photos that were compared with their files once are opened by fingerprint, without reading any photo again."""
+"""Packed photos that have once been compared with their files are opened by fingerprint, without reading photos
+again."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ CALLS = ("stat", "lstat", "scandir", "listdir", "open", "access")
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch, below: Path) -> Iterator[list[str]]:
-    """Collect the system calls that access something below a folder. They are still executed."""
+    """Collect the system calls that access anything below a folder; the calls are still executed."""
     found: list[str] = []
 
     def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,12 +58,12 @@ def photos_of(plugin: Any) -> list[Path]:
     return [listing.root / path for path in listing.paths()]
 
 
-def test_a_worker_examines_no_photo(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_access_any_photos(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     planned, photos = plugin.load(), photos_of(plugin)
     root = plugin.listing().root
     with counted(monkeypatch, root) as by_driver:
         plugin.load()
-    assert len(by_driver) >= len(photos), "whoever plans compares every photo"
+    assert len(by_driver) >= len(photos), "planning compares every photo"
     with counted(monkeypatch, root) as by_worker:
         known = plugin.load_known(planned.fingerprint)
     assert len(by_worker) <= len(root.parents) + 2, f"{len(photos)} photos: {by_worker}"
@@ -77,12 +78,12 @@ def test_changed_photos_are_noticed_by_the_next_plan(plugin: Any, photo: Callabl
     planned = plugin.load()
     photos_of(plugin)[0].write_bytes(photo(4711))
     known = plugin.load_known(planned.fingerprint)
-    assert known.fingerprint == planned.fingerprint, "a session that was planned before continues with its data"
+    assert known.fingerprint == planned.fingerprint, "a session that was planned earlier continues with its data"
     assert np.array_equal(known.train.pixels, planned.train.pixels)
     changed = plugin.load()
     assert changed.fingerprint != planned.fingerprint
     late = plugin.load_known(planned.fingerprint)
-    assert late.fingerprint == changed.fingerprint, "returned, so that the caller can say what differs"
+    assert late.fingerprint == changed.fingerprint, "it is returned, so that the caller can report what differs"
 
 
 def test_a_node_without_the_pack_creates_it(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ def test_a_plugin_without_a_known_pack_is_loaded_as_before(plugin: Any, monkeypa
     assert len(calls) >= len(listing.paths())
 
 
-def test_missing_photos_are_still_named(dogs: Any) -> None:
+def test_missing_photos_are_still_reported(dogs: Any) -> None:
     planned = dogs.plugin().load()
     (dogs.root / "Images" / dogs.splits["train"][0][0]).unlink()
     assert dogs.plugin().load_known(planned.fingerprint).fingerprint == planned.fingerprint

@@ -1,4 +1,4 @@
-"""Files of pixels that do not fit into the RAM are read image by image; the images are the same."""
+"""Pixel files that do not fit into the RAM are read image by image, and the images are the same."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from aimlib.datasets.base import Images
 from aimlib.datasets.mapped_pixels import announce, mapped, ram_bytes
 from aimlib.training.inputs import load_batch, standardization
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise and /proc of Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs madvise and /proc, which exist on Linux")
 
 
 def flags(path: Path) -> str:
-    """Return the kernel's flags of the mapping of a file."""
+    """Return the kernel's flags for a file's mapping."""
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:
@@ -52,7 +52,7 @@ def test_only_a_file_that_does_not_fit_is_read_image_by_image(tmp_path: Path, mo
 
 @given(numbers=st.lists(st.integers(0, 59), max_size=20), side=st.integers(1, 60), left_out=st.integers(0, 20))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
-def test_every_image_of_a_batch_is_announced_and_unchanged(
+def test_every_image_in_a_batch_is_announced_and_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[int], side: int, left_out: int
 ) -> None:
     path = tmp_path / f"{side}.pixels"
@@ -91,14 +91,14 @@ def test_batches_and_statistics_do_not_depend_on_memory_mapping(
     assert torch.equal(one.sd, other.sd)
 
 
-def test_pixels_in_memory_need_no_announcement() -> None:
+def test_pixels_that_are_not_mapped_are_not_announced() -> None:
     announce(np.zeros((4, 2, 2, 3), dtype=np.uint8), np.array([1, 2]))
 
 
 @pytest.mark.parametrize(
     ("line", "name"), [("0::/a/b\n", "memory.max"), ("9:cpu:/c\n4:memory:/a/b\n", "memory.limit_in_bytes")]
 )
-def test_the_limit_of_a_control_group_counts_as_the_ram(
+def test_a_control_groups_limit_counts_as_the_ram(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, name: str
 ) -> None:
     top = tmp_path / ("" if name == "memory.max" else "memory")

@@ -1,4 +1,4 @@
-"""`ablate data prepare --plan` shows what packing takes and writes nothing."""
+"""`ablate data prepare --plan` shows what packing takes without writing anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def interrupt(_what: str, done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_plan_states_the_cost_of_a_pack_and_writes_nothing(dogs: Any, tmp_path: Path) -> None:
+def test_a_plan_reports_the_cost_of_a_pack_and_writes_nothing(dogs: Any, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     told = run(dogs, "--size", "100")
     assert "18 photos (12 train, 6 test)" in told
@@ -56,9 +56,7 @@ def test_planned_bytes_follow_from_the_recipe(dogs: Any, pixels: str) -> None:
     assert plan.bytes == pytest.approx(sum(path.stat().st_size for path in plugin.pack().folder.iterdir()), rel=0.02)
 
 
-def test_the_sample_is_the_same_every_time_and_spread_over_the_photos(
-    dogs: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_is_always_the_same_and_spread_over_the_photos(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_plan, "SAMPLE", 6)
     monkeypatch.setattr(pack_plan, "cores", lambda: 1)
     names: list[list[str]] = []
@@ -73,7 +71,7 @@ def test_the_sample_is_the_same_every_time_and_spread_over_the_photos(
     chosen = [each for each in names if len(each) > 1]
     assert chosen[0] == chosen[1]
     paths = dogs.plugin().listing().paths()
-    assert [paths.index(path) // 3 for path in chosen[0]] == list(range(6)), "one of every three"
+    assert [paths.index(path) // 3 for path in chosen[0]] == list(range(6)), "one in every three"
     assert [plan.sampled for plan in plans] == [6, 6]
     assert all(plan.seconds > 0 and plan.photos_left == 18 for plan in plans)
 
@@ -97,7 +95,7 @@ def test_a_current_pack_is_recognized_and_an_outdated_one_is_not(dogs: Any, phot
     assert "for 18 photos" in told
 
 
-def test_an_interrupted_pack_is_recognized_and_only_the_rest_is_counted(
+def test_an_interrupted_pack_is_recognized_and_only_the_remaining_photos_count(
     dogs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixel_files, "BLOCK_PHOTOS", 4)
@@ -110,7 +108,7 @@ def test_an_interrupted_pack_is_recognized_and_only_the_rest_is_counted(
     assert plan.bytes - plan.bytes_left == pytest.approx(8 * (8 * 8 * 3 + 60), rel=0.2)
 
 
-def test_undecodable_photos_of_the_sample_are_reported(dogs: Any) -> None:
+def test_undecodable_photos_in_the_sample_are_reported(dogs: Any) -> None:
     path = dogs.splits["train"][1][0]
     dogs.write(path, b"\xff\xd8\xff")
     told = run(dogs, "--size", "8")
@@ -123,14 +121,14 @@ def test_a_disk_that_is_too_small_is_reported(dogs: Any, monkeypatch: pytest.Mon
     assert "free 1 MB there: 17 MB too little" in run(dogs, "--size", "578")
 
 
-def test_another_process_that_is_packing_is_named(dogs: Any) -> None:
+def test_another_process_that_is_packing_is_reported(dogs: Any) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     with held(folder):
-        assert f"are being packed by process {os.getpid()} of {socket.gethostname()}" in run(dogs, "--size", "8")
+        assert f"are being packed by process {os.getpid()} on {socket.gethostname()}" in run(dogs, "--size", "8")
     assert "are being packed" not in run(dogs, "--size", "8")
 
 
-def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_path: Path) -> None:
+def test_a_process_killed_while_packing_is_not_reported_as_packing(dogs: Any, tmp_path: Path) -> None:
     folder = pack_folder(dogs.plugin().listing(), dogs.plugin().recipe())
     folder.parent.mkdir(parents=True)
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -140,7 +138,7 @@ def test_a_process_killed_while_packing_is_not_named_as_packing(dogs: Any, tmp_p
     assert "are being packed" not in run(dogs, "--size", "8")
     holder["host"] = "another-machine"
     folder.with_name(f"{folder.name}.holder").write_text(json.dumps(holder))
-    assert f"are being packed by process {ended.pid} of another-machine since 2023-11-1" in run(dogs, "--size", "8")
+    assert f"are being packed by process {ended.pid} on another-machine since 2023-11-1" in run(dogs, "--size", "8")
     folder.with_name(f"{folder.name}.holder").write_text("{")
     assert "are being packed" not in run(dogs, "--size", "8")
 

@@ -26,7 +26,7 @@ SQUASH = Recipe("squash", 8, True)
 
 
 def builds(tree: Any, recipe: Recipe = SQUASH) -> int:
-    """Return how many photos were decoded to get the store."""
+    """Return how many photos were decoded to build the store."""
     calls: list[int] = []
     pack(tree.plugin().listing(), recipe, progress=lambda _what, done, _total: calls.append(done))
     return len(calls)
@@ -60,7 +60,7 @@ def test_a_store_is_built_once_and_then_mapped(dogs: Any) -> None:
     assert len(list((dogs.root.parent / "cache").glob("stanford_dogs-*[!k]"))) == 2
 
 
-def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
+def test_every_recipe_has_its_own_folder_and_fingerprint(dogs: Any) -> None:
     plugins = [
         dogs.plugin(**options)
         for options in (
@@ -75,8 +75,8 @@ def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
     assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
 
 
-def test_a_store_under_the_name_of_another_recipe_is_packed_again(dogs: Any) -> None:
-    """Copied or exchanged folders of a cache have intact files with the wrong pixels."""
+def test_a_store_with_the_name_of_a_different_recipe_is_packed_again(dogs: Any) -> None:
+    """Copied or exchanged folders in a cache contain intact files with the wrong pixels."""
     expected = dogs.plugin(antialias=False).load()
     wanted, other = (dogs.plugin(antialias=antialias) for antialias in (False, True))
     folder = pack_folder(wanted.listing(), wanted.recipe())
@@ -89,7 +89,7 @@ def test_a_store_under_the_name_of_another_recipe_is_packed_again(dogs: Any) -> 
     assert np.array_equal(found.train.pixels, expected.train.pixels)
 
 
-def test_two_lists_of_one_tree_have_separate_stores(dogs: Any) -> None:
+def test_two_lists_for_one_tree_have_separate_stores(dogs: Any) -> None:
     first = dogs.plugin().load()
     dogs.splits["train"], dogs.splits["test"] = dogs.splits["test"], dogs.splits["train"]
     dogs.write_lists("lists-turned")
@@ -151,7 +151,7 @@ def test_a_damaged_store_is_packed_again(dogs: Any, damage: str) -> None:
         path.write_bytes(path.read_bytes().replace(b'"resize"', b'"resizd"'))
     elif damage == "pixels":
         flip(pixels)
-    elif damage == "checksums":  # a store of an earlier version, compared with its SHA-256
+    elif damage == "checksums":  # a store from an earlier version, compared with its SHA-256
         (folder / "checksums.json").unlink()
         flip(folder / "test.pixels")
     elif damage == "classes":
@@ -186,9 +186,9 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 
 @pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
-def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
-    """The store is packed again, or the damage changed nothing that is read."""
-    whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
+def test_random_damage_to_a_store_never_changes_an_image(dogs: Any, name: str, tries: int) -> None:
+    """Either the store is packed again, or the damage does not affect anything that is read."""
+    whole = copy.deepcopy(dogs.plugin().load())  # this file is mapped
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     draw, found = random.Random(f"{name} {tries}"), 0
@@ -207,11 +207,11 @@ def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, trie
         assert data.classes == whole.classes
         for each, content in contents.items():
             (folder / each).write_bytes(content)
-    if name != "checksums.json":  # without it, the files are compared with their SHA-256
+    if name != "checksums.json":  # without this file, the files are compared with their SHA-256
         assert found > tries * 0.4
 
 
-def test_changed_pixels_are_found_by_the_full_check(dogs: Any) -> None:
+def test_the_full_check_finds_changed_pixels(dogs: Any) -> None:
     store = dogs.plugin().pack()
     assert store.damages() == []
     flip(store.folder / "test.pixels")
@@ -220,7 +220,7 @@ def test_changed_pixels_are_found_by_the_full_check(dogs: Any) -> None:
     assert "changed" in damage
 
 
-def test_a_store_of_an_earlier_version_gets_checksums_and_is_not_packed_again(dogs: Any) -> None:
+def test_a_store_from_an_earlier_version_gets_checksums_and_is_not_packed_again(dogs: Any) -> None:
     path = dogs.plugin().pack().folder / "checksums.json"
     content = path.read_bytes()
     path.unlink()
@@ -235,7 +235,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_undecodable_photos_are_all_named_and_leave_nothing_behind(dogs: Any) -> None:
+def test_all_undecodable_photos_are_reported_and_nothing_is_left_behind(dogs: Any) -> None:
     broken = [dogs.splits["train"][1][0], dogs.splits["test"][2][0]]
     for path in broken:
         dogs.write(path, b"\xff\xd8\xff")
@@ -332,7 +332,7 @@ def test_a_killed_build_never_looks_complete(dogs: Any) -> None:
     assert not list(cache.glob("*.building-*"))
 
 
-def test_open_data_survives_replacement(dogs: Any, photo: Any) -> None:
+def test_open_data_stays_usable_after_its_store_is_replaced(dogs: Any, photo: Any) -> None:
     data = dogs.plugin().load()
     before = data.train.pixels.copy()
     dogs.write(dogs.splits["train"][0][0], photo(5))
@@ -340,7 +340,7 @@ def test_open_data_survives_replacement(dogs: Any, photo: Any) -> None:
     assert np.array_equal(data.train.pixels, before)
 
 
-def test_the_manifest_states_the_origin(dogs: Any) -> None:
+def test_the_manifest_records_the_origin(dogs: Any) -> None:
     store = dogs.plugin().pack()
     manifest = json.loads((store.folder / "manifest.json").read_text())
     assert manifest["recipe"] == {"decode": 1, "resize": "squash", "size": 8, "antialias": True}

@@ -1,4 +1,5 @@
-"""Something else in the place of each file of a pack: it is packed again, nothing waits, and links stay unused."""
+"""If anything else takes the place of a pack's file, the photos are packed again, nothing blocks, and links are not
+used."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ from aimlib.datasets.packing import REPLACED, unfinished_folder
 
 
 class Stopped(BaseException):
-    """The pack was interrupted."""
+    """Raised to interrupt a pack."""
 
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt what waits longer than any of these tests takes."""
+    """Interrupt a wait that is longer than any of these tests takes."""
     with endless_waits.ended():
         yield
 
@@ -36,7 +37,7 @@ THINGS: dict[str, Callable[[Path, Path], object]] = {
 
 
 def put(path: Path, thing: str) -> Path:
-    """Put something in the place of a file or folder; return a file outside that a link leads to."""
+    """Put something in the place of a file or folder; return the outside file to which a link points."""
     outside = path.parents[1] / "precious"
     outside.write_text("precious" * 1000)
     if path.is_dir():

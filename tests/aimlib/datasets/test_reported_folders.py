@@ -1,6 +1,5 @@
-"""Data as people report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
-
-represent files that block forever; a test that opens one would never end.
+"""Data as users report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
+stand for files that block forever; a test that opens one would never end.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def messages(found: PhotoPlugin) -> str:
     return "\n".join(f"{each.severity} {each.kind} {each.file}: {each.message}" for each in verify(found))
 
 
-# --- contents of files ---------------------------------------------------------------------------------------------
+# --- content of files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def messages(found: PhotoPlugin) -> str:
         (b'{"error": 403}', "JSON instead of the photo"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or AVIF file, or a video"),
         (b"\x1f\x8b\x08\0", "a gzip file"),
-        (b"anything", "cannot identify its format"),
+        (b"anything", "format cannot be identified"),
     ],
 )
 def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> None:
@@ -85,17 +84,17 @@ def test_a_file_that_is_not_a_photo_is_described(content: bytes, says: str) -> N
     assert ";" in str(error.value), "what to do"
 
 
-def test_a_jpeg_file_that_ends_in_zeros_is_an_error_although_it_can_be_decoded(root: Path) -> None:
+def test_a_jpeg_file_that_ends_with_zeros_is_an_error_although_it_can_be_decoded(root: Path) -> None:
     whole = picture(50, "JPEG", 200, 200)
     half = whole[: len(whole) // 2]
     write(root / "train/cat/half.jpg", half + bytes(len(whole) - len(half)))
     assert decoding.decode((root / "train/cat/half.jpg").read_bytes()).size == (200, 200)
     (finding,) = [each for each in verify(plugin(root)) if each.kind == "damaged"]
     assert (finding.is_error, finding.excluded) == (True, ("train/cat/half.jpg",))
-    assert "that part is gray" in finding.message
+    assert "the missing part is gray" in finding.message
 
 
-def test_other_damage_of_a_jpeg_file_is_only_noted(root: Path) -> None:
+def test_other_damage_to_a_jpeg_file_is_only_a_remark(root: Path) -> None:
     content = bytearray(picture(50, "JPEG", 200, 200))
     middle = len(content) // 2
     content[middle : middle + 40] = b"\x55" * 40
@@ -112,23 +111,23 @@ def test_intact_jpeg_files_are_not_reported_as_damaged(kind: str, root: Path) ->
     assert [each for each in verify(plugin(root)) if each.kind == "damaged"] == []
 
 
-def test_the_orientation_of_a_tiff_file_is_applied_and_noted(root: Path) -> None:
+def test_the_orientation_of_a_tiff_file_is_applied_and_reported(root: Path) -> None:
     turned = Image.Exif()
     turned[0x112] = 6
     content = picture(50, "TIFF", 20, 40, exif=turned)
     write(root / "train/cat/turned.tif", content)
     assert decoding.decode(content).size == (20, 40)
-    assert "remark rotated train/cat/turned.tif: 1 photo turned or mirrored by a TIFF file" in messages(plugin(root))
+    assert "remark rotated train/cat/turned.tif: 1 photo rotated or mirrored by a TIFF" in messages(plugin(root))
 
 
-def test_integers_of_32_bits_are_noted(root: Path) -> None:
+def test_32_bit_integers_are_reported(root: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(content, "TIFF")
     write(root / "train/cat/wide.tif", content.getvalue())
     assert "values below 256 become black" in messages(plugin(root))
 
 
-def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memory(root: Path) -> None:
+def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_ram(root: Path) -> None:
     write(root / "train/cat/long.png", picture(1, height=1, width=60_000))
     cropped = plugin(root, resize="center_crop", size=1024)
     began = time.monotonic()
@@ -139,7 +138,8 @@ def test_a_photo_too_narrow_for_center_crop_is_refused_before_it_fills_the_memor
     assert len(plugin(root).load().train.labels) == 7
 
 
-# --- other than files, and unreadable files ---------------------------------------------------------------------------
+# --- unreadable files, and things that are not files
+# ---------------------------------------------------------------------------
 
 
 def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:
@@ -149,7 +149,7 @@ def test_reading_does_not_wait_for_a_pipe_among_json_files(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_a_table_that_lists_no_file_is_refused_without_waiting(kind: str, root: Path) -> None:
+def test_a_table_that_lists_something_other_than_a_file_is_refused_without_waiting(kind: str, root: Path) -> None:
     table(root, "thing.png,cat,train")
     if kind == "pipe":
         os.mkfifo(root / "thing.png")
@@ -164,13 +164,13 @@ def test_a_table_that_lists_no_file_is_refused_without_waiting(kind: str, root: 
     assert "thing.png" in messages(listed)
 
 
-def test_reading_does_not_wait_for_a_pipe_as_a_list_of_stanford_dogs(tmp_path: Path) -> None:
+def test_reading_does_not_wait_for_a_pipe_in_place_of_a_stanford_dogs_list(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train_list.mat")
     with pytest.raises(DataError, match="not a readable list"):
         dogs_lists.read_list(tmp_path / "train_list.mat")
 
 
-def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_can_be_listed_but_not_entered_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.stat
 
     def refused(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
@@ -180,11 +180,11 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_reported(root: Path, mon
 
     listing = plugin(root).listing()
     monkeypatch.setattr(os, "stat", refused)
-    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow it"):
+    with pytest.raises(DataError, match=r"train/cat/0\.png below .* cannot be accessed: Permission denied; allow"):
         listing.stamp()
 
 
-def test_a_disk_that_fails_while_photos_are_read_is_not_reported_as_full(
+def test_a_disk_that_fails_while_photos_are_being_read_is_not_reported_as_full(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path: Path, most: int) -> bytes:
@@ -200,7 +200,7 @@ def test_folders_hundreds_deep_are_refused(root: Path) -> None:
     for _ in range(220):
         place /= "d"
     place.mkdir(parents=True)
-    with pytest.raises(DataError, match="lies below more than 200 folders"):
+    with pytest.raises(DataError, match="is nested in more than 200 folders"):
         plugin(root).load()
 
 
@@ -213,14 +213,14 @@ def split_by(root: Path, places: Callable[[str, str], str]) -> None:
             write(root / places(split, name) / f"{index}.png", picture(10 * number + index))
 
 
-def test_folders_of_splits_are_not_read_as_classes(tmp_path: Path) -> None:
+def test_split_folders_are_not_read_as_classes(tmp_path: Path) -> None:
     split_by(tmp_path, lambda split, name: f"{split}ing_set/{name}" if split == "train" else f"test_set/{name}")
     with pytest.raises(DataError, match=r"set data\.train: training_set and data\.test: test_set"):
         plugin(tmp_path, split={"test_fraction": 0.2}).load()
     assert len(plugin(tmp_path, train="training_set", test="test_set").load().train.labels) == 8
 
 
-def test_classes_whose_names_contain_these_words_are_accepted(tmp_path: Path) -> None:
+def test_classes_whose_names_contain_split_names_are_accepted(tmp_path: Path) -> None:
     for name in ("steam_train", "test_tube"):
         for number in range(4):
             write(tmp_path / "set" / name / f"{number}.png", picture(len(name) * 10 + number))
@@ -232,14 +232,14 @@ def test_every_command_reports_splits_inside_classes(tmp_path: Path, caplog: pyt
     found = plugin(tmp_path / "set", split={"test_fraction": 0.2})
     with caplog.at_level(logging.WARNING):
         found.load()
-    assert "their names are those of splits" in caplog.text
+    assert "these are names of splits" in caplog.text
     assert "error misplaced" in messages(found)
 
 
-def test_folders_inside_classes_are_only_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_inside_classes_are_only_a_remark(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(root / "train/cat/siam/a.png", picture(90))
     found = plugin(root)
-    assert "remark stray train/cat/siam: 1 name of folders inside" in messages(found)
+    assert "remark stray train/cat/siam: 1 subfolder name" in messages(found)
     assert caplog.text == ""
 
 
@@ -249,19 +249,19 @@ def test_every_command_reports_photos_that_are_not_used(root: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         plugin(root).load()
     assert "phone.heic: 1 image named .heic" in caplog.text
-    assert "loose.png: 1 photo outside" in caplog.text
+    assert "loose.png: 1 photo not in a class folder" in caplog.text
 
 
-def test_a_split_that_is_a_link_to_another_is_refused(root: Path) -> None:
+def test_a_split_that_is_a_link_to_another_split_is_refused(root: Path) -> None:
     for path in sorted((root / "test").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     (root / "test").rmdir()
     (root / "test").symlink_to("train")
-    with pytest.raises(DataError, match="test/cat: is the same folder as train/cat, by a link"):
+    with pytest.raises(DataError, match="test/cat: is the same folder as train/cat, because of a link"):
         plugin(root).load()
 
 
-def test_folders_of_operating_systems_are_not_classes(root: Path) -> None:
+def test_folders_created_by_operating_systems_are_not_classes(root: Path) -> None:
     write(root / "train" / "__MACOSX" / "._0.png", b"x")
     (root / "test" / "@eaDir").mkdir()
     assert plugin(root).load().classes == ("cat", "dog")
@@ -270,24 +270,28 @@ def test_folders_of_operating_systems_are_not_classes(root: Path) -> None:
 def test_a_single_class_is_refused_without_advice_to_set_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / split / "cat" / "0.png", picture(len(split)))
-    with pytest.raises(DataError, match=r"1 class found in .* \(cat\), and there must be at least two"):
+    with pytest.raises(DataError, match=r"1 class found in .* \(cat\), but there must be at least two"):
         plugin(tmp_path).load()
 
 
-def test_the_message_names_the_intended_folder(root: Path) -> None:
+def test_the_message_contains_the_intended_folder(root: Path) -> None:
     with pytest.raises(DataError, match=re.escape(f"set data.root: {root}")):
         plugin(root.parent).load()
 
 
 @pytest.mark.parametrize("given", ["$DATA/photos", "'{root}'", "{root} "])
 def test_a_root_with_a_variable_or_quotes_is_explained(given: str, root: Path) -> None:
-    with pytest.raises(DataError, match="used as it is written"):
+    with pytest.raises(DataError, match="is used literally"):
         plugin(given.format(root=root)).load()
 
 
 @pytest.mark.parametrize("given", ["https://example.org/photos.zip", "file:///data/photos", "hf://datasets/x/y"])
 def test_a_url_that_is_not_a_bucket_is_refused_as_data(given: str) -> None:
-    with pytest.raises(DataError, match=r"data\.root is a folder or an archive of this machine, or s3://"):
+    with pytest.raises(
+        DataError,
+        match=r"data\.root must be a folder or an archive on this machine, or start with "
+        r"s3://",
+    ):
         plugin(given).load()
 
 
@@ -306,10 +310,10 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
     state = file.stat()
     file.write_bytes(picture(71, "BMP"))
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert found.load().fingerprint == before, "which is why verify must tell"
+    assert found.load().fingerprint == before, "which is why verify must report it"
     (finding,) = [each for each in verify(found) if each.kind == "pack"]
     assert finding.is_error
-    assert "different content than when they were packed" in finding.message
+    assert "has changed since they were packed" in finding.message
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -318,10 +322,10 @@ def test_photos_replaced_with_the_same_size_and_time_are_found(root: Path) -> No
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a pointer of Git LFS instead of the table"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "a Git LFS pointer instead of the table"),
         (b"<!DOCTYPE html>\n<html>Sign in</html>", "a web page instead of a table"),
         (b'{"path": "a.png"}\n', "JSON instead of a table"),
-        (b"train/cat/0.png,cat,train\n", "its first line is about a photo"),
+        (b"train/cat/0.png,cat,train\n", "the first line describes a photo"),
         (b"path,label,split\nhttps://x.org/a.png,cat,train\n", "line 2: .* fetch the photos"),
         (b"path,label,split\n" + b"\n" * 1200 + b"a\0.png,cat,train\n", "line 1202: .* is not a path"),
     ],
@@ -332,7 +336,7 @@ def test_a_file_that_is_not_a_table_is_described(content: bytes, says: str, root
         plugin(root, "image_index").load()
 
 
-def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
+def test_a_name_longer_than_the_disk_allows_is_reported(root: Path) -> None:
     table(root, f"{'a' * 300}.png,cat,train")
     listed = plugin(root, "image_index")
     with pytest.raises(DataError, match=r"\(line 14\) below .* cannot be accessed: File name too long"):
@@ -340,10 +344,10 @@ def test_a_name_longer_than_the_disk_allows_gives_a_message(root: Path) -> None:
     assert "error missing aaa" in messages(listed)
 
 
-def test_a_photo_in_another_unicode_form_is_reported(root: Path) -> None:
+def test_a_photo_in_a_different_unicode_form_is_reported(root: Path) -> None:
     write(root / "train/cat/caf\u00e9.png", picture(80))
     table(root, "train/cat/cafe\u0301.png,cat,train")
-    with pytest.raises(DataError, match="it exists in another Unicode form"):
+    with pytest.raises(DataError, match="a file exists whose name has a different Unicode form"):
         plugin(root, "image_index").load()
 
 
@@ -382,7 +386,7 @@ def test_bytes_and_photos_in_a_parquet_table_are_refused(root: Path) -> None:
 
 def test_a_list_of_excluded_photos_with_semicolons_is_explained(tmp_path: Path) -> None:
     file = write(tmp_path / "list.csv", b"path;reason\na.png;blurred\n")
-    with pytest.raises(DataError, match="separated by ';'; write commas"):
+    with pytest.raises(DataError, match="separated by ';'; use commas"):
         read_exclusions(str(file))
 
 
@@ -411,14 +415,14 @@ def tarred(file: Path, mode: str, kind: bytes = tarfile.REGTYPE, name: str = "li
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda top: zipped(top / "a.zip", "cat/1.png", "cat/1.PNG"), "in upper and in lower case"),
+        (lambda top: zipped(top / "a.zip", "cat/1.png", "cat/1.PNG"), "differ only in case"),
         (
             lambda top: zipped(top / "a.zip", "/data/1.png"),
             "leads out of the folder; fetch it again, or, if it is your own",
         ),
         (lambda top: tarred(top / "a.tar", "w", tarfile.LNKTYPE), r"\(a link\); .*--hard-dereference"),
         (lambda top: tarred(top / "a.tar", "w", tarfile.SYMTYPE), r"\(a link\); .*--hard-dereference"),
-        (lambda top: tarred(top / "a.tar", "w", name="0.png"), "'0.png' is in it twice, perhaps"),
+        (lambda top: tarred(top / "a.tar", "w", name="0.png"), "'0.png' is in the archive twice, perhaps"),
         (lambda top: tarred(top / "a.tar", "w:gz"), r"it has the content of a \.tar\.gz file; rename it"),
         (lambda top: tarred(top / "a.zip", "w"), r"it has the content of a \.tar file; rename it"),
         (lambda top: zipped(top / "a.tar.gz", "1.png"), r"it has the content of a \.zip file; rename it"),
@@ -428,7 +432,7 @@ def tarred(file: Path, mode: str, kind: bytes = tarfile.REGTYPE, name: str = "li
         (lambda top: write(top / "a.zip", b"Rar!\x1a\x07"), "an unsupported kind: unpack it yourself"),
     ],
 )
-def test_an_archive_that_cannot_be_used_gets_its_own_remedy(
+def test_every_kind_of_unusable_archive_is_reported_with_its_own_remedy(
     made: Callable[[Path], Path], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=says):
@@ -443,7 +447,7 @@ def test_names_in_a_zip_file_that_are_not_utf8_are_reported(tmp_path: Path, capl
     assert "1 name not marked as UTF-8, read as CP437: caf\u0398/1.png" in caplog.text
 
 
-def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
+def test_an_archive_without_read_permission_is_not_reported_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = zipped(tmp_path / "a.zip", "1.png")
@@ -455,11 +459,11 @@ def test_an_archive_that_may_not_be_read_is_not_reported_as_a_full_disk(
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(DataError, match="cannot be read: Permission denied; allow it"):
+    with pytest.raises(DataError, match="cannot be read: Permission denied; allow reading"):
         unpacked(file)
 
 
-def test_other_photos_in_a_flat_validation_folder_are_reported(
+def test_unexpected_photos_in_a_flat_validation_folder_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wnids = ("n01440764", "n01443537")
@@ -472,7 +476,7 @@ def test_other_photos_in_a_flat_validation_folder_are_reported(
     assert f"not used: {wnids[0]}" in caplog.text
 
 
-def test_the_hash_of_the_contents_does_not_wait_for_pipes(root: Path) -> None:
+def test_hashing_the_content_does_not_wait_for_pipes(root: Path) -> None:
     listing = plugin(root).listing()
     (root / listing.paths()[0]).unlink()
     os.mkfifo(root / listing.paths()[0])

@@ -1,4 +1,4 @@
-"""Splits by name are stratified, equal on every machine, and never divide a group."""
+"""Splits by name are stratified, identical on every machine, and never divide a group."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_every_photo_is_tested_in_exactly_one_fold(sizes: list[int], folds: int,
     tests = [is_test(split(folds=folds, fold=fold, seed=seed), keys, labels, names) for fold in range(folds)]
     assert (np.sum(tests, axis=0) == 1).all()
     of_class = np.array([[int(test[labels == label].sum()) for test in tests] for label in range(len(sizes))])
-    assert (np.ptp(of_class, axis=1) <= 1).all(), "classes are as even as they can be"
-    assert np.ptp(of_class.sum(axis=0)) <= 1, "and so are the folds"
+    assert (np.ptp(of_class, axis=1) <= 1).all(), "classes are spread as evenly as possible"
+    assert np.ptp(of_class.sum(axis=0)) <= 1, "folds are as equal in size as possible"
 
 
 @given(order=st.permutations(range(30)), fold=st.integers(0, 2))
-def test_neither_order_nor_notation_changes_the_split(order: list[int], fold: int) -> None:
+def test_neither_the_order_nor_the_unicode_form_changes_the_split(order: list[int], fold: int) -> None:
     keys = [("caf\u00e9" if number % 2 else "tea") + f"/{number}.jpg" for number in range(30)]
     labels = np.arange(30) % 2
     first = is_test(split(folds=3, fold=fold), keys, labels, ["tea", "cafe"])
@@ -56,7 +56,7 @@ def test_neither_order_nor_notation_changes_the_split(order: list[int], fold: in
 
 
 def test_the_documented_split_never_changes() -> None:
-    """A change of the algorithm changes the splits of stored studies: it needs a new option."""
+    """A change to the algorithm would change the splits of stored studies, so it needs a new option."""
     keys = [f"a/{number}" for number in range(5)] + [f"b/{number}" for number in range(5)]
     labels = np.repeat([0, 1], 5)
     chosen = is_test(split(test_fraction=0.4, seed=3), keys, labels, ["a", "b"])
@@ -87,7 +87,7 @@ def test_groups_stay_together(groups: list[tuple[int, int]], folds: int, seed: i
         assert not held & {name for name, flag in zip(names, test, strict=True) if not flag}
     largest = max(np.bincount(np.unique(names, return_inverse=True)[1]))
     sizes = [int(test.sum()) for test in tests]
-    assert max(sizes) - min(sizes) <= 3 * largest, "parts are about as large as wanted"
+    assert max(sizes) - min(sizes) <= 3 * largest, "parts have about the intended size"
 
 
 def test_data_that_cannot_be_split_is_refused() -> None:
@@ -106,7 +106,7 @@ def test_data_that_cannot_be_split_is_refused() -> None:
     [
         ({}, "either test_fraction"),
         ({"test_fraction": 0.2, "folds": 5, "fold": 0}, "either test_fraction"),
-        ({"test_fraction": 0.2, "fold": 0}, "there are no folds"),
+        ({"test_fraction": 0.2, "fold": 0}, "no effect without folds"),
         ({"folds": 5}, "from 0 to 4; got None"),
         ({"folds": 5, "fold": 5}, "from 0 to 4; got 5"),
         ({"test_fraction": 1.0}, "less than 1"),

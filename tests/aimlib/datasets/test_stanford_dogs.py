@@ -39,19 +39,19 @@ def test_the_root_can_come_from_the_environment(dogs: Any, monkeypatch: pytest.M
     assert len(dogs.plugin(root=None).listing().paths()) == 18
 
 
-def test_lists_may_be_next_to_the_images(dogs: Any) -> None:
+def test_the_lists_may_be_next_to_the_images_folder(dogs: Any) -> None:
     for path in (dogs.root / "lists").iterdir():
         path.rename(dogs.root / path.name)
     (dogs.root / "lists").rmdir()
     assert len(dogs.plugin().load().train.labels) == 12
 
 
-def test_a_message_about_a_wrong_number_of_classes_states_the_right_one(dogs: Any) -> None:
+def test_a_message_about_a_wrong_number_of_classes_contains_the_right_number(dogs: Any) -> None:
     with pytest.raises(DataError, match=r"set data\.classes=3"):
         dogs.plugin(classes=120).load()
 
 
-def test_original_labels_of_a_subset_are_renumbered(dogs: Any) -> None:
+def test_the_original_labels_in_a_subset_are_renumbered(dogs: Any) -> None:
     dogs.splits = {split: [(path, label * 7) for path, label in pairs] for split, pairs in dogs.splits.items()}
     dogs.write_lists()
     assert set(dogs.plugin().load().train.labels.tolist()) == {0, 1, 2}

@@ -24,7 +24,7 @@ def test_intact_data_has_no_findings(dogs: Any) -> None:
     assert verify(datasets.create(datasets.parse("digits"))) == []
 
 
-def test_every_kind_of_fault_is_found_and_named(dogs: Any, photo: Any) -> None:
+def test_every_kind_of_fault_is_found_and_reported(dogs: Any, photo: Any) -> None:
     train, test = dogs.splits["train"], dogs.splits["test"]
     missing, empty, broken, twin = train[0][0], train[1][0], test[0][0], test[1][0]
     (dogs.root / "Images" / missing).unlink()
@@ -101,6 +101,6 @@ def test_a_wrong_fingerprint_of_loaded_data_is_found(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.photos
-def test_real_photos_have_no_problems(stanford_dogs_root: Path) -> None:
+def test_verify_finds_no_problems_in_real_photos(stanford_dogs_root: Path) -> None:
     options = {"name": "stanford_dogs", "root": str(stanford_dogs_root), "classes": 20}
     assert verify(datasets.create(datasets.parse(options))) == []

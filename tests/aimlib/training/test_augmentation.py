@@ -1,4 +1,4 @@
-"""Augmentation: the effect of each option, pixel by pixel, and independent draws for each image."""
+"""Augmentation: the effect of each option, pixel by pixel, and independent draws for every image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photos(count: int = 3, height: int = 8, width: int = 12, channels: int = 3) 
 
 
 def chosen(count: int = 3, passes: int = 1, **values: float) -> Tensor:
-    """Return draws without effect (no angle, no shift, no flip, factor 1), except for the given ones."""
+    """Return draws without any effect (no angle, no shift, no flip, factor 1), except for the given draws."""
     table = torch.full((passes, count, 6), 0.5)
     table[:, :, [MIRROR_X, MIRROR_Y]] = 0.999
     for name, value in values.items():
@@ -50,11 +50,11 @@ def test_neutral_draws_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "dims"), [("MIRROR_X", "horizontal_flip", (3,)), ("MIRROR_Y", "vertical_flip", (2,))]
 )
-def test_flips_mirror_the_pixels(name: str, option: str, dims: tuple[int, ...]) -> None:
+def test_flips_reverse_the_order_of_pixels(name: str, option: str, dims: tuple[int, ...]) -> None:
     x, config = photos(), AugmentationConfig(**{option: 0.5})
     assert_pixels(augment(x, chosen(**{name: 0.499}), config), x.flip(dims))
     assert_pixels(augment(x, chosen(**{name: 0.501}), config), x)
-    assert_pixels(augment(x, chosen(**{name: 0.0}), AugmentationConfig(contrast=0.1)), x)  # a chance of 0 never flips
+    assert_pixels(augment(x, chosen(**{name: 0.0}), AugmentationConfig(contrast=0.1)), x)  # probability 0: no flips
 
 
 def test_half_a_turn_equals_both_flips() -> None:
@@ -72,9 +72,9 @@ def test_a_quarter_turn_of_a_square_moves_its_pixels() -> None:
 
 def test_rotation_keeps_pixels_square() -> None:
     x = torch.zeros(1, 1, 9, 21)
-    x[0, 0, 4, 13] = 1.0  # three columns right of the middle
+    x[0, 0, 4, 13] = 1.0  # three columns to the right of the center
     turned = augment(x, chosen(1, ANGLE=1.0), AugmentationConfig(rotation=0.25))
-    assert turned[0, 0, 1, 10] == pytest.approx(1.0, abs=1e-4)  # three rows above it
+    assert turned[0, 0, 1, 10] == pytest.approx(1.0, abs=1e-4)  # three rows above the center
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(2, 0), (0, 3), (-1, -3)])
@@ -101,7 +101,7 @@ def test_every_image_is_changed_by_its_own_draws() -> None:
     assert_pixels(out, torch.stack([x[0], x[1].flip(2)]))
 
 
-def test_separate_passes_are_applied_in_order() -> None:
+def test_passes_are_applied_in_order() -> None:
     x, table = photos(), chosen(passes=2)
     table[0, :, MIRROR_X] = 0.0
     table[1, :, MIRROR_Y] = 0.0
@@ -110,7 +110,7 @@ def test_separate_passes_are_applied_in_order() -> None:
 
 
 def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
-    """Augment the whole batch at once with elementary operations, in float64."""
+    """Augment an entire batch at once with elementary operations, in float64."""
     x, table = x.double(), table.double()
     for draws_BD in table:
         parts = (
@@ -164,7 +164,7 @@ def test_pixels_match_a_plain_implementation(
     scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
     expected = (expected - 117) / 64 if scaled else expected
-    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbors differ by 255 or more.
+    # Positions of up to 3 half-axes are rounded a few times, each time by 1e-7; neighbors differ by 255 or more.
     stretch = max(shape[1:3]) / min(shape[1:3])
     tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
     found = augment(x, table, config, scaling if scaled else None)
@@ -193,7 +193,7 @@ def test_flips_move_stored_values_unchanged(flips: dict[str, float], resampling:
 
 @pytest.mark.parametrize("resampling", ["once", "each"])
 @pytest.mark.parametrize("shape", [(32, 9, 7, 1), (32, 9, 7, 3), (7, 190, 211, 1), (7, 65, 63, 3)])
-def test_pixels_of_an_image_depend_on_neither_its_batch_nor_threads(
+def test_an_images_pixels_depend_neither_on_its_batch_nor_on_threads(
     shape: tuple[int, int, int, int], resampling: str, set_threads: Callable[[int], None]
 ) -> None:
     config = EVERYTHING.model_copy(update={"resampling": resampling})
@@ -217,7 +217,7 @@ def set_threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def test_draws_belong_to_seed_epoch_and_image() -> None:
+def test_draws_depend_on_the_seed_the_epoch_and_the_image() -> None:
     images = np.array([3, 1, 4, 15])
     table = draws(0, 1, images, AugmentationConfig(passes=3))
     assert tuple(table.shape) == (3, 4, 6)

@@ -29,12 +29,12 @@ def own_registries() -> Iterator[None]:
 
 
 def own(name: str, **members: Any) -> dict[str, Any]:
-    """Register a callback with these methods; return the option that selects it."""
+    """Register a callback with these methods, and return the option that selects it."""
     callbacks.register(name)(type("Own", (Callback,), {"__module__": "elsewhere", "__qualname__": "Own", **members}))
     return {"training__callbacks": [name]}
 
 
-def test_events_come_in_order_with_the_progress_of_the_run() -> None:
+def test_events_occur_in_order_with_the_progress_of_the_run() -> None:
     seen: list[Any] = []
     options = own(
         "own_watching",
@@ -59,7 +59,7 @@ def test_callbacks_do_not_see_test_measures() -> None:
     assert not [name for row in rows for name in row if name.startswith("test")]
 
 
-def test_an_epoch_has_the_mean_of_its_logged_values() -> None:
+def test_the_mean_of_logged_values_is_stored_for_each_epoch() -> None:
     def step_end(self: Callback, run: Any) -> None:
         run.log("steps", float(run.step))
         run.log("losses", run.loss)
@@ -84,13 +84,13 @@ def test_without_callbacks_nothing_is_stored(tmp_path: Path) -> None:
     assert (outcome.reason, outcome.scalars) == (None, None)
 
 
-def test_logging_changes_no_number_of_the_run() -> None:
+def test_logging_does_not_change_the_results_of_a_run() -> None:
     plain, logged = train(run_config(model=AIM), data_set()), train(run_config(model=AIM, **NORM), data_set())
     assert {**without_clock(logged), "scalars": None} == without_clock(plain)
     assert run_config(**NORM).run_id("0" * 20) != run_config().run_id("0" * 20)
 
 
-def test_the_gradient_norm_belongs_to_its_step() -> None:
+def test_the_gradient_norm_is_that_of_its_step() -> None:
     norms: list[float] = []
 
     def step_end(self: Callback, run: Any) -> None:
@@ -104,7 +104,7 @@ def test_the_gradient_norm_belongs_to_its_step() -> None:
     assert outcome.scalars["gradient_norm"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_run_ends_after_the_epoch_with_the_first_reason_and_is_completed() -> None:
+def test_a_run_that_a_callback_ends_completes_its_epoch_and_keeps_the_first_reason() -> None:
     options = own("own_ending", on_step_end=lambda self, run: run.stop(f"step {run.step}") if run.epoch == 2 else None)
     outcome = train(run_config(training__epochs=5, **options), data_set())
     assert (outcome.status, outcome.reason, len(outcome.epochs)) == ("finished", "own_ending: step 1", 2)
@@ -133,7 +133,8 @@ def test_a_callback_that_uses_validation_requires_validation_images() -> None:
 
 
 def counting() -> dict[str, Any]:
-    """Return options of a callback that counts steps over the whole run, logs the count, and ends the run at 10."""
+    """Return the options for a callback that counts steps over the entire run, logs the count, and ends the run at
+    10."""
 
     def start(self: Any, config: Any) -> None:
         Callback.__init__(self, config)
@@ -172,14 +173,14 @@ def test_an_interrupted_run_has_the_same_scalars_and_the_same_end(at: int, tmp_p
     assert without_clock(resumed(config, tmp_path, at)) == without_clock(whole)
 
 
-def test_a_run_is_not_started_twice(tmp_path: Path) -> None:
+def test_the_start_event_occurs_only_once(tmp_path: Path) -> None:
     seen: list[str] = []
     options = own("own_starting", on_run_start=lambda self, run: seen.append("start"))
     resumed(run_config(**options), tmp_path, 3)
     assert seen == ["start"]
 
 
-def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
+def test_an_abandoned_run_keeps_its_scalars(tmp_path: Path) -> None:
     config = run_config(training__epochs=5, **counting())
     with pytest.raises(Paused):
         train(config, data_set(), run_id="run", checkpoint_directory=tmp_path, pause=At(9))
@@ -193,13 +194,13 @@ def test_a_run_that_is_given_up_keeps_its_scalars(tmp_path: Path) -> None:
     [
         (
             {"on_step_end": lambda self, run: run.log("test_loss", 1.0)},
-            r"log\('test_loss', ...\): a column has this name",
+            r"log\('test_loss', ...\): a column already has this name",
         ),
         ({"on_step_end": lambda self, run: run.log("a b", 1.0)}, "use letters, digits and underscores"),
-        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so it belongs to no epoch"),
+        ({"on_run_end": lambda self, run: run.log("late", 1.0)}, "the run is over, so this value belongs to no epoch"),
         (
             {"on_step_end": lambda self, run: run.log("weight", torch.ones(2, 3))},
-            r"log\('weight', ...\): a tensor of shape \(2, 3\) is not one number; give its mean or norm",
+            r"log\('weight', ...\): a tensor of shape \(2, 3\) is not a single number; log its mean or norm",
         ),
     ],
 )
@@ -208,9 +209,13 @@ def test_values_that_cannot_be_logged_are_refused(members: dict[str, Any], messa
         train(run_config(**own("own_bad", **members)), data_set())
 
 
-def test_two_callbacks_that_log_one_name_are_refused_instead_of_averaged() -> None:
+def test_two_callbacks_that_log_the_same_name_are_refused_instead_of_averaged() -> None:
     norms = [{"name": "gradient_norm", "norm_type": 1.0}, {"name": "gradient_norm", "norm_type": 2.0}]
-    with pytest.raises(UsageError, match=r"gradient_norm 2: log\('gradient_norm', ...\): gradient_norm logs this name"):
+    with pytest.raises(
+        UsageError,
+        match=r"gradient_norm 2: log\('gradient_norm', ...\): gradient_norm already "
+        r"logs this name",
+    ):
         train(run_config(training__callbacks=norms), data_set())
 
 
@@ -220,7 +225,7 @@ def test_a_state_that_needs_code_to_be_read_is_refused_when_it_is_saved(tmp_path
         train(run_config(**options), data_set(), checkpoint_directory=tmp_path, checkpoint_share=float("inf"))
 
 
-def test_a_run_whose_gradients_are_read_is_not_captured_and_others_are() -> None:
+def test_a_run_is_not_captured_if_its_gradients_are_read() -> None:
     with cuda_graphs_on_cpu():
         assert train(run_config(**NORM), data_set()).step == "eager"
         assert train(run_config(**own("own_silent")), data_set()).step == "graph"
@@ -244,7 +249,7 @@ def test_a_method_that_looks_like_an_event_is_refused() -> None:
         type("Mine", (Callback,), {"on_epoch_stop": lambda self, run: None})
 
 
-def test_an_error_in_an_event_names_the_callback_the_event_and_the_line() -> None:
+def test_an_error_in_an_event_is_reported_with_the_callback_the_event_and_the_line() -> None:
     options = own("own_failing", on_run_end=lambda self, run: run.model)
     with pytest.raises(
         PluginError,

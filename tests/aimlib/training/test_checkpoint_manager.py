@@ -1,4 +1,4 @@
-"""A run that was paused any number of times, at any step, has the same bits as an uninterrupted run."""
+"""A run that was paused any number of times, at any step, is bitwise identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def kind(name: str) -> tuple[RunConfig, DataSet]:
 
 
 class At:
-    """Returns True at the given calls, counted from 1 over all attempts."""
+    """Returns True in the given calls, which are counted from 1 over all attempts."""
 
     def __init__(self, *times: int) -> None:
         self.times, self.asked = set(times), 0
@@ -92,7 +92,7 @@ class At:
 
 
 def disturb() -> None:
-    """Change global state as other runs of the process might."""
+    """Change the global state as other runs in the process might."""
     torch.manual_seed(99)
     np.random.seed(99)
     random.seed(99)
@@ -112,7 +112,7 @@ def to_the_end(config: RunConfig, data: DataSet, folder: Path, pause: Callable[[
 
 @pytest.fixture(scope="module", params=KINDS)
 def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], int]:
-    """Return a kind of run, its outcome, and the number of times that it checks whether to pause."""
+    """Return a kind of run, its outcome, and the number of times that the run checks whether to pause."""
     torch.set_num_threads(1)
     config, data = kind(request.param)
     never = At()
@@ -122,10 +122,11 @@ def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], in
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_run_paused_once_anywhere_has_the_same_bits(
+def test_a_run_paused_once_anywhere_is_bitwise_identical(
     undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int
 ) -> None:
-    """The quick test pauses at every sixth opportunity. The next test pauses at each of them, after a single step."""
+    """This quick test pauses at every sixth opportunity. The next test pauses at every opportunity, after a single
+    step."""
     name, whole, asked = undisturbed
     config, data = kind(name)
     assert asked > 10
@@ -136,10 +137,10 @@ def test_a_run_paused_once_anywhere_has_the_same_bits(
         assert outcome.attempts == 2
 
 
-def test_a_run_paused_whenever_possible_has_the_same_bits(
+def test_a_run_paused_whenever_possible_is_bitwise_identical(
     undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path
 ) -> None:
-    """Every attempt advances by one step or one batch of an evaluation."""
+    """Every attempt advances by one step or one evaluation batch."""
     name, whole, asked = undisturbed
     outcome, pauses = to_the_end(*kind(name), tmp_path, lambda: True)
     assert without_clock(outcome) == whole
@@ -149,7 +150,7 @@ def test_a_run_paused_whenever_possible_has_the_same_bits(
 
 @settings(deadline=None, max_examples=2, derandomize=True, database=None)
 @given(times=st.sets(st.integers(1, 24), min_size=2, max_size=6))
-def test_a_run_paused_several_times_within_epochs_has_the_same_bits(
+def test_a_run_paused_several_times_within_epochs_is_bitwise_identical(
     times: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config, data = kind("adamw, dropout, noise for every image")
@@ -167,7 +168,7 @@ def test_the_tested_run_stops_early_and_its_learning_rate_falls() -> None:
 
 
 def test_a_run_may_pause_at_the_documented_points(tmp_path: Path) -> None:
-    """There are 3 steps for 18 training images, 1 batch of 6 validation images, and 2 batches of 21 test images."""
+    """There are 3 steps for 18 training images, 1 batch for 6 validation images, and 2 batches for 21 test images."""
     config, data = run_config(model=MLP, training__batch_size=6), data_set(train=24, test=21)
     places: list[tuple[int, int, int, int]] = []
     for _ in range(11):
@@ -184,8 +185,8 @@ def test_a_run_may_pause_at_the_documented_points(tmp_path: Path) -> None:
     assert outcome.attempts == len(places) + 1
 
 
-def test_a_run_stops_at_a_number_of_epochs_and_continues(tmp_path: Path) -> None:
-    """`pause` is called after `on_epoch`, so that a screening stops exactly at the end of an epoch."""
+def test_a_run_stops_after_a_number_of_epochs_and_continues(tmp_path: Path) -> None:
+    """`pause` is called after `on_epoch`, so screening stops exactly at the end of an epoch."""
     config, data = run_config(model=AIM, training__epochs=4, training__schedule="cosine"), data_set()
     whole = train(config, data)
     done: list[int] = []
@@ -229,7 +230,7 @@ def test_every_save_is_reported_and_a_pause_saves_once(tmp_path: Path) -> None:
     saved: list[Path] = []
     done: list[Any] = []
     keep: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "on_checkpoint": saved.append}
-    with pytest.raises(Paused):  # after an epoch that was saved already
+    with pytest.raises(Paused):  # after an epoch that has already been saved
         train(config, data, **keep, checkpoint_share=np.inf, on_epoch=done.append, pause=lambda: len(done) == 2)
     assert saved == [tmp_path / checkpointing.FILE] * 2
     with pytest.raises(Paused):  # in the middle of an epoch, regardless of the share
@@ -252,7 +253,7 @@ def test_the_paused_exception_can_be_sent_between_processes() -> None:
 
 @pytest.fixture
 def careless() -> Iterator[None]:
-    """A third-party network that draws from the global generators of NumPy and Python during training."""
+    """Build a third-party network that draws from NumPy's and Python's global generators during training."""
     with restored_registries():
 
         @backbones.register("careless")
@@ -278,7 +279,7 @@ def test_generators_of_numpy_and_python_also_continue(careless: None, tmp_path: 
     assert pauses > 10
     assert without_clock(outcome) == whole
     plain = train(run_config(model={"backbone": {"name": "mlp", "widths": [8]}}), data)
-    assert without_clock(plain)["epochs"] != whole["epochs"], "the careless network draws indeed"
+    assert without_clock(plain)["epochs"] != whole["epochs"], "the careless network really draws"
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -308,8 +309,8 @@ def test_a_damaged_partial_epoch_is_repeated(damage: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
-def test_a_paused_run_that_is_given_up_has_an_outcome(selection: str, tmp_path: Path) -> None:
-    """Its outcome covers the computed epochs, as with a smaller budget and the same constant rate."""
+def test_an_abandoned_paused_run_has_an_outcome(selection: str, tmp_path: Path) -> None:
+    """The outcome covers the computed epochs, as if the budget were smaller, because the rate is constant."""
     options = {"model": AIM, "training__selection": selection}
     config, data, done = run_config(**options, training__epochs=5), data_set(), []
     with pytest.raises(Paused):
@@ -327,7 +328,7 @@ def test_a_paused_run_that_is_given_up_has_an_outcome(selection: str, tmp_path: 
     assert without_clock(pruned) == {**short, "status": pruned.status, "reason": pruned.reason}
     assert pruned.seconds > sum(row["seconds"] for row in pruned.epochs)
     assert pruned.attempts == 1
-    assert (tmp_path / checkpointing.FILE).exists(), "it can still be continued with"
+    assert (tmp_path / checkpointing.FILE).exists(), "it can still be continued"
 
 
 def test_an_unfinished_epoch_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:
@@ -342,7 +343,7 @@ def test_an_unfinished_epoch_is_not_in_the_outcome_so_far(tmp_path: Path) -> Non
     assert found.under_way is not None
 
 
-def test_without_an_epoch_there_is_no_outcome_so_far(tmp_path: Path) -> None:
+def test_without_a_completed_epoch_there_is_no_outcome_so_far(tmp_path: Path) -> None:
     config, data = run_config(model=MLP), data_set()
     with pytest.raises(StoreError, match="no completed epoch of run run to report; pause a run after its first epoch"):
         outcome_so_far(config, data, tmp_path / "nowhere", "run", "given up")
@@ -354,7 +355,7 @@ def test_without_an_epoch_there_is_no_outcome_so_far(tmp_path: Path) -> None:
         outcome_so_far(config, data, tmp_path, "other", "given up")
 
 
-def test_a_pause_whose_save_fails_costs_only_the_steps_since_the_last_save(tmp_path: Path) -> None:
+def test_a_pause_whose_save_fails_loses_only_the_steps_since_the_last_save(tmp_path: Path) -> None:
     config, data = kind("momentum, cosine, augmentation, a batch of one joins another")
     whole = without_clock(train(config, data))
     asked: list[Save] = []
@@ -380,5 +381,5 @@ def test_a_pause_whose_save_fails_costs_only_the_steps_since_the_last_save(tmp_p
     assert len(asked) >= 3
     assert files[0] == b"", "nothing was saved"
     assert files[1] != b""
-    assert files[2] == files[1], "the old one is whole"
+    assert files[2] == files[1], "the old checkpoint is intact"
     assert without_clock(outcome) == whole

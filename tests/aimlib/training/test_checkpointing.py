@@ -1,4 +1,4 @@
-"""Interrupted runs resume bit for bit. Damaged, foreign and hostile checkpoints are refused."""
+"""Resumed runs are bitwise identical to uninterrupted ones. Damaged, foreign and hostile checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert without_clock(again) == without_clock(first)
     assert called == []
     assert again.started_at == first.started_at
-    assert again.seconds > sum(row["seconds"] for row in first.epochs)  # the last save itself is not in the file
+    assert again.seconds > sum(row["seconds"] for row in first.epochs)  # the last save is not in the file
 
 
-def test_predictions_beyond_256_classes_survive(tmp_path: Path) -> None:
+def test_predictions_with_more_than_256_classes_are_restored(tmp_path: Path) -> None:
     data = data_set(train=40, test=18)
     many = DataSet(data.train, data.test, tuple(map(str, range(300))), data.fingerprint)
     config = run_config()
@@ -134,7 +134,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def content(found: checkpointing.Checkpoint | None) -> Any:
-    """Return a checkpoint as values that can be compared bit for bit."""
+    """Return a checkpoint as values that can be compared bit by bit."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -148,12 +148,12 @@ def content(found: checkpointing.Checkpoint | None) -> Any:
 
 DAMAGES: dict[str, Callable[[bytearray, random.Random], object]] = {
     "a flipped bit": lambda b, draw: b.__setitem__(at := draw.randrange(len(b)), b[at] ^ 1 << draw.randrange(8)),
-    "the end cut off": lambda b, draw: b.__delitem__(slice(draw.randrange(len(b)), None)),
+    "a truncated end": lambda b, draw: b.__delitem__(slice(draw.randrange(len(b)), None)),
     "a zeroed block": lambda b, draw: b.__setitem__(
         slice(at := draw.randrange(len(b) // 512) * 512, at + 512), bytes(512)
     ),
     "two blocks exchanged": lambda b, draw: _exchange(b, *(512 * at for at in draw.sample(range(len(b) // 512), 2))),
-    "a block of another file": lambda b, draw: b.__setitem__(
+    "a block from another file": lambda b, draw: b.__setitem__(
         slice(at := draw.randrange(len(b) // 512) * 512, at + 512), draw.randbytes(512)
     ),
 }
@@ -166,7 +166,8 @@ def _exchange(b: bytearray, one: int, two: int) -> None:
 @pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_part_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: Path) -> None:
-    """The last checkpoint is read if the damage did not change its content; otherwise, the previous one."""
+    """The last checkpoint is read if the damage did not change its content; otherwise, the previous checkpoint is
+    read."""
     path = twice / checkpointing.FILE
     sound, last = path.read_bytes(), content(checkpointing.load(twice, "run"))
     before = content(checkpointing._read(twice / checkpointing.PREVIOUS_FILE, "run"))
@@ -185,7 +186,7 @@ def test_no_part_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: P
 
 @pytest.fixture
 def twice(tmp_path: Path) -> Path:
-    """Return the directory of two checkpoints, after one epoch and after two."""
+    """Return the directory of two checkpoints, one after the first epoch and one after the second."""
     with pytest.raises(Interrupted):
         go(run_config(model=AIM, training__epochs=3), data_set(), tmp_path, interrupt_after(2))
     return tmp_path
@@ -229,8 +230,8 @@ def test_a_run_with_damaged_checkpoints_repeats_the_lost_part_and_reports_it(
     assert checkpointing.load(twice, "run") is not None
 
 
-def test_the_damaged_file_does_not_replace_the_earlier_one(twice: Path) -> None:
-    """After the fall-back, the next save keeps a sound checkpoint as the previous one."""
+def test_the_damaged_checkpoint_does_not_replace_the_previous_one(twice: Path) -> None:
+    """After the fallback, the next save keeps an intact checkpoint as the previous one."""
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
     config = run_config(model=AIM, training__epochs=3)
@@ -243,7 +244,7 @@ def test_the_damaged_file_does_not_replace_the_earlier_one(twice: Path) -> None:
 
 
 def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
-    """Earlier versions wrote no checksum, but can read files with one."""
+    """Earlier versions did not write a checksum, but can read files that have one."""
     path = twice / checkpointing.FILE
     torch.save(torch.load(path, weights_only=True), path)
     found = checkpointing.load(twice, "run", pytest.fail)
@@ -251,10 +252,10 @@ def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
     assert len(found.epochs) == 2
 
 
-def test_a_run_with_a_damaged_checkpoint_is_not_given_up_with_fewer_epochs(twice: Path) -> None:
+def test_a_run_with_a_damaged_checkpoint_is_not_abandoned_with_fewer_epochs(twice: Path) -> None:
     path = twice / checkpointing.FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(StoreError, match=r"is damaged: .*; run again"):
+    with pytest.raises(StoreError, match=r"is damaged: .*; run the study again"):
         outcome_so_far(run_config(model=AIM, training__epochs=3), data_set(), twice, "run", "given up")
 
 
@@ -288,7 +289,7 @@ def test_a_folder_with_the_name_of_a_temporary_file_is_not_removed(saved: Path) 
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
 
 
-def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
+def test_a_checkpoint_from_a_different_run_or_in_an_unknown_format_is_refused(saved: Path) -> None:
     refused(saved, "not a checkpoint of run other", run_id="other")
     state = torch.load(saved / checkpointing.FILE, weights_only=True)
     torch.save({**state, "format": 99}, saved / checkpointing.FILE)
@@ -297,13 +298,13 @@ def test_a_checkpoint_of_another_run_or_format_is_refused(saved: Path) -> None:
     refused(saved, "known format")
 
 
-def test_the_checkpoint_of_another_run_gives_way_to_the_one_before(twice: Path) -> None:
+def test_the_previous_checkpoint_is_used_if_the_last_one_belongs_to_a_different_run(twice: Path) -> None:
     path, notices = twice / checkpointing.FILE, []
     torch.save({**torch.load(path, weights_only=True), "run_id": "other"}, path)
     found = checkpointing.load(twice, "run", notices.append)
     assert found is not None
     assert len(found.epochs) == 1
-    assert notices == [f"{path} is damaged: it is the checkpoint of another run"]
+    assert notices == [f"{path} is damaged: it is the checkpoint of a different run"]
     (twice / checkpointing.PREVIOUS_FILE).unlink()
     with pytest.raises(StoreError, match="not a checkpoint of run run"):
         checkpointing.load(twice, "run", notices.append)
@@ -316,14 +317,14 @@ def test_a_checkpoint_with_missing_parts_is_refused(saved: Path) -> None:
     refused(saved, "known format")
 
 
-def test_a_checkpoint_of_another_network_is_refused(saved: Path) -> None:
+def test_a_checkpoint_of_a_different_network_is_refused(saved: Path) -> None:
     other = {"backbone": {"name": "small_resnet", "widths": [4, 5], "blocks": [1, 1]}}
     refused(saved, "does not fit", run_config(model=other))
     refused(saved, "does not fit", run_config(model={"backbone": "mlp"}))
 
 
 class Hostile:
-    """Creates a file when it is unpickled by a careless reader."""
+    """Creates a file when a careless reader unpickles it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -357,7 +358,7 @@ def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.M
 
 @contextmanager
 def full_disk(free: int) -> Iterator[None]:
-    """Limit every file to `free` bytes, so that writing fails half-way as on a full disk."""
+    """Limit every file to `free` bytes, so that writing fails halfway, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
     try:
@@ -367,7 +368,7 @@ def full_disk(free: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_a_save_that_fails_half_way_leaves_only_the_old_checkpoint(saved: Path, share: float) -> None:
+def test_a_save_that_fails_halfway_leaves_only_the_old_checkpoint(saved: Path, share: float) -> None:
     before = (saved / checkpointing.FILE).read_bytes()
     found = checkpointing.load(saved, "run")
     assert found is not None
@@ -394,7 +395,7 @@ def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -
 
 
 def test_a_writer_killed_while_writing_leaves_the_old_checkpoint(saved: Path) -> None:
-    """A process is killed half-way through its save. The next attempt resumes and cleans up."""
+    """A process is killed halfway through its save. The next attempt resumes and cleans up."""
     before = (saved / checkpointing.FILE).read_bytes()
     writer = (
         "import os, signal, sys, pathlib, torch\n"

@@ -1,4 +1,5 @@
-"""Errors are classified: of the device, of the user's code, and errors that only look like a lack of memory."""
+"""Errors are classified as device errors, errors in the user's code, and errors that only look like a lack of
+memory."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> PretendedCuda:
-    """Two GPUs in use, with a lot of free memory."""
+    """Simulate two GPUs in use, with a lot of free memory."""
     pretended = PretendedCuda()
     pretended.install(monkeypatch)
     torch.cuda._lazy_init()
@@ -74,7 +75,7 @@ OTHERS: dict[str, BaseException] = {
 
 
 def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> BaseException:
-    """Return `error` as it is when it is raised while `by` is handled; hidden: ``from None``."""
+    """Return `error` as it is after it is raised while `by` is being handled; hidden: raised ``from None``."""
     error.__context__, error.__suppress_context__ = by, hidden
     return error
 
@@ -109,7 +110,7 @@ def test_errors_that_do_not_mean_a_lack_of_memory_are_not_mistaken_for_one(name:
 @pytest.mark.parametrize("name", PERHAPS)
 def test_ambiguous_errors_mean_a_lack_of_memory_if_little_memory_is_left(name: str, cuda: PretendedCuda) -> None:
     error = RuntimeError(PERHAPS[name])
-    assert kind(error) is None, "much is free: it has another cause"
+    assert kind(error) is None, "much memory is free, so there is a different cause"
     cuda.free = GIB
     assert kind(error) == "out_of_memory"
 
@@ -122,12 +123,12 @@ def test_ambiguous_errors_mean_a_lack_of_memory_if_little_memory_is_left(name: s
         (1.1, 8, 5, None, False),
         (0.9, 8, 5, None, True),  # less than 1 GiB
         (60, 80, 15.9, 0.25, False),
-        (60, 80, 16.1, 0.25, True),  # of the share's 20 GiB, not of the device
+        (60, 80, 16.1, 0.25, True),  # a twentieth of the share's 20 GiB, not of the device
         (60, 80, 16.1, 0.5, False),
         (60, 80, 16.1, 1.0, False),
     ],
 )
-def test_the_limit_of_little_memory_is_as_documented(
+def test_the_threshold_for_little_memory_is_as_documented(
     free: float, total: float, reserved: float, share: float | None, lacks: bool, cuda: PretendedCuda
 ) -> None:
     cuda.free, cuda.total, cuda.reserved = int(free * GIB), int(total * GIB), int(reserved * GIB)
@@ -136,7 +137,7 @@ def test_the_limit_of_little_memory_is_as_documented(
 
 
 def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after another. Engines without memory are not listed, only counted."""
+    """Torch tries one engine after another; engines for which memory was refused are only counted, not listed."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -149,11 +150,11 @@ def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda)
 @pytest.mark.parametrize(
     ("free", "reserved", "share", "held"),
     [
-        (1, 78, None, False),  # it has all of its share; the rest is its context
+        (1, 78, None, False),  # the process has its entire share; the rest is its context
         (1, 40, None, True),
-        (1, 76, None, False),  # 3 GiB are no more than contexts use
-        (1, 10, 0.25, True),  # it had only half of its 20 GiB
-        (1, 19.5, 0.25, False),  # it had its share
+        (1, 76, None, False),  # contexts can use up to 3 GiB
+        (1, 10, 0.25, True),  # the process had only half of its 20 GiB
+        (1, 19.5, 0.25, False),  # the process had its entire share
         (40, 19.5, 0.25, False),
     ],
 )
@@ -176,7 +177,7 @@ def test_too_little_memory_for_a_context_is_recognized(cuda: PretendedCuda) -> N
 
 
 def cuda_errors() -> Iterator[tuple[int, str]]:
-    """Yield code and text of all errors of the CUDA that torch has loaded."""
+    """Yield the code and text of all errors in the CUDA version that torch has loaded."""
     with Path("/proc/self/maps").open(encoding="utf-8") as maps:
         files = {line.split()[-1] for line in maps if "libcudart" in line}
     for file in files:
@@ -187,8 +188,8 @@ def cuda_errors() -> Iterator[tuple[int, str]]:
                 yield code, library.cudaGetErrorString(code).decode()
 
 
-def test_codes_and_texts_agree_for_all_errors_of_cuda(cuda: PretendedCuda) -> None:
-    """Torch before 2.8, Triton and the driver give only the text."""
+def test_codes_and_texts_agree_for_all_cuda_errors(cuda: PretendedCuda) -> None:
+    """Torch before 2.8, Triton and the driver provide only the text."""
     errors = dict(cuda_errors())
     if not errors or not hasattr(torch, "AcceleratorError"):
         pytest.skip("this torch has no CUDA, or its errors have no codes")
@@ -217,14 +218,14 @@ DEVICE: dict[str, BaseException] = {
 
 
 @pytest.mark.parametrize("name", DEVICE)
-def test_errors_of_the_device_without_a_code_are_recognized(name: str, cuda: PretendedCuda) -> None:
+def test_device_errors_without_a_code_are_recognized(name: str, cuda: PretendedCuda) -> None:
     found = diagnose(raised(ValueError(), by=DEVICE[name]), GPU)
     assert found == DeviceFailure("device_error")
     assert (found.blame, found.context_lost) == ("device", True)
     assert kind(DEVICE[name], CPU) is None
 
 
-def test_an_assertion_in_a_kernel_is_an_error_in_the_code_of_the_user(cuda: PretendedCuda) -> None:
+def test_an_assertion_in_a_kernel_is_an_error_in_the_users_code(cuda: PretendedCuda) -> None:
     error = accelerator_error(710, "device-side assert triggered")
     later = raised(accelerator_error(700, "an illegal memory access was encountered"), by=error)
     for each in (error, RuntimeError("CUDA error: device-side assert triggered"), later):
@@ -246,10 +247,10 @@ def test_a_lost_context_takes_precedence_over_a_lack_of_memory(cuda: PretendedCu
     ],
 )
 @pytest.mark.parametrize("error", [RuntimeError(PERHAPS["cudnn"]), OTHERS["cudnn"], KeyError("x")], ids=str)
-def test_errors_of_kernels_that_appear_late_are_recognized(
+def test_kernel_errors_that_appear_late_are_recognized(
     error: BaseException, code: int, text: str, expected: str, cuda: PretendedCuda
 ) -> None:
-    """Whatever error Python raised, the context is lost. Querying it raises nothing."""
+    """The context is lost regardless of the error that Python raised. Querying it does not raise an exception."""
     cuda.error = accelerator_error(code, text)
     assert kind(error) == expected
     assert error.__context__ is None
@@ -263,7 +264,7 @@ def test_no_device_is_queried_before_cuda_is_initialized(cuda: PretendedCuda, mo
     assert cuda.calls == []
 
 
-def test_a_circular_chain_of_errors_ends(cuda: PretendedCuda) -> None:
+def test_a_circular_chain_of_errors_does_not_loop_forever(cuda: PretendedCuda) -> None:
     first, second = ValueError(), RuntimeError()
     first.__cause__, second.__context__ = second, first
     assert kind(first) is None
@@ -278,7 +279,7 @@ def test_an_error_is_classified_by_its_message_about_the_device() -> None:
     assert failure_of(outer) is failure
 
 
-def test_real_lacks_of_host_memory_are_recognized(cuda: PretendedCuda) -> None:
+def test_a_real_lack_of_host_memory_is_recognized(cuda: PretendedCuda) -> None:
     with pytest.raises(RuntimeError) as of_torch:
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(MemoryError) as of_numpy:
@@ -290,14 +291,14 @@ def test_real_lacks_of_host_memory_are_recognized(cuda: PretendedCuda) -> None:
 @pytest.mark.parametrize(
     "ask", [lambda: torch.zeros(1, device=GPU), torch.cuda.synchronize, torch._C._cuda_synchronize]
 )
-def test_the_error_of_torch_without_a_driver_is_recognized(ask: object) -> None:
+def test_torchs_error_without_a_driver_is_recognized(ask: object) -> None:
     with pytest.raises((RuntimeError, AssertionError)) as caught:
         ask()  # type: ignore[operator]
     assert kind(caught.value) == "device_error"
 
 
 def test_an_error_that_is_kept_forever_outlives_the_interpreter() -> None:
-    """Its tensors are not freed even when Python ends."""
+    """The error's tensors are not freed even when Python exits."""
     code = (
         "from aimlib.training.device_errors import keep_for_ever\n"
         "class Tensor:\n"

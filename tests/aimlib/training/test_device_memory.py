@@ -1,4 +1,4 @@
-"""A run has a share of a GPU's memory and releases all of it at its end."""
+"""A run is limited to a share of a GPU's memory, and releases all of it at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("
 
 
 def run_config(**changes: Any) -> RunConfig:
-    """Return a run whose steps are not captured, because graphs are not available here."""
+    """Return the configuration of a run whose steps are not captured, because graphs are not available here."""
     return any_config(**{"training__step": "eager", **changes})
 
 
@@ -43,7 +43,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
 
 
 def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
-    """Return the calls that limited memory, and those that released it."""
+    """Return the calls that limited or released memory."""
     return cuda.named("setMemoryFraction", "clearCublasWorkspaces", "emptyCache")
 
 
@@ -51,7 +51,7 @@ def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
 
 
 def test_a_run_on_a_share_of_a_gpu_is_limited_to_it(cuda: PretendedCuda) -> None:
-    """An earlier `pick_device` returned a device without an index."""
+    """In an earlier version, `pick_device` returned a device without an index."""
     outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
     assert of_memory(cuda) == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
     on_cpu = train(run_config(model=AIM), data_set())
@@ -60,7 +60,7 @@ def test_a_run_on_a_share_of_a_gpu_is_limited_to_it(cuda: PretendedCuda) -> None
 
 
 def test_cuda_is_initialized_when_a_run_begins(cuda: PretendedCuda) -> None:
-    """Until then, torch's peak memory statistics refuse every device."""
+    """Until CUDA is initialized, torch's peak memory statistics refuse every device."""
     with pytest.raises(RuntimeError, match="Invalid device argument"):
         torch.cuda.reset_peak_memory_stats(SECOND)
     with limited_memory(SECOND, None):
@@ -68,7 +68,7 @@ def test_cuda_is_initialized_when_a_run_begins(cuda: PretendedCuda) -> None:
     assert cuda.calls == [("resetPeakMemoryStats", 1), *GIVEN_BACK]
 
 
-def test_the_share_refers_to_the_whole_device(cuda: PretendedCuda) -> None:
+def test_the_share_refers_to_the_entire_device(cuda: PretendedCuda) -> None:
     train(run_config(), data_set(), device=SECOND, memory_share=0.5)
     torch.cuda._lazy_init()
     cuda.current = 1
@@ -77,7 +77,7 @@ def test_the_share_refers_to_the_whole_device(cuda: PretendedCuda) -> None:
     assert cuda.named("setMemoryFraction") == of_second * 2
 
 
-def test_a_run_without_a_share_changes_no_limit(cuda: PretendedCuda) -> None:
+def test_a_run_without_a_share_does_not_change_the_limit(cuda: PretendedCuda) -> None:
     torch.cuda._lazy_init()
     train(run_config(), data_set(), device=GPU)
     assert of_memory(cuda) == GIVEN_BACK
@@ -93,7 +93,7 @@ def test_the_cpu_has_no_limit(cuda: PretendedCuda) -> None:
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
 def test_invalid_shares_are_refused(share: float, cuda: PretendedCuda) -> None:
     for device in (GPU, CPU):
-        with pytest.raises(UsageError, match="above 0 and at most 1"):
+        with pytest.raises(UsageError, match="greater than 0 and at most 1"):
             limit_memory(device, share)
         with pytest.raises(UsageError, match="memory_share"):
             train(run_config(), data_set(), device=device, memory_share=share)
@@ -106,7 +106,7 @@ def test_an_integer_share_is_accepted(cuda: PretendedCuda) -> None:
 
 
 def test_a_share_without_a_driver_is_reported() -> None:
-    """The error that torch raises here, on a machine without a GPU, is recognized."""
+    """The error that torch raises on a machine without a GPU is recognized."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises((RuntimeError, AssertionError)) as caught:
@@ -149,7 +149,7 @@ class Witness:
 
 @pytest.fixture
 def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
-    """Check when the allocator is told to release cached memory, without a garbage collection before."""
+    """Check which objects are alive when the allocator is told to release memory, without prior garbage collection."""
     found = Witness(monkeypatch)
     cuda.on_empty = found.look
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
@@ -177,7 +177,9 @@ ENDS: dict[str, tuple[dict[str, Any], type[BaseException] | None]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_of_a_run_is_left_after_its_memory_is_released(end: str, witness: Witness, cuda: PretendedCuda) -> None:
+def test_no_objects_of_a_run_remain_after_its_memory_is_released(
+    end: str, witness: Witness, cuda: PretendedCuda
+) -> None:
     options, error = ENDS[end]
     config = run_config(model=AIM, training__optimizer=MOMENTUM)
     if error is None:
@@ -190,15 +192,15 @@ def test_nothing_of_a_run_is_left_after_its_memory_is_released(end: str, witness
     assert witness.found == [[]]
 
 
-def test_nothing_of_a_run_that_diverged_is_left(witness: Witness) -> None:
+def test_no_objects_of_a_diverged_run_remain(witness: Witness) -> None:
     config = run_config(model=AIM, training__optimizer={"name": "sgd", "learning_rate": 1e30})
     assert train(config, data_set(), device=GPU).status == "diverged"
     assert len(witness.things) > 20
     assert witness.found == [[]]
 
 
-def test_nothing_of_a_network_that_fails_is_left(witness: Witness) -> None:
-    """This holds if the error itself refers to the network, and if other errors were raised on its way."""
+def test_no_objects_of_a_failing_network_remain(witness: Witness) -> None:
+    """This holds even if the error itself references the network, and if further errors were raised on the way."""
     with restored_registries():
 
         class Failing(nn.Flatten):
@@ -221,7 +223,9 @@ def test_nothing_of_a_network_that_fails_is_left(witness: Witness) -> None:
     assert witness.found == [[]]
 
 
-def test_a_network_that_holds_itself_is_collected(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_references_itself_is_garbage_collected(
+    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
     witness = Witness(monkeypatch)
     cuda.on_empty = witness.look
     with restored_registries():
@@ -239,8 +243,8 @@ def test_a_network_that_holds_itself_is_collected(cuda: PretendedCuda, monkeypat
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_nothing_of_the_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the step nor the memory of its graph is left, without a garbage collection before."""
+def test_no_objects_of_the_steps_remain(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the step nor its graph's memory remains, even without prior garbage collection."""
     witness, steps = Witness(monkeypatch), []
 
     def pause() -> bool:
@@ -260,7 +264,7 @@ def test_nothing_of_the_steps_is_left(mode: str, monkeypatch: pytest.MonkeyPatch
     assert witness.found == [[]]
 
 
-def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
+def test_the_variables_of_a_cpu_run_are_kept_for_a_debugger() -> None:
     with pytest.raises(ValueError, match="x") as caught:
         train(run_config(), data_set(), pause=fail_with(ValueError("x")))
     frames = [entry.frame.f_locals for entry in caught.traceback]
@@ -271,7 +275,7 @@ def test_variables_of_a_run_on_the_cpu_are_kept_for_a_debugger() -> None:
 
 
 class LosesTheContext:
-    """Fails in the second step, and so does every later call to the device."""
+    """Fails in the second step and makes every later call to the device fail as well."""
 
     def __init__(self, cuda: PretendedCuda, error: BaseException) -> None:
         self.cuda, self.error, self.steps = cuda, error, 0
@@ -286,7 +290,7 @@ class LosesTheContext:
 
 
 def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness) -> None:
-    """Freeing one of its tensors can abort the process, which must first report how its run ended."""
+    """Freeing one of the run's tensors can abort the process, which must first report how the run ended."""
     error = accelerator_error(700, "an illegal memory access was encountered")
     with pytest.raises(type(error)) as caught:
         train(run_config(), data_set(), device=GPU, memory_share=0.5, pause=LosesTheContext(cuda, error))
@@ -300,8 +304,10 @@ def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness)
     assert any(isinstance(thing(), nn.Module) for thing in witness.things), "kept forever"
 
 
-def test_generators_that_cannot_be_restored_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a lost context even that fails. All other settings are restored."""
+def test_generators_that_cannot_be_restored_do_not_hide_the_error(
+    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the context is lost, even restoring generators fails, but all other settings are restored."""
     torch.cuda._lazy_init()
     error = accelerator_error(710, "device-side assert triggered")
     with pytest.raises(type(error)) as caught:
@@ -339,7 +345,7 @@ def test_a_fault_after_the_end_of_a_run_does_not_affect_it(cuda: PretendedCuda) 
     assert train(run_config(), data_set(), device=GPU, memory_share=0.5).status == "finished"
 
 
-def test_memory_that_others_use_is_reported(cuda: PretendedCuda) -> None:
+def test_memory_that_other_processes_use_is_reported(cuda: PretendedCuda) -> None:
     cuda.free, cuda.reserved = GIB, 10 * GIB
     with pytest.raises(torch.OutOfMemoryError) as caught:
         train(run_config(), data_set(), device=GPU, pause=fail_with(torch.OutOfMemoryError("CUDA out of memory")))
@@ -351,7 +357,7 @@ def test_memory_that_others_use_is_reported(cuda: PretendedCuda) -> None:
 
 
 def test_memory_is_measured_before_it_is_released(cuda: PretendedCuda) -> None:
-    """An engine is not found because of a lack of memory, and memory is free after the run."""
+    """An engine is not found because memory is short; after the run, memory is free again."""
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     seen: list[Mapping[str, Any]] = []
 

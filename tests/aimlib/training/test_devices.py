@@ -1,4 +1,4 @@
-"""The device of a run, its name, and the number of GPUs that torch can use."""
+"""A run's device, its name, and the number of GPUs that torch can use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> PretendedNvml:
 
 def test_a_gpu_has_an_index(cuda: PretendedCuda) -> None:
     assert pick_device("cuda") == pick_device("auto") == torch.device("cuda", 0)
-    assert cuda.calls == [], "nothing initialises CUDA"
+    assert cuda.calls == [], "CUDA is not initialized"
     torch.cuda._lazy_init()
     cuda.current = 1
     assert pick_device("cuda") == indexed(GPU) == SECOND
@@ -82,7 +82,7 @@ def test_the_uuid_of_a_gpu_is_known_before_cuda_is_used(driver: PretendedNvml) -
     assert [device_uuid(torch.device("cuda", index)) for index in range(4)] == [*UUIDS, ""]
     assert device_uuid(GPU) == UUIDS[0]
     assert device_uuid(CPU) == ""
-    assert driver.opened == 0, "as often closed as opened"
+    assert driver.opened == 0, "opened and closed the same number of times"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_the_visible_devices_of_a_process_are_known(
 def test_numbers_do_not_identify_gpus_of_different_models(
     driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA lists the fastest GPU first and NVML follows the bus, so a healthy GPU would be excluded instead of a broken
-    one.
+    """CUDA lists the fastest GPU first, but NVML uses bus order, so a healthy GPU could be excluded in place of a
+    broken one.
     """
     driver.names[0] = "NVIDIA T4"
     assert device_uuid(GPU) == ""
@@ -125,7 +125,7 @@ def test_numbers_do_not_identify_gpus_of_different_models(
     assert device_uuid(GPU) == UUIDS[2]
 
 
-def test_torch_knows_the_uuid_once_cuda_is_used(
+def test_torch_reports_the_uuid_once_cuda_is_used(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert device_uuid(GPU) == UUIDS[0]
@@ -146,7 +146,7 @@ def missing_library() -> None:
 
 
 def test_a_lost_gpu_is_reported(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may also have lost its number in CUDA, so that all later GPUs have new numbers."""
+    """The GPU may also have lost its number in CUDA, so all later GPUs have new numbers."""
     driver.lost.add(0)
     assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
@@ -175,12 +175,12 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
     [
         ((7, 5), False),  # before the first
         ((8, 0), True),
-        ((8, 9), True),  # a later one of the same major number
+        ((8, 9), True),  # a later GPU with the same major version
         ((9, 0), True),
         ((10, 0), False),
-        ((12, 0), True),  # compiled from the code that is kept for 12.0
+        ((12, 0), True),  # compiled from the included PTX code for 12.0
         ((12, 1), True),
-        ((10, 3), True),  # only for this capability
+        ((10, 3), True),  # only for this compute capability
         (None, True),
     ],
 )
@@ -202,15 +202,15 @@ def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: Pretende
     found = Shortfall(
         2,
         1,
-        "this torch has kernels for sm_80 sm_90, and none for Tesla V100 (compute capability 7.0)",
-        "install a torch that has, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
+        "this torch has kernels for sm_80 sm_90, but none for Tesla V100 (compute capability 7.0)",
+        "install a torch build that has them, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
     )
     assert shortfall() == found
     assert why_unusable() == found.reason
 
 
 def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count comes from NVML, which does not know this."""
+    """Torch's own count comes from NVML, which does not take this into account."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"
@@ -219,7 +219,7 @@ def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.Mo
         3,
         0,
         "driver 550.54.15 supports CUDA 12.4, but this torch is built for CUDA 13.0",
-        "install a newer driver, or a torch for CUDA 12",
+        "install a newer driver, or a torch build for CUDA 12",
     )
 
 
@@ -255,4 +255,4 @@ def test_gpus_that_are_hidden_from_a_process_are_not_reported_as_missing(
 def test_a_torch_without_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
-    assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install one with CUDA")
+    assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install a build with CUDA")

@@ -45,9 +45,9 @@ def test_a_diverged_run_keeps_its_earlier_epochs(explosion: None) -> None:
     assert all(np.isfinite(row["test_loss"]) for row in outcome.epochs)
 
 
-def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> None:
+def test_divergence_in_the_first_epoch_reports_the_initial_network() -> None:
     data = data_set(train=60, test=300)
-    data.test.labels[:] = np.random.default_rng(0).permutation(data.test.labels)  # nothing to see in the images
+    data.test.labels[:] = np.random.default_rng(0).permutation(data.test.labels)  # the images contain no information
     absurd = {"name": "sgd", "learning_rate": 1e30}
     called: list[Any] = []
     outcome = train(run_config(model=MLP, training__optimizer=absurd), data, on_epoch=called.append)
@@ -58,11 +58,13 @@ def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> Non
     still = train(run_config(model=MLP, training__optimizer=STILL, training__epochs=1), data)
     assert outcome.selected == pytest.approx(still.selected)
     assert np.array_equal(outcome.predictions, still.predictions)
-    assert outcome.selected["test_accuracy"] == pytest.approx(1 / 3, abs=0.09)  # chance, 3 standard errors
+    assert outcome.selected["test_accuracy"] == pytest.approx(1 / 3, abs=0.09)  # chance level, 3 standard errors
 
 
 @pytest.mark.parametrize("broken", [0, 1], ids=["validation", "test"])
-def test_a_loss_that_is_finite_only_in_training_is_divergence(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_finite_only_in_training_counts_as_divergence(
+    broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = aimlib.training.run.evaluate, []
 
     def evaluate(*given: Any, **named: Any) -> Any:
@@ -81,7 +83,7 @@ def test_a_loss_that_is_finite_only_in_training_is_divergence(broken: int, monke
 
 @pytest.fixture
 def late_explosion() -> Iterator[None]:
-    """The rate explodes at the start of the third of the four steps of the second epoch."""
+    """Register a schedule whose rate explodes at the start of the third of four steps in the second epoch."""
     with restored_registries():
 
         @schedules.register("late_explosion")
@@ -106,13 +108,13 @@ def test_the_first_step_that_was_not_finite_is_reported(late_explosion: None, mo
     monkeypatch.setattr(Epoch, "add", add)
     outcome = train(run_config(**LATE), data_set())
     first = next(number for number, loss in enumerate(losses, 1) if not np.isfinite(loss))
-    assert first == 4 + 4, "the step after that which moved the weights"
+    assert first == 4 + 4, "the step after the one that changed the weights"
     assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 2, step 4")
 
 
 @pytest.mark.parametrize("asked", [6, 7, 8, 9])
 def test_the_step_is_reported_even_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
-    """Pauses are before, in and after the step, and in the evaluation."""
+    """The run pauses before, during and after the step, and during the evaluation."""
     config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked + 2)

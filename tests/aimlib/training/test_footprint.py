@@ -1,4 +1,4 @@
-"""The memory of a run, compared with the sizes of its tensors."""
+"""A run's memory is compared with the sizes of its tensors."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FLOAT = 4
 
 
 def chain() -> nn.Sequential:
-    """Return dense layers with known activations: no tensor is cast, padded or transposed."""
+    """Return dense layers with known activations, in which no tensor is cast, padded or transposed."""
     layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4)]
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.Sigmoid())))
 
 
 @pytest.mark.parametrize(("momentum", "states"), [(0.0, 0), (0.9, 1)])
 def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float, states: int) -> None:
-    """The peak is at the end of the backward pass: weights, optimizer state, and gradients of all weights and one
-    activation.
+    """The peak is at the end of the backward pass: weights, optimizer state, gradients of all weights, and one
+    activation's gradient.
     """
     network = chain()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
@@ -47,12 +47,14 @@ def test_the_memory_of_a_training_step_is_the_sum_of_its_tensors(momentum: float
     assert found is not None
     weights, activations = 4 * WIDTH * WIDTH * FLOAT, BATCH * WIDTH * FLOAT
     expected = weights * (2 + states) + activations
-    assert expected <= found.allocated <= expected + 64, "the sum and its gradient are a few bytes more"
+    assert expected <= found.allocated <= expected + 64, "the sum and its gradient take up a few more bytes"
     assert found.reserved is None
-    assert found == on_cpu([step], network, optimizer), "accounting, not sampling: the same every time"
+    assert found == on_cpu([step], network, optimizer), (
+        "memory is accounted for, not sampled, so it is the same every time"
+    )
 
 
-def test_the_peak_belongs_to_the_largest_call_and_is_not_a_sum() -> None:
+def test_the_peak_is_that_of_the_largest_call_and_not_a_sum() -> None:
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
@@ -71,19 +73,19 @@ def footprint(**changes: Any) -> Footprint:
     return found
 
 
-def test_the_memory_of_configurations_is_known() -> None:
+def test_the_memory_of_configurations_can_be_measured() -> None:
     small, large = footprint(training__batch_size=8), footprint(training__batch_size=24)
     assert large.allocated > 1.5 * small.allocated
-    assert footprint(model=AIM).allocated > footprint().allocated, "memory takes memory"
+    assert footprint(model=AIM).allocated > footprint().allocated, "network memory needs RAM"
     wide = {"backbone": {"name": "mlp", "widths": [512]}}
     by = {name: footprint(model=wide, training__optimizer=name).allocated for name in ("sgd", "adam")}
     weights = (64 * 512 + 512 * 3) * FLOAT
     assert by["sgd"] > 3 * weights, "weights, gradients, momentum"
     more = by["adam"] - by["sgd"]
-    assert weights < more < 3.1 * weights, "Adam holds one more tensor per weight, and two for the layer it is at"
+    assert weights < more < 3.1 * weights, "Adam needs one more tensor per weight, and two for the layer being updated"
 
 
-def test_measuring_memory_affects_neither_times_nor_streams() -> None:
+def test_measuring_memory_affects_neither_timings_nor_random_streams() -> None:
     timer = StepTimer(run_config(), data_set(), CPU, threads=1)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -95,7 +97,7 @@ def test_measuring_memory_affects_neither_times_nor_streams() -> None:
 
 
 def test_measuring_prints_nothing() -> None:
-    """The profiler's own reports do not appear on the user's screen."""
+    """The profiler's own messages do not appear on the user's screen."""
     code = (
         f"import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}\n"
         "import test_footprint as t; print(t.footprint().allocated > 0)"
@@ -104,7 +106,7 @@ def test_measuring_prints_nothing() -> None:
     assert (found.stdout, found.stderr) == ("True\n", "")
 
 
-def test_on_a_gpu_torch_reports_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_memory_is_the_value_that_torch_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     device, made = torch.device("cuda", 0), []
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda device, name=name: made.append(name))
@@ -116,7 +118,7 @@ def test_on_a_gpu_torch_reports_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert made == ["init", "synchronize", "empty_cache", "reset_peak_memory_stats"]
     made.clear()
     assert on_gpu([lambda: made.append("step"), lambda: made.append("evaluation")], device) == Footprint(100, 120)
-    assert made == ["step", "evaluation", "synchronize"], "what a graph's capture reserved before is not forgotten"
+    assert made == ["step", "evaluation", "synchronize"], "what a graph capture reserved earlier is included"
 
 
 GIB = 2**30
@@ -140,7 +142,7 @@ def test_the_number_of_runs_per_device_is_computed(peak: int, total: int, headro
 
 @quick
 @given(st.integers(1, 2**45), st.integers(0, 2**45), st.floats(0, 0.99))
-def test_the_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
+def test_the_computed_number_of_runs_fits_and_one_more_would_not(peak: int, total: int, headroom: float) -> None:
     runs = runs_per_device(peak, total, headroom)
     assert runs * peak <= total
     if runs > 1:

@@ -1,4 +1,5 @@
-"""Captured steps on simulated CUDA graphs have the bits of eager steps, whatever changes between steps."""
+"""On simulated CUDA graphs, captured steps are bitwise identical to eager steps, regardless of what changes between
+steps."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ QUICK = (
     "fine-tuning: rates of layers, average of the weights",
 )
 QUICK_AND_SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
-"""The quick cases cover every property of optimizers and schedules; the others take 20 seconds more."""
+"""The quick cases cover every property of optimizers and schedules; the other cases take 20 seconds more."""
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +119,14 @@ def graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def kind(name: str, **changes: Any) -> tuple[RunConfig, DataSet]:
-    """Return a run of three epochs of four full batches and an incomplete one."""
+    """Return a run with three epochs, each with four full batches and an incomplete one."""
     size = 32 if "dropout" in name else 8
     config = run_config(**{"training__epochs": 3, "training__batch_size": 4, **KINDS[name], **changes})
     return config, data_set(train=24, test=9, size=size)
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return everything that must not depend on how steps were taken."""
+    """Return everything that must not depend on how steps were computed."""
     return {key: value for key, value in without_clock(outcome).items() if key != "step"}
 
 
@@ -135,7 +136,7 @@ def eager_outcome(name: str) -> Outcome:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
+def test_a_graph_is_bitwise_identical_to_eager_steps(name: str) -> None:
     eager = eager_outcome(name)
     graph = train(*kind(name, training__step="graph"))
     assert (eager.step, graph.step) == ("eager", "graph")
@@ -145,7 +146,7 @@ def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_auto_uses_the_graph_and_has_the_bits_and_the_id_of_eager_steps(name: str) -> None:
+def test_auto_uses_the_graph_with_the_same_bits_and_run_id_as_eager_steps(name: str) -> None:
     notices: list[str] = []
     config, data = kind(name)
     auto = train(config, data, on_notice=notices.append)
@@ -154,7 +155,7 @@ def test_auto_uses_the_graph_and_has_the_bits_and_the_id_of_eager_steps(name: st
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_a_captured_run_that_is_paused_everywhere_is_bitwise_identical(name: str, tmp_path: Path) -> None:
     config, data = kind(name, training__epochs=2)
     whole, pauses, attempts = train(config, data), 0, At(*range(1, 40, 3))
     while True:
@@ -169,8 +170,8 @@ def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, t
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_run_continues_with_the_kind_of_step_with_which_it_began(tmp_path: Path) -> None:
-    """A checkpoint states how steps were taken; one without this entry counts as eager."""
+def test_a_run_continues_with_the_same_kind_of_step_as_before(tmp_path: Path) -> None:
+    """A checkpoint records how steps were computed; a checkpoint without this entry counts as eager."""
     name = "momentum, cosine with warm-up, carry, augmentation"
     config, data = kind(name)
     with pytest.raises(Paused):
@@ -185,7 +186,7 @@ def test_a_run_continues_with_the_kind_of_step_with_which_it_began(tmp_path: Pat
     assert numbers(outcome) == numbers(train(config, data))
 
 
-def test_a_run_that_is_given_up_states_its_kind_of_step(tmp_path: Path) -> None:
+def test_an_abandoned_run_reports_its_kind_of_step(tmp_path: Path) -> None:
     config, data = kind("fused adam as run, plateau")
     done: list[Any] = []
     with pytest.raises(Paused):
@@ -201,7 +202,7 @@ def test_a_run_that_is_given_up_states_its_kind_of_step(tmp_path: Path) -> None:
     assert (pruned.status, pruned.step, pruned.data_on) == ("pruned", "graph", "host")
 
 
-def test_incomplete_batches_run_eagerly_and_full_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_batches_run_eagerly_and_full_batches_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     replayed: list[tuple[int, str]] = []
     real = RecordedGraph.replay
     monkeypatch.setattr(RecordedGraph, "replay", lambda self: (replayed.append((1, self.error_mode)), real(self))[1])
@@ -211,11 +212,11 @@ def test_incomplete_batches_run_eagerly_and_full_ones_do_not(monkeypatch: pytest
     assert {mode for _, mode in replayed} == {"thread_local"}, "a thread may be copying the next batch"
 
 
-# Steps that only look like eager ones are found
+# Steps that only seem to be equal to eager steps are detected
 
 
 class _Counting(nn.Module):
-    """A layer that multiplies by a Python number that rises with every call."""
+    """A layer that multiplies by a Python number that increases with every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,7 +236,7 @@ class _Reading(nn.Module):
 
 @pytest.fixture
 def network_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], None]:
-    """Return a function that puts a module before the network of every run."""
+    """Return a function that inserts a module before the network of every run."""
     real = Run._initial_network
 
     def put(module: nn.Module) -> None:
@@ -250,10 +251,10 @@ def test_a_python_number_in_a_network_is_detected(network_with: Callable[[nn.Mod
     config, data = kind("fused adam as run, plateau")
     outcome = train(config, data, on_notice=notices.append)
     assert outcome.step == "eager"
-    assert "it gives different bits than eager steps in losses" in notices[0]
+    assert "it is not bitwise identical to eager steps in losses" in notices[0]
     again: list[str] = []
     assert train(config, data, on_notice=again.append).step == "eager"
-    assert again == notices, "said again, from the record"
+    assert again == notices, "reported again, from the record"
 
 
 def test_a_step_that_reads_from_the_device_runs_eagerly(network_with: Callable[[nn.Module], None]) -> None:
@@ -269,7 +270,8 @@ def test_a_step_that_reads_from_the_device_runs_eagerly(network_with: Callable[[
 
 
 def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Module], None]) -> None:
-    """Torch before 2.14 considers it active, so no memory is released and the next arm cannot be captured either."""
+    """Torch before 2.14 considers a failed capture active, so no memory is released and the next arm cannot be
+    captured."""
     network_with(_Reading())
     before = torch.cuda.current_stream()
     assert train(*kind("fused adam as run, plateau")).step == "eager"
@@ -278,8 +280,8 @@ def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Modul
     assert not under_way.holds_generators
 
 
-def test_a_step_is_not_captured_on_a_stream_of_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch reuses its streams of one priority; a copy on the stream of a capture would be captured."""
+def test_a_step_is_not_captured_on_a_stream_that_copies_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch reuses streams of the same priority, and a copy on the capture's stream would be captured."""
     used: list[Any] = []
     real = torch.cuda.stream
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: (used.append(stream), real(stream))[1])
@@ -295,7 +297,7 @@ def test_a_captured_learning_rate_is_detected(monkeypatch: pytest.MonkeyPatch) -
     notices: list[str] = []
     outcome = train(*kind("fused adam as run, plateau"), on_notice=notices.append)
     assert outcome.step == "eager"
-    assert "different bits than eager steps in losses, parameter." in notices[0]
+    assert "not bitwise identical to eager steps in losses, parameter." in notices[0]
 
 
 def test_an_optimizer_that_takes_python_numbers_is_never_captured() -> None:
@@ -334,7 +336,7 @@ def test_a_proof_applies_to_all_seeds_and_other_processes(tmp_path: Path, monkey
     again = train(*kind(name))
     assert (len(proofs), numbers(again)) == (1, numbers(first))
     train(*kind(name, training__label_smoothing=0.1))
-    assert len(proofs) == 2, "another arm has its own proof"
+    assert len(proofs) == 2, "a different arm has its own proof"
     (file, _) = sorted((tmp_path / "cache" / "steps").iterdir())
     assert json.loads(file.read_text())["equal"] is True
     assert not list((tmp_path / "cache" / "steps").glob(".*"))
@@ -354,7 +356,7 @@ def test_a_damaged_record_counts_as_no_record(tmp_path: Path, monkeypatch: pytes
         assert json.loads(file.read_text())["key"] == file.stem
 
 
-def test_a_cache_folder_that_cannot_be_written_costs_nothing_else(
+def test_a_cache_folder_that_is_not_writable_has_no_other_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -378,9 +380,7 @@ def test_a_recorded_graph_that_can_no_longer_be_captured_runs_eagerly(monkeypatc
     ]
 
 
-def test_a_graph_that_finds_no_memory_is_not_recorded_as_unequal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_that_lacks_memory_is_not_recorded_as_unequal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, notices = "fused adam as run, plateau", []
     eager = train(*kind(name, training__step="eager"))
 
@@ -402,10 +402,11 @@ def test_a_graph_that_finds_no_memory_is_not_recorded_as_unequal(
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")],
     ids=["allocator", "graph"],
 )
-def test_a_lack_of_memory_in_a_capture_does_not_rule_the_step_out(
+def test_a_lack_of_memory_during_a_capture_does_not_rule_out_the_step(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's allocator can lack memory in the capture, whose end also fails, and CUDA when it creates the graph."""
+    """Torch's allocator can lack memory during the capture, whose end then also fails, and CUDA when it creates the
+    graph."""
 
     def lacks(self: Any, *_: Any, **__: Any) -> Any:
         if isinstance(error, torch.OutOfMemoryError):
@@ -425,7 +426,7 @@ def test_a_lack_of_memory_in_a_capture_does_not_rule_the_step_out(
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_error_of_the_device_is_not_taken_for_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_error_is_not_mistaken_for_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -470,8 +471,10 @@ def test_snapshots_distinguish_every_bit() -> None:
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 @pytest.mark.parametrize("epsilon_on", ["corrected", "uncorrected"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_adam_on_a_device_follows_the_formula_of_the_cpu(name: str, epsilon_on: str, weight_decay: float) -> None:
-    """Rounding differs, because the learning rate and the bias corrections have single precision on a device."""
+def test_adam_on_a_device_follows_the_same_formula_as_on_the_cpu(
+    name: str, epsilon_on: str, weight_decay: float
+) -> None:
+    """Rounding differs, because the learning rate and the bias corrections are in single precision on a device."""
     options = {"name": name, "epsilon_on": epsilon_on, "epsilon": 1e-4, "weight_decay": weight_decay}
     config = optimizers.parse(options)
     ends = []
@@ -521,7 +524,7 @@ def test_a_capture_has_no_lasting_effect() -> None:
     assert torch.equal(out, expected)
 
 
-def test_a_replay_keeps_python_numbers_and_reads_tensors_again() -> None:
+def test_a_replay_keeps_python_numbers_and_rereads_tensors() -> None:
     number, x, factor = [2.0], torch.ones(2), torch.tensor(3.0)
     graph, out = captured(lambda: x * number[0] * factor)
     number[0] = 100.0

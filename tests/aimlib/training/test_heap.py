@@ -1,4 +1,4 @@
-"""Memory freed while a run trains on the CPU is used again, and returned to the system at the end."""
+"""Memory that is freed while a run trains on the CPU is reused, and returned to the system at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aimlib.training.heap import kept_heap
 
 CPU = torch.device("cpu")
 MIB = 2**20
-on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a different C library")
 
 
 def faults(mib: int) -> int:
-    """Return the number of page faults while this much memory is written."""
+    """Return the number of page faults while this much memory is being written."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(mib * MIB, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -30,7 +30,7 @@ def resident() -> float:
 
 
 @on_glibc
-def test_large_allocations_are_touched_page_by_page_once() -> None:
+def test_large_allocations_cause_page_faults_only_once() -> None:
     pages = 16 * MIB // resource.getpagesize()
     with kept_heap(CPU):
         assert min(faults(16) for _ in range(20)) < pages / 10
@@ -51,8 +51,8 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_on_other_systems_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("no library is asked"))
+def test_nothing_happens_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("no library is called"))
     with kept_heap(torch.device("cuda")):
         pass
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))

@@ -1,4 +1,4 @@
-"""The fixed orders of images."""
+"""The fixed image orders."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 from aimlib.training.image_order import fixed_order
 
-# Official names of Stanford Dogs. The first nine of each split are the author's first nine, in this order: those of the
-# training split are the titles of a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb).
+# Official names in Stanford Dogs. The first nine names in each split are the author's first nine, in this order: those
+# of the training split are the titles in a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31:
+# control.ipynb).
 FIRST_OF_TRAIN = (
     "n02094433-Yorkshire_terrier/n02094433_10123.jpg",
     "n02115913-dhole/n02115913_3998.jpg",
@@ -122,14 +123,14 @@ def ordered(names: list[str], split: str, data: str = "stanford_dogs") -> list[s
 
 
 @pytest.mark.parametrize(("split", "first", "others"), SPLITS)
-def test_the_first_nine_images_are_those_in_the_notebook_of_the_author(
+def test_the_first_nine_images_are_those_in_the_authors_notebook(
     split: str, first: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
     assert tuple(ordered(sorted(first + others), split)[:9]) == first
 
 
 @pytest.mark.parametrize(("split", "first", "others"), SPLITS)
-def test_the_other_splits_salt_and_other_keys_give_a_different_order(
+def test_a_different_salt_or_different_keys_change_the_order(
     split: str, first: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
     names = sorted(first + others)
@@ -137,7 +138,7 @@ def test_the_other_splits_salt_and_other_keys_give_a_different_order(
     assert tuple(ordered(names, split, data="image_folder")[:9]) != first
 
 
-def test_the_official_names_give_the_first_and_dropped_images_of_the_author(stanford_dogs_root: Path) -> None:
+def test_the_official_names_yield_the_authors_first_and_dropped_images(stanford_dogs_root: Path) -> None:
     table = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not table.is_file():
         pytest.skip(f"no table of the official names at {table}")
@@ -179,7 +180,7 @@ def test_all_batches_except_the_last_come_from_one_shard() -> None:
 
 
 @pytest.mark.parametrize("order", ["sha256", "tfds"])
-def test_a_part_of_a_split_keeps_the_order_of_the_whole(order: str) -> None:
+def test_part_of_a_split_keeps_the_order_of_the_entire_split(order: str) -> None:
     names, part = [str(i) for i in range(200)], np.arange(0, 200, 3)
     whole = fixed_order(np.arange(200), names, order, split="train")
     assert fixed_order(part, names, order, split="train").tolist() == [i for i in whole if i % 3 == 0]
@@ -200,7 +201,7 @@ def document(**training: object) -> dict[str, object]:
     }
 
 
-def test_the_order_enters_the_run_id_only_if_it_is_not_the_default() -> None:
+def test_the_order_is_part_of_the_run_id_only_if_it_is_not_the_default() -> None:
     plain, said, other = (
         RunConfig.parse(document(shuffle=False, **options)).run_id("data")
         for options in ({}, {"order": "sha256"}, {"order": "tfds"})

@@ -1,4 +1,4 @@
-"""A run keeps the network of its selected or last epoch: with the right values, across interruptions, in safe files."""
+"""A run keeps the network of its selected or last epoch, with the right values, across interruptions, in safe files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def predictions(stored: network_files.StoredNetwork, config: RunConfig) -> np.nd
 
 @pytest.mark.parametrize("model", [{"backbone": AIM["backbone"]}, AIM], ids=["baseline", "with memory"])
 @pytest.mark.parametrize("scaling", ["standardise", "raw"])
-def test_the_kept_network_predicts_what_the_run_stored(model: dict[str, Any], scaling: str) -> None:
+def test_the_kept_networks_predictions_are_those_stored_by_the_run(model: dict[str, Any], scaling: str) -> None:
     config = run_config(model=model, training__input_scaling=scaling, **FOUR)
     for keep in ("best", "last"):
         outcome = kept_by(config, keep)
@@ -71,7 +71,7 @@ def test_the_kept_network_predicts_what_the_run_stored(model: dict[str, Any], sc
         assert not stored.module().training
 
 
-def test_keeping_a_network_changes_no_number() -> None:
+def test_keeping_a_network_does_not_change_results() -> None:
     config = run_config(model=AIM, **FOUR)
     plain = kept_by(config, "none")
     assert plain.network is None
@@ -90,7 +90,7 @@ def test_a_run_that_is_interrupted_after_every_epoch_keeps_the_same_bytes(tmp_pa
     assert content(config, kept_by(config, keep, tmp_path)) == content(config, kept_by(config, keep))
 
 
-def test_the_best_network_survives_pauses_within_epochs(tmp_path: Path) -> None:
+def test_the_best_network_is_kept_across_pauses_within_epochs(tmp_path: Path) -> None:
     from aimlib.training.checkpoint_manager import Paused
 
     config = run_config(model=AIM, **FOUR)
@@ -114,13 +114,13 @@ def test_a_checkpoint_without_a_kept_network_is_readable_by_earlier_versions(tmp
         state = torch.load(tmp_path / keep / checkpointing.FILE, weights_only=True)
         assert state["format"] == version
         assert ("kept" in state) == (keep == "best")
-    go(config, data_set(), tmp_path / "best")  # keep is no longer set, but the run continues
+    go(config, data_set(), tmp_path / "best")  # `keep` is no longer set, but the run continues
 
 
 def test_a_selected_network_that_was_not_kept_is_reported(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     whole = kept_by(config, "best")
-    assert whole.selected_epoch < 4, "the seed of this test has its best epoch before the last one"
+    assert whole.selected_epoch < 4, "with this test's seed, the best epoch is not the last one"
     with pytest.raises(Interrupted):
         kept_by(config, "none", tmp_path, interrupt_after(whole.selected_epoch))
     said: list[str] = []
@@ -130,7 +130,7 @@ def test_a_selected_network_that_was_not_kept_is_reported(tmp_path: Path) -> Non
     assert any(f"the network of epoch {whole.selected_epoch}, which best_test selected, is not kept" in x for x in said)
 
 
-def test_a_diverged_run_keeps_the_network_of_an_epoch_or_none() -> None:
+def test_a_diverged_run_keeps_the_network_of_an_epoch_or_no_network() -> None:
     config = run_config(training__epochs=3, training__optimizer={"name": "sgd", "learning_rate": 1e30})
     said: list[str] = []
     outcome = kept_by(config, "best", on_notice=said.append)
@@ -173,7 +173,7 @@ class WithExtraState(nn.Linear):
         assert state == {"a": 1}
 
 
-def test_state_that_is_not_a_tensor_is_refused_by_name() -> None:
+def test_state_that_is_not_a_tensor_is_refused_and_named() -> None:
     with pytest.raises(TypeError, match="state that is not a tensor \\(_extra_state\\)"):
         snapshot(WithExtraState(2, 2))
 
@@ -192,7 +192,7 @@ def test_a_file_that_is_not_a_network_is_refused(damage: Any) -> None:
     "changes",
     [{"same": [1]}, {"same": {"a": "nothing"}}, {"config": KeyError}, {"shape": {"a": 1}}, {"classes": 5}],
 )
-def test_a_description_with_other_values_is_not_a_network(changes: dict[str, Any]) -> None:
+def test_a_file_with_invalid_values_in_its_description_is_not_a_network(changes: dict[str, Any]) -> None:
     config = run_config(training__epochs=1)
     whole = content(config, kept_by(config, "last"))
     length = int.from_bytes(whole[:8], "little")

@@ -1,4 +1,4 @@
-"""A run keeps the scores of its selected epoch: the network's own, across interruptions, without changing a number."""
+"""A run keeps the network's scores in the selected epoch, across interruptions and without changing results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scored(config: RunConfig, folder: Path | None = None, *, keep: bool = True, 
     )
 
 
-def test_scores_are_the_log_probabilities_of_the_network_in_the_order_of_the_images() -> None:
+def test_scores_are_the_networks_log_probabilities_in_the_order_of_the_images() -> None:
     config = run_config(model=AIM, **FOUR)
     run = Run(config, data_set(), torch.device("cpu"))
     images = data_set().test
@@ -54,7 +54,7 @@ def test_scores_are_the_log_probabilities_of_the_network_in_the_order_of_the_ima
 
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
-def test_scores_belong_to_the_selected_epoch(selection: str) -> None:
+def test_scores_are_those_of_the_selected_epoch(selection: str) -> None:
     outcome = scored(run_config(model=AIM, **FOUR | {"training__selection": selection}))
     assert outcome.scores is not None
     predicted = outcome.predictions[outcome.selected_epoch - 1]
@@ -64,7 +64,7 @@ def test_scores_belong_to_the_selected_epoch(selection: str) -> None:
     assert loss == pytest.approx(outcome.selected["test_loss"], abs=2e-3)
 
 
-def test_keeping_scores_changes_no_number() -> None:
+def test_keeping_scores_does_not_change_results() -> None:
     config = run_config(model=AIM, **FOUR)
     kept, plain = scored(config), scored(config, keep=False)
     assert plain.scores is None
@@ -79,7 +79,7 @@ def test_an_interrupted_run_keeps_the_same_scores(tmp_path: Path) -> None:
     assert np.array_equal(scored(config, tmp_path).scores, scored(config).scores)
 
 
-def test_scores_survive_pauses_between_the_batches_of_an_evaluation(tmp_path: Path) -> None:
+def test_scores_are_kept_across_pauses_between_evaluation_batches(tmp_path: Path) -> None:
     config = run_config(model=AIM, **FOUR)
     pauses = 0
     while True:
@@ -105,10 +105,10 @@ def test_a_checkpoint_without_scores_is_readable_by_earlier_versions(tmp_path: P
     go(config, data_set(), tmp_path / "5")  # scores are no longer requested, but the run continues
 
 
-def test_missing_scores_of_a_selected_epoch_are_named(tmp_path: Path) -> None:
+def test_missing_scores_of_the_selected_epoch_are_reported(tmp_path: Path) -> None:
     config = run_config(**FOUR | {"training__selection": "best_test"})
     chosen = scored(config).selected_epoch
-    assert chosen < 4, "the seed of this test has its best epoch before the last one"
+    assert chosen < 4, "with this test's seed, the best epoch is not the last one"
     with pytest.raises(Interrupted):
         scored(config, tmp_path, keep=False, on_epoch=interrupt_after(chosen))
     said: list[str] = []
@@ -117,7 +117,7 @@ def test_missing_scores_of_a_selected_epoch_are_named(tmp_path: Path) -> None:
     assert any(f"the scores of epoch {chosen}, which best_test selected, are not kept" in text for text in said)
 
 
-def test_a_run_that_diverges_at_once_has_the_scores_of_its_start() -> None:
+def test_a_run_that_diverges_at_once_has_the_scores_of_its_initial_network() -> None:
     config = run_config(training__epochs=3, training__optimizer={"name": "sgd", "learning_rate": 1e30})
     outcome = scored(config)
     assert (outcome.status, outcome.selected_epoch) == ("diverged", 0)

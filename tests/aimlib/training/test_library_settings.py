@@ -1,4 +1,4 @@
-"""Under any earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
+"""Regardless of earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
 
 from __future__ import annotations
 
@@ -47,24 +47,25 @@ ELSEWHERE = {
     "_set_mkldnn_deterministic": "of torch.backends.mkldnn",
     "_set_deterministic_algorithms": "by aimlib.training.reproducibility",
     "_set_deterministic_fill_uninitialized_memory": "by aimlib.training.reproducibility",
-    "_set_onednn_allow_tf32": "for Intel's GPUs alone, which no run uses",
-    "_set_sdp_priority_order": "only the order in which equals are asked; all but one are ruled out by determinism",
+    "_set_onednn_allow_tf32": "only for Intel GPUs, which no run uses",
+    "_set_sdp_priority_order": "only the order in which equivalent kernels are tried; determinism rules out all "
+    "but one",
     "_cuda_setCublasWorkspaceSize": "reset for every run",
     "_cuda_setCublasLtWorkspaceSize": "reset for every run",
     "_set_warn_on_accumulate_grad_stream_mismatch": "a warning",
 }
 
 
-def test_every_setting_of_torch_is_known() -> None:
-    """A new setting of torch needs a decision: add it to `_DEFAULTS`, or above with the reason."""
+def test_every_torch_setting_is_known() -> None:
+    """A new torch setting needs a decision: add it to `_DEFAULTS`, or to the list above with a reason."""
     found = {name for name in dir(C) if ABOUT_KERNELS.search(name)}
     assert found - {setter for _, setter, _ in _DEFAULTS} - set(ELSEWHERE) == set()
     assert len(found) > 20
 
 
-def test_a_torch_that_imports_fewer_modules_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`import torch` of version 2.7 does not import `torch.backends.opt_einsum`."""
-    for module in (torch.backends, getattr(torch.backends, "m", None)):  # torch puts an object before the module
+def test_a_torch_version_that_imports_fewer_modules_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In version 2.7, `import torch` does not import `torch.backends.opt_einsum`."""
+    for module in (torch.backends, getattr(torch.backends, "m", None)):  # torch replaces the module with an object
         monkeypatch.delattr(module, "opt_einsum", raising=False)
     assert not hasattr(torch.backends, "opt_einsum")
     monkeypatch.delitem(sys.modules, "torch.backends.opt_einsum")
@@ -77,7 +78,7 @@ def test_a_torch_that_imports_fewer_modules_has_the_same_settings(monkeypatch: p
     assert [setting.wanted for setting in again.kernel_settings()] == wanted
 
 
-def test_every_operation_of_torch_is_known() -> None:
+def test_every_torch_operation_is_known() -> None:
     if not has_operations:
         pytest.skip("this torch knows no precision by operation")
     for library in ("generic", "cuda", "mkldnn"):
@@ -94,11 +95,11 @@ def test_every_operation_of_torch_is_known() -> None:
         assert isinstance(module.fp32_precision, str)
 
 
-_CONTRADICTS = "contradicts the newer ones"
+_CONTRADICTS = "contradicts the newer settings"
 
 
 def reading() -> dict[str, Any]:
-    """Return the settings that torch reports, as in JSON."""
+    """Return the settings that torch reports, as values for JSON."""
     found = {getter: plain(getattr(C, getter)()) for getter, _, _ in PAIRS}
     if has_operations:
         found |= {" ".join(each): C._get_fp32_precision_getter(*each) for each in OPERATIONS}
@@ -122,7 +123,7 @@ def plain(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def fresh() -> dict[str, dict[str, Any]]:
-    """Return the settings of a fresh process: before a run, and in a run without and with TF32."""
+    """Return the settings of a fresh process before a run, and in runs with and without TF32."""
     code = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1]); import test_library_settings as t\n"
         "found = {'before': t.reading()}\n"
@@ -148,7 +149,7 @@ def test_a_run_has_the_settings_of_a_fresh_process(fresh: dict[str, dict[str, An
 
 
 def other(value: Any) -> Any:
-    """Return another value that the same setting accepts."""
+    """Return a different value that the same setting accepts."""
     if isinstance(value, tuple):
         return tuple(not part for part in value)
     if isinstance(value, bool):
@@ -170,7 +171,7 @@ def test_a_setting_does_not_affect_a_run_and_is_restored(
     get, write = getattr(C, pair[0]), getattr(C, pair[1])
     before = get()
     strange = other(before)
-    with reproducible(threads=None, tf32=False):  # restores what this test changes in its process
+    with reproducible(threads=None, tf32=False):  # restores everything that this test changes in its process
         try:
             write(*strange) if isinstance(strange, tuple) else write(strange)
         except RuntimeError as error:
@@ -185,7 +186,7 @@ def test_a_setting_does_not_affect_a_run_and_is_restored(
 
 def test_cublas_has_the_workspace_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(C, "_cuda_resetCublasWorkspaceSize"):
-        pytest.skip("this torch takes it from the environment alone")
+        pytest.skip("this torch reads it only from the environment")
     said: list[str] = []
     for name in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
         monkeypatch.setattr(C, name, lambda name=name: said.append(name))

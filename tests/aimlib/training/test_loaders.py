@@ -1,4 +1,4 @@
-"""Batches are the same wherever the images are, and statistics of images are computed once."""
+"""Batches are the same wherever the images are kept, and image statistics are computed only once."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ LOADERS = [HostLoader, ResidentLoader, PrefetchingLoader]
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_every_loader_gives_the_same_batch(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders, "_PART_BYTES", 300)  # so that the images are copied in several parts
+def test_every_loader_returns_the_same_batch(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "_PART_BYTES", 300)  # this makes the loader copy the images in several parts
     images = data_set(channels=3).train
     loader, chosen = kind(images, CPU), [np.array(part) for part in ([3, 1, 30], [7, 7], [0], [35, 2, 9])]
     for number, indices in enumerate(chosen):
@@ -48,7 +48,7 @@ def test_every_loader_gives_the_same_batch(kind: type[Any], monkeypatch: pytest.
         assert (x_BCHW.dtype, x_BCHW.stride()) == (torch.uint8, expected[0].stride())
 
 
-def test_the_next_batch_is_gathered_ahead_and_no_other_batch_is_mistaken_for_it(
+def test_the_next_batch_is_prefetched_and_no_other_batch_is_mistaken_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, gathered = data_set().train, []
@@ -113,13 +113,13 @@ class _Streams:
         patch.setattr(torch.cuda, "current_stream", lambda _: Main())
 
 
-def test_copies_run_on_their_own_stream_and_the_training_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_run_on_their_own_stream_and_training_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     streams = _Streams(log)
     streams.install(monkeypatch)
 
     def copy(images: Images, indices: Any, device: torch.device) -> Any:
-        assert hasattr(streams.current, "stream"), "not on the stream that computes"
+        assert hasattr(streams.current, "stream"), "not on the compute stream"
         log.append(f"copy {indices.tolist()}")
         return _Copied(log), _Copied(log)
 
@@ -129,12 +129,12 @@ def test_copies_run_on_their_own_stream_and_the_training_waits_for_them(monkeypa
     loader._thread.submit(lambda: None).result()
     used = ["main waits for event", "used on main", "used on main"]
     assert log[:3] == ["a stream of priority -1", "copy [1]", "copied"]
-    assert sorted(log[3:]) == sorted([*used, "copy [2]", "copied"]), "the next one is under way"
+    assert sorted(log[3:]) == sorted([*used, "copy [2]", "copied"]), "the next batch is being copied"
     loader.batch(np.array([2]))
-    assert log[8:] == used, "it was there already"
+    assert log[8:] == used, "the batch had already been copied"
 
 
-def test_an_error_while_gathering_ahead_is_raised_when_the_batch_is_requested() -> None:
+def test_an_error_during_prefetching_is_raised_when_the_batch_is_requested() -> None:
     loader = PrefetchingLoader(data_set().train, CPU)
     loader.batch(np.array([0]), np.array([99]))
     with pytest.raises(IndexError):
@@ -143,7 +143,7 @@ def test_an_error_while_gathering_ahead_is_raised_when_the_batch_is_requested() 
 
 @pytest.mark.parametrize("kind", LOADERS)
 @pytest.mark.parametrize("augmentation", [None, {"rotation": 0.1, "horizontal_flip": 0.5, "contrast": 0.2}])
-def test_a_run_has_the_same_bits_wherever_its_images_are(
+def test_a_run_is_bitwise_identical_wherever_its_images_are_kept(
     kind: type[Any], augmentation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = run_config(model=AIM, training__augmentation=augmentation, training__batch_size=5)
@@ -160,7 +160,7 @@ def test_a_run_has_the_same_bits_wherever_its_images_are(
 
 
 def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
-    """All processes share a memory map, so its pages are not copied into each of them."""
+    """All processes share a memory map, so its pages are not copied for each process."""
     for place in ("device", "host"):
         assert isinstance(loaders.loader(data_set().train, CPU, place), HostLoader)  # type: ignore[arg-type]
     run = train(run_config(training__data_on="device"), data_set())
@@ -175,9 +175,9 @@ def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
         (0.6, 40_000, "device"),
         (None, 7_000, "host"),
     ],
-    ids=["a whole GPU", "half of it", "more of it", "another process has the rest"],
+    ids=["a whole GPU", "half of a GPU", "more than half of a GPU", "another process has the rest"],
 )
-def test_images_are_on_the_device_if_they_take_at_most_a_quarter_of_it(
+def test_images_are_on_the_device_if_they_need_at_most_a_quarter_of_its_memory(
     share: float | None, free: int, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, data = run_config(), data_set()
@@ -203,7 +203,7 @@ def test_images_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch
         train(run_config(training__data_on="device"), data_set())
 
 
-# Pixels in finer steps than whole ones
+# Pixels in steps smaller than 1
 
 
 def test_pixels_may_have_steps_of_a_256th() -> None:
@@ -226,7 +226,7 @@ def test_pixels_may_have_steps_of_a_256th() -> None:
         format_of(np.zeros(1, dtype=np.float32))
 
 
-# Statistics of the training images
+# Statistics for the training images
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def bits(scaling: Scaling) -> tuple[list[int], list[int]]:
     return tuple(part.flatten().view(torch.int32).tolist() for part in (scaling.mean, scaling.sd))  # type: ignore[return-value]
 
 
-def test_statistics_are_computed_once_for_all_runs_of_a_seed(cache: Path, counted: list[Any]) -> None:
+def test_statistics_are_computed_once_for_all_runs_with_the_same_seed(cache: Path, counted: list[Any]) -> None:
     data, indices = data_set(channels=3), np.arange(30)
     expected = bits(computed(data.train.pixels, indices))
     assert bits(standardization.standardization_of(data, indices)) == expected
@@ -261,10 +261,10 @@ def test_statistics_are_computed_once_for_all_runs_of_a_seed(cache: Path, counte
     assert len(counted) == 1
     standardization.standardization_of(data, np.arange(29))
     standardization.standardization_of(data_set(channels=3, seed=5), indices)
-    assert len(counted) == 3, "other images, or another set of them"
+    assert len(counted) == 3, "other images, or a different set of images"
     train(run_config(), data_set())
     train(run_config(model=AIM), data_set())
-    assert len(counted) == 4, "both arms of a seed"
+    assert len(counted) == 4, "both arms with the same seed"
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
@@ -293,7 +293,7 @@ def test_damaged_statistics_are_computed_again(change: dict[str, Any], cache: Pa
     assert len(counted) == 3
     standardization._known.clear()
     assert bits(standardization.standardization_of(data, indices)) == expected
-    assert len(counted) == 3, "it was mended"
+    assert len(counted) == 3, "the file was repaired"
 
 
 def test_statistics_of_few_pixels_are_not_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Losses: torch's numbers, run ids, reported values, and mistakes that are refused before anything starts."""
+"""Losses: values as in torch, run ids, reported values, and mistakes that are refused before anything starts."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def loss_of(counts: Tensor = COUNTS, **options: Any) -> Loss:
         ({"name": "mse"}, LABELS, nn.MSELoss()(LOGITS, HOT)),
     ],
 )
-def test_a_loss_has_the_values_of_torch(options: dict[str, Any], targets: Tensor, expected: Tensor) -> None:
+def test_losses_have_the_same_values_as_in_torch(options: dict[str, Any], targets: Tensor, expected: Tensor) -> None:
     options = {key: float(value) if key == "pos_weight" else value for key, value in options.items()}
     if isinstance(options.get("weight"), list):
         options["weight"] = [float(value) for value in options["weight"]]
     assert torch.equal(loss_of(**options)(LOGITS, targets), expected)
 
 
-def test_with_class_weights_soft_targets_of_one_class_equal_that_class() -> None:
+def test_with_class_weights_soft_targets_for_one_class_are_equivalent_to_that_class() -> None:
     loss = loss_of(name="cross_entropy", label_smoothing=0.1, weight="balanced")
     torch.testing.assert_close(loss(LOGITS, HOT), loss(LOGITS, LABELS))
 
@@ -103,7 +103,7 @@ def test_a_smoothed_loss_trains_like_the_option_and_is_also_used_in_evaluation()
         assert one["test_loss"] != other["test_loss"]
 
 
-def test_evaluation_reports_the_mean_of_the_loss_over_the_images() -> None:
+def test_evaluation_reports_the_mean_loss_over_the_images() -> None:
     data = data_set()
     config = run_config(
         model=MLP,
@@ -120,7 +120,7 @@ def test_evaluation_reports_the_mean_of_the_loss_over_the_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "multi_margin", "bce_with_logits", "focal", "mse"])
-def test_networks_learn_with_every_loss(name: str) -> None:
+def test_a_network_learns_with_every_loss(name: str) -> None:
     config = run_config(
         training__loss={"name": name, **({"label_smoothing": 0.1} if name == "cross_entropy" else {})},
         training__epochs=8,
@@ -131,7 +131,7 @@ def test_networks_learn_with_every_loss(name: str) -> None:
     assert outcome.epochs[-1]["test_accuracy"] > 0.6
 
 
-def test_images_of_an_incomplete_batch_are_left_out_of_every_loss() -> None:
+def test_images_in_an_incomplete_batch_are_left_out_of_every_loss() -> None:
     config = run_config(training__loss="mse", training__evaluation_drop_last=True, training__validation_fraction=0.0)
     outcome = train(config, data_set(test=9))  # 8 of 9 images count, and all are predicted in one batch
     assert np.isfinite([row["test_loss"] for row in outcome.epochs]).all()
@@ -141,7 +141,7 @@ def test_images_of_an_incomplete_batch_are_left_out_of_every_loss() -> None:
     assert np.isfinite([row["test_loss"] for row in last.epochs]).all()
 
 
-def test_smoothing_together_with_a_loss_is_refused_with_the_right_notation() -> None:
+def test_smoothing_together_with_a_loss_is_refused_with_the_correct_option() -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing: 0\.1\}, or set label_smoothing to 0"):
         run_config(training__loss="mse", training__label_smoothing=0.1)
 
@@ -149,7 +149,7 @@ def test_smoothing_together_with_a_loss_is_refused_with_the_right_notation() -> 
 def test_weights_that_do_not_fit_the_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="has 2 weights for 3 classes"):
         loss_of(name="cross_entropy", weight=[1.0, 2.0])
-    with pytest.raises(DataError, match="class number 1 has no training image"):
+    with pytest.raises(DataError, match="class number 1 has no training images"):
         loss_of(torch.tensor([3, 0, 1]), name="cross_entropy", weight="balanced")
 
 
@@ -170,21 +170,21 @@ def own(name: str, **members: Any) -> None:
         (lambda self, x, y: (x @ x).mean(), "fails for 7 classes: RuntimeError: mat1 and mat2"),
     ],
 )
-def test_a_loss_that_gives_no_scalar_is_refused(forward: Any, message: str) -> None:
+def test_a_loss_that_does_not_return_a_scalar_is_refused(forward: Any, message: str) -> None:
     with restored_registries():
         own("own_bad", forward=forward)
         with pytest.raises(UsageError, match=message):
             refuse_unusable_loss(losses.parse("own_bad"), 7)
 
 
-def test_parameters_of_a_loss_are_refused_because_nothing_trains_them() -> None:
+def test_a_loss_with_parameters_is_refused_because_they_would_not_be_trained() -> None:
     def start(self: Loss, config: Any, class_counts: Tensor) -> None:
         Loss.__init__(self, config, class_counts)
         self.temperature = nn.Parameter(torch.ones(()))
 
     with restored_registries():
         own("own_warm", __init__=start, forward=lambda self, x, y: (x * self.temperature).mean())
-        with pytest.raises(UsageError, match=r"has parameters \(temperature\), which no optimizer trains"):
+        with pytest.raises(UsageError, match=r"has parameters \(temperature\), which would be neither trained"):
             train(run_config(training__loss="own_warm"), data_set())
 
 
@@ -193,7 +193,7 @@ def reads_back(self: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits / scale, labels)
 
 
-def test_a_loss_that_reads_values_back_runs_eagerly_although_others_are_captured() -> None:
+def test_a_loss_that_reads_values_back_runs_eagerly_while_others_are_captured() -> None:
     with restored_registries(), cuda_graphs_on_cpu():
         own("own_reading", capturable=False, forward=reads_back)
         config = run_config(training__loss="own_reading")
@@ -214,6 +214,6 @@ def test_compiled_steps_accept_any_loss(name: str) -> None:
     assert compiled.epochs[-1]["train_loss"] == pytest.approx(eager.epochs[-1]["train_loss"], rel=0.01)
 
 
-def test_the_loss_is_not_part_of_the_state_of_the_run() -> None:
+def test_the_loss_is_not_part_of_the_runs_state() -> None:
     config = run_config(training__loss={"name": "cross_entropy", "weight": "balanced"})
     assert without_clock(train(config, data_set())) == without_clock(train(config, data_set()))

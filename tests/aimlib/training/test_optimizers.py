@@ -1,4 +1,4 @@
-"""Every optimizer is torch's own, with the options of its configuration."""
+"""Every optimizer is equivalent to torch's own with the configured options."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_steps_match_torch(options, reference):
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-def test_channels_last_weights_are_not_copied_and_get_the_same_bits(name, theirs, fused):
-    """This includes odd numbers of weights, of which torch computes the last ones separately."""
+def test_channels_last_weights_are_not_copied_and_are_bitwise_identical(name, theirs, fused):
+    """This includes odd numbers of weights, for which torch computes the last weights separately."""
 
     def steps(build):
         torch.manual_seed(0)

@@ -21,7 +21,7 @@ def data() -> DataSet:
     return replace(data_set(), validation=split(12, 3, 8, 1, seed=5))
 
 
-def test_every_image_is_used_with_any_seed(data: DataSet) -> None:
+def test_every_image_is_used_with_every_seed(data: DataSet) -> None:
     assert data.validation is not None
     for seed in range(3):
         divided = divide(data, 0.25, seed)
@@ -32,7 +32,7 @@ def test_every_image_is_used_with_any_seed(data: DataSet) -> None:
     assert divide(replace(data, validation=None), 0.25, 0).validated == "train"
 
 
-def test_accuracies_are_measured_on_the_own_images_of_the_data(data: DataSet) -> None:
+def test_accuracies_are_measured_on_the_data_sets_own_validation_images(data: DataSet) -> None:
     outcome = train(run_config(model=AIM, training__selection="best_validation"), data)
     assert outcome.images == (36, 12, 18)
     assert data.validation is not None
@@ -44,7 +44,7 @@ def test_accuracies_are_measured_on_the_own_images_of_the_data(data: DataSet) ->
     for row, predicted in zip(of_test.epochs, predictions, strict=True):
         assert row["validation_accuracy"] == pytest.approx((predicted == easy.test.labels[:12]).mean())
     assert [row["test_accuracy"] for row in outcome.epochs] == [row["test_accuracy"] for row in of_test.epochs], (
-        "validation images are not trained on"
+        "validation images are not used for training"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_fraction_of_zero_uses_no_validation_images(data: DataSet) -> None:
     assert without_clock(alone) == without_clock(outcome)
 
 
-def test_a_run_that_is_paused_has_the_same_bits(data: DataSet, tmp_path) -> None:
+def test_a_paused_run_is_bitwise_identical(data: DataSet, tmp_path) -> None:
     whole = train(run_config(model=AIM), data)
     for _ in range(100):
         asked = iter([False, False, True])
@@ -77,7 +77,7 @@ def test_a_run_that_is_paused_has_the_same_bits(data: DataSet, tmp_path) -> None
     assert (pieces.predictions == whole.predictions).all()
 
 
-def test_a_run_that_is_given_up_counts_validation_images(data: DataSet, tmp_path) -> None:
+def test_an_abandoned_run_counts_validation_images(data: DataSet, tmp_path) -> None:
     epochs: list[int] = []
     with pytest.raises(Paused):
         train(

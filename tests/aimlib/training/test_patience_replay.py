@@ -1,4 +1,4 @@
-"""Early stopping that is replayed on a run with the full budget equals live early stopping of the same run."""
+"""Early stopping replayed on a run with the full budget is the same as live early stopping in that run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def frames(outcome: Outcome, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("schedule", [None, pytest.param("cosine", marks=pytest.mark.slow), "plateau"])
-def test_replayed_patience_equals_live_patience(schedule: str | None) -> None:
+def test_replayed_early_stopping_equals_live_early_stopping(schedule: str | None) -> None:
     stopped_early = 0
     for seed in range(3):
         options = {"training__epochs": EPOCHS, "training__selection": "best_validation", "seed": seed}
@@ -32,4 +32,4 @@ def test_replayed_patience_equals_live_patience(schedule: str | None) -> None:
         assert found["selected_epoch"] == live.selected_epoch
         assert found["test_accuracy"] == live.selected["test_accuracy"]
         stopped_early += len(live.epochs) < EPOCHS
-    assert stopped_early, "at least one run must stop before its budget, else nothing was compared"
+    assert stopped_early, "at least one run must stop before its budget ends; otherwise, nothing is compared"

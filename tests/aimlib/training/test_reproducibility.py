@@ -57,7 +57,7 @@ def contaminate() -> None:
     backends.cudnn.benchmark = backends.cudnn.deterministic = True
     backends.cudnn.enabled = backends.cudnn.allow_tf32 = False
     backends.cuda.matmul.allow_tf32 = True
-    if hasattr(backends.cudnn, "conv"):  # contradicts the older switches, so that these can no longer be read
+    if hasattr(backends.cudnn, "conv"):  # contradicts the older switches, so they can no longer be read
         backends.cuda.matmul.fp32_precision = backends.cudnn.conv.fp32_precision = "ieee"
         for operation in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
             operation.fp32_precision = "bf16"
@@ -81,7 +81,7 @@ def contaminate() -> None:
 
 
 def state() -> dict[str, Any]:
-    """Return the global state, read without the tested code."""
+    """Return the global state; it is read without using the tested code."""
     backends = torch.backends
     operations: list[Any] = []
     if hasattr(backends.cudnn, "conv"):
@@ -129,7 +129,7 @@ def state() -> dict[str, Any]:
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A network that contaminates its process when it is built, in every forward pass, and when it fails."""
+    """Register a network that contaminates its process when it is built, in every forward pass, and when it fails."""
     monkeypatch.setenv("AIM_TEST_CHANGED", "before")
     monkeypatch.setenv("AIM_TEST_REMOVED", "before")
     with restored_registries():
@@ -143,19 +143,19 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         yield
     with reproducible(threads=None, tf32=False):
-        _open.clear()  # an inference mode that is forgotten puts back what it found, which was contaminated
+        _open.clear()  # an inference mode that is never closed restores what it found, which was contaminated
     assert torch.is_grad_enabled()
 
 
 def run_hostile() -> None:
-    """Run the hostile network; the failure of its run is expected."""
+    """Run the hostile network; its run is expected to fail."""
     with pytest.raises(Exception):  # noqa: B017
         train(run_config(model={"backbone": "hostile"}), data_set())
     assert _open, "it did"
 
 
 def victim() -> str:
-    """Return the bits of a run that has memory, attention, augmentation, and a schedule."""
+    """Return the bits of a run with memory, attention, augmentation and a schedule."""
     outcome = without_clock(train(run_config(**VICTIM), data_set(), threads=1))
     return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
@@ -168,7 +168,7 @@ def test_a_hostile_run_does_not_change_the_process(hostile: None) -> None:
     assert before["environment"]["AIM_TEST_REMOVED"] == "before"
 
 
-def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: None) -> None:
+def test_the_run_after_a_hostile_run_is_bitwise_identical_to_one_in_a_fresh_process(hostile: None) -> None:
     run_hostile()
     folders = [str(folder) for folder in Path(__file__).parents[:2]]
     code = f"import sys; sys.path[:0] = {folders!r}; import test_reproducibility as t; print(t.victim())"
@@ -177,21 +177,21 @@ def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: No
 
 
 def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> None:
-    """Other code in the process, of the driver or a notebook, may have changed the state."""
+    """Other code in the process, such as that of the driver or a notebook, may have changed the state."""
     clean = victim()
-    with reproducible(threads=None, tf32=False):  # puts back what this test does to its process
+    with reproducible(threads=None, tf32=False):  # restores everything that this test changes in its process
         contaminate()
         mode = torch.is_inference_mode_enabled(), torch.get_default_device().type, torch.get_default_dtype()
         assert mode == (True, "meta", torch.float64)
         contaminated = victim()
         after = torch.is_inference_mode_enabled(), torch.get_default_device().type, torch.get_default_dtype()
     assert contaminated == clean
-    assert after == mode, "what was found is put back, strange as it is"
+    assert after == mode, "the state that was found is restored, however odd it is"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
-    """Filling uninitialized memory with NaN changes no result, so runs do not use it."""
+    """Filling uninitialized memory with NaN does not change any result, so runs do not use such memory."""
     with restored_registries():
 
         @backbones.register("filling")
@@ -246,8 +246,8 @@ def test_nested_runs_do_not_affect_each_other() -> None:
         assert not torch.backends.cudnn.allow_tf32
 
 
-def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions 2.7 and 2.8 cannot read the default after it was set to none, as it is at the end of every run."""
+def test_in_older_torch_versions_a_default_device_of_none_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions 2.7 and 2.8 cannot read the default device after it was set to None, as at the end of every run."""
     torch.set_default_device(None)
     context: Any = torch._GLOBAL_DEVICE_CONTEXT
     monkeypatch.setattr(torch, "get_default_device", lambda: context.device_context.device)
@@ -258,7 +258,8 @@ def test_a_default_device_of_none_is_the_cpu_for_older_versions_of_torch(monkeyp
 
 @pytest.mark.parametrize("processes", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_matrix_products_do_not_depend_on_the_process(processes: int) -> None:
-    """By default, rounding in MKL depends on the addresses of matrices, as in the gradient of a convolution."""
+    """By default, rounding in MKL depends on the addresses of matrices, for example in the gradient of a
+    convolution."""
     with contextlib.redirect_stdout(io.StringIO()) as ours:
         exec(_PRODUCT, {})
     found = {

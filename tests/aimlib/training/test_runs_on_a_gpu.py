@@ -1,4 +1,4 @@
-"""Whole runs on a simulated GPU: torch's Python code down to C functions, with captured steps and copies ahead."""
+"""Complete runs on a simulated GPU: torch's Python code down to C functions, with captured steps and prefetching."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
-    """Two simulated GPUs on which graphs can be captured; they are also simulated in the thread that copies ahead."""
+    """Simulate two GPUs on which graphs can be captured; they are also simulated in the prefetching thread."""
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(proof, "_known", {})
     pretended, real = PretendedCuda(), PrefetchingLoader._load
@@ -54,7 +54,7 @@ def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: An
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return the values that must not depend on the location of images or the kind of steps."""
+    """Return the values that must not depend on where the images are or on the kind of steps."""
     aside = ("step", "data_on", "peak_device_bytes")
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 
@@ -62,7 +62,7 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name == "adam" else pytest.mark.slow) for name in KINDS]
 )
-def test_a_run_is_captured_wherever_its_images_are(name: str, cuda: PretendedCuda) -> None:
+def test_a_run_is_captured_wherever_its_images_are_kept(name: str, cuda: PretendedCuda) -> None:
     on_device, notices = trained(cuda, name, GPU)
     assert (on_device.step, on_device.data_on, notices) == ("graph", "device", [])
     on_host, notices = trained(cuda, name, GPU, training__data_on="host")
@@ -72,7 +72,7 @@ def test_a_run_is_captured_wherever_its_images_are(name: str, cuda: PretendedCud
 
 
 def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch captures operations on the current device; on another device, it would capture and replay nothing."""
+    """Torch captures operations on the current device; if that is a different one, nothing is captured and replayed."""
     current: list[int] = []
     real = RecordedGraph.capture_begin
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Schedules, early stopping and selection are compared with closed forms and with the two logs of the claim."""
+"""Schedules, early stopping and selection rules are compared with closed forms and with the claim's two logs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reported(arm: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(("arm", "changes"), [("resnet50", [28, 37, 40]), ("aim_resnet50", [12, 44])])
-def test_plateau_reproduces_every_learning_rate_of_the_logs(arm: str, changes: list[int]) -> None:
+def test_plateau_reproduces_every_learning_rate_in_the_logs(arm: str, changes: list[int]) -> None:
     epochs = reported(arm)
     plateau = schedule(1e-3, 50, name="plateau", factor=0.1, patience=3, min_delta=1e-4)
     rates = []
@@ -101,9 +101,9 @@ def test_plateau_options_out_of_range_are_refused(options: dict[str, Any]) -> No
         ([0.5], False),
         ([0.5, 0.5], False),
         ([0.5, 0.5, 0.5], True),
-        ([0.5, 0.55, 0.59], True),  # neither exceeds 0.5 by more than 0.1
+        ([0.5, 0.55, 0.59], True),  # neither epoch exceeds 0.5 by more than 0.1
         ([0.5, 0.61, 0.5], False),
-        ([0.5, 0.5, 0.5, 0.9], True),  # it had stopped by then
+        ([0.5, 0.5, 0.5, 0.9], True),  # the run had already stopped
     ],
 )
 def test_early_stopping_counts_epochs_without_improvement(accuracies: list[float], stops: bool) -> None:
@@ -117,7 +117,7 @@ def rows(test: list[float], validation: list[float]) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     ("name", "epoch", "oracle"), [("last_epoch", 5, False), ("best_validation", 2, False), ("best_test", 3, True)]
 )
-def test_selection_takes_the_first_of_equal_epochs_and_says_whether_it_is_an_oracle(
+def test_a_rule_selects_the_first_of_equal_epochs_and_declares_whether_it_is_an_oracle(
     name: str, epoch: int, oracle: bool
 ) -> None:
     history = rows([0.1, 0.2, 0.9, 0.9, 0.3], [0.1, 0.8, 0.5, 0.8, 0.7])

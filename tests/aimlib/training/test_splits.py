@@ -1,4 +1,4 @@
-"""The images for training, and their order."""
+"""The images used for training, and their order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_image_occurs_once(count: int, size: int, drop_last: bool) -> None
         (6, 3, False, [3, 3]),
     ],
 )
-def test_a_single_remaining_image_joins_the_last_batch(
+def test_a_single_remaining_image_is_merged_into_the_last_batch(
     count: int, size: int, drop_last: bool, lengths: list[int]
 ) -> None:
     assert [len(batch) for batch in batches(np.arange(count), size, drop_last=drop_last)] == lengths
@@ -83,12 +83,12 @@ def test_the_fixed_order_mixes_classes_and_depends_on_names() -> None:
     digests = [hashlib.sha256(names[number].encode()).hexdigest() for number in order]
     assert digests == sorted(digests)
     changes = int((np.diff(order // 20) != 0).sum())
-    assert changes > 60  # sorted by class, it would be 4
+    assert changes > 60  # if sorted by class, it would be 4
     part = np.arange(0, 100, 3)
     assert np.array_equal(fixed_order(part, names), order[np.isin(order, part)])
 
 
-def test_standardization_uses_only_the_training_images_and_gives_mean_0_and_sd_1() -> None:
+def test_standardization_uses_only_training_images_and_results_in_mean_0_and_sd_1() -> None:
     images = split(40, 2, 6, 3, 0)
     indices = np.arange(0, 40, 2)
     pixels = torch.from_numpy(images.pixels[indices]).permute(0, 3, 1, 2).double()
@@ -119,7 +119,7 @@ def test_stored_pixels_are_scaled_like_their_floats_and_stay_unchanged() -> None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_scaling_gives_the_same_bits_in_any_memory_layout(channels: int) -> None:
+def test_scaling_is_bitwise_identical_in_every_memory_layout(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 7, 5, channels), dtype=np.uint8)
     scaling = standardization(pixels, np.arange(4))
     stored = torch.from_numpy(pixels).permute(0, 3, 1, 2)

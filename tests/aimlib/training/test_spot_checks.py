@@ -31,7 +31,7 @@ ADAM = {"training__optimizer": {"name": "adam", "learning_rate": 1e-3}}
 
 
 def everywhere() -> SpotBudget:
-    """Return a budget for which every step is repeated."""
+    """Return a budget with which every step is repeated."""
     return SpotBudget(math.inf)
 
 
@@ -82,9 +82,11 @@ DEEP_ONES = ("resnet50", "resnet50_keras", "vgg16", "vgg16_bn", "torchvision")
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP_ONES else []) for name in NETWORKS],  # seconds each
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in DEEP_ONES else []) for name in NETWORKS
+    ],  # these take seconds each
 )
-def test_repeating_every_step_changes_no_number_of_any_network(name: str) -> None:
+def test_repeating_every_step_does_not_change_results_for_any_network(name: str) -> None:
     size, model = NETWORKS[name]
     changes = {"training__epochs": 1, "training__augmentation": AUGMENTATION, **ADAM}
     config, data = run_config(model=model, **changes), data_set(train=24, test=9, size=size, channels=3)
@@ -94,7 +96,7 @@ def test_repeating_every_step_changes_no_number_of_any_network(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_repeating_every_step_changes_no_number_of_any_kind_of_run(name: str) -> None:
+def test_repeating_every_step_does_not_change_results_for_any_kind_of_run(name: str) -> None:
     config, data = kind(name, training__epochs=2, training__step="eager")
     plain, checked = train(config, data), train(config, data, spot_budget=everywhere())
     assert numbers(checked) == numbers(plain)
@@ -120,7 +122,7 @@ def test_a_compiled_step_is_repeated() -> None:
     assert checked.spot_checks
 
 
-def test_a_checked_run_that_is_paused_everywhere_has_the_same_bits(tmp_path: Path) -> None:
+def test_a_checked_run_that_is_paused_everywhere_is_bitwise_identical(tmp_path: Path) -> None:
     config, data = kind("fused adamw, permuted memory", training__epochs=1)
     plain, attempts = train(config, data), At(2, 3, 5)
     pauses = 0
@@ -158,7 +160,7 @@ class Odd(torch.optim.SGD):
 
 
 class Replacing(nn.Module):
-    """A network that replaces its buffer at every step, and draws from all generators."""
+    """A network that replaces its buffer in every step, and draws from all generators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,12 +202,12 @@ def test_exchanging_the_state_twice_restores_everything() -> None:
     after, now = State(run.computation), State(run.computation)
     assert start.differences()
     present = start.exchange()
-    assert now.differences(), "the run is at its start"
+    assert now.differences(), "the run has not begun"
     present.exchange()
     assert after.differences() == []
 
 
-# Errors that a check finds
+# Errors that a check detects
 
 
 @functools.cache
@@ -230,23 +232,24 @@ def attempt(epochs: int, folder: Path) -> Outcome:
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("wrong", [7, 8], ids=["first computation", "second computation"])
-def test_a_flipped_bit_is_found_and_the_next_attempt_has_the_right_numbers(
+def test_a_flipped_bit_is_detected_and_the_next_attempt_has_the_right_results(
     where: str, wrong: int, tmp_path: Path
 ) -> None:
-    """Each of the 4 steps of an epoch is computed twice, so number 7 is the first computation of the fourth step."""
+    """Each of the 4 steps in an epoch is computed twice, so computation 7 is the first computation of the fourth
+    step."""
     with errors(where, lambda number: number == wrong) as planted:
         with pytest.raises(
             ComputingError, match=r"step 4 of epoch 1 was computed twice.*differ in \d+ value"
         ) as raised:
             attempt(1, tmp_path)
-        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the error of the device was transient")
+        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the device's error was transient")
         assert not raised.value.never_repeats
         outcome = attempt(1, tmp_path)
     assert planted == [wrong]
     assert numbers(outcome) == undisturbed(1)
 
 
-def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_checkpoint_of_the_first(tmp_path: Path) -> None:
+def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_first_checkpoint(tmp_path: Path) -> None:
     with errors("gradient", lambda number: number == 13):
         with pytest.raises(ComputingError, match="step 3 of epoch 2"):
             attempt(2, tmp_path)
@@ -255,14 +258,14 @@ def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_checkpoin
     assert numbers(outcome) == undisturbed(2)
 
 
-def test_an_error_that_is_not_checked_becomes_a_wrong_number() -> None:
-    """The errors of these tests matter."""
+def test_an_error_in_a_step_that_is_not_checked_leads_to_wrong_results() -> None:
+    """This shows that the simulated errors in these tests matter."""
     with errors("parameter", lambda number: number == 2):
         wrong = train(short(1), data_set())
     assert numbers(wrong) != undisturbed(1)
 
 
-def test_an_image_that_is_read_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_read_incorrectly_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     from aimlib.training import loaders
 
     read, calls = loaders.load_batch, [0]
@@ -286,8 +289,8 @@ def test_a_loss_that_is_not_finite_is_an_outcome_and_not_a_computing_error() -> 
     assert numbers(plain) == numbers(checked)
 
 
-def test_a_step_that_draws_without_a_generator_is_found() -> None:
-    """A layer's own generator is not part of any checkpoint either."""
+def test_a_step_that_draws_from_its_own_generator_is_detected() -> None:
+    """A layer's own generator is not part of a checkpoint either."""
     own = torch.Generator().manual_seed(0)
 
     def noise(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -297,7 +300,7 @@ def test_a_step_that_draws_without_a_generator_is_found() -> None:
     run.network.register_forward_pre_hook(noise)
     run.spot_checks = SpotChecks(everywhere(), run.device, None, lambda _: None)
     with pytest.raises(
-        ComputingError, match="3 further repetitions differed as well, so this step never repeats"
+        ComputingError, match="3 further repetitions differed as well, so this step is not repeatable"
     ) as raised:
         run.epoch()
     assert raised.value.never_repeats
@@ -314,7 +317,8 @@ class Clock:
 
 
 def simulated(budget: SpotBudget, steps: int, seconds: float, cost: float, clock: Clock) -> tuple[int, float]:
-    """Take steps of a given duration, of which some are checked at a cost; return the number and the time of checks."""
+    """Take steps with a given duration, some of which are checked at a cost; return the number of checks and their
+    time."""
     checks = SpotChecks(budget, torch.device("cpu"), None, lambda _: None, clock)
     spent = 0.0
     for _ in range(steps):
@@ -328,7 +332,7 @@ def simulated(budget: SpotBudget, steps: int, seconds: float, cost: float, clock
 
 
 @pytest.mark.parametrize("cost", [1.5, 2.5, 10.0, 60.0])
-def test_checks_take_the_stated_share_of_the_time(cost: float) -> None:
+def test_checks_take_the_configured_share_of_the_time(cost: float) -> None:
     clock, seconds = Clock(), 0.1
     made, spent = simulated(SpotBudget(), 100_000, seconds, cost * seconds, clock)
     assert spent <= 0.005 * clock.now + cost * seconds, "at most one check too early"
@@ -336,8 +340,8 @@ def test_checks_take_the_stated_share_of_the_time(cost: float) -> None:
     assert made > 1
 
 
-def test_short_runs_of_a_process_share_its_budget() -> None:
-    """None of them is long enough for its own check."""
+def test_short_runs_in_a_process_share_its_budget() -> None:
+    """None of the runs is long enough for its own check."""
     clock, budget = Clock(), SpotBudget()
     found = [simulated(budget, 50, 0.01, 0.02, clock) for _ in range(200)]
     assert sum(spent for _, spent in found) <= 0.005 * clock.now + 0.02
@@ -360,7 +364,7 @@ def test_an_expensive_check_is_followed_by_a_longer_interval() -> None:
 
 
 def test_a_share_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be greater than 0"):
         SpotBudget(0.0)
 
 
@@ -373,16 +377,16 @@ def test_a_check_is_skipped_while_its_copy_does_not_fit(monkeypatch: pytest.Monk
     config = run_config(model=AIM)
     outcome = train(config, data_set(), spot_budget=everywhere(), on_notice=notices.append)
     assert outcome.spot_checks == 0
-    assert len(notices) == 1, "once for a run"
+    assert len(notices) == 1, "only once per run"
     assert "spot checks are skipped while there is not enough memory: a copy of its state needs" in notices[0]
     assert numbers(outcome) == numbers(train(config, data_set()))
 
 
 @pytest.mark.parametrize("failing", [5, 6], ids=["first computation", "second computation"])
-def test_a_step_that_is_out_of_memory_because_of_the_copy_runs_without_it(
+def test_a_step_that_runs_out_of_memory_because_of_the_copy_runs_without_it(
     failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of memory in the backward pass, after which buffers have changed."""
+    """Memory runs out in the backward pass, when buffers have already changed."""
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     config, calls = run_config(model={**AIM, "carry": {}}, **ADAM), [0]
     plain = train(config, data_set())
@@ -405,7 +409,7 @@ def test_a_step_that_is_out_of_memory_because_of_the_copy_runs_without_it(
 @pytest.mark.parametrize(
     ("current", "inactive", "expected"), [(600, 0, 400), (600, 100, 500), (2000, 0, 0)], ids=["free", "cache", "full"]
 )
-def test_the_free_memory_of_a_host_is_the_smaller_of_machine_and_container(
+def test_a_hosts_free_memory_is_the_smaller_of_the_machines_and_the_containers(
     current: int, inactive: int, expected: int, tmp_path: Path
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       3 kB\n")

@@ -21,7 +21,7 @@ def identity(**options: Any) -> str:
     return run_config(**options).run_id(FINGERPRINT)
 
 
-def test_auto_and_eager_have_one_identity_and_the_others_do_not() -> None:
+def test_auto_and_eager_have_the_same_identity_and_the_other_modes_do_not() -> None:
     ids = {step: identity(training__step=step) for step in ("auto", "eager", "graph", "compiled")}
     assert identity() == ids["auto"] == ids["eager"]
     assert len(set(ids.values())) == 3
@@ -37,7 +37,7 @@ def test_the_memory_format_is_part_of_the_identity() -> None:
     assert identity(training__memory_format="contiguous") != identity()
 
 
-def test_the_numerical_settings_of_a_run_are_applied() -> None:
+def test_a_runs_numerical_settings_are_applied() -> None:
     usual = {"precision": "float32", "tf32": False, "memory_format": "channels_last", "step": "eager"}
     assert numerics_of(run_config()) == numerics_of(run_config(training__step="eager")) == usual
     stated = run_config(training__step="compiled", training__tf32=True, training__memory_format="contiguous")
@@ -45,7 +45,7 @@ def test_the_numerical_settings_of_a_run_are_applied() -> None:
 
 
 def test_a_graph_is_refused_when_a_run_begins_on_a_cpu() -> None:
-    config = run_config(training__step="graph")  # valid, because a head node without a GPU also reads it
+    config = run_config(training__step="graph")  # valid, because a head node without a GPU also reads the configuration
     with pytest.raises(
         UsageError, match=r"training.step: graph: a cpu device cannot capture CUDA graphs; set training.st"
     ):
@@ -59,7 +59,7 @@ def test_on_a_cpu_auto_is_eager() -> None:
     assert without_clock(auto) == without_clock(train(run_config(model=AIM, training__step="eager"), data_set()))
 
 
-def test_contiguous_networks_learn_the_same_up_to_rounding() -> None:
+def test_contiguous_networks_learn_the_same_weights_up_to_rounding() -> None:
     last = train(run_config(model=AIM), data_set())
     first = train(run_config(model=AIM, training__memory_format="contiguous"), data_set())
     assert first.epochs[-1]["train_loss"] == pytest.approx(last.epochs[-1]["train_loss"], rel=1e-3)
@@ -74,7 +74,7 @@ COMPILED: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_compiled_steps_are_reproducible_and_close_to_eager_ones(tmp_path: Path) -> None:
+def test_compiled_steps_are_reproducible_and_close_to_eager_steps(tmp_path: Path) -> None:
     config, data = run_config(**COMPILED), data_set()
     whole = train(config, data)
     with pytest.raises(Paused):
@@ -86,7 +86,7 @@ def test_compiled_steps_are_reproducible_and_close_to_eager_ones(tmp_path: Path)
     assert whole.epochs[-1]["train_loss"] == pytest.approx(eager.epochs[-1]["train_loss"], rel=0.01)
 
 
-def test_a_failing_compiler_gets_a_message_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_compiler_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> Any:
         def call(*_: Any) -> Any:
             raise torch._dynamo.exc.BackendCompilerFailed(fails, RuntimeError("no C++ compiler"), None)

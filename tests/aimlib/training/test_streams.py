@@ -1,4 +1,4 @@
-"""A run takes single random streams from other seeds, and nothing else changes."""
+"""A run takes individual random streams from other seeds, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def config(seed: int, streams: dict[str, int] | None = None) -> RunConfig:
 
 
 def draws(of: RunConfig) -> dict[str, Any]:
-    """Return the random draws of a run from each of its streams, from the objects that training uses."""
+    """Return a run's random draws from each of its streams, taken from the objects that training uses."""
     run = Run(of, data_set(), DEVICE)
     parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
     batch = np.arange(4, dtype=np.int64)
     chance = run.inputs(batch, 1).draws_PBD
-    run.training = np.arange(len(run.data.train.labels), dtype=np.int64)  # only the order, whatever is held out
+    run.training = np.arange(
+        len(run.data.train.labels), dtype=np.int64
+    )  # only the order, regardless of what is held out
     order = run._order(1)
 
     Epoch(1, of.seed_of("layers"), DEVICE)
@@ -49,14 +51,14 @@ def draws(of: RunConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_stream_with_another_seed_changes_only_what_it_drives(stream: str) -> None:
+def test_a_stream_with_a_different_seed_changes_only_what_it_drives(stream: str) -> None:
     plain, other, changed = draws(config(1)), draws(config(2)), draws(config(1, {stream: 2}))
     for name in STREAMS:
         assert not np.array_equal(plain[name], other[name])
         assert np.array_equal(changed[name], other[name] if name == stream else plain[name]), name
 
 
-def test_all_streams_with_another_seed_give_the_bits_of_that_seed() -> None:
+def test_a_run_with_all_streams_from_one_seed_is_bitwise_identical_to_that_seeds_run() -> None:
     moved, there = train(config(1, dict.fromkeys(STREAMS, 2)), data_set()), train(config(2), data_set())
     assert without_clock(moved) == without_clock(there)
     assert without_clock(train(config(1), data_set())) != without_clock(there)
@@ -70,7 +72,7 @@ def interrupt(_: Any) -> None:
     raise Interrupted
 
 
-def test_a_run_with_its_own_streams_resumes_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_with_its_own_streams_is_bitwise_identical_after_resuming(tmp_path: Path) -> None:
     of, data = config(1, {"order": 7, "layers": 8, "split": 9, "init": 3}), data_set()
     whole = train(of, data)
     kept: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "checkpoint_share": float("inf")}
@@ -81,7 +83,7 @@ def test_a_run_with_its_own_streams_resumes_with_the_same_bits(tmp_path: Path) -
     assert without_clock(resumed) == without_clock(whole)
 
 
-def test_streams_are_part_of_the_id_only_if_given() -> None:
+def test_streams_are_part_of_the_run_id_only_if_they_are_set() -> None:
     assert "streams" not in config(1).identity_text("data")
     assert config(1, {"init": 3}).run_id("data") != config(1).run_id("data") == config(1, None).run_id("data")
     with pytest.raises(ConfigError, match=r"training\.streams.*names no stream"):

@@ -1,4 +1,4 @@
-"""Schedules with torch's names have torch's rates step by step, even after a warm-up."""
+"""Schedules with torch's names have the same rates as in torch in every step, even after a warm-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Theirs = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 
 
 def theirs(build: Theirs, steps: int) -> list[float]:
-    """Return the rates of torch's scheduler after each of this many steps."""
+    """Return torch's rates after each of a number of steps."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     scheduler, rates = build(optimizer), []
     for _ in range(steps):
@@ -89,10 +89,10 @@ def test_warm_restarts_with_fractional_epochs_match_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pct_start", "strategy", "three"),  # with three phases and no rise, torch divides by zero
+    ("pct_start", "strategy", "three"),  # with three phases but no rise, torch divides by zero
     [*itertools.product([0.25, 0.3, 0.5], ["cos", "linear"], [False, True]), (0.0, "cos", False)],
 )
-def test_one_cycle_equals_the_schedule_of_torch_at_every_step(pct_start: float, strategy: Any, three: bool) -> None:
+def test_one_cycle_equals_torchs_schedule_in_every_step(pct_start: float, strategy: Any, three: bool) -> None:
     options = {"pct_start": pct_start, "anneal_strategy": strategy, "three_phase": three, "div_factor": 10.0}
     count = EPOCHS * STEPS
     expected = theirs(
@@ -104,7 +104,7 @@ def test_one_cycle_equals_the_schedule_of_torch_at_every_step(pct_start: float, 
 
 
 @pytest.mark.parametrize(("options", "build"), BY_EPOCH[:4])
-def test_after_a_warm_up_the_schedule_begins_from_its_start(options: dict[str, Any], build: Theirs) -> None:
+def test_after_a_warm_up_the_schedule_starts_from_its_beginning(options: dict[str, Any], build: Theirs) -> None:
     def sequence(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
         warmup = lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 3)
         return lr_scheduler.SequentialLR(optimizer, [warmup, build(optimizer)], [3])
@@ -134,11 +134,11 @@ def test_plateau_after_a_warm_up_needs_validation_images_and_counts_epochs_from_
         run_config(training__schedule=options, training__validation_fraction=0.0)
     schedule = ours(**options)
     for _ in range(4):
-        schedule.after_epoch(0.5)  # two epochs of warm-up, the first best epoch, and one without a rise
+        schedule.after_epoch(0.5)  # two warm-up epochs, the first best epoch, and one epoch without a rise
     assert schedule.rate(4) == pytest.approx(RATE * 0.1)
 
 
-def test_runs_follow_the_schedule_at_every_step() -> None:
+def test_runs_follow_the_schedule_in_every_step() -> None:
     config = run_config(training__schedule={"name": "one_cycle"}, training__epochs=3)
     outcome = train(config, data_set())
     steps = 4  # 27 training images in batches of 8

@@ -1,4 +1,4 @@
-"""Exceptions release the objects that they hold, and their text is unchanged."""
+"""Exceptions release the objects that they keep alive, and their text is unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fail(kind: str, held: list[weakref.ref[Thing]]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["name", "attribute", "cause", "context", "group"])
-def test_an_error_releases_the_variables_of_its_frames(kind: str) -> None:
+def test_an_error_releases_the_variables_in_its_frames(kind: str) -> None:
     held: list[weakref.ref[Thing]] = []
     own = Thing()
     with pytest.raises(Exception) as caught:
@@ -54,4 +54,4 @@ def test_an_error_releases_the_variables_of_its_frames(kind: str) -> None:
     assert [thing() for thing in held] == [None] * len(held)
     after = "".join(traceback.format_exception(caught.value))
     assert after.replace("\nDid you mean", ". Did you mean").split() == before.split(), "suggestions included"
-    assert own.length == 3, "frames that still run keep theirs"
+    assert own.length == 3, "frames that are still running keep their variables"

@@ -44,7 +44,7 @@ def test_the_outcome_is_complete_and_consistent() -> None:
     assert set(outcome.selected) < {column.name for column in EPOCHS}
 
 
-def test_equal_configurations_give_equal_bits_and_another_seed_gives_others() -> None:
+def test_equal_configurations_are_bitwise_identical_and_different_seeds_are_not() -> None:
     one, two, other = (
         train(run_config(model=AIM, seed=seed, training__augmentation={"rotation": 0.1}), data_set())
         for seed in (0, 0, 1)
@@ -86,7 +86,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothing_on_scaled_pixels(smoothing
     assert row["test_loss"] == pytest.approx(loss(data.test, 0.0), rel=1e-4)  # smoothed only in training
 
 
-def test_top5_counts_the_true_class_among_the_five_best() -> None:
+def test_top5_counts_images_whose_true_class_is_among_the_five_best() -> None:
     classes = 7
     data = data_set(classes=classes)
     config = run_config(model=MLP, training__optimizer=STILL, training__epochs=1, training__input_scaling="raw")
@@ -145,7 +145,7 @@ def test_training_images_are_ordered_by_seed_and_epoch(shuffle: bool, monkeypatc
 
 
 @pytest.mark.parametrize("arm", [MLP, AIM], ids=["baseline", "aim"])
-def test_all_arms_of_a_seed_hold_out_the_same_images(arm: dict[str, Any]) -> None:
+def test_all_arms_with_the_same_seed_hold_out_the_same_images(arm: dict[str, Any]) -> None:
     run = Run(run_config(model=arm), data_set(), torch.device("cpu"))
     expected = Run(run_config(), data_set(), torch.device("cpu")).validation
     assert np.array_equal(run.validation, expected)
@@ -160,7 +160,7 @@ def test_early_stopping_ends_a_run() -> None:
     assert (outcome.status, len(outcome.epochs), outcome.selected_epoch) == ("finished", 3, 3)
 
 
-def test_the_schedule_sets_the_rate_of_every_step() -> None:
+def test_the_schedule_sets_the_rate_in_every_step() -> None:
     outcome = train(run_config(training__epochs=3, training__schedule="cosine"), data_set())
     last_steps = [number + 3 / 4 for number in range(3)]  # 27 images in batches of 8, 8, 8 and 3
     expected = [0.05 * 0.5 * (1 + np.cos(np.pi * time / 3)) for time in last_steps]
@@ -176,9 +176,9 @@ def test_the_schedule_sets_the_rate_of_every_step() -> None:
         ),
         (
             {"training__validation_fraction": 0.001},
-            "training.validation_fraction=0.001 holds out no image of 36 in 3 classes; raise it",
+            "training.validation_fraction=0.001 holds out none of 36 images in 3 classes; increase it",
         ),
-        ({"training__validation_fraction": 0.99}, "images are left to train on; lower training.validation_fraction"),
+        ({"training__validation_fraction": 0.99}, "images remain for training; lower training.validation_fraction"),
     ],
 )
 def test_data_that_does_not_fit_the_configuration_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -235,13 +235,13 @@ def test_a_run_sets_its_number_of_threads_and_restores_it() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_the_device_of_a_run_is_chosen() -> None:
+def test_the_device_for_a_run_is_chosen() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert device_name(torch.device("cpu"))
 
 
-def test_the_step_timer_measures_without_lasting_effect() -> None:
+def test_the_step_timer_measures_without_lasting_effects() -> None:
     config, data = run_config(model=AIM), data_set()
     before = without_clock(train(config, data))
     train_seconds, evaluate_seconds = StepTimer(config, data, torch.device("cpu"), 1).measure(0.05, most=3)

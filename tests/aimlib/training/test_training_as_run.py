@@ -1,4 +1,5 @@
-"""Features of the author's recipe only: Keras's Adam, his augmentation, monitoring, evaluation and omitted images."""
+"""Features that only the author's recipe uses: Keras's Adam, his augmentation, monitoring, evaluation and omitted
+images."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from aimlib.training.splits import batches, fixed_order, hold_out
 
 
 def keras_adam(start: float, gradients: list[float], rate: float, epsilon: float) -> list[float]:
-    """Keras's Adam, written from its documentation: epsilon on the root of the uncorrected second moment."""
+    """Compute Keras's Adam, written from its documentation: epsilon is added to the root of the uncorrected second
+    moment."""
     value, first, second, values = start, 0.0, 0.0, []
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
@@ -77,18 +79,21 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def test_each_step_interpolates_and_reflects_separately() -> None:
-    """Rotation, then translation, each by scipy's bilinear interpolation with half-sample reflection."""
+    """The reference is rotation, then translation, each with scipy's bilinear interpolation and half-sample
+    reflection."""
     config = AugmentationConfig(rotation=0.15, translation=0.1, resampling="each")
     table = torch.tensor([[[0.9, 0.8, 0.3, 0.9, 0.9, 0.5]]])
     angle = 0.8 * 0.15 * 2 * math.pi
     centre = np.array([5.5, 5.5])
-    # Output position to input position, as (row, column) pairs.
+    # From output position to input position, as (row, column) pairs.
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     turned = ndimage.affine_transform(photo(), turn, centre - turn @ centre, order=1, mode="reflect")
     moved = ndimage.shift(turned, (-0.6 * 0.1 * 12, 0.4 * 0.1 * 12), order=1, mode="reflect")
     torch.testing.assert_close(augment(tensor(photo()), table, config)[0, 0].numpy(), moved, rtol=0, atol=0.02)
     once = augment(tensor(photo()), table, config.model_copy(update={"resampling": "once"}))
-    assert float((once[0, 0] - torch.from_numpy(moved)).abs().max()) > 5, "one interpolation is another image"
+    assert float((once[0, 0] - torch.from_numpy(moved)).abs().max()) > 5, (
+        "a single interpolation yields a different image"
+    )
 
 
 def test_flips_in_separate_steps_are_exact() -> None:
@@ -125,19 +130,20 @@ def test_crops_have_the_requested_areas_and_ratios() -> None:
     assert float(ratio.max()) <= 4 / 3 + 1e-5
     centres = maps[:, [0, 1], 2]
     sides = torch.stack([columns, rows], dim=1)
-    assert bool((centres.abs() + sides <= 1 + 1e-5).all()), "no crop reaches over the border"
+    assert bool((centres.abs() + sides <= 1 + 1e-5).all()), "no crop extends beyond the border"
     assert float(centres.mean()) == pytest.approx(0, abs=0.02)
 
 
-def test_a_crop_of_the_whole_image_changes_nothing() -> None:
+def test_a_crop_of_the_entire_image_changes_nothing() -> None:
     config = AugmentationConfig(crop_scale=0.25)
     table = torch.full((1, 1, 10), 0.5)
     table[0, 0, 6] = 1.0
     torch.testing.assert_close(augment(tensor(photo()), table, config), tensor(photo()), rtol=0, atol=1e-2)
 
 
-def test_a_quarter_crop_shows_the_quarter() -> None:
-    """The upper left quarter, enlarged twice: bilinear, so the middle of every 2 x 2 patch lies between pixels."""
+def test_a_crop_of_a_quarter_shows_that_quarter() -> None:
+    """The upper left quarter is enlarged bilinearly by a factor of 2, so the center of every 2 x 2 patch is between
+    pixels."""
     config = AugmentationConfig(crop_scale=0.25)
     table = torch.full((1, 1, 10), 0.5)
     table[0, 0, 6:] = torch.tensor([0.0, 0.5, 0.0, 0.0])
@@ -167,7 +173,7 @@ TEST_MONITORED: dict[str, Any] = {
 def test_early_stopping_and_plateau_can_use_the_test_accuracy() -> None:
     options = {**TEST_MONITORED, "training__schedule": {"name": "plateau", "patience": 1, "min_delta": 0.9}}
     outcome = train(run_config(**options, training__early_stopping={"patience": 4, "min_delta": 0.9}), data_set())
-    assert len(outcome.epochs) == 5, "the first epoch is better than nothing, four are not better by .9"
+    assert len(outcome.epochs) == 5, "the first epoch counts as better, and the next four are not better by 0.9"
     assert [row["learning_rate"] for row in outcome.epochs] == pytest.approx([0.05, 0.05, 0.005, 0.0005, 5e-5])
     assert outcome.epochs[0]["validation_accuracy"] is None
 
@@ -177,12 +183,12 @@ def test_monitoring_the_test_accuracy_requires_a_rule_that_monitors() -> None:
         run_config(training__monitor="test")
 
 
-def test_the_incomplete_last_batch_of_an_evaluation_does_not_count() -> None:
+def test_an_evaluations_incomplete_last_batch_does_not_count() -> None:
     data = data_set(test=20)
     whole, dropped = (
         train(run_config(training__evaluation_drop_last=drop, training__epochs=2), data) for drop in (False, True)
     )
-    assert np.array_equal(whole.predictions, dropped.predictions), "every image is predicted either way"
+    assert np.array_equal(whole.predictions, dropped.predictions), "every image is predicted in both cases"
     counted = fixed_order(np.arange(20), data.test.names)[:16]
     for row, predicted in zip(dropped.epochs, dropped.predictions, strict=True):
         right = predicted == data.test.labels
@@ -190,10 +196,10 @@ def test_the_incomplete_last_batch_of_an_evaluation_does_not_count() -> None:
     assert [row["train_loss"] for row in whole.epochs] == [row["train_loss"] for row in dropped.epochs]
 
 
-def test_the_order_of_tensorflow_datasets_decides_the_first_training_images_and_the_omitted_ones(
+def test_the_tensorflow_datasets_order_determines_the_first_and_the_omitted_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A part of the training images is held out; the rest has the order of the whole split."""
+    """Some training images are held out; the remaining images have the order of the entire split."""
     data, taken = data_set(train=70, test=20), []
     step = Run.step
     monkeypatch.setattr(Run, "step", lambda run, batch, *rest: taken.append(batch) or step(run, batch, *rest))
@@ -213,7 +219,7 @@ def test_an_evaluation_without_a_full_batch_is_refused() -> None:
         train(run_config(training__evaluation_drop_last=True), data_set(test=6))
 
 
-def test_images_are_evaluated_in_one_order_that_mixes_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_evaluated_in_a_single_order_that_mixes_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     data, seen = data_set(), []
     run = Run(run_config(), data, torch.device("cpu"))
     forward = run.network.forward
@@ -233,7 +239,8 @@ def test_images_are_evaluated_in_one_order_that_mixes_classes(monkeypatch: pytes
 
 
 def test_only_the_learning_rate_of_the_source_is_scaled() -> None:
-    """With plain SGD one step moves the source `source_lr_scale` times as far, everything else as before."""
+    """With plain SGD, one step moves the source `source_lr_scale` times as far, and everything else as far as
+    before."""
     states = {}
     for scale in (1.0, 8.0):
         memory = {**AIM["memory"], "source_lr_scale": scale}
@@ -252,7 +259,7 @@ def test_only_the_learning_rate_of_the_source_is_scaled() -> None:
             torch.testing.assert_close(states[8.0][name], factor * moved, rtol=1e-3, atol=1e-6)
 
 
-def test_schedules_scale_both_rates_and_the_history_shows_the_rate_of_the_network() -> None:
+def test_schedules_scale_both_rates_and_the_history_shows_the_networks_rate() -> None:
     memory = {**AIM["memory"], "source_lr_scale": 4.0}
     config = run_config(model={**AIM, "memory": memory}, training__schedule="cosine", training__epochs=3)
     run = Run(config, data_set(), torch.device("cpu"))
@@ -263,7 +270,7 @@ def test_schedules_scale_both_rates_and_the_history_shows_the_rate_of_the_networ
     assert sum(p.numel() for p in source["params"]) == 4 * 4 + 4
 
 
-def test_a_run_as_run_continues_from_its_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+def test_an_as_run_run_is_bitwise_identical_after_resuming_from_its_checkpoint(tmp_path: Path) -> None:
     memory = {**AIM["memory"], "source_lr_scale": 2.0}
     adam = {"name": "adam", "learning_rate": 1e-3, "epsilon": 1e-7, "epsilon_on": "uncorrected"}
     options = {**TEST_MONITORED, "training__epochs": 4, "training__optimizer": adam}
@@ -284,7 +291,7 @@ def test_a_run_as_run_continues_from_its_checkpoint_bit_for_bit(tmp_path: Path) 
 
 
 def test_the_fixed_order_mixes_classes() -> None:
-    """12,000 photos of 120 breeds under their own kind of names: batches of 16 hold more than 12 breeds on average."""
+    """Given 12,000 photos of 120 breeds with typical names, batches of 16 contain more than 12 breeds on average."""
     names = tuple(
         f"n{2085620 + breed:08d}-Breed_{breed}/n{2085620 + breed:08d}_{10 * photo + breed}.jpg"
         for breed in range(120)
@@ -320,7 +327,7 @@ def test_a_protocol_is_a_valid_training_configuration(name: str) -> None:
     assert looks_at_test == name.startswith("as_")
 
 
-def test_as_run_matches_the_table_of_the_claim() -> None:
+def test_as_run_matches_the_claims_table() -> None:
     common = PROTOCOLS["as_run"].common
     training = TrainingConfig.parse(dict(common["training"]))
     assert (training.epochs, training.batch_size, training.shuffle, training.drop_last) == (50, 16, False, True)

@@ -1,4 +1,4 @@
-"""Augmentations with torchvision's names use its numbers from named streams, in order, and mixed labels in the loss."""
+"""Augmentations with torchvision's names draw from named streams, run in order, and use mixed labels in the loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RAW = {"training__input_scaling": "raw"}
 def inputs(
     *transforms: Any, batch: tuple[int, ...] = (3, 1, 4), epoch: int = 2, data: Any = None, **more: Any
 ) -> Inputs:
-    """Return a batch of a run with these transforms, as its steps receive it."""
+    """Return a batch from a run with these transforms, as its steps receive it."""
     run = Run(run_config(training__transforms=list(transforms), **{**RAW, **more}), data or data_set(channels=3), CPU)
     return run.inputs(np.array(batch), epoch)
 
@@ -51,7 +51,7 @@ def _interpolates(name: str) -> bool:
         ({"name": "gaussian_blur", "kernel_size": 5}, v2.GaussianBlur(5)),
     ],
 )
-def test_an_image_is_changed_as_torchvision_changes_it_in_the_stream_of_the_image(
+def test_an_image_is_changed_exactly_as_torchvision_changes_it_with_the_same_stream(
     options: dict[str, Any], theirs: v2.Transform
 ) -> None:
     found = inputs(options).x_BCHW
@@ -62,13 +62,13 @@ def test_an_image_is_changed_as_torchvision_changes_it_in_the_stream_of_the_imag
 
 @pytest.mark.parametrize("name", [name for name in augmentations.names() if _interpolates(name)])
 def test_torchvision_gets_its_own_type_of_interpolation(name: str) -> None:
-    """Version 0.22 refuses the names, which newer ones accept."""
+    """Version 0.22 rejects the names, which newer versions accept."""
     kind: Any = augmentations.get(name)
     given = kind(kind.Config(interpolation="bilinear"), ImageShape(3, 8, 8, 2)).arguments()
     assert given["interpolation"] is v2.InterpolationMode.BILINEAR
 
 
-def test_erasing_comes_after_the_scaling() -> None:
+def test_erasing_comes_after_scaling() -> None:
     usual = inputs(training__input_scaling="standardise", batch=tuple(range(12))).x_BCHW
     data = data_set(channels=3)
     run = Run(run_config(training__transforms=[{"name": "random_erasing", "p": 1.0}]), data, CPU)
@@ -79,7 +79,7 @@ def test_erasing_comes_after_the_scaling() -> None:
     torch.testing.assert_close(erased[kept], run.scaling(usual)[kept])
 
 
-def test_a_batch_is_mixed_as_torchvision_mixes_it_in_the_stream_of_the_step() -> None:
+def test_a_batch_is_mixed_exactly_as_torchvision_mixes_it_with_the_same_stream() -> None:
     found = inputs({"name": "mixup", "alpha": 0.3})
     x_BCHW, labels_B = torch.stack([stored(image) for image in (3, 1, 4)]).float(), torch.tensor([0, 1, 1])
     torch.manual_seed(seed_for(0, "batch transforms", "mixup 1", 2, 0))
@@ -91,7 +91,7 @@ def test_a_batch_is_mixed_as_torchvision_mixes_it_in_the_stream_of_the_step() ->
     assert torch.equal(found.classes_B(), targets.argmax(dim=1))
 
 
-def test_mixed_labels_enter_the_loss() -> None:
+def test_mixed_labels_are_used_in_the_loss() -> None:
     data = data_set(channels=3)
     config = run_config(training__transforms=["cutmix"], training__label_smoothing=0.1, **RAW)
     run = Run(config, data, CPU)
@@ -103,7 +103,7 @@ def test_mixed_labels_enter_the_loss() -> None:
     assert not torch.equal(loss, torch.nn.functional.cross_entropy(logits, given.labels_B, label_smoothing=0.1))
 
 
-def test_another_transform_does_not_change_the_random_draws_of_the_others() -> None:
+def test_adding_a_transform_does_not_change_the_other_transforms_random_draws() -> None:
     blur, jitter = {"name": "gaussian_blur"}, {"name": "color_jitter", "brightness": 0.5}
     alone, second = inputs(jitter).x_BCHW, inputs(blur, jitter).x_BCHW
     brightness = [
@@ -112,16 +112,16 @@ def test_another_transform_does_not_change_the_random_draws_of_the_others() -> N
     also = [float(each.mean() / stored(image).float().mean()) for each, image in zip(second, (3, 1, 4), strict=True)]
     assert brightness == pytest.approx(also, rel=0.1)
     twice = inputs(jitter, jitter).x_BCHW
-    assert not torch.equal(twice, alone), "a second one of the same name has its own draws"
+    assert not torch.equal(twice, alone), "a second transform with the same name has its own draws"
 
 
-def test_all_arms_of_a_seed_see_the_same_images() -> None:
+def test_all_arms_with_the_same_seed_see_the_same_images() -> None:
     transforms = ["rand_augment", {"name": "random_erasing", "p": 1.0}, "mixup_or_cutmix"]
     one, other = (inputs(*transforms, model=model) for model in (run_config().model.model_dump(mode="json"), AIM))
     assert torch.equal(one.x_BCHW, other.x_BCHW)
 
 
-def test_transforms_follow_the_augmentation_whose_result_is_rounded_to_pixels() -> None:
+def test_transforms_come_after_the_augmentation_whose_result_is_rounded_to_pixels() -> None:
     augmentation = {"training__augmentation": {"rotation": 0.2, "contrast": 0.5}}
     seen: list[Tensor] = []
     with restored_registries():
@@ -157,12 +157,12 @@ def test_transforms_follow_the_augmentation_whose_result_is_rounded_to_pixels() 
         ("rand_augment", r"transforms: must be a list; got 'rand_augment' \(text\); write \[rand_augment\]"),
     ],
 )
-def test_mistakes_are_reported_with_the_remedy(transforms: Any, message: str) -> None:
+def test_mistakes_are_reported_with_a_remedy(transforms: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run_config(training__transforms=transforms)
 
 
-def test_a_loss_for_single_classes_is_refused_with_mixed_images() -> None:
+def test_a_loss_for_single_classes_is_refused_if_images_are_mixed() -> None:
     with pytest.raises(ConfigError, match="'multi_margin' takes one class per image, but 'mixup' of transforms"):
         run_config(training__transforms=["mixup"], training__loss="multi_margin")
     assert run_config(training__transforms=["mixup"], training__loss="bce_with_logits")
@@ -189,18 +189,20 @@ def test_a_transform_that_does_not_suit_the_images_is_refused() -> None:
         (lambda self, image: None, "NoneType"),
     ],
 )
-def test_an_own_augmentation_keeps_shape_and_type(change: Any, given: str) -> None:
+def test_a_users_own_augmentation_must_keep_the_shape_and_type(change: Any, given: str) -> None:
     with restored_registries():
         members = {"__module__": "elsewhere", "__qualname__": "Other", "augment": change}
         augmentations.register("own_other")(type("Other", (Augmentation,), members))
         training = run_config(training__transforms=["own_other"]).training
         with pytest.raises(
-            UsageError, match=rf"transforms: own_other: gives {given} for images of .* torch.uint8; it must keep shape"
+            UsageError,
+            match=rf"transforms: own_other: returns {given} for images of .* torch.uint8; "
+            "the shape and type must not change",
         ):
             refuse_unusable_transforms(training, ImageShape(3, 8, 8, 3))
 
 
-def test_ids_depend_on_the_list_and_its_order() -> None:
+def test_run_ids_depend_on_the_list_and_its_order() -> None:
     def run_id(*transforms: Any) -> str:
         return run_config(training__transforms=list(transforms)).run_id("0" * 20)
 

@@ -1,4 +1,4 @@
-"""Reports of own training code are checked at once, computed from predictions, and saved and restored by epochs."""
+"""Reports from the user's own training code are checked at once, computed from predictions, saved and restored."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def outcome(code: Code, attempt: Attempt | None = None, *, repeat: bool = False,
 
 
 def predicted(run: OwnRun, right: int, split: Any = "test") -> np.ndarray[Any, Any]:
-    """Return predictions of which exactly `right` are correct."""
+    """Return predictions, exactly `right` of which are correct."""
     labels = run.split(split).labels.copy()
     labels[right:] = (labels[right:] + 1) % 10
     return labels
 
 
-def test_accuracies_are_computed_from_predictions_in_any_order_by_name_or_number() -> None:
+def test_accuracies_are_computed_from_predictions_in_any_order_and_by_name_or_number() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         names = run.split("test").names
         order = run.generator("any").permutation(len(names))
@@ -101,31 +101,31 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("no predictions", lambda run: run.report(), "call run.predictions('test', ids, labels) before every report"),
     ("too few", lambda run: run.predictions("test", [0, 1], [1, 2]), "once; 498 are missing, such as"),
     ("one less", lambda run: run.predictions("test", range(499), [1] * 499), "once; 1 is missing, such as"),
-    ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "given more than once, such as"),
+    ("twice", lambda run: run.predictions("test", [0] * 500, [1] * 500), "listed more than once, such as"),
     ("lengths", lambda run: run.predictions("test", [0, 1], [1]), "2 images, but 1 label"),
     ("scores", lambda run: run.predictions("test", None, np.zeros((500, 10))), "scores.argmax(1)"),
     ("no class", lambda run: run.predictions("test", None, ["11"] * 500), "'11' is not a class; did you mean '1'?"),
     ("beyond", lambda run: run.predictions("test", None, [10] * 500), "classes are 0 to 9"),
     ("halves", lambda run: run.predictions("test", None, [0.5] * 500), "class numbers or names"),
     ("unknown image", lambda run: run.predictions("test", ["x"] * 500, [0] * 500), "no image 'x'"),
-    ("ids", lambda run: run.predictions("test", [None] * 500, [0] * 500), "names or numbers of images"),  # type: ignore[list-item]
+    ("ids", lambda run: run.predictions("test", [None] * 500, [0] * 500), "must be image names or numbers"),  # type: ignore[list-item]
     ("far id", lambda run: run.predictions("test", range(1, 501), [0] * 500), "images are 0 to 499"),
-    ("split", lambda run: run.predictions("train", None, [0]), "of 'test' or 'validation'"),
+    ("split", lambda run: run.predictions("train", None, [0]), "for 'test' or 'validation'"),
     ("no validation", lambda run: run.predictions("validation", None, [0]), "set training.validation_fraction"),
     ("name of a split", lambda run: run.split("tets"), "'tets' is not a split; did you mean 'test'?"),  # type: ignore[arg-type]
     (
         "other accuracy",
         lambda run: (give(run), run.report(accuracy=0.9)),
-        "the predictions of the test images give 0.8",
+        "the predictions for the test images give 0.8",
     ),
-    ("percent", lambda run: (give(run), run.report(accuracy=80.0)), "accuracy is a fraction from 0 to 1; got 80"),
+    ("percent", lambda run: (give(run), run.report(accuracy=80.0)), "accuracy must be a fraction from 0 to 1; got 80"),
     ("text", lambda run: (give(run), run.report(train_loss="low")), "train_loss must be a number; got 'low'"),  # type: ignore[arg-type]
     ("measure", lambda run: (give(run), run.report(trainloss=1.0)), "did you mean 'train_loss'?"),
-    ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is counted by this package"),
+    ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is computed by this package"),
     ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1; count from 1, or"),
-    ("vector", lambda run: (give(run), run.report(train_loss=torch.ones(3))), "got a Tensor of shape (3,); give its"),  # type: ignore[arg-type]
-    ("state", lambda run: run.checkpoint({}), "run.checkpoint: got dict; save your files in a folder, and give its"),  # type: ignore[arg-type]
-    ("exit", lambda run: sys.exit(0), "the training code ended the process with sys.exit; let it return instead"),
+    ("vector", lambda run: (give(run), run.report(train_loss=torch.ones(3))), "got a Tensor of shape (3,); report its"),  # type: ignore[arg-type]
+    ("state", lambda run: run.checkpoint({}), "run.checkpoint: got dict; save your files in a folder, and pass its"),  # type: ignore[arg-type]
+    ("exit", lambda run: sys.exit(0), "the training code called sys.exit; it must return instead"),
     ("no network", lambda run: run.network(), "this arm has no network"),
     ("no folder", lambda run: run.checkpoint("/no/such/folder"), "save your files in a folder"),
     ("option", lambda run: run.config.options.rat, "did you mean 'rate'? its options: rate"),
@@ -161,7 +161,7 @@ def test_code_that_reports_nothing_is_refused() -> None:
         outcome(silent)
 
 
-def test_other_numbers_are_scalars_of_the_epochs_even_after_a_pause(tmp_path: Path) -> None:
+def test_other_numbers_become_scalars_of_the_epochs_even_after_a_pause(tmp_path: Path) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         run.restore()
         for epoch in range(run.epochs_done + 1, 4):
@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_is_an_outcome_even_if_the_code_catches_it() -
     assert (found.status, found.reason, len(found.epochs)) == ("diverged", "train_loss not finite in epoch 2", 1)
 
 
-def test_a_run_that_diverges_immediately_keeps_the_predictions_of_its_start() -> None:
+def test_a_run_that_diverges_immediately_keeps_its_first_predictions() -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         give(run, 50)
         run.report(train_loss=float("inf"))
@@ -202,7 +202,7 @@ def test_a_run_that_diverges_immediately_keeps_the_predictions_of_its_start() ->
     assert found.predictions.shape == (1, 500)
 
 
-def test_arms_share_streams_by_name_and_seeds_do_not() -> None:
+def test_arms_share_streams_with_the_same_name_but_seeds_do_not() -> None:
     seen = {}
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
@@ -219,7 +219,7 @@ def test_arms_share_streams_by_name_and_seeds_do_not() -> None:
 
 
 def counting(folder: Path, *, saves: bool = True) -> Code:
-    """Return code whose predictions depend on all of its random draws, and that saves the draws."""
+    """Return code whose predictions depend on all of its random draws, and which saves the draws."""
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         drawn = 0.0
@@ -239,7 +239,7 @@ def counting(folder: Path, *, saves: bool = True) -> Code:
 
 @given(stops=st.lists(st.integers(1, 6), max_size=4))
 @settings(max_examples=15, deadline=None)
-def test_a_run_that_is_paused_anywhere_and_continued_has_the_same_numbers(
+def test_a_run_that_is_paused_anywhere_and_continued_has_the_same_results(
     stops: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("own")
@@ -264,7 +264,7 @@ def test_a_run_that_is_paused_anywhere_and_continued_has_the_same_numbers(
     assert (last.predictions == whole.predictions).all()
 
 
-def test_code_that_saves_nothing_pauses_at_a_report_and_starts_again(tmp_path: Path) -> None:
+def test_code_that_does_not_save_pauses_at_a_report_and_starts_again(tmp_path: Path) -> None:
     code = counting(tmp_path / "files", saves=False)
     with pytest.raises(Paused):
         outcome(code, Attempt(directory=tmp_path / "c", pause=lambda: True), training={"epochs": 3})
@@ -272,7 +272,7 @@ def test_code_that_saves_nothing_pauses_at_a_report_and_starts_again(tmp_path: P
     assert (len(found.epochs), found.attempts) == (3, 1)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def test_a_run_with_a_damaged_checkpoint_continues_from_the_previous_one(tmp_path: Path) -> None:
     code, where, notices = counting(tmp_path / "files"), tmp_path / "c", list[str]()
     asked = iter([False, False, True])
     with pytest.raises(Paused):
@@ -286,7 +286,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     assert (found.predictions == outcome(code, training={"epochs": 5}).predictions).all()
 
 
-def test_the_files_of_a_checkpoint_stay_in_its_folder(tmp_path: Path) -> None:
+def test_checkpoint_files_stay_in_their_folder(tmp_path: Path) -> None:
     def code(config: OwnRunConfig, run: OwnRun) -> None:
         (tmp_path / "f").mkdir()
         (tmp_path / "f" / "link").symlink_to("/etc/hostname")
@@ -336,7 +336,7 @@ def replace_last(predictions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return changed
 
 
-def test_a_network_of_the_study_has_the_initial_values_of_the_built_in_loop() -> None:
+def test_the_studys_network_has_the_same_initial_values_as_in_the_built_in_loop() -> None:
     from aimlib.datasets.base import ImageShape
     from aimlib.models import build
 
@@ -363,16 +363,16 @@ def test_a_method_or_a_local_function_is_refused() -> None:
         register_function(lambda config, run: None)
 
 
-def test_an_attempt_includes_the_time_of_earlier_ones() -> None:
+def test_an_attempt_includes_the_time_of_earlier_attempts() -> None:
     attempt = replace(Attempt(), before=100.0)
     assert attempt.seconds >= 100
 
 
-def test_a_run_that_ends_early_gives_a_notice_and_an_unknown_name_gives_the_nearest() -> None:
+def test_a_run_that_ends_early_issues_a_notice_and_an_unknown_name_gets_a_suggestion() -> None:
     notices: list[str] = []
 
     def code(config: OwnRunConfig, run: OwnRun) -> None:
-        with pytest.raises(AttributeError, match=r"run\.predict: there is no such name; did you mean 'predictions'"):
+        with pytest.raises(AttributeError, match=r"run\.predict: no such name; did you mean 'predictions'"):
             run.predict("test")  # type: ignore[attr-defined]
         give(run)
         with pytest.raises(UsageError, match=r"train_loss must be a number; got '0\.3'"):

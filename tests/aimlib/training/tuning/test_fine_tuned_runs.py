@@ -1,4 +1,5 @@
-"""Runs with fine-tuning: frozen layers stay, rates reach the optimizer, the average is evaluated, and runs resume."""
+"""Fine-tuned runs: frozen layers do not change, rates reach the optimizer, the average is evaluated, and runs
+resume."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ def test_frozen_layers_keep_their_values_and_running_statistics_until_their_epoc
     assert not torch.equal(start[f"{prefix}layer2.0.bn1.running_mean"], first[f"{prefix}layer2.0.bn1.running_mean"])
 
 
-def test_unfrozen_layers_begin_with_a_new_count_of_steps() -> None:
+def test_unfrozen_layers_begin_with_a_new_step_count() -> None:
     options = {"name": "adam", "epsilon_on": "uncorrected"}
     run = run_of(FREEZE, training__optimizer=options)
     run.epoch()
@@ -71,7 +72,7 @@ def test_unfrozen_layers_begin_with_a_new_count_of_steps() -> None:
     assert "conv1.weight" not in steps
 
 
-def test_rates_of_groups_follow_the_schedule() -> None:
+def test_group_rates_follow_the_schedule() -> None:
     run = run_of(RATES, training__schedule="cosine", training__epochs=4)
     run.epoch()
     scales = {group["lr_scale"] for group in run.optimizer.param_groups if group["params"]}
@@ -98,7 +99,7 @@ def test_the_average_follows_its_definition() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_average_is_evaluated_and_kept_and_does_not_change_the_training(model: str) -> None:
+def test_the_average_is_evaluated_and_kept_and_does_not_affect_training(model: str) -> None:
     averaged, plain = run_of(EMA, model), run_of(None, model)
     averaged.keep = "last"
     for run in (averaged, plain):
@@ -117,7 +118,7 @@ def test_the_average_is_evaluated_and_kept_and_does_not_change_the_training(mode
     assert np.array_equal(test.predictions, averaged.predictions[-1])
 
 
-def test_without_options_a_run_keeps_its_bits() -> None:
+def test_without_options_a_run_is_bitwise_identical_to_earlier_runs() -> None:
     plain, idle = run_of(None), run_of({"learning_rates": {"layers": "*", "scale": 1.0}})
     for run in (plain, idle):
         run.epoch()
@@ -128,7 +129,7 @@ def test_without_options_a_run_keeps_its_bits() -> None:
     "tuning", [FREEZE, EMA, RATES, {**FREEZE, **EMA, **RATES}], ids=["freeze", "ema", "rates", "all"]
 )
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_interrupted_after_every_part_has_the_same_bits(
+def test_a_run_interrupted_after_every_part_is_bitwise_identical(
     tmp_path: Path, model: str, tuning: dict[str, Any]
 ) -> None:
     config = run_config(
@@ -167,5 +168,5 @@ def test_a_checkpoint_has_an_average_only_if_the_run_has_one(tmp_path: Path) -> 
         train(run_config(training__fine_tuning=EMA), data_set(), run_id="r", checkpoint_directory=tmp_path / "rates")
 
 
-def test_frozen_runs_take_eager_steps() -> None:
+def test_runs_with_frozen_layers_take_eager_steps() -> None:
     assert run_of(FREEZE).step_name == "eager"

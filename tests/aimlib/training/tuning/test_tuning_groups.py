@@ -51,20 +51,20 @@ def test_later_patterns_override_earlier_ones() -> None:
 def test_names_refer_to_the_network_without_memory() -> None:
     found = tuned(AIM, freeze={"layers": "layer1"}, learning_rates={"layers": ["source", "*.read_weight"], "scale": 3})
     assert "network.layer1.0.conv1.weight" in found.frozen
-    assert "network.layer1.0.conv1.read_weight" not in found.frozen, "the memory adds it"
+    assert "network.layer1.0.conv1.read_weight" not in found.frozen, "the memory adds this module"
     assert found.scales["source.conv.weight"] == 3
     assert found.scales["network.layer2.0.conv1.read_weight"] == 3
 
 
-def test_a_whole_network_can_be_frozen_around_its_memory() -> None:
+def test_an_entire_network_can_be_frozen_around_its_memory() -> None:
     found = tuned(AIM, freeze={"layers": "*"})
     assert found.frozen
     assert all(name.startswith("network.") and not name.endswith("read_weight") for name in found.frozen)
-    assert all(name.startswith("network.") for name in found.still), "batch norms of updates are trained"
+    assert all(name.startswith("network.") for name in found.still), "batch norms in updates are trained"
     assert set(tuned(AIM, freeze={"layers": "updates"}).still) >= {"updates.layer1/0.refine.0"}
 
 
-def test_the_last_matching_factor_counts() -> None:
+def test_the_last_matching_factor_applies() -> None:
     rates = [{"layers": "*", "scale": 0.1}, {"layers": "fc", "scale": 10.0}]
     found = tuned(learning_rates=rates).scales
     assert (found["fc.weight"], found["conv1.weight"]) == (10.0, 0.1)
@@ -80,7 +80,7 @@ def test_rates_decay_from_the_head_block_by_block() -> None:
     assert found["conv1.weight"] == found["bn1.bias"] == 0.0625
 
 
-def test_parameters_of_the_memory_do_not_decay() -> None:
+def test_layer_decay_does_not_apply_to_the_memorys_parameters() -> None:
     found = tuned(AIM, layer_decay=0.5).scales
     added = [name for name in found if not name.startswith("network.") or name.endswith("read_weight")]
     assert added == []
@@ -88,7 +88,7 @@ def test_parameters_of_the_memory_do_not_decay() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "densenet121"])
-def test_the_depth_grows_along_a_torchvision_network(architecture: str) -> None:
+def test_the_depth_increases_along_a_torchvision_network(architecture: str) -> None:
     model = ModelConfig.parse({"backbone": {"name": "torchvision", "architecture": architecture}})
     above = list(blocks_above(model, ImageShape(3, 64, 64, 10)).values())
     assert above[-1] == 0
@@ -97,14 +97,14 @@ def test_the_depth_grows_along_a_torchvision_network(architecture: str) -> None:
     assert main == sorted(main, reverse=True)
 
 
-def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
+def test_a_pattern_that_matches_nothing_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"freeze.0.layers: 'layr1' matches no trained parameter .* mean 'layer1'\?"):
         tuned(freeze={"layers": "layr1"})
     with pytest.raises(UsageError, match=r"learning_rates.1.layers: 'head' matches .* consists of conv1, bn1, layer1"):
         tuned(learning_rates=[{"layers": "fc", "scale": 2.0}, {"layers": ["head"], "scale": 2.0}])
 
 
-def test_some_parameters_must_be_trained_and_blocks_must_exist() -> None:
+def test_at_least_one_parameter_must_be_trained_and_the_backbone_must_have_blocks() -> None:
     with pytest.raises(UsageError, match=r"every parameter is frozen throughout; leave the head out"):
         tuned(freeze={"layers": "*"})
     with restored_registries():
@@ -117,7 +117,7 @@ def test_some_parameters_must_be_trained_and_blocks_must_exist() -> None:
             def layout(self, network: nn.Module) -> Layout:
                 return Layout()
 
-        with pytest.raises(UsageError, match=r"backbone 'no_blocks' states no blocks; use learning_rates"):
+        with pytest.raises(UsageError, match=r"backbone 'no_blocks' does not define blocks; use learning_rates"):
             tuned({"backbone": "no_blocks"}, layer_decay=0.5)
 
 
@@ -141,7 +141,7 @@ def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_frozen_pa
 
 
 def test_options_without_an_effect_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fine_tuning: no effect; give freeze"):
+    with pytest.raises(ConfigError, match=r"fine_tuning: no effect; set freeze"):
         run_config(training__fine_tuning={})
     with pytest.raises(ConfigError, match=r"freeze.0.epochs: 2 is not below the 2 epochs of the budget"):
         run_config(training__fine_tuning={"freeze": {"layers": "fc", "epochs": 2}})
@@ -149,7 +149,7 @@ def test_options_without_an_effect_are_refused() -> None:
         run_config(training__fine_tuning={"freeze": {"layers": "fc"}}, training__step="graph")
 
 
-def test_an_id_contains_fine_tuning_only_if_it_is_set() -> None:
+def test_a_run_id_depends_on_fine_tuning_only_if_it_is_set() -> None:
     assert "fine_tuning" not in run_config().training.identity()
     found = run_config(training__fine_tuning={"freeze": {"layers": "fc"}, "ema": {"decay": 0.9}}).training
     assert found.identity()["fine_tuning"] == {"freeze": [{"layers": ["fc"]}], "ema": {"decay": 0.9}}
