@@ -148,7 +148,7 @@ class Across:
 
     def _said(self, found: Interval) -> str:
         measure = self.measure
-        ends = measure.interval(found.lower, found.upper)
+        ends = measure.interval(found.lower, found.upper, (0.0, -self.delta, self.delta))
         return f"{measure.in_unit(measure.points(found.mean))} ({number_format.level(found.alpha)} interval {ends})"
 
     @property
@@ -156,7 +156,7 @@ class Across:
         measure = self.measure
         if len(self.effects) == 2:
             found = self.difference
-            ends = measure.interval(found.lower, found.upper)
+            ends = measure.interval(found.lower, found.upper, (0.0, -self.delta, self.delta))
             return f"{self.names[0]} − {self.names[1]} {measure.in_unit(measure.points(found.mean))} ({ends})."
         spread = measure.in_unit(measure.decimal(self.heterogeneity.sd))
         said = f"Spread of the effects between settings: SD {spread}"

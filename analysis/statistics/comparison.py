@@ -132,6 +132,17 @@ class Comparison:
         return margins.verdict(found, found.n)
 
     @property
+    def limits(self) -> tuple[float, ...]:
+        """What the ends of an interval are compared with for a verdict: 0, ± δ and, where it applies, r/2 and r."""
+        gains = tuple(self.reported.values())[:1]
+        return (0.0, -self.delta, self.delta, *(part for gain in gains for part in (gain / 2, gain)))
+
+    @property
+    def ends(self) -> str:
+        """The ends of the interval in words, with as many decimals as show on which side of each limit they lie."""
+        return self.measure.interval(self.interval.lower, self.interval.upper, self.limits)
+
+    @property
     def unstable(self) -> bool:
         """Whether leaving out runs that did not train changes the verdict."""
         return self.verdict.decided and self.survivors_verdict.kind != self.verdict.kind
@@ -149,7 +160,7 @@ class Comparison:
         mean = measure.in_unit(measure.decimal(abs(found.mean)))
         seeds = counted(found.n, "paired seed")
         if found.n > 1:
-            ends = measure.in_unit(measure.interval(found.lower, found.upper))
+            ends = measure.in_unit(self.ends)
             of = " of the reduction" if measure.lower_is_better else ""
             what = f"{number_format.level(found.alpha)} interval{of} {ends}" if found.bounded else UNBOUNDED
             seeds = f"{what}, {seeds}"
