@@ -99,8 +99,8 @@ def summarise(
     cost, arm, n (runs), amount (number, or seconds per epoch), mean, lower, upper (of the measure over runs), state
     (``front``: no arm is as cheap and better, or cheaper and as good; ``dominated``: the interval of the paired
     difference shows the arm behind; ``undecided``: it is behind on average, but the interval contains 0 or needs more
-    pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms with that cost: the arm that
-    others are compared with is chosen by its mean, so it may be any.
+    pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms with that cost, since the
+    arm that others are compared with is chosen by its mean.
 
     Raises
     ------
