@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from analysis.figures import forest
 from analysis.figures.palette import marks
 from analysis.report.cautions import cautions
 from analysis.report.checklist import checklist
+from analysis.report.sentences import remarks
 from analysis.report.sweeps import sweep
 from analysis.report.tables.contents import text_tables
 from analysis.report.tables.frames import table_frames
@@ -170,3 +173,12 @@ def test_checks_and_pairs_to_add_do_not_depend_on_the_unit_of_a_measure(unit):
     assert [end[0] / unit for end in scaled] == pytest.approx([low[0], high[0]])
     needed = seeds_needed(t_interval(x), 0.6)
     assert seeds_needed(t_interval(unit * x), 0.6 * unit) == needed
+
+
+def test_rounding_does_not_put_an_end_of_the_expected_pair_on_the_reported_gain(make_study):
+    arms = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.18)]
+    findings = examine(make_study(arms, seeds=5, procedure=2))
+    primary = replace(findings.primary, reported={"post": 4.92}, further_pair=(-0.25, 4.9196))
+    said = " ".join(remarks(replace(findings, family=replace(findings.family, comparisons=(primary,)))))
+    assert "(+4.92 pp (post)) is not compatible with these runs" in said
+    assert "between −0.2500 and +4.9196 pp" in said
