@@ -14,6 +14,7 @@ import analysis
 from aimlib import records
 from analysis.figures import forest
 from analysis.figures.palette import marks
+from analysis.primary_measure import primary_measure
 from analysis.report.cautions import cautions
 from analysis.report.checklist import checklist
 from analysis.report.sentences import remarks
@@ -24,7 +25,8 @@ from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.images import crossed
 from analysis.statistics.interval import t_interval
 from analysis.statistics.seeds_needed import seeds_needed
-from analysis.statistics.sensitivity import sign_flip_p
+from analysis.statistics.sensitivity import check_row, sign_flip_p
+from analysis.statistics.verdict import decide
 
 SMALL = {**SCOPE, "classes": 20}
 OWN = {"scope": SMALL, "claim": None, "what": "mixup", "procedure": 2}
@@ -91,11 +93,15 @@ def test_checks_of_a_loss_read_in_the_words_and_the_unit_of_the_loss(make_study)
 
 
 def test_a_check_without_spread_states_its_size_in_the_unit_of_the_measure():
-    from analysis.primary_measure import primary_measure
-    from analysis.statistics.sensitivity import check_row
-
     row = check_row("late", [0.25] * 5, 0.1, None, 0.05, measure=primary_measure("loss", 0.1))
     assert row["verdict"] == "all seeds have the same difference, +0.25 nats: check the study"
+
+
+def test_equal_differences_that_are_small_are_not_written_as_zero():
+    assert decide(0.004, 0.004, 0.0, 5, 0.01, unit="nats").text.startswith(
+        "all seeds have the same difference, +0.004 nats"
+    )
+    assert decide(5.0, 5.0, 0.0, 5, 1.0).text.startswith("all seeds have the same difference, +5.00 pp")
 
 
 @pytest.mark.parametrize("images", [1, 2])
