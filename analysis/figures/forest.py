@@ -268,8 +268,18 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         )
     return (
         "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed for both "
-        f"arms. {found}.{gain}{_cut(cut)}"
+        f"arms. {found}.{_without_verdict(known)}{gain}{_cut(cut)}"
     )
+
+
+def _without_verdict(known: Sequence[Comparison]) -> str:
+    """Return how many of the intervals no verdict is read from."""
+    without = sum(not c.verdict.decided for c in known)
+    if not without:
+        return ""
+    if len(known) == 1:
+        return " It has no verdict."
+    return f" {without} of them {'has' if without == 1 else 'have'} no verdict."
 
 
 def _cut(names: Sequence[str]) -> str:

@@ -76,6 +76,17 @@ def test_the_forest_writes_the_ends_of_intervals_like_the_table(make_study):
     assert "+1.05   n = 5\n+0.003 to +2.097" in said
 
 
+def test_the_caption_of_the_forest_says_which_intervals_have_no_verdict(make_study):
+    two = examine(make_study(pair([0.7, 0.72], [0.6, 0.61]), seeds=2, **OWN))
+    said = forest.caption(two.family.comparisons)
+    assert "The interval lies above δ = 1.00 pp. It has no verdict." in said
+    arms = [*pair([0.7, 0.72, 0.69, 0.7, 0.71], [0.6, 0.61, 0.59, 0.62, 0.6]), FakeArm("more", mean=0.65)]
+    lost = examine(make_study(arms, seeds=5, status={("more", 3): "failed"}, **OWN))
+    assert "above δ = 1.00 pp. 1 of them has no verdict." in forest.caption(lost.family.comparisons)
+    whole = examine(make_study(arms, seeds=5, **OWN))
+    assert "verdict" not in forest.caption(whole.family.comparisons)
+
+
 def test_checks_of_a_loss_read_in_the_words_and_the_unit_of_the_loss(make_study):
     worse = examine(
         make_study(
