@@ -27,7 +27,7 @@ def of_findings(findings: Findings) -> str:
             each.measure.points(each.interval.mean),
             each.ends,
             level(each.interval.alpha),
-            probability(each.p_looks if each.family == "gate" else each.p_holm),
+            probability(each.p_looks if each.family == "gate" else each.p_holm, findings.alpha),
             each.verdict.text,
         )
         for each in findings.family.comparisons

@@ -75,11 +75,12 @@ def _side(value: float, limit: float) -> int:
     return 0 if math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12) else 1 if value > limit else -1
 
 
-def probability(p: float | None) -> str:
-    """Return a p-value: three decimals, ``< .001`` below that."""
+def probability(p: float | None, beside: float | None = None) -> str:
+    """Return a p-value: three decimals, or as many as show its side of a level `beside`; ``< .001`` below that."""
     if p is None or not _known(p):
         return NOTHING
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1.000"
+    digits = digits_beside((p,), (beside,), 3) if beside else 3
+    return "< .001" if p < 0.001 else f"{p:.{digits}f}".lstrip("0") if p < 1 else "1.000"
 
 
 def level(alpha: float) -> str:

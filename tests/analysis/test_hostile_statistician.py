@@ -50,19 +50,22 @@ def table_of(findings, title):
 
 
 @pytest.mark.parametrize(
-    ("right", "ends", "verdict"),
+    ("right", "ends", "p", "verdict"),
     [
-        ([1214, 1237, 1237, 1220, 1197], "+0.003 to +2.097", "positive, size open"),
-        ([1227, 1197, 1228, 1210, 1218], "−0.001 to +1.601", "inconclusive"),
-        ([1221, 1208, 1189, 1188, 1207], "−0.7398 to +0.9998", "no material gain"),
+        ([1214, 1237, 1237, 1220, 1197], "+0.003 to +2.097", ".0496", "positive, size open"),
+        ([1227, 1197, 1228, 1210, 1218], "−0.001 to +1.601", ".0502", "inconclusive"),
+        ([1221, 1208, 1189, 1188, 1207], "−0.7398 to +0.9998", ".699", "no material gain"),
     ],
 )
-def test_rounding_does_not_put_an_end_of_the_interval_on_a_limit_of_the_verdict(make_study, right, ends, verdict):
+def test_rounding_does_not_put_an_end_of_the_interval_on_a_limit_of_the_verdict(make_study, right, ends, p, verdict):
     arms = pair([number / 2000 for number in right], [0.6] * 5)
     findings = examine(make_study(arms, seeds=5, images=2000, **OWN))
     assert findings.primary.verdict.kind == verdict
     assert f"(95 % interval {ends} pp, 5 paired seeds): {verdict}." in findings.headline
-    assert table_of(findings, "All differences").rows[0][3] == ends
+    row = table_of(findings, "All differences").rows[0]
+    assert row[3] == ends
+    assert row[6] == row[7] == p
+    assert f">{p}</td>" in findings._repr_html_()
     assert findings._repr_html_().count(ends) == 2, "headline and table"
     survivors = [row for row in table_of(findings, "Sensitivity of mine − baseline").rows if row[0] == "survivors only"]
     assert [(row[3], row[5]) for row in survivors] == [(ends, verdict)]

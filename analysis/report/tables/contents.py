@@ -142,9 +142,9 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
         c.ends,
         number_format.level(c.interval.alpha),
         c.measure.interval(*c.interval.prediction),
-        number_format.probability(c.p),
-        number_format.probability(c.p_looks),
-        number_format.probability(c.p_holm),
+        number_format.probability(c.p, c.interval.alpha),
+        number_format.probability(c.p_looks, findings.alpha),
+        number_format.probability(c.p_holm, findings.alpha),
         number_format.decimal(c.interval.probability_above(0.0), 3),
         number_format.decimal(c.interval.probability_above(-c.delta) - c.interval.probability_above(c.delta), 3),
         verdict,
@@ -221,7 +221,7 @@ def _checks(findings: Findings) -> Table | None:
             str(row["n"]),
             findings.measure.points(row["mean"]),
             findings.measure.interval(row["lower"], row["upper"], primary.limits),
-            number_format.probability(row["p"]),
+            number_format.probability(row["p"], primary.interval.alpha),
             str(row["verdict"]) or number_format.NOTHING,
         )
         for row in findings.checks.to_dict("records")
