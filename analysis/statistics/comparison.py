@@ -227,11 +227,12 @@ def compare_arms(
     margins = _Margins(delta, gain, measure.difference, procedure, measure.lower_is_better)
     taken = _looks_taken(pairs, looks, error, margins, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
-    main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
+    read = pairs[: deciding.pairs]
+    main, among = deciding.interval, runs[runs["seed"].isin(read["seed"])]
     surviving = _surviving(among, treatment, control, measure)
     survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
-    p_looks = _not_below(deciding.p, sequential_p(pairs[: deciding.pairs], looks), procedure)
+    p_looks = _not_below(deciding.p, sequential_p(read, looks), procedure)
     return Comparison(
         treatment=treatment,
         control=control,
@@ -249,19 +250,10 @@ def compare_arms(
         survivors_verdict=margins.verdict(survivors, survivors.n),
         needed=_needed(main, margins, looks, levels) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
-            among,
-            surviving,
-            pairs[: deciding.pairs],
-            (treatment, control),
-            delta,
-            gain,
-            rng,
-            main.alpha,
-            measure,
-            procedure,
+            among, surviving, read, (treatment, control), delta, gain, rng, main.alpha, measure, procedure
         ),
         reported=reported or {},
-        further_pair=_further_pair(pairs[: deciding.pairs], main, measure, procedure),
+        further_pair=_further_pair(read, main, measure, procedure),
         measure=measure,
         procedure=procedure,
         otherwise=otherwise,
