@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,11 +95,12 @@ class PrimaryMeasure:
         """Return a difference with its sign, without the unit."""
         return number_format.decimal(value, self.digits, sign=True)
 
-    def interval(self, lower: float | None, upper: float | None) -> str:
-        """Return the ends of an interval of differences."""
+    def interval(self, lower: float | None, upper: float | None, beside: Sequence[float] = ()) -> str:
+        """Return the ends of an interval of differences, with decimals that show their side of each limit `beside`."""
         if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
             return number_format.NOTHING
-        return f"{self.points(lower)} to {self.points(upper)}"
+        digits = number_format.digits_beside((lower, upper), beside, self.digits)
+        return " to ".join(number_format.decimal(end, digits, sign=True) for end in (lower, upper))
 
     def in_unit(self, number: str) -> str:
         """Return a written difference with its unit."""

@@ -37,9 +37,11 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
     axes.set_xlabel("Difference in test accuracy, pp")
     rule(axes)
     dots: dict[str, Line2D] = {
-        "before shrinkage": Line2D([], [], linestyle="none", marker="o", color=MUTED, markersize=4),
-        "after shrinkage": Line2D([], [], linestyle="none", marker=mark.marker, color=mark.colour, markersize=5),
+        "before shrinkage": Line2D([], [], linestyle="none", marker="o", color=MUTED, markersize=4)
     }
+    if summary["shrunken"].notna().any():
+        after = Line2D([], [], linestyle="none", marker=mark.marker, color=mark.colour, markersize=5)
+        dots["after shrinkage"] = after
     figure.legend(list(dots.values()), list(dots), loc="outside lower center", ncols=2)
     return figure
 
@@ -48,16 +50,33 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     """Return the range of the shrunken differences, and in how many classes they differ clearly from 0."""
     if summary.empty:
         return "No predictions of both arms are on record."
+    if not summary["shrunken"].notna().any():
+        return _unshrunken(summary, name)
+    span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
+    return (
+        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage toward the overall "
+        f"mean (colored; before shrinkage: gray). {_found(summary)}.{_reversed(summary)}"
+    )
+
+
+def _found(summary: pd.DataFrame) -> str:
+    """Return in how many classes the posterior interval excludes 0, or why there is none."""
     shown = summary["shrunken"].abs() > 1.96 * summary["posterior_sd"]
     clear = shown & (summary["posterior_sd"] > 0)
     up, down = (int((clear & (sign * summary["shrunken"] > 0)).sum()) for sign in (1, -1))
-    span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
-    found = f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
-    if not (summary["posterior_sd"] > 0).any():
-        found = "Classes differ by no more than noise, so each is assigned the overall mean"
+    if (summary["posterior_sd"] > 0).any():
+        return f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
+    if summary["se"].eq(0).all() and summary["shrunken"].nunique() > 1:
+        return "Seeds and images of a class do not differ at all, so there are no intervals"
+    return "Classes differ by no more than noise, so each is assigned the overall mean"
+
+
+def _unshrunken(summary: pd.DataFrame, name: str) -> str:
+    """Return the range of differences whose noise is not known."""
+    ends = number_format.interval(summary["raw"].min(), summary["raw"].max())
     return (
-        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage toward the overall "
-        f"mean (colored; before shrinkage: gray). {found}.{_reversed(summary)}"
+        f"{name} in {counted(len(summary), 'class', 'classes')}: {ends} pp. With one test image of each class, noise "
+        f"cannot be told from differences between classes, so they are not shrunken.{_reversed(summary)}"
     )
 
 

@@ -84,7 +84,7 @@ def draw(
             "zorder": 4,
         }
         axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
-    _name_rows(axes, summary, list(marks), measure)
+    _name_rows(axes, summary, list(marks), measure, (-delta, *references.values()))
     _draw_references(axes, references)
     axes.set_xlabel(_label(measure) + _common(summary, measure) + names_note(list(marks)))
     legends.below(figure, _legend(summary, references))
@@ -191,7 +191,9 @@ def _names(summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) 
     return [f"{short[row[first]]}{line}{number_format.MINUS} {short[row[second]]}" for row in rows]
 
 
-def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> None:
+def _name_rows(
+    axes: Axes, summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure, limits: Sequence[float]
+) -> None:
     rows = summary.to_dict("records")
     names = _names(summary, arms, measure)
     axes.set_yticks(range(len(summary)), names)
@@ -200,14 +202,14 @@ def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str], measure: 
     axes.tick_params(axis="y", pad=8)
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
-    twin.set_yticks(range(len(summary)), [_numbers(row, len(rows), measure) for row in rows])
+    twin.set_yticks(range(len(summary)), [_numbers(row, len(rows), measure, limits) for row in rows])
     twin.tick_params(length=0, pad=8)
     twin.spines[:].set_visible(False)
     axes.spines["left"].set_visible(False)
 
 
-def _numbers(row: Mapping[Any, Any], rows: int, measure: PrimaryMeasure) -> str:
-    ends = measure.interval(row["lower"], row["upper"])
+def _numbers(row: Mapping[Any, Any], rows: int, measure: PrimaryMeasure, limits: Sequence[float]) -> str:
+    ends = measure.interval(row["lower"], row["upper"], limits)
     if rows > _MANY:
         return f"{measure.points(row['mean'])} ({ends}) n = {row['n']}"
     return f"{measure.points(row['mean'])}   n = {row['n']}\n{ends}"
@@ -266,8 +268,18 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         )
     return (
         "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed for both "
-        f"arms. {found}.{gain}{_cut(cut)}"
+        f"arms. {found}.{_without_verdict(known)}{gain}{_cut(cut)}"
     )
+
+
+def _without_verdict(known: Sequence[Comparison]) -> str:
+    """Return how many of the intervals no verdict is read from."""
+    without = sum(not c.verdict.decided for c in known)
+    if not without:
+        return ""
+    if len(known) == 1:
+        return " It has no verdict."
+    return f" {without} of them {'has' if without == 1 else 'have'} no verdict."
 
 
 def _cut(names: Sequence[str]) -> str:

@@ -99,7 +99,8 @@ def summarise(
     cost, arm, n (runs), amount (number, or seconds per epoch), mean, lower, upper (of the measure over runs), state
     (``front``: no arm is as cheap and better, or cheaper and as good; ``dominated``: the interval of the paired
     difference shows the arm behind; ``undecided``: it is behind on average, but the interval contains 0 or needs more
-    pairs), dominated_by, pairs, and behind with its interval, adjusted for the number of such comparisons of a cost.
+    pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms with that cost, since the
+    arm that others are compared with is chosen by its mean.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
     arms = arms[arms["amount"].notna()].assign(good=sign * arms["mean"])
     arms = arms.sort_values(["amount", "good"], ascending=[True, False], kind="stable", ignore_index=True)
     reference = _references(arms["amount"].to_numpy(), arms["good"].to_numpy())
-    behind = [at for at, other in enumerate(reference) if other != at]
+    level = alpha / max(1, len(arms) * (len(arms) - 1) // 2)
     found = []
     values = sign * table[arms["arm"].tolist()].to_numpy(dtype=float)
     for at, other in enumerate(reference):
@@ -138,7 +139,7 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
             found.append(("front", "", 0, np.nan, np.nan, np.nan))
             continue
         gaps = values[:, other] - values[:, at]
-        known = t_interval(gaps[np.isfinite(gaps)], alpha / len(behind))
+        known = t_interval(gaps[np.isfinite(gaps)], level)
         state = "dominated" if known.lower > 0 else "undecided"
         found.append((state, arms["arm"].iloc[other], known.n, known.mean, known.lower, known.upper))
     names = ["state", "dominated_by", "pairs", "behind", "behind_lower", "behind_upper"]
@@ -318,7 +319,8 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
         )
     text += (
         "An arm is dominated if its paired difference from the best arm of the front that costs no more has an "
-        f"interval without 0 ({number_format.level(alpha)}, adjusted for the number of arms)."
+        f"interval without 0 ({number_format.level(alpha)}, adjusted for all pairs of arms, since any of "
+        "them may be the best)."
     )
     if (summary.loc[summary["state"] == "front", "n"] > 2).any():
         text += f" Bars: {number_format.level(alpha)} t interval of the mean."

@@ -25,9 +25,9 @@ def of_findings(findings: Findings) -> str:
             each.name,
             each.interval.n,
             each.measure.points(each.interval.mean),
-            each.measure.interval(each.interval.lower, each.interval.upper),
+            each.ends,
             level(each.interval.alpha),
-            probability(each.p_looks if each.family == "gate" else each.p_holm),
+            probability(each.p_looks if each.family == "gate" else each.p_holm, findings.alpha),
             each.verdict.text,
         )
         for each in findings.family.comparisons

@@ -38,8 +38,8 @@ class Photos:
 def photos(results: Results, comparison: Comparison) -> Photos | None:
     """Return a comparison image by image.
 
-    None if fewer than two of its pairs have predictions of both runs on the same images, or the table of test images is
-    missing.
+    None if fewer than two of its pairs have predictions of both runs on the same images, there is only one image, or
+    the table of test images is missing.
     """
     if results.images.empty:
         return None
@@ -50,7 +50,7 @@ def photos(results: Results, comparison: Comparison) -> Photos | None:
     found, right, labels = predictions.correct_selected(results.directory, wanted, results.images)
     row = {run_id: number for number, run_id in enumerate(found)}
     kept = [(seed, pair) for seed, pair in zip(seeds, pairs, strict=True) if row.keys() >= set(pair)]
-    if len(kept) < 2:
+    if len(kept) < 2 or len(labels) < 2:
         return None
     treated, control = (right[[row[pair[side]] for _, pair in kept]] for side in (0, 1))
     differences: npt.NDArray[np.float32] = 100 * (treated.astype(np.float32) - control)

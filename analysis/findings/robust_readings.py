@@ -55,7 +55,7 @@ def contradiction(comparison: Comparison, reading: RobustReading) -> str:
         said = f"would read “{other.text}”"
     else:
         return ""
-    ends = measure.in_unit(measure.interval(reading.lower, reading.upper))
+    ends = measure.in_unit(measure.interval(reading.lower, reading.upper, comparison.limits))
     return (
         f"{comparison.name}: the interval of the {reading.words}, which decides nothing, {said} "
         f"({measure.points(reading.estimate)}, {ends}, {reading.n} pairs)."

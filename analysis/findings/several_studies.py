@@ -107,12 +107,24 @@ def _together(decided: Sequence[_Named], left_out: tuple[LeftOut, ...]) -> Acros
         improvement=_improvement(primaries, alpha),
         p=p,
         p_holm=tuple(holm(p)),
+        positive=tuple(each.interval.lower > 0 for each in primaries),
         delta=delta,
         level=studies[0].results.plan.looks.alpha,
-        notes=tuple(_notes(decided)),
+        notes=(*_of_levels(levels), *_notes(decided)),
         measure=studies[0].measure,
         left_out=left_out,
     )
+
+
+def _of_levels(levels: Sequence[float]) -> list[str]:
+    """Return a note if the looks that decided the studies have different levels."""
+    if len(set(levels)) < 2:
+        return []
+    return [
+        "Every verdict, and whether a study is positive, is read at the level of its own look. The intervals here are "
+        f"all at the strictest of these levels, {number_format.level(min(levels))}, so they may include 0 in a study "
+        "that is positive."
+    ]
 
 
 def _at_level(comparison: Comparison, alpha: float) -> Interval:

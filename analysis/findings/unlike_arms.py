@@ -65,6 +65,7 @@ _BUDGET = (
 _DATA = (
     _Property("the data", ("data_fingerprint",), ("data",)),
     _Property("the number of training images", ("train_images",), ("data", "training.validation_fraction")),
+    _Property("the number of validation images", ("validation_images",), ("data", "training.validation_fraction")),
     _Property("the number of test images", ("test_images",), ("data",)),
 )
 _COMPUTING = (

@@ -296,9 +296,10 @@ def _unfinished(findings: Findings) -> Iterator[Caution]:
     results = findings.results
     by_image = findings.measure.is_accuracy  # what the interval for new photos is of
     if by_image and findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
-        yield Caution(
-            "No interval for new photos: fewer than two pairs have predictions of the same, listed test images."
-        )
+        why = "fewer than two pairs have predictions of the same, listed test images"
+        if results.runs["test_images"].max() == 1:
+            why = "there is one test image"
+        yield Caution(f"No interval for new photos: {why}.")
     failed = int((findings.judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” repeats " + ("it with the same seed" if failed == 1 else "them with the same seeds")

@@ -185,11 +185,8 @@ def _said(config: dict[str, object], name: str) -> str:
 def _significance(findings: Findings) -> Item:
     plan, runs = findings.results.plan, findings.results.runs
     primary = findings.primary
-    level = number_format.level(plan.looks.levels[0] if primary is None else primary.interval.alpha)
-    looks = number_format.listing([str(number) for number in plan.looks.numbers])
     text = [
-        f"Intervals are two-sided {level} paired t intervals of the mean over seeds, not standard deviations or "
-        f"standard errors. The verdict is read after {looks} pairs, which the level accounts for.",
+        _of_intervals(findings),
         training_code.what_a_seed_determines(plan, runs),
         "They assume that differences between paired seeds are normal and independent. The report also has a "
         "sign-flip test, a bootstrap and further checks.",
@@ -202,6 +199,32 @@ def _significance(findings: Findings) -> Item:
         "Are error bars and other information on significance given, with their meaning and assumptions?",
         "yes" if reached else "no",
         tuple(text),
+    )
+
+
+def _of_intervals(findings: Findings) -> str:
+    """Return what the intervals are, when they are read, and what their levels account for."""
+    looks, primary = findings.results.plan.looks, findings.primary
+    further = " Those of further arms have the levels of Holm’s procedure."
+    further = further if any(c.family == "variant" for c in findings.family.comparisons) else ""
+    no_other = "of the mean over seeds, not standard deviations or standard errors"
+    if looks.anytime:
+        return (
+            f"Intervals are those of a two-sided confidence sequence {no_other}. The verdict may be read {looks.text}; "
+            f"the intervals after all numbers of pairs together contain the true mean in at least "
+            f"{number_format.level(looks.alpha)} of studies.{further}"
+        )
+    if not looks.planned or looks.further_block:
+        return (
+            f"Intervals are two-sided paired t intervals {no_other}. The verdict is read {looks.text}, which accounts "
+            f"for all looks together.{further}"
+        )
+    level = number_format.level(looks.levels[0] if primary is None else primary.interval.alpha)
+    numbers = number_format.listing([str(number) for number in looks.numbers])
+    accounts = ", which the level accounts for" if len(looks.numbers) > 1 else ""
+    return (
+        f"Intervals are two-sided {level} paired t intervals {no_other}. The verdict is read after {numbers} "
+        f"pairs{accounts}.{further}"
     )
 
 

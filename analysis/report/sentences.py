@@ -47,9 +47,11 @@ def _compatibility(primary: Comparison) -> list[str]:
     else:
         parts = [f"{gain} {words[fit]} with these runs" for gain, fit in zip(gains, fits.values(), strict=True)]
         said = f"has more than one source: {number_format.listing(parts)}"
+    digits = number_format.digits_beside((low, high), tuple(primary.reported.values()))
+    ends = [number_format.decimal(end, digits, sign=True) for end in (low, high)]
     return [
         f"The gain of the single reported pair of runs {said}: one further pair{_seeds(primary)} is expected between "
-        f"{number_format.points(low)} and {number_format.points(high)} pp "
+        f"{ends[0]} and {ends[1]} pp "
         f"({number_format.level(primary.interval.alpha)} prediction interval)."
     ]
 

@@ -56,6 +56,7 @@ class Across:
     pooled : partially pooled effects, with half and twice the scale of the prior in `narrower` and `wider`.
     improvement : probability that a run of the treatment is better than one of the control, with its interval's ends.
     p, p_holm : of every study, over its looks; adjusted for the number of studies.
+    positive : whether the interval of every study lies above 0, each at the level of its own look.
     notes : what the reader has to know.
     left_out : studies without their own verdict; no other attribute counts them.
     """
@@ -73,6 +74,7 @@ class Across:
     improvement: tuple[float, float, float]
     p: tuple[float, ...]
     p_holm: tuple[float, ...]
+    positive: tuple[bool, ...]
     delta: float
     level: float
     notes: tuple[str, ...] = ()
@@ -102,8 +104,11 @@ class Across:
 
     @property
     def all_positive(self) -> bool:
-        """Whether every interval lies above 0. "On all" needs no correction, because each of them must."""
-        return all(each.lower > 0 for each in self.effects)
+        """Whether every interval lies above 0, at the level of its own look.
+
+        "On all" needs no correction, because each of them must.
+        """
+        return all(self.positive)
 
     @property
     def difference(self) -> Interval:
@@ -134,7 +139,7 @@ class Across:
 
     @property
     def _positive(self) -> str:
-        count, above = len(self.effects), sum(each.lower > 0 for each in self.effects)
+        count, above = len(self.effects), sum(self.positive)
         if count == 2:
             which = f" ({number_format.listing(list(self.names))})" if self.left_out else ""
             return f"{'Positive on both' if self.all_positive else 'Not positive on both'}{which}."
@@ -148,7 +153,7 @@ class Across:
 
     def _said(self, found: Interval) -> str:
         measure = self.measure
-        ends = measure.interval(found.lower, found.upper)
+        ends = measure.interval(found.lower, found.upper, (0.0, -self.delta, self.delta))
         return f"{measure.in_unit(measure.points(found.mean))} ({number_format.level(found.alpha)} interval {ends})"
 
     @property
@@ -156,7 +161,7 @@ class Across:
         measure = self.measure
         if len(self.effects) == 2:
             found = self.difference
-            ends = measure.interval(found.lower, found.upper)
+            ends = measure.interval(found.lower, found.upper, (0.0, -self.delta, self.delta))
             return f"{self.names[0]} − {self.names[1]} {measure.in_unit(measure.points(found.mean))} ({ends})."
         spread = measure.in_unit(measure.decimal(self.heterogeneity.sd))
         said = f"Spread of the effects between settings: SD {spread}"

@@ -42,7 +42,7 @@ def bca_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float = 0.05) 
     means = np.sort(x @ weights.T, axis=1)
     draws = means.shape[1]
     centre = x.mean(axis=1, keepdims=True)
-    slack = 1e-12 * (1 + np.abs(centre))
+    slack = 1e-12 * np.abs(x).max(axis=1, keepdims=True)
     # Resamples with exactly the mean count half, because ties are frequent with few pairs.
     share = ((means < centre - slack).sum(axis=1) + (means <= centre + slack).sum(axis=1)) / (2 * draws)
     bias = normal_quantile(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))

@@ -16,7 +16,8 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
 
     Classes have few images, so the extremes of the raw differences are mostly noise. The shrunken one is the posterior
     mean of a normal model over classes, around the mean of all images, whose spread is estimated by the method of
-    moments: raw · w + mean · (1 - w), w = spread² / (spread² + se²); its standard deviation is se · √w.
+    moments: raw · w + mean · (1 - w), w = spread² / (spread² + se²); its standard deviation is se · √w. If every class
+    has one image, or there is one seed, noise cannot be told from differences between classes: the last three are NaN.
 
     Parameters
     ----------
@@ -36,10 +37,11 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
         if size > 1 and len(x) > 1
         for found in (crossed(x[:, classes == number]),)
     ]
-    variances = (float(np.mean(parts)) if parts else 0.0) / sizes
+    variances = (float(np.mean(parts)) if parts else np.nan) / sizes
     centre = float((sizes * raw).sum() / sizes.sum())
-    spread2 = max(0.0, float((sizes * ((raw - centre) ** 2 - variances)).sum() / sizes.sum()))
-    kept = spread2 / np.where(spread2 + variances > 0, spread2 + variances, 1.0)
+    spread2 = float(np.maximum(0.0, (sizes * ((raw - centre) ** 2 - variances)).sum() / sizes.sum()))
+    total = spread2 + variances
+    kept = spread2 / np.where(total == 0, 1.0, total)
     frame = pd.DataFrame(
         {
             "label": known.astype("int64"),
@@ -51,4 +53,4 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
             "posterior_sd": np.sqrt(kept * variances),
         }
     )
-    return frame.astype({"class_name": "str"}).sort_values(["shrunken", "label"], ignore_index=True)
+    return frame.astype({"class_name": "str"}).sort_values(["shrunken", "raw", "label"], ignore_index=True)

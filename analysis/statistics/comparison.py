@@ -132,6 +132,17 @@ class Comparison:
         return margins.verdict(found, found.n)
 
     @property
+    def limits(self) -> tuple[float, ...]:
+        """What the ends of an interval are compared with for a verdict: 0, ± δ and, where it applies, r/2 and r."""
+        gains = tuple(self.reported.values())[:1]
+        return (0.0, -self.delta, self.delta, *(part for gain in gains for part in (gain / 2, gain)))
+
+    @property
+    def ends(self) -> str:
+        """The ends of the interval in words, with as many decimals as show on which side of each limit they lie."""
+        return self.measure.interval(self.interval.lower, self.interval.upper, self.limits)
+
+    @property
     def unstable(self) -> bool:
         """Whether leaving out runs that did not train changes the verdict."""
         return self.verdict.decided and self.survivors_verdict.kind != self.verdict.kind
@@ -149,7 +160,7 @@ class Comparison:
         mean = measure.in_unit(measure.decimal(abs(found.mean)))
         seeds = counted(found.n, "paired seed")
         if found.n > 1:
-            ends = measure.in_unit(measure.interval(found.lower, found.upper))
+            ends = measure.in_unit(self.ends)
             of = " of the reduction" if measure.lower_is_better else ""
             what = f"{number_format.level(found.alpha)} interval{of} {ends}" if found.bounded else UNBOUNDED
             seeds = f"{what}, {seeds}"
@@ -216,11 +227,12 @@ def compare_arms(
     margins = _Margins(delta, gain, measure.difference, procedure, measure.lower_is_better)
     taken = _looks_taken(pairs, looks, error, margins, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
-    main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
+    read = pairs[: deciding.pairs]
+    main, among = deciding.interval, runs[runs["seed"].isin(read["seed"])]
     surviving = _surviving(among, treatment, control, measure)
     survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
-    p_looks = _not_below(deciding.p, sequential_p(pairs[: deciding.pairs], looks), procedure)
+    p_looks = _not_below(deciding.p, sequential_p(read, looks), procedure)
     return Comparison(
         treatment=treatment,
         control=control,
@@ -238,19 +250,10 @@ def compare_arms(
         survivors_verdict=margins.verdict(survivors, survivors.n),
         needed=_needed(main, margins, looks, levels) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
-            among,
-            surviving,
-            pairs[: deciding.pairs],
-            (treatment, control),
-            delta,
-            gain,
-            rng,
-            main.alpha,
-            measure,
-            procedure,
+            among, surviving, read, (treatment, control), delta, gain, rng, main.alpha, measure, procedure
         ),
         reported=reported or {},
-        further_pair=_further_pair(pairs[: deciding.pairs], main, measure, procedure),
+        further_pair=_further_pair(read, main, measure, procedure),
         measure=measure,
         procedure=procedure,
         otherwise=otherwise,

@@ -40,12 +40,14 @@ class Crossed:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Part of the variance of the mean difference (pp²) that is due to each: seed, image, interaction."""
-        return {
-            "seed": self.seed / self.seeds,
-            "image": self.image / self.images,
-            "interaction": self.interaction / (self.seeds * self.images),
-        }
+        """Part of the variance of the mean difference (pp²) that is due to each: seed, image, interaction.
+
+        They add up to the variance of the interval. That is why the interaction has less than its own component where
+        seeds vary less than it alone would make them, so that the component of the seeds is truncated.
+        """
+        seed, image = self.seed / self.seeds, self.image / self.images
+        whole = self.interval.sd**2 / self.seeds
+        return {"seed": seed, "image": image, "interaction": max(whole - seed - image, 0.0)}
 
 
 def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:

@@ -60,7 +60,7 @@ def seeds_needed(
     if reported is None and interval.mean >= delta:
         return SeedsNeeded(None, reachable=False)
     sd = interval.cautious_sd
-    if sd < IDENTICAL:  # arms that are identical stay so
+    if sd < IDENTICAL * min(1.0, delta):  # arms that are identical stay so
         return SeedsNeeded(None)
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
     alphas = interval.alpha if level_after is None else np.array([level_after(int(total)) for total in totals])

@@ -39,7 +39,7 @@ def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
         signs = rng.choice([-1, 1], size=(_DRAWS, n))
         signs[0] = 1
     sums = np.abs(signs @ x)
-    return float((sums >= abs(x.sum()) - 1e-9).mean())
+    return float((sums >= abs(x.sum()) - 1e-9 * np.abs(x).sum()).mean())
 
 
 @lru_cache(maxsize=4)
@@ -120,7 +120,7 @@ def sensitivity(
     def judged(check: str, column: str, otherwise: str = "") -> dict[str, Any]:
         values = runs[column].to_numpy()
         found = measure.gains(values[treated], values[control])
-        return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise, procedure)
+        return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise, procedure, measure)
 
     table = [
         {
@@ -133,7 +133,7 @@ def sensitivity(
             "verdict": "",
         },
         _bootstrap_row(differences, alpha),
-        *_robust_rows(differences, delta, reported, alpha, procedure),
+        *_robust_rows(differences, delta, reported, alpha, procedure, measure),
         judged("last epoch instead of the selected one", "last"),
         _unless_whole(judged(_late(runs["averaged"]), "late"), runs, procedure),
         judged("epoch chosen on test data (oracle)", "best"),
@@ -142,7 +142,7 @@ def sensitivity(
             "early",
             f"not available: {_NONE_OF_PROCEDURE_1 if procedure == FIRST else NONE_TO_REPLAY}",
         ),
-        check_row("survivors only", survivors, delta, reported, alpha, procedure=procedure),
+        check_row("survivors only", survivors, delta, reported, alpha, procedure=procedure, measure=measure),
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
@@ -175,7 +175,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 
 
 def _robust_rows(
-    differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
+    differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int, measure: PrimaryMeasure
 ) -> list[dict[str, Any]]:
     """Return the row of the robust reading; no row with too few pairs, or in the tables of procedure 1."""
     if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
@@ -184,7 +184,8 @@ def _robust_rows(
     if found is None:
         return []
     spread = float(differences.std())
-    verdict = decide(found.lower, found.upper, spread, found.n, delta, reported, procedure=procedure)
+    words: dict[str, Any] = {"unit": measure.difference, "lower_is_better": measure.lower_is_better}
+    verdict = decide(found.lower, found.upper, spread, found.n, delta, reported, procedure=procedure, **words)
     values = {"mean": found.estimate, "lower": found.lower, "upper": found.upper, "p": found.p}
     return [{"check": f"robust: {found.words}", "n": found.n, **values, "verdict": verdict.text}]
 
@@ -202,10 +203,12 @@ def check_row(
     alpha: float,
     otherwise: str = "",
     procedure: int = LATEST,
+    measure: PrimaryMeasure = ACCURACY,
 ) -> dict[str, Any]:
     """Return a row of `sensitivity` from paired differences in pp; `otherwise` is stated if there are none."""
     found = t_interval(differences, alpha)
-    verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure)
+    words: dict[str, Any] = {"unit": measure.difference, "lower_is_better": measure.lower_is_better}
+    verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure, **words)
     return {
         "check": check,
         "n": found.n,

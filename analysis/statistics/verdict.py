@@ -180,8 +180,9 @@ def decide(
         raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
     least = IDENTICAL * min(1.0, delta)
     if sd < least:
-        size = f"{number_format.points((lower + upper) / 2)} {unit}".strip()
-        same = f"all seeds have the same difference, {size}"
+        middle = (lower + upper) / 2
+        size = number_format.decimal(middle, number_format.digits_beside((middle,), (0.0,)), sign=True)
+        same = f"all seeds have the same difference, {size} {unit}".rstrip()
         return Verdict("identical", same if abs(lower + upper) / 2 >= least else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported, procedure)))
     larger = kind == "holds" and reported is not None and lower > reported

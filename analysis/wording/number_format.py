@@ -9,6 +9,8 @@ from decimal import Decimal
 MINUS = "−"
 NOTHING = "–"
 _MANY_SEEDS, _FIRST_SEEDS = 8, 3
+_MORE_DIGITS = 6
+"""Decimals that may be added to show on which side of a limit a number lies."""
 
 
 def _known(value: float | None) -> bool:
@@ -54,11 +56,31 @@ def interval(lower: float | None, upper: float | None) -> str:
     return f"{points(lower)} to {points(upper)}"
 
 
-def probability(p: float | None) -> str:
-    """Return a p-value: three decimals, ``< .001`` below that."""
+def digits_beside(ends: Sequence[float], limits: Sequence[float], digits: int = 2) -> int:
+    """Return how many decimals show on which side of every limit each end lies; at least `digits`, at most 6 more.
+
+    An end of 0.004 with two decimals would read as if it were 0, and its interval as if it contained 0.
+    """
+    most = digits + _MORE_DIGITS
+    return next((n for n in range(digits, most) if all(_keeps_sides(end, limits, n) for end in ends)), most)
+
+
+def _keeps_sides(end: float, limits: Sequence[float], digits: int) -> bool:
+    written = float(f"{end:.{digits}f}")
+    return all(_side(end, limit) == _side(written, limit) for limit in limits)
+
+
+def _side(value: float, limit: float) -> int:
+    """Return whether a value lies below (-1), at (0) or above (1) a limit, up to rounding errors."""
+    return 0 if math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12) else 1 if value > limit else -1
+
+
+def probability(p: float | None, beside: float | None = None) -> str:
+    """Return a p-value: three decimals, or as many as show its side of a level `beside`; ``< .001`` below that."""
     if p is None or not _known(p):
         return NOTHING
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1.000"
+    digits = digits_beside((p,), (beside,), 3) if beside else 3
+    return "< .001" if p < 0.001 else f"{p:.{digits}f}".lstrip("0") if p < 1 else "1.000"
 
 
 def level(alpha: float) -> str:

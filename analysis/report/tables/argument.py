@@ -50,8 +50,10 @@ def interacting(findings: Findings) -> Table | None:
         )
         for row in found.to_dict("records")
     )
-    note = "The contribution of a switch with the other on, minus its contribution with the other off; all further "
-    "switches off."
+    note = (
+        "The contribution of a switch with the other on, minus its contribution with the other off; all further "
+        f"switches off. The {number_format.level(findings.alpha)} level is unadjusted."
+    )
     columns = ("Switches", "n", findings.measure.heading("Interaction"), "Interval")
     return Table("Interactions", columns, rows, frozenset(columns[1:]), note=note)
 

@@ -139,12 +139,12 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
         c.name,
         str(c.interval.n),
         c.measure.points(c.interval.mean),
-        c.measure.interval(c.interval.lower, c.interval.upper),
+        c.ends,
         number_format.level(c.interval.alpha),
         c.measure.interval(*c.interval.prediction),
-        number_format.probability(c.p),
-        number_format.probability(c.p_looks),
-        number_format.probability(c.p_holm),
+        number_format.probability(c.p, c.interval.alpha),
+        number_format.probability(c.p_looks, findings.alpha),
+        number_format.probability(c.p_holm, findings.alpha),
         number_format.decimal(c.interval.probability_above(0.0), 3),
         number_format.decimal(c.interval.probability_above(-c.delta) - c.interval.probability_above(c.delta), 3),
         verdict,
@@ -196,6 +196,8 @@ def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
     columns, *body = map(tuple, rows)
     in_unit = f"; Δ in {measure.difference}" if measure.difference else ""
     note = f"{measure.axis('of the selected epoch')}{in_unit}. Means and SDs leave out failed and pruned runs."
+    if primary is not None and primary.beyond:
+        note += f" Those of Δ are of the {counted(primary.interval.n, 'pair')} of the look that decides."
     omission = f"The {len(table)} arms of the gates of {every} arms are shown." if len(table) < every else ""
     whole = "runs" if omission else ""
     name = "Accuracy" if measure.is_accuracy else measure.name_of_axis
@@ -218,8 +220,8 @@ def _checks(findings: Findings) -> Table | None:
             str(row["check"]),
             str(row["n"]),
             findings.measure.points(row["mean"]),
-            findings.measure.interval(row["lower"], row["upper"]),
-            number_format.probability(row["p"]),
+            findings.measure.interval(row["lower"], row["upper"], primary.limits),
+            number_format.probability(row["p"], primary.interval.alpha),
             str(row["verdict"]) or number_format.NOTHING,
         )
         for row in findings.checks.to_dict("records")

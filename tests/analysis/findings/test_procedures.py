@@ -161,24 +161,26 @@ def test_a_tiny_smallest_effect_is_printed_with_as_many_decimals_as_needed(make_
     )
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.8, 0.95])
+@pytest.mark.parametrize(("correlation", "spread"), [(0.0, 1), (0.8, 1), (0.95, 1), (0.0, 3), (0.0, 10), (0.5, 3)])
 @pytest.mark.parametrize("pairs", [5, 12])
-def test_the_unpaired_prediction_has_its_stated_coverage(correlation, pairs):
+def test_the_unpaired_prediction_has_its_stated_coverage(correlation, spread, pairs):
     rng, covered = np.random.default_rng(3), 0
-    for _ in range(4000):
+    for _ in range(6000):
         seeds, own = rng.normal(0, correlation**0.5, pairs), (1 - correlation) ** 0.5
-        treated, control = (seeds + rng.normal(0, own, pairs) for _ in range(2))
+        treated, control = (size * (seeds + rng.normal(0, own, pairs)) for size in (spread, 1))
         low, high = unpaired_prediction(t_interval(treated - control, 0.0213), treated, control)
-        covered += low <= rng.normal() - rng.normal() <= high
-    assert 0.97 <= covered / 4000 <= 0.99
+        covered += low <= spread * rng.normal() - rng.normal() <= high
+    assert 0.9735 <= covered / 6000 <= 0.99
 
 
 def test_the_unpaired_prediction_has_the_degrees_of_freedom_of_satterthwaite():
     treated, control = np.array([1.0, 4.0, 2.0, 7.0]), np.array([0.5, 1.0, 0.0, 2.5])
     found = t_interval(treated - control, 0.05)
     parts = np.array([treated.var(ddof=1), control.var(ddof=1), found.sd**2 / 4])
-    together = 2 * np.cov(treated, control)[0, 1] ** 2
-    freedom = 3 * parts.sum() ** 2 / ((parts**2).sum() + together)
+    shared = np.cov(treated, control)[0, 1]
+    of_arms = shared**2  # covariances of two sample variances are 2 cov² / (n - 1); of an arm and the difference:
+    with_difference = ((parts[0] - shared) ** 2 + (parts[1] - shared) ** 2) / 4
+    freedom = 3 * parts.sum() ** 2 / ((parts**2).sum() + 2 * (of_arms + with_difference))
     margin = stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
     assert unpaired_prediction(found, treated, control) == pytest.approx((found.mean - margin, found.mean + margin))
     assert np.isnan(unpaired_prediction(t_interval([1.0]), [1.0], [0.0])).all()

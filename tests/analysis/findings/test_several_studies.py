@@ -80,6 +80,37 @@ def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[P
     assert "two studies provide little evidence against it" in " ".join(found.assumptions)
 
 
+def test_whether_studies_are_positive_is_read_at_the_level_of_their_own_looks(make_study: Any) -> None:
+    """With O'Brien and Fleming's looks, the first has the level .0017 and the last one .0425."""
+
+    def decided(name: str, number: int, gains: list[float]) -> Path:
+        own = arms(0.0, backbone=name)
+        own[0].accuracies, own[1].accuracies = [0.15] * len(gains), [0.15 + gain for gain in gains]
+        directory: Path = make_study(
+            own,
+            seeds=len(gains),
+            first_seed=20 * number,
+            scope={**SCOPE, "backbone": name, "classes": 20},
+            images=2000,
+            claim=None,
+            what="memory",
+            looks={"pairs": [5, 8, 12], "spending": "obrien_fleming"},
+            procedure=2,
+        )
+        return directory
+
+    early = decided("resnet50", 0, [0.06, 0.061, 0.059, 0.06, 0.062])
+    late = decided("vgg16", 1, [0.03, -0.01, 0.02, 0.0, 0.025, 0.01, -0.005, 0.03, 0.02, 0.0, 0.015, 0.01])
+    studies = examined(early, late)
+    verdicts = [each.primary.verdict.text for each in studies if each.primary]
+    assert verdicts == ["material gain", "positive, size open"]
+    found = analysis.across(*studies)
+    assert found.effects[1].lower < 0 < studies[1].primary.interval.lower  # type: ignore[union-attr]
+    assert found.all_positive
+    assert ". Positive on both." in found.sentence
+    assert any("all at the strictest of these levels, 99.83 %" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(
     ("scope", "names", "noted"),
     [

@@ -24,15 +24,15 @@ def by_definition(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list
     pooled = [
         (crossed(part).interval.sd ** 2 / len(part)) * part.shape[1] for part in of.values() if min(part.shape) > 1
     ]
-    variance = {label: (sum(pooled) / len(pooled) if pooled else 0.0) / size[label] for label in of}
+    variance = {label: (sum(pooled) / len(pooled) if pooled else math.nan) / size[label] for label in of}
     images = sum(size.values())
     centre = sum(size[label] * raw[label] for label in of) / images
     moments = sum(size[label] * ((raw[label] - centre) ** 2 - variance[label]) for label in of) / images
-    spread2 = max(moments, 0.0)
+    spread2 = max(moments, 0.0) if pooled else math.nan
     found = []
     for label in of:
         total = spread2 + variance[label]
-        weight = spread2 / total if total > 0 else spread2
+        weight = spread2 / total if total != 0 else spread2
         shrunken = raw[label] * weight + centre * (1 - weight)
         found.append((raw[label], shrunken, math.sqrt(variance[label]), math.sqrt(variance[label] * weight)))
     return found
@@ -45,7 +45,7 @@ def test_differences_of_classes_follow_the_definition(seeds: int, sizes: list[in
     x = 100.0 * rng.integers(-1, 2, (seeds, len(labels)))
     found = class_differences(x, labels, {}).sort_values("label")
     expected = by_definition(x, labels)
-    assert np.allclose(found[["raw", "shrunken", "se", "posterior_sd"]].to_numpy(), expected, atol=1e-9)
+    assert np.allclose(found[["raw", "shrunken", "se", "posterior_sd"]].to_numpy(), expected, atol=1e-9, equal_nan=True)
     assert found["images"].tolist() == sizes
 
 
@@ -85,9 +85,27 @@ def test_real_differences_are_kept() -> None:
 
 def test_classes_of_one_run_have_no_spread_to_be_estimated() -> None:
     found = class_differences(np.array([[100.0, 0.0, 0.0]]), np.array([4, 4, 7]), {})
-    assert found["se"].tolist() == [0.0, 0.0]
-    assert found["shrunken"].tolist() == pytest.approx([0.0, 50.0])
-    assert found["label"].tolist() == [7, 4], "sorted by the shrunken difference"
+    assert found["se"].isna().all()
+    assert found["shrunken"].isna().all()
+    assert found["raw"].tolist() == pytest.approx([0.0, 50.0])
+    assert found["label"].tolist() == [7, 4], "sorted by the difference"
+
+
+def test_classes_of_one_image_each_are_not_shrunken_because_their_noise_is_not_known() -> None:
+    x = 100.0 * np.random.default_rng(1).integers(-1, 2, (5, 20))
+    found = class_differences(x, np.arange(20), {})
+    assert found[["shrunken", "se", "posterior_sd"]].isna().all(axis=None)
+    assert found["raw"].is_monotonic_increasing
+    text = caption(found, "aim − baseline")
+    assert "With one test image of each class, noise cannot be told from differences between classes" in text
+    assert "posterior" not in text
+    assert "overall mean" not in text
+
+
+def test_the_caption_of_classes_without_any_variation_does_not_call_their_differences_noise() -> None:
+    text = caption(summary([20, 20], [-5.0, 5.0]), "aim − baseline")
+    assert "Seeds and images of a class do not differ at all, so there are no intervals." in text
+    assert "assigned the overall mean" not in text
 
 
 def summary(sizes: list[int], gains: list[float]) -> pd.DataFrame:

@@ -81,3 +81,22 @@ def test_significant_digits_agree_with_rounding_and_have_no_exponent(value: floa
 )
 def test_an_exact_number_has_as_many_decimals_as_it_needs(value: float, text: str) -> None:
     assert number_format.exact(value) == text
+
+
+@given(
+    end=st.one_of(st.floats(-20, 20), st.sampled_from([0.004, -0.004, 0.996, 1.004, 0.129, 0.0, 1.0])),
+    limits=st.lists(st.sampled_from([0.0, 1.0, -1.0, 0.128, 2.46, 4.92]), max_size=4),
+)
+def test_written_ends_lie_on_the_same_side_of_a_limit_as_the_ends(end: float, limits: list[float]) -> None:
+    digits = number_format.digits_beside([end], limits)
+    assert 2 <= digits <= 8
+    written = float(number_format.decimal(end, digits).replace(number_format.MINUS, "-"))
+    for limit in limits:
+        if abs(end - limit) > 1e-7:
+            assert (written > limit, written < limit) == (end > limit, end < limit)
+
+
+def test_ends_away_from_all_limits_keep_their_decimals() -> None:
+    assert number_format.digits_beside([-0.36, 1.2], [0.0, 1.0, -1.0]) == 2
+    assert number_format.digits_beside([0.0, 1.0], [0.0, 1.0]) == 2, "on a limit"
+    assert number_format.digits_beside([0.0004, 0.5], [0.0], 3) == 4
