@@ -9,6 +9,7 @@ from ablations.estimation.full_size import GPUS, PEAKS, FullSize, Part
 from ablations.estimation.power import SEED_SDS
 from aimlib.errors import counted
 from analysis.claims import Claim
+from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.simulation import pairs_for_power
 
 _PHOTOS_BYTES = 0.8e9
@@ -132,7 +133,7 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
         f"The spread between seeds is unknown because only one run of each arm was reported. Over the last {_LAST} "
         f"epochs, the SD between epochs is {' and '.join(_spread(found.claim))} percentage points."
     )
-    yield f"Verdicts are read {looks.text}. Pairs for 80 % power at one look:"
+    yield f"Verdicts are read {looks.text}. Pairs for 80 % power at one look, at least {FEWEST_PAIRS}:"
     yield ""
     effects = (spec.delta_pp, gain / 2, gain)
     rows = [
@@ -178,7 +179,7 @@ def _spread(claim: Claim) -> Iterator[str]:
 
 
 def _pairs(count: int | None) -> str:
-    return "> 10,000" if count is None else f"{count:,}"
+    return "> 10,000" if count is None else f"{max(count, FEWEST_PAIRS):,}"
 
 
 def _hours(hours: float) -> str:

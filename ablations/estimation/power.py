@@ -52,10 +52,10 @@ class PowerAnalysis:
     ----------
     looks : looks at which the verdict is read.
     table : one row per combination of seed_sd and effect (pp). `pairs_80` is the number of pairs for 80 % power at one
-        look (-1 means more than 10,000), `verdict` is the chance of a stopping verdict with the planned seeds,
-        `finally` is the same chance by the last look if seeds are added, and `shown` is the chance that the interval is
-        then above 0. `pairs` is the mean number of pairs until the study stops; `device_hours` (in `unit`) and `price`
-        are also means. The columns `finally_averaged` and `pairs_averaged` are averages over the spreads compatible
+        look, at least 5, which a verdict needs (-1 means more than 10,000); `verdict` is the chance of a stopping
+        verdict with the planned seeds, `finally` is the same chance by the last look if seeds are added, and `shown` is
+        the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study stops;
+        `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are averages over the spreads compatible
         with the given results, weighted by their probability, instead of values at the upper limit; NaN without
         results. Unknown hours and prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
@@ -234,12 +234,15 @@ def _table(
 
 
 def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
-    """Return the number of pairs for 80 % power at one look; -1 means more than 10,000, or no effect."""
+    """Return the number of pairs for 80 % power at one look, at least the pairs of a verdict.
+
+    -1 means more than 10,000, or no effect.
+    """
     level = level_at(looks)
     found = (
         pairs_for_power(effect, sd, lambda pairs: float(level(np.array([pairs], dtype=float))[0])) if effect else None
     )
-    return -1 if found is None else found
+    return -1 if found is None else max(found, FEWEST_PAIRS)
 
 
 def _averaged(

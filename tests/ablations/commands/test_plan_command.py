@@ -195,7 +195,7 @@ def test_a_pilot_whose_verdict_is_withheld_or_whose_runs_failed_causes_a_warning
 
 def test_a_tiny_spread_has_a_chance_in_every_row_and_is_printed(study):
     found = plan(study({"seeds": 5}), seed_sd=1e-9, timing=False)
-    assert (found.table["pairs_80"][found.table["effect"] > 0] <= 3).all()
+    assert (found.table["pairs_80"][found.table["effect"] > 0] == 5).all(), "no verdict has fewer pairs"
     assert found.by_look["shown"].notna().all()
     assert found.curves["power"].notna().all()
     text = printed(found)
