@@ -55,9 +55,9 @@ class PowerAnalysis:
         look, at least 5, which a verdict needs (-1 means more than 10,000); `verdict` is the chance of a stopping
         verdict with the planned seeds, `finally` is the same chance by the last look if seeds are added, and `shown` is
         the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study stops;
-        `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are averages over the spreads compatible
-        with the given results, weighted by their probability, instead of values at the upper limit; NaN without
-        results. Unknown hours and prices are NaN.
+        `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are
+        averages over the spreads compatible with the given results, weighted by their probability, instead of values at
+        the upper limit; NaN without results. Unknown hours and prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
