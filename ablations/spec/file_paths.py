@@ -1,4 +1,4 @@
-"""Paths of files that a study names, such as weights and lists of excluded photos, relative to the study file."""
+"""Paths in a study, relative to the study file: of weights, lists of excluded photos, and other files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aimlib.weights.files import is_of_torchvision
 
 
 def beside(folder: Path, document: Any) -> Any:
-    """Return a study's document in which the paths of these files, if relative to `folder`, are absolute."""
+    """Return a study's document with its file paths, which may be relative to `folder`, made absolute."""
     if isinstance(document, list):
         return [beside(folder, item) for item in document]
     if not isinstance(document, Mapping):

@@ -17,8 +17,10 @@ KINDS = [
         "no such file or shipped study",
         "did you mean 'demo'?",
     ),
-    Kind("a folder in place of a study's file", "check EMPTY", "EMPTY", "is a folder", "give the study's file"),
-    Kind("an override without a value", "check STUDY --set x", "--set x", "no key with a value", "give key.path=value"),
+    Kind("a folder in place of a study's file", "check EMPTY", "EMPTY", "is a folder", "pass the study file"),
+    Kind(
+        "an override without a value", "check STUDY --set x", "--set x", "no key with a value", "write key.path=value"
+    ),
     Kind(
         "an override that is not YAML",
         "check STUDY --set seeds=[1",

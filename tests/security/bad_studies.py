@@ -36,9 +36,9 @@ def made(name: str, make: Callable[[Victim], object], cause: str, remedy: str) -
 
 
 FILES = [
-    file("an empty study file", "", "study.yaml", "contains nothing", "give keys, such as name"),
-    file("another value in place of a study", "[1]", "study.yaml", "contains a list", "give keys, such as name"),
-    file("another value in place of a study", "x", "study.yaml", "contains a single value", "give keys"),
+    file("an empty study file", "", "study.yaml", "contains nothing", "write keys, such as name"),
+    file("another value in place of a study", "[1]", "study.yaml", "contains a list", "write keys, such as name"),
+    file("another value in place of a study", "x", "study.yaml", "contains a single value", "write keys"),
     file("a study that is not UTF-8", GOOD.encode() + b"# \xe9", "study.yaml", "is not UTF-8", "save it as UTF-8"),
     file("a NUL in a study", GOOD + "\0", "study.yaml", "unacceptable character #x0000", "remove the character"),
     file("an escape sequence in a study", GOOD + "# \x1b[2J", "study.yaml", "#x001b", "remove the character"),
@@ -62,7 +62,7 @@ FILES = [
         f"{GOOD}x: {'9' * 5000}",
         "study.yaml",
         "4300 digits",
-        "give a smaller number",
+        "use a smaller number",
     ),
     file("a study of megabytes", f"{GOOD}# {'x' * 2_000_000}", "study.yaml", "more than 1,000,000 bytes", "give a"),
     file(
@@ -89,7 +89,7 @@ FILES = [
         "save the study",
     ),
     made("a link to itself", lambda victim: victim.study.symlink_to("study.yaml"), "no such file", "shipped: "),
-    Kind("a file name that is too long", f"check {'x' * 5000}", "xxx", "File name too long", "give a study's file"),
+    Kind("a file name that is too long", f"check {'x' * 5000}", "xxx", "File name too long", "pass a study file"),
 ]
 
 
@@ -129,8 +129,8 @@ VALUES = [
     key("escapes in a name", 'name="\\e[2J"', "name", r"'\x1b[2J'", "use at most 64 letters"),
     key("half a character in a name", 'name="\\ud800"', "name", r"'\ud800'", "use at most 64 letters"),
     key("a name that reverses text", "arms.\u202e={}", r"arms.'\u202e'", "must be printable", "of at most 100"),
-    key("no seeds", "seeds=[]", "seeds", "seeds", "give the number of seeds"),
-    key("a seed given twice", "seeds=[0,0]", "seeds", "a seed is given twice", "remove one"),
+    key("no seeds", "seeds=[]", "seeds", "seeds", "must be a number of seeds"),
+    key("a seed given twice", "seeds=[0,0]", "seeds", "a seed is listed twice", "remove one"),
     key("a seed below zero", "seeds=[-1]", "seeds.0", "got -1", "greater than or equal to 0"),
     key("a seed that no generator takes", "seeds=[2147483648]", "seeds.0", "2147483648", "must be less than"),
     key("looks that do not rise", "looks=[8,5]", "looks", "got (8, 5)", "must be increasing numbers of pairs"),
@@ -154,8 +154,8 @@ VALUES = [
     ),
     key("an unknown augmentation", "training.augmentation.blur=1", "augmentation.blur", "unknown key", "known keys: "),
     key("no backbone", "model.backbone={}", "base.model.backbone.name", "missing", "give the backbone by name"),
-    key("no arms", "arms={}", "arms", "none are given", "give at least two"),
-    key("an arm that is not a mapping", f"{M}=5", M, "got 5", "give its changes to the base"),
+    key("no arms", "arms={}", "arms", "empty", "define at least two arms"),
+    key("an arm that is not a mapping", f"{M}=5", M, "got 5", "must be a mapping with the arm's changes to the base"),
     key("two equal arms", f"{M}={{}}", M, "identical to arms.baseline", "change an option, or remove one"),
     key("an arm that starts from no arm", f"{M}.of=x", f"{M}.of", "unknown arm 'x'", "known: "),
     key(
@@ -166,7 +166,7 @@ VALUES = [
         "let one of them start from the base",
     ),
     key("a role that does not exist", f"{AIM}.role=king", f"{AIM}.role", "'king'", "known: baseline, control"),
-    key("a control of nothing", f"{M}.control=frozen_memory", M, "needs 'of'", "give the name of the arm"),
+    key("a control of nothing", f"{M}.control=frozen_memory", M, "needs 'of'", "set it to the name of the arm"),
     key(
         "a control of an arm without memory",
         f"{M}.of=baseline {M}.control=frozen_memory",
@@ -186,7 +186,7 @@ VALUES = [
         "model.control=frozen_memory",
         "base.model.control",
         "belongs to one arm",
-        "give that arm",
+        "in that arm",
     ),
     key("an option without effect", f"{AIM}.model.memory=none", f"{AIM}.model", "no effect", "no memory|remove"),
     key(
@@ -261,7 +261,7 @@ VALUES = [
         "'lots'",
         "give a number and a unit",
     ),
-    key("a share of several GPUs", "resources.gpus=1.5", "resources", "1.5", "give a whole number"),
+    key("a share of several GPUs", "resources.gpus=1.5", "resources", "1.5", "must be a whole number"),
     key("factors without an arm to vary", "factors={model.memory.channels:[4,8]}", "vary", "missing", "name one of"),
     key("a design without factors", "design=ladder", "design", "no effect", "remove it"),
     key("a design that does not exist", "design=latin", "design", "'latin'", "must be 'full_factorial'"),
@@ -290,20 +290,20 @@ VALUES = [
         "a name of a level that cannot be printed",
         "vary=aim factors={c:{\u202eab:{training:{epochs:2}},x:{}}}",
         "factors.c",
-        "signs that cannot be printed",
+        "unprintable characters",
         "remove them",
     ),
-    key("no levels", "vary=aim factors={model.memory.channels:[]}", "factors", "[]", "give the levels as a list"),
+    key("no levels", "vary=aim factors={model.memory.channels:[]}", "factors", "[]", "write the levels as a list"),
     key(
-        "a factor that is not a key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "give one"
+        "a factor that is not a key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "use one"
     ),
     key("generators without a fraction", "generators=[a=b*c]", "generators", "no effect", "remove it"),
     key("a search that is not a mapping", "search=5", "search", "got 5", "must be a mapping of keys to values"),
     key("a search of an unknown arm", "search={vary:x,trials:5}", "search", "x", "known|give|must|unknown"),
-    key("an empty study to reuse", 'reuse=[""]', "reuse", "got ['']", "give study directories"),
+    key("an empty study to reuse", 'reuse=[""]', "reuse", "got ['']", "must be study directories"),
     key("a study to reuse that is not there", "reuse=[NOWHERE]", "reuse", "neither a study directory", "give a"),
     key("an override through a value", "name.x=1", "name", "{'x': 1}", "must be a valid string"),
-    key("an override without a value", "a..b=1", "--set a..b=1", "no key with a value", "give key.path=value"),
+    key("an override without a value", "a..b=1", "--set a..b=1", "no key with a value", "write key.path=value"),
 ]
 
 

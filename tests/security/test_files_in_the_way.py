@@ -173,7 +173,7 @@ def test_verify_names_a_record_of_code_under_another_name(victim: Victim) -> Non
     assert ablations.verify(victim.directory).is_intact
     victim.plant(f"code/{'1' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
     (damage,) = ablations.verify(victim.directory).inspection.damages
-    assert "it is the record of other code than its name says" in str(damage)
+    assert "it records different code than its name says" in str(damage)
 
 
 def test_a_bucket_that_does_not_exist_is_not_called_a_damaged_plan(bucket: str) -> None:

@@ -187,7 +187,7 @@ def test_the_command_prints_it_without_control_characters(noisy: Path, capsys: p
 
 
 def test_a_name_that_matches_no_single_run_lists_the_choices(noisy: Path) -> None:
-    with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; give one of them:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
+    with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; use one of these:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
         find(noisy, "aim")
     with pytest.raises(UsageError, match=r"no arm 'aimm'; did you mean 'aim'\? arms: baseline, aim"):
         find(noisy, "aimm/0")

@@ -189,8 +189,8 @@ def test_seeds_change_no_ids_and_an_edited_helper_changes_the_ids_of_its_arm(tmp
 
 
 BAD = {
-    "no list": ({"plugins": 3}, {}, "plugins: give files with Python code, e.g. [my_net.py]; got 3"),
-    "no Python file": ({"plugins": ["my_net.txt"]}, {}, "plugins: give files with Python code"),
+    "no list": ({"plugins": 3}, {}, "plugins: must be files with Python code, e.g. [my_net.py]; got 3"),
+    "no Python file": ({"plugins": ["my_net.txt"]}, {}, "plugins: must be files with Python code"),
     "a missing file": ({"plugins": ["nothing.py"]}, {}, "nothing.py: cannot be read: No such file or directory"),
     "nothing registered": (
         {},

@@ -256,7 +256,7 @@ def test_own_samplers_and_pruners_are_plugins(study: StudyMaker, tmp_path: Path)
         ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*give median"),
         ({"pruner": "asha"}, r"search\.pruner\.name: unknown pruner 'asha'"),
         ({"pruner": "threshold"}, r"search\.pruner\.lower: give this threshold .*, upper, or both"),
-        ({"pruner": "median", "halving": {}}, r"search.*: pruner: given together with halving"),
+        ({"pruner": "median", "halving": {}}, r"search.*: pruner: cannot be combined with halving"),
         ({"pruner": {"name": "successive_halving", "min_resource": 9}}, "leave nothing for successive_halving to stop"),
         (
             {"sampler": "brute_force", **NUMBERS},

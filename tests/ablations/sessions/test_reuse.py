@@ -249,7 +249,7 @@ def test_a_search_does_not_take_over_runs(second: Study, first: Path) -> None:
 
 @pytest.mark.parametrize("value", [3, [""], [["a"]], {"a": "b"}])
 def test_the_reuse_key_accepts_directories(value: object, second: Study) -> None:
-    with pytest.raises(ConfigError, match=r"reuse: give study directories, e\.g\."):
+    with pytest.raises(ConfigError, match=r"reuse: must be study directories, e\.g\."):
         read_study(second({"reuse": value}))
 
 

@@ -146,11 +146,11 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
     ("changes", "message"),
     [
         ({"factors/memory": {"with": {"modle": {}}}}, "factors.*memory.with.modle: unknown key; known keys: model"),
-        ({"factors/memory": {"with": 3}}, "memory.with: give the changes of this level as a mapping"),
-        ({"factors/memory": {}}, "memory: give the levels as a list, .* or as a mapping from labels"),
+        ({"factors/memory": {"with": 3}}, "memory.with: write this level's changes as a mapping"),
+        ({"factors/memory": {}}, "memory: write the levels as a list, .* or as a mapping from labels"),
         (
             {"factors/memory": {"on": {}}},
-            "factors.memory: design ladder uses a first and a last level; give two levels, not 1",
+            "factors.memory: design ladder uses a first and a last level; set two levels, not 1",
         ),
         ({"factors/model.x": {"a": {}, "b": {}}}, "factors: model.x: a factor with labeled levels needs its own name"),
         ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
@@ -160,7 +160,7 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
             {"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}},
             "arms.odd.levels: an arm with levels cannot have other",
         ),
-        ({"arms.odd": {"levels": "with"}}, "levels: give a mapping from factors to the labels"),
+        ({"arms.odd": {"levels": "with"}}, "levels: must be a mapping from factors to labels"),
         ({"vary": "aim"}, "vary: arm 'aim' is itself a combination of levels"),
         ({"factors/memory": {"without": {}, "with": {"model": {"memory": "conv_once"}}}}, "'conv_once'"),
     ],

@@ -40,10 +40,10 @@ def problem_of(factors: Any) -> str:
 )
 def test_levels_in_another_notation_are_shown_as_a_list(levels: Any, written: str) -> None:
     problem = problem_of({SIZE: levels})
-    assert f"factors: {SIZE}: give the levels as a list" in problem
+    assert f"factors: {SIZE}: write the levels as a list" in problem
     assert f"{{{SIZE}: {written}}}; " in problem
     is_range = "min" in str(levels) or "interval" in str(levels)
-    assert ("for everything between the two, give a search" in problem) is is_range
+    assert ("for all values in between, use a search" in problem) is is_range
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_path_of_another_form_is_shown_as_a_key_path(path: str, meant: str) ->
 @pytest.mark.parametrize("path", ["seed", "name", "", "1", "*"])
 def test_what_is_no_option_of_a_run_has_no_path(path: str) -> None:
     assert key_path_meant(path) is None
-    assert "give one, e.g. model.placement" in problem_of({path: [1, 2]})
+    assert "use one, e.g. model.placement" in problem_of({path: [1, 2]})
 
 
 def test_an_option_that_another_component_has_is_not_said_to_belong_where_it_stands(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_option_that_another_component_has_is_not_said_to_belong_where_it_sta
 
 def test_a_factor_with_an_unknown_part_names_the_path_of_the_factor(tmp_path: Path) -> None:
     factors = {"model.*.channels": [2, 4]}
-    with pytest.raises(ConfigError, match=r"it belongs elsewhere: give factors.model.memory.channels;"):
+    with pytest.raises(ConfigError, match=r"it belongs elsewhere: set factors.model.memory.channels;"):
         expand(read_study(write(tmp_path, changed({"vary": "aim"}) | {"factors": factors})))
 
 

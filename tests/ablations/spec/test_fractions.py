@@ -83,11 +83,11 @@ def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
         ({}, r"needs either resolution \(3, 4 or 5\) or generators"),
         ({"resolution": 5}, r"no fractional design of 4 factors has resolution 5; known: resolution 4 in 8"),
         ({"resolution": 4, "generators": ["epochs=placement*channels"]}, "either resolution"),
-        ({"generators": ["epochs = placement"]}, "give FACTOR = FACTOR"),
+        ({"generators": ["epochs = placement"]}, "write FACTOR = FACTOR"),
         ({"generators": ["epochs = placement * chanels"]}, "unknown factor 'chanels'; known: placement"),
-        ({"generators": ["epochs = placement*channels", "channels = placement*batch_size"]}, "is generated itself"),
+        ({"generators": ["epochs = placement*channels", "channels = placement*batch_size"]}, "is itself generated"),
         ({"design": "full_factorial", "resolution": 4}, "resolution: no effect without design: fractional_factorial"),
-        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "give two levels, not 3"),
+        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "set two levels, not 3"),
     ],
 )
 def test_a_bad_fraction_is_refused_with_the_reason(study: StudyMaker, changes: dict[str, Any], message: str) -> None:

@@ -172,10 +172,10 @@ def test_keys_below_a_prefix_are_listed(prefix: str, first: str) -> None:
     ("prefix", "said"),
     [
         ("training.epoch", "there is no key 'training.epoch'; nearest: training.epochs"),
-        ("lr", "give training.optimizer.learning_rate"),
+        ("lr", "use training.optimizer.learning_rate"),
         ("cosine", "keys of that name: training.schedule.cosine"),
         ("patience", "keys of that name: search.pruner.patience, training.early_stopping.patience"),
-        ("xyzzy", "`ablate keys` without a prefix lists them"),
+        ("xyzzy", "`ablate keys` without a prefix lists all keys"),
     ],
 )
 def test_an_unknown_prefix_is_refused_with_the_nearest_keys(prefix: str, said: str) -> None:

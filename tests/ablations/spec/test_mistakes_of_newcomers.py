@@ -38,26 +38,26 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"epochs": 3},
         "epochs",
         "unknown key",
-        "give base.training.epochs",
+        "set base.training.epochs",
     ),
-    "the keys of base at the top of the study": (without_base, "training", "unknown key", "give base.training;"),
+    "the keys of base at the top of the study": (without_base, "training", "unknown key", "set base.training;"),
     "the options of a memory directly below an arm": (
         {"arms.other": {"memory": "conv_ones"}},
         "arms.other.memory",
         "it belongs elsewhere",
-        "give arms.other.model.memory",
+        "set arms.other.model.memory",
     ),
     "options of the training directly below an arm": (
         {"arms.other": {"batch_size": 8}},
         "arms.other.batch_size",
         "it belongs elsewhere",
-        "give arms.other.training.batch_size",
+        "set arms.other.training.batch_size",
     ),
     "a device below the training": (
         {f"{TRAINING}.device": "cuda"},
         f"{TRAINING}.device",
         "it belongs elsewhere",
-        "give resources.device",
+        "set resources.device",
     ),
     "lr for the learning rate": (
         {f"{TRAINING}.optimizer": {"name": "adam", "lr": 0.1}},
@@ -75,7 +75,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "must be a mapping of keys to values",
     ),
     "an arm with nothing after its colon": ({"arms.empty": None}, "arms.empty", "got None", "or {} if there are none"),
-    "a study without arms": ({"arms": REMOVED}, "arms", "missing", "give the configurations to compare, e.g."),
+    "a study without arms": ({"arms": REMOVED}, "arms", "missing", "write the configurations to compare, e.g."),
     "a study without a name": ({"name": REMOVED}, "name", "missing", "give the study a name"),
     "a name with a space": ({"name": "my study"}, "name", "'my study'", "use at most 64 letters, digits"),
     "a network of torchvision by its own name": (
@@ -124,7 +124,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"arms.m": {"control": "matched_parameters"}},
         "arms.m",
         "a control needs 'of'",
-        "give the name of the arm that it controls",
+        "set it to the name of the arm to control for",
     ),
     "a control of the baseline": (
         {"arms.m": {**M, "of": "baseline"}},
@@ -165,7 +165,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "no epochs": ({f"{TRAINING}.epochs": REMOVED}, f"{TRAINING}.epochs", "missing", "protocol: controlled, which sets"),
     "zero epochs": ({f"{TRAINING}.epochs": 0}, f"{TRAINING}.epochs", "got 0", "must be greater than or equal to 1"),
-    "seeds in words": ({"seeds": "five"}, "seeds", "give the number of seeds", "e.g. [0, 1, 2]; got 'five'"),
+    "seeds in words": ({"seeds": "five"}, "seeds", "must be a number of seeds", "e.g. [0, 1, 2]; got 'five'"),
     "two arms that are the same": (
         {"arms.same": {}},
         "arms.same",
@@ -177,7 +177,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"factors": {"model/placement": "a"}, "vary": "aim"},
         "factors",
         "got 'a'",
-        "give the levels as a list: {model/placement: [a, ...]}",
+        "write the levels as a list: {model/placement: [a, ...]}",
     ),
     "a factor by the name of its key alone": (
         {"factors": {"placement": ["block_entry", "stage_only"]}, "vary": "aim"},
@@ -233,7 +233,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         swapped("  baseline: {}", "   baseline: {}"),
         "study.yaml:",
         "not valid YAML",
-        "indent this line like the others of its level",
+        "indent this line like the others at its level",
     ),
     "a tab": (swapped("  baseline: {}", "\tbaseline: {}"), "study.yaml:", "'\\t'", "indent with spaces"),
     "a brace that is not closed": (
@@ -257,7 +257,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
 }
 OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
     "a Python file in place of a study": ("run.py", [], "run.py", "is a Python file", "run it with `python run.py`"),
-    "a folder in place of a study": ("folder", [], "folder", "is a folder", "give the study's file, e.g. folder/study"),
+    "a folder in place of a study": ("folder", [], "folder", "is a folder", "pass the study file, e.g. folder/study"),
     "a misspelled name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
     "an option of the command line without a value": (
         "demo",

@@ -112,7 +112,7 @@ def test_a_copy_with_other_values_is_validated_and_complete() -> None:
     study = Study(**TINY).model_copy(update={"seeds": 7})
     assert len(study.seeds) == 7
     assert study.to_document()["seeds"] == 7
-    with pytest.raises(ConfigError, match="seeds: give the number"):
+    with pytest.raises(ConfigError, match="seeds: must be a number"):
         Study(**TINY).model_copy(update={"seeds": "7"})
 
 
@@ -157,14 +157,14 @@ def test_a_value_that_no_file_can_contain_is_refused_with_its_key() -> None:
         Study("x", {"model": {"placement": Mine, "widths": {4, 8}}}, {"a": {"data": {"x": [1, object()]}}})
     first, second, third = refusal.value.problems
     assert first.startswith("base.model.placement: a class, ")
-    assert first.endswith("give the name under which it is registered, e.g. 'mine'")
-    assert second == "base.model.widths: a set, which has no order: {8, 4}; give a list"
+    assert first.endswith("use the name under which it is registered, e.g. 'mine'")
+    assert second == "base.model.widths: a set, which has no order: {8, 4}; use a list"
     assert third.startswith("arms.a.data.x[1]: <object")
-    assert "a study holds text, numbers" in third
+    assert "a study contains text, numbers" in third
 
 
 def test_any_other_object_than_a_study_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"5: not a study; give a file, .* or ablations.Study"):
+    with pytest.raises(ConfigError, match=r"5: not a study; pass a file, .* or an ablations.Study"):
         ablations.check(5)  # type: ignore[call-overload]
 
 

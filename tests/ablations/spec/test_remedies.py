@@ -35,17 +35,17 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
         ({"measure": "macrof1"}, "measure: unknown measure 'macrof1'; did you mean 'macro_f1'? must be one of"),
         (
             {"measure": {"scalar": "perplexity", "better": "less"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. "
+            "measure.better: set whether higher or lower is better, e.g. "
             "{scalar: perplexity, better: lower}; got 'less'",
         ),
         (
             {"measure": {"scalar": "perplexity"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. "
+            "measure.better: set whether higher or lower is better, e.g. "
             "{scalar: perplexity, better: lower}; it is missing",
         ),
         (
             {"search": {**SEARCH, "sampler": "bayes"}},
-            "search.sampler.name: unknown sampler 'bayes'; tpe and gp are Bayesian, so give one of them; known: ",
+            "search.sampler.name: unknown sampler 'bayes'; tpe and gp are Bayesian, so use one of them; known: ",
         ),
         ({"seeds": [0, 1], "search": {**SEARCH, "seeds": [1]}}, "search.seeds: 1 is also a seed of the study, and a"),
         (

@@ -258,9 +258,9 @@ def test_assignments_are_read(text: str, path: list[str], value: object) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs", "--set epochs: no key with a value; give key.path=value, e.g. --set training.epochs=10"),
-        ("=5", "--set =5: no key with a value; give key.path=value"),
-        ("training..epochs=5", "--set training..epochs=5: no key with a value; give key.path=value"),
+        ("epochs", "--set epochs: no key with a value; write key.path=value, e.g. --set training.epochs=10"),
+        ("=5", "--set =5: no key with a value; write key.path=value"),
+        ("training..epochs=5", "--set training..epochs=5: no key with a value; write key.path=value"),
         ("a=[1", "--set a:1:3: not valid YAML"),
         ("a=!!python/name:os.system", "--set a:1:1: not valid YAML: it has the tag"),
     ],

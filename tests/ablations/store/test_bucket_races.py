@@ -140,7 +140,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
 def test_opening_a_study_leaves_nothing_behind(remote: str) -> None:
     ResultStore(remote)
     assert list(place(remote).iterdir()) == []
-    with pytest.raises(StoreError, match="is not a directory of this machine"):
+    with pytest.raises(StoreError, match="is not a directory on this machine"):
         _ = ResultStore(remote).directory
 
 

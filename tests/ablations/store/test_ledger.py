@@ -290,7 +290,7 @@ def test_a_ledger_that_cannot_be_written_stops_no_session(tmp_path: Path, monkey
 @pytest.mark.parametrize("text", ["", "abc", "x" * 64, "a" * 31, "a" * 65])
 def test_a_head_that_is_not_a_hash_is_refused(tmp_path: Path, text: str) -> None:
     session(ResultStore(tmp_path), SESSIONS[0], range(1))
-    with pytest.raises(UsageError, match="give the head as"):
+    with pytest.raises(UsageError, match="use the head as"):
         verify(tmp_path, head=text)
 
 

@@ -108,7 +108,7 @@ def test_a_row_under_the_id_of_another_run_is_damage(copy: Path) -> None:
     one, other = sorted((copy / RUNS).iterdir())
     other.write_bytes(one.read_bytes())
     (line,) = repair(copy)
-    assert f"runs/{other.name} is damaged (it contains a different run than its name says)" in line
+    assert f"runs/{other.name} is damaged (it contains a different run from the one in its name)" in line
     assert one.exists()
     assert not other.exists()
 

@@ -190,7 +190,7 @@ def test_checkpoints_are_stored_and_removed(store: ResultStore) -> None:
 
 def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("")
-    with pytest.raises(StoreError, match="is a file; give a directory"):
+    with pytest.raises(StoreError, match="is a file; choose a directory"):
         ResultStore(tmp_path / "study")
     with pytest.raises(StoreError, match="cannot be created"):
         ResultStore(tmp_path / "study" / "below")
@@ -242,7 +242,7 @@ def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
     path.rename(path.with_name(f"{identity(2)}.parquet"))
-    with pytest.raises(StoreError, match="contains runs other than its name says"):
+    with pytest.raises(StoreError, match="does not contain the run in its name"):
         store.compact(at_least=1)
 
 

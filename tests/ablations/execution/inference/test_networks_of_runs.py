@@ -103,7 +103,7 @@ def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, caps
     assert [str(each).partition(" is damaged")[0] for each in found.inspection.damages] == [f"networks/{path.name}"]
     assert found.missing == ()
     path.unlink()
-    with pytest.raises(StoreError, match="is missing, though the row of the run states it"):
+    with pytest.raises(StoreError, match="is missing, although the run's row refers to it"):
         ablations.network(directory, run_id)
     found = ablations.verify(directory)
     assert found.is_intact
