@@ -317,8 +317,7 @@ class Outages:
             raise OutageTooLong(text) from error
 
     def _wait(self, seconds: float) -> bool:
-        """Wait, randomly up to a third less, so that processes do not all retry at once; return False if
-        interrupted."""
+        """Wait up to `seconds`, randomized so that processes do not all retry at once; return False if interrupted."""
         end = self._clock() + seconds * random.uniform(2 / 3, 1)  # noqa: S311 -- no secret
         while (left := end - self._clock()) > 0:
             if self.interrupted is not None and self.interrupted():

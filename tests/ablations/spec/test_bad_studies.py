@@ -29,7 +29,7 @@ REMEDY = re.compile(
 
 
 class Bad:
-    """A mistake: changes to the tiny study, the key path in the message, and parts of the message."""
+    """A mistake: changes to the tiny study, the key path in the message, and other parts of the message."""
 
     def __init__(self, changes: dict[str, Any], where: str, *says: str) -> None:
         self.changes, self.where, self.says = changes, where, says
@@ -362,7 +362,7 @@ def test_the_command_line_reports_a_bad_study_with_code_2(
     assert all(line.startswith("error: ") for line in err.splitlines())
     assert case.where in err
     assert all(part in err for part in case.says)
-    assert not (tmp_path / "out").exists(), "nothing was begun"
+    assert not (tmp_path / "out").exists(), "no study was started"
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_all_mistakes_are_reported_together(study: Callable[..., Path]) -> None:
 
 
 def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None:
-    """The mistake is inherited from another arm or from the base, or is in the arm itself."""
+    """The mistake is in the arm itself, or the arm inherits it from another arm or the base."""
     arms = {
         "arms.longer": {"of": "aim", "training": {"epochs": 0}},
         "arms.longest": {"of": "longer", "training": {"batch_size": 0}},
@@ -403,14 +403,14 @@ def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None
     }
 
 
-def test_an_unknown_study_lists_the_shipped_ones() -> None:
+def test_the_message_about_an_unknown_study_lists_the_shipped_studies() -> None:
     with pytest.raises(
         ConfigError, match=r"dmo: no such file or shipped study; did you mean 'demo'\? shipped: .*demo, "
     ):
         check("dmo")
 
 
-def test_the_key_path_keeps_an_arm_name_with_spaces(tmp_path: Path) -> None:
+def test_a_key_path_keeps_the_spaces_in_an_arm_name(tmp_path: Path) -> None:
     path = write(tmp_path, changed({"arms.aim 64": {"modle": {}}}))
     with pytest.raises(ConfigError, match=r"arms\.aim 64\.modle: unknown key; did you mean 'model'"):
         read_study(path)

@@ -24,7 +24,7 @@ two_levels = st.dictionaries(st.sampled_from("abcdef"), st.just(("off", "on")), 
 
 
 @given(two_levels)
-def test_a_ladder_climbs_one_factor_at_a_time_in_both_orders(levels: dict[str, Any]) -> None:
+def test_a_ladder_switches_one_factor_at_a_time_in_both_orders(levels: dict[str, Any]) -> None:
     rungs = ladder(levels)
     names = list(levels)
     for order in (names, names[::-1]):
@@ -85,7 +85,7 @@ def test_a_ladder_can_go_between_two_named_arms(study: StudyMaker) -> None:
     assert roles == ["baseline", "aim", "aim", "aim", "other", "other"]
 
 
-def test_a_level_sets_exactly_what_it_states(study: StudyMaker) -> None:
+def test_a_level_changes_only_the_options_that_it_lists(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     rate = arms["control+rate"].config
     assert rate.training.optimizer.learning_rate == 1e-2
@@ -108,7 +108,7 @@ def test_one_override_selects_the_full_factorial(study: StudyMaker) -> None:
     assert all(cube[name].config == arm.config for name, arm in ladders.items())
 
 
-def test_an_arm_outside_the_design_may_name_its_levels(study: StudyMaker) -> None:
+def test_an_arm_outside_the_design_may_list_its_levels(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder", "arms.stem": {"levels": {"stem": 1}}}))
     assert dict(arms["stem"].levels) == {"memory": "without", "stem": "1", "rate": "low"}
     assert arms["stem"].config.model.backbone.stem_stride == 1
@@ -136,7 +136,7 @@ def test_levels_are_part_of_the_plan(study: StudyMaker) -> None:
     assert content["arms"][1]["levels"] == {"memory": "with", "stem": "1", "rate": "high"}
 
 
-def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMaker) -> None:
+def test_an_override_applies_to_the_levels_that_have_the_component(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}), "model.memory.channels=8")
     assert {arm.config.model.memory.channels for arm in arms.values() if arm.config.model.memory} == {8}
     assert arms["control"].config.model.memory is None

@@ -1,4 +1,4 @@
-"""A study states when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
+"""A study sets when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_any_number_of_pairs_is_a_valid_setting_for_looks(study):
 
 
 @pytest.mark.parametrize(("said", "meant"), [("pocock", "constant"), ("lan_demets_pocock", "lan_demets_pocock")])
-def test_spending_is_accepted_by_its_names(study, said, meant):
+def test_spending_is_accepted_under_all_its_names(study, said, meant):
     spec = read_study(study({"spending": said})).spec
     assert spec.spending == meant
     assert spec.reading == Looks((5, 8, 12), spending=meant)

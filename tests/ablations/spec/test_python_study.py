@@ -1,4 +1,4 @@
-"""A study written in Python equals the study of the file in keys, defaults, messages and run ids."""
+"""A study defined in Python has the same keys, defaults, messages and run ids as a study in a file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) ->
     assert Study(**study.to_document()) == study
 
 
-def test_a_study_in_python_has_the_run_ids_of_the_file(tmp_path: Path) -> None:
+def test_a_study_in_python_has_the_same_run_ids_as_in_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, TINY)
     ways: dict[str, Any] = {
         "file": path,
@@ -75,7 +75,7 @@ def test_overrides_apply_to_a_study_as_to_a_file(tmp_path: Path) -> None:
     assert read_study(TINY, "seeds=3").spec.seeds == (0, 1, 2)
 
 
-def test_python_values_become_values_of_a_file(tmp_path: Path) -> None:
+def test_python_values_are_converted_to_values_that_a_file_can_contain(tmp_path: Path) -> None:
     study = Study(
         "x",
         {"training": {"epochs": np.int64(3), "optimizer": {"name": "adam", "learning_rate": np.float64(0.5)}}},
@@ -108,7 +108,7 @@ def test_a_study_is_frozen_and_contains_copies() -> None:
         study.seeds = (1,)  # type: ignore[misc]
 
 
-def test_a_copy_with_other_values_is_validated_and_complete() -> None:
+def test_a_copy_with_changed_values_is_validated_and_complete() -> None:
     study = Study(**TINY).model_copy(update={"seeds": 7})
     assert len(study.seeds) == 7
     assert study.to_document()["seeds"] == 7
@@ -133,7 +133,7 @@ def test_a_copy_with_other_values_is_validated_and_complete() -> None:
     ],
     ids=str,
 )
-def test_the_messages_match_the_messages_of_a_file_without_the_file_name(
+def test_the_messages_are_the_same_as_for_a_file_except_for_the_file_name(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     document = changed(changes)
@@ -163,12 +163,12 @@ def test_a_value_that_no_file_can_contain_is_refused_with_its_key() -> None:
     assert "a study contains text, numbers" in third
 
 
-def test_any_other_object_than_a_study_is_refused() -> None:
+def test_an_object_that_is_not_a_study_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"5: not a study; pass a file, .* or an ablations.Study"):
         ablations.check(5)  # type: ignore[call-overload]
 
 
-def test_paths_of_a_file_become_absolute(tmp_path: Path) -> None:
+def test_paths_in_a_study_file_become_absolute(tmp_path: Path) -> None:
     document = {**TINY, "reuse": ["other"], "claim": "claim.yaml"}
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "claim.yaml").write_text("name: x")

@@ -1,4 +1,4 @@
-"""Resources of runs: amounts of memory, types of accelerators, custom resources."""
+"""Resources for runs: amounts of memory, types of accelerators and custom resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aimlib.errors import ConfigError
         ("1048576B", 2**20),
     ],
 )
-def test_common_notations_of_memory_are_read(text: str, expected: int) -> None:
+def test_common_notations_for_amounts_of_memory_are_read(text: str, expected: int) -> None:
     assert parse_bytes(text) == expected
     assert Resources.parse({"memory": text}).memory == expected
 
@@ -61,9 +61,9 @@ def test_impossible_requests_are_refused_with_the_right_notation(resources: dict
         Resources.parse(resources)
 
 
-def test_an_arm_changes_the_given_resources_and_keeps_the_others() -> None:
+def test_an_arm_changes_only_the_resources_that_it_lists() -> None:
     study = Resources.parse({"cpus": 2, "memory": "4GiB", "custom": {"slice": 1}, "accelerator_type": "A100"})
     arm = study.with_changes(ArmResources.parse({"memory": "8GiB", "custom": {"tpu_slice": 2}}))
     assert (arm.cpus, arm.memory, arm.custom, arm.accelerator_type) == (2, 2**33, {"tpu_slice": 2.0}, "A100")
     assert study.with_changes(ArmResources.parse({"custom": {}})).custom == {}
-    assert Resources.parse(study.model_dump(mode="json")) == study, "as a search stores it"
+    assert Resources.parse(study.model_dump(mode="json")) == study, "as a search stores resources"

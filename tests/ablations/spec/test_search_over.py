@@ -1,4 +1,4 @@
-"""`search.over` in the notation of other tools: the message shows how to write it here."""
+"""`search.over` in other tools' notations: the message shows how to write it in a study."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ PLAIN = "{low: 0.0001, high: 0.1}"
     ],
 )
 def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str) -> None:
-    """The message gives a spelling, and a study with this spelling is read."""
+    """The message shows a notation, and a study with this notation can be read."""
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     (message,) = caught.value.problems
@@ -155,7 +155,7 @@ def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any,
         ([RATE], "must be a mapping from parameters to lists or ranges"),
     ],
 )
-def test_a_range_with_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, value: Any, message: str) -> None:
+def test_a_range_in_the_wrong_form_is_shown_in_the_right_form(tmp_path: Path, value: Any, message: str) -> None:
     document = changed({"search": {"vary": "aim", "trials": 2, "over": [RATE], "ranges": value}})
     with pytest.raises(ConfigError) as caught:
         read_study(write(tmp_path, document))
@@ -168,7 +168,7 @@ def test_anything_except_a_list_of_key_paths_is_refused_with_an_example(tmp_path
         over(tmp_path, value)
 
 
-def test_one_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
+def test_a_single_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
     assert over(tmp_path, RATE) == (RATE,)
 
 
@@ -195,7 +195,9 @@ def search_problem(folder: Path, **keys: Any) -> str:
         ("pruner", {"name": "patient", "wrapped": "PercentilePruner"}, "percentile"),
     ],
 )
-def test_samplers_and_pruners_by_the_names_of_other_tools(tmp_path: Path, key: str, given: Any, meant: str) -> None:
+def test_the_message_about_another_tools_name_suggests_the_sampler_or_pruner(
+    tmp_path: Path, key: str, given: Any, meant: str
+) -> None:
     assert f"; did you mean {meant!r}? known: " in search_problem(tmp_path, **{key: given})
 
 
@@ -215,7 +217,7 @@ def test_samplers_and_pruners_by_the_names_of_other_tools(tmp_path: Path, key: s
         ("refit", "the best trials are confirmed on the seeds of the study, so remove it"),
     ],
 )
-def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: str, said: str) -> None:
+def test_the_message_about_another_tools_key_suggests_the_key_of_a_search(tmp_path: Path, key: str, said: str) -> None:
     assert f"search.{key}: unknown key; {said}" in search_problem(tmp_path, **{key: "x"})
 
 
@@ -231,7 +233,7 @@ def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: 
         ("training.batch_sizes", "did you mean 'training.batch_size'?"),
     ],
 )
-def test_a_path_that_is_not_searched_is_explained(tmp_path: Path, path: str, said: str) -> None:
+def test_the_message_about_a_path_that_cannot_be_searched_explains_why(tmp_path: Path, path: str, said: str) -> None:
     problem = search_problem(tmp_path, over=[path])
     assert f"search.over: {path!r} " in problem
     assert said in problem
@@ -253,7 +255,7 @@ def test_a_path_that_is_not_searched_is_explained(tmp_path: Path, path: str, sai
         ),
     ],
 )
-def test_constraints_of_another_form_are_shown_in_the_right_one(tmp_path: Path, given: Any, said: str) -> None:
+def test_constraints_in_a_different_form_are_shown_in_the_right_form(tmp_path: Path, given: Any, said: str) -> None:
     assert said in search_problem(tmp_path, constraints=given)
 
 
@@ -265,5 +267,5 @@ def test_constraints_of_another_form_are_shown_in_the_right_one(tmp_path: Path, 
         ("redis://h/0", "Optuna does not support redis"),
     ],
 )
-def test_a_storage_that_is_no_database_is_refused(tmp_path: Path, given: str, said: str) -> None:
+def test_a_storage_that_is_not_a_supported_database_is_refused(tmp_path: Path, given: str, said: str) -> None:
     assert said in search_problem(tmp_path, storage=given)

@@ -91,7 +91,9 @@ def test_nan_is_a_number_that_no_option_accepts() -> None:
         ("just text", "", "this file contains a single value"),
     ],
 )
-def test_a_file_that_is_not_a_study_is_refused_with_the_place(tmp_path: Path, text: str, where: str, what: str) -> None:
+def test_a_file_that_is_not_a_study_is_refused_with_the_place_of_the_problem(
+    tmp_path: Path, text: str, where: str, what: str
+) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as refusal:
@@ -115,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_reported_by_name(tmp_path: Path) -> None:
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with path.open("wb") as file:
-        file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit into RAM
+        file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit in RAM
     with pytest.raises(ConfigError, match="it has more than 1,000,000 bytes, the limit"):
         yaml_documents.read(path)
 
@@ -196,7 +198,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
 def without_sharing(value: Any) -> bool:
-    """Return whether no mapping or list is the same object as another one."""
+    """Return whether all mappings and lists are distinct objects."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:
@@ -210,7 +212,7 @@ def without_sharing(value: Any) -> bool:
 
 
 @given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
-def test_merging_changes_nothing_in_place_and_shares_nothing(
+def test_merging_does_not_change_its_arguments_or_share_objects_with_them(
     base: dict[str, Any], layers: list[dict[str, Any]]
 ) -> None:
     before = copy.deepcopy((base, layers))
@@ -222,7 +224,7 @@ def test_merging_changes_nothing_in_place_and_shares_nothing(
     again = base
     for layer in layers:
         again = yaml_documents.merge(again, layer)
-    assert again == merged, "all at once or one after the other"
+    assert again == merged, "merged at once or one after another"
 
 
 @given(DOCUMENTS, st.lists(KEYS, min_size=1, max_size=3), VALUES)
