@@ -1,4 +1,4 @@
-"""A full disk is explained and leaves no partial file behind, and the store works again when there is space."""
+"""A full disk is reported clearly and leaves no partial file, and the store works again when there is space."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) ->
     assert store.commit(make_record(identity(1)))
 
 
-def test_a_read_only_file_system_is_refused_at_once(small_disk: SmallDisk) -> None:
+def test_a_read_only_file_system_is_refused_immediately(small_disk: SmallDisk) -> None:
     disk = small_disk("1m")
     ResultStore(disk / "study")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
