@@ -73,9 +73,10 @@ class Archive:
 
     Attributes
     ----------
-    path : path of the archive file. verdict : the headline that a reviewer must reproduce. rows : number of settled
-    runs in the archive. ledger_head : head of the original study's ledger; empty without a ledger. looks_private :
-    names of folders or people that remain because the study's hashes depend on them.
+    path : path of the archive file. verdict : the headline that a reviewer must reproduce.
+    rows : number of settled runs in the archive.
+    ledger_head : head of the original study's ledger; empty without a ledger.
+    looks_private : names of folders or people that remain because the study's hashes depend on them.
     """
 
     path: Path
@@ -95,8 +96,8 @@ def pack(findings: Findings, out: Path) -> Archive:
 
     Raises
     ------
-    UsageError: the name has a different ending, or the file exists. StoreError: a file of the study is damaged, the
-    rows contradict themselves, or the archive cannot be written.
+    UsageError: the name has a different ending, or the file exists.
+    StoreError: a file of the study is damaged, the rows contradict themselves, or the archive cannot be written.
     """
     if not out.name.endswith(".tar.gz"):
         raise UsageError(f"{out}: the name of an archive must end in .tar.gz")

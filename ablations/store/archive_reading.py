@@ -23,7 +23,8 @@ class Unpacked:
 
     Attributes
     ----------
-    study : the study directory in the archive. manifest : the content of the archive's `archive.json`.
+    study : the study directory in the archive.
+    manifest : the content of the archive's `archive.json`.
     problems : files that are missing, added or changed.
     """
 

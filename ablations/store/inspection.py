@@ -110,8 +110,9 @@ class Damage:
 
     Attributes
     ----------
-    name : path of the file in the study. problem : what is wrong with the file's content, or what is in the file's
-    place. is_obstructed : whether something else is in the file's place: a folder, a pipe, or a dangling link.
+    name : path of the file in the study.
+    problem : what is wrong with the file's content, or what is in the file's place.
+    is_obstructed : whether something else is in the file's place: a folder, a pipe, or a dangling link.
     """
 
     name: str

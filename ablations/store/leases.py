@@ -61,8 +61,9 @@ class Terms:
     Attributes
     ----------
     term : seconds without renewal after which a lease of this process may be taken over; the term is written to the
-    lease. clock : returns seconds; must never jump. sleep : waits the given number of seconds while a lease is being
-    watched.
+        lease.
+    clock : returns seconds; must never jump.
+    sleep : waits the given number of seconds while a lease is being watched.
     """
 
     term: float = 60.0

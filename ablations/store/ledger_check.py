@@ -41,8 +41,8 @@ class LedgerCheck:
 
     Attributes
     ----------
-    head : the hash that covers the most rows; None if the ledger is empty. sessions, entered : number of chains, and
-    number of runs with an entry.
+    head : the hash that covers the most rows; None if the ledger is empty.
+    sessions, entered : number of chains, and number of runs with an entry.
     contradictions : one sentence for each difference between the ledger and the store.
     notes : one sentence for each thing that the ledger cannot show.
     """
@@ -76,8 +76,8 @@ def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bo
     Parameters
     ----------
     plan : SHA-256 of the stored analysis plan; None without one.
-    damaged : whether run files or segments are damaged; missing rows then have a known reason. head : a hash that was
-    kept elsewhere, as returned by `checked_head`; empty if there is none.
+    damaged : whether run files or segments are damaged; missing rows then have a known reason.
+    head : a hash that was kept elsewhere, as returned by `checked_head`; empty if there is none.
     """
     found = [f"{name}: {problem}" for name, problem in sorted(ledger.problems.items())]
     if not ledger.chains and not ledger.damaged and stored.had_ledger:

@@ -25,7 +25,8 @@ class Names:
 
     Attributes
     ----------
-    hosts : number of each host, by host name. devices : number of each device, by UUID.
+    hosts : number of each host, by host name.
+    devices : number of each device, by UUID.
     identities : the text of which a run id is the hash, by run id.
     """
 

@@ -70,9 +70,9 @@ def repair(
 
     Parameters
     ----------
-    networks : whether trained networks are read as well; see `ablations.store.inspection.inspect`. obstructions :
-    whether folders, pipes and dangling links in place of files are set aside as well; otherwise they are an error,
-    because the file may be on a disk that is currently not mounted.
+    networks : whether trained networks are read as well; see `ablations.store.inspection.inspect`.
+    obstructions : whether folders, pipes and dangling links in place of files are set aside as well; otherwise they are
+        an error, because the file may be on a disk that is currently not mounted.
 
     Raises
     ------

@@ -89,9 +89,10 @@ class ResultStore:
     Parameters
     ----------
     where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
-    terms : times for this process's leases on a study in object storage. outages : how long every method waits for
-    unavailable storage; None means not at all. read_only : whether to create and write no files, for readers who may
-    lack write permission; methods that write then raise an error.
+    terms : times for this process's leases on a study in object storage.
+    outages : how long every method waits for unavailable storage; None means not at all.
+    read_only : whether to create and write no files, for readers who may lack write permission; methods that write then
+        raise an error.
 
     Raises
     ------
@@ -489,8 +490,8 @@ class ResultStore:
 
         Parameters
         ----------
-        session : name of the session, 12 hexadecimal digits, as in all methods about sessions. within : seconds after
-        which the session's runs are ended, saved or not; None means no limit.
+        session : name of the session, 12 hexadecimal digits, as in all methods about sessions.
+        within : seconds after which the session's runs are ended, saved or not; None means no limit.
         """
         session_signals.request_stop(self._folder, session, within)
 

@@ -67,8 +67,9 @@ class RunLog:
     Attributes
     ----------
     run : the run.
-    state : the run's status in words. settled : whether the run has a result. entries : the log entries, from first to
-    last.
+    state : the run's status in words.
+    settled : whether the run has a result.
+    entries : the log entries, from first to last.
     """
 
     run: Run

@@ -40,8 +40,8 @@ class SaveSlots:
 
     Parameters
     ----------
-    folder : folder for the locks and tickets; processes that share the folder share the slots. slots : number of runs
-    that may save at once.
+    folder : folder for the locks and tickets; processes that share the folder share the slots.
+    slots : number of runs that may save at once.
     """
 
     def __init__(self, folder: Path, slots: int = SLOTS) -> None:

@@ -1,4 +1,4 @@
-"""Compiles the library that makes a disk fail (faulty_disk.c), and returns the environment for processes on the disk."""
+"""Compiles the library that makes a disk fail (faulty_disk.c), and returns the environment for processes on it."""
 
 from __future__ import annotations
 

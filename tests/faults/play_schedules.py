@@ -1,8 +1,8 @@
 """Plays random schedules with the store's real code, and checks their histories.
 
     python tests/faults/play_schedules.py bucket 17               the history for one seed, and its contradictions
-    python tests/faults/play_schedules.py directory 0:500         a line of JSON for each of many seeds python
-    tests/faults/play_schedules.py bucket 17 --break NAME  the same with a deliberately broken store
+    python tests/faults/play_schedules.py directory 0:500         a line of JSON for each of many seeds
+    python tests/faults/play_schedules.py bucket 17 --break NAME  the same with a deliberately broken store
 
 The order of sets depends on the process's hash seed, so the hash seed is fixed.
 """

@@ -1,4 +1,4 @@
-"""Processes that belong to a test, regardless of their parent: they are recognized by what they inherited, not by name."""
+"""Processes that belong to a test, regardless of their parents: recognized by what they inherited, not by name."""
 
 from __future__ import annotations
 

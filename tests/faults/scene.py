@@ -67,8 +67,8 @@ class Scene:
 
     Parameters
     ----------
-    expected : the fault-free results of the study's runs, by run id. mark : the mark of the study's drivers and their
-    children; see `processes`.
+    expected : the fault-free results of the study's runs, by run id.
+    mark : the mark of the study's drivers and their children; see `processes`.
     """
 
     def __init__(

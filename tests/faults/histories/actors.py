@@ -31,7 +31,8 @@ class Actor:
 
     Parameters
     ----------
-    name : name of the process, unique within the history. record : makes a run's row from the run's id and digest.
+    name : name of the process, unique within the history.
+    record : makes a run's row from the run's id and digest.
     sleep : waits for a number of seconds.
     """
 

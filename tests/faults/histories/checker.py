@@ -64,8 +64,8 @@ class _View:
 
     Attributes
     ----------
-    value : for a read, the digest, True if only the id was read, or None; for a write, the digest. kept : for a write,
-    whether the store reported that the row counts; None if unknown.
+    value : for a read, the digest, True if only the id was read, or None; for a write, the digest.
+    kept : for a write, whether the store reported that the row counts; None if unknown.
     """
 
     operation: Operation

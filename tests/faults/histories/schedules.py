@@ -31,7 +31,8 @@ _HORIZON_S = 900.0
 class Outcome:
     """The result of a schedule. Attributes
     ----------
-    lines : the recorded history. problems : violations of the model, and exceptions that are not store errors, as text.
+    lines : the recorded history.
+    problems : violations of the model, and exceptions that are not store errors, as text.
     """
 
     seed: int

@@ -39,9 +39,10 @@ class Conditions:
 
     Attributes
     ----------
-    latency : mean travel time of a request or an answer, in seconds. slow : probability that a request or an answer
-    takes a hundred times as long. lost : probability that a request, or its answer, is lost. late : probability that a
-    request that makes a change arrives up to 200 s later.
+    latency : mean travel time of a request or an answer, in seconds.
+    slow : probability that a request or an answer takes a hundred times as long.
+    lost : probability that a request, or its answer, is lost.
+    late : probability that a request that makes a change arrives up to 200 s later.
     """
 
     latency: float = 0.02

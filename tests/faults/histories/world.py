@@ -42,10 +42,10 @@ class Process:
     Attributes
     ----------
     number : id of the process, greater than all real process ids.
-    rate : seconds on the process's monotonic clock per second of the world's time. wall : seconds by which the
-    process's wall clock is ahead. stopped_until, cut_off_until : the world's time until which the process is stopped,
-    or cannot reach the storage. hangs : whether requests hang, instead of failing immediately, while the process is cut
-    off.
+    rate : seconds on the process's monotonic clock per second of the world's time.
+    wall : seconds by which the process's wall clock is ahead.
+    stopped_until, cut_off_until : the world's time until which the process is stopped, or cannot reach the storage.
+    hangs : whether requests hang, instead of failing immediately, while the process is cut off.
     """
 
     name: str

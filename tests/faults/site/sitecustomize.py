@@ -1,7 +1,7 @@
 """Simulates slow storage and a wrong clock in every Python process that has this folder on its path.
 
-FAULT_SLOW : additional seconds for every synchronization and link. FAULT_CLOCK : seconds by which the clock is ahead,
-starting FAULT_AFTER seconds after the start of the process.
+FAULT_SLOW : additional seconds for every synchronization and link.
+FAULT_CLOCK : seconds by which the clock is ahead, starting FAULT_AFTER seconds after the start of the process.
 """
 
 from __future__ import annotations
