@@ -3,11 +3,11 @@
 Only this module makes these decisions, for all operations: reads, commits, checkpoints, leases and session states.
 
 =============  =========================================================================================================
-kind of error  consequence =============
-========================================================================================================= full
-no space, or a quota is reached: operations wait away           the disk, the server or the network fails: operations
-wait unreachable    no server answers at the address: operations wait, but only for `START_LIMIT_S` until the storage
-has
+kind of error  consequence
+=============  =========================================================================================================
+full           no space, or a quota is reached: operations wait
+away           the disk, the server or the network fails: operations wait
+unreachable    no server answers at the address: operations wait, but only for `START_LIMIT_S` until the storage has
                been used once, because the address may be wrong
 refused        credentials, permissions, or a read-only or missing folder: operations wait if the storage has already
                been used; otherwise, the error is raised immediately, because waiting does not help

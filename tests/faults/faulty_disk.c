@@ -29,7 +29,7 @@ typedef struct { int kind, number; } fault;
 
 static __thread int inside;
 
-/* A number below 2^53 from the seed, the process and how many were drawn in it before (splitmix64). */
+/* A number below 2^53, derived from the seed, the process and the number of earlier draws in it (splitmix64). */
 static unsigned long draw(void) {
     static unsigned long drawn;
     const char *seed = getenv("FAULTY_SEED");
@@ -64,7 +64,7 @@ static void note(const char *call, const char *text) {
     if (fd >= 0) { syscall(SYS_write, fd, line, size); syscall(SYS_close, fd); }
 }
 
-/* What happens to a call; the file is known to be below the root. */
+/* Decides what happens to a call on a file that is below the root. */
 static fault fate(const char *call) {
     static int failed;
     fault none = {NONE, 0};

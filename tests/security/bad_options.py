@@ -107,7 +107,7 @@ KINDS = [
         "run STUDY --executor inline --out TEXT",
         "TEXT",
         "is a file",
-        "give a directory",
+        "choose a directory",
     ),
     Kind(
         "a study directory that cannot be created",
@@ -140,9 +140,7 @@ KINDS = [
         "cannot be written",
         "give another file",
     ),
-    Kind(
-        "a run that does not exist", "logs DONE zzz", "DONE: no run 'zzz'", "no run", "give a run id or its beginning"
-    ),
+    Kind("a run that does not exist", "logs DONE zzz", "DONE: no run 'zzz'", "no run", "use a run id or its beginning"),
     Kind("an arm that does not exist", "logs DONE nobody/0", "'nobody'", "no arm", "arms: baseline, aim"),
     Kind("a study directory that does not exist", "logs NOWHERE a", "NOWHERE", "study.json is missing", WROTE),
     Kind(

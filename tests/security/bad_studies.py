@@ -64,7 +64,13 @@ FILES = [
         "4300 digits",
         "use a smaller number",
     ),
-    file("a study of megabytes", f"{GOOD}# {'x' * 2_000_000}", "study.yaml", "more than 1,000,000 bytes", "give a"),
+    file(
+        "a study of megabytes",
+        f"{GOOD}# {'x' * 2_000_000}",
+        "study.yaml",
+        "more than 1,000,000 bytes",
+        "pass a study file",
+    ),
     file(
         "a name of hundreds of kilobytes",
         GOOD.replace("planted", "x" * 300_000),

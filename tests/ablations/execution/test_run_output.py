@@ -193,7 +193,7 @@ def test_a_name_that_matches_no_single_run_lists_the_choices(noisy: Path) -> Non
         find(noisy, "aimm/0")
     with pytest.raises(UsageError, match=r"arm aim has no seed '7'; seeds: 0, 1"):
         find(noisy, "aim/7")
-    with pytest.raises(UsageError, match=r"no run 'zzz'; give a run id .* baseline/0; arms: baseline, aim"):
+    with pytest.raises(UsageError, match=r"no run 'zzz'; use a run id .* baseline/0; arms: baseline, aim"):
         find(noisy, "zzz")
     with pytest.raises(StoreError, match=r"study.json is missing; give the directory that `ablate run` wrote"):
         find(noisy / "runs", "aim/0")

@@ -289,7 +289,7 @@ def test_a_manifest_with_unexpected_values_is_refused(packed: Path, tmp_path: Pa
         (_outside, "not a readable archive"),
         (_empty, "contains no readable archive.json"),
         (_text, "not a readable archive"),
-        (_newer, "archive format 99; this package reads format 1"),
+        (_newer, "archive format 99; this package can read format 1"),
     ],
 )
 def test_files_that_are_not_archives_are_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
@@ -308,7 +308,7 @@ def test_a_truncated_archive_is_refused(packed: Path, tmp_path: Path) -> None:
 def test_bad_archive_names_are_refused(study: Path, packed: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"exists; remove it"):
         ablations.archive(study, packed)
-    with pytest.raises(UsageError, match=r"ends in \.tar\.gz"):
+    with pytest.raises(UsageError, match=r"must end in \.tar\.gz"):
         ablations.archive(study, tmp_path / "dogs.zip")
     with pytest.raises(UsageError, match="no such file"):
         ablations.recompute(tmp_path / "nowhere.tar.gz")

@@ -277,7 +277,7 @@ def test_columns_of_a_different_type_are_refused(store: ResultStore) -> None:
     table = pq.read_table(path)
     place = table.schema.get_field_index("seed")
     pq.write_table(table.set_column(place, "seed", pa.array(["seven"])), path)
-    with pytest.raises(StoreError, match="columns of a different type"):
+    with pytest.raises(StoreError, match="columns have different types"):
         store.compact(at_least=1)
 
 
