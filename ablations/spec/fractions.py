@@ -82,7 +82,7 @@ def parsed(texts: Sequence[str], factors: Sequence[str]) -> Generators:
 
     Raises
     ------
-    ValueError: a text is not a generator, or names an unknown or a generated factor.
+    ValueError: a text is not a generator, or contains an unknown or a generated factor.
     """
     by_name = {label: factor for factor, label in factor_labels(factors).items()} | {name: name for name in factors}
     found: Generators = {}

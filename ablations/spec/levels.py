@@ -1,4 +1,4 @@
-"""Factors, their levels, and seeds, as given in a study file."""
+"""Factors, their levels, and seeds, as set in a study file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
 
 
 def looks(text: str) -> str:
-    """Return how a text looks: compatible Unicode characters are replaced by one of them, and outer spaces removed."""
+    """Normalize how a text looks: unify compatible Unicode characters, and remove outer spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 

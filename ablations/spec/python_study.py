@@ -35,8 +35,8 @@ class Study(StudySpec):
     description : text for the report.
     what : what the study is about, as a singular noun, e.g. squeeze-and-excitation; used in all texts.
     claim : name of a shipped claim, or path of a claim file.
-    measure : measure of the verdict: accuracy, balanced_accuracy, macro_f1, loss, or
-        ``{"scalar": name, "better": "lower"}`` for a number that runs report after every epoch.
+    measure : measure on which the verdict is based: accuracy, balanced_accuracy, macro_f1, loss, or ``{"scalar": name,
+        "better": "lower"}`` for a number that runs report after every epoch.
     delta_pp, delta : smallest effect of interest: `delta_pp` in percentage points; for a loss or a scalar, `delta` in
         the measure's unit.
     seeds : a number of seeds, or a list of them.
@@ -151,7 +151,7 @@ class Study(StudySpec):
         return yaml_documents.dump(self._document)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return the study with different values for some keys, validated."""
+        """Return a validated copy of the study with different values for some keys."""
         return type(self)(**{**self._document, **(update or {})})
 
     def __eq__(self, other: object) -> bool:

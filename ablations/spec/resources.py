@@ -1,4 +1,4 @@
-"""The resources of runs: CPUs, GPUs or shares of one, host memory, custom resources, and time limits."""
+"""The resources for runs: CPUs, GPUs or GPU shares, host memory, custom resources, and time limits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Custom = Annotated[
 
 
 class Resources(Frozen):
-    """The resources of one run.
+    """The resources for one run.
 
     They are not part of a run's identity, but the number of CPUs affects the last bits of a run's results.
     """
@@ -79,7 +79,7 @@ class Resources(Frozen):
     gpus_auto: SkipJsonSchema[bool] = False
     """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
     memory: Memory | None = None
-    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray does not start more runs on a node than
+    """Host memory (RAM) for a run in bytes, or with a unit: 4GiB, 500 MB. Ray does not start more runs on a node than
     fit in the node's memory, but does not limit a run to this amount. None: memory is not considered."""
     accelerator_type: AcceleratorType | None = None
     """Type of accelerator that a node must have, by Ray's name, for example A100. None: any node."""
@@ -127,7 +127,7 @@ class Resources(Frozen):
         return self
 
     def with_changes(self, changes: ArmResources | None) -> Resources:
-        """Return the resources of an arm's runs.
+        """Return the resources for an arm's runs.
 
         Raises
         ------
@@ -145,11 +145,11 @@ class ArmResources(Frozen):
     cpus: Annotated[int, Field(ge=1)] | None = None
     """Number of CPUs per run. Arms with different numbers of threads also differ in the last bits of their results."""
     gpus: Gpus | None = None
-    """Number of GPUs per run, a fraction of one, or auto."""
+    """Number of GPUs per run, a fraction of a GPU, or auto."""
     gpus_auto: SkipJsonSchema[bool | None] = None
     """Whether `gpus` is auto."""
     memory: Memory | None = None
-    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB."""
+    """Host memory (RAM) for a run in bytes, or with a unit: 4GiB."""
     accelerator_type: AcceleratorType | None = None
     """Type of accelerator that a node must have, by Ray's name."""
     custom: Custom | None = None

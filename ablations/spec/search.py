@@ -38,7 +38,8 @@ class HalvingSpec(Frozen):
     """Successive halving (Jamieson and Talwalkar, 2016): the best trials of each batch continue, rung by rung."""
 
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in this many trials of a rung continues, and the next rung is this many times longer. Often called eta."""
+    """Reduction factor, often called eta: one in this many trials in a rung continues, and the next rung is this many
+    times longer."""
     rungs: Annotated[int, Field(ge=2, le=10)] = 3
     """Number of rungs; the last is the whole budget. With 3 rungs and a factor of 3, trials are stopped at 1/9 and 1/3
     of it."""
@@ -71,7 +72,7 @@ class SearchSpec(Frozen):
     trials: Annotated[int, Field(ge=1, le=100_000)]
     """Number of configurations to try per arm."""
     seeds: Seeds = (1000, 1001)
-    """Seeds of every trial, which must differ from the study's."""
+    """Seeds for every trial; they must differ from the study's seeds."""
     sampler: Annotated[ComponentConfig, ComponentOf(samplers)] = Field(default="tpe", validate_default=True)
     """An Optuna sampler by its name, with its options: tpe, random, grid, gp, cmaes, qmc, nsgaii, brute_force."""
     sampler_seed: Seed | None = None
@@ -107,7 +108,7 @@ class SearchSpec(Frozen):
     top: Annotated[int, Field(ge=0)] = 3
     """Number of trials per arm to confirm in addition to the arm itself."""
     training: Annotated[dict[str, Any], part_of_run("training")] = {}
-    """Training options of the trials that differ from the study's, e.g. fewer epochs."""
+    """Training options for the trials, where they differ from the study's options, e.g. fewer epochs."""
     storage: str = "journal"
     """Where to keep a copy for optuna-dashboard: journal (a file in the study directory), the URL of a database
     (sqlite:///... or postgresql://...), $NAME for a URL in an environment variable, or none."""

@@ -104,12 +104,12 @@ class Constraint:
     bound: float
 
     def violation(self, value: float) -> float:
-        """Return by how much a value exceeds the bound, as a share of the bound; at most 0 if the value is allowed."""
+        """Return how far a value exceeds the bound, relative to the bound; at most 0 if the value is allowed."""
         excess = value / self.bound - 1
         return excess if self.sign == "<=" else -excess
 
     def __str__(self) -> str:
-        """Return the constraint as it is written."""
+        """Return the constraint as written in a study."""
         return f"{self.measure} {self.sign} {_written(self.bound)}"
 
 

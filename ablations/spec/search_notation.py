@@ -87,7 +87,7 @@ def spelled(given: Mapping[Any, Any]) -> str:
     path, values = next(iter(given.items()))
     paths = ", ".join(map(str, given))
     wrong = next((name for name in given if not _is_key_path(name)), None)
-    full = "" if wrong is None else f" ({wrong} is not a key path; one is training.optimizer.learning_rate)"
+    full = "" if wrong is None else f" ({wrong} is not a key path; an example is training.optimizer.learning_rate)"
     found = {name: known for name, value in given.items() if (known := meant(value)) is not None}
     if path not in found:
         return (

@@ -56,7 +56,7 @@ options change."""
     options: Annotated[Mapped, part_of_run("options")] = {}
     """Options for the study's own training code."""
     of: str | None = None
-    """Name of the arm from which this one starts; by default, it starts from the base."""
+    """Name of the arm from which this arm starts; by default, it starts from the base."""
     control: Annotated[
         Any,
         BeforeValidator(study_fields.control_of, json_schema_input_type=Annotated[Any, ComponentOf(controls, True)]),
@@ -108,13 +108,13 @@ class StudySpec(Frozen):
     """Text for the report."""
     claim: str | None = None
     """Name of a claim in `analysis.claims`, or path of a claim file relative to the study's folder or the current
-    one."""
+    folder."""
     what: Text | None = None
     """What the treatment has and the baseline lacks, as a singular noun, e.g. squeeze-and-excitation. All texts use
     this noun. The default is memory, or the treatment's name if no arm has a memory."""
     measure: Annotated[Any, BeforeValidator(study_fields.measure_of), as_any_of(*_MEASURES)] = "accuracy"
-    """Measure of the verdict: accuracy, balanced_accuracy, macro_f1 or loss on the test images, or a number that runs
-    report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
+    """Measure on which the verdict is based: accuracy, balanced_accuracy, macro_f1 or loss on the test images, or a
+    number that runs report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy, balanced accuracy or F1 score."""
     delta: Annotated[float, Field(gt=0)] | None = None
@@ -124,7 +124,8 @@ class StudySpec(Frozen):
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at least 5 each, at confidence levels that keep the overall
     error rate across all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. With any, the
-    verdict may be read after any number of pairs from 5, and the study may end or continue after each pair."""
+    verdict may be read after any number of pairs that is at least 5, and the study may end or continue after each
+    pair."""
     spending: Annotated[str, BeforeValidator(study_fields.spending_of), as_any_of(one_of_names("spendings"))] = (
         "constant"
     )
@@ -174,7 +175,7 @@ class StudySpec(Frozen):
     search: SearchSpec | None = None
     """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
-    """Resources of one run."""
+    """Resources for one run."""
     keep: Annotated[Literal["best", "last", "none"], BeforeValidator(study_fields.keep_of)] = "none"
     """Which trained network of a run to store: best (from the selected epoch), last or none. Not part of the run id."""
     keep_scores: Annotated[Literal["none", "float16"], BeforeValidator(study_fields.keep_of)] = "none"
@@ -212,7 +213,7 @@ class StudySpec(Frozen):
 
     @property
     def primary_measure(self) -> PrimaryMeasure:
-        """Measure of the verdict."""
+        """Measure on which the verdict is based."""
         from analysis.primary_measure import primary_measure  # noqa: PLC0415
 
         return primary_measure(self.measure, self.smallest_effect)
@@ -238,7 +239,7 @@ class StudySpec(Frozen):
         return self.delta_pp if self.delta is None else self.delta
 
     def fraction(self) -> Generators:
-        """Return the generators of a fractional factorial design. ValueError: they are missing or wrong."""
+        """Return the generators of a fractional factorial design. ValueError: the generators are missing or invalid."""
         if self.generators:
             return parsed(self.generators, list(self.factors))
         return standard(list(self.factors), self.resolution or 3)
@@ -251,7 +252,7 @@ class StudyFile:
     Attributes
     ----------
     spec : the study's content, with overrides applied.
-    path : the file; None for a study that was given as Python values.
+    path : the file; None for a study that was defined with Python values.
     notes : values of individual arms that the overrides replaced.
     """
 

@@ -19,7 +19,7 @@ _LONGEST_TEXT = 120
 
 
 def _looks(value: Any) -> Any:
-    """Read a single number of pairs as one look; accept the word for looks after any number of pairs."""
+    """Read a single number of pairs as one look; also accept the word ``any``."""
     numbers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
     if value == "any" or (numbers and all(type(number) is int for number in numbers)):
         return numbers or "any"

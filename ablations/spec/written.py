@@ -1,4 +1,4 @@
-"""The notations that a study file allows for a key beyond those of the key's type.
+"""Notations that a study file accepts for a key in addition to the key's type.
 
 These annotations are for the key reference (`ablations.spec.keys`) and for the JSON Schema of a study. They do not
 affect what a study may contain; the validators decide that.
@@ -20,7 +20,7 @@ NULL: dict[str, Any] = {"type": "null"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Written:
-    """Annotation of a key whose JSON Schema is `schema`; the text of pydantic's own would clutter signatures."""
+    """Annotation of a key whose JSON Schema is `schema`; pydantic's own annotation would clutter signatures."""
 
     schema: dict[str, Any]
 

@@ -24,7 +24,7 @@ _LISTED = frozenset({"transforms", "callbacks"})
 """Keys whose values are lists of components."""
 _KINDS: dict[type, str] = {list: "a list", type(None): "nothing"}
 _PLAIN = (str, int, float, type(None))
-_SCALARS = {  # YAML 1.2, core schema; numbers by their possible first characters
+_SCALARS = {  # YAML 1.2, core schema; resolvers are looked up by first character
     "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),

@@ -4,11 +4,10 @@ An archive (``.tar.gz``) contains a single folder with:
 
 ===================  ================================================================================================
 ``archive.json`` description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
-``README.md``        how to compute the verdict again
-``study/``           a study directory: plan, frozen plan, rows with predictions, labels of the test images, own code
-``original_ledger/`` the ledger of the study as it was run: run ids, times and digests of the rows before replacements
-``source/``          this package, so that the verdict can be computed where it cannot be installed from elsewhere
-===================  ================================================================================================
+``README.md``        how to recompute the verdict ``study/``           a study directory: plan, frozen plan, rows with
+predictions, test image labels, the study's code ``original_ledger/`` the original study's ledger: run ids, times and
+digests of the rows before replacements ``source/``          this package, in case it cannot be installed from elsewhere
+=================== ================================================================================================
 
 Photos, checkpoints, trained networks and logs are not included. Names of hosts and devices are replaced by numbered
 names, and paths, logins and addresses are removed from configurations and messages. A changed row has a different
@@ -158,7 +157,7 @@ def _whole(rows: pa.Table) -> pa.Table:
 
 
 def _copy_rows(settled: list[pa.Table], failed: Mapping[str, pa.Table], study: Path, names: Names) -> int:
-    """Write the settled rows into one segment, and the failed attempts; return the number of settled rows."""
+    """Write the settled rows to one segment, and copy the failed attempts; return the number of settled rows."""
     for name, rows in failed.items():
         (study / FAILURES).mkdir(exist_ok=True)
         write_table(public_rows(rows, names), study / FAILURES / name)

@@ -44,7 +44,7 @@ class ObjectFolder:
         self._checkpoints = RemoteCheckpoints(root)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ObjectFolder, (self.root, self._terms))  # observation times refer to a clock of this machine
+        return (ObjectFolder, (self.root, self._terms))  # observation times refer to this machine's clock
 
     def prepare(self) -> None:
         """Raise an error if the server ignores the conditions of a put, because it would overwrite results."""
@@ -118,7 +118,7 @@ class ObjectFolder:
         object_store.delete(self.root / name)
 
     def clean(self, settled: set[str]) -> list[Place]:
-        """Remove old leases of settled runs; a killed put leaves nothing visible."""
+        """Remove old leases of settled runs; an interrupted put does not leave a visible object."""
         self._checkpoints.clean()
         for run_id, age in self.ages(LEASES, _LEASE).items():
             if age > _FORGOTTEN_AFTER and run_id in settled:

@@ -27,10 +27,10 @@ class RemoteCheckpoints:
     """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
 
     Every store has its own directories, in the user's part of the temporary folder, because a process that was
-    considered dead must not share files with its successor. They are removed when the run is discarded or the store is
-    closed. If the process was killed, the next store for this study on the same machine removes them. A checkpoint
-    replaces exactly the version that this store last fetched or wrote. If another process has written a different
-    version, the lock is confirmed first.
+    considered dead must not share files with its successor. The directories are removed when the run is discarded or
+    the store is closed. If the process was killed, the next store for this study on the same machine removes them. A
+    checkpoint replaces exactly the version that this store last fetched or wrote. If another process has written a
+    different version, the lock is confirmed first.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class RemoteCheckpoints:
         return self._directories[run_id]
 
     def refresh(self, run_id: str) -> None:
-        """Drop the local copy if another process has written or discarded the checkpoint since it was fetched or put.
+        """Remove the local copy if another process has written or discarded the checkpoint since it was copied.
 
         Call this after locking the run, because the previous holder of the lock may have progressed further than this
         process.

@@ -86,7 +86,7 @@ class FileLock:
             return False
 
     def is_signed(self, token: str) -> bool:
-        """Return the same as `holds`. OSError: the file system does not answer, or its folder is missing."""
+        """Return the same as `holds`. OSError: the file system does not answer, or the lock's folder is missing."""
         if self._handle is None:
             return False
         try:
@@ -138,7 +138,7 @@ class FileLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without unlocking; the process from which this one was forked keeps the lock."""
+        """Close without unlocking; the parent process of this forked process keeps the lock."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             with suppress(OSError):

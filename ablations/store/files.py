@@ -52,7 +52,7 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
 
 
 def create(path: Path, write: Write) -> bool:
-    """Create `path` exclusively; return False, and change nothing, if it already exists."""
+    """Create `path` exclusively; return False, without changing the file, if it already exists."""
     with staged(path, write) as temporary:
         return publish(temporary, path)
 

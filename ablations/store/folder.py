@@ -32,7 +32,7 @@ class Folder(Protocol):
     def refuse_absence(self) -> None:
         """Raise StoreError if a folder that was opened is missing, because its file system is no longer mounted.
 
-        Otherwise it would look like a study without results.
+        Otherwise, the folder would look like a study without results.
         """
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
@@ -57,7 +57,7 @@ class Folder(Protocol):
         """Create a file or replace it atomically."""
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file; None if it does not exist."""
+        """Return the content of a file; None if the file does not exist."""
 
     def exists(self, name: str) -> bool:
         """Return whether a file exists, with one request."""
@@ -75,7 +75,7 @@ class Folder(Protocol):
         """Remove files left by killed writers, and return their names; files of running writers are kept."""
 
     def room(self) -> int | None:
-        """Return the free bytes; None if the storage has no limit."""
+        """Return the number of free bytes; None if the storage has no limit."""
 
     def lock(self, name: str) -> RunLock | None:
         """Lock a name; return None if it is locked."""

@@ -52,7 +52,7 @@ from aimlib.records.checksums import (
 from aimlib.records.ledger import LEDGER, PAGE, parsed
 
 _THREADS = 4
-_REQUESTS = 16  # concurrent requests to object storage, which mostly wait
+_REQUESTS = 16  # number of concurrent requests to object storage, most of which are waiting
 _JSON = re.compile(r"[^._].*\.json")
 ROUNDS, SHARES = "rounds", "shares.json"
 """Files with records of a search, and with GPU shares that were too small."""
@@ -87,7 +87,7 @@ _LOST = {
 _DONE = {
     SEGMENTS: "its intact rows are kept, and `ablate run` computes the other runs again",
     RUNS: "`ablate run` computes the run again",
-    FAILURES: "nothing is computed again",
+    FAILURES: "no run is computed again",
     IMAGES: "`ablate run` writes it again",
     PLANS: "the other plans are kept",
     CODE: "`ablate run` writes it again if the study still uses that code",
@@ -351,7 +351,7 @@ def short(error: BaseException) -> str:
 
 
 def refuse_newer(folder: Folder) -> None:
-    """Raise StoreError, before anything is changed, if a newer version of this package wrote the study."""
+    """Raise StoreError, before any file is changed, if a newer version of this package wrote the study."""
     if obstruction(folder.root / STUDY_FILE):
         return
     try:

@@ -38,8 +38,8 @@ from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_i
 T = TypeVar("T")
 
 _MARGIN = 1.1
-"""Number of terms that a watcher waits. It exceeds 1 because clocks run at different rates and a holder needs time
-between checking and acting."""
+"""Number of terms that a watcher waits. More than one term is necessary, because clocks run at different rates and a
+holder needs time between checking and acting."""
 
 _RENEWALS = 3
 """Number of consecutive renewals answered too late after which a lease counts as not confirmed."""
@@ -76,7 +76,8 @@ class Lease:
 
     Parameters
     ----------
-    tag : ETag of the object as written by this process. since : start of that request, on the clock of `terms`.
+    tag : ETag of the object as written by this process. since : start of the request that wrote it, on the clock of
+        `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):

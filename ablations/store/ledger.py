@@ -36,7 +36,7 @@ Waiting = Callable[[Callable[[], "Standing"]], "Standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """State of a study's ledger after a session joined it.
+    """State of a study's ledger after a session has joined it.
 
     Attributes
     ----------

@@ -75,7 +75,7 @@ def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bo
 
     Parameters
     ----------
-    plan : SHA-256 of the stored analysis plan; None without one.
+    plan : SHA-256 of the stored analysis plan; None if there is no plan.
     damaged : whether run files or segments are damaged; missing rows then have a known reason.
     head : a hash that was kept elsewhere, as returned by `checked_head`; empty if there is none.
     """
@@ -124,7 +124,7 @@ def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> l
     known = ledger.find(head)
     if known is None:
         return [
-            f"--head {head}: no entry of the ledger has this hash; the ledger was rewritten or is incomplete, or the "
+            f"--head {head}: no entry in the ledger has this hash; the ledger was rewritten or is incomplete, or the "
             "head belongs to a different study"
         ]
     entries = ledger.before(known)

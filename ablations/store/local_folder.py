@@ -67,7 +67,7 @@ class LocalFolder:
         self._witness = self.root / LOCKS
 
     def _make(self, path: Path) -> None:
-        """Create a folder of the study; raise an error if something else is in its place."""
+        """Create one of the study's folders; raise an error if something else is in its place."""
         if path.is_symlink():
             raise StoreError(
                 f"{path}: is a link to another folder, so files would be written and removed there; replace the link "
@@ -103,7 +103,7 @@ class LocalFolder:
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """While a commit is in this block, run files that are compacted after the block began are not removed."""
+        """While a commit is in this block, run files are not removed if they were compacted after the block began."""
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(

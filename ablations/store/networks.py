@@ -1,7 +1,7 @@
 """Files of trained networks: ``networks/<run_id>.<digest>.safetensors``, written before the row that contains the hash.
 
-A writer that is killed between the two leaves a file to which no row refers; `clean` removes it once the run is
-settled.
+A writer that is killed before it writes the row leaves a file to which no row refers; `clean` removes the file once the
+run is settled.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ class Outages:
         Raises
         ------
         OutageTooLong: the outage has lasted longer than the limit.
-        Exception: the exception of `act`, if waiting does not help or was interrupted.
+        Exception: raised by `act`, if waiting does not help or was interrupted.
         """
         delay = _FIRST_DELAY_S
         while True:

@@ -48,7 +48,7 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
 
 
 def check_version(path: Place, version: object, package: object = None) -> None:
-    """Raise StoreError unless this package knows the schema version found in `path`.
+    """Raise StoreError unless this package can read the schema version found in `path`.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def check_version(path: Place, version: object, package: object = None) -> None:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, the latest that this "
-            f"package knows; update aim-ablations, or {release_to_read(package)}"
+            f"package can read; update aim-ablations, or {release_to_read(package)}"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of this "
-        "package, or its version is too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; this package did not write "
+        "the file, or its version is too old to continue: use a different directory"
     )
 
 
@@ -104,7 +104,7 @@ def _texts(rows: pa.Table, names: list[str]) -> list[list[str]]:
 
 
 def check_file(path: Place) -> pa.Schema:
-    """Return the schema of a run file or segment; raise StoreError if it is broken or unknown."""
+    """Return the schema of a run file or segment; raise StoreError if the file is broken or its version unknown."""
     with _opened(path) as file:
         return file.schema_arrow
 

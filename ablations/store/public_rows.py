@@ -21,13 +21,13 @@ _NUMBERED = {"host": "host", "device_uuid": "device"}
 
 @dataclass
 class Names:
-    """Names that were replaced by numbered names, and texts that must not change.
+    """Hosts and devices with their numbers, and texts that must not change.
 
     Attributes
     ----------
     hosts : number of each host, by host name.
     devices : number of each device, by UUID.
-    identities : the text of which a run id is the hash, by run id.
+    identities : for each run id, the text whose hash it is.
     """
 
     hosts: dict[str, int] = field(default_factory=dict)
@@ -110,6 +110,6 @@ def _value(key: str, value: Any, names: Names) -> Any:
         return None
     if value is not None and not isinstance(value, (bool, Mapping, list)) and SECRET_NAME.search(key):
         return HIDDEN
-    if key in ("run_id", "arm", "claim", "name"):  # names of the study, which other files repeat
+    if key in ("run_id", "arm", "claim", "name"):  # names in the study that also appear in other files
         return value
     return public_document(value, names)

@@ -206,7 +206,7 @@ class ResultStore:
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
-            raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
+            raise ValueError(f"run {run_id}: status {status!r} is not settled; must be one of {', '.join(SETTLED)}")
         table = to_table(record)
         return row_digests(table)[0] if self._settle(run_id, table, lock) else ""
 
@@ -304,7 +304,7 @@ class ResultStore:
 
     @_reads
     def failures(self) -> dict[str, int]:
-        """Return the number of failed attempts of every run that has any."""
+        """Return the number of failed attempts for every run that has failed attempts."""
         return dict(Counter(match[1] for match in self._failure_names()))
 
     @_writes
@@ -324,7 +324,7 @@ class ResultStore:
 
     @_reads
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return the local directory for a run's checkpoint, for the lock's holder.
+        """Return the local directory for a run's checkpoint, for use by the lock's holder.
 
         The directory contains the stored checkpoint. For object storage, the directory is in the user's part of the
         temporary folder and exists as long as this store.
@@ -368,7 +368,7 @@ class ResultStore:
 
     @_writes
     def keep_network(self, run_id: str, digest: str, content: bytes) -> None:
-        """Store the trained network of a run, before the row that states its SHA-256 `digest`."""
+        """Store a run's trained network, before the row that contains the network's SHA-256, `digest`."""
         networks.keep(self._folder, _checked(run_id), digest, content)
 
     @_reads
@@ -608,7 +608,7 @@ def _confirmed(lock: RunLock, run_id: str) -> None:
 
 
 def _checked(identity: object, what: str = "run id") -> str:
-    """Return an id that may become part of a file name. StoreError: it may not."""
+    """Check that an id may become part of a file name, and return it. StoreError: the id is invalid."""
     if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
         raise StoreError(f"{what} {identity!r}: must be 20 hexadecimal digits in lower case")
     return identity

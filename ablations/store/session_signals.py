@@ -109,7 +109,8 @@ def clean(folder: Folder) -> None:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    """Return the state in a file; for a damaged file, only the session name: its next state will replace the file."""
+    """Return the state in a file; for a damaged file, only the session's name, until its next state replaces the
+    file."""
     return {**(intact_document(content) or {}), "session": name.partition(".")[0]}
 
 
@@ -122,7 +123,7 @@ def _stop(session: str) -> str:
 
 
 def _checked(session: object) -> str:
-    """Return a session name that may become part of a file name. StoreError: it may not."""
+    """Check that a session's name may become part of a file name, and return it. StoreError: the name is invalid."""
     if not isinstance(session, str) or not _SESSION.fullmatch(session):
         raise StoreError(f"session {session!r}: must be 12 hexadecimal digits in lower case")
     return session

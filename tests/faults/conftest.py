@@ -55,13 +55,13 @@ def ground() -> Iterator[Ground]:
 
 @pytest.fixture
 def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground, mark: str) -> Scene:
-    """Return a study on the cluster that has not started yet."""
+    """Return an unstarted study on the cluster."""
     path, expected = calm
     return Scene(path, tmp_path / "study", expected, ground, mark)
 
 
 @pytest.fixture
 def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path, mark: str) -> Scene:
-    """Return a study only on this machine that has not started yet."""
+    """Return an unstarted study that uses only this machine."""
     path, expected = calm
     return Scene(path, tmp_path / "study", expected, None, mark)

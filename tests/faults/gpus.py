@@ -1,4 +1,5 @@
-"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many runs share one. Prints JSON lines."""
+"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many runs share a GPU. Prints JSON
+lines."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ have two rows, or have results that differ from the fault-free results."""
 
 KINDS: dict[str, str] = {
     # processes
-    "driver killed": "driver killed with -9",
-    "worker killed": "worker killed with -9",
+    "driver killed": "driver killed with `kill -9`",
+    "worker killed": "worker killed with `kill -9`",
     "driver stopped": "driver stopped for 30 s (SIGSTOP, SIGCONT)",
     "machine sleeps": "driver, Ray and workers stopped for 30 s, as when a laptop sleeps",
     "driver terminated": "SIGTERM to the driver",
@@ -36,7 +36,7 @@ KINDS: dict[str, str] = {
     "node lost": "node lost, and a new node joining",
     "raylet terminated": "SIGTERM to a node's raylet",
     "node terminated": "SIGTERM to a node started by `ray start --block`",
-    "node killed at a commit": "node killed with -9 while its run is committing",
+    "node killed at a commit": "node killed with `kill -9` while its run is committing",
     "head restarted": "head restarted",
     "head away": "head away for longer than Ray keeps a driver alive",
     # storage
@@ -61,7 +61,7 @@ KINDS: dict[str, str] = {
     "history: storage does not answer": "histories: a process's requests fail",
     "history: request or answer lost": "histories: a request, or its answer, is lost",
     "history: request arrives late": "histories: a request arrives after its client has given up",
-    "history: real process killed": "histories of real processes: killed with -9",
+    "history: real process killed": "histories of real processes: killed with `kill -9`",
     "history: real process stopped": "histories of real processes: stopped, for longer or shorter than a lease lasts",
 }
 """Text in the table, by kind. Variants of a kind share one row."""

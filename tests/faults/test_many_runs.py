@@ -1,4 +1,4 @@
-"""Thousands of runs in one session: each runs once, and neither the cost per run nor the memory grows."""
+"""Thousands of runs in one session: each is computed once, and neither the cost per run nor the memory grows."""
 
 from __future__ import annotations
 

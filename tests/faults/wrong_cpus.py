@@ -1,6 +1,6 @@
 """Runs on a cluster in which some nodes compute wrong bits. Prints a line of JSON for every scenario in the arguments.
 
-The cluster has one node with two CPUs and one node with four.
+The cluster has one node with two CPUs and one node with four CPUs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What determines the last bits of a run on a CPU, and how arrays are compared in an environment where this differs."""
+"""What determines the last bits of a run on a CPU, and how arrays are compared where these conditions differ."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aimlib.training.loop import Paused, train
 DATA = Path(__file__).resolve().parents[1] / "data" / "reference"
 THREADS = 1
 SAMPLE = 8
-"""Number of values kept from a tensor, evenly spread."""
+"""Number of evenly spaced values that are kept from a tensor."""
 RELATIVE, ABSOLUTE = 2e-3, 2e-4
 """Tolerance for a recorded value outside the environment of the recording; the tests list the observed differences."""
 
@@ -60,7 +60,7 @@ def digest_of(tensors: Iterable[Tensor]) -> str:
 
 
 def sample(tensor: Tensor) -> npt.NDArray[np.float64]:
-    """Return a tensor's mean, standard deviation and `SAMPLE` evenly spread values: [2 + SAMPLE]."""
+    """Return a tensor's mean, standard deviation and `SAMPLE` evenly spaced values: [2 + SAMPLE]."""
     values = tensor.detach().cpu().double().contiguous().flatten().numpy()
     chosen = values[np.linspace(0, len(values) - 1, SAMPLE).astype(int)]
     return np.concatenate([[values.mean(), values.std()], chosen])

@@ -2,7 +2,7 @@
 
     python tests/reference/recording.py
 
-Existing files are never overwritten: to replace a file, delete it by hand, and have a reason.
+Existing files are never overwritten: to replace a file, delete it by hand, and only for a good reason.
 """
 
 from __future__ import annotations

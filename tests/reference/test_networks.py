@@ -60,7 +60,7 @@ def test_the_images_equal_the_recorded_images() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS["networks"])
 def test_initial_values_keep_their_names_and_bits(name: str) -> None:
-    """The values are drawn and scaled on the CPU by torch's generator, so they are the same on every machine."""
+    """The values are drawn on the CPU by torch's generator; bits are compared in the environment of the recording."""
     recorded = NETWORKS["networks"][name]
     config = RunConfig.parse(recorded["config"])
     assert config.run_id(NETWORKS["id_fingerprint"]) == recorded["run_id"]
@@ -106,7 +106,7 @@ def assert_near(found: npt.NDArray[Any], recorded: npt.NDArray[Any], names: list
 
 
 def test_every_shipped_plugin_is_recorded() -> None:
-    """Exceptions are data sets that need files, and controls that only transform an arm: those are in the studies."""
+    """Exceptions are data sets that need files, and controls that only transform an arm: the studies cover those."""
     configs = [item["config"] for item in [*NETWORKS["networks"].values(), *RUNS["runs"].values()]]
     text = json.dumps(configs)
     for family in FAMILIES:
@@ -196,6 +196,6 @@ def test_the_global_generators_start_in_the_recorded_state() -> None:
 
 
 @pytest.mark.parametrize("options", STREAMS["fingerprints"])
-def test_data_keep_their_fingerprint(options: str) -> None:
+def test_data_sets_keep_their_fingerprints(options: str) -> None:
     data = datasets.create(datasets.parse(json.loads(options))).load()
     assert data.fingerprint == STREAMS["fingerprints"][options]

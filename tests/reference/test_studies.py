@@ -54,7 +54,7 @@ def lost(recorded: Any, now: Any, path: str = "") -> list[str]:
     return [] if recorded == now else [f"{path}: {recorded!r} became {now!r}"]
 
 
-def test_a_change_would_be_noticed() -> None:
+def test_a_changed_configuration_is_noticed() -> None:
     assert lost({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}, "e": 4}) == [".a.c: gone"]
     assert lost({"a": [1, 2]}, {"a": [1, 3]}) == [".a: [1, 2] became [1, 3]"]
     arm: Arm = expand(read_study(DATA / "studies" / "demo.yaml"))[0]

@@ -1,4 +1,4 @@
-"""Kinds of bad input, and the check of their messages.
+"""Kinds of bad input, and a check of the messages about them.
 
 Each kind is a different mistake. Variants of a kind, such as the same unknown column in two options, have the same name
 and count once.

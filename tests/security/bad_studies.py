@@ -108,7 +108,7 @@ FILES = [
 
 
 def key(name: str, override: str, place: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of wrong value, set by an override; study files are checked in the same way."""
+    """Return a kind of invalid value, set by an override; study files are checked in the same way."""
     overrides = " ".join(f"--set {each}" for each in override.split(" "))
     return Kind(name, f"{CHECK} {overrides}", place, cause, remedy)
 

@@ -1,4 +1,4 @@
-"""Kinds of bad surroundings: the environment, plugins, and a missing terminal."""
+"""Kinds of problems in the surroundings: the environment, plugins, and a missing terminal."""
 
 from __future__ import annotations
 

@@ -167,6 +167,6 @@ def test_a_photo_name_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: p
         datasets.create(datasets.parse(data)).load()
 
 
-def test_any_error_has_a_printable_text() -> None:
+def test_any_error_can_be_converted_to_printable_text() -> None:
     assert text_of(Unspeakable()).startswith("(no message: ValueError")
     assert json.dumps(text_of(ValueError("x"))) == '"x"'

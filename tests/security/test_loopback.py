@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_socket_of_this_process_is_found(family: socket.AddressFamily, address: str) -> None:
+def test_a_socket_opened_by_this_process_is_found(family: socket.AddressFamily, address: str) -> None:
     with socket.socket(family) as server:
         try:
             server.bind((address, 0))

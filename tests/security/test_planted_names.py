@@ -1,4 +1,4 @@
-"""Names, links and paths in a study directory never lead outside it, and never control the terminal."""
+"""Names, links and paths in a study directory never lead outside the directory, and never control the terminal."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_invalid_run_ids_never_become_paths(victim: Victim, run_id: str) -> None
 # Links
 
 
-def test_a_linked_lock_is_not_written_through(victim: Victim) -> None:
+def test_a_lock_file_is_not_written_through_a_link(victim: Victim) -> None:
     run_id = victim.runs[0].stem
     victim.runs[0].unlink()
     lock = victim.directory / "locks" / f"{run_id}.lock"

@@ -188,7 +188,7 @@ def command_lines() -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
-def test_no_secret_is_in_the_list_of_processes(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_list_contains_no_secrets(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command runs in this process: it reads the secrets from the environment, and every child is listed."""
     found: list[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""Files in a study's folders that no version of this package wrote: they are reported but never read as rows."""
+"""Files in a study's folders that no version of this package wrote are reported but never read as rows."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def below(keys: Iterable[Key], prefix: str) -> tuple[Key, ...]:
 
     Raises
     ------
-    UsageError: there is no such key; the message lists similar ones.
+    UsageError: there is no such key; the message lists similar keys.
     """
     keys = tuple(keys)
     parts = _parts(prefix)

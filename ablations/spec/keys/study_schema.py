@@ -2,8 +2,8 @@
 
 Everything in a study is a change: a base is merged over a protocol, and an arm is merged over the base. Therefore, no
 option of a run is required, and a component may be changed without its name. A study with the user's own code
-(`plugins` or `train`) may name components that the schema does not know. Definitions that refer to components, directly
-or indirectly, have a second version for such studies.
+(`plugins` or `train`) may name components that are not in the schema. Definitions that refer to components, directly or
+indirectly, have a second version for such studies.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from ablations.spec.keys.records import OWN_CODE, REQUIRED, Key
 
 _WIDTH = 80
 _INDENT = "    "
-_HEADINGS = ("key", "what may be written", "default", "run id", "meaning")
+_HEADINGS = ("key", "possible values", "default", "run id", "meaning")
 _INTRODUCTION = """\
 # Keys of a study
 

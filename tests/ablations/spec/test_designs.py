@@ -63,7 +63,7 @@ def arms_of(path: Path, *overrides: str) -> dict[str, Arm]:
     return {arm.name: arm for arm in expand(read_study(path, overrides))}
 
 
-def test_a_ladder_can_go_between_two_named_arms(study: StudyMaker) -> None:
+def test_a_ladder_can_lead_from_one_named_arm_to_another(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     assert list(arms) == [
         "control",

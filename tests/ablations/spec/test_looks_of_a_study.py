@@ -61,7 +61,7 @@ def test_spending_is_accepted_under_all_its_names(study, said, meant):
         ({"looks": "any", "block": 0}, "block: .*greater than or equal to 1"),
     ],
 )
-def test_wrong_looks_are_refused_with_the_remedy(study, changes, said):
+def test_invalid_looks_are_refused_with_a_remedy(study, changes, said):
     with pytest.raises(ConfigError, match=said):
         read_study(study(changes))
 

@@ -37,7 +37,7 @@ def test_every_argument_is_explained() -> None:
     assert {name for names in listed for name in names.split(", ")} == set(StudySpec.model_fields)
 
 
-def test_completed_arguments_have_types() -> None:
+def test_every_argument_has_a_type_annotation() -> None:
     untyped = [name for name, each in PARAMETERS.items() if each.annotation is inspect.Parameter.empty]
     assert not untyped
     assert next(iter(PARAMETERS)) == "name"
@@ -45,7 +45,7 @@ def test_completed_arguments_have_types() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_studies())
-def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) -> None:
+def test_a_shipped_study_is_unchanged_after_conversion_to_python_and_back_to_yaml(name: str) -> None:
     spec = read_study(name).spec
     study = Study.from_file(name)
     assert study == spec
@@ -69,7 +69,7 @@ def test_a_study_in_python_has_the_same_run_ids_as_in_a_file(tmp_path: Path) -> 
     assert set(map(tuple, ids.values())) == {tuple(ids["file"])}
 
 
-def test_overrides_apply_to_a_study_as_to_a_file(tmp_path: Path) -> None:
+def test_overrides_apply_to_a_study_in_python_as_to_a_file(tmp_path: Path) -> None:
     overrides = ["training.epochs=7", "seeds=3", "model.memory.channels=8"]
     assert read_study(Study(**TINY), overrides).spec == read_study(write(tmp_path, TINY), overrides).spec
     assert read_study(TINY, "seeds=3").spec.seeds == (0, 1, 2)
@@ -98,7 +98,7 @@ def test_texts_that_resemble_other_yaml_values_survive_a_round_trip(text: str) -
     assert yaml_documents.parse(yaml_documents.dump(document), "yaml") == document
 
 
-def test_a_study_is_frozen_and_contains_copies() -> None:
+def test_a_study_is_frozen_and_contains_copies_of_its_arguments() -> None:
     base = {"data": {"name": "digits"}}
     study = Study("x", base, {"a": {}})
     base["data"]["name"] = "other"

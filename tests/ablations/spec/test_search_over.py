@@ -128,7 +128,10 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
         ({RATE: 0.1}, "ranges come from the components' search spaces"),
         ({RATE: None}, "your own values as ranges"),
         ({RATE: {"value": 0.1}}, "has only one value, so it cannot be searched; set it in the arm or in base"),
-        ({"learning_rate": [0.1, 0.2]}, "learning_rate is not a key path; one is training.optimizer.learning_rate"),
+        (
+            {"learning_rate": [0.1, 0.2]},
+            "learning_rate is not a key path; an example is training.optimizer.learning_rate",
+        ),
         ({"lr": {"min": 1, "max": 2}}, "lr is not a key path"),
         ([RATE, RATE], f"[1]: {RATE} is listed twice"),
         ({RATE: "tune.sample_from(lambda s: 1)"}, "your own values as ranges"),
@@ -267,5 +270,5 @@ def test_constraints_in_a_different_form_are_shown_in_the_right_form(tmp_path: P
         ("redis://h/0", "Optuna does not support redis"),
     ],
 )
-def test_a_storage_that_is_not_a_supported_database_is_refused(tmp_path: Path, given: str, said: str) -> None:
+def test_an_unsupported_database_for_a_search_is_refused(tmp_path: Path, given: str, said: str) -> None:
     assert said in search_problem(tmp_path, storage=given)

@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 @pytest.fixture(params=["directory", *STORAGES])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return an unused location for a study, of each kind."""
+    """Return an unused location for a study, for each kind of storage."""
     if request.param == "directory":
         return str(tmp_path / "study")
     return folder_of(request, request.param)

@@ -1,4 +1,5 @@
-"""Records as a study would commit them, and the contents of a directory. It does not import pytest, for fast starts."""
+"""Records as a study would commit them, and the contents of a directory. The module does not import pytest, so that
+writers start fast."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: P
     assert found.verdict == found.stated == headline
 
 
-def test_an_archive_contains_nothing_private(packed: Path) -> None:
+def test_an_archive_does_not_contain_private_data(packed: Path) -> None:
     files = contents(packed)
     for name, content in files.items():
         if "/source/" in name:
@@ -136,7 +136,7 @@ def test_an_archive_contains_nothing_private(packed: Path) -> None:
     assert reason == "loss is not finite; see (path) on (host), written by (address)"
 
 
-def test_all_other_values_of_a_row_are_kept(study: Path, packed: Path) -> None:
+def test_all_other_values_in_a_row_are_kept(study: Path, packed: Path) -> None:
     (path,) = (study / "segments").glob("*.parquet")
     (segment,) = (content for name, content in contents(packed).items() if "/segments/" in name)
     before, after = (pq.read_table(each).to_pylist() for each in (path, io.BytesIO(segment)))
@@ -156,7 +156,7 @@ def test_an_archive_contains_the_original_ledger(study: Path, packed: Path) -> N
     assert manifest["frozen_plan"] == analysis.load(study).frozen.sha256  # type: ignore[union-attr]
 
 
-def test_the_source_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
+def test_the_source_code_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
     _, packed = computed
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path / "elsewhere", filter="data")

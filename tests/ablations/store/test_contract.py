@@ -144,7 +144,7 @@ def test_a_store_can_be_sent_to_a_worker(anywhere: str) -> None:
         assert store.lock_run(RUN) is None
 
 
-def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
+def test_a_lock_excludes_other_holders_until_it_is_released(anywhere: str) -> None:
     store = ResultStore(anywhere)
     with store.lock_run(RUN) as lock:
         assert lock.run_id == RUN
@@ -234,7 +234,7 @@ def test_repeatedly_killed_writers_neither_lose_nor_duplicate_rows(
     assert files_in(remote_of_processes, "segments")
 
 
-def test_references_are_listed_by_name_and_written_once(anywhere: str) -> None:
+def test_references_are_listed_by_name_and_written_only_once(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.references() == []
     first = StoredReference("a" * 16, device_key("boot cpu"), "b" * 16)
@@ -247,7 +247,7 @@ def test_references_are_listed_by_name_and_written_once(anywhere: str) -> None:
     assert store.reference_device(other) == f"device {other.device}"
 
 
-def test_own_code_is_recorded_once_with_a_checksum(anywhere: str) -> None:
+def test_a_studys_own_code_is_recorded_once_with_a_checksum(anywhere: str) -> None:
     store, code = ResultStore(anywhere), "a" * 64
     store.keep_code(code, {"component": "placements/own", "definitions": {"my_net.py: Own": "b"}})
     store.keep_code(code, {"component": "changed"})

@@ -71,7 +71,7 @@ def test_a_damaged_document_is_reported_and_set_aside(store: ResultStore, name: 
     assert not path.exists()
 
 
-def test_documents_of_earlier_versions_are_read(store: ResultStore) -> None:
+def test_documents_from_earlier_versions_can_be_read(store: ResultStore) -> None:
     for name, (read, whole, _) in READERS.items():
         path = store.directory / name
         document = json.loads(path.read_bytes())

@@ -127,7 +127,7 @@ def test_the_holders_term_applies(store_of, clock: Clock, old, remote: str) -> N
     assert not second.lost
 
 
-def test_a_recent_lease_is_not_observed(store_of, clock: Clock) -> None:
+def test_a_recent_lease_is_not_watched(store_of, clock: Clock) -> None:
     first = store_of(clock).lock_run(RUN)
     assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
@@ -325,7 +325,7 @@ def test_a_forked_child_has_no_lock(remote_of_processes: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
 )
-def test_a_damaged_lease_is_taken_over_after_the_observers_term(
+def test_a_damaged_lease_is_taken_over_after_the_watchers_term(
     remote: str, content: bytes, store_of: Callable[..., ResultStore], old: None
 ) -> None:
     clock = Clock()
@@ -339,7 +339,7 @@ def test_a_damaged_lease_is_taken_over_after_the_observers_term(
     lock.release()
 
 
-def test_a_lease_with_a_changed_term_is_not_waited_for(
+def test_a_changed_term_in_a_lease_does_not_extend_the_wait(
     remote: str, store_of: Callable[..., ResultStore], old: None
 ) -> None:
     clock = Clock()

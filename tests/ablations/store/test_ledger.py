@@ -107,7 +107,7 @@ def test_a_row_replaced_together_with_the_ledger_is_found_only_with_the_head(tmp
     forged(tmp_path)
     assert verify(tmp_path).is_intact
     (text,) = contradictions(verify(tmp_path, head=head))
-    assert text.startswith(f"--head {head}: no entry of the ledger has this hash")
+    assert text.startswith(f"--head {head}: no entry in the ledger has this hash")
 
 
 def test_a_loss_that_a_forger_enters_is_noted_and_contradicts_the_head(tmp_path: Path) -> None:

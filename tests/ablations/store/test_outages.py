@@ -42,7 +42,7 @@ def explained(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
+def test_the_store_waits_during_every_kind_of_outage(name: str, length: float) -> None:
     clock, said = Clock(), []
     outages = clock.outages(notify=said.append, worked=True)
 
@@ -92,7 +92,7 @@ def test_errors_that_waiting_cannot_resolve_are_raised_immediately(error: Except
 @pytest.mark.parametrize(
     "name", ["EACCES", "EROFS", "AccessDenied", "InvalidAccessKeyId", "ExpiredToken", "NoCredentialsError", "ENOLCK"]
 )
-def test_only_a_storage_that_has_worked_before_is_waited_for(name: str) -> None:
+def test_the_store_waits_only_for_storage_that_has_worked_before(name: str) -> None:
     clock, calls = Clock(), []
     outages = clock.outages()
 
@@ -179,7 +179,7 @@ def test_an_outage_during_a_write_lasts_until_a_write_succeeds() -> None:
     assert outages.current is None
 
 
-def test_a_storage_that_fails_every_other_time_does_not_fill_the_log() -> None:
+def test_storage_that_fails_every_other_time_does_not_fill_the_log() -> None:
     clock, said = Clock(), []
     outages = clock.outages(worked=True, notify=said.append)
     for number in range(1000):
@@ -356,7 +356,7 @@ def test_an_unmounted_folder_is_not_an_empty_study(tmp_path: Path) -> None:
     assert clock.now >= 600
 
 
-def test_a_hanging_call_is_not_waited_for_twice() -> None:
+def test_the_store_does_not_wait_for_a_hanging_call_twice() -> None:
     hang, calls = threading.Event(), BoundedCalls(0.05, "/mnt/study")
     with pytest.raises(StoreError, match=r"/mnt/study: the storage has not answered within 0\.05 s") as raised:
         calls(hang.wait)

@@ -127,7 +127,7 @@ def test_a_hanging_git_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on: s
     assert time.monotonic() - begin < 3
 
 
-def test_the_keys_are_columns_and_the_versions_are_the_installed_ones(monkeypatch) -> None:
+def test_the_keys_are_columns_and_the_versions_are_the_installed_versions(monkeypatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "do-not-record-me")
     found = provenance()
     assert set(found) == {"host", "git_commit", "git_dirty", "versions"}

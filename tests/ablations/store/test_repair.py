@@ -56,7 +56,7 @@ def values(directory: Path) -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with two segments, two run files, a failure, images and two plans."""
+    """A study with two segments, two run files, a failure record, images and two plans."""
     store = ResultStore(tmp_path_factory.mktemp("study"))
     store.write_plan({"name": "first", "seeds": [0]})
     store.write_plan({"name": "first", "seeds": [0, 1]})

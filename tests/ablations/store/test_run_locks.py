@@ -19,7 +19,7 @@ from .sample import identity, make_record
 RUN = identity(1)
 
 
-def test_a_lock_excludes_and_is_released(store: ResultStore) -> None:
+def test_a_lock_excludes_other_holders_until_it_is_released(store: ResultStore) -> None:
     with store.lock_run(RUN) as lock:
         assert lock.run_id == RUN
         assert store.lock_run(RUN) is None
@@ -31,7 +31,7 @@ def test_a_lock_excludes_and_is_released(store: ResultStore) -> None:
     again.release()
 
 
-def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
+def test_a_lock_is_released_after_an_error(store: ResultStore) -> None:
     with pytest.raises(ZeroDivisionError), store.lock_run(RUN):
         _ = 1 / 0
     assert store.lock_run(RUN) is not None

@@ -59,8 +59,8 @@ def test_the_first_row_is_kept(store: ResultStore, status: str) -> None:
     assert not store.is_settled(identity(2))
 
 
-def test_rows_are_stored_by_their_status(store: ResultStore) -> None:
-    with pytest.raises(ValueError, match="'failed' is not settled; one of finished, diverged, pruned"):
+def test_rows_are_stored_according_to_their_status(store: ResultStore) -> None:
+    with pytest.raises(ValueError, match="'failed' is not settled; must be one of finished, diverged, pruned"):
         store.commit(make_record(identity(1), status="failed"))
     with pytest.raises(ValueError, match="'finished' is not a failure"):
         store.record_failure(make_record(identity(1)))

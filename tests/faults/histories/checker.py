@@ -5,7 +5,7 @@ row does not count, and no reader sees the row vanish or change. The run's lock 
 operation under a grant has no effect if it was invoked after a later grant. The run's checkpoint is modeled as a
 register that the holders of the grants write, read and discard.
 
-Linearizability is local (Herlihy and Wing 1990, theorem 1), so a read of all runs counts as one read of each.
+Linearizability is local (Herlihy and Wing 1990, theorem 1), so a read of all runs counts as one read of each run.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ LATE_S = 200.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """How unreliable a storage is.
+    """How unreliable the storage is.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ class Bucket:
 
 
 class Directory:
-    """The operating system calls on files below a folder, each a request to an unreliable storage."""
+    """The operating system calls on files below a folder, each a request to unreliable storage."""
 
     _CALLS = ("link", "unlink", "replace", "rename", "mkdir", "rmdir", "listdir")
 

@@ -106,7 +106,7 @@ class World:
         task.thread.start()
 
     def kill(self, process: Process) -> None:
-        """Kill a process with -9."""
+        """Kill a process as `kill -9` does."""
         process.alive = False
         self._dead += [task for task in self._tasks if task.process is process]
         self._tasks = [task for task in self._tasks if task.process is not process]
