@@ -3,11 +3,12 @@
 An archive (``.tar.gz``) contains a single folder with:
 
 ===================  ================================================================================================
-``archive.json`` description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
-``README.md``        how to recompute the verdict ``study/``           a study directory: plan, frozen plan, rows with
-predictions, test image labels, the study's code ``original_ledger/`` the original study's ledger: run ids, times and
-digests of the rows before replacements ``source/``          this package, in case it cannot be installed from elsewhere
-=================== ================================================================================================
+``archive.json``     description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
+``README.md``        how to recompute the verdict
+``study/``           a study directory: plan, frozen plan, rows with predictions, test image labels, the study's own code
+``original_ledger/`` the original study's ledger: run ids, times and digests of the rows before replacements
+``source/``          this package, in case it cannot be installed from elsewhere
+===================  ================================================================================================
 
 Photos, checkpoints, trained networks and logs are not included. Names of hosts and devices are replaced by numbered
 names, and paths, logins and addresses are removed from configurations and messages. A changed row has a different

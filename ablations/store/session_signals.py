@@ -109,8 +109,7 @@ def clean(folder: Folder) -> None:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    """Return the state in a file; for a damaged file, only the session's name, until its next state replaces the
-    file."""
+    """Return the state in a file; for a damaged file, only the session's name until the next state is written."""
     return {**(intact_document(content) or {}), "session": name.partition(".")[0]}
 
 
