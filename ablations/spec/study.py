@@ -124,8 +124,7 @@ class StudySpec(Frozen):
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at least 5 each, at confidence levels that keep the overall
     error rate across all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. With any, the
-    verdict may be read after any number of pairs that is at least 5, and the study may end or continue after each
-    pair."""
+    verdict may be read after any number of pairs (at least 5), and the study may end or continue after each pair."""
     spending: Annotated[str, BeforeValidator(study_fields.spending_of), as_any_of(one_of_names("spendings"))] = (
         "constant"
     )

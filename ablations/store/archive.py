@@ -3,9 +3,9 @@
 An archive (``.tar.gz``) contains a single folder with:
 
 ===================  ================================================================================================
-``archive.json``     description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
+``archive.json``     description: verdict, heads of the ledgers, SHA-256 of every file, what was omitted or replaced
 ``README.md``        how to recompute the verdict
-``study/``           a study directory: plan, frozen plan, rows with predictions, test image labels, the study's own code
+``study/``           a study directory: plan, frozen plan, rows with predictions, test image labels, the study's code
 ``original_ledger/`` the original study's ledger: run ids, times and digests of the rows before replacements
 ``source/``          this package, in case it cannot be installed from elsewhere
 ===================  ================================================================================================

@@ -164,7 +164,7 @@ def _read_run(path: Place) -> pa.Table:
     with _opened(path) as file:
         table = pa.concat_tables(verified(file, file.schema_arrow.names))
     if table.column("run_id").to_pylist() != [path.stem]:
-        raise StoreError(f"{path}: does not contain the run in its name; {_MEND}")
+        raise StoreError(f"{path}: contains a different run from the one in its name; {_MEND}")
     return table
 
 

@@ -76,7 +76,7 @@ def test_a_row_under_a_different_name_counts_as_missing_and_the_ledger_reveals_i
     assert not ablations.verify(victim.directory).is_intact
 
 
-def test_a_broken_file_with_a_valid_name_stays_an_error(victim: Victim) -> None:
+def test_a_broken_file_with_a_valid_name_is_still_an_error(victim: Victim) -> None:
     put(victim, f"runs/{'0' * 20}.parquet")
     with pytest.raises(StoreError, match="not a readable Parquet file"):
         analysis.load(victim.directory)

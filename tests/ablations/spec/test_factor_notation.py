@@ -38,7 +38,7 @@ def problem_of(factors: Any) -> str:
         ("interval(10, 20)", "[10, 20]"),
     ],
 )
-def test_levels_in_another_notation_are_shown_as_a_list(levels: Any, written: str) -> None:
+def test_levels_in_a_different_notation_are_shown_as_a_list(levels: Any, written: str) -> None:
     problem = problem_of({SIZE: levels})
     assert f"factors: {SIZE}: write the levels as a list" in problem
     assert f"{{{SIZE}: {written}}}; " in problem

@@ -128,7 +128,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
         yaml_documents.parse(text, "f")
 
 
-def test_aliases_that_multiply_without_limit_are_refused() -> None:
+def test_aliases_that_expand_without_limit_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):

@@ -242,7 +242,7 @@ def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
     path.rename(path.with_name(f"{identity(2)}.parquet"))
-    with pytest.raises(StoreError, match="does not contain the run in its name"):
+    with pytest.raises(StoreError, match="contains a different run from the one in its name"):
         store.compact(at_least=1)
 
 

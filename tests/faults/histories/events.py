@@ -73,7 +73,7 @@ class History:
 
 
 class Recorder:
-    """Writes the events of the processes that share it.
+    """Writes the events of all processes that share the recorder.
 
     Parameters
     ----------
