@@ -69,7 +69,7 @@ _FIXED_IN_SEARCH = {
         "a search always looks for the highest validation accuracy",
     ),
     **dict.fromkeys(("study_name", "load_if_exists", "resume", "name"), "a search continues in the study's directory"),
-    **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the seeds of the study"),
+    **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the study's seeds"),
 }
 """Keys that other tools have for things that are fixed in a search here."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
@@ -243,7 +243,7 @@ def _root(parent: str) -> str:
 def key_path_meant(text: str) -> str | None:
     """Return the key path in a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
 
-    Slashes and double underscores are read as dots. A leading ``base`` or arm name is left out.
+    Slashes and double underscores are read as dots. A leading ``base`` or arm name is omitted.
     """
     keys = [key.strip() for key in re.split(r"[./]|__", text) if key.strip()]
     keys = keys[1:] if keys[:1] == ["base"] else keys[2:] if keys[:1] == ["arms"] else keys

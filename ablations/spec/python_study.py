@@ -15,7 +15,7 @@ from aimlib.component import explain
 from aimlib.errors import ConfigError
 
 _LACKING: Any = ...
-"""Stands for a required key that was not given, so that the message about it is the same as for a study file."""
+"""Stands for a required key that was not set, so that the message about it is the same as for a study file."""
 Keys = Mapping[str, Any]
 
 

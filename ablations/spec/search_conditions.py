@@ -79,10 +79,10 @@ def _condition(name: str, other: str, values: Any) -> Condition:
         bounds = [values.get(key) for key in ("min", "max")]
         if values and set(values) <= {"min", "max"} and all(_is_bound(bound) for bound in bounds):
             return Condition(other, (), *bounds)
-        raise ValueError(f"{name}.{other}: give values, or bounds as {{min: 0.001, max: 0.1}}; got {values!r}")
+        raise ValueError(f"{name}.{other}: write values, or bounds as {{min: 0.001, max: 0.1}}; got {values!r}")
     listed = tuple(values) if isinstance(values, (list, tuple)) else (values,)
     if not listed or any(isinstance(item, (list, dict)) or item is None for item in listed):
-        raise ValueError(f"{name}.{other}: give a value or a list of values; got {values!r}")
+        raise ValueError(f"{name}.{other}: must be a value or a list of values; got {values!r}")
     return Condition(other, listed)
 
 
@@ -126,10 +126,10 @@ def constraints(value: Any) -> Any:
     """Read `search.constraints`: a constraint, or a list of them."""
     if isinstance(value, dict):
         shown = ", ".join(f"{name} <= {_bound_of(bound)}" for name, bound in value.items())
-        raise ValueError(f"give a list of comparisons: [{shown}]; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be a list of comparisons: [{shown}]; got {value!r}")  # noqa: TRY004
     listed = (value,) if isinstance(value, str) else value
     if not isinstance(listed, (list, tuple)):
-        raise ValueError(f"give a list of comparisons, {_CONSTRAINTS}; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be a list of comparisons, {_CONSTRAINTS}; got {value!r}")  # noqa: TRY004
     found = tuple(item if isinstance(item, Constraint) else _constraint(item) for item in listed)
     if len({(each.measure, each.sign) for each in found}) < len(found):
         raise ValueError("a measure has two bounds on the same side; remove one of them")

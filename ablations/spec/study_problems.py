@@ -233,7 +233,7 @@ def _labels_problems(name: str, levels: tuple[Any, ...] | dict[str, Any], spec: 
 def _source_problems(spec: StudySpec) -> Iterable[str]:
     """Yield messages about keys that do not fit the design `variance`."""
     if spec.factors:
-        yield "design: variance varies random streams, not factors; remove the factors, or choose another design"
+        yield "design: variance varies random streams, not factors; remove the factors, or choose a different design"
     if spec.train is not None:
         yield "design: variance needs the built-in training loop, whose random streams have names; remove train"
     if spec.search is not None:

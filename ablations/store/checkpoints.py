@@ -1,4 +1,4 @@
-"""Checkpoints of runs whose study is in object storage: training writes each file locally, and it is uploaded whole."""
+"""Checkpoints of runs whose study is in object storage: training writes files locally, and each is uploaded whole."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _ADVICE = {
     errno.ENOSPC: "free space and run again: settled runs are kept, but this one is not written",
     errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, but this one is not written",
     errno.EROFS: "choose a directory on a writable file system",
-    errno.EACCES: "get write permission or choose another directory",
+    errno.EACCES: "get write permission or choose a different directory",
     errno.EPERM: "get write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
     errno.EISDIR: "move the folder of that name elsewhere",
@@ -45,7 +45,7 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the file system, or choose another directory")
+        advice = _ADVICE.get(error.errno or 0, "check the file system, or choose a different directory")
         if doing == "read":
             advice = advice_on(error)
         raise StoreError(f"{path}: cannot be {doing}: {error.strerror or error}; {advice}") from error
@@ -76,7 +76,7 @@ def private_folder(path: Path) -> Path:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise StoreError(
-                f"{path}: is not a directory that only you can access; remove it, or set TMPDIR to another folder"
+                f"{path}: is not a directory that only you can access; remove it, or set TMPDIR to a different folder"
             )
     return path
 

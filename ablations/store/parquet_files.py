@@ -112,7 +112,7 @@ def check_file(path: Place) -> pa.Schema:
 def write_segment(paths: Iterable[Place], segment: Path) -> None:
     """Write the rows of run files to one file, keeping about 64 MB in memory at a time.
 
-    Columns added by another version of this package are kept.
+    Columns added by a different version of this package are kept.
 
     Raises
     ------

@@ -192,7 +192,7 @@ class Activity:
 
 
 def _young_states(directory: Place) -> Iterator[tuple[str, str]]:
-    """Yield the name and time of each running session's state that is at most a minute old."""
+    """Yield the names and times of running sessions' states that are at most a minute old."""
     now = datetime.now(UTC)
     for path in _files(directory / LIVE, ".json"):
         try:

@@ -1,9 +1,9 @@
 """The order in which many runs save: a few at a time, the most advanced first, and none that cannot finish in time.
 
-When a session must end, all of its runs need to save within half a minute, which may be tens of gigabytes for a single
-storage. If all runs wrote in parallel, either all of them or none would be late. A run therefore takes one of a few
-slots, which are file locks that the operating system releases when their holder dies. Each waiting run locks a ticket
-file, whose name contains the run's progress.
+When a session must end, all of its runs need to save within half a minute, which may mean tens of gigabytes for one
+storage system. If all runs wrote in parallel, either all of them or none would be late. A run therefore takes one of a
+few slots, which are file locks that the operating system releases when their holder dies. Each waiting run locks a
+ticket file, whose name contains the run's progress.
 
 On NFS, a listing may be outdated (`acdirmax`), so the order is not guaranteed, but the number of slots is.
 """

@@ -46,15 +46,15 @@ class OtherStudy:
         row : a table of one row, with the columns of `aimlib.records.run_schema`.
         """
         if not self.ledger.chains:
-            return f"{LEDGER}/ of its study is missing" if kept_a_ledger(row) else ""
+            return f"its study's {LEDGER}/ is missing" if kept_a_ledger(row) else ""
         expected = self.ledger.standing.get(row.column("run_id")[0].as_py())
         if expected is None:
             return ""
         if row_digests(row)[0] in expected:
             if len(expected) == 1 or self.ledger.gaps:
                 return ""
-            return f"the ledger of its study contains {len(expected)} different rows of it, as if copies were merged"
-        return "it is not the row in the ledger of its study, so it was replaced or changed"
+            return f"its study's ledger contains {len(expected)} different rows for this run, as if copies were merged"
+        return "it is not the row in its study's ledger, so it was replaced or changed"
 
 
 def other_study(where: Place) -> OtherStudy:

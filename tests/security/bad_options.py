@@ -114,7 +114,7 @@ KINDS = [
         "run STUDY --executor inline --out /proc/x",
         "/proc/x",
         "cannot be created",
-        "choose another directory",
+        "choose a different directory",
     ),
     Kind("a study directory that does not exist", "status NOWHERE", "NOWHERE", "study.json is missing", WROTE),
     Kind(

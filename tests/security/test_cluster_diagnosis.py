@@ -50,7 +50,7 @@ def test_the_mode_of_the_token_file_is_checked(home: Path, mode: int, state: str
     assert path.stat().st_mode & 0o777 == mode, "the doctor does not change anything"
 
 
-def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_be_in_a_different_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
     missing = only(cluster.token())

@@ -73,7 +73,7 @@ def test_reuse_does_not_copy_a_row_for_which_the_ledger_contains_two_entries(vic
     victim.ablate(
         "run", victim.study, "--out", victim.folder / "new", "--executor", "inline", "--reuse", victim.directory
     )
-    assert "the ledger of its study contains 2 different rows of it" in victim.printed
+    assert "its study's ledger contains 2 different rows for this run" in victim.printed
     assert "2 runs: 2 computed now" in victim.printed
 
 

@@ -96,7 +96,7 @@ def test_the_users_settings_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch
     assert os.environ[variable[0]] == variable[1]
 
 
-def test_without_a_writable_home_the_token_is_in_another_folder(
+def test_without_a_writable_home_the_token_is_in_a_different_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / ".ray").write_text("no folder")

@@ -32,7 +32,7 @@ def test_the_arguments_equal_the_keys_of_a_study_file_with_their_defaults() -> N
         assert getattr(given, name) == getattr(of_file, name), name
 
 
-def test_every_argument_is_explained() -> None:
+def test_every_argument_is_documented() -> None:
     listed = set(re.findall(r"^ {4}([\w, ]+) : ", str(Study.__doc__), re.M))
     assert {name for names in listed for name in names.split(", ")} == set(StudySpec.model_fields)
 

@@ -139,7 +139,9 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
         ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
     ],
 )
-def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message: str) -> None:
+def test_the_message_about_a_value_that_cannot_be_a_range_explains_why(
+    tmp_path: Path, value: Any, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     assert message in str(caught.value)
@@ -217,7 +219,7 @@ def test_the_message_about_another_tools_name_suggests_the_sampler_or_pruner(
         ("n_jobs", "did you mean 'batch'?"),
         ("direction", "a search always looks for the highest validation accuracy, so remove it"),
         ("study_name", "a search continues in the study's directory, so remove it"),
-        ("refit", "the best trials are confirmed on the seeds of the study, so remove it"),
+        ("refit", "the best trials are confirmed on the study's seeds, so remove it"),
     ],
 )
 def test_the_message_about_another_tools_key_suggests_the_key_of_a_search(tmp_path: Path, key: str, said: str) -> None:

@@ -108,7 +108,7 @@ def test_a_damaged_search_record_stops_the_search_and_the_message_contains_the_f
 @pytest.mark.parametrize(
     ("wrong", "said"), [("control.000.0", "arm 'control'"), ("aim.001.0", "batch 1"), ("aim.000.1", "rung 1")]
 )
-def test_a_record_from_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
+def test_a_record_from_a_different_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
     """The record has a correct checksum and the same trial numbers, but it would stop the wrong trials."""
     journal = Journal(tmp_path)
     for arm, number, rung, values in (

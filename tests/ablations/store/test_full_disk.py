@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_no_partial_file(small_disk: SmallDisk) -> None:
     assert set(rows_in(store.directory)) == committed | {identity(2000)}
 
 
-def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) -> None:
+def test_an_error_while_writing_is_reported_clearly(store: ResultStore, monkeypatch) -> None:
     def half(table: object, path: Path) -> None:
         path.write_bytes(b"PAR1 and no more")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

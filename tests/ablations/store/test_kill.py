@@ -38,7 +38,7 @@ def runs_after_kills(
 
     Parameters
     ----------
-    more : number of runs that every pair of writers has in addition to the previous pair's runs.
+    more : number of runs by which the list grows for each new pair of writers.
     rest : maximum number of seconds for which a pair is left alone.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0

@@ -284,7 +284,7 @@ def test_exactly_one_of_many_processes_acquires_an_abandoned_lease(
 
 
 def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) -> None:
-    """Observations refer to this machine's clock, which is unrelated to another machine's clock."""
+    """Observation times refer to this machine's clock, which is unrelated to the clocks of other machines."""
     store_of(clock).lock_run(RUN)
     store = store_of(clock)
     store.holder(RUN)

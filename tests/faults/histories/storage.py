@@ -52,7 +52,7 @@ class Conditions:
 
 
 class Network:
-    """The connection of all processes to a storage."""
+    """The connection between all processes and the storage."""
 
     def __init__(self, world: World, conditions: Conditions, recorder: Recorder) -> None:
         self._world, self._conditions, self._recorder = world, conditions, recorder
