@@ -376,7 +376,7 @@ def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _write(folder: Path, out: Path) -> None:
-    """Write the archive under a temporary name, then rename it; its entries do not contain a user or a time."""
+    """Write the archive under a temporary name, then rename it; its entries do not contain user names or times."""
     partial = out.with_name(f".{out.name}.part")
     try:
         with tarfile.open(partial, "w:gz", compresslevel=6) as archive:

@@ -42,7 +42,7 @@ _MARGIN = 1.1
 holder needs time between checking and acting."""
 
 _RENEWALS = 3
-"""Number of consecutive renewals answered too late after which a lease counts as not confirmed."""
+"""Number of consecutive late answers to renewals after which a lease counts as not confirmed."""
 
 _LONGEST = 24 * 3600.0
 """Maximum term, in seconds, that is accepted from a lease."""
