@@ -248,7 +248,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "could not find expected ':'",
         "write key: value, with a colon and a space",
     ),
-    "an arm given twice": (
+    "an arm defined twice": (
         swapped("  baseline: {}", "  baseline: {}\n  baseline: {}"),
         "study.yaml:",
         "key 'baseline' is given twice",
