@@ -234,7 +234,7 @@ def test_gpus_that_a_run_does_not_use_are_not_mentioned() -> None:
     assert [idle_gpus(Resources(gpus=gpus)) for gpus in (0, 0.25, 1)] == [None] * 3
     assert idle_gpus(Resources(gpus=2)) == (
         "resources.gpus: 2: a run trains on one GPU, and the other stays idle; set gpus: 1 so that parallel "
-        "runs use all of them"
+        "runs use all GPUs"
     )
     assert "gpus: 4: a run trains on one GPU, and the other 3 stay idle" in str(idle_gpus(Resources(gpus=4)))
 

@@ -414,7 +414,7 @@ def test_a_message_names_values_beyond_the_base_that_an_override_replaces(tmp_pa
     found = ablations.check(path, ["training.epochs=1"], timing=False)
     assert "training.epochs=1 also replaces the values of individual arms: arms.long (4)" in found.notes
     assert {arm.config.training.epochs for arm in found.plan.arms} == {1}
-    assert not [note for note in ablations.check(path, timing=False).notes if "single arms" in note]
+    assert not [note for note in ablations.check(path, timing=False).notes if "individual arms" in note]
 
 
 def test_a_message_says_if_an_override_has_no_effect_on_a_factor(tmp_path: Path) -> None:

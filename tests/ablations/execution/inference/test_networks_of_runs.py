@@ -97,7 +97,9 @@ def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, caps
     content = bytearray(path.read_bytes())
     content[-7] ^= 4
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=f"{path.name}: is damaged: its content does not match the hash in the row"):
+    with pytest.raises(
+        StoreError, match=f"{path.name}: is damaged: its content does not match the hash in the run's row"
+    ):
         ablations.predict(directory, "aim/0")
     found = ablations.verify(directory)
     assert [str(each).partition(" is damaged")[0] for each in found.inspection.damages] == [f"networks/{path.name}"]
