@@ -1,7 +1,7 @@
 """Azurite on the loopback interface: Microsoft's emulator of Azure Storage, installed by npm.
 
-`make azurite` installs it next to this file, from a lock file with hashes. `AIM_AZURITE` is another folder in which
-``npm install azurite`` was called; otherwise it is looked for on the path.
+`make azurite` installs Azurite next to this file, from a lock file with hashes. `AIM_AZURITE` can be set to a different
+folder in which ``npm install azurite`` was run; otherwise, Azurite is searched for on the path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _START = 60.0  # seconds; 2 on an idle machine
 
 
 def missing() -> str | None:
-    """Return the reason why no server can run; None if one can."""
+    """Return the reason why a server cannot run; None if it can."""
     try:
         import azure.identity
         import azure.storage.blob  # noqa: F401

@@ -1,4 +1,4 @@
-"""Blank figures for tests that read only the text and tables of reports."""
+"""Blank figures for tests that read only the text and tables in reports."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 @contextmanager
 def blank_figures(*drawn: str) -> Iterator[None]:
-    """Replace every figure of a report by a blank sheet, except the named ones. Titles, captions and data stay.
+    """Replace every figure in a report with a blank sheet, except the named figures. Titles, captions and data stay.
 
-    A nested block leaves modules unchanged that are already blank, so blocks may end in any order.
+    A nested block does not change modules that are already blank, so blocks may end in any order.
     """
     from analysis import figures
 
     importlib.import_module("analysis.report.sweep_figures")  # it imports functions that must not be blank
     replaced: list[tuple[Any, Any]] = []
-    for name, module in list(sys.modules.items()):  # some functions of the package hide modules of the same name
+    for name, module in list(sys.modules.items()):  # some of the package's functions hide modules of the same name
         of_figures = name.startswith(f"{figures.__name__}.") and hasattr(module, "summarise")
         if of_figures and name.rpartition(".")[2] not in drawn and module.draw is not _blank:
             replaced.append((module, module.draw))

@@ -40,7 +40,7 @@ _SPOT = """async (selector) => {
   }
   return null;
 }"""
-"""Return the middle of an element once it is the same twice and a click there hits the element."""
+"""Return the center of an element once it stays the same and a click there hits the element."""
 
 
 def program() -> str | None:
@@ -49,7 +49,7 @@ def program() -> str | None:
 
 
 class Page:
-    """One page of a running Chromium.
+    """A page in a running Chromium.
 
     Attributes
     ----------
@@ -68,16 +68,16 @@ class Page:
             self._call(f"{domain}.enable")
 
     def open(self, url: str, ready: str = "document.readyState === 'complete'") -> None:
-        """Open an address and wait until an expression is true on its page."""
+        """Open an address and wait until an expression is true on the page."""
         self._call("Page.navigate", {"url": "about:blank"})
-        self.wait("location.href === 'about:blank'")  # late reports of the previous page do not belong to this one
+        self.wait("location.href === 'about:blank'")  # late reports from the previous page do not belong to this page
         self.problems.clear()
         self.requests.clear()
         self._call("Page.navigate", {"url": url})
         self.wait(ready)
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
-        """Set the size of the window in pixels, and the color scheme."""
+        """Set the window size in pixels, and the color scheme."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -118,7 +118,7 @@ class Page:
             self._call("Input.dispatchMouseEvent", at)
 
     def point(self, x: float, y: float) -> None:
-        """Move the mouse to a point of the window, wait until the page has received the event, and click."""
+        """Move the mouse to a point in the window, wait until the page has received the event, and click."""
         self._call("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x - 2, "y": y})
         self._call("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y})
         time.sleep(0.3)
@@ -127,13 +127,13 @@ class Page:
             self._call("Input.dispatchMouseEvent", at)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drag with the left button between two points of the window."""
+        """Drag with the left mouse button between two points in the window."""
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseMoved", end), ("mouseReleased", end)):
             at = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
             self._call("Input.dispatchMouseEvent", at)
 
     def screenshot(self, whole: bool = True) -> bytes:
-        """Return a PNG of the page."""
+        """Return a screenshot of the page as a PNG."""
         import base64
 
         asked = {"format": "png", "captureBeyondViewport": whole}
@@ -203,7 +203,7 @@ def page() -> Iterator[Page]:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe whose ends have numbers above those that the browser expects."""
+    """Return a pipe whose file descriptors are greater than those that the browser expects."""
     ends = os.pipe()
     high = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of several packages."""
+"""Fixtures for several packages' tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHOTOS = "AIM_STANFORD_DOGS"
 
 @pytest.fixture(scope="session")
 def stanford_dogs_root() -> Path:
-    """Return a tree with real photos of Stanford Dogs, or skip."""
+    """Return a folder tree with real photos from Stanford Dogs, or skip the test."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "stanford-dogs-20"
     root = Path(os.environ.get(PHOTOS) or beside)
     if not (root / "Images").is_dir():
@@ -28,7 +28,7 @@ def stanford_dogs_root() -> Path:
 
 @pytest.fixture(autouse=True)
 def without_own_code() -> Iterator[None]:
-    """Forget the plugins of own code that a test's study named, so that no later test finds them."""
+    """Forget the plugins from a test study's own code, so that later tests do not find them."""
     yield
     for family in FAMILIES:
         for name in list(family._origins):
@@ -38,14 +38,14 @@ def without_own_code() -> Iterator[None]:
 
 @pytest.fixture
 def undrawn() -> Iterator[None]:
-    """Leave the figures of reports blank, because drawing takes most of the time of a report."""
+    """Leave the figures in reports blank, because drawing takes most of the time needed for a report."""
     with blank_figures():
         yield
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a function that makes a file system of a size, such as 1m; it skips where mounting is not allowed."""
+    """Return a function that makes a file system of a given size, such as 1m, or skips if mounting is not allowed."""
     mounted: list[str] = []
 
     def make(size: str) -> Path:

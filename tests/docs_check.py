@@ -1,11 +1,10 @@
-"""Finds the blocks of code in README and docs, checks them without running, and runs them. A block runs unless a hidden
+"""Finds the code blocks in README and docs, checks them without running them, and runs them. A block is run unless a
+hidden comment on the line before the block says otherwise::
 
-comment on the line before it says otherwise::
+    <!-- docs-check: parse -->            needs a network, a cluster or hours: the block is only parsed
+    <!-- docs-check: save study.yaml -->  a file that later blocks on the page use
 
-    <!-- docs-check: parse -->            needs a network, a cluster or hours: it is only parsed
-    <!-- docs-check: save study.yaml -->  a file that later blocks of the page use
-
-`python tests/docs_check.py PAGE` runs the blocks of one page in the current folder, one after the other.
+`python tests/docs_check.py PAGE` runs the blocks on one page in the current folder, one after another.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ STUDY_FIRST = {
     "docs/browse.md": "results/my_study",
     "docs/watching.md": "results/my_study",
 }
-"""Pages whose blocks read a study that the reader has already run, and its directory."""
+"""Pages whose blocks read a study that the reader has already run, each with the study's directory."""
 _BLOCK = re.compile(r"(?:^<!-- docs-check: (?P<mark>.+?) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _INLINE = re.compile(r"`((?:ablate|make) [^`\n]+)`")
 _SHIM = "from ablations.commands.app import command; import sys; sys.argv[0] = 'ablate'; command()"
@@ -35,11 +34,11 @@ _SHIM = "from ablations.commands.app import command; import sys; sys.argv[0] = '
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code.
+    """A code block.
 
     Attributes
     ----------
-    line : line of the page on which the block begins.
+    line : number of the line on which the block begins.
     kind : sh, python, yaml, toml, or text.
     mark : ``parse``, ``save NAME`` or empty.
     """
@@ -52,12 +51,12 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Return whether the block is run, and not only parsed."""
+        """Return whether the block is run, not only parsed."""
         return not self.mark and self.kind in ("sh", "python")
 
 
 def blocks(page: str, text: str | None = None) -> Iterator[Block]:
-    """Yield the blocks of a page in order."""
+    """Yield the blocks on a page in order."""
     text = (ROOT / page).read_text(encoding="utf-8") if text is None else text
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
@@ -86,7 +85,7 @@ def _shell(text: str) -> Iterator[str]:
 
 
 def _split(words: list[str]) -> Iterator[list[str]]:
-    """Yield the commands of a line, without redirections of their output."""
+    """Yield the commands on a line, without output redirections."""
     command: list[str] = []
     for word in [*words, ";"]:
         if word in {"&&", "|", ";", ">"} or word.startswith(">"):
@@ -156,7 +155,7 @@ def _toml(text: str) -> Iterator[str]:
 
 
 def run(page: str, folder: Path) -> None:
-    """Run the blocks of a page in a folder; raise CalledProcessError or the block's own exception if one fails."""
+    """Run a page's blocks in a folder; raise CalledProcessError or the block's own exception if a block fails."""
     shim = folder / "bin" / "ablate"
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(_SHIM)} "$@"\n', encoding="utf-8")

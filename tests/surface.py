@@ -1,6 +1,6 @@
-"""The surface that users reach, as text: every command with its options, and every documented Python name.
+"""The public interface as text: every command with its options, and every documented Python name.
 
-Update the two recorded files after an intended change: `python tests/surface.py`, then read the diff.
+After an intended change, update the two recorded files with `python tests/surface.py`, then review the diff.
 """
 
 from __future__ import annotations
@@ -72,21 +72,21 @@ MODULES = (
     "ablations.store",
     "ablations.trackers",
 )
-"""Modules that the documentation tells users and plugin authors to import."""
+"""Modules that, according to the documentation, users and plugin authors import."""
 _PASSING = re.compile(
     r" at 0x[0-9a-f]+|, ascii_only=None"
 )  # addresses, and parts that only new versions of pydantic write
 
 
 def command_line() -> str:
-    """Return every command with its help, its arguments and its options."""
+    """Return every command with its help text, arguments and options."""
     from ablations.commands.app import app
 
     return "\n".join(_group(app, "ablate"))
 
 
 def _group(app: Any, path: str) -> Iterator[str]:
-    """Read typer's own description, which is the same in all its versions; click's differs."""
+    """Read typer's own description, which is the same in all typer versions; click's description varies."""
     yield from (path, *_indented(app.info.help), "")
     for command in sorted(app.registered_commands, key=lambda command: command.name):
         yield from (f"{path} {command.name}", *_indented(command.help or command.callback.__doc__))
@@ -165,13 +165,13 @@ def _attribute(name: str, value: Any) -> str:
 def _signature(value: Any) -> str:
     try:
         signature = str(inspect.signature(value)).replace("_PydanticGeneralMetadata(allow_inf", "AllowInfNan(allow_inf")
-        return _PASSING.sub("", signature)  # as 2.12 of pydantic names it
+        return _PASSING.sub("", signature)  # as named by pydantic 2.12
     except (TypeError, ValueError):
         return "(...)"
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))  # the folders of the tests have the names of the packages
+    sys.path.insert(0, str(ROOT))  # the test folders have the same names as the packages
     FOLDER.mkdir(exist_ok=True)
     COMMAND_LINE.write_text(command_line(), encoding="utf-8")
     PYTHON.write_text(python(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Commands and code in README and docs work: all blocks are parsed, and those that need no cluster are run."""
+"""Commands and code in README and docs work: all blocks are parsed, and blocks that need no cluster are run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_commands_in_sentences_and_tables_exist(page: str) -> None:
         ("toml", "a = ", "not TOML"),
     ],
 )
-def test_a_mistake_is_found(kind: str, text: str, problem: str) -> None:
+def test_a_mistake_in_a_block_is_found(kind: str, text: str, problem: str) -> None:
     (block,) = docs_check.blocks("page", f"```{kind}\n{text}\n```\n")
     (found,) = docs_check.problems(block)
     assert problem in found
 
 
-def test_marks_are_read_from_the_line_before_a_block() -> None:
+def test_a_mark_is_read_from_the_line_before_its_block() -> None:
     page = "<!-- docs-check: parse -->\n```sh\nssh head\n```\n\n```sh\nls\n```\n"
     assert [(block.mark, block.line) for block in docs_check.blocks("page", page)] == [("parse", 1), ("", 6)]
 

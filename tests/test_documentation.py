@@ -41,7 +41,7 @@ def test_names_paths_and_links_exist(page: str) -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -65,7 +65,7 @@ _GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers", "los
 """Entry point groups that are not packages."""
 
 
-def test_a_name_that_does_not_exist_is_found() -> None:
+def test_a_documented_name_that_does_not_exist_is_found() -> None:
     assert not _resolves("aimlib.memory.nowhere")
     assert _DOTTED.findall("see `aimlib.memory.nowhere`") == ["aimlib.memory.nowhere"]
 

@@ -1,4 +1,4 @@
-"""The commands that `make test` would run, as make prints them."""
+"""The commands that `make test` would run, as printed by make."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 def told(*arguments: str, **environment: str) -> list[str]:
-    """Return the commands that make would run, without messages between nested calls of make."""
+    """Return the commands that make would run, without messages about nested make calls."""
     done = subprocess.run(
         ["make", "-n", *arguments],
         cwd=ROOT,
@@ -50,7 +50,7 @@ def test_a_fresh_clone_gets_an_environment_and_then_runs_every_check(tmp_path: P
 @pytest.mark.parametrize(
     "environment",
     [{}, {"MAKEFLAGS": "w", "MAKELEVEL": "1"}, {"MAKEFLAGS": " -j4 --jobserver-auth=3,4", "MAKELEVEL": "2"}],
-    ids=["alone", "below another make", "below another make with jobs"],
+    ids=["alone", "nested in another make", "nested in another make with jobs"],
 )
 def test_an_existing_environment_is_checked_immediately(tmp_path: Path, environment: dict[str, str]) -> None:
     venv = tmp_path / "venv"
@@ -74,7 +74,7 @@ def test_the_pipeline_runs_the_checks() -> None:
     assert "make test" in lines
 
 
-def test_ci_checks_hashes_before_anything_else_is_installed(tmp_path: Path) -> None:
+def test_ci_checks_hashes_before_installing_other_packages(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     installs = [line for line in told("setup", f"VENV={venv}", "LOCKED=1") if "pip install" in line]
     assert len(installs) == 3
@@ -83,7 +83,7 @@ def test_ci_checks_hashes_before_anything_else_is_installed(tmp_path: Path) -> N
     assert not [line for line in told("setup", f"VENV={venv}") if "--require-hashes" in line]
 
 
-def test_the_lock_has_a_hash_for_every_file_and_the_versions_of_the_constraints() -> None:
+def test_the_lock_file_contains_a_hash_for_every_file_and_the_constraints_versions() -> None:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
     entries = [line for line in text.splitlines() if not line.startswith("#")]
     assert len(entries) > 90
@@ -102,7 +102,7 @@ def test_the_lock_has_a_hash_for_every_file_and_the_versions_of_the_constraints(
     assert {name: locked[name] for name in names if name in locked} == {n: v for n, v in names.items() if n in locked}
 
 
-def test_commit_hooks_run_the_checks_and_download_nothing() -> None:
+def test_commit_hooks_run_the_checks_without_downloads() -> None:
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert [each["repo"] for each in repositories] == ["local"]
     hooks = repositories[0]["hooks"]

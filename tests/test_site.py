@@ -1,4 +1,4 @@
-"""The site of the documentation: its pages of the command line and of Python are made from the sources."""
+"""The documentation site: its pages about the command line and the Python names are generated from the source code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def conf() -> ModuleType:
     return found
 
 
-def test_the_page_of_the_command_line_has_every_command_and_option(conf: ModuleType) -> None:
+def test_the_command_line_page_contains_every_command_and_option(conf: ModuleType) -> None:
     page = conf.command_line()
     recorded = surface.COMMAND_LINE.read_text(encoding="utf-8")
     commands = [line for line in recorded.splitlines() if line.startswith("ablate ")]
@@ -41,7 +41,7 @@ def test_there_is_a_page_for_every_documented_module(conf: ModuleType, tmp_path:
     assert {path.stem for path in tmp_path.glob("*.rst")} == {*surface.MODULES, "python"}
     before = (tmp_path / "ablations.rst").stat().st_mtime_ns
     conf.write_reference(tmp_path)
-    assert (tmp_path / "ablations.rst").stat().st_mtime_ns == before, "an unchanged page is not built again"
+    assert (tmp_path / "ablations.rst").stat().st_mtime_ns == before, "an unchanged page is not rebuilt"
 
 
 def test_the_sections_of_a_docstring_become_fields(conf: ModuleType) -> None:
@@ -83,7 +83,7 @@ def test_links_to_files_outside_the_site_become_plain_names(conf: ModuleType) ->
 
 @pytest.mark.slow  # it imports everything, and needs `make docs`
 @pytest.mark.timeout(600)
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="make docs installs it")
     pytest.importorskip("myst_parser", reason="make docs installs it")
     command = [

@@ -41,7 +41,7 @@ _OTHER_CHOICES = {
     "gridsearch": "grid",
     "randomsearch": "random",
 }
-"""Samplers and pruners by the names of other tools, without underscores, with those that are nearest."""
+"""Names of samplers and pruners in other tools, without underscores, each with the closest sampler or pruner here."""
 _DESIGN = re.compile(r"design: must be .*; got '([^']*)' \(text\)")
 _OTHER_DESIGNS = {
     **dict.fromkeys(("grid", "gridsearch", "factorial", "cartesian", "product", "all", "crossed"), "full_factorial"),
@@ -50,7 +50,7 @@ _OTHER_DESIGNS = {
     **dict.fromkeys(("fractional", "plackettburman", "taguchi", "screening"), "fractional_factorial"),
     **dict.fromkeys(("incremental", "cumulative", "stepwise"), "ladder"),
 }
-"""Designs by other names, without signs."""
+"""Other names for designs, without punctuation."""
 _OF_SEARCH = {
     **dict.fromkeys(
         ("n_trials", "num_trials", "num_samples", "n_iter", "run_cap", "max_trials", "max_evals"), "trials"
@@ -62,23 +62,23 @@ _OF_SEARCH = {
     **dict.fromkeys(("max_concurrent", "n_jobs", "max_concurrent_trials", "batch_size"), "batch"),
     **dict.fromkeys(("random_state", "seed"), "sampler_seed"),
 }
-"""Keys of a search by the names of other tools, with the keys that are meant."""
+"""Names that other tools use for keys of a search, with the corresponding keys."""
 _FIXED_IN_SEARCH = {
     **dict.fromkeys(
         ("metric", "direction", "directions", "goal", "mode", "objective", "scoring"),
         "a search always looks for the highest validation accuracy",
     ),
     **dict.fromkeys(("study_name", "load_if_exists", "resume", "name"), "a search continues in the study's directory"),
-    **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the seeds of the study"),
+    **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the study's seeds"),
 }
-"""Keys of other tools for what a search never varies."""
+"""Keys that other tools have for things that are fixed in a search here."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name; its folder gets the same name",
-    "base": "give what all arms share: base: {data: ..., model: ..., training: ...}",
-    "arms": "give the configurations to compare, e.g. arms: {baseline: {}, mine: {model: {...}}}",
-    "base.data": "give the data set, e.g. data: digits; `ablate plugins` lists them",
-    "base.model": "give the network, e.g. model: {backbone: small_resnet}; `ablate plugins` lists the backbones",
+    "base": "write here what all arms share: base: {data: ..., model: ..., training: ...}",
+    "arms": "write the configurations to compare, e.g. arms: {baseline: {}, mine: {model: {...}}}",
+    "base.data": "name the data set, e.g. data: digits; `ablate plugins` lists the data sets",
+    "base.model": "name the network, e.g. model: {backbone: small_resnet}; `ablate plugins` lists the backbones",
 }
 """Advice for a required key that is missing."""
 
@@ -151,11 +151,12 @@ _PLACES = {
     **{key: f"model.{key}" for key in ModelConfig.model_fields},
     **{key: key for key in (*RUN_KEYS, *_TOP)},
 }
-"""Where a key belongs: in an arm or `base` if its place begins with one of the run's keys, otherwise in the study."""
+"""Where a key belongs: in an arm or in `base` if its key path begins with one of the run's keys, otherwise at the top
+level of the study."""
 
 
 def advised(problems: Iterable[str]) -> list[str]:
-    """Return messages about a study, with better advice than a list of known keys if there is any.
+    """Return messages about a study, with better advice than a list of known keys where possible.
 
     Parameters
     ----------
@@ -169,32 +170,32 @@ def _advised(problem: str) -> str:
         return _with_nesting(found) or _with_place(problem, found)
     if (found := _UNKNOWN_BACKBONE.search(problem)) and _TORCHVISION.fullmatch(found["name"]):
         return problem.replace(
-            "; ", f"; a network of torchvision is {{name: torchvision, architecture: {found['name']}}}; ", 1
+            "; ", f"; write a torchvision network as {{name: torchvision, architecture: {found['name']}}}; ", 1
         )
     problem = _with_choice(problem)
     path, _, said = problem.partition(": ")
     if said.startswith("missing; ") and path in _MISSING:
         return f"{path}: missing; this key has no default, so {_MISSING[path]}"
     if "unknown data set" in said:
-        return f"{problem}; your own pictures, one folder per class: {{name: image_folder, root: FOLDER}}"
+        return f"{problem}; for your own pictures, one folder per class, use {{name: image_folder, root: FOLDER}}"
     if found := _DOTTED_CODE.search(problem):
-        problem = f"{problem}; a function of a file is given as {found['module']}.py:{found['function']}"
+        problem = f"{problem}; write a function in a file as {found['module']}.py:{found['function']}"
     if _OF_PROTOCOL.match(problem):
         problem = f"{problem}, or give the study a protocol, such as protocol: controlled, which sets it"
     return problem
 
 
 def _with_choice(problem: str) -> str:
-    """Return a problem with the design, sampler or pruner that a name of other tools stands for."""
+    """Add to a problem the design, sampler or pruner that a name from another tool stands for."""
     if (found := _DESIGN.fullmatch(problem)) and (design := _OTHER_DESIGNS.get(re.sub(r"\W|_", "", found[1].lower()))):
         return f"{problem}; did you mean {design!r}?"
     if (found := _CHOICE.search(problem)) and (choice := _choice_meant(found)):
         return problem.replace("; known: ", f"; did you mean {choice!r}? known: ", 1)
-    return _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so give one of them; ", problem)
+    return _BAYESIAN.sub(r"unknown sampler '\g<name>'; tpe and gp are Bayesian, so use one of them; ", problem)
 
 
 def _choice_meant(found: re.Match[str]) -> str | None:
-    """Return the sampler or pruner that Optuna's class, such as ``TPESampler``, or another tool's name stands for."""
+    """Return the sampler or pruner meant by the name of an Optuna class, such as ``TPESampler``, or of another tool."""
     last = found["name"].removesuffix("()").rpartition(".")[2].lower()
     plain = re.sub(rf"[\W_]|{found['kind']}$", "", last)
     known = {choice.replace("_", ""): choice for choice in found["known"].split(", ")}
@@ -218,11 +219,11 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
         place = f"{_root(parent)}.{place}"
     if place == found["path"]:
         return problem
-    return f"{found['path']}: unknown key; it belongs elsewhere: give {place}; keys known here: {found['known']}"
+    return f"{found['path']}: unknown key; it belongs elsewhere: set {place}; keys known here: {found['known']}"
 
 
 def _with_nesting(found: re.Match[str]) -> str:
-    """Return a problem with the keys nested that an arm or the base gives as one key path; otherwise an empty text."""
+    """Return a problem with an arm's or the base's key path written as nested keys; empty if it is not a key path."""
     path = re.fullmatch(r"(?:base|arms\..+?)\.(model|data|training|options)\.(.+)", found["path"])
     if path is None or not set(RUN_KEYS) <= set(found["known"].split(", ")):
         return ""
@@ -232,7 +233,7 @@ def _with_nesting(found: re.Match[str]) -> str:
 
 
 def _root(parent: str) -> str:
-    """Return the part of a study in which a key of a run was given: an arm, the factors, or else `base`."""
+    """Return the part of a study in which a run's key was set: an arm, the factors, or else `base`."""
     if parent.partition(".")[0] == "factors":
         return "factors"
     arm = re.fullmatch(r"(arms\..+?)(\.(?:model|data|training|options)(\..*)?)?", parent)
@@ -240,9 +241,9 @@ def _root(parent: str) -> str:
 
 
 def key_path_meant(text: str) -> str | None:
-    """Return the key path of a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
+    """Return the key path in a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
 
-    Slashes and double underscores are read as dots; ``base`` and the name of an arm in front are left out.
+    Slashes and double underscores are read as dots. A leading ``base`` or arm name is omitted.
     """
     keys = [key.strip() for key in re.split(r"[./]|__", text) if key.strip()]
     keys = keys[1:] if keys[:1] == ["base"] else keys[2:] if keys[:1] == ["arms"] else keys

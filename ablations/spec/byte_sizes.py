@@ -12,7 +12,7 @@ _AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*", re.A
 
 
 def parse_bytes(text: str) -> int:
-    """Return a number of bytes from text such as ``4GiB`` (1024³ each) or ``500 MB`` (1000² each).
+    """Convert text to a number of bytes, such as ``4GiB`` (1024³ each) or ``500 MB`` (1000² each).
 
     Raises
     ------
@@ -27,11 +27,11 @@ def parse_bytes(text: str) -> int:
     prefix = unit[:1].upper()
     if unit.lower() in ("k", "m", "g", "t", "ki", "mi", "gi", "ti"):
         raise ValueError(f"{text!r}: the unit {unit!r} is ambiguous; write {number}{prefix}iB or {number}{prefix}B")
-    raise ValueError(f"{text!r}: " + (f"unknown unit {unit!r}" if unit else "no unit") + "; give one, such as 4GiB")
+    raise ValueError(f"{text!r}: " + (f"unknown unit {unit!r}" if unit else "no unit") + "; use a unit, such as 4GiB")
 
 
 def bytes_text(count: float) -> str:
-    """Return a number of bytes with a binary unit and three significant digits, such as 3.5GiB; it can be parsed."""
+    """Return a number of bytes as text that `parse_bytes` can read, with three significant digits, such as 3.5GiB."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if count >= _UNITS[unit]:
             return f"{count / _UNITS[unit]:.4g}{unit}"

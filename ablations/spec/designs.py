@@ -10,7 +10,7 @@ from typing import Any
 
 Levels = Mapping[str, Sequence[Any]]
 Combination = dict[str, Any]
-"""The levels of the factors that are set, by the factor's name."""
+"""The level of each factor that is set, by the factor's name."""
 
 
 def full_factorial(levels: Levels) -> list[Combination]:
@@ -19,14 +19,14 @@ def full_factorial(levels: Levels) -> list[Combination]:
 
 
 def one_at_a_time(levels: Levels) -> list[Combination]:
-    """Return each level of each factor separately; the other factors stay unchanged in the varied arm."""
+    """Return each level of each factor as its own combination, in which the other factors stay unchanged."""
     return [{factor: level} for factor, choices in levels.items() for level in choices]
 
 
 def ladder(levels: Levels) -> list[Combination]:
-    """Return two ladders that switch the factors from first to last level one by one, in opposite orders.
+    """Return two ladders that switch the factors from the first level to the last, one by one, in opposite orders.
 
-    The contribution of a factor may depend on the factors that were switched before it; the two orders show how much.
+    A factor's contribution may depend on the factors that were switched before it; the two orders show how much.
     """
     rungs: list[Combination] = []
     for order in (list(levels), list(levels)[::-1]):
@@ -53,7 +53,7 @@ DESIGNS: dict[str, Callable[[Levels], list[Combination]]] = {
 }
 
 TWO_LEVELS = frozenset({"ladder", "leave_one_out", "fractional_factorial"})
-"""Designs that go from a first level to a last one, so every factor must have exactly two levels."""
+"""Designs that switch factors from a first level to a last one, so every factor must have exactly two levels."""
 
 
 def factor_labels(factors: Iterable[str]) -> dict[str, str]:
@@ -90,8 +90,8 @@ _NO = frozenset({"off", "no", "without", "false", "none", "null", "disabled", "a
 def switched_on(labels: Sequence[str]) -> str | None:
     """Return which of two labels means that a factor is on, or None if neither does.
 
-    Words such as ``on``, ``yes``, ``with`` and ``off``, ``no_augmentation``, ``none`` decide. If neither label has such
-    a word, the last one is on.
+    Words such as ``on``, ``yes`` and ``with``, or ``off``, ``no_augmentation`` and ``none``, decide. If neither label
+    contains such a word, the last label means on.
     """
     first, last = (_meaning(label) for label in labels)
     if first == last:
@@ -100,7 +100,7 @@ def switched_on(labels: Sequence[str]) -> str | None:
         return labels[1]
     if last is False:
         return labels[0]
-    return None  # the first label means on, the last one means neither
+    return None  # the first label means on, and the last label means neither on nor off
 
 
 def _meaning(label: str) -> bool | None:
@@ -109,7 +109,7 @@ def _meaning(label: str) -> bool | None:
 
 
 def level_text(level: Any) -> str:
-    """Return a level as it is written in arm names."""
+    """Return a level as it appears in arm names."""
     if isinstance(level, dict):
         options = "/".join(f"{key}={level_text(value)}" for key, value in level.items() if key != "name")
         return "/".join(filter(None, [str(level.get("name", "")), options]))

@@ -15,7 +15,7 @@ _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*", re
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of a duration such as ``90s``, ``30 min``, ``2h`` or ``1d``.
+    """Return the number of seconds in a duration such as ``90s``, ``30 min``, ``2h`` or ``1d``.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def parse_seconds(text: str) -> float:
         raise ValueError(f"{text!r}: the unit 'm' is ambiguous; write {number}min")
     if unit.lower() not in _SECONDS:
         problem = f"unknown unit {unit!r}" if unit else "no unit"
-        raise ValueError(f"{text!r}: {problem}; give s, min, h or d, such as 30min")
+        raise ValueError(f"{text!r}: {problem}; use s, min, h or d, such as 30min")
     seconds = float(number) * _SECONDS[unit.lower()]
     if not math.isfinite(seconds):
         raise ValueError(f"{text!r} is too long")

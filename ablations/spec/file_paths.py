@@ -1,4 +1,4 @@
-"""Paths of files that a study names, such as weights and lists of excluded photos, relative to the study file."""
+"""Paths of files that a study uses, such as weights and lists of excluded photos, relative to the study file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aimlib.weights.files import is_of_torchvision
 
 
 def beside(folder: Path, document: Any) -> Any:
-    """Return a study's document in which the paths of these files, if relative to `folder`, are absolute."""
+    """Return a study's document with all file paths made absolute; relative paths start from `folder`."""
     if isinstance(document, list):
         return [beside(folder, item) for item in document]
     if not isinstance(document, Mapping):
@@ -48,4 +48,4 @@ _OPTIONS: dict[tuple[str, str], Callable[[Path, Any], Any]] = {
     ("model", "weights"): _weights,
     ("data", "exclude"): _list,
 }
-"""Function that makes an option of a group absolute, by group."""
+"""Functions that make the paths in an option absolute, by group and option."""

@@ -1,4 +1,4 @@
-"""Factors, their levels, and seeds, as given in a study file."""
+"""Factors, their levels, and seeds, as set in a study file."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from ablations.spec.written import as_any_of
 from aimlib.records.escaping import shortened
 
 RUN_KEYS = ("model", "data", "training", "options")
-"""The parts of a run; key paths start with one of them. Only own training code has options."""
+"""The parts of a run's configuration; every key path starts with one of them. `options` exists only for a study with
+its own training code."""
 _MOST_SEEDS = 10_000
 
 
 def _factors(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping from key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
+            f"must be a mapping from key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; "
+            f"got {value!r}"
         )
     _refuse_equal_texts("", value)
     return {str(name): _levels(str(name), levels) for name, levels in value.items()}
 
 
 def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
-    """Raise an error if keys are equal as text, such as 1 and "1", or look alike, such as "a" and "a "."""
+    """Raise an error if keys are equal as text, such as 1 and "1", or look the same, such as "a" and "a "."""
     texts: dict[str, Any] = {}
     for key in keys:
         if (seen := looks(str(key))) in texts:
@@ -40,7 +42,7 @@ def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
 
 
 def looks(text: str) -> str:
-    """Return a text as it looks: compatible signs of Unicode are the same, and spaces at the ends are not seen."""
+    """Normalize how a text looks: unify compatible Unicode characters, and remove outer spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
@@ -56,25 +58,25 @@ def _levels(name: str, levels: Any) -> Any:
 
 
 def _as_list(name: str, levels: Any) -> str:
-    """Return how levels that are no list are written as one, if another notation or a single value is recognized."""
+    """Return advice for levels that are not a list: the list itself if a value or another notation is recognized."""
     found = meant(levels)
     if found is not None and found.choices:
-        return f"give the levels as a list: {{{name}: {found}}}"
+        return f"write the levels as a list: {{{name}: {found}}}"
     if found is not None:
         return (
-            f"give the levels as a list, e.g. {{{name}: {Meant((found.low, found.high))}}}; for "
-            f"everything between the two, give a search"
+            f"write the levels as a list, e.g. {{{name}: {Meant((found.low, found.high))}}}; for "
+            f"all values in between, use a search"
         )
     if isinstance(levels, (str, int, float)) and levels != "":
-        return f"give the levels as a list: {{{name}: [{levels}, ...]}}"
+        return f"write the levels as a list: {{{name}: [{levels}, ...]}}"
     return (
-        "give the levels as a list, e.g. [8, 16], or as a mapping from labels to changes, e.g. {without: {}, with: "
+        "write the levels as a list, e.g. [8, 16], or as a mapping from labels to changes, e.g. {without: {}, with: "
         "{model: {...}}}"
     )
 
 
 def _of_a_path(name: str, levels: dict[Any, Any]) -> str:
-    """Return the message about a mapping in the place of the levels of a key path."""
+    """Return the message about a key path that has a mapping instead of a list of levels."""
     if meant(levels) is not None:
         return f"{name}: {_as_list(name, levels)}; got {levels!r}"
     key, inner = next(iter(levels.items()))
@@ -88,7 +90,7 @@ def _of_a_path(name: str, levels: dict[Any, Any]) -> str:
 
 def _changes(where: str, changes: Any) -> dict[str, Any]:
     if not isinstance(changes, dict) or not all(isinstance(part, dict) for part in changes.values()):
-        raise ValueError(f"{where}: give the changes of this level as a mapping below {', '.join(RUN_KEYS)}")
+        raise ValueError(f"{where}: write this level's changes as a mapping with the keys {', '.join(RUN_KEYS)}")
     for key in changes:
         if key not in RUN_KEYS:
             raise ValueError(f"{where}.{key}: unknown key; known keys: {', '.join(RUN_KEYS)}")
@@ -98,20 +100,20 @@ def _changes(where: str, changes: Any) -> dict[str, Any]:
 def _labels(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping from factors to the labels of their levels, e.g. {{memory: with}}; got {value!r}"
+            f"must be a mapping from factors to labels of their levels, e.g. {{memory: with}}; got {value!r}"
         )
     return {str(factor): level_text(level) for factor, level in value.items()}
 
 
 def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
-    """Return the labels of a factor's levels, as they are written in arm names."""
+    """Return the labels of a factor's levels as they appear in arm names."""
     return list(levels) if isinstance(levels, dict) else [level_text(level) for level in levels]
 
 
 def equal_levels(levels: tuple[Any, ...] | dict[str, Any]) -> tuple[str, str] | None:
     """Return the places of the first two equal levels, as ``[0] (1)`` or ``.label``, or None if all levels differ.
 
-    1 and 1.0 are equal, as are levels with the same label in arm names; 1 and true are not.
+    1 and 1.0 are equal, and so are levels with the same label in arm names. 1 and true are not equal.
     """
     items = (
         [(f".{label}", changes, None) for label, changes in levels.items()]
@@ -138,7 +140,7 @@ Factors = Annotated[
 """For a key path, a tuple of levels. For a factor with its own name, a mapping from labels to changes."""
 
 Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels), as_any_of({"type": "object"})]
-"""Labels of levels by factor."""
+"""The labels of some levels, by factor."""
 
 
 def _seeds(value: Any) -> Any:
@@ -149,7 +151,7 @@ def _seeds(value: Any) -> Any:
         return tuple(range(value))
     given = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     raise ValueError(
-        f"give the number of seeds (1 to {_MOST_SEEDS}), or a list of them, e.g. [0, 1, 2]; got {shortened(given, 80)}"
+        f"must be a number of seeds (1 to {_MOST_SEEDS}) or a list of seeds, e.g. [0, 1, 2]; got {shortened(given, 80)}"
     )
 
 

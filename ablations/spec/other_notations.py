@@ -1,6 +1,7 @@
-"""Meaning of the values of a search in the notations of W&B, Optuna, Ray Tune, Hydra, Ax and NNI.
+"""Meaning of search values in the notations of W&B, Optuna, Ray Tune, Hydra, Ax and NNI.
 
-A study does not use these notations; they are recognized so that a message can show how a study writes the same values.
+Studies do not use these notations. They are recognized so that a message can show how to write the same values in a
+study.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _RANGE_CALLS = {
 }
 _INTEGER_CALLS = {"randint", "lograndint", "qrandint", "range", "suggest_int", "intdistribution", "integer"}
 _WITHOUT_HIGH = {"randint", "lograndint", "range"}
-"""Calls of Ray Tune, NumPy, Hyperopt, Hydra and Python whose upper end is not among the values."""
+"""Functions of Ray Tune, NumPy, Hyperopt, Hydra and Python whose upper limit is not one of the values."""
 _SPACINGS = {"logspace": True, "geomspace": True, "linspace": False, "arange": False}
 _MOST_STEPS = 20
-"""A range in more steps is shown as a range."""
+"""Maximum number of steps for which a range is shown as a list of values."""
 _CHOICE_CALLS = {
     "choice",
     "grid_search",
@@ -50,7 +51,7 @@ _CHOICE_CALLS = {
 
 @dataclass(frozen=True)
 class Meant:
-    """The values that a notation stands for: choices, or a range. A range in steps stands for its values."""
+    """The values that a notation stands for: choices or a range. A range with steps becomes a list of its values."""
 
     choices: tuple[Any, ...] = ()
     low: float = 0.0
@@ -58,7 +59,7 @@ class Meant:
     log: bool = False
 
     def __str__(self) -> str:
-        """Return the values as they are written in `search.ranges`."""
+        """Return the values in the notation of `search.ranges`."""
         if self.choices:
             return "[" + ", ".join(map(_plain, self.choices)) + "]"
         return f"{{low: {_plain(self.low)}, high: {_plain(self.high)}{', log: true' if self.log else ''}}}"
@@ -102,7 +103,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number, which true and false are not."""
+    """Return whether a value is a number; true and false are not numbers."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

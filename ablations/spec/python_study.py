@@ -1,4 +1,4 @@
-"""`Study`: a study written in Python, with the keys of a study file as arguments."""
+"""`Study`: a study defined in Python, with the keys of a study file as arguments."""
 
 from __future__ import annotations
 
@@ -15,62 +15,64 @@ from aimlib.component import explain
 from aimlib.errors import ConfigError
 
 _LACKING: Any = ...
-"""Stands for a required key that was not given, so that its message is the same as for a study file."""
+"""Stands for a required key that was not set, so that the message about it is the same as for a study file."""
 Keys = Mapping[str, Any]
 
 
 class Study(StudySpec):
     """A frozen study, validated when it is created.
 
-    The arguments are the keys of a study file, with the same values, defaults and messages, so that a study has the
+    The arguments are the keys of a study file, with the same values, defaults and messages. A study therefore has the
     same run ids in a file and in Python. Paths are relative to the current folder. `ablations.check`, `plan` and `run`
-    accept it instead of a file; these build every arm's network, which finds mistakes in the options of plugins.
+    accept a `Study` instead of a file. They build every arm's network, which reveals mistakes in plugin options.
 
     Parameters
     ----------
     name : name of the study, and of its folder in ``results/``.
-    base : configuration that all arms share: ``{"data": ..., "model": ..., "training": ...}``.
-    arms : changes to the base by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control is
-        ``{"of": "mine", "control": "matched_parameters"}``.
+    base : configuration shared by all arms: ``{"data": ..., "model": ..., "training": ...}``.
+    arms : each arm's changes to the base, by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control
+        is ``{"of": "mine", "control": "matched_parameters"}``.
     description : text for the report.
-    what : what the study is about, as a noun in the singular, e.g. squeeze-and-excitation; used by all texts.
+    what : what the study is about, as a singular noun, e.g. squeeze-and-excitation; used in all texts.
     claim : name of a shipped claim, or path of a claim file.
-    measure : measure of the verdict: accuracy, balanced_accuracy, macro_f1, loss, or
-        ``{"scalar": name, "better": "lower"}`` for a number that runs report after every epoch.
-    delta_pp, delta : smallest effect of interest, in percentage points; for a loss or a scalar `delta`, in its unit.
+    measure : measure on which the verdict is based: accuracy, balanced_accuracy, macro_f1, loss, or ``{"scalar": name,
+        "better": "lower"}`` for a number that runs report after every epoch.
+    delta_pp, delta : smallest effect of interest: `delta_pp` in percentage points; for a loss or a scalar, `delta` in
+        the measure's unit.
     seeds : a number of seeds, or a list of them.
     looks : numbers of pairs after which the verdict is reached, at least 5 each, or ``"any"`` if it may be read after
         any number of pairs.
     further_block : number of pairs in an optional block after the last look.
-    spending : how the error is spent on the looks: constant, obrien_fleming, lan_demets_pocock or
+    spending : how the error rate is spent across the looks: constant, obrien_fleming, lan_demets_pocock or
         lan_demets_obrien_fleming; see `analysis.looks.spending`.
-    mixture_width : with ``looks="any"``, the standard deviation of the standardized effects at which its intervals are
+    mixture_width : with ``looks="any"``, the standard deviation of the standardized effects for which the intervals are
         tightest; None means 1.25.
     max_pairs, block : with ``looks="any"``, the number of pairs at which `until_verdict` ends (None means 60), and the
-        number that it adds at a time (None means 1).
-    protocol : name of a protocol that `base` changes: controlled, as_run, as_run_exact, as_described, well_trained.
-    factors : the factors to vary: a key path with a list of levels, or a name with labels and their changes.
+        number of pairs that it adds at a time (None means 1).
+    protocol : name of the protocol to which `base` adds changes: controlled, as_run, as_run_exact, as_described,
+        well_trained.
+    factors : the factors to vary: key paths with lists of levels, or names with labeled changes.
     design : which combinations of levels become arms.
-    sources, fixed_seed : with the design `variance`, the random streams that are varied one at a time (by default
-        split, init, order and augmentation), and the seed of the others (None means 1000000).
-    resolution, generators : options of a fractional factorial.
+    sources, fixed_seed : with the design `variance`, the random streams to vary one at a time (by default split, init,
+        order and augmentation), and the seed for the other streams (None means 1000000).
+    resolution, generators : options for a fractional factorial design.
     vary : the arm to which the factors are applied.
     search : a screening before the study's own runs.
     resources : resources of one run: cpus, gpus, memory, ...
     keep : which trained network of a run is stored: best (from the selected epoch), last or none.
-    keep_scores : float16 stores the score of every class for every test image, for top-k accuracy and calibration
+    keep_scores : float16 stores the scores of all classes for every test image, for top-k accuracy and calibration
         error.
-    integrity : whether and how computing errors are detected.
-    plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
-        script or notebook are known without this key.
-    reuse : directories of other studies whose results of the same runs are copied.
-    train : own training code that replaces the training loop: a function ``train(config, run)`` of the calling script
-        or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options`` in
-        `base` and in the arms.
+    integrity : whether and how to detect computing errors.
+    plugins : files with your own code, whose registered classes can be used by name like any other plugin. Classes in
+        the calling script or notebook are known without this key.
+    reuse : directories of other studies, from which results of identical runs are copied.
+    train : your own training code, which replaces the training loop: a function ``train(config, run)`` in the calling
+        script or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options``
+        from `base` and the arms.
 
     Raises
     ------
-    ConfigError: the study has problems; each message has the key path, what is wrong, and what to do.
+    ConfigError: the study has problems; each message contains the key path, what is wrong, and what to do.
     """
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -131,8 +133,8 @@ class Study(StudySpec):
     def from_file(cls, path: str | Path) -> Self:
         """Return the study in a file, or a shipped study by its name.
 
-        Paths in it become absolute. ConfigError: the study has problems; as in the commands, each message starts with
-        the file.
+        Paths in a study file become absolute. ConfigError: the study has problems; as in the commands, each message
+        starts with the file.
         """
         spec = read_study(path).spec
         file, document = read_document(path)
@@ -145,11 +147,11 @@ class Study(StudySpec):
         return yaml_documents.plain(self._document)
 
     def to_yaml(self) -> str:
-        """Return the study as the text of a study file, which has the same run ids."""
+        """Return the text of a study file that has the same run ids."""
         return yaml_documents.dump(self._document)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return the study with other values of some keys, validated."""
+        """Return a validated copy of the study with different values for some keys."""
         return type(self)(**{**self._document, **(update or {})})
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""The resources of runs: CPUs, GPUs or shares of one, host memory, custom resources, and time limits."""
+"""The resources for runs: CPUs, GPUs or GPU shares, host memory, custom resources, and time limits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aimlib.component import Frozen
 
 Device = Literal["cpu", "cuda"]
 _LEAST_BYTES = 2**20
-"""Every run takes more than this; a smaller number is a mistake in the unit."""
+"""Every run needs more bytes than this; a smaller number is a mistake in the unit."""
 _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_memory": ""}
-"""Ray's names of resources that cannot be given as custom resources, with the corresponding key."""
+"""Ray's names for resources that cannot be custom resources, with the corresponding keys."""
 
 
 def _gpus_of(data: Any) -> Any:
@@ -26,7 +26,7 @@ def _gpus_of(data: Any) -> Any:
     if data["gpus"] == "auto":
         return {**data, "gpus": 1.0, "gpus_auto": True}
     if isinstance(data["gpus"], str):
-        raise ValueError(f"gpus: give a number, a share of a GPU such as 0.5, or auto; got {data['gpus']!r}")  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+        raise ValueError(f"gpus: must be a number, a share of a GPU such as 0.5, or auto; got {data['gpus']!r}")  # noqa: TRY004 -- pydantic turns ValueErrors into messages
     return {"gpus_auto": False, **data}
 
 
@@ -35,7 +35,7 @@ def _memory_of(value: Any) -> Any:
     found = parse_bytes(value) if isinstance(value, str) else value
     if isinstance(found, int | float) and not isinstance(found, bool):
         if found < _LEAST_BYTES:
-            raise ValueError(f"{value!r} is {found:g} bytes, too little for any run; give a unit, such as 4GiB")
+            raise ValueError(f"{value!r} is {found:g} bytes, too little for any run; add a unit, such as 4GiB")
         return int(found)
     return found
 
@@ -46,12 +46,12 @@ def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
         if name in _OWN_KEYS:
             key = _OWN_KEYS[name]
             raise ValueError(
-                f"{name} is not a custom resource; " + (f"give resources.{key}" if key else "leave it out")
+                f"{name} is not a custom resource; " + (f"set resources.{key} instead" if key else "remove it")
             )
         if name.startswith("accelerator_type:"):
-            raise ValueError(f"{name}: give resources.accelerator_type: {name.partition(':')[2]}")
+            raise ValueError(f"{name}: set resources.accelerator_type: {name.partition(':')[2]}")
         if amount > 1 and amount != int(amount):
-            raise ValueError(f"{name}: {amount:g}: above 1, give a whole number")
+            raise ValueError(f"{name}: {amount:g}: must be a whole number if greater than 1")
     return value
 
 
@@ -65,41 +65,41 @@ Custom = Annotated[
 
 
 class Resources(Frozen):
-    """The resources of one run.
+    """The resources for one run.
 
-    They are not part of a run's identity, but the number of CPUs affects the last bits of its numbers.
+    They are not part of a run's identity, but the number of CPUs affects the last bits of a run's results.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
-    """Number of CPUs per run, and of threads that torch uses for it."""
+    """Number of CPUs per run, and number of threads that torch uses in a run."""
     gpus: Gpus = 0.0
     """Number of GPUs per run. With a fraction, several runs share one GPU, each limited to that share of its memory.
-    With auto, as many runs share a GPU as fit according to measurements, at most
+    With auto, the number of runs that share a GPU is measured; it is at most
     `ablations.estimation.gpu_shares.MOST_RUNS`."""
     gpus_auto: SkipJsonSchema[bool] = False
     """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
     memory: Memory | None = None
-    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray starts no more runs on a node than fit
-    into its memory, but does not limit a run to this amount. None: the memory of nodes is not considered."""
+    """Host memory (RAM) for a run in bytes, or with a unit: 4GiB, 500 MB. Ray does not start more runs on a node than
+    fit in the node's memory, but does not limit a run to this amount. None: memory is not considered."""
     accelerator_type: AcceleratorType | None = None
-    """Ray's name of the type of accelerator that a node must have, for example A100. None: any node."""
+    """Type of accelerator that a node must have, by Ray's name, for example A100. None: any node."""
     custom: Custom = Field(default_factory=dict, json_schema_extra={"default": {}})
-    """Custom resources of the cluster's nodes that a run takes, by name, for example ``{tpu_slice: 1}``."""
+    """Custom resources of the cluster's nodes that a run uses, by name, for example ``{tpu_slice: 1}``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if the run has a GPU, otherwise the CPU."""
     max_retries: Annotated[int, Field(ge=0)] = 10
-    """How many times in a row a run is retried without progress after its process died or hung."""
+    """Maximum number of consecutive retries of a run that makes no progress after its process died or hung."""
     isolation: Literal["actor", "process"] = "actor"
     """actor: worker processes compute one run after another, and torch's state is restored between runs. process: every
-    run has its own process, which repeats the imports each time."""
+    run has its own process and must repeat the imports."""
     stall_minutes: Annotated[float, Field(gt=0)] = 30.0
     """Minutes without a training step after which a run is stopped and retried from its checkpoint. Preparing the data
-    counts as well, so allow time for it."""
+    counts toward this limit, so allow time for it."""
     grace_seconds: Annotated[float, Field(ge=0)] = 25.0
-    """Seconds that runs have to save their state after SIGTERM before they are stopped."""
+    """Seconds that runs have after SIGTERM to save their state before they are stopped."""
     outage_hours: Annotated[float, Field(ge=0, le=10_000)] = 12.0
-    """Hours that a session and its runs wait for storage that is full, unreachable or refuses access, before they give
-    up. With 0, they do not wait."""
+    """Hours that a session and its runs wait, before they give up, for storage that is full or unreachable or that
+    refuses access. With 0, they do not wait."""
 
     @property
     def trained_on(self) -> Device:
@@ -116,10 +116,10 @@ class Resources(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus: {self.gpus}: above 1, give a whole number")
+            raise ValueError(f"gpus: {self.gpus}: must be a whole number if greater than 1")
         if self.device == "cuda" and self.gpus == 0:
             raise ValueError(
-                "device: cuda needs gpus above 0, because a run uses only the GPUs that it is given; set gpus"
+                "device: cuda needs gpus greater than 0, because a run uses only the GPUs assigned to it; set gpus"
             )
         if self.device == "cpu" and self.gpus > 0:
             asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
@@ -127,7 +127,7 @@ class Resources(Frozen):
         return self
 
     def with_changes(self, changes: ArmResources | None) -> Resources:
-        """Return the resources of an arm's runs.
+        """Return the resources for an arm's runs.
 
         Raises
         ------
@@ -143,17 +143,17 @@ class ArmResources(Frozen):
     """Resources of one arm's runs that differ from the study's, for example for a large network among small ones."""
 
     cpus: Annotated[int, Field(ge=1)] | None = None
-    """Number of CPUs per run. Arms with different numbers of threads also differ in the last bits of their numbers."""
+    """Number of CPUs per run. Arms with different numbers of threads also differ in the last bits of their results."""
     gpus: Gpus | None = None
-    """Number of GPUs per run, a fraction of one, or auto."""
+    """Number of GPUs per run, a fraction of a GPU, or auto."""
     gpus_auto: SkipJsonSchema[bool | None] = None
     """Whether `gpus` is auto."""
     memory: Memory | None = None
-    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB."""
+    """Host memory (RAM) for a run in bytes, or with a unit: 4GiB."""
     accelerator_type: AcceleratorType | None = None
-    """Ray's name of the type of accelerator that a node must have."""
+    """Type of accelerator that a node must have, by Ray's name."""
     custom: Custom | None = None
-    """Custom resources that a run takes, instead of all custom resources of the study."""
+    """Custom resources that a run uses; they replace all custom resources of the study."""
 
     @model_validator(mode="before")
     @classmethod
@@ -162,12 +162,12 @@ class ArmResources(Frozen):
 
 
 def idle_gpus(resources: Resources) -> str | None:
-    """Return a message about GPUs that a run is given but does not use, or None if it uses all of them."""
+    """Return a message about GPUs that are assigned to a run but not used, or None if the run uses all of them."""
     idle = int(resources.gpus) - 1
     if idle < 1:
         return None
     others = "the other stays idle" if idle == 1 else f"the other {idle} stay idle"
     return (
-        f"resources.gpus: {resources.gpus:g}: a run trains on one GPU, and {others}; give gpus: 1, so that "
-        f"parallel runs use all of them"
+        f"resources.gpus: {resources.gpus:g}: a run trains on one GPU, and {others}; set gpus: 1 so that "
+        f"parallel runs use all GPUs"
     )

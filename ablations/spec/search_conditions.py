@@ -1,4 +1,4 @@
-"""When a parameter of a search is drawn, and which configurations are allowed."""
+"""When a search draws a parameter, and which configurations it allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Condition:
-    """Another parameter has one of these values, or lies between two bounds (inclusive).
+    """The condition that another parameter has one of some values, or lies between two bounds (inclusive).
 
     Attributes
     ----------
@@ -56,10 +56,10 @@ _WHEN = "e.g. {training.optimizer.weight_decay: {model.update: [gated, residual]
 
 
 def when(value: Any) -> Any:
-    """Read `search.when`, conditions by the parameter that depends on them."""
+    """Read `search.when`: conditions, by the parameter that depends on them."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping from parameters to conditions, {_WHEN}; got {value!r}"
+            f"must be a mapping from parameters to conditions, {_WHEN}; got {value!r}"
         )
     return {str(name): _conditions(str(name), given) for name, given in value.items()}
 
@@ -68,21 +68,21 @@ def _conditions(name: str, given: Any) -> tuple[Condition, ...]:
     if isinstance(given, tuple) and given and all(isinstance(item, Condition) for item in given):
         return given
     if not isinstance(given, dict) or not given:
-        raise ValueError(f"{name}: give the parameter that it depends on, and its values, {_WHEN}; got {given!r}")
+        raise ValueError(f"{name}: name the parameter that it depends on, with values, {_WHEN}; got {given!r}")
     return tuple(_condition(name, str(other), values) for other, values in given.items())
 
 
 def _condition(name: str, other: str, values: Any) -> Condition:
     if other == name:
-        raise ValueError(f"{name}: depends on itself; name another parameter")
+        raise ValueError(f"{name}: depends on itself; name a different parameter")
     if isinstance(values, dict):
         bounds = [values.get(key) for key in ("min", "max")]
         if values and set(values) <= {"min", "max"} and all(_is_bound(bound) for bound in bounds):
             return Condition(other, (), *bounds)
-        raise ValueError(f"{name}.{other}: give values, or bounds as {{min: 0.001, max: 0.1}}; got {values!r}")
+        raise ValueError(f"{name}.{other}: write values, or bounds as {{min: 0.001, max: 0.1}}; got {values!r}")
     listed = tuple(values) if isinstance(values, (list, tuple)) else (values,)
     if not listed or any(isinstance(item, (list, dict)) or item is None for item in listed):
-        raise ValueError(f"{name}.{other}: give a value or a list of values; got {values!r}")
+        raise ValueError(f"{name}.{other}: must be a value or a list of values; got {values!r}")
     return Condition(other, listed)
 
 
@@ -104,12 +104,12 @@ class Constraint:
     bound: float
 
     def violation(self, value: float) -> float:
-        """Return by how much a value exceeds the bound, as a share of the bound; at most 0 if the value is allowed."""
+        """Return how far a value exceeds the bound, relative to the bound; at most 0 if the value is allowed."""
         excess = value / self.bound - 1
         return excess if self.sign == "<=" else -excess
 
     def __str__(self) -> str:
-        """Return the constraint as it is written."""
+        """Return the constraint as written in a study."""
         return f"{self.measure} {self.sign} {_written(self.bound)}"
 
 
@@ -126,16 +126,16 @@ def constraints(value: Any) -> Any:
     """Read `search.constraints`: a constraint, or a list of them."""
     if isinstance(value, dict):
         shown = ", ".join(f"{name} <= {_bound_of(bound)}" for name, bound in value.items())
-        raise ValueError(f"give a list of comparisons: [{shown}]; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be a list of comparisons: [{shown}]; got {value!r}")  # noqa: TRY004
     listed = (value,) if isinstance(value, str) else value
     if not isinstance(listed, (list, tuple)):
-        raise ValueError(f"give a list of comparisons, {_CONSTRAINTS}; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be a list of comparisons, {_CONSTRAINTS}; got {value!r}")  # noqa: TRY004
     found = tuple(item if isinstance(item, Constraint) else _constraint(item) for item in listed)
     if len({(each.measure, each.sign) for each in found}) < len(found):
-        raise ValueError("a measure has two bounds on the same side; give one of them")
+        raise ValueError("a measure has two bounds on the same side; remove one of them")
     for most, least in itertools.permutations(found, 2):
         if (most.measure, most.sign, least.sign) == (least.measure, "<=", ">=") and most.bound < least.bound:
-            raise ValueError(f"no network meets both {most} and {least}; give a lower and a higher bound")
+            raise ValueError(f"no network can meet both {most} and {least}; swap or change the bounds")
     return found
 
 
@@ -150,7 +150,7 @@ _TURNED = re.compile(r"([\d.,_eE+-]+\s*[kKMGB]?)\s*([<>]=?)\s*([A-Za-z_]\w*)(?:\
 
 
 def _as_constraints(text: str) -> str:
-    """Return how a text that is no constraint is written as one or several, if that is recognized."""
+    """Return advice for text that is not a constraint: the constraints themselves if the text is recognized."""
     meant: list[str] = []
     for part in _PARTS.split(text.strip()):
         turned = _TURNED.fullmatch(part)
@@ -161,7 +161,7 @@ def _as_constraints(text: str) -> str:
             meant.append(re.sub(r"(?<=\d),(?=\d)", "", re.sub(r"([kKMG])[bB]$", r"\1", rest)))
     if meant != [text.strip()] and all(_FORM.fullmatch(each) for each in meant):
         return f"write [{', '.join(meant)}]"
-    return f"give a measure, <= or >=, and a number, {_CONSTRAINTS}"
+    return f"write a measure, <= or >=, and a number, {_CONSTRAINTS}"
 
 
 def _constraint(text: Any) -> Constraint:
@@ -179,5 +179,5 @@ def _constraint(text: Any) -> Constraint:
     except ValueError:
         bound = 0.0
     if not 0 < bound < math.inf:
-        raise ValueError(f"{text!r}: the bound must be a finite number above 0")
+        raise ValueError(f"{text!r}: the bound must be a finite number greater than 0")
     return Constraint(measure, "<=" if sign == "<=" else ">=", bound)

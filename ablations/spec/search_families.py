@@ -1,7 +1,7 @@
-"""The plugin families of a search: samplers and pruners, by the names that Optuna gives them.
+"""The plugin families of a search: samplers and pruners, by their Optuna names.
 
-Third parties register plugins in the entry point groups ``aimlib.samplers`` and ``aimlib.pruners``. What a plugin must
-define is described in `ablations.search.samplers` and `ablations.search.pruners`.
+Third parties register plugins in the entry point groups ``aimlib.samplers`` and ``aimlib.pruners``.
+`ablations.search.samplers` and `ablations.search.pruners` describe what a plugin must define.
 """
 
 from __future__ import annotations

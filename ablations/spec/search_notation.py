@@ -1,6 +1,6 @@
 """Notation for the values of a search: `search.over`, `search.ranges` and `search.levels`.
 
-`over` lists key paths; `ranges` gives the study's own values: a list of choices, or ``{low: 0.0001, high: 0.1, log:
+`over` lists key paths. `ranges` contains the study's own values: a list of choices, or ``{low: 0.0001, high: 0.1, log:
 true}``.
 """
 
@@ -28,7 +28,7 @@ def over(value: Any) -> Any:
         if any(_is_key_path(key) or not _is_list_of_paths(item) for key, item in given.items()):
             raise ValueError(spelled(given))
         return {str(arm): _paths(f"{arm}: ", paths) for arm, paths in value.items()}
-    raise ValueError(f"give a list of key paths, {EXAMPLE}, or a mapping from arms to such lists; got {value!r}")
+    raise ValueError(f"must be a list of key paths, {EXAMPLE}, or a mapping from arms to such lists; got {value!r}")
 
 
 def _is_mapping(value: Any) -> bool:
@@ -36,25 +36,25 @@ def _is_mapping(value: Any) -> bool:
 
 
 def _is_list_of_paths(value: Any) -> bool:
-    """Return whether a value can be the list of an arm; values that represent numbers cannot."""
+    """Return whether a value can be an arm's list of key paths; values that represent numbers cannot."""
     if isinstance(value, (list, tuple)):
         return all(not is_number(item) and not isinstance(item, bool) for item in value)
     return meant(value) is None
 
 
 def _paths(where: str, value: Any) -> tuple[str, ...]:
-    """Return key paths, or raise a ValueError that shows how to translate the notation of other tools."""
+    """Return key paths, or raise a ValueError that shows how to translate another tool's notation."""
     if isinstance(value, dict) and value:
         raise ValueError(where + spelled(value))
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{where}give a list of key paths, {EXAMPLE}; got {value!r}")  # noqa: TRY004
+        raise ValueError(f"{where}must be a list of key paths, {EXAMPLE}; got {value!r}")  # noqa: TRY004
     for number, path in enumerate(value):
         if isinstance(path, dict) and path:
             name = path.get("name", path.get("parameter"))
             values = {name: {key: path[key] for key in path if path[key] != name}} if isinstance(name, str) else path
             raise ValueError(f"{where}[{number}]: {spelled(values)}")
         if not isinstance(path, str):
-            raise ValueError(f"{where}[{number}]: give a key path, {EXAMPLE}; got {path!r}")  # noqa: TRY004
+            raise ValueError(f"{where}[{number}]: must be a key path, {EXAMPLE}; got {path!r}")  # noqa: TRY004
         option, equals, written = path.partition("=")
         if equals:
             raise ValueError(f"{where}[{number}]: {spelled({option.strip().lstrip('+~'): written.strip()})}")
@@ -64,12 +64,12 @@ def _paths(where: str, value: Any) -> tuple[str, ...]:
             option, _, written = path.partition(":")
             raise ValueError(f"{where}[{number}]: {spelled({option.strip(): written.strip()})}")
         if path in value[:number]:
-            raise ValueError(f"{where}[{number}]: {path} is given twice; remove one of them")
+            raise ValueError(f"{where}[{number}]: {path} is listed twice; remove one of them")
     return tuple(value)
 
 
 def _flat(value: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
-    """Return nested mappings below model, data and training by their key paths, and everything else unchanged."""
+    """Flatten nested mappings below model, data and training to key paths, and leave everything else unchanged."""
     found: dict[str, Any] = {}
     for key, item in value.items():
         path = f"{above}.{key}" if above else str(key)
@@ -83,46 +83,47 @@ def _is_key_path(key: Any) -> bool:
 
 
 def spelled(given: Mapping[Any, Any]) -> str:
-    """Return how a mapping from key paths to values or ranges is written in a study."""
+    """Return advice on how to write a mapping from key paths to values or ranges in a study."""
     path, values = next(iter(given.items()))
     paths = ", ".join(map(str, given))
     wrong = next((name for name in given if not _is_key_path(name)), None)
-    full = "" if wrong is None else f" ({wrong} is not a key path; one is training.optimizer.learning_rate)"
+    full = "" if wrong is None else f" ({wrong} is not a key path; an example is training.optimizer.learning_rate)"
     found = {name: known for name, value in given.items() if (known := meant(value)) is not None}
     if path not in found:
         return (
-            f"give only key paths, because the ranges come from their components' search spaces: write over: "
+            f"list only key paths, because the ranges come from the components' search spaces: write over: "
             f"[{paths}]{full}, and your own values as ranges: {{{path}: [first, second]}} or {{{path}: {{low: ..., "
             f"high: ..., log: true}}}}; got {values!r}"
         )
     if single := [name for name, known in found.items() if len(known.choices) == 1]:
-        return f"{single[0]} has only one value, so it is not searched; give it in the arm or in base{full}"
+        return f"{single[0]} has only one value, so it cannot be searched; set it in the arm or in base{full}"
     shown = ", ".join(f"{name}: {known}" for name, known in found.items())
-    said = f"give only key paths here, and their values in ranges: write over: [{paths}], ranges: {{{shown}}}{full}"
+    said = f"list only key paths here, and put their values in ranges: write over: [{paths}], ranges: {{{shown}}}{full}"
     if not all(known.choices for known in found.values()):
         return said
     between = _between(found[path])
     return (
-        f"{said}, and sampler: grid to try every one{between}. To train every value on all seeds without a search, "
+        f"{said}, and sampler: grid to try every value{between}. To train every value on all seeds without a search, "
         f"write vary: ARM, factors: {{{shown}}}"
     )
 
 
 def _between(found: Meant) -> str:
-    """Return how a list of two numbers is written if it is meant as a range."""
+    """Return advice on how to write a list of two numbers if a range is meant."""
     if len(found.choices) != 2 or not all(map(is_number, found.choices)):
         return ""
     low, high = found.choices
     if not low < high:
         return ""
-    return f"; for everything between the two, write {Meant(low=low, high=high)}"
+    return f"; for all values in between, write {Meant(low=low, high=high)}"
 
 
 def ranges(value: Any) -> Any:
-    """Read `search.ranges`, dimensions by the parameter's name."""
+    """Read `search.ranges`: dimensions, by parameter name."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping from parameters to lists or ranges, e.g. {{training.batch_size: [16, 32]}}; got {value!r}"
+            f"must be a mapping from parameters to lists or ranges, e.g. {{training.batch_size: [16, 32]}}; "
+            f"got {value!r}"
         )
     return {str(name): _dimension(str(name), given) for name, given in value.items()}
 
@@ -141,16 +142,16 @@ def _dimension(name: str, given: Any) -> Dimension:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     found = meant(given)
-    shown = f"write {found}" if found is not None else "give a list, or {low: ..., high: ..., log: true}"
+    shown = f"write {found}" if found is not None else "write a list, or {low: ..., high: ..., log: true}"
     raise ValueError(f"{name}: {shown}; got {given!r}")
 
 
 def levels(value: Any) -> Any:
-    """Read the levels of one range in a grid: their number, or a list."""
+    """Read the levels of one range in a grid: the number of levels, or a list."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     if isinstance(value, (list, tuple)) and value and not any(isinstance(item, (list, dict)) for item in value):
         return tuple(value)
     found = meant(value)
     shown = f"; write {found}" if found is not None and found.choices else ""
-    raise ValueError(f"give the number of levels, or a list of them, e.g. [0.0001, 0.001]{shown}; got {value!r}")
+    raise ValueError(f"must be a number of levels or a list of levels, e.g. [0.0001, 0.001]{shown}; got {value!r}")

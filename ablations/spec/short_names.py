@@ -1,4 +1,4 @@
-"""Names of arms for narrow columns, shortened in the middle so that they remain distinguishable."""
+"""Arm names for narrow columns, shortened in the middle so that they remain distinguishable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from aimlib.records.escaping import on_one_line
 
 _SEPARATORS = (r"([\[\](){},;+=:/| ]+)", r"([_.\-\s]+)")
-"""Separators of the parts of a name (factors and levels), and of the words of a part, from coarse to fine."""
+"""Separators between the parts of a name (factors and levels) and the words of a part, from coarse to fine."""
 _LEAST = 3
 """Number of cells that a shared part keeps as long as the differing parts fit."""
 
@@ -20,7 +20,7 @@ clean = on_one_line
 
 
 def clip(text: str, width: int) -> str:
-    """Return text of at most `width` terminal cells, cut in the middle because names differ at both ends.
+    """Shorten text to at most `width` terminal cells, by cutting the middle because names differ at both ends.
 
     Wide characters (CJK) take two cells.
     """
@@ -33,11 +33,12 @@ def clip(text: str, width: int) -> str:
 
 
 def shortened(names: Iterable[str], width: int) -> list[str]:
-    """Return the names, each of at most `width` terminal cells; different names stay different.
+    """Shorten each name to at most `width` terminal cells; different names stay different.
 
-    A name that fits stays unchanged. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, lose the
-    parts that they share first: ``aim[…=stage_only,…=8]``. Names that would be equal end in the number of their first
-    place among the different names, such as ``aim…#3``. Names only stay equal if `width` has no room for that number.
+    A name that fits stays unchanged. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, first
+    lose the parts that they share: ``aim[…=stage_only,…=8]``. Names that would otherwise become equal end in a number:
+    the name's first position among the different names, such as ``aim…#3``. They become equal only if `width` has no
+    room for that number.
     """
     names = [clean(name) for name in names]
     different = list(dict.fromkeys(names))
@@ -49,7 +50,7 @@ def shortened(names: Iterable[str], width: int) -> list[str]:
 
 
 def _short_forms(names: Sequence[str], width: int, depth: int) -> dict[str, str]:
-    """Return the names shortened to `width`; `depth` says how finely they are divided. Some may become equal."""
+    """Return the names shortened to `width`; `depth` is how finely they are split. Some may become equal."""
     clipped = {name: clip(name, width) for name in names}
     if depth and len(set(clipped.values())) == len(names):
         return clipped
@@ -100,13 +101,13 @@ def _without_shared(names: Sequence[str], width: int, depth: int) -> dict[str, s
 
 
 def _step(sizes: dict[int, int], largest: int, least: int) -> int:
-    """Return by how much the largest size can shrink before another one is the largest."""
+    """Return by how much the largest size can shrink before another size is the largest."""
     others = [size for at, size in sizes.items() if at != largest]
     return max(1, sizes[largest] - max(least, *others)) if others else sizes[largest] - least
 
 
 def _runs(split: Sequence[Sequence[str]]) -> list[tuple[range, bool]]:
-    """Return the ranges of parts, and whether all names share each range; a part that differs is its own range."""
+    """Return the ranges of parts, each with whether all names share it; a part that differs is a range of its own."""
     found: list[tuple[range, bool]] = []
     for at, parts in enumerate(zip(*split, strict=True)):
         same = len(set(parts)) == 1
@@ -133,7 +134,7 @@ def _unique_forms(parts: Iterable[str], width: int, depth: int) -> dict[str, str
 
 
 def _with_short_ends(names: Sequence[str], width: int) -> dict[str, str]:
-    """Shorten words by cutting the shared beginning and the shared end where the words begin to differ."""
+    """Shorten words by cutting the shared beginning and the shared end next to the part in which the words differ."""
     first, last = min(names), max(names)
     start = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, names)))
     if len(names) == 1 or start < _LEAST:
@@ -143,7 +144,7 @@ def _with_short_ends(names: Sequence[str], width: int) -> dict[str, str]:
 
 
 def _cut(text: str, width: int, tail: int) -> str:
-    """Return text of `width` cells that keeps its last `tail` cells and its beginning."""
+    """Shorten text to `width` cells, keeping its beginning and its last `tail` cells."""
     kept = _last(text, tail)
     head = set_cell_size(text, max(0, width - 1 - cell_len(kept))).rstrip()
     return f"{head}…{kept}"
@@ -159,7 +160,7 @@ def _last(text: str, width: int) -> str:
 
 
 def _distinct(short: dict[str, str], width: int, taken: set[str], places: Sequence[str]) -> dict[str, str]:
-    """Return the short forms; a form that equals another form or a name gets the number of its place."""
+    """Return unique short forms: a form that equals another form or a name ends in the number of its position."""
     counts: dict[str, int] = defaultdict(int)
     for form in short.values():
         counts[form] += 1

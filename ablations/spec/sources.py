@@ -1,7 +1,8 @@
 """The design `variance`: arms that vary one random stream at a time (Bouthillier et al., 2021).
 
-In such an arm, every stream except one has a fixed seed, which is not a seed of the study, so that none of its runs
-shares all draws with a run of another series. The named arm itself is the series in which all streams vary together.
+In such an arm, every stream except one has a fixed seed. The fixed seed is not one of the study's seeds, so none of the
+arm's runs shares all draws with a run in another series. The named arm itself is the series in which all streams vary
+together.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Source = Literal["split", "init", "order", "augmentation", "layers", "noise"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 BY_DEFAULT: tuple[Source, ...] = ("split", "init", "order", "augmentation")
 FIXED_SEED = 1_000_000
-"""Seed of the streams that are not varied unless the study gives another. Run ids contain it, so it never changes."""
+"""Default seed of the streams that are not varied. Run ids contain this seed, so it never changes."""
 
 
 def source_arm(arm: str, source: Source) -> str:
@@ -23,5 +24,5 @@ def source_arm(arm: str, source: Source) -> str:
 
 
 def fixed_streams(source: Source, seed: int) -> dict[str, Any]:
-    """Return the seeds of the streams that stay fixed while one source varies, as `aimlib.config.StreamSeeds`."""
+    """Return the seeds of all streams except the varied one, as fields of `aimlib.config.StreamSeeds`."""
     return {stream: seed for stream in STREAMS if stream != source}

@@ -19,18 +19,18 @@ _LONGEST_TEXT = 120
 
 
 def _looks(value: Any) -> Any:
-    """Read a single number of pairs as one look, or the word for looks after any number of pairs."""
+    """Read a single number of pairs as one look; also accept the word ``any``."""
     numbers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
     if value == "any" or (numbers and all(type(number) is int for number in numbers)):
         return numbers or "any"
     raise ValueError(
-        f"give numbers of pairs, e.g. [5, 8, 12], one number for a single look, or any if the verdict may be "
+        f"must be numbers of pairs, e.g. [5, 8, 12], one number for a single look, or any if the verdict may be "
         f"read after any number of pairs; got {value!r}"
     )
 
 
 def spending_of(value: Any) -> Any:
-    """Read the name of the design by which looks spend the error."""
+    """Read the name of the design that spends the error rate across the looks."""
     from analysis import looks  # noqa: PLC0415 -- pandas comes with the package
 
     return looks.spending_of(value)
@@ -43,7 +43,8 @@ def directories_of(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.strip() for each in value):
         return tuple(value)
     raise ValueError(
-        f"give study directories, e.g. [results/placement], or s3://bucket/folder, also gs:// or az://; got {value!r}"
+        f"must be study directories, e.g. [results/placement], or s3://bucket/folder, also gs:// or az://; "
+        f"got {value!r}"
     )
 
 
@@ -53,23 +54,23 @@ def files_of(value: Any) -> Any:
         value = (value,)
     if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.endswith(".py") for each in value):
         return tuple(value)
-    raise ValueError(f"give files with Python code, e.g. [my_net.py]; got {value!r}")
+    raise ValueError(f"must be files with Python code, e.g. [my_net.py]; got {value!r}")
 
 
 def train_of(value: Any) -> Any:
-    """Read a function of a file, or the name of registered training code."""
+    """Read a function in a file, or the name of registered training code."""
     if value is None:
         return None
     if isinstance(value, str) and (FUNCTION.fullmatch(value) or NAME.fullmatch(value)) and not value.endswith(".py"):
         return value
-    raise ValueError(f"give a function of a file, such as my_code.py:train, which takes (config, run); got {value!r}")
+    raise ValueError(f"must be a function in a file that takes (config, run), such as my_code.py:train; got {value!r}")
 
 
 def arm_of(value: Any) -> Any:
     """Read an arm, whose changes may be empty."""
     if not isinstance(value, (dict, Frozen)):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give its changes to the base as a mapping, or {{}} if there are none; got {value!r}"
+            f"must be a mapping with the arm's changes to the base, or {{}} if there are none; got {value!r}"
         )
     return value
 
@@ -77,7 +78,7 @@ def arm_of(value: Any) -> Any:
 def control_of(value: Any) -> Any:
     """Read a control by its name, or with options."""
     if value is not None and not isinstance(value, (str, dict)):
-        raise ValueError(f"give the name of a control, or a mapping with its name and options; got {value!r}")
+        raise ValueError(f"must be the name of a control, or a mapping with its name and options; got {value!r}")
     return value
 
 
@@ -87,7 +88,7 @@ def generators_of(value: Any) -> Any:
         return tuple(value)
     if isinstance(value, str):
         return (value,)
-    raise ValueError(f"give a list such as [update = placement * channels]; got {value!r}")
+    raise ValueError(f"must be a list such as [update = placement * channels]; got {value!r}")
 
 
 def _integrity(value: Any) -> Any:
@@ -101,8 +102,8 @@ def keep_of(value: Any) -> Any:
 
 
 Checks = Literal["spot", "reference", "off"]
-"""How computing errors are detected in a run. spot: its device computes the reference step, and some steps are
-repeated. reference: no step is repeated. off: neither is done."""
+"""How to detect computing errors in a run. spot: the device computes the reference step, and some training steps are
+repeated. reference: only the reference step is computed. off: neither is done."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
 LookNumbers = Annotated[
     Any,
@@ -118,9 +119,9 @@ Mapped = dict[str, Any]
 
 
 def _text(value: Any) -> Any:
-    """Read a text of one line, without surrounding space."""
+    """Read a single-line text, without surrounding space."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_TEXT:
-        raise ValueError(f"give a text of one line and at most {_LONGEST_TEXT} characters; got {value!r}")
+        raise ValueError(f"must be a single line of text with at most {_LONGEST_TEXT} characters; got {value!r}")
     return value.strip()
 
 
@@ -128,7 +129,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 
 
 def measure_of(value: Any) -> Any:
-    """Read the name of a measure, or the mapping of a scalar."""
+    """Read the name of a measure, or the mapping that describes a scalar."""
     from analysis.primary_measure import KNOWN, primary_measure  # noqa: PLC0415 -- pandas comes with the package
 
     try:
@@ -136,7 +137,7 @@ def measure_of(value: Any) -> Any:
     except ValueError as error:
         if isinstance(value, Mapping) and "scalar" in value and value.get("better") not in ("higher", "lower"):
             given = f"got {value['better']!r}" if "better" in value else "it is missing"
-            said = f"better: say whether higher or lower is better, e.g. {{scalar: perplexity, better: lower}}; {given}"
+            said = f"better: set whether higher or lower is better, e.g. {{scalar: perplexity, better: lower}}; {given}"
             raise ConfigError([said]) from None
         near = _near_measure(value, KNOWN) if isinstance(value, str) else ""
         said = str(error).removeprefix("measure ")
@@ -145,14 +146,14 @@ def measure_of(value: Any) -> Any:
 
 
 def _near_measure(word: str, known: Sequence[str]) -> str:
-    """Return which measure is meant, even by a part of its name, such as ``f1``."""
+    """Return advice on the measure meant by a name, or by a part of one such as ``f1``."""
     parts = [name for name in known if len(word) > 1 and word.lower() in name.split("_")]
     near = did_you_mean(word, known) or (did_you_mean(parts[0], parts) if parts else "")
     return near and f"unknown measure {word!r}; {near}"
 
 
 def stored_role(role: Any) -> Any:
-    """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as in the first version."""
+    """Return how plans store a role: ``treatment`` is stored as ``aim``, as in the first version."""
     if role is not None and role not in (*ROLES, "aim"):
         raise ValueError(f"{unknown_name('role', str(role), ROLES)}; choose one of them")
     return "aim" if role == "treatment" else role

@@ -1,4 +1,4 @@
-"""How a notebook shows a study: its arms with their changes, its factors, and its size. No network is built."""
+"""A study as displayed in a notebook: its arms and their changes, its factors, and its size. No network is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ablations.spec.study import ArmSpec, StudySpec
 from aimlib.errors import counted
 from aimlib.records.html_tables import paragraph, table
 
-_NEXT = "ablations.check(study) validates every network and estimates the cost; ablations.run(study) computes it."
+_NEXT = "ablations.check(study) validates every network and estimates the cost; ablations.run(study) runs the study."
 
 
 def html(spec: StudySpec) -> str:
@@ -47,7 +47,7 @@ def _changes(arm: ArmSpec) -> Iterator[str]:
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield ``key.path = value`` for every value; a component is one value, with its options."""
+    """Yield ``key.path = value`` for every value; a component with its options counts as one value."""
     for key, value in values.items():
         if isinstance(value, Mapping) and "name" not in value and value:
             yield from _flat(value, f"{path}{key}.")

@@ -1,7 +1,7 @@
-"""The ways in which a key may be written in a study file, if they go beyond its type.
+"""Notations that a study file accepts for a key in addition to the key's type.
 
-These annotations are for the reference of keys (`ablations.spec.keys`) and for the JSON Schema of a study. They do not
-affect what a study may contain, because the validators decide that.
+These annotations are for the key reference (`ablations.spec.keys`) and for the JSON Schema of a study. They do not
+affect what a study may contain; the validators decide that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NULL: dict[str, Any] = {"type": "null"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Written:
-    """Annotation of a key whose JSON Schema is `schema`; the text of pydantic's own would fill signatures."""
+    """Annotation of a key whose JSON Schema is `schema`; pydantic's own annotation would clutter signatures."""
 
     schema: dict[str, Any]
 
@@ -33,7 +33,7 @@ class Written:
 
 
 def as_any_of(*ways: dict[str, Any]) -> Written:
-    """Annotate a key with the JSON Schemas of the ways in which it may be written."""
+    """Annotate a key with the JSON Schemas of its allowed notations."""
     return Written(ways[0] if len(ways) == 1 else {"anyOf": list(ways)})
 
 
@@ -43,7 +43,7 @@ def one_of_names(kind: str) -> dict[str, Any]:
 
 
 def part_of_run(path: str = "") -> Written:
-    """Annotate a mapping with changes to a run, either to the part at `path` or to all of it."""
+    """Annotate a mapping of changes to a run, either to the part at `path` or to the entire run."""
     return as_any_of({"x-run": path})
 
 

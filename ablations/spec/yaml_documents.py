@@ -24,7 +24,7 @@ _LISTED = frozenset({"transforms", "callbacks"})
 """Keys whose values are lists of components."""
 _KINDS: dict[type, str] = {list: "a list", type(None): "nothing"}
 _PLAIN = (str, int, float, type(None))
-_SCALARS = {  # YAML 1.2, core schema; numbers by their possible first characters
+_SCALARS = {  # YAML 1.2, core schema; resolvers are looked up by first character
     "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
@@ -40,7 +40,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number, `no` is text; keys are unique."""
+    """PyYAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number, and `no` is text. Keys must be unique."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -83,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
     if path.suffix == ".py":
         raise ConfigError(
             [
-                f"{path}: is a Python file, not a study; run it with `python {path}`, or name it in a study: plugins: "
+                f"{path}: is a Python file, not a study; run it with `python {path}`, or add it to a study: plugins: "
                 f"[{path.name}]"
             ]
         )
@@ -92,24 +92,24 @@ def read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8: {error}; save it as UTF-8"]) from error
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}; give a study's file"]) from error
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}; pass a study file"]) from error
     content = parse(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(
             [
                 f"{path}: a study is a mapping from keys to values, but this file contains "
-                f"{_KINDS.get(type(content), 'a single value')}; give keys, such as name: my_study"
+                f"{_KINDS.get(type(content), 'a single value')}; write keys, such as name: my_study"
             ]
         )
     return content
 
 
 def parse(text: str, where: str) -> Any:
-    """Parse a YAML text into plain values, as in JSON. `where` names the text in messages.
+    """Parse a YAML text into plain values, as in JSON. `where` identifies the text in messages.
 
     Raises
     ------
-    ConfigError: the text is not YAML, has a tag, or has a value that cannot be written without aliases.
+    ConfigError: the text is not YAML, contains a tag, or contains a value that cannot be written without aliases.
     """
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
@@ -129,7 +129,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _explained(problem: str) -> tuple[str, str]:
-    """Return a problem in the terms of studies, and what to do about it."""
+    """Return a problem in the terms used for studies, and what to do about it."""
     for part, said, remedy in _REMEDIES:
         if part in problem:
             return problem.replace(part, said), remedy
@@ -147,16 +147,16 @@ _REMEDIES = (
         (part, part, remedy)
         for part, remedy in (
             ("another document", "a file contains one study; remove the line '---' and what follows"),
-            ("unhashable key", "a key is plain text; put braces of a template in quotes"),
+            ("unhashable key", "a key must be plain text; put the braces of a template in quotes"),
             ("is given twice", "keep one of them"),
             ("is given a second time", "rename one of them"),
             ("special characters are not allowed", "remove the character, or save the file as plain UTF-8 text"),
-            ("Exceeds the limit (4300 digits) for integer", "give a smaller number"),
+            ("Exceeds the limit (4300 digits) for integer", "use a smaller number"),
             ("undefined alias", "define the anchor before it, or put a value that begins with '*' in quotes"),
-            ("but found '<block mapping start>'", "indent this line like the others of its level"),
+            ("but found '<block mapping start>'", "indent this line like the others at its level"),
             (
                 "expected <block end>",
-                "indent this line like the others of its level, and close every bracket and quote",
+                "indent this line like the others at its level, and close every bracket and quote",
             ),
             ("could not find expected ':'", "write key: value, with a colon and a space"),
             ("mapping values are not allowed", "put a value that contains a colon in quotes, or begin a new line"),
@@ -170,11 +170,11 @@ _REMEDIES = (
         )
     ),
 )
-"""Parts of PyYAML's messages, the words for users that replace them, and what to do."""
+"""Parts of PyYAML's messages, the wording for users that replaces them, and what to do."""
 
 
 def _refuse_unplain(content: Any, where: str) -> None:
-    """Raise an error for values that need a tag, and for aliases that are recursive or expand excessively."""
+    """Raise an error for values that need a tag, and for aliases that are recursive or expand to too many values."""
     waiting, seen = [content], 0
     while waiting:
         value = waiting.pop()
@@ -195,7 +195,7 @@ def _refuse_unplain(content: Any, where: str) -> None:
 
 
 def _refuse_tuples(content: Any, where: str, path: str = "") -> None:
-    """Raise an error for ``{widths: (4, 8, 8)}`` and ``{widths: range(4, 8)}``, which YAML divides at the commas."""
+    """Raise an error for ``{widths: (4, 8, 8)}`` and ``{widths: range(4, 8)}``, which YAML splits at the commas."""
     if isinstance(content, list):
         for number, item in enumerate(content):
             _refuse_tuples(item, where, f"{path}[{number}]")
@@ -218,20 +218,18 @@ _CALL = re.compile(r"[\w.]*\([^)]*")
 
 
 def _divided(text: str) -> str:
-    """Return the message about a tuple or a call that YAML divides at its commas."""
+    """Return the message about a tuple or a call that YAML splits at its commas."""
     if text.startswith("("):
         return f"{text} is not a list in YAML; write a list as [{text[1:-1]}]"
-    return (
-        f"{text} is not one value in YAML, which divides it at the comma; put it in quotes, or write a list as [1, 2]"
-    )
+    return f"{text} is not one value in YAML, which splits it at the comma; put it in quotes, or write a list as [1, 2]"
 
 
 def plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of Python values as in a study file, with tuples as lists and NumPy numbers as Python numbers.
+    """Return a copy of Python values as a study file represents them: tuples as lists, NumPy as Python numbers.
 
     Raises
     ------
-    ConfigError: there are values that a study file cannot hold; there is one message for each.
+    ConfigError: there are values that a study file cannot contain; there is one message for each.
     """
     problems: list[str] = []
     try:
@@ -264,7 +262,7 @@ def _below(path: str, key: Any) -> str:
 
 
 def _of_python(value: Any) -> Any:
-    """Return the value as one of the basic types; a subclass, such as an enumeration's, may print differently."""
+    """Convert the value to one of the basic types; a subclass, such as an enumeration, may print differently."""
     basic = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
     return value if basic is None else basic(value)
 
@@ -272,22 +270,22 @@ def _of_python(value: Any) -> Any:
 def _unplain(value: Any) -> str:
     if isinstance(value, type):
         name = getattr(value, "component", "") or "my_part"
-        return f"a class, {value.__qualname__}; give the name under which it is registered, e.g. {name!r}"
+        return f"a class, {value.__qualname__}; use the name under which it is registered, e.g. {name!r}"
     if isinstance(value, (set, frozenset)):
-        return f"a set, which has no order: {value!r}; give a list"
+        return f"a set, which has no order: {value!r}; use a list"
     return (
-        f"{value!r}: a study holds text, numbers, true and false, lists and mappings; give one of these instead of "
+        f"{value!r}: a study contains text, numbers, true and false, lists and mappings; use one of these instead of "
         f"{type(value).__name__}"
     )
 
 
 def dump(content: Mapping[str, Any]) -> str:
-    """Return plain values as a YAML text that `parse` reads as the same values."""
+    """Return plain values as YAML text from which `parse` reads the same values."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper without aliases; it quotes texts that either version of YAML reads as something else."""
+    """PyYAML's safe dumper without aliases, which quotes texts that YAML 1.1 or 1.2 would read as other values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -300,10 +298,10 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the later layers merged over it, mapping by mapping; the arguments are not changed.
+    """Merge the later layers over `base`, mapping by mapping, and return the result; the arguments are not changed.
 
-    A component with another name replaces the one below it completely; with the same name or without a name, it only
-    changes options.
+    A component with a different name replaces the component below it entirely. With the same name or without a name, it
+    only changes options.
     """
     merged = copy.deepcopy(dict(base))
     for layer in layers:
@@ -313,7 +311,7 @@ def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _plainly(below: Any, above: Any) -> Any:
-    """Return merged options of own training code, in which a key such as ``optimizer`` is not a component."""
+    """Merge options for a study's own training code, in which a key such as ``optimizer`` is not a component."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return copy.deepcopy(above)
     return {**below, **{key: _plainly(below.get(key), value) for key, value in above.items()}}
@@ -353,12 +351,12 @@ def is_option(path: list[str]) -> bool:
 
 
 def is_nothing(value: Any) -> bool:
-    """Return whether a value leaves a part out, such as ``memory: none``."""
+    """Return whether a value omits a part, such as ``memory: none``."""
     return value in (None, "none", {"name": "none"})
 
 
 def is_left_out(document: Any, path: Sequence[str]) -> bool:
-    """Return whether `document` leaves out a part to which the option at `path` belongs."""
+    """Return whether `document` omits a part to which the option at `path` belongs."""
     return any(
         has(document, path[:length]) and is_nothing(value_at(document, path[:length])) for length in range(1, len(path))
     )
@@ -392,7 +390,7 @@ def put(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def assignment(text: str) -> tuple[list[str], Any]:
-    """Return the path and the value of an override ``key.path=value``; the value is read as YAML.
+    """Return the path and the value in an override ``key.path=value``; the value is read as YAML.
 
     Raises
     ------
@@ -401,5 +399,5 @@ def assignment(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError([f"--set {text}: no key with a value; give key.path=value, e.g. --set training.epochs=10"])
+        raise ConfigError([f"--set {text}: no key with a value; write key.path=value, e.g. --set training.epochs=10"])
     return keys, parse(value, f"--set {path}")

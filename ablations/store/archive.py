@@ -1,18 +1,18 @@
-"""Archives: a study packed so that a reviewer elsewhere can compute its verdict again.
+"""Archives: a study packed so that a reviewer elsewhere can recompute its verdict.
 
-An archive (``.tar.gz``) contains in one folder:
+An archive (``.tar.gz``) contains a single folder with:
 
 ===================  ================================================================================================
-``archive.json`` description: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
-``README.md``        how to compute the verdict again
-``study/``           a study directory: plan, frozen plan, rows with predictions, labels of the test images, own code
-``original_ledger/`` the ledger of the study as it was run: run ids, times and digests of the rows before replacements
-``source/``          this package, so that the verdict can be computed where it cannot be installed from elsewhere
+``archive.json``     description: verdict, heads of the ledgers, SHA-256 of every file, what was omitted or replaced
+``README.md``        how to recompute the verdict
+``study/``           a study directory: plan, frozen plan, rows with predictions, test image labels, the study's code
+``original_ledger/`` the original study's ledger: run ids, times and digests of the rows before replacements
+``source/``          this package, in case it cannot be installed from elsewhere
 ===================  ================================================================================================
 
-Photos, checkpoints, trained networks and logs are not included. Names of hosts and of devices are numbered, and paths,
-logins and addresses are removed from configurations and messages. A changed row has another digest, so the study in the
-archive has its own ledger; the original ledger confirms when each row was settled.
+Photos, checkpoints, trained networks and logs are not included. Names of hosts and devices are replaced by numbered
+names, and paths, logins and addresses are removed from configurations and messages. A changed row has a different
+digest, so the archived study has its own ledger; the original ledger confirms when each row was settled.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class Archive:
 
     Attributes
     ----------
-    path : path of its file. verdict : the headline that a reviewer must obtain again.
-    rows : number of settled runs in it.
-    ledger_head : head of the ledger of the study as it was run; empty without a ledger.
-    looks_private : names of folders or people that remain, because the study's hashes depend on them.
+    path : path of the archive file. verdict : the headline that a reviewer must reproduce.
+    rows : number of settled runs in the archive.
+    ledger_head : head of the original study's ledger; empty without a ledger.
+    looks_private : names of folders or people that remain because the study's hashes depend on them.
     """
 
     path: Path
@@ -87,26 +87,26 @@ class Archive:
 
 
 def pack(findings: Findings, out: Path) -> Archive:
-    """Write an archive of a study whose rows are proven.
+    """Write an archive of a study whose rows have been verified.
 
     Parameters
     ----------
-    findings : result of `analysis.examine`, which proves the rows. out : the file, which must not exist and whose name
-        ends in ``.tar.gz``.
+    findings : result of `analysis.examine`, which verifies the rows. out : the file to write; it must not exist, and
+        its name must end in ``.tar.gz``.
 
     Raises
     ------
-    UsageError: the name has another ending, or the file exists.
-    StoreError: a file of the study is damaged, its rows contradict themselves, or the archive cannot be written.
+    UsageError: the name has a different ending, or the file exists.
+    StoreError: a file of the study is damaged, the rows contradict themselves, or the archive cannot be written.
     """
     if not out.name.endswith(".tar.gz"):
-        raise UsageError(f"{out}: the name of an archive ends in .tar.gz")
+        raise UsageError(f"{out}: the name of an archive must end in .tar.gz")
     if out.exists():
-        raise UsageError(f"{out} exists; remove it, or give another name")
+        raise UsageError(f"{out} exists; remove it, or choose a different name")
     if findings.contradictions:
         raise StoreError(
             f"{findings.results.directory}: is not packed, because its rows contradict themselves: "
-            f"{findings.contradictions[0]}; `ablate verify` lists all"
+            f"{findings.contradictions[0]}; `ablate verify` lists all contradictions"
         )
     where = findings.results.directory
     try:
@@ -122,7 +122,7 @@ def pack(findings: Findings, out: Path) -> Archive:
 
 
 def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, tuple[str, ...]]:
-    """Write all files of an archive; return the number of rows, the ledger's head, and the text that looks private."""
+    """Write all files of an archive; return the number of rows, the ledger's head, and any text that looks private."""
     study = folder / STUDY
     study.mkdir()
     tables, failures = _tables(where)
@@ -158,7 +158,7 @@ def _whole(rows: pa.Table) -> pa.Table:
 
 
 def _copy_rows(settled: list[pa.Table], failed: Mapping[str, pa.Table], study: Path, names: Names) -> int:
-    """Write the settled rows into one segment, and the failed attempts; return the number of settled rows."""
+    """Write the settled rows to one segment, and copy the failed attempts; return the number of settled rows."""
     for name, rows in failed.items():
         (study / FAILURES).mkdir(exist_ok=True)
         write_table(public_rows(rows, names), study / FAILURES / name)
@@ -179,7 +179,7 @@ def _first_rows(rows: pa.Table) -> pa.Table:
 
 
 def _copy_plan(where: Place, study: Path, names: Names) -> None:
-    """Store every plan that the study had, without paths, and the current one last."""
+    """Store every plan that the study has had, without paths, and the current plan last."""
     store = ResultStore(study)
     for path in (*_files(where / PLANS, FILE_NAMES[PLANS]), where / STUDY_FILE):
         document = public_document(_document(path), names)
@@ -196,7 +196,7 @@ def _document(path: Place) -> dict[str, Any]:
 
 
 def _content(path: Place) -> bytes | None:
-    """Return the content of a file of the study; None if there is none."""
+    """Return the content of one of the study's files; None if the file does not exist."""
     try:
         return read_file(path)
     except FileNotFoundError:
@@ -221,7 +221,7 @@ _JSON = re.compile(r"[^._].*\.json")
 
 
 def _files(folder: Place, pattern: re.Pattern[str]) -> list[Place]:
-    """Return the files of the study in a folder, sorted by name; what others left there is not packed."""
+    """Return the study's files in a folder, sorted by name; other files in the folder are not packed."""
     try:
         return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -235,7 +235,7 @@ def _copy_unchanged(source: Place, target: Path) -> None:
 
 
 def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
-    """Copy a claim that is a file of the user; studies of earlier versions have no copy of it."""
+    """Copy a claim that is the user's own file; studies from earlier versions have no copy of the claim."""
     from analysis.claims.stored import document_of, is_own  # noqa: PLC0415
 
     if claim is None or not is_own(claim):
@@ -247,7 +247,7 @@ def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
 
 
 def _settle_ledger(study: Path, where: Place) -> None:
-    """Enter the archived rows, and the frozen plans of the study as it was run, in a new ledger."""
+    """Enter the archived rows, and the original study's frozen plans, in a new ledger."""
     from analysis.reading import ledger  # noqa: PLC0415
 
     chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
@@ -265,12 +265,12 @@ _ROOTS = (
     *("data", "datasets", "scratch", "work", "workspace", "project", "projects", "users", "share", "shared", "storage"),
     *("lustre", "gpfs", "beegfs", "nfs", "afs", "ceph", "cluster", "local", "ssd", "nvme", "export", "content"),
 )
-"""First folders of paths on common machines."""
+"""Top-level folders on common machines."""
 _FOLDER = re.compile(rf"(?<![\w.:/])/(?:{'|'.join(_ROOTS)})\d*/[^\s\"'\\,;:]+")
 
 
 def _looking_private(study: Path, names: Names) -> Iterator[str]:
-    """Yield text that still looks like a path or the name of a host, by file."""
+    """Yield text that still looks like a path or a host name, with its file."""
     for path in [*sorted((study / CODE).glob("*.json")), study / ANALYSIS_PLAN]:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         yield from (f"{path.relative_to(study)}: {each}" for each in _private_in(text, names))
@@ -287,7 +287,7 @@ def _private_in(text: str, names: Names) -> list[str]:
 
 
 def _copy_source(target: Path) -> None:
-    """Copy this package, with a pyproject.toml made from its installed metadata."""
+    """Copy this package, with a pyproject.toml generated from the installed metadata."""
     for package in _PACKAGES:
         root = resources.files(package)
         with resources.as_file(root) as folder:
@@ -346,7 +346,7 @@ def _readme(name: str, findings: Findings, head: str, versions: Iterable[str], c
 
 > {findings.headline}
 
-To compute this verdict again, with Python 3.11 or newer:
+To recompute this verdict with Python 3.11 or newer:
 
 ```sh
 tar xzf {name}.tar.gz && pip install ./{name}/source
@@ -354,13 +354,13 @@ ablate recompute {name}.tar.gz --report {name}-report
 ```
 
 The command compares every file with its SHA-256, every row with its ledger and every accuracy with the stored
-predictions, reads the verdict by the frozen plan, and says whether it is the one above. It imports no code of the study
-and needs no photos. The folder of `--report` then contains the whole report.
+predictions, determines the verdict by the frozen plan, and says whether it is the verdict above. It does not import any
+of the study's code and does not need the photos. The `--report` folder then contains the whole report.
 
 * Frozen plan: {f"SHA-256 {frozen.sha256}, {frozen.at:%Y-%m-%d %H:%M:%S} UTC" if frozen is not None else "none"}
-* Ledger of the study as it was run (`original_ledger/`): {f"head {head}" if head else "none"}
+* Ledger of the original study (`original_ledger/`): {f"head {head}" if head else "none"}
 * Computed with: {"; ".join(known) or "not stated"}
-* Code: {", ".join(commits) or "outside a checkout"}; own parts of the study are in `study/code/`
+* Code: {", ".join(commits) or "outside a checkout"}; the study's own code is in `study/code/`
 
 {chr(10).join(f"* {text[0].upper()}{text[1:]}." for text in _LEFT_OUT)}
 """
@@ -376,7 +376,7 @@ def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _write(folder: Path, out: Path) -> None:
-    """Write the archive under a temporary name, then rename it; its entries state neither user nor time."""
+    """Write the archive under a temporary name, then rename it; its entries do not contain user names or times."""
     partial = out.with_name(f".{out.name}.part")
     try:
         with tarfile.open(partial, "w:gz", compresslevel=6) as archive:

@@ -1,4 +1,4 @@
-"""Reading archives from other people: they are unpacked safely and compared with their manifest."""
+"""Reading archives from other people: archives are unpacked safely and compared with their manifests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablations.store.archive import FORMAT, MANIFEST, STUDY, digests
 from aimlib.errors import StoreError, UsageError
 
 _MOST_BYTES = 64 * 2**30
-"""Maximum size of an unpacked archive."""
+"""Maximum size of an unpacked archive in bytes."""
 _MOST_FILES = 200_000
 
 
@@ -23,8 +23,8 @@ class Unpacked:
 
     Attributes
     ----------
-    study : its study directory.
-    manifest : the content of its `archive.json`.
+    study : the study directory in the archive.
+    manifest : the content of the archive's `archive.json`.
     problems : files that are missing, added or changed.
     """
 
@@ -47,11 +47,13 @@ def unpack(path: Path, folder: Path) -> Unpacked:
         (root,) = roots
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         files, number = {**manifest["files"]}, manifest["format"]
-        "".join((*files, manifest["verdict"], manifest["study"]))  # raises a TypeError unless all are texts
+        "".join((*files, manifest["verdict"], manifest["study"]))  # raises a TypeError unless all are strings
     except (ValueError, OSError, KeyError, TypeError, RecursionError):
-        raise StoreError(f"{path}: contains no readable {MANIFEST}; give a file that `ablate archive` wrote") from None
+        raise StoreError(f"{path}: contains no readable {MANIFEST}; pass a file written by `ablate archive`") from None
     if number != FORMAT:
-        raise StoreError(f"{path}: archive format {number!r}; this package reads format {FORMAT}: update aim-ablations")
+        raise StoreError(
+            f"{path}: archive format {number!r}; this package can read format {FORMAT}: update aim-ablations"
+        )
     return Unpacked(root / STUDY, manifest, tuple(_differences(files, root)))
 
 
@@ -62,9 +64,9 @@ def _extract(path: Path, folder: Path) -> None:
             for entry in archive:
                 size, count = size + entry.size, count + 1
                 if size > _MOST_BYTES or count > _MOST_FILES:
-                    raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; it is refused")
+                    raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; refused")
                 if not entry.isfile():
-                    raise StoreError(f"{path}: contains {entry.name!r}, which is not a plain file; it is refused")
+                    raise StoreError(f"{path}: contains {entry.name!r}, which is not a plain file; refused")
                 archive.extract(entry, folder, filter="data")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file or study directory") from None

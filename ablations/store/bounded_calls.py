@@ -1,4 +1,4 @@
-"""Calls that may hang, for a thread that must not hang: a frozen server or network disk never answers."""
+"""Calls that may hang, made safe for a thread that must not hang: a frozen server or network disk never answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class BoundedCalls:
-    """Runs calls in their own thread, one at a time, and stops waiting for a call that takes too long.
+    """Runs calls in a separate thread, one at a time, and stops waiting for a call that takes too long.
 
-    Until that call ends, all other calls fail at once, so that at most one thread hangs.
+    Until that call ends, all other calls fail immediately, so that at most one thread hangs.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class ObjectFolder:
 
     Parameters
     ----------
-    root : its location. terms : terms of the leases.
+    root : location of the folder. terms : terms of the leases.
     """
 
     def __init__(self, root: ObjectPath, terms: Terms) -> None:
@@ -44,10 +44,10 @@ class ObjectFolder:
         self._checkpoints = RemoteCheckpoints(root)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ObjectFolder, (self.root, self._terms))  # observation times refer to a clock of this machine
+        return (ObjectFolder, (self.root, self._terms))  # observation times refer to this machine's clock
 
     def prepare(self) -> None:
-        """Raise an error if a server ignores the conditions of a put, because it would overwrite results."""
+        """Raise an error if the server ignores the conditions of a put, because it would overwrite results."""
         probe = self.root / f"probe-{uuid.uuid4().hex}"
         try:
             first = object_store.put(probe, b"1", create=True)
@@ -59,8 +59,8 @@ class ObjectFolder:
         if first is None or renewed is None or again is not None or astray is not None:
             raise StoreError(
                 f"{self.root}: the server does not honor conditional writes (If-None-Match, If-Match), so two workers "
-                f"could overwrite each other's results; use one that does (AWS S3, MinIO, SeaweedFS, Google Cloud "
-                f"Storage, Azure Blob Storage), or a directory"
+                f"could overwrite each other's results; use a service that does (AWS S3, MinIO, SeaweedFS, "
+                f"Google Cloud Storage, Azure Blob Storage), or a directory"
             )
 
     def attach(self) -> None:
@@ -75,11 +75,12 @@ class ObjectFolder:
         return next((name for name in names if object_store.put(self.root / name, content, create=True)), None)
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Put the object, then check whether a compaction had moved this run before.
+        """Put the object, then check whether a compaction has already moved this run.
 
         A segment exists before the run objects that it contains are removed. If a put succeeded although the run was
-        settled, because a compaction had just removed its object, the segment is visible now. Then the row in the
-        segment counts, and the next compaction removes this one, unless this same row was moved.
+        settled, because a compaction had just removed the run's object, the segment is visible now. In this case, the
+        row in the segment counts, and the next compaction removes the new object, unless the segment contains the same
+        row.
         """
         return object_store.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
 
@@ -99,11 +100,11 @@ class ObjectFolder:
             return None
 
     def exists(self, name: str) -> bool:
-        """Request an object's head."""
+        """Return whether an object exists, using a HEAD request."""
         return object_store.head(self.root / name) is not None
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """Return the matching names in a folder, with one request per thousand."""
+        """Return the matching names in a folder, using one request per thousand names."""
         return [entry.name for entry in object_store.listing(self.root / folder) if pattern.fullmatch(entry.name)]
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
@@ -117,7 +118,7 @@ class ObjectFolder:
         object_store.delete(self.root / name)
 
     def clean(self, settled: set[str]) -> list[Place]:
-        """Remove old leases of settled runs; a killed put leaves nothing visible."""
+        """Remove old leases of settled runs; an interrupted put does not leave a visible object."""
         self._checkpoints.clean()
         for run_id, age in self.ages(LEASES, _LEASE).items():
             if age > _FORGOTTEN_AFTER and run_id in settled:
@@ -125,11 +126,11 @@ class ObjectFolder:
         return []
 
     def room(self) -> int | None:
-        """Return None, because a bucket is never full."""
+        """Return None, because a bucket has no size limit."""
         return None
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name with a lease; a checkpoint of its previous holder replaces the local copy."""
+        """Lock a name with a lease; the previous holder's checkpoint replaces the local copy."""
         lease = self._leases.acquire(name, self.root / LEASES / name)
         if lease is not None:
             try:
@@ -140,22 +141,22 @@ class ObjectFolder:
         return lease
 
     def holder(self, name: str) -> str | None:
-        """Return the text that the holder wrote."""
+        """Return the text that the lease's holder wrote."""
         return self._leases.holder(self.root / LEASES / name)
 
     def forget_lock(self, name: str) -> None:
         """Do nothing, because `clean` removes old leases."""
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return a local directory into which the stored checkpoint has been fetched."""
+        """Return a local directory into which the stored checkpoint has been downloaded."""
         return self._checkpoints.directory(run_id)
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
-        """Put the checkpoint."""
+        """Upload the checkpoint."""
         self._checkpoints.keep(run_id, lock)
 
     def save_slots(self) -> Path:
-        """Return a local folder, because this machine's connection to the storage limits puts."""
+        """Return a local folder, because uploads are limited by this machine's connection to the storage."""
         return self._checkpoints.save_slots()
 
     def discard_checkpoint(self, run_id: str) -> None:

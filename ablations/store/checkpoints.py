@@ -1,4 +1,4 @@
-"""Checkpoints of runs whose study is in object storage: training writes files locally, and each is put as a whole."""
+"""Checkpoints of runs whose study is in object storage: training writes files locally, and each is uploaded whole."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class RemoteCheckpoints:
     """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
 
     Every store has its own directories, in the user's part of the temporary folder, because a process that was
-    considered dead must not share files with its successor. They are removed when the run is discarded or the store is
-    closed. If the process was killed, the next store of this study on the machine removes them. A checkpoint replaces
-    exactly the version that this store fetched or wrote last; if another process has written one, the lock is confirmed
-    first.
+    considered dead must not share files with its successor. The directories are removed when the run is discarded or
+    the store is closed. If the process was killed, the next store for this study on the same machine removes them. A
+    checkpoint replaces exactly the version that this store last fetched or wrote. If another process has written a
+    different version, the lock is confirmed first.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class RemoteCheckpoints:
         self._tags: dict[str, str | None] = {}
 
     def directory(self, run_id: str) -> Path:
-        """Return the local directory that contains the stored checkpoint; it stays the same until it is discarded."""
+        """Return the local directory of the stored checkpoint; it stays the same until the checkpoint is discarded."""
         if run_id not in self._directories:
             self.clean()
             path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
@@ -57,14 +57,15 @@ class RemoteCheckpoints:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
             self._directories[run_id] = (
-                path  # set only now, so that the next call fetches the checkpoint after an error
+                path  # set only now, so that after an error the next call fetches the checkpoint
             )
         return self._directories[run_id]
 
     def refresh(self, run_id: str) -> None:
-        """Drop the local copy if another process has written or discarded the checkpoint since it was fetched or put.
+        """Remove the local copy if another process has written or discarded the checkpoint since it was copied.
 
-        Call this after the run was locked, because its previous holder may be further ahead than this process.
+        Call this after locking the run, because the previous holder of the lock may have progressed further than this
+        process.
         """
         if (path := self._directories.get(run_id)) is None:
             return
@@ -87,7 +88,7 @@ class RemoteCheckpoints:
                 (path / entry.name).write_bytes(content)
 
     def keep(self, run_id: str, lock: RunLock | None) -> None:
-        """Put the checkpoint; do nothing if there is none yet.
+        """Upload the checkpoint; do nothing if there is none yet.
 
         Raises
         ------
@@ -116,11 +117,11 @@ class RemoteCheckpoints:
             there = object_store.head(address)
             self._tags[run_id] = there.tag if there is not None else None
         raise StoreError(
-            f"{address}: is repeatedly written by other processes; end the processes that compute this run"
+            f"{address}: is repeatedly written by other processes; end the other processes that are computing this run"
         )
 
     def discard(self, run_id: str) -> None:
-        """Remove the checkpoint and its copy."""
+        """Remove the checkpoint and its local copy."""
         for entry in object_store.listing(self._root / run_id):
             if not entry.folder:
                 object_store.delete(self._root / run_id / entry.name)
@@ -129,19 +130,19 @@ class RemoteCheckpoints:
             _remove(path, os.getpid())
 
     def save_slots(self) -> Path:
-        """Return a folder next to the copies, for the locks of processes on this machine that save at the same time."""
+        """Return a folder next to the copies, for the locks that limit how many local processes save at once."""
         copies = self._cache()
         return copies.with_name(f"{copies.name}-saves")
 
     def clean(self) -> None:
-        """Remove the copies of processes on this machine that have ended."""
+        """Remove the copies left by processes on this machine that have ended."""
         for name in files.names(self._cache(), re.compile(r"[0-9a-f]{20}\.[\w-]+\.\d+\.[0-9a-f]{12}")):
             _, host, process, _ = name.split(".")
             if host == files.host_name() and not files.is_alive(int(process)):
                 shutil.rmtree(self._cache() / name, ignore_errors=True)
 
     def _cache(self) -> Path:
-        """Return the folder of this study, in a folder that only this user can access."""
+        """Return this study's folder, inside a folder that only this user can access."""
         own = files.private_folder(Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}")
         with files.explained(own, "created"):
             (own / self._here).mkdir(mode=0o700, exist_ok=True)

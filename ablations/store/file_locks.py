@@ -1,7 +1,7 @@
 """Locks that the operating system releases when their holder dies for any reason.
 
-They are `flock` locks on files that are not removed while a process needs them: a lock on a removed file excludes no
-one.
+These are `flock` locks on files that are not removed while a process needs them, because a lock on a removed file does
+not exclude other processes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ablations.store.files import explained
 from aimlib.paths import share_opened
 
 POLL_INTERVAL_S = 0.002
-"""Seconds between two attempts to get a lock."""
+"""Seconds between two attempts to acquire a lock."""
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LONGEST_TEXT = 1000
@@ -26,12 +26,12 @@ _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """An open lock file. Two of these exclude each other, within a process and between processes.
+    """An open lock file. Two locks on the same file exclude each other, within a process and between processes.
 
     Parameters
     ----------
-    path : the lock file, which is created if missing and never removed. It must not be a link, because its holder
-        writes into it.
+    path : the lock file, which is created if missing and never removed. It must not be a link, because the lock's
+        holder writes to it.
 
     Raises
     ------
@@ -73,20 +73,20 @@ class FileLock:
             return _content(self._descriptor()).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
-        """Replace the text, which states which process holds the lock."""
+        """Replace the text that identifies the process that holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
             _write(self._descriptor(), text.encode())
 
     def holds(self, token: str) -> bool:
-        """Return whether the file is open, still has its name, and ends with the written token."""
+        """Return whether the file is open, still exists under its name, and ends with the written token."""
         try:
             return self.is_signed(token)
-        except OSError:  # the file system fails, or no longer knows the file: a stale handle of an NFS mount
+        except OSError:  # the file system fails, or the handle is stale after an NFS server's restart
             return False
 
     def is_signed(self, token: str) -> bool:
-        """Return the same as `holds`. OSError: the file system does not answer, or its folder is missing."""
+        """Return the same as `holds`. OSError: the file system does not answer, or the lock's folder is missing."""
         if self._handle is None:
             return False
         try:
@@ -94,16 +94,16 @@ class FileLock:
         except FileNotFoundError:
             if self.path.parent.is_dir():
                 return False
-            raise  # it is not mounted
+            raise  # the file system is not mounted
         if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             return False
         return _content(self._handle).endswith(token.encode())
 
     def reacquire(self, token: str) -> bool:
-        """Open the file again, and lock it if it still ends with the written token; return whether it is locked.
+        """Reopen the file, and lock it if it still ends with the written token; return whether it is locked.
 
-        The token shows that no other process has had the lock since. A handle becomes stale when the server of an NFS
-        mount restarts.
+        The token shows that no other process has held the lock since then. A handle becomes stale when an NFS server
+        restarts.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class FileLock:
                 if not _content(handle).endswith(token.encode()):
                     return False
                 handle, self._handle = self._handle, handle
-            except BlockingIOError:  # locked: by this lock, whose handle may work again, or by another process
+            except BlockingIOError:  # locked by this lock, whose handle may work again, or by another process
                 return self.is_signed(token)
             finally:
                 with suppress(OSError):
@@ -138,7 +138,7 @@ class FileLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without unlocking; the process from which this one was forked keeps the lock."""
+        """Close without unlocking; the parent process of this forked process keeps the lock."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             with suppress(OSError):
@@ -150,7 +150,7 @@ class FileLock:
 
 
 def _content(handle: int) -> bytes:
-    """Return the whole content of a lock file, although POSIX allows one call to return less."""
+    """Return the whole content of a lock file; POSIX allows a single call to return less."""
     content = b""
     while len(content) < _LONGEST_TEXT and (part := os.pread(handle, _LONGEST_TEXT - len(content), len(content))):
         content += part
@@ -158,7 +158,7 @@ def _content(handle: int) -> bytes:
 
 
 def _write(handle: int, content: bytes) -> None:
-    """Write the whole content of a lock file, although one call may write less."""
+    """Write the whole content of a lock file; a single call may write less."""
     written = 0
     while written < len(content):
         written += os.pwrite(handle, content[written:], written)
@@ -175,7 +175,7 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Itera
 
 
 def _leave_to_parent() -> None:
-    """In a forked child, close the parent's lock files, which would otherwise stay locked when the parent is killed."""
+    """In a forked child, close the parent's lock files; otherwise they would stay locked if the parent is killed."""
     for lock in list(_open):
         lock.abandon()
 

@@ -1,7 +1,8 @@
-"""The four operations that the store needs from a file system: exclusive creation, replacement, listing, removal.
+"""The four file system operations that the store needs: exclusive creation, replacement, listing and removal.
 
-Everything that differs in object storage is here. A file becomes visible under its name complete and on disk, or not at
-all: it is written under a temporary name in the same directory, synchronized, and then linked or renamed.
+Object storage needs different code for everything in this module. A file becomes visible under its name only when it is
+complete and on disk: it is written under a temporary name in the same directory, synchronized, and then linked or
+renamed.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ Write = Callable[[Path], object]
 _STALE_AFTER = 24 * 3600.0  # seconds; writing a file takes less
 _ADVICE = {
     errno.ENOSPC: "free space and run again: settled runs are kept, but this one is not written",
-    errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, this one is not",
+    errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, but this one is not written",
     errno.EROFS: "choose a directory on a writable file system",
-    errno.EACCES: "get write permission or choose another directory",
+    errno.EACCES: "get write permission or choose a different directory",
     errno.EPERM: "get write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
-    errno.EISDIR: "move the folder that is in its place elsewhere",
+    errno.EISDIR: "move the folder of that name elsewhere",
     errno.ELOOP: "remove the link: the store never writes through links",
     errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
 }
@@ -44,14 +45,14 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the file system, or choose another directory")
+        advice = _ADVICE.get(error.errno or 0, "check the file system, or choose a different directory")
         if doing == "read":
             advice = advice_on(error)
         raise StoreError(f"{path}: cannot be {doing}: {error.strerror or error}; {advice}") from error
 
 
 def create(path: Path, write: Write) -> bool:
-    """Create `path` exclusively; return False, and change nothing, if it already exists."""
+    """Create `path` exclusively; return False, without changing the file, if it already exists."""
     with staged(path, write) as temporary:
         return publish(temporary, path)
 
@@ -68,25 +69,25 @@ def private_folder(path: Path) -> Path:
 
     Raises
     ------
-    StoreError: it exists and is a link, belongs to another user, or is accessible to others.
+    StoreError: the path exists but is a link, belongs to another user, or is accessible to others.
     """
     with explained(path, "created"):
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise StoreError(
-                f"{path}: is not a directory that only you can access; remove it, or set TMPDIR to another folder"
+                f"{path}: is not a directory that only you can access; remove it, or set TMPDIR to a different folder"
             )
     return path
 
 
 @contextmanager
 def staged(path: Path, write: Write, named: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary file next to `path`, complete and on disk; it is removed afterwards in any case.
+    """Yield a temporary file next to `path`, complete and on disk; the temporary file is always removed afterwards.
 
     Parameters
     ----------
-    named : what an error names instead of `path`.
+    named : path to show in errors instead of `path`.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def staged(path: Path, write: Write, named: Path | None = None) -> Iterator[Path
             synchronise(temporary)
         yield temporary
     except BaseException:
-        with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
+        with suppress(OSError):  # on a read-only file system, removing even a missing file fails
             temporary.unlink(missing_ok=True)
         raise
     with explained(temporary, "removed"):
@@ -115,13 +116,13 @@ def publish(temporary: Path, path: Path) -> bool:
         except FileExistsError:
             if temporary.stat().st_nlink == 1:
                 return False
-            # NFS repeated a request whose answer was lost: the existing name is this file.
+            # NFS repeated a request because the answer was lost: the existing name refers to this file.
         synchronise(path.parent)
     return True
 
 
 def names(directory: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Return the names in `directory` that match completely; empty if it does not exist."""
+    """Return the names in `directory` that match the whole pattern; empty if the directory does not exist."""
     with explained(directory, "listed"):
         try:
             return [name for name in os.listdir(directory) if pattern.fullmatch(name)]  # noqa: PTH208 -- 10,000 paths
@@ -150,9 +151,8 @@ def synchronise(path: Path) -> None:
 def abandoned(directory: Path) -> list[Path]:
     """Return temporary files whose writer is dead.
 
-    The writer is a process of this machine that has ended, or a process of another machine if the file is a day old.
-
-    Age is measured by the clock of the file server, which dates the files, because the clock of this machine may have
+    The writer was a process on this machine that has ended, or, if the file is a day old, a process on another machine.
+    Age is measured by the clock of the file server, which sets the timestamps, because this machine's clock may have
     jumped.
     """
     found: list[Path] = []
@@ -160,7 +160,7 @@ def abandoned(directory: Path) -> list[Path]:
     for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
         path = directory / name
         _, _, host, process, _ = name.split(".")
-        with suppress(FileNotFoundError):  # its writer has finished in the meantime
+        with suppress(FileNotFoundError):  # the writer has finished in the meantime
             if host == host_name():
                 stale = not is_alive(int(process))
             else:
@@ -172,7 +172,7 @@ def abandoned(directory: Path) -> list[Path]:
 
 
 def clock_of(directory: Path) -> float:
-    """Return the timestamp that a file written now receives."""
+    """Return the timestamp of a file written now."""
     with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
         return probe.stat().st_mtime
 
@@ -182,7 +182,7 @@ def _temporary_name() -> str:
 
 
 def check_usable(directory: Path) -> None:
-    """Raise StoreError if files cannot be created and linked, so that this shows before the first run."""
+    """Raise StoreError if files cannot be created and linked, so that the problem shows before the first run."""
     with staged(directory / "probe", lambda path: path.write_bytes(b""), named=directory) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)
@@ -190,7 +190,7 @@ def check_usable(directory: Path) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process of this machine is running."""
+    """Return whether a process on this machine is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -202,9 +202,9 @@ def is_alive(process: int) -> bool:
 
 @functools.cache
 def host_name() -> str:
-    """Return a name under which process numbers are unique: host, and a digest of boot and process namespace.
+    """Return a name within which process ids are unique: the host, and a digest of the boot and the process namespace.
 
-    Two containers or machines that share a host name, but not their processes, have different names here.
+    Two containers or machines that share a host name but not their processes get different names.
     """
     parts = [socket.gethostname()]
     with suppress(OSError):  # Linux only

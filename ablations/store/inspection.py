@@ -1,4 +1,4 @@
-"""Inspection of a study's files: every file is read completely, and each damaged one is named with what is lost."""
+"""Inspection of a study's files: every file is read completely, and each damaged file is reported with what is lost."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ from aimlib.records.checksums import (
 from aimlib.records.ledger import LEDGER, PAGE, parsed
 
 _THREADS = 4
-_REQUESTS = 16  # concurrent requests to object storage, which mostly wait
+_REQUESTS = 16  # number of concurrent requests to object storage, most of which are waiting
 _JSON = re.compile(r"[^._].*\.json")
 ROUNDS, SHARES = "rounds", "shares.json"
-"""Records of a search, and shares of GPUs that were too small."""
+"""Files with records of a search, and with GPU shares that were too small."""
 _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     *((kind, FILE_NAMES[kind]) for kind in (SEGMENTS, RUNS, FAILURES, IMAGES, PLANS)),
     (CODE, _JSON),
@@ -72,13 +72,13 @@ _LOST = {
     FAILURES: "the record of a failed attempt",
     IMAGES: "the names of test images",
     PLANS: "an earlier plan",
-    CODE: "the record of own code",
+    CODE: "the record of the study's own code",
     LIVE: "the state of a session",
     LEDGER: "entries of the ledger",
-    ROUNDS: "outcomes that were reported to a search",
+    ROUNDS: "outcomes reported to a search",
     NETWORKS: "the trained network of a run",
     MEASUREMENTS_FILE: "measurements of the arms",
-    SHARES: "shares of GPUs that were too small",
+    SHARES: "GPU shares that were too small",
     MODELS_FILE: "the table of models",
     STUDY_FILE: "the current plan",
     ANALYSIS_PLAN: "the frozen analysis plan",
@@ -87,20 +87,20 @@ _LOST = {
 _DONE = {
     SEGMENTS: "its intact rows are kept, and `ablate run` computes the other runs again",
     RUNS: "`ablate run` computes the run again",
-    FAILURES: "nothing is computed again",
+    FAILURES: "no run is computed again",
     IMAGES: "`ablate run` writes it again",
     PLANS: "the other plans are kept",
     CODE: "`ablate run` writes it again if the study still uses that code",
-    LIVE: "its session writes it again",
+    LIVE: "the session writes it again",
     LEDGER: "`ablate run` enters the rows again, but heads that cover these entries cannot be confirmed",
-    NETWORKS: "no number depends on it; restore it from a copy, or compute the run in a new study with keep",
-    ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
+    NETWORKS: "no result depends on it; restore it from a copy, or compute the run in a new study with keep",
+    ROUNDS: "restore it from a copy, or remove it and all later files of the same arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",
-    SHARES: "runs determine their shares again",
+    SHARES: "runs determine the shares again",
     MODELS_FILE: "`ablate run` writes it again",
     STUDY_FILE: REMEDY,
     CLAIM_FILE: "`ablate run` writes it again",
-    ANALYSIS_PLAN: "restore it from a copy, because only a copy has the plan that was made beforehand",
+    ANALYSIS_PLAN: "restore it from a copy, because only a copy contains the plan that was made in advance",
 }
 
 
@@ -110,9 +110,9 @@ class Damage:
 
     Attributes
     ----------
-    name : its path in the study.
-    problem : what is wrong with its content, or what is in its place.
-    is_obstructed : whether something else is in its place: a folder, a pipe, or a link to nothing.
+    name : path of the file in the study.
+    problem : what is wrong with the file's content, or what is in the file's place.
+    is_obstructed : whether something else is in the file's place: a folder, a pipe, or a dangling link.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Damage:
 
     @property
     def kind(self) -> str:
-        """The kind of file: its folder, or its name if it is in no folder."""
+        """The kind of file: the name of its folder, or its own name if it is not in a folder."""
         return self.name.partition("/")[0]
 
     def __str__(self) -> str:
@@ -136,10 +136,10 @@ class Inspection:
     Attributes
     ----------
     read : number of files read, by kind.
-    unsealed : number of files without checksums, which an earlier version wrote, by kind.
+    unsealed : number of files without checksums, written by an earlier version, by kind.
     damages : the damaged files.
     settled : ids of the runs whose rows are intact.
-    strays : files in the folders of the study that have other names than its files; nothing reads them.
+    strays : files in the study's folders whose names are not those of study files; they are never read.
     """
 
     read: Counter[str] = field(default_factory=Counter)
@@ -154,32 +154,33 @@ class Inspection:
         if not (number := self.unsealed.total()):
             return ""
         return (
-            f"{counted(number, 'file')} of earlier versions {'has' if number == 1 else 'have'} no checksums: damage "
-            f"that leaves them readable cannot be found"
+            f"{counted(number, 'file')} from earlier versions {'has' if number == 1 else 'have'} no checksums: damage "
+            f"that leaves such files readable cannot be detected"
         )
 
 
 @dataclass(frozen=True)
 class _Intact:
-    """A file without damage: whether it has checksums, and the settled runs in it."""
+    """An undamaged file: whether it has checksums, and the settled runs in it."""
 
     sealed: bool
     settled: tuple[str, ...] = ()
 
 
 Visitor = Callable[[str, pa.Table], object]
-"""Function that receives the name of a run file or segment, and a table of its rows, after they were verified."""
+"""Function that receives the name of a run file or segment, and a table of its verified rows."""
 
 
 def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = True) -> Inspection:
-    """Read every row, table, plan and state of a study, and compare it with its checksums.
+    """Read every row, table, plan and state file in a study, and compare each with its checksums.
 
-    Files that vanish in the meantime, because they are compacted, are not counted. Nothing is changed.
+    Files that vanish in the meantime because they are compacted are not counted. This function does not change any
+    files.
 
     Parameters
     ----------
     visit : called with all settled rows, a few at a time, from several threads.
-    networks : whether to read trained networks as well, which take the most space and on which no number depends.
+    networks : whether to read trained networks as well; they take the most space, and no result depends on them.
 
     Raises
     ------
@@ -208,7 +209,7 @@ def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = Tr
 
 
 def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact | None:
-    """Return the problems of a file or its content; None if it has vanished."""
+    """Return what is wrong with a file or its content; None if the file has vanished."""
     if in_its_place := obstruction(folder.root / name):
         return Damage(name, in_its_place, is_obstructed=True)
     return _read(folder, name, visit)
@@ -223,10 +224,10 @@ def _read(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact 
         return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
     except FileNotFoundError:
         return None
-    except StoreError:  # the storage does not answer, which is not damage
+    except StoreError:  # an outage of the storage is not damage
         raise
     except OSError as error:
-        if error.errno is not None:  # an error of the disk; unreadable Parquet has no error number
+        if error.errno is not None:  # a disk error; unreadable Parquet has no error number
             why = f"{error.strerror or error}; {advice_on(error)}"
             raise StoreError(f"{folder.root / name}: cannot be read: {why}") from error
         return Damage(name, short(error)) if folder.exists(name) else None
@@ -235,7 +236,7 @@ def _read(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact 
 
 
 _ERRORS = (Damaged, pa.ArrowException, OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError)
-"""Exceptions that reading damaged content raises."""
+"""Exceptions raised when damaged content is read."""
 
 
 def _document(folder: Folder, name: str) -> _Intact:
@@ -253,10 +254,10 @@ def _document(folder: Folder, name: str) -> _Intact:
     intact = document_is_intact(document)
     if intact is False:
         raise Damaged("its checksum does not match its content")
-    if intact is None and name == CLAIM_FILE:  # no version wrote it without one
+    if intact is None and name == CLAIM_FILE:  # every version writes it with a checksum
         raise Damaged("its checksum is missing")
     if name.startswith(CODE) and document.get("code", stem := Path(name).stem) != stem:
-        raise Damaged("it is the record of other code than its name says")
+        raise Damaged("it records different code than its name says")
     return _Intact(bool(intact) or name.startswith(LIVE))
 
 
@@ -269,7 +270,7 @@ def _page(folder: Folder, name: str) -> _Intact:
 
 
 def _network(folder: Folder, name: str) -> _Intact:
-    """Compare a network with its name, which contains the first digits of the hash in the row of its run."""
+    """Compare a network with its file name, which contains the first digits of the hash in the run's row."""
     content = folder.read(name)
     if content is None:
         raise FileNotFoundError(name)
@@ -298,21 +299,21 @@ def _table(folder: Folder, name: str, visit: Visitor | None) -> _Intact:
             if visit is not None and kind in (RUNS, SEGMENTS):
                 visit(name, part)
         if kind == RUNS and ids != [stem]:
-            raise Damaged("it contains a different run than its name says")
+            raise Damaged("it contains a different run from the one in its name")
         if kind == FAILURES and ids != [stem.rpartition(".")[0]]:
-            raise Damaged("it contains a different run than its name says")
+            raise Damaged("it contains a different run from the one in its name")
         return _Intact(has_checksums(file), tuple(ids) if kind in (RUNS, SEGMENTS) else ())
 
 
 def opened(path: Place) -> pq.ParquetFile:
-    """Return an open Parquet file that verifies its pages."""
+    """Open a Parquet file so that its pages are verified when they are read."""
     return pq.ParquetFile(for_arrow(path), page_checksum_verification=True)
 
 
 def check_columns(file: pq.ParquetFile) -> None:
     """Raise Damaged if a table of runs has no readable version or lacks columns.
 
-    The version of the study itself was checked before, so another version in a single file is damage.
+    The version of the study itself has already been checked, so a different version in a single file is damage.
     """
     version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"")
     if not version.isdigit() or not OLDEST_VERSION <= int(version) <= SCHEMA_VERSION:
@@ -350,7 +351,7 @@ def short(error: BaseException) -> str:
 
 
 def refuse_newer(folder: Folder) -> None:
-    """Raise StoreError, before anything is changed, if a newer version of this package wrote the study."""
+    """Raise StoreError, before any file is changed, if a newer version of this package wrote the study."""
     if obstruction(folder.root / STUDY_FILE):
         return
     try:

@@ -1,18 +1,18 @@
-"""Leases: locks of runs in object storage, which has no locks and releases nothing when a holder dies.
+"""Leases: locks on runs in object storage, which has no locks of its own and does not notice when a holder dies.
 
-A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
-conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
-(`If-Match` on its ETag), so exactly one of two competing processes succeeds. A daemon thread renews it every third of
-its term.
+A lease is an object that contains a token, the holder, the term and a number that grows with every renewal. A lease is
+acquired by a conditional put (`If-None-Match`). It is renewed, taken over and released by replacing exactly the version
+that was seen (`If-Match` on its ETag), so exactly one of two competing processes succeeds. A daemon thread renews the
+lease every third of its term.
 
-Expiry is never decided by comparing timestamps of two machines, because a wall clock may jump. A process that tries to
-acquire the lease watches the object, and takes it over if it has not changed for longer than a term on the process's
-own monotonic clock. The holder counts its term from the start of its last successful renewal, on its own monotonic
-clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps (`CLOCK_BOOTTIME`). A
-process that was stopped inside a request is caught by the conditional put of its result.
+Expiry is never decided by comparing timestamps from two machines, because a wall clock may jump. A process that tries
+to acquire the lease watches the object, and takes the lease over if the object has not changed for longer than a term
+on the process's own monotonic clock. The holder counts its term from the start of its last successful renewal, on its
+own monotonic clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps
+(`CLOCK_BOOTTIME`). If a process was stopped during a request, the conditional put of its result fails.
 
-The age of the object, which only uses the storage's clock, decides whether watching is worthwhile: a lease that was
-written within its term is alive, and a request for it fails at once.
+The age of the object, measured only by the storage's clock, decides whether watching is worthwhile: a lease that was
+written within its term is alive, and a request for it fails immediately.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_i
 T = TypeVar("T")
 
 _MARGIN = 1.1
-"""Number of terms that a watcher waits, because clocks run at different rates and a holder needs time between checking
-and acting."""
+"""Number of terms that a watcher waits. More than one term is necessary, because clocks run at different rates and a
+holder needs time between checking and acting."""
 
 _RENEWALS = 3
-"""Number of renewals in a row, each answered too late, after which a lease counts as not confirmed."""
+"""Number of consecutive late answers to renewals after which a lease counts as not confirmed."""
 
 _LONGEST = 24 * 3600.0
-"""Maximum term in seconds that is accepted from a lease."""
+"""Maximum term, in seconds, that is accepted from a lease."""
 
 
 def since_boot() -> float:
@@ -56,13 +56,14 @@ def since_boot() -> float:
 
 @dataclass(frozen=True)
 class Terms:
-    """Times that decide when leases are kept or taken over.
+    """Times that determine when leases are kept or taken over.
 
     Attributes
     ----------
-    term : seconds without renewal after which a lease of this process may be taken over; it is written into the lease.
-    clock : returns seconds, and must never jump.
-    sleep : waits for the given seconds while a lease is watched.
+    term : seconds without renewal after which a lease of this process may be taken over; the term is written to the
+        lease.
+    clock : returns seconds; must never jump.
+    sleep : waits the given number of seconds while a lease is being watched.
     """
 
     term: float = 60.0
@@ -75,7 +76,8 @@ class Lease:
 
     Parameters
     ----------
-    tag : ETag of the object as written by this process. since : start of that request, on the clock of `terms`.
+    tag : ETag of the object as written by this process. since : start of the request that wrote it, on the clock of
+        `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):
@@ -90,15 +92,15 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether it was released or taken over, or has not been renewed for a term.
+        """Whether the lease was released or taken over, or has not been renewed for a term.
 
-        An overdue lease that no other process took is valid again after the next successful renewal.
+        An overdue lease that no other process has taken becomes valid again with the next successful renewal.
         """
         return self.taken or self._is_overdue
 
     @property
     def taken(self) -> bool:
-        """Whether it was released or, to this process's knowledge, taken over; an overdue lease may be neither."""
+        """Whether the lease was released or is known to have been taken over; an overdue lease may be neither."""
         return self._taken or self._ended.is_set() or os.getpid() != self._process
 
     @property
@@ -106,13 +108,13 @@ class Lease:
         return self._terms.clock() - self._renewed >= self._terms.term
 
     def renew(self) -> None:
-        """Write it again; mark it as lost if another process has written it.
+        """Rewrite the lease; mark it as lost if another process has written it.
 
         Raises
         ------
         StoreError: the storage does not answer; the lease is valid until its term is over.
         """
-        if os.getpid() != self._process:  # forked: the lock may be held by a thread that does not exist here
+        if os.getpid() != self._process:  # forked: the lock may be held by a thread that does not exist in this process
             return
         with self._one_at_a_time:
             if self._taken or self._ended.is_set():
@@ -126,11 +128,11 @@ class Lease:
                 self._tag, self._renewed = tag, begun
 
     def confirm(self) -> None:
-        """Renew it, so that no other process can take it for a term; Fenced if one has taken it.
+        """Renew the lease, so that no other process can take it for a term; Fenced if another process has taken it.
 
         Raises
         ------
-        StoreError: the storage does not answer, or takes longer for every answer than the lease is valid.
+        StoreError: the storage does not answer, or takes longer to answer than the lease is valid.
         """
         for _ in range(_RENEWALS):
             self.renew()
@@ -144,13 +146,13 @@ class Lease:
         ) from TimeoutError()
 
     def release(self) -> None:
-        """Release the run; a lost lease is left to its current holder."""
+        """Release the run; leave a lost lease to its current holder."""
         if os.getpid() != self._process:
             return
         with self._one_at_a_time:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
-                with suppress(StoreError):  # it expires automatically, and the run is finished
+                with suppress(StoreError):  # the lease expires automatically, and the run is finished
                     object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
@@ -179,7 +181,7 @@ class Leases:
         self._terms = terms
         self._seen: dict[Address, tuple[str, float]] = {}
         self._unanswered: dict[Address, dict[str, Any]] = {}
-        """Leases whose acquisition failed; the storage may have written them and lost its answer."""
+        """Leases whose acquisition failed; the storage may have written a lease although its answer was lost."""
 
     def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
@@ -188,8 +190,8 @@ class Leases:
 
         Raises
         ------
-        StoreError: the storage does not answer; the same call acquires the lease later, even if the storage has already
-            written it.
+        StoreError: the storage does not answer; repeating the call later acquires the lease, even if the storage has
+            already written it.
         """
         new = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
         content = self._unanswered.pop(address, new)
@@ -211,7 +213,7 @@ class Leases:
         return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
 
     def holder(self, address: Address) -> str | None:
-        """Return the text that the holder wrote; None if no process holds it, or it has not changed for a term."""
+        """Return the holder's text; None if no process holds the lease, or the lease has not changed for a term."""
         try:
             content, tag = self._watched(lambda: object_store.get(address))
         except FileNotFoundError:
@@ -229,7 +231,7 @@ class Leases:
         try:
             content, tag = self._watched(lambda: object_store.get(address))
         except FileNotFoundError:
-            return None  # removed at this moment; the caller may ask again
+            return None  # just removed; the caller may ask again
         released, _, term = _decoded(content, self._terms.term)
         if released or _token(content) == own:
             return tag
@@ -241,9 +243,9 @@ class Leases:
         return tag
 
     def _watched(self, ask: Callable[[], T]) -> T:
-        """Return an answer of the storage; if there is none, watching starts again.
+        """Return the storage's answer; if it does not answer, watching starts again.
 
-        During an outage no holder can renew its lease, so an unchanged lease does not show that its holder died.
+        During an outage, no holder can renew its lease, so an unchanged lease does not prove that its holder died.
         """
         try:
             return ask()
@@ -254,7 +256,7 @@ class Leases:
             raise
 
     def _unchanged_for(self, address: Address, tag: str) -> float:
-        """Return for how many seconds this process has seen the object with this ETag."""
+        """Return how many seconds this process has seen the object with this ETag."""
         now = self._terms.clock()
         known, since = self._seen.get(address, ("", now))
         if known != tag:
@@ -264,7 +266,7 @@ class Leases:
 
 
 def _encoded(content: dict[str, Any], term: float) -> bytes:
-    expires = datetime.now(UTC) + timedelta(seconds=term)  # informative: no program reads it
+    expires = datetime.now(UTC) + timedelta(seconds=term)  # for people only: no program reads it
     document = {**content, "term": term, "expires": expires.isoformat(timespec="seconds")}
     return json.dumps({**document, DOCUMENT_KEY: document_checksum(document)}, indent=1).encode()
 

@@ -1,8 +1,8 @@
 """Writing and reading the ledger of a study; see `aimlib.records.ledger`.
 
-A session enters rows in batches: it collects the digests of its rows, and writes the last page of its chain again after
-at most `PACE_S` seconds with new entries. A crash loses entries, not rows. The next session enters every settled row
-that is not in the ledger, which it reads for this purpose.
+A session enters rows in batches: it collects the digests of its rows, and rewrites the last page of its chain with the
+new entries after at most `PACE_S` seconds. A crash may lose entries, but not rows. The next session reads the rows that
+are missing from the ledger and enters them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aimlib.records.ledger import LEDGER, NO_HASH, PAGE, Entry, Ledger, Page, en
 PACE_S = 10.0
 """Maximum time in seconds between a settled row and its entry."""
 _PAGE_ENTRIES = 1000
-"""Number of entries after which a new page begins, so that no write grows with the study."""
+"""Number of entries after which a new page begins, so that writes do not grow with the study."""
 _THREADS, _REQUESTS = 4, 16
 _TABLE = re.compile(r"[0-9a-f]{20}\.parquet")
 
@@ -36,12 +36,12 @@ Waiting = Callable[[Callable[[], "Standing"]], "Standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """State of the ledger of a study after a session joined it.
+    """State of a study's ledger after a session has joined it.
 
     Attributes
     ----------
     head : hash that covers all entries.
-    entered : number of runs whose rows it contains.
+    entered : number of runs whose rows the ledger contains.
     lost : ids of runs whose entered rows no longer exist.
     """
 
@@ -51,7 +51,7 @@ class Standing:
 
 
 def read(folder: Folder) -> Ledger:
-    """Return the ledger of a study; empty if it has none.
+    """Return a study's ledger; empty if the study has none.
 
     Raises
     ------
@@ -64,17 +64,17 @@ def read(folder: Folder) -> Ledger:
 
 
 def _content(folder: Folder, name: str) -> bytes | None:
-    """Return the content of a page; if something else is in its place, the page counts as damaged."""
+    """Return the content of a page; if something else is in the page's place, the page counts as damaged."""
     return b"" if obstruction(folder.root / name) else folder.read(name)
 
 
 class SessionLedger:
-    """The chain of a session.
+    """A session's chain.
 
     Parameters
     ----------
-    folder : folder of the study. session : its id, 12 hexadecimal digits.
-    waiting : calls a function, and calls it again after an outage of the storage; `flush_if_due` does not use it.
+    folder : folder of the study. session : id of the session, 12 hexadecimal digits.
+    waiting : calls a function, and calls it again after a storage outage; `flush_if_due` does not use it.
     """
 
     def __init__(self, folder: Folder, session: str, waiting: Waiting = lambda act: act()) -> None:
@@ -87,19 +87,19 @@ class SessionLedger:
         self._due = time.monotonic() + PACE_S
 
     def row(self, run_id: str, digest: str) -> None:
-        """Enter a settled row; it is written with the next `flush`."""
+        """Enter a settled row; the next `flush` writes it."""
         if (run_id, digest) not in self._entered:
             self._entered.add((run_id, digest))
             self._add("row", run_id, digest)
 
     def plan(self, sha256: str) -> None:
-        """Enter a frozen analysis plan; it is written with the next `flush`."""
+        """Enter a frozen analysis plan; the next `flush` writes it."""
         self._add("plan", "analysis", sha256)
 
     def join(self) -> Standing:
-        """Enter the settled rows that are not in the ledger, and the chains of other sessions, and write all of these.
+        """Enter and write the settled rows that are missing from the ledger, and the chains of other sessions.
 
-        If there is nothing to enter and a single chain to join, nothing is written.
+        If there are no rows to enter and only one chain to join, nothing is written.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class SessionLedger:
 
     def _join(self) -> Standing:
         self.flush()
-        ledger = read(self._folder)  # read before the rows are listed, because each row exists before its entry
+        ledger = read(self._folder)  # read before the rows are listed, because each row is written before its entry
         settled = SettledRuns(self._folder).ids()
         lost = self._record_losses(ledger, settled)
         self._enter_plan(ledger)
@@ -141,12 +141,12 @@ class SessionLedger:
         return Standing(self._last, len(self._entered))
 
     def flush_if_due(self) -> None:
-        """Write new entries if the last ones were written `PACE_S` seconds ago; if storage fails, try again later."""
+        """Write new entries if the last write was `PACE_S` seconds ago; if the storage fails, try again later."""
         if self._unwritten and time.monotonic() >= self._due:
             self._due = time.monotonic() + PACE_S
             try:
                 self.flush()
-            except StoreError:  # the rows exist; the entries are written with the next ones
+            except StoreError:  # the rows exist; these entries are written with the next entries
                 return
 
     def flush(self) -> None:
@@ -154,7 +154,7 @@ class SessionLedger:
 
         Raises
         ------
-        StoreError: the storage reports an error; the entries are written with the next ones.
+        StoreError: the storage reports an error; these entries are written with the next entries.
         """
         while self._unwritten:
             part = tuple(self._open[:_PAGE_ENTRIES])
@@ -180,7 +180,7 @@ class SessionLedger:
         self._last, self._unwritten = new.hash, True
 
     def _record_losses(self, ledger: Ledger, settled: set[str]) -> tuple[str, ...]:
-        """Enter which entered rows and pages no longer exist; return the ids of runs without a row."""
+        """Record which entered rows and pages no longer exist; return the ids of the runs that lost their row."""
         for name in sorted(ledger.problems):
             page = name.removeprefix(f"{LEDGER}/")
             self._add("gap", page if PAGE.fullmatch(page) else page_name(page, 0), _now())
@@ -193,7 +193,7 @@ class SessionLedger:
         return tuple(lost)
 
     def _enter_plan(self, ledger: Ledger) -> None:
-        """Enter the frozen analysis plan unless the ledger has one, because a later plan would not be frozen."""
+        """Enter the frozen analysis plan unless the ledger contains a plan; a later plan would not be frozen."""
         sha256 = None if ledger.plans else plans.frozen_hash(self._folder)
         if sha256 is not None and not any(each.kind == "plan" for each in self._entries()):
             self.plan(sha256)
@@ -213,7 +213,7 @@ class SessionLedger:
 
 
 def _digests(folder: Folder, wanted: Collection[str]) -> Iterable[dict[str, str]]:
-    """Yield the digests of the rows of these runs, file by file, without damaged files."""
+    """Yield the digests of the wanted runs' rows, file by file, skipping damaged files."""
     files = [f"{SEGMENTS}/{name}" for name in sorted(folder.names(SEGMENTS, _TABLE))]
     files += [f"{RUNS}/{name}" for name in sorted(folder.names(RUNS, _TABLE)) if name.partition(".")[0] in wanted]
 
@@ -223,7 +223,7 @@ def _digests(folder: Folder, wanted: Collection[str]) -> Iterable[dict[str, str]
         except (
             StoreError,
             FileNotFoundError,
-        ):  # damaged, or compacted in the meantime; the next session enters its rows
+        ):  # damaged, or compacted in the meantime; the next session enters the rows
             return {}
 
     with ThreadPoolExecutor(_threads(folder)) as pool:

@@ -17,11 +17,11 @@ _HEAD = re.compile(r"[0-9a-f]{32,64}")
 
 @dataclass
 class StoredRows:
-    """The digests of the rows that are stored now, as an inspection reads them.
+    """The digests of the currently stored rows, as read by an inspection.
 
     Attributes
     ----------
-    digests : digest by file, by run. A run whose row is being moved into a segment has two files.
+    digests : for each run, the digest by file. A run whose row is being moved to a segment has two files.
     had_ledger : whether any row shows that its session kept a ledger.
     """
 
@@ -29,7 +29,7 @@ class StoredRows:
     had_ledger: bool = False
 
     def add(self, name: str, rows: pa.Table) -> None:
-        """Add rows of a file."""
+        """Add the rows of a file."""
         self.had_ledger = self.had_ledger or kept_a_ledger(rows)
         for run_id, digest in zip(rows.column("run_id").to_pylist(), row_digests(rows), strict=True):
             self.digests.setdefault(run_id, {})[name] = digest
@@ -41,10 +41,10 @@ class LedgerCheck:
 
     Attributes
     ----------
-    head : the hash that covers most rows; None if the ledger is empty.
-    sessions, entered : numbers of chains, and of runs with an entry.
+    head : the hash that covers the most rows; None if the ledger is empty.
+    sessions, entered : number of chains, and number of runs with an entry.
     contradictions : one sentence for each difference between the ledger and the store.
-    notes : what the ledger cannot show, in sentences.
+    notes : one sentence for each thing that the ledger cannot show.
     """
 
     head: str | None
@@ -55,16 +55,16 @@ class LedgerCheck:
 
 
 def checked_head(text: str) -> str:
-    """Return a head in lower case, for comparison.
+    """Convert a head to lower case for comparison.
 
     Raises
     ------
-    UsageError: it does not consist of 32 to 64 hexadecimal digits.
+    UsageError: the head does not consist of 32 to 64 hexadecimal digits.
     """
     head = text.strip().lower()
     if _HEAD.fullmatch(head) is None:
         raise UsageError(
-            f"--head {text}: give the head as `ablate run`, `ablate verify` or a report printed it, at least its first "
+            f"--head {text}: use the head as printed by `ablate run`, `ablate verify` or a report, at least its first "
             f"32 hexadecimal digits"
         )
     return head
@@ -75,9 +75,9 @@ def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bo
 
     Parameters
     ----------
-    plan : SHA-256 of the stored analysis plan; None without one.
-    damaged : whether run files or segments are damaged, so that rows are missing for a known reason.
-    head : a hash that was kept elsewhere, in the form that `checked_head` returns; empty if there is none.
+    plan : SHA-256 of the stored analysis plan; None if there is no plan.
+    damaged : whether run files or segments are damaged; missing rows then have a known reason.
+    head : a hash that was kept elsewhere, as returned by `checked_head`; empty if there is none.
     """
     found = [f"{name}: {problem}" for name, problem in sorted(ledger.problems.items())]
     if not ledger.chains and not ledger.damaged and stored.had_ledger:
@@ -93,7 +93,7 @@ def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bo
 
 def _plans(ledger: Ledger, plan: str | None) -> list[str]:
     if ledger.plans and ledger.plans != {plan}:
-        return ["analysis_plan.json: it is not the analysis plan in the ledger, or the ledger contains several"]
+        return ["analysis_plan.json: it is not the analysis plan in the ledger, or the ledger contains several plans"]
     return []
 
 
@@ -120,12 +120,12 @@ def _replaced(run_id: str, files: Mapping[str, str], expected: set[str], by: str
 
 
 def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> list[str]:
-    """Return messages about everything that a head covers and the store no longer contains."""
+    """Return messages about everything that a head covers but the store no longer contains."""
     known = ledger.find(head)
     if known is None:
         return [
-            f"--head {head}: no entry of the ledger has this hash; the ledger was rewritten or is incomplete, or the "
-            "head belongs to another study"
+            f"--head {head}: no entry in the ledger has this hash; the ledger was rewritten or is incomplete, or the "
+            "head belongs to a different study"
         ]
     entries = ledger.before(known)
     found = _unknown_joins(ledger, entries)

@@ -1,4 +1,4 @@
-"""A study's folder on a POSIX file system: a disk of this machine, or NFS. See `ablations.store.folder.Folder`."""
+"""A study's folder on a POSIX file system: a local disk, or NFS. See `ablations.store.folder.Folder`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LocalFolder:
 
     Parameters
     ----------
-    root : its path.
+    root : path of the directory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,13 +52,13 @@ class LocalFolder:
         self._witness: Path | None = None
 
     def attach(self) -> None:
-        """Remember the plan, which is replaced and never removed."""
+        """Remember the plan, which may be replaced but is never removed."""
         self._witness = next((path for path in (self.root / STUDY_FILE, self.root) if path.exists()), None)
 
     def prepare(self) -> None:
-        """Create the directory; raise an error for a file, or a file system without hard links or locks."""
+        """Create the directory; raise an error for a file, or for a file system without hard links or locks."""
         if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
+            raise StoreError(f"{self.root}: is a file; choose a directory for the study's results")
         for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
             self._make(self.root / name)
         files.check_usable(self.root)
@@ -67,11 +67,11 @@ class LocalFolder:
         self._witness = self.root / LOCKS
 
     def _make(self, path: Path) -> None:
-        """Create a folder of the study; raise an error if something else is in its place."""
+        """Create one of the study's folders; raise an error if something else is in its place."""
         if path.is_symlink():
             raise StoreError(
-                f"{path}: is a link to another folder, in which files would be written and removed; replace it with "
-                "a folder (the study directory itself may be a link)"
+                f"{path}: is a link to another folder, so files would be written and removed there; replace the link "
+                "with a folder (the study directory itself may be a link)"
             )
         if path.exists() and not path.is_dir():
             raise StoreError(f"{path}: is a file where the study needs a folder; move it elsewhere")
@@ -79,13 +79,13 @@ class LocalFolder:
             make_folder(path)
 
     def refuse_absence(self) -> None:
-        """Check the folder of the locks, or the plan for a reader."""
+        """Check that the lock folder exists or, for a reader, the plan."""
         if self._witness is not None:
             with files.explained(self._witness, "found"):
                 os.stat(self._witness)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
-        """Create a file exclusively: written under a temporary name, then linked."""
+        """Create a file exclusively: it is written under a temporary name, then linked."""
         names = iter(names)
         name = next(names)
         with files.staged(self.root / name, write) as temporary:
@@ -96,29 +96,28 @@ class LocalFolder:
         return name
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Create the file at a time when no compaction removes moved files."""
+        """Create the file at a time when no compaction is removing moved files."""
         path = self.root / name
         with files.staged(path, write) as temporary, self.committing():
             return kept() is None and files.publish(temporary, path)
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """While a commit is in this block, no run file is removed that was compacted after the block began."""
+        """While a commit is in this block, run files are not removed if they were compacted after the block began."""
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
-                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, and run "
-                    f"again"
+                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the hanging process, and run again"
                 )
             yield
 
     def settling_ended(self) -> bool:
-        """Wait until every commit has left `committing` once."""
+        """Wait until every commit that is now in `committing` has left it."""
         with locked(self._committing, timeout_s=_COMMIT_TIMEOUT_S) as ended:
             return ended
 
     def replace(self, name: str, write: Write) -> None:
-        """Replace a file by renaming another."""
+        """Replace a file by renaming a temporary file."""
         files.replace(self.root / name, write)
 
     def read(self, name: str) -> bytes | None:
@@ -131,7 +130,7 @@ class LocalFolder:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Return whether a file exists; a link to nothing does, and `read` refuses it."""
+        """Return whether a file exists; a dangling link counts as existing, and `read` refuses it."""
         return os.path.lexists(self.root / name)
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
@@ -139,14 +138,14 @@ class LocalFolder:
         return files.names(self.root / folder, pattern)
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
-        """Return the seconds since each matching file was written, by the clock of the file system if it is writable.
+        """Return the seconds since each matching file was written, by the file system's clock if that can be read.
 
-        The clock of this machine may have jumped since then.
+        This machine's clock may have jumped since then.
         """
         names, found = self.names(folder, pattern), {}
         now = time.time()
         if names:
-            with suppress(StoreError, OSError):  # an outage, or a directory that may only be read
+            with suppress(StoreError, OSError):  # an outage, or a read-only directory
                 now = files.clock_of(self.root / folder)
         for name in names:
             with suppress(FileNotFoundError):  # removed in the meantime
@@ -166,12 +165,12 @@ class LocalFolder:
         return list(leftover)
 
     def room(self) -> int | None:
-        """Return the free bytes of the disk."""
+        """Return the number of free bytes on the disk."""
         with files.explained(self.root, "examined"):
             return shutil.disk_usage(self.root).free
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name with a lock on a file."""
+        """Lock a name with a file lock."""
         return run_locks.lock_run(name, self._lock(name))
 
     def holder(self, name: str) -> str | None:
@@ -179,9 +178,10 @@ class LocalFolder:
         return run_locks.holder(self._lock(name))
 
     def forget_lock(self, name: str) -> None:
-        """Remove the lock file while it is locked, so that no process computes under it.
+        """Remove the lock file while it is locked, so that no process is computing under that lock.
 
-        A process that opened the file earlier locks a file without a name and finds the run settled.
+        A process that opened the file earlier locks a file that no longer has a name, and then finds that the run is
+        settled.
         """
         if self._lock(name).exists():
             with locked(self._lock(name)) as entered:
@@ -192,7 +192,7 @@ class LocalFolder:
         return self.root / LOCKS / f"{name}.lock"
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return a directory inside the study directory, which outlives the process that writes there."""
+        """Return a directory inside the study directory; it outlives the process that writes to it."""
         path = self.root / CHECKPOINTS / run_id
         if create:
             with files.explained(path, "created"):
@@ -203,13 +203,13 @@ class LocalFolder:
         """Do nothing, because the file is already in place."""
 
     def save_slots(self) -> Path:
-        """Return a folder of the study, which all machines that compute it share."""
+        """Return a folder in the study, which is shared by all machines that compute the study."""
         return self.root / _SAVES
 
     def discard_checkpoint(self, run_id: str) -> None:
-        """Remove the directory."""
+        """Remove the run's checkpoint directory."""
         path = self.root / CHECKPOINTS / run_id
-        with suppress(OSError):  # a short run has saved nothing
+        with suppress(OSError):  # a short run may not have saved anything
             path.rmdir()
             return
         with files.explained(path, "removed"), suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Measurements of a study's arms before they run, stored so that nothing is measured twice; not part of the results."""
+"""Measurements of a study's arms before they run, stored to avoid measuring twice; not part of the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aimlib.records.checksums import intact_document, with_checksum
 
 
 def read(folder: Folder) -> dict[str, Any]:
-    """Return the stored measurements; empty if the file is missing or damaged, in which case they are made again."""
+    """Return the stored measurements; empty if the file is missing or damaged, so that the arms are measured again."""
     return intact_document(folder.read(MEASUREMENTS_FILE)) or {}
 
 

@@ -1,6 +1,7 @@
-"""Files of trained networks: ``networks/<run_id>.<digest>.safetensors``, written before the row that names their hash.
+"""Files of trained networks: ``networks/<run_id>.<digest>.safetensors``, written before the row that contains the hash.
 
-A writer that is killed between the two leaves a file that no row names; `clean` removes it once the run is settled.
+A writer that is killed before it writes the row leaves a file to which no row refers; `clean` removes the file once the
+run is settled.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def name_of(run_id: str, digest: str) -> str:
 
 
 def keep(folder: Folder, run_id: str, digest: str, content: bytes) -> None:
-    """Store a network; a file of the same run with other content is kept."""
+    """Store a network; a file for the same run with different content is kept as well."""
     folder.replace(name_of(run_id, digest), lambda path: path.write_bytes(content))
 
 
@@ -32,19 +33,19 @@ def read(folder: Folder, run_id: str, digest: str) -> bytes:
 
     Raises
     ------
-    StoreError: it is missing or damaged.
+    StoreError: the file is missing or damaged.
     """
     name = name_of(run_id, digest)
     content = folder.read(name)
     where = folder.root / name
     if content is None:
         raise StoreError(
-            f"{where}: is missing, though the row of the run states it; copy it from the study that computed the run, "
+            f"{where}: is missing, although the run's row refers to it; copy it from the study that computed the run, "
             f"or compute the run again in a new study with keep: best"
         )
     if hashlib.sha256(content).hexdigest() != digest:
         raise StoreError(
-            f"{where}: is damaged: its content does not match the hash in the row of its run; restore it from a copy, "
+            f"{where}: is damaged: its content does not match the hash in the run's row; restore it from a copy, "
             f"or compute the run again in a new study with keep: best"
         )
     return content
@@ -53,13 +54,14 @@ def read(folder: Folder, run_id: str, digest: str) -> bytes:
 def unclaimed(
     folder: Folder, settled: Collection[str], digests: Callable[[Collection[str]], Collection[str]]
 ) -> list[str]:
-    """Return the files of settled runs that no row names.
+    """Return the files of settled runs to which no row refers.
 
-    Only a run with several files can have one: two attempts on different devices give different bits.
+    Only a run with several files can have such a file: results of attempts on different devices are not bitwise
+    identical.
 
     Parameters
     ----------
-    digests : returns the hashes in the rows of the given runs.
+    digests : function that returns the hashes in the rows of the given runs.
     """
     found = [match for name in folder.names(NETWORKS, NAME) if (match := NAME.fullmatch(name))]
     several = {run_id for run_id, number in Counter(match[1] for match in found).items() if number > 1}

@@ -1,19 +1,19 @@
-"""Outages of a study's storage: errors that pass without a change to the study, and how long operations wait.
+"""Outages of a study's storage: which errors pass without a change to the study, and how long operations wait.
 
-Only this module decides this for all operations: reads, commits, checkpoints, leases and states of sessions.
+Only this module makes these decisions, for all operations: reads, commits, checkpoints, leases and session states.
 
 =============  =========================================================================================================
-kind of error  what follows
+kind of error  consequence
 =============  =========================================================================================================
 full           no space, or a quota is reached: operations wait
 away           the disk, the server or the network fails: operations wait
 unreachable    no server answers at the address: operations wait, but only for `START_LIMIT_S` until the storage has
                been used once, because the address may be wrong
 refused        credentials, permissions, or a read-only or missing folder: operations wait if the storage has already
-               been used; otherwise, the error is raised at once, because waiting does not help
+               been used; otherwise, the error is raised immediately, because waiting does not help
 =============  =========================================================================================================
 
-All other errors are raised at once, such as a bucket that does not exist, a damaged file or a lost lock.
+All other errors, such as a nonexistent bucket, a damaged file or a lost lock, are raised immediately.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ T = TypeVar("T")
 Kind = Literal["full", "away", "unreachable", "refused"]
 
 START_LIMIT_S = 600.0
-"""Maximum wait in seconds for an address at which no server has answered yet."""
+"""Maximum number of seconds to wait for an address at which no server has answered yet."""
 NOTICE_INTERVAL_S = 600.0
 """Seconds between two notices about the same outage."""
 _FLAPPING_S = 60.0
-"""An outage that begins within this time after the previous one is reported only after half this time."""
+"""Seconds. An outage that begins within this time after the previous one is reported only after half this time."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S, _SLICE_S = 1.0, 30.0, 0.5
 _RENEWAL_INTERVAL_S = 10.0
-"""Minimum seconds between two attempts with freshly read credentials."""
+"""Minimum number of seconds between two attempts with freshly read credentials."""
 _LONGEST_REASON = 400
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -64,7 +64,7 @@ _REFUSED = frozenset(
     getattr(errno, name)
     for name in (
         *("EACCES", "EPERM", "EROFS", "ENOENT", "ENOTDIR", "ENOLCK"),
-        *("ENOKEY", "EKEYEXPIRED", "EKEYREVOKED", "EKEYREJECTED"),  # tickets of Kerberos on NFS
+        *("ENOKEY", "EKEYEXPIRED", "EKEYREVOKED", "EKEYREJECTED"),  # Kerberos tickets on NFS
     )
     if hasattr(errno, name)
 )
@@ -123,8 +123,8 @@ def kind_of(error: BaseException, *, of_storage: bool = True) -> Kind | None:
 
     Parameters
     ----------
-    of_storage : whether an operation of the store raised it. For any other operation, only a full disk, disk errors,
-        and storage errors that the store has explained count.
+    of_storage : whether a store operation raised the error. For any other operation, only a full disk, disk errors, and
+        storage errors that the store has explained count as outages.
     """
     for each in _causes(error):
         if isinstance(each, OutageTooLong):
@@ -185,7 +185,7 @@ class Outage:
     ----------
     kind : kind of the last error.
     reason : the last error in words.
-    since : time of its first error, on the clock of `Outages`.
+    since : time of the first error, on the clock of `Outages`.
     at_start : whether the storage has never been used successfully.
     of_writes : whether a write has failed; in that case, the outage lasts until a write succeeds.
     """
@@ -198,15 +198,15 @@ class Outage:
 
 
 class Outages:
-    """Waits for the storage of a study, and reports outages. Threads can share it.
+    """Waits for a study's storage, and reports outages. Threads can share an instance.
 
     Parameters
     ----------
-    limit_s : maximum seconds of an outage; 0 means no waiting. worked : whether the storage is known to be usable for
-        reading and writing.
+    limit_s : maximum duration of an outage in seconds; 0 means no waiting. worked : whether the storage is known to be
+        usable for reading and writing.
     notify : called with one line when an outage begins, every `NOTICE_INTERVAL_S` seconds, and when it ends.
     interrupted : called every half second while waiting; once it returns true, waiting ends with the storage's error.
-    clock, sleep : functions that return monotonic seconds and that wait for some seconds.
+    clock, sleep : functions that return monotonic seconds and that wait for a number of seconds.
     """
 
     def __init__(
@@ -260,23 +260,23 @@ class Outages:
             self.notify, self.interrupted = before
 
     def passes(self, error: BaseException, *, of_storage: bool = True, writes: bool = False) -> bool:
-        """Return whether an error is due to an outage for whose end this object would wait.
+        """Return whether an error is due to an outage that this object would wait out.
 
         Parameters
         ----------
         of_storage : see `kind_of`.
-        writes : whether the operation writes, because a folder that was never written may be read-only.
+        writes : whether the operation writes; a folder that was never written to may be read-only.
         """
         kind = kind_of(error, of_storage=of_storage)
         return kind is not None and (kind != "refused" or (self._wrote if writes else self._worked))
 
     def wait_out(self, act: Callable[[], T], *, writes: bool = False) -> T:
-        """Return the result of `act`, which is called again as long as an outage prevents it.
+        """Return the result of `act`, which is called again as long as an outage makes it fail.
 
         Raises
         ------
-        OutageTooLong: the outage has lasted for longer than its limit.
-        Exception: the exception of `act`, if waiting does not help or was interrupted.
+        OutageTooLong: the outage has lasted longer than the limit.
+        Exception: raised by `act`, if waiting does not help or was interrupted.
         """
         delay = _FIRST_DELAY_S
         while True:
@@ -291,12 +291,12 @@ class Outages:
             delay = min(2 * delay, _LONGEST_DELAY_S)
 
     def observe_failure(self, error: Exception) -> None:
-        """Record an error of a write that is repeated later."""
+        """Record the error of a write that is repeated later."""
         if self.passes(error):
             self._failed(error, writes=True)
 
     def observe(self, act: Callable[[], T], *, writes: bool = False) -> T:
-        """Return the result of `act`, and record whether it shows an outage; its exceptions are passed on at once."""
+        """Return the result of `act`, and record whether it shows an outage; exceptions are raised immediately."""
         try:
             result = act()
         except Exception as error:
@@ -317,7 +317,7 @@ class Outages:
             raise OutageTooLong(text) from error
 
     def _wait(self, seconds: float) -> bool:
-        """Wait, up to a third less, so that processes do not all return at once; return False if interrupted."""
+        """Wait up to `seconds`, randomized so that processes do not all retry at once; return False if interrupted."""
         end = self._clock() + seconds * random.uniform(2 / 3, 1)  # noqa: S311 -- no secret
         while (left := end - self._clock()) > 0:
             if self.interrupted is not None and self.interrupted():

@@ -1,4 +1,4 @@
-"""Parquet files of the store: writing rows, reading run files and segments, checking their schema version."""
+"""The store's Parquet files: writing rows, reading run files and segments, and checking their schema version."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
 
     Raises
     ------
-    ValueError: a row lacks columns or has unknown ones.
+    ValueError: a row lacks columns or has unknown columns.
     """
     expected = {column.name for column in columns}
     for number, row in enumerate(rows):
@@ -48,22 +48,22 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
 
 
 def check_version(path: Place, version: object, package: object = None) -> None:
-    """Raise StoreError unless this package knows the schema version found in `path`.
+    """Raise StoreError unless this package can read the schema version found in `path`.
 
     Parameters
     ----------
-    package : version of this package that wrote the file, if the file states it.
+    package : version of this package that wrote the file, if the file contains it.
     """
     if type(version) is int and OLDEST_VERSION <= version <= SCHEMA_VERSION:
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, the latest that this "
-            f"package knows; update aim-ablations, or {release_to_read(package)}"
+            f"package can read; update aim-ablations, or {release_to_read(package)}"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of this "
-        "package, or its version is too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; this package did not write "
+        "the file, or its version is too old to continue: use a different directory"
     )
 
 
@@ -74,9 +74,9 @@ def run_ids(path: Place) -> frozenset[str]:
 
 
 def digests(path: Place, wanted: Collection[str]) -> dict[str, str]:
-    """Return the digests of the rows of these runs in a run file or segment; see `aimlib.records.row_digests`.
+    """Return the digests of the wanted runs' rows in a run file or segment; see `aimlib.records.row_digests`.
 
-    Row groups without any of these runs are not read.
+    Row groups that contain none of these runs are not read.
     """
     found: dict[str, str] = {}
     with _opened(path) as file:
@@ -88,12 +88,13 @@ def digests(path: Place, wanted: Collection[str]) -> dict[str, str]:
 
 
 def holds(path: Place, run: pa.Table) -> bool:
-    """Return whether a segment's row of a run equals this row."""
+    """Return whether a segment's row for a run equals this row."""
     with _opened(path) as file:
         for part in verified(file, file.schema_arrow.names):
             rows = part.filter(pc.equal(part.column("run_id"), run.column("run_id")[0]))
             if rows.num_rows:
-                # Compared as text, because NaN does not equal itself. A column that one of them lacks counts as null.
+                # Compared as text, because NaN does not equal itself. A column that only one row has counts as null in
+                # the other.
                 return _texts(rows, run.column_names) == _texts(run, run.column_names)
     return False
 
@@ -103,19 +104,19 @@ def _texts(rows: pa.Table, names: list[str]) -> list[list[str]]:
 
 
 def check_file(path: Place) -> pa.Schema:
-    """Return the schema of a run file or segment; raise StoreError if it is broken or unknown."""
+    """Return the schema of a run file or segment; raise StoreError if the file is broken or its version unknown."""
     with _opened(path) as file:
         return file.schema_arrow
 
 
 def write_segment(paths: Iterable[Place], segment: Path) -> None:
-    """Write the rows of run files into one file, with about 64 MB of them in memory at a time.
+    """Write the rows of run files to one file, keeping about 64 MB in memory at a time.
 
-    Columns added by another version of this package are kept.
+    Columns added by a different version of this package are kept.
 
     Raises
     ------
-    StoreError: a run file is broken, or contains a different run than its name says.
+    StoreError: a run file is broken, or contains a different run from the one in its name.
     """
     paths = list(paths)
     schema = _common_schema(paths)
@@ -153,7 +154,9 @@ def _common_schema(paths: list[Place]) -> pa.Schema:
         try:
             schema = pa.unify_schemas([schema, check_file(path)])
         except pa.ArrowException as error:
-            raise StoreError(f"{path}: columns of a different type than in the other runs: {error}; {_MEND}") from error
+            raise StoreError(
+                f"{path}: columns have different types from those in the other runs: {error}; {_MEND}"
+            ) from error
     return schema
 
 
@@ -161,7 +164,7 @@ def _read_run(path: Place) -> pa.Table:
     with _opened(path) as file:
         table = pa.concat_tables(verified(file, file.schema_arrow.names))
     if table.column("run_id").to_pylist() != [path.stem]:
-        raise StoreError(f"{path}: contains runs other than its name says; {_MEND}")
+        raise StoreError(f"{path}: contains a different run from the one in its name; {_MEND}")
     return table
 
 

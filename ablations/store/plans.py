@@ -1,4 +1,4 @@
-"""The plan of a study: ``study.json``, and every plan that it ever had."""
+"""The plan of a study: ``study.json``, and every plan that the study has ever had."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REMEDY = f"restore the newest of {PLANS}/*.json under this name"
 
 
 def write(folder: Folder, plan: dict[str, Any]) -> None:
-    """Store the plan under ``plans``, then make it the current one."""
+    """Store the plan under ``plans``, then make it the current plan."""
     for key in (_VERSION, DOCUMENT_KEY):
         if key in plan:
-            raise ValueError(f"plan: the key {key!r} belongs to the store; leave it out")
+            raise ValueError(f"plan: the key {key!r} belongs to the store; remove it")
     document = {_VERSION: SCHEMA_VERSION, **plan}
     document[DOCUMENT_KEY] = document_checksum(document)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -63,7 +63,7 @@ def read(folder: Folder) -> dict[str, Any] | None:
 
 
 def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
-    """Write the analysis plan with its hash and the time, unless one exists; return the hash of the existing one."""
+    """Write the analysis plan with its hash and the time, unless a plan exists; return the hash of the stored plan."""
     from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas, needed once for a study
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds")

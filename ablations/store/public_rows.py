@@ -1,4 +1,4 @@
-"""Rows and plans without paths, logins, addresses and names of machines, for publication."""
+"""Rows and plans for publication, without paths, logins, addresses or machine names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NUMBERED = {"host": "host", "device_uuid": "device"}
 
 @dataclass
 class Names:
-    """Names that were replaced by numbers, and texts that must not change.
+    """Hosts and devices with their numbers, and texts that must not change.
 
     Attributes
     ----------
-    hosts : number of every host, by its name.
-    devices : number of every device, by its UUID.
-    identities : the text of which a run id is the hash, by run id.
+    hosts : number of each host, by host name.
+    devices : number of each device, by UUID.
+    identities : for each run id, the text whose hash it is.
     """
 
     hosts: dict[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Names:
 
     @classmethod
     def of_rows(cls, tables: Iterable[pa.Table]) -> Names:
-        """Return the names of all hosts and devices in these rows, numbered in order."""
+        """Return the names of all hosts and devices in these rows, numbered in order of appearance."""
         names = cls()
         for rows in tables:
             for column in _NUMBERED:
@@ -52,12 +52,12 @@ class Names:
 
 
 def public_rows(rows: pa.Table, names: Names) -> pa.Table:
-    """Return rows without paths and names of machines.
+    """Return rows without paths or machine names.
 
     Parameters
     ----------
     rows : run, failure or model rows with any columns.
-    names : names of all hosts and devices, to which the identities of the runs are added.
+    names : names of all hosts and devices; the identities of the runs are added to it.
     """
     if "identity" in rows.column_names:
         pairs = zip(rows["run_id"].to_pylist(), rows["identity"].to_pylist(), strict=True)
@@ -71,7 +71,7 @@ def public_rows(rows: pa.Table, names: Names) -> pa.Table:
 
 
 def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Table:
-    """Return rows in which every text of a column is changed; equal texts are changed only once."""
+    """Return rows with every text in a column changed; `change` is called only once for equal texts."""
     if column not in rows.column_names:
         return rows
     found: dict[str | None, str | None] = {None: None}
@@ -85,7 +85,7 @@ def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Ta
 
 
 def _public(text: str, names: Names) -> str:
-    """Return a text, or a JSON document in its own format, without paths and names of machines."""
+    """Return a text, or a JSON document in its own format, without paths or machine names."""
     if text[:1] in "{[":
         document = parsed_json(text, None)  # None for text that only begins like a document
         if document is not None:
@@ -95,7 +95,7 @@ def _public(text: str, names: Names) -> str:
 
 
 def public_document(document: Any, names: Names) -> Any:
-    """Return a JSON document in which options with paths are null and texts contain no paths or names of machines."""
+    """Return a JSON document in which path options are null and texts contain no paths or machine names."""
     if isinstance(document, Mapping):
         return {key: _value(key, value, names) for key, value in document.items()}
     if isinstance(document, list):
@@ -110,6 +110,6 @@ def _value(key: str, value: Any, names: Names) -> Any:
         return None
     if value is not None and not isinstance(value, (bool, Mapping, list)) and SECRET_NAME.search(key):
         return HIDDEN
-    if key in ("run_id", "arm", "claim", "name"):  # names of the study, which other files repeat
+    if key in ("run_id", "arm", "claim", "name"):  # names in the study that also appear in other files
         return value
     return public_document(value, names)

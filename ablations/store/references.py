@@ -1,7 +1,7 @@
-"""Results of the reference step, one small file for each device of each kind. They are not part of the results.
+"""Results of the reference step: one small file for each device of each kind, not part of the study's results.
 
-``references/<kind>.<device>.<digest>.json``: only the name is compared, so that listing the folder is enough, and the
-content is for people. See `ablations.execution.device_references`.
+Files are named ``references/<kind>.<device>.<digest>.json``. Only the names are compared, so listing the folder is
+enough; the content is for people. See `ablations.execution.device_references`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{16})\.([0-9a-f]{16})\.json")
 
 @dataclass(frozen=True)
 class StoredReference:
-    """The result of a device.
+    """The result of the reference step on one device.
 
     Attributes
     ----------
-    kind : 16 hexadecimal digits; only results of one kind are comparable.
+    kind : 16 hexadecimal digits; only results of the same kind are comparable.
     device : hash of the device's identity.
-    digest : hash of the bits of the reference step.
+    digest : hash of the bits that the reference step computed.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class StoredReference:
 
 
 def device_key(identity: str) -> str:
-    """Return the hash under which a device is stored."""
+    """Return the hash that identifies a device in file names."""
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -58,7 +58,7 @@ def keep(folder: Folder, reference: StoredReference, content: Mapping[str, Any])
 
 
 def described(folder: Folder, reference: StoredReference) -> str:
-    """Return the name of the device for messages; its hash if the file is damaged."""
+    """Return the device's name for messages, or its hash if the file is damaged."""
     try:
         name = json.loads(folder.read(reference.name) or b"{}").get("name")
     except (ValueError, RecursionError, AttributeError):

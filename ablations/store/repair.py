@@ -1,7 +1,7 @@
-"""Repair of a study: damaged files are set aside under ``damaged/``, so that their runs are computed again.
+"""Repair of a study: damaged files are set aside in ``damaged/``, so that their runs are computed again.
 
-Nothing is removed before it has been copied. Intact rows of a damaged segment are first written to a new segment, so an
-interrupted repair loses nothing, and the next one continues.
+Files are removed only after they have been copied. Intact rows of a damaged segment are first written to a new segment.
+An interrupted repair therefore does not lose anything, and the next repair continues.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PLAN = re.compile(r"[0-9]+\.json")
 
 
 def inspected(where: str | Place, terms: Terms | None = None, visit: Visitor | None = None) -> Inspection:
-    """Return the result of an inspection of a study; change nothing.
+    """Inspect a study and return the result, without changing any files.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def inspected(where: str | Place, terms: Terms | None = None, visit: Visitor | N
 
 
 def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, str | None]:
-    """Return the ledger of a study, and the SHA-256 that is stored with its frozen analysis plan, if it has one."""
+    """Return a study's ledger, and the SHA-256 that is stored with the frozen analysis plan, if there is a plan."""
     folder = folder_at(place(where), terms or Terms())
     refuse_newer(folder)
     return read_ledger(folder), plans.frozen_hash(folder)
@@ -63,16 +63,16 @@ def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, s
 def repair(
     where: str | Place, terms: Terms | None = None, *, networks: bool = True, obstructions: bool = True
 ) -> list[str]:
-    """Set damaged files of a study aside; return one sentence for each, and another one if files have no checksums.
+    """Set a study's damaged files aside; return a sentence for each, and one more if files have no checksums.
 
     A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan is not moved, because only
     a copy can replace it.
 
     Parameters
     ----------
-    networks : whether trained networks are read as well, see `ablations.store.inspection.inspect`.
-    obstructions : whether folders, pipes and links to nothing in place of files are set aside as well; otherwise they
-        are an error, because the file may come back with a disk that is not mounted.
+    networks : whether trained networks are read as well; see `ablations.store.inspection.inspect`.
+    obstructions : whether folders, pipes and dangling links in place of files are set aside as well; otherwise they are
+        an error, because the file may be on a disk that is currently not mounted.
 
     Raises
     ------
@@ -81,7 +81,9 @@ def repair(
     """
     folder = folder_at(place(where), terms or Terms())
     refuse_newer(folder)
-    found = inspect(folder, networks=networks)  # without the lock: the sessions of many drivers begin at the same time
+    found = inspect(
+        folder, networks=networks
+    )  # without the lock, because the sessions of many drivers may begin at the same time
     lines = [found.without_checksums] if found.without_checksums else []
     if not found.damages:
         return lines
@@ -95,7 +97,7 @@ def repair(
 
 
 def _locked(folder: Folder) -> RunLock:
-    """Return the lock of compactions, which must not read a file while it is set aside."""
+    """Return the compaction lock, because a compaction must not read a file that is being set aside."""
     if isinstance(folder.root, Path):
         for name in (DAMAGED, LOCKS):  # a copy of a study may lack locks
             with explained(folder.root / name, "created"):
@@ -111,7 +113,7 @@ def _locked(folder: Folder) -> RunLock:
 
 
 def _set_aside(folder: Folder, damage: Damage, lock: RunLock) -> str:
-    if damage.kind in (ANALYSIS_PLAN, ROUNDS):  # only a copy can replace them
+    if damage.kind in (ANALYSIS_PLAN, ROUNDS):  # only a copy can replace these files
         return str(damage)
     kept = _keep_intact_rows(folder, damage, lock) if damage.kind == SEGMENTS and not damage.is_obstructed else 0
     aside = _moved(folder, damage, lock)
@@ -132,7 +134,7 @@ def _moved(folder: Folder, damage: Damage, lock: RunLock) -> str | None:
     if damage.is_obstructed:
         lock.confirm()
         free = next(name for name in names if not folder.exists(name))
-        path = Path(str(folder.root / damage.name))  # only in a directory something else can be in its place
+        path = Path(str(folder.root / damage.name))  # something else can be in a file's place only in a directory
         with explained(path, "moved"):
             path.rename(Path(str(folder.root / free)))
         return free
@@ -155,7 +157,7 @@ def _refuse_obstructions(folder: Folder, found: Inspection) -> None:
 
 
 def _keep_intact_rows(folder: Folder, damage: Damage, lock: RunLock) -> int:
-    """Write the intact rows of a damaged segment to a new one; return their number."""
+    """Write the intact rows of a damaged segment to a new segment; return the number of rows."""
     groups = list(intact_groups(folder.root / damage.name))
     if not groups:
         return 0
@@ -177,13 +179,13 @@ def _schema(groups: list[pa.Table]) -> pa.Schema:
 
 
 def _restore_plan(folder: Folder) -> str:
-    """Make the newest intact plan the current one; return a description of this."""
+    """Make the newest intact plan the current plan; return a description of what was done."""
     for name in sorted(folder.names(PLANS, _PLAN), key=lambda name: int(name.partition(".")[0]), reverse=True):
         content = folder.read(f"{PLANS}/{name}")
         if content is not None and _is_intact(content):
             folder.replace(STUDY_FILE, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
             return f"; replaced by {PLANS}/{name}"
-    return "; no intact plan is left, so `ablate run` writes it from the study file"
+    return "; no intact plan is left, so `ablate run` writes the plan from the study file"
 
 
 def _is_intact(content: bytes) -> bool:

@@ -1,9 +1,10 @@
-"""`ResultStore`: one folder per study, written by any number of processes and readable at any time.
+"""`ResultStore`: one folder per study, which any number of processes may write and read at any time.
 
-The folder is a local or NFS directory, or is in object storage; `ablations.store.folder` hides all differences.
-`aimlib.records` defines the layout and the columns. It also contains ``plans/<nnn>.json``, every plan that the study
-ever had; ``logs``, the output of runs; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished
-run; ``live``, messages between sessions; and ``shares.json``, the GPU shares of arms that had too little.
+The folder is a local or NFS directory, or is in object storage; `ablations.store.folder` hides the differences.
+`aimlib.records` defines the layout and the columns. The folder also contains ``plans/<nnn>.json``, every plan that the
+study has ever had; ``logs``, the output of runs; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an
+unfinished run; ``live``, messages between sessions; and ``shares.json``, the new GPU shares of arms whose earlier
+shares were too small.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ _FAILURE_FILE = FILE_NAMES[FAILURES]
 def _storage(
     *, writes: bool
 ) -> Callable[[Callable[Concatenate[ResultStore, P], T]], Callable[Concatenate[ResultStore, P], T]]:
-    """Wait for the storage in a method, and call the method again after an outage if the store's `outages` allow it."""
+    """Make a method wait for the storage: after an outage, it is called again if the store's `outages` allow this."""
 
     def wrap(method: Callable[Concatenate[ResultStore, P], T]) -> Callable[Concatenate[ResultStore, P], T]:
         @functools.wraps(method)
@@ -88,15 +89,15 @@ class ResultStore:
     Parameters
     ----------
     where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
-    terms : times of this process's leases on a study in object storage.
+    terms : times for this process's leases on a study in object storage.
     outages : how long every method waits for unavailable storage; None means not at all.
-    read_only : create and write nothing, for a reader who may lack permission to write; methods that write raise an
-        error.
+    read_only : whether to create and write no files, for readers who may lack write permission; methods that write then
+        raise an error.
 
     Raises
     ------
     StoreError: `where` is a file or cannot be written, the file system has no hard links or locks, the server has no
-        conditional writes, or a newer version wrote the study. With `read_only`, only the last.
+        conditional writes, or a newer version wrote the study. With `read_only`, only a newer version raises it.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class ResultStore:
     _bounded: BoundedCalls | None
 
     def _open(self) -> None:
-        plans.read(self._folder)  # this comes first, because a study of a newer version is left unchanged
+        plans.read(self._folder)  # this comes first, because a newer version's study must not be changed
         if self._reads_only:
             self._folder.attach()
         else:
@@ -124,9 +125,9 @@ class ResultStore:
         self._settled.check()
 
     def _asked(self, act: Callable[[], T], *, writes: bool) -> T:
-        """Return the result of an operation, waiting for the storage if this store does so."""
+        """Return the result of an operation, waiting for the storage if this store is set to wait."""
         if writes and self._reads_only:
-            raise StoreError(f"{self.location}: was opened for reading only; open it again to write")
+            raise StoreError(f"{self.location}: was opened for reading only; reopen it for writing")
 
         def checked() -> T:
             result = act()
@@ -139,7 +140,7 @@ class ResultStore:
         return (self.outages.wait_out if self._waits else self.outages.observe)(attempt, writes=writes)
 
     def at_once(self, seconds: float | None = None) -> ResultStore:
-        """Return the same store without waiting; its methods raise StoreError during an outage.
+        """Return a store for the same study that does not wait: its methods raise StoreError during an outage.
 
         Parameters
         ----------
@@ -162,21 +163,21 @@ class ResultStore:
 
     @property
     def directory(self) -> Path:
-        """The study directory. StoreError: the study is in object storage and has none."""
+        """The study directory. StoreError: the study is in object storage and has no directory."""
         if not isinstance(self._folder.root, Path):
-            raise StoreError(f"{self.location}: is not a directory of this machine; this operation needs one")
+            raise StoreError(f"{self.location}: is not a directory on this machine; this operation needs a directory")
         return self._folder.root
 
     @_reads
     def room(self) -> int | None:
-        """Return the free bytes of the study's storage; None if it has no limit."""
+        """Return the number of free bytes in the study's storage; None if the storage has no limit."""
         return self._folder.room()
 
     @_writes
     def mark(self) -> str:
         """Return the random text that identifies this folder, created on first use.
 
-        A worker compares it, because on a machine that does not share the directory, the same path is a different
+        Workers compare this text, because on a machine that does not share the directory, the same path is a different
         folder.
         """
         if not self._folder.exists(MARK_FILE):
@@ -189,9 +190,9 @@ class ResultStore:
         return bool(self.settle(record, lock))
 
     def settle(self, record: RunRecord, lock: RunLock | None = None) -> str:
-        """Write the row of a settled run; return its digest for the ledger, or an empty string if another row counts.
+        """Write a settled run's row; return its digest for the ledger, or an empty string if another row counts.
 
-        The first writer wins: if the run already has a row, nothing changes. On return, the row is on disk.
+        The first writer wins: if the run already has a row, that row stays. On return, the row is on disk.
 
         Parameters
         ----------
@@ -201,16 +202,16 @@ class ResultStore:
         ------
         Fenced: the lock was lost; the run is left to its current holder.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
-        StoreError: the file system reports an error, for example because it is full; nothing becomes visible.
+        StoreError: the file system reports an error, for example because it is full; no row becomes visible.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
-            raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
+            raise ValueError(f"run {run_id}: status {status!r} is not settled; must be one of {', '.join(SETTLED)}")
         table = to_table(record)
         return row_digests(table)[0] if self._settle(run_id, table, lock) else ""
 
     def _settle(self, run_id: str, row: pa.Table, lock: RunLock | None = None) -> bool:
-        """Settle a run. After an outage, a row of an earlier attempt counts as the row of this one."""
+        """Settle a run. After an outage, a row written by an earlier attempt counts as this attempt's row."""
         attempts = count()
 
         def attempt() -> bool:
@@ -228,22 +229,23 @@ class ResultStore:
 
         Parameters
         ----------
-        row : one row with the columns of `aimlib.records.run_schema`; `reused_from` states its origin.
+        row : one row with the columns of `aimlib.records.run_schema`; `reused_from` contains the row's origin.
 
         Raises
         ------
-        ValueError: the run is not settled, or the row does not state its origin.
+        ValueError: the run is not settled, or the row does not contain its origin.
         StoreError: the file system reports an error.
         """
         (run_id,), (status,), (origin,) = (row.column(name).to_pylist() for name in ("run_id", "status", "reused_from"))
         if status not in SETTLED or not origin:
             raise ValueError(
-                f"run {run_id}: status {status!r}, copied from {origin!r}; copy settled runs with an origin"
+                f"run {run_id}: status {status!r}, copied from {origin!r}; "
+                "only settled runs with an origin can be copied"
             )
         return self._settle(_checked(run_id), row)
 
     def record_failure(self, record: RunRecord) -> Place:
-        """Write a failed attempt under the next free number, from 000; return its file.
+        """Write a failed attempt under the next free number, starting from 000; return the file.
 
         Raises
         ------
@@ -272,7 +274,7 @@ class ResultStore:
 
     @_writes
     def write_log(self, run_id: str, content: str, name: str | None = None) -> str:
-        """Write the log of an attempt under the next free number, or again under its name; return the name.
+        """Write the log of an attempt under the next free number, or rewrite it under `name`; return the name.
 
         Parameters
         ----------
@@ -297,48 +299,48 @@ class ResultStore:
 
     @_reads
     def is_settled(self, run_id: str) -> bool:
-        """Return whether a run is settled; ask again after locking it, because another process may have settled it."""
+        """Return whether a run is settled; ask again after locking it, because another process may settle it first."""
         return _checked(run_id) in self._settled
 
     @_reads
     def failures(self) -> dict[str, int]:
-        """Return the number of failed attempts of every run that has any."""
+        """Return the number of failed attempts for every run that has failed attempts."""
         return dict(Counter(match[1] for match in self._failure_names()))
 
     @_writes
     def lock_run(self, run_id: str) -> RunLock | None:
         """Lock a run for this process; return None while this or another process holds the lock.
 
-        The lock ends with `RunLock.release`, a `with` block, or the death of this process: in a directory at once, and
-        in object storage when the lease has not been renewed for a term. This call waits for one term before it takes
-        over a lease that seems abandoned.
+        The lock ends with `RunLock.release`, at the end of a `with` block, or with the death of this process. In the
+        last case, it ends immediately in a directory, and in object storage when the lease has not been renewed for a
+        term. This call waits for one term before it takes over a lease that seems abandoned.
         """
         return self._folder.lock(_checked(run_id))
 
     @_reads
     def holder(self, run_id: str) -> str | None:
-        """Return host, process and start time of the holder of a run's lock, as text; None if no process holds it."""
+        """Return the host, process and start time of the holder of a run's lock, as text; None if the lock is free."""
         return self._folder.holder(_checked(run_id))
 
     @_reads
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return the local directory for a run's checkpoint, for the lock's holder.
+        """Return the local directory for a run's checkpoint, for use by the lock's holder.
 
-        It contains the stored checkpoint. For object storage, it is in the user's part of the temporary folder, and
-        exists as long as this store.
+        The directory contains the stored checkpoint. For object storage, the directory is in the user's part of the
+        temporary folder and exists as long as this store.
 
         Parameters
         ----------
-        create : whether to create it if it is missing; saving a checkpoint also does so.
+        create : whether to create the directory if it is missing; saving a checkpoint also creates it.
         """
         return self._folder.checkpoint_directory(_checked(run_id), create=create)
 
     @_writes
     def keep_checkpoint(self, run_id: str, lock: RunLock | None = None) -> None:
-        """Store the file in a run's checkpoint directory so that it outlives this machine; call this after each save.
+        """Store a run's checkpoint file so that it survives the loss of this machine; call this after each save.
 
-        In a directory, it is already stored; in object storage, this is one put. This does nothing if there is no file
-        yet.
+        In a directory, the file is already in place; in object storage, it is uploaded with one request. This does
+        nothing if there is no file yet.
 
         Parameters
         ----------
@@ -353,7 +355,7 @@ class ResultStore:
         self._folder.keep_checkpoint(_checked(run_id), lock)
 
     def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
-        """Wait until a run that must pause may save, and hold this right within the block; yield whether to save.
+        """Wait until a run that must pause may save, and hold this permission within the block; yield whether to save.
 
         See `SaveSlots.taken`.
         """
@@ -361,22 +363,22 @@ class ResultStore:
 
     @_writes
     def discard_checkpoint(self, run_id: str) -> None:
-        """Remove a run's checkpoint, if there is one."""
+        """Remove a run's checkpoint, if it exists."""
         self._folder.discard_checkpoint(_checked(run_id))
 
     @_writes
     def keep_network(self, run_id: str, digest: str, content: bytes) -> None:
-        """Store the trained network of a run, before the row that states its SHA-256 `digest`."""
+        """Store a run's trained network, before the row that contains the network's SHA-256, `digest`."""
         networks.keep(self._folder, _checked(run_id), digest, content)
 
     @_reads
     def network(self, run_id: str, digest: str) -> bytes:
-        """Return the content of the file of a run's network. StoreError: it is missing or damaged."""
+        """Return the content of a run's network file. StoreError: the file is missing or damaged."""
         return networks.read(self._folder, _checked(run_id), digest)
 
     @_reads
     def measurements(self) -> dict[str, Any]:
-        """Return the measurements of the study's arms; a broken file counts as empty, because they can be repeated."""
+        """Return the arms' measurements; a broken file counts as empty, because measurements can be repeated."""
         return measurements.read(self._folder)
 
     @_writes
@@ -415,7 +417,7 @@ class ResultStore:
 
     @_reads
     def read_plan(self) -> dict[str, Any] | None:
-        """Return the plan that was given to `write_plan`; None if there is none.
+        """Return the plan that was passed to `write_plan`; None if there is no plan.
 
         Raises
         ------
@@ -425,32 +427,32 @@ class ResultStore:
 
     @_writes
     def keep_code(self, code: str, document: dict[str, Any]) -> None:
-        """Store the record of own code under its hash unless it is already stored."""
+        """Store the record of the study's own code under its hash, unless it is already stored."""
         text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self._folder.create_first([f"{CODE}/{code}.json"], lambda path: path.write_text(text, encoding="utf-8"))
 
     @_writes
     def write_claim(self, document: dict[str, Any]) -> None:
-        """Write ``claim.json``, the claim under test if it is a file of the user."""
+        """Write ``claim.json``: the claim under test, if it comes from the user's own file."""
         text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self._folder.replace(CLAIM_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 
     @_reads
     def has_analysis_plan(self) -> bool:
-        """Return whether the analysis of this study is frozen."""
+        """Return whether this study's analysis plan is frozen."""
         return self._folder.exists(ANALYSIS_PLAN)
 
     @_writes
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
-        """Write ``analysis_plan.json`` unless it exists; return the SHA-256 of the existing one.
+        """Write ``analysis_plan.json`` unless it exists; return the SHA-256 of the stored plan.
 
-        The number of runs that were already settled is written with it, because a plan made after them was not made
-        beforehand.
+        The number of runs that are already settled is written with the plan, because a plan made after the first
+        results was not made in advance.
         """
         return plans.freeze(self._folder, content, len(self.settled()))
 
     def ledger(self, session: str) -> SessionLedger:
-        """Return the chain of a session in the ledger, to which it adds the rows that it settles."""
+        """Return a session's chain in the ledger; the session adds the rows that it settles to this chain."""
         return SessionLedger(self._folder, session, lambda act: self._asked(act, writes=True))
 
     @_writes
@@ -465,7 +467,7 @@ class ResultStore:
         Parameters
         ----------
         fingerprint : the data fingerprint, 20 hexadecimal digits.
-        rows : one per test image.
+        rows : one row per test image.
         """
         name = f"{IMAGES}/{_checked(fingerprint, 'data fingerprint')}.parquet"
         if not self._folder.exists(name):
@@ -488,29 +490,29 @@ class ResultStore:
 
         Parameters
         ----------
-        session : its name, 12 hexadecimal digits, as in all methods about sessions.
-        within : seconds after which its runs are ended, saved or not; None means no limit.
+        session : name of the session, 12 hexadecimal digits, as in all methods about sessions.
+        within : seconds after which the session's runs are ended, saved or not; None means no limit.
         """
         session_signals.request_stop(self._folder, session, within)
 
     @_reads
     def time_to_stop(self, session: str) -> float | None:
-        """Return the seconds that the runs of a session had when it was asked to stop; None means no limit."""
+        """Return how many seconds a session's runs were given when it was asked to stop; None means no limit."""
         return session_signals.time_to_stop(self._folder, session)
 
     @_reads
     def stop_requested(self, session: str) -> bool:
-        """Return whether the session was asked to stop; a call every few seconds costs little."""
+        """Return whether the session was asked to stop; the call is cheap enough to repeat every few seconds."""
         return session_signals.stop_requested(self._folder, session)
 
     @_writes
     def forget_stop(self, session: str) -> None:
-        """Remove the request to stop, if there is one."""
+        """Remove the request to stop, if it exists."""
         session_signals.forget_stop(self._folder, session)
 
     @_writes
     def write_live(self, session: str, document: dict[str, Any]) -> None:
-        """Replace the stored state of the session, which counts as dead after a day without one.
+        """Replace the stored state of the session, which counts as dead after a day without a new state.
 
         Parameters
         ----------
@@ -524,12 +526,12 @@ class ResultStore:
 
     @_writes
     def write_node_time(self, session: str, seconds: float) -> None:
-        """Replace the stored total uptime of all nodes of a session, in seconds."""
+        """Replace the stored total uptime of all nodes in a session, in seconds."""
         session_signals.write_node_time(self._folder, session, seconds)
 
     @_reads
     def node_time(self) -> dict[str, float]:
-        """Return the total uptime of all nodes by session, in seconds."""
+        """Return the total uptime of all nodes in each session, in seconds."""
         return session_signals.node_time(self.place)
 
     @_reads
@@ -539,25 +541,25 @@ class ResultStore:
 
     @_writes
     def forget_live(self, session: str) -> None:
-        """Remove the state of the session, if there is one."""
+        """Remove the state of the session, if it exists."""
         session_signals.forget_live(self._folder, session)
 
     @_writes
     def compact(self, at_least: int = 256) -> int:
-        """Move run files into a segment if there are at least `at_least`; return the number of removed files.
+        """Move run files to a segment if there are at least `at_least` of them; return the number of removed files.
 
         This is safe at any time, even with concurrent readers, writers and compactions, and if the process is killed. A
-        row may be in both places for a while; then the row in the segment counts.
+        row may be in both places for a while; during that time, the row in the segment counts.
 
         Raises
         ------
-        StoreError: a run file is broken; its name and the remedy are in the message.
+        StoreError: a run file is broken; the message contains the file name and the remedy.
         """
         return self._settled.compact(at_least)
 
     @_writes
     def clean(self) -> list[Place]:
-        """Remove files that killed writers left: temporary files, which are returned, and checkpoints of settled runs.
+        """Remove files left by killed writers: temporary files, which are returned, and checkpoints of settled runs.
 
         Files of running writers are kept. Files of sessions that have been silent for a day are also removed.
         """
@@ -571,7 +573,7 @@ class ResultStore:
         return leftover
 
     def _networks_of(self, run_ids: Collection[str]) -> list[str]:
-        """Return the hashes of networks in the rows of settled runs."""
+        """Return the network hashes in the rows of settled runs."""
         from analysis.reading.files import read_settled_of  # noqa: PLC0415 -- rarely needed
 
         table = read_settled_of(self.place, ["run_id", "network"], run_ids)
@@ -583,18 +585,18 @@ class ResultStore:
 
 
 def read_mark(where: str | Place) -> str:
-    """Return the mark of a study's folder; empty if it has none or does not exist. Nothing is created."""
+    """Return the mark of a study's folder, without creating it; empty if the folder has no mark or does not exist."""
     path = place(where) / MARK_FILE
     try:
         return read_file(path).decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}; remove it, and the next run replaces it") from None
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; remove it; the next run replaces it") from None
 
 
 def _numbered(run_id: str, number: int) -> Iterator[str]:
-    """Yield file names for a run's failures, starting at a number."""
+    """Yield file names for a run's failures, starting from a number."""
     return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
 
 
@@ -606,7 +608,7 @@ def _confirmed(lock: RunLock, run_id: str) -> None:
 
 
 def _checked(identity: object, what: str = "run id") -> str:
-    """Return the id. StoreError: it must not become a file name."""
+    """Check that an id may become part of a file name, and return it. StoreError: the id is invalid."""
     if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
         raise StoreError(f"{what} {identity!r}: must be 20 hexadecimal digits in lower case")
     return identity

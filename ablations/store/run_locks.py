@@ -1,7 +1,7 @@
-"""Locks of runs: while a process computes a run, no other process does.
+"""Locks on runs: while a process is computing a run, no other process computes it.
 
-They only save work; the commit decides which row counts. A process can lose its lock without noticing. The token
-reveals this, and a process that lost its lock cannot write (it is fenced).
+Locks only avoid duplicate work; the commit decides which row counts. A process can lose its lock without noticing. The
+lock's token reveals the loss, and a process that has lost its lock cannot write (it is fenced).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ATTEMPTS = 50
 
 
 class Fenced(StoreError):  # noqa: N818 -- the field's word
-    """The lock of a run was lost: another process may hold it now, and this one must not write its result."""
+    """The lock on a run was lost: another process may hold it now, and this process must not write its result."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -42,7 +42,7 @@ class RunLock(Protocol):
 
     Attributes
     ----------
-    run_id : the run that is locked.
+    run_id : id of the locked run.
     token : random text that is unique to this lock.
     """
 
@@ -51,14 +51,14 @@ class RunLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it may be lost: it was released or taken over, or the storage is unavailable. This costs little."""
+        """Whether the lock may be lost: released, taken over, or impossible to confirm. This is cheap to check."""
 
     @property
     def taken(self) -> bool:
-        """Whether it was released or is known to have been taken over. This costs little."""
+        """Whether the lock was released or is known to have been taken over. This is cheap to check."""
 
     def confirm(self) -> None:
-        """Verify that it is held at this moment; acquire it again if the storage dropped it and no process took it.
+        """Verify that the lock is held now; reacquire it if the storage dropped it and no other process took it.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class RunLock(Protocol):
         """
 
     def release(self) -> None:
-        """Release the run. This does nothing after the first time, or in a child that was forked later."""
+        """Release the run. Further calls, and calls in a child that was forked later, do nothing."""
 
     def __enter__(self) -> Self: ...
 
@@ -85,13 +85,13 @@ class FileRunLock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lock file is closed, was replaced or removed, or now contains the token of another process.
+        """Whether the lock file is closed, was replaced or removed, or now contains another process's token.
 
-        A lock excludes only processes that open the same file, so its name must still lead to this one. In addition, an
-        NFS server that restarts, or a client that is cut off for longer than the server waits, can drop a lock without
-        notifying its holder; the next holder writes its token. Both are noticed only as fast as the client's cache
-        allows (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that no other process took is never
-        noticed.
+        A lock excludes only processes that open the same file, so the file's name must still refer to this file. In
+        addition, a lock can be dropped without notice to its holder when an NFS server restarts, or when a client is
+        cut off for longer than the server waits; the next holder writes its own token. Either loss is noticed only
+        after a delay that the client's cache determines (`acregmax`, 60 s by default). A dropped lock that no other
+        process takes is never noticed.
         """
         return not self._lock.holds(self.token)
 
@@ -104,7 +104,7 @@ class FileRunLock:
             return False
 
     def confirm(self) -> None:
-        """Raise Fenced if it was lost. After an error, such as a stale handle, open and lock the file again."""
+        """Raise Fenced if the lock was lost. After an error, such as a stale handle, reopen and lock the file."""
         try:
             held = self._lock.is_signed(self.token)
         except OSError:
@@ -126,7 +126,7 @@ class FileRunLock:
 
 
 def lock_run(run_id: str, path: Path) -> FileRunLock | None:
-    """Lock a run by its lock file; return None while another process or another part of this one holds it.
+    """Lock a run with its lock file; return None while another process, or another part of this process, holds it.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def signature() -> str:
 
 
 def _acquire(lock: FileLock) -> bool:
-    """Lock exclusively, despite processes that only check.
+    """Acquire the lock exclusively, even while other processes briefly check it.
 
     `holder` and failed attempts take a shared lock for a moment.
     """
@@ -167,7 +167,7 @@ def _acquire(lock: FileLock) -> bool:
 
 
 def holder(path: Path) -> str | None:
-    """Return the host, process and start time of the holder of a lock file; None if no running process holds it."""
+    """Return the host, process and start time of a lock file's holder; None if no running process holds the lock."""
     if not path.exists():
         return None
     with closing(FileLock(path)) as lock:

@@ -1,4 +1,4 @@
-"""Reading the logs of runs: the output that workers kept, and what the rows say about attempts. Nothing is written."""
+"""Reading run logs: the output that workers kept, and what the rows say about attempts. Files are only read."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ROW = [
 _SHOWN = 12
 """Maximum number of choices that a message lists."""
 _SILENT_S = 60.0
-"""Seconds after which a session that has stored no state counts as ended."""
+"""Seconds without a stored state after which a session counts as ended."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the plan."""
+    """A run in the plan."""
 
     run_id: str
     arm: str
@@ -39,13 +39,13 @@ class Run:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A line of a log.
+    """An entry in a log.
 
     Attributes
     ----------
-    at : UTC time at which it was written.
+    at : UTC time at which the entry was written.
     kind : stdout, stderr, note (from this package) or row (from a stored row).
-    text : one or more lines as they were written. Remove escape sequences before you print them.
+    text : one or more lines, as they were written. Remove escape sequences before printing the lines.
     """
 
     at: datetime
@@ -53,7 +53,7 @@ class LogEntry:
     text: str
 
     def lines(self, safe: Callable[[str], str] = str) -> Iterator[str]:
-        """Yield the lines as text for people."""
+        """Yield the lines as human-readable text."""
         stamp = f"{self.at:%Y-%m-%d %H:%M:%S}"
         mark = {"stdout": "|", "stderr": "!"}.get(self.kind, "-")
         for line in self.text.splitlines() or [""]:
@@ -67,9 +67,9 @@ class RunLog:
     Attributes
     ----------
     run : the run.
-    state : its status in words.
-    settled : whether it has its result.
-    entries : entries from the first to the last.
+    state : the run's status in words.
+    settled : whether the run has a result.
+    entries : the log entries, from first to last.
     """
 
     run: Run
@@ -82,11 +82,11 @@ class RunLog:
 
 
 def find(directory: Place, wanted: str) -> Run:
-    """Return the run for a run id, the beginning of one, or ``ARM/SEED``.
+    """Return the run identified by a run id, the beginning of a run id, or ``ARM/SEED``.
 
     Raises
     ------
-    UsageError: the text matches no run, or more than one. StoreError: this is not a study directory.
+    UsageError: the text does not match any run, or matches more than one. StoreError: this is not a study directory.
     """
     runs = _planned(directory)
     arm, slash, seed = wanted.rpartition("/")
@@ -103,9 +103,9 @@ def find(directory: Place, wanted: str) -> Run:
     if found:
         listing = "".join(f"\n  {run.run_id}  {run.arm}/{run.seed}" for run in found[:_SHOWN])
         more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise UsageError(f"{wanted!r} can mean {counted(len(found), 'run')}; give one of them:{listing}{more}")
+        raise UsageError(f"{wanted!r} can mean {counted(len(found), 'run')}; use one of these:{listing}{more}")
     raise UsageError(
-        f"{directory}: no run {wanted!r}; give a run id or its beginning, or ARM/SEED such as "
+        f"{directory}: no run {wanted!r}; use a run id or its beginning, or ARM/SEED such as "
         f"{runs[0].arm}/{runs[0].seed}; arms: {', '.join(dict.fromkeys(run.arm for run in runs))}"
     )
 
@@ -157,7 +157,7 @@ def read(directory: Place, run: Run) -> RunLog:
 
 
 def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry]]:
-    """Return the kept output of runs by run id, without runs that wrote nothing."""
+    """Return the kept output of runs, by run id; runs without output are omitted."""
     wanted = set(run_ids)
     found: dict[str, list[LogEntry]] = defaultdict(list)
     for path in _files(directory / LOGS, ".jsonl"):
@@ -168,14 +168,14 @@ def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry
 
 
 class Activity:
-    """Whether sessions compute a study, for one who asks again and again.
+    """Whether sessions are computing a study, for repeated queries.
 
-    A clock that runs ahead must not make a dead session count: a state counts while it is young by this machine's
-    clock, and for the time that young ones live without a change.
+    A dead session must not count as running because its clock was ahead. Therefore, a state counts only while it is
+    recent by this machine's clock, and only for the same time without a change.
 
     Parameters
     ----------
-    directory : of the study.
+    directory : the study directory.
     """
 
     def __init__(self, directory: Place) -> None:
@@ -192,7 +192,7 @@ class Activity:
 
 
 def _young_states(directory: Place) -> Iterator[tuple[str, str]]:
-    """Yield name and time of the states of running sessions that are not older than a minute."""
+    """Yield the names and times of running sessions' states that are at most a minute old."""
     now = datetime.now(UTC)
     for path in _files(directory / LIVE, ".json"):
         try:
@@ -256,7 +256,7 @@ def _files(folder: Place, suffix: str) -> list[Place]:
 
 
 def _parsed(path: Place) -> Iterator[LogEntry]:
-    """Yield the entries of a file; any other content is shown unchanged."""
+    """Yield the entries in a file; other content is shown unchanged."""
     try:
         content = read_file(path).decode("utf-8", errors="replace")
     except FileNotFoundError:

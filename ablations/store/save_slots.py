@@ -1,11 +1,11 @@
-"""The order in which many runs save at once: few at a time, the most advanced first, and none that cannot finish.
+"""The order in which many runs save: a few at a time, the most advanced first, and none that cannot finish in time.
 
-When a session must end, all of its runs save at once, tens of gigabytes to one storage within half a minute. If they
-wrote in parallel, all of them would be late, or none. A run therefore takes one of few slots, which are locks on files
-that the operating system releases when their holder dies. Each waiting run locks a ticket, whose name contains its
-progress.
+When a session must end, all of its runs need to save within half a minute, which may mean tens of gigabytes for one
+storage system. If all runs wrote in parallel, either all of them or none would be late. A run therefore takes one of a
+few slots, which are file locks that the operating system releases when their holder dies. Each waiting run locks a
+ticket file, whose name contains the run's progress.
 
-On NFS, a listing may be outdated (`acdirmax`), so the order is not always kept, but the number of slots is.
+On NFS, a listing may be outdated (`acdirmax`), so the order is not guaranteed, but the number of slots is.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from aimlib.errors import StoreError
 from aimlib.paths import make_folder
 
 SLOTS = 2
-"""Number of runs that save at once, so that one computes and copies while the other writes."""
+"""Number of runs that save at once: while one run computes and copies, the other writes."""
 _POLL_S = 0.05
 _DEAD_AFTER_S = 60.0
-"""Seconds after which a ticket without a holder is removed; before that, its run may be about to lock it."""
+"""Seconds after which a ticket without a holder is removed; before that, the run may be about to lock it."""
 _TICKET = re.compile(r"(\d{6})-(\d{9})-[0-9a-f]{12}\.ticket")
 
 Deadline = Callable[[], float | None]
-"""The monotonic time by which a save must be done; None means no limit."""
+"""Function that returns the monotonic time by which a save must be done; None means no limit."""
 
 
 class SaveSlots:
-    """The slots of a storage.
+    """The slots for saving to one storage.
 
     Parameters
     ----------
-    folder : folder of the locks and tickets; processes that share it share the slots.
-    slots : number of runs that save at once.
+    folder : folder for the locks and tickets; processes that share the folder share the slots.
+    slots : number of runs that may save at once.
     """
 
     def __init__(self, folder: Path, slots: int = SLOTS) -> None:
@@ -53,9 +53,9 @@ class SaveSlots:
 
         Parameters
         ----------
-        progress : completed epochs, and steps of the current one.
+        progress : completed epochs, and completed steps in the current epoch.
         seconds : duration of this run's last save; 0 if there was none.
-        deadline : called while the run waits. A run whose save would not be done by then leaves the slot to others.
+        deadline : called while the run waits. A run whose save would not be done in time leaves the slot to others.
 
         If the storage has no locks, or no space for a ticket, the run saves without waiting, because the resulting
         error is clearer.
@@ -76,7 +76,7 @@ class SaveSlots:
                     if not self._is_too_late(seconds * self._busy(), deadline):
                         held.callback(lock.close)
                         return True
-                    lock.close()  # without other runs, it may still finish in time
+                    lock.close()  # without other runs saving, it may still finish in time
                 time.sleep(_POLL_S)
         return False
 
@@ -100,7 +100,7 @@ class SaveSlots:
     def _is_preceded(self, progress: tuple[int, int], own: str) -> bool:
         """Return whether a more advanced run is waiting.
 
-        Of two equally advanced runs, the one with the later name waits.
+        If two runs are equally advanced, the run with the later name waits.
         """
         for name in sorted(files.names(self._folder, _TICKET), reverse=True):
             found = _TICKET.fullmatch(name)
@@ -115,7 +115,7 @@ class SaveSlots:
         path = self._folder / name
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # removed since it was listed
+        except OSError:  # removed after it was listed
             return False
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -138,7 +138,7 @@ class SaveSlots:
         return None
 
     def _busy(self) -> int:
-        """Return the number of occupied slots, including this run's, which share the storage."""
+        """Return the number of occupied slots, including this run's slot; the runs in them share the storage."""
         busy = 0
         for number in range(1, self._slots + 1):
             with locked(self._folder / f"slot-{number}.lock", shared=True) as free:

@@ -1,14 +1,14 @@
-"""Settled runs: at first one file each, later compacted into segments.
+"""Settled runs: at first one file per run, later compacted into segments.
 
-A row moves in this order. First, the segment is written to disk. Then every commit that may not have seen it must end
-or will check again (see `Folder.settle`). Finally, the run file is removed. If a compaction is killed at any time, a
-row is in one place or in both, and the next compaction continues. One compaction runs at a time: it locks the name
-``compaction``, and writes no segment if it has lost that lock. If a segment is written late despite this, its rows are
-identical to rows of another segment.
+A row moves in three steps. First, the segment is written to disk. Then, every commit that may not have seen the segment
+must either end or check again (see `Folder.settle`). Finally, the run file is removed. If a compaction is killed at any
+time, each row is in one place or in both, and the next compaction continues. Only one compaction runs at a time: it
+locks the name ``compaction``, and does not write a segment if it has lost that lock. If a segment is nevertheless
+written late, its rows are identical to rows in another segment.
 
-An NFS client may see a new segment late, by up to its directory cache time (`acdirmax`, 60 s unless mounted
-otherwise). If that client commits the same run within this time, the commit may report a second row as kept; readers
-drop it, because the row in the segment counts.
+An NFS client may see a new segment late, by up to its directory cache time (`acdirmax`, 60 s by default). If that
+client commits the same run within this time, the commit may report a second row as kept. Readers ignore this second
+row, because the row in the segment counts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SettledRuns:
 
     def ids(self) -> set[str]:
         """Return the ids of all settled runs."""
-        # Run files come first, because a compacted row is in a segment before its file is removed.
+        # Run files are listed first, because a compacted row is in a segment before its file is removed.
         return self._in_files() | self._in_segments()
 
     def __contains__(self, run_id: str) -> bool:
@@ -55,7 +55,7 @@ class SettledRuns:
 
         Parameters
         ----------
-        again : whether this call repeats one that failed, which may nevertheless have written the row.
+        again : whether this call repeats a failed call, which may nevertheless have written the row.
         """
         if run_id in self:
             return again and self._counts(run_id, row)
@@ -67,7 +67,7 @@ class SettledRuns:
         return self._folder.settle(_name(run_id), write, kept)
 
     def _counts(self, run_id: str, row: pa.Table) -> bool:
-        """Return whether this is the row of a settled run."""
+        """Return whether this row is the stored row of a settled run."""
         segment = self._segment_of(run_id)
         return parquet_files.holds(self._folder.root / _name(run_id) if segment is None else self._place(segment), row)
 
@@ -78,7 +78,7 @@ class SettledRuns:
     def check(self) -> None:
         """Raise StoreError if segments or run files have a version that this package does not know.
 
-        Only one run file is opened, because two versions do not write a study at the same time.
+        Only one run file is opened, because different versions do not write a study at the same time.
         """
         for folder, limit in ((SEGMENTS, None), (RUNS, 1)):
             for name in self._folder.names(folder, _RUN_FILE)[:limit]:
@@ -89,11 +89,11 @@ class SettledRuns:
                         raise
 
     def compact(self, at_least: int) -> int:
-        """Move run files into a segment; return the number of removed run files.
+        """Move run files to a segment; return the number of removed run files.
 
         Parameters
         ----------
-        at_least : minimum number of run files; with fewer, nothing new is written.
+        at_least : minimum number of run files; with fewer files, no new segment is written.
 
         Raises
         ------
@@ -108,7 +108,9 @@ class SettledRuns:
                 try:
                     self._write_segment(fresh, lock)
                 except StoreError:
-                    if lock.lost:  # another compaction is running, and has removed files that this one would read
+                    if (
+                        lock.lost
+                    ):  # another compaction is running, and has removed files that this compaction would read
                         return 0
                     raise
             moved = self._in_files() & self._in_segments()
@@ -127,13 +129,13 @@ class SettledRuns:
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
 
     def _verify_segments_of(self, moved: set[str]) -> None:
-        """Read whole segments with these runs, because their run files may be the only intact copies."""
+        """Read every segment with any of these runs completely, because the run files may be the only intact copies."""
         for name, ids in self._each_segment():
             if not moved.isdisjoint(ids):
                 parquet_files.verify(self._place(name))
 
     def _remove(self, moved: set[str]) -> int:
-        """Remove run files whose rows are in a segment, after every commit that checked before the segment existed.
+        """Remove run files whose rows are in a segment, once every commit that checked before it existed has ended.
 
         If a commit does not end in time, rows stay in both places and the next compaction removes them.
         """

@@ -1,8 +1,8 @@
-"""Signals between a session on shared storage and processes on other machines that watch or stop it.
+"""Signals on shared storage between a session and processes on other machines that watch or stop the session.
 
-``live/<session>.json`` is the driver's report of what is running; ``live/<session>.stop`` asks it to stop. Neither is
-part of the results. A session that has been silent for a day is dead, and `clean` removes these files.
-``live/<session>.nodes`` is kept: it records how many seconds the nodes of a session's cluster were up.
+``live/<session>.json`` is the driver's report of what is running; ``live/<session>.stop`` asks the session to stop.
+Neither is part of the results. A session that has been silent for a day is dead, and `clean` removes its files.
+``live/<session>.nodes`` is kept: it records the total uptime, in seconds, of the nodes in the session's cluster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aimlib.records import LIVE
 from aimlib.records.checksums import intact_document, with_checksum
 
 DEAD_AFTER = 24 * 3600.0
-"""Seconds without any writes after which a session is dead."""
+"""Seconds without any writes after which a session counts as dead."""
 
 _SESSION = re.compile(r"[0-9a-f]{12}")
 _LIVE_FILE = re.compile(r"[0-9a-f]{12}\.json")
@@ -28,7 +28,7 @@ _ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
 
 
 def request_stop(folder: Folder, session: str, within: float | None = None) -> None:
-    """Ask a session on any machine to stop `within` this many seconds, or without a limit."""
+    """Ask a session on any machine to stop, with `within` seconds for its runs, or without a limit."""
     text = "" if within is None else f"{within:.1f}"
     folder.replace(_stop(session), lambda path: path.write_text(text, encoding="ascii"))
 
@@ -39,7 +39,7 @@ def stop_requested(folder: Folder, session: str) -> bool:
 
 
 def time_to_stop(folder: Folder, session: str) -> float | None:
-    """Return the seconds that the session had to stop at the time of the request; None means no limit."""
+    """Return the number of seconds that the request gave the session to stop; None means no limit."""
     try:
         return float(folder.read(_stop(session)) or b"")
     except ValueError:
@@ -47,7 +47,7 @@ def time_to_stop(folder: Folder, session: str) -> float | None:
 
 
 def forget_stop(folder: Folder, session: str) -> None:
-    """Remove the request after it was withdrawn or followed."""
+    """Remove a request that was withdrawn or obeyed."""
     folder.remove(_stop(session))
 
 
@@ -59,13 +59,13 @@ def write_live(folder: Folder, session: str, document: dict[str, Any]) -> None:
 
 
 def write_node_time(folder: Folder, session: str, seconds: float) -> None:
-    """Replace the stored total uptime of all nodes of a session, in seconds."""
+    """Replace the stored total uptime of all nodes in a session, in seconds."""
     text = json.dumps({"node_seconds": seconds}, allow_nan=False)
     folder.replace(f"{LIVE}/{_checked(session)}.nodes", lambda path: path.write_text(text, encoding="ascii"))
 
 
 def node_time(root: Place) -> dict[str, float]:
-    """Return the seconds of all nodes by session; damaged files, on which no result depends, count as 0."""
+    """Return each session's total node uptime in seconds; damaged files count as 0: no result depends on them."""
     try:
         paths: list[Place] = sorted((root / LIVE).iterdir())
     except OSError:
@@ -82,7 +82,7 @@ def _seconds_in(path: Place) -> float:
 
 
 def live(folder: Folder) -> list[dict[str, Any]]:
-    """Return the last state of every session by name; for a damaged file, the state only has the name."""
+    """Return the last state of every session, sorted by name; for a damaged file, the state contains only the name."""
     found = []
     for name in sorted(folder.names(LIVE, _LIVE_FILE)):
         content = folder.read(f"{LIVE}/{name}")
@@ -97,7 +97,7 @@ def forget_live(folder: Folder, session: str) -> None:
 
 
 def clean(folder: Folder) -> None:
-    """Remove the files of dead sessions, whose files are all older than a day."""
+    """Remove the files of dead sessions, that is, of sessions whose files are all older than a day."""
     ages = folder.ages(LIVE, _ANY_FILE)
     youngest: dict[str, float] = {}
     for name, age in ages.items():
@@ -109,7 +109,7 @@ def clean(folder: Folder) -> None:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    """Return the state in a file; for a damaged file, only the session, which replaces it with its next state."""
+    """Return the state in a file; for a damaged file, only the session's name until the next state is written."""
     return {**(intact_document(content) or {}), "session": name.partition(".")[0]}
 
 
@@ -122,7 +122,7 @@ def _stop(session: str) -> str:
 
 
 def _checked(session: object) -> str:
-    """Return the session's name. StoreError: it must not become a file name."""
+    """Check that a session's name may become part of a file name, and return it. StoreError: the name is invalid."""
     if not isinstance(session, str) or not _SESSION.fullmatch(session):
         raise StoreError(f"session {session!r}: must be 12 hexadecimal digits in lower case")
     return session

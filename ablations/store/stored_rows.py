@@ -1,4 +1,4 @@
-"""Rows of settled runs in the directory of another study, which is only read."""
+"""Rows of settled runs in another study's directory, which is only read."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class OtherStudy:
     Attributes
     ----------
     place : the directory, or the folder in object storage.
-    name : name of the study and the first digits of its folder's mark, which copied rows state as their origin.
-    ledger : its ledger.
+    name : name of the study and the first digits of its folder's mark; copied rows contain this name as their origin.
+    ledger : the study's ledger.
     """
 
     place: Place
@@ -39,30 +39,30 @@ class OtherStudy:
     ledger: Ledger = field(default_factory=Ledger)
 
     def contradiction(self, row: pa.Table) -> str:
-        """Return how a row contradicts the ledger of its study; empty if it does not.
+        """Return how a row contradicts its study's ledger; empty if it does not.
 
         Parameters
         ----------
         row : a table of one row, with the columns of `aimlib.records.run_schema`.
         """
         if not self.ledger.chains:
-            return f"{LEDGER}/ of its study is missing" if kept_a_ledger(row) else ""
+            return f"its study's {LEDGER}/ is missing" if kept_a_ledger(row) else ""
         expected = self.ledger.standing.get(row.column("run_id")[0].as_py())
         if expected is None:
             return ""
         if row_digests(row)[0] in expected:
             if len(expected) == 1 or self.ledger.gaps:
                 return ""
-            return f"the ledger of its study contains {len(expected)} different rows of it, as if copies were merged"
-        return "it is not the row in the ledger of its study, so it was replaced or changed"
+            return f"its study's ledger contains {len(expected)} different rows for this run, as if copies were merged"
+        return "it is not the row in its study's ledger, so it was replaced or changed"
 
 
 def other_study(where: Place) -> OtherStudy:
-    """Return the study in a directory.
+    """Open the study in a directory for reading.
 
     Raises
     ------
-    StoreError: its plan is missing, unreadable or was never stored by a session, or pages of its ledger are damaged or
+    StoreError: the plan is missing, unreadable or was never stored by a session, or pages of the ledger are damaged or
         missing.
     """
     if plan_differs(where):
@@ -87,12 +87,12 @@ def each_row(
 ) -> list[Part]:
     """Return the result of `use` for every row of the wanted runs, rows of segments first.
 
-    A run whose row is being moved into a segment has a row in both. Files are read by several threads, a few rows at
+    A run whose row is being moved to a segment has a row in both places. Several threads read the files, a few rows at
     a time.
 
     Parameters
     ----------
-    use : called with a table of one row, with the columns of `aimlib.records.run_schema`, and its file.
+    use : called with a one-row table, which has the columns of `aimlib.records.run_schema`, and with the row's file.
     damaged : called for a file that cannot be read.
     """
     known = set(wanted)
@@ -125,7 +125,7 @@ def rows_of(path: Place, wanted: Collection[str], use: Callable[[pa.Table, Place
 
 
 def _row(batch: pa.RecordBatch) -> pa.Table:
-    """Return a row with all columns; columns that were added since it was written are null."""
+    """Return a row with all columns; columns added after the row was written are null."""
     schema, table = run_schema(), pa.Table.from_batches([batch])
     present = set(table.column_names)
     columns: list[Any] = [
@@ -136,6 +136,6 @@ def _row(batch: pa.RecordBatch) -> pa.Table:
 
 
 def copied(row: pa.Table, study: OtherStudy) -> pa.Table:
-    """Return a row that states from which study it was copied and is otherwise unchanged."""
+    """Return a row with the study from which it was copied as its origin, and otherwise unchanged."""
     position = row.schema.get_field_index("reused_from")
     return row.set_column(position, row.schema.field(position), pa.array([study.name], type=pa.string()))

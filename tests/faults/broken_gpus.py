@@ -1,6 +1,6 @@
-"""Runs on declared GPUs, some of which fail. Prints a line of JSON for every scenario named in the arguments.
+"""Runs on declared GPUs, some of which fail. Prints a line of JSON for every scenario in the arguments.
 
-The cluster has a node with two GPUs and eight processors, and one with one GPU and two processors.
+The cluster has one node with two GPUs and eight processors, and one node with one GPU and two processors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FAULT = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
 
 
 class Driver:
-    """A coordinator that applies the decisions of the queue and records its events."""
+    """A coordinator that applies the queue's decisions and records its events."""
 
     def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
@@ -75,7 +75,7 @@ def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float
 
     Parameters
     ----------
-    once : a folder; if given, all runs fail in their first attempt, at the same moment.
+    once : a folder; if set, all runs fail at the same time during their first attempt.
     """
 
     class Executor(RayExecutor):
@@ -117,7 +117,7 @@ held: dict[Slot, float] = {}
 
 
 class Watched(placeholders.Placeholders):
-    """Records the largest share in use of every GPU."""
+    """Records the largest share of every GPU that was in use."""
 
     def tick(self, used: Any) -> None:
         super().tick(used)
@@ -156,26 +156,27 @@ def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["acto
 
 
 def whole() -> dict[str, Any]:
-    """One of two GPUs of a node fails, and another node has a third GPU.
+    """One of two GPUs on a node fails, and another node has a third GPU.
 
-    Every run starts a process: on a busy machine this takes so long that existing workers would take all runs.
+    Every run starts a process of its own, because on a busy machine, starts take so long that the existing workers
+    would otherwise take all runs.
     """
     return session([task(number, 1.0) for number in range(9)], executor([(first, "0")], "", 8.0), "process")
 
 
 def halves() -> dict[str, Any]:
-    """The GPU of the other node, which two runs share, fails."""
+    """The other node's GPU, which two runs share, fails."""
     return session([task(number, 0.5) for number in range(12)], executor([(second, "0")], "", 8.0), "process")
 
 
 def together() -> dict[str, Any]:
-    """Four runs share a GPU, as under MPS, and the fault of one ends all of them."""
+    """Four runs share a GPU, as under MPS, and a fault in one run ends all of them."""
     with tempfile.TemporaryDirectory() as once:
         return session([task(number, 0.25) for number in range(4)], executor([], once))
 
 
 def narrow() -> dict[str, Any]:
-    """All GPUs on the node with enough processors for one of two arms fail."""
+    """All GPUs fail on the only node with enough processors for one of the two arms."""
     tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
     return session(tasks, executor([(first, "0"), (first, "1")]))
 

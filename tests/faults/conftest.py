@@ -1,4 +1,4 @@
-"""Studies, their results without faults, and a cluster."""
+"""Studies, their fault-free results, and a cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Return the study file and the results of its runs without faults."""
+    """Return the study file and the fault-free results of its runs."""
     folder = tmp_path_factory.mktemp("calm")
     path = write(folder, changed(LONG))
     session = run(path, folder / "out", executor="inline")
@@ -37,7 +37,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """Return the mark of the processes of a test; processes that a failing test leaves behind are ended."""
+    """Return the mark of a test's processes; processes that a failing test leaves behind are ended."""
     mark = str(tmp_path / "marked")
     yield mark
     processes.end_all(mark)
@@ -46,9 +46,7 @@ def mark(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def ground() -> Iterator[Ground]:
     """Return a cluster of three nodes."""
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", ignore_cleanup_errors=True
-    ) as folder:  # names of sockets must be short
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # socket names must be short
         ground = Ground(Path(folder))
         yield ground
         if ground.process.poll() is None:
@@ -57,13 +55,13 @@ def ground() -> Iterator[Ground]:
 
 @pytest.fixture
 def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground, mark: str) -> Scene:
-    """Return a study on the cluster that has not begun."""
+    """Return an unstarted study on the cluster."""
     path, expected = calm
     return Scene(path, tmp_path / "study", expected, ground, mark)
 
 
 @pytest.fixture
 def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path, mark: str) -> Scene:
-    """Return a study on only this machine that has not begun."""
+    """Return an unstarted study that uses only this machine."""
     path, expected = calm
     return Scene(path, tmp_path / "study", expected, None, mark)

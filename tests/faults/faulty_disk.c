@@ -2,13 +2,13 @@
 
    LD_PRELOAD          this library
    FAULTY_ROOT         only files below this folder are touched
-   FAULTY_CALLS        what happens, separated by commas: CALL=FAULT:PER_MILLE
+   FAULTY_CALLS        a comma-separated list of faults: CALL=FAULT:PER_MILLE
                        CALL is write, read, fsync, link, rename, unlink or open
                        FAULT is a number (errno; nothing is done), late-NUMBER (the call is made, and its answer is this
                        errno), short (fewer bytes are read or written, as POSIX allows), or slow-NUMBER (milliseconds)
-   FAULTY_SEED         of the random numbers; the process number is added
+   FAULTY_SEED         seed of the random numbers, to which the process id is added
    FAULTY_LOG          a file to which a line is added for every fault
-   FAULTY_LIMIT        number of faults of each call that return an error in one process; without it there is no limit
+   FAULTY_LIMIT        number of faults of each call that return an error in one process; without it, there is no limit
 */
 
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@ typedef struct { int kind, number; } fault;
 
 static __thread int inside;
 
-/* A number below 2^53 from the seed, the process and how many were drawn in it before (splitmix64). */
+/* A number below 2^53, derived from the seed, the process and the number of earlier draws in it (splitmix64). */
 static unsigned long draw(void) {
     static unsigned long drawn;
     const char *seed = getenv("FAULTY_SEED");
@@ -64,7 +64,7 @@ static void note(const char *call, const char *text) {
     if (fd >= 0) { syscall(SYS_write, fd, line, size); syscall(SYS_close, fd); }
 }
 
-/* What happens to a call; the file is known to be below the root. */
+/* Decides what happens to a call on a file that is below the root. */
 static fault fate(const char *call) {
     static int failed;
     fault none = {NONE, 0};

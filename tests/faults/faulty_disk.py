@@ -1,4 +1,4 @@
-"""Compiles the library that makes a disk fail (faulty_disk.c), and gives the environment of processes on that disk."""
+"""Compiles the library that makes a disk fail (faulty_disk.c), and returns the environment for processes on it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FAULTS = {
 
 
 def compiler() -> str | None:
-    """Return the C compiler of this machine; None if it has none."""
+    """Return this machine's C compiler; None if there is none."""
     return shutil.which("cc") or shutil.which("gcc")
 
 
 def compiled(folder: Path) -> Path:
-    """Compile the library into a folder."""
+    """Compile the library in a folder."""
     library = folder / "faulty_disk.so"
     command = [compiler() or "cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
@@ -47,7 +47,7 @@ def compiled(folder: Path) -> Path:
 
 
 def environment(library: Path, root: Path, kind: str, log: Path, seed: int, times: int = 1) -> dict[str, str]:
-    """Return the environment of a process for which calls for files below a folder fail, `times` as often as usual."""
+    """Return an environment in which a process's calls on files below a folder fail, `times` as often as usual."""
     return {
         "LD_PRELOAD": str(library),
         "FAULTY_ROOT": str(root),
@@ -58,5 +58,5 @@ def environment(library: Path, root: Path, kind: str, log: Path, seed: int, time
 
 
 def injected(log: Path) -> Counter[str]:
-    """Return the number of faults in a log by call and fault, such as ``write 5``."""
+    """Return the number of faults in a log, by call and fault, such as ``write 5``."""
     return Counter(log.read_text().splitlines()) if log.exists() else Counter()

@@ -1,4 +1,5 @@
-"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many at a time. Prints JSON lines."""
+"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many runs share a GPU. Prints JSON
+lines."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class Executor(RayExecutor):
         from ablations.execution.ray.trainable import Worker
 
         class Looking(Worker):
-            """Records its visible GPUs for a second; the first run of the arm `half` is out of memory once."""
+            """Records its visible GPUs for a second; the first run of the arm `half` runs out of memory once."""
 
             def _run(self) -> None:
                 began = time.time()

@@ -1,12 +1,12 @@
-"""A Ray cluster of three nodes on the loopback interface, in its own process; one JSON list per line of input.
+"""A Ray cluster of three nodes on the loopback interface, in its own process; each input line is a JSON list.
 
-["nodes"]             process numbers of the nodes' raylets, the head's first
-["lose", number]      end a node as a power cut would, and give the cluster a new one
-["replace", raylet]   give the cluster a new node for one whose raylet has ended
-["block"]             add a node by `ray start --block`, as KubeRay does; the number of that process
-["restart"] end the head and everything that depends on it, and start a new cluster at the same address
-["behead"] end only the head, as a power cut would
-["address"] address to which the driver connects
+["nodes"]             return the process ids of the nodes' raylets, the head's first
+["lose", number]      end a node as a power cut would, and add a new node
+["replace", raylet]   add a new node in place of a node whose raylet has ended
+["block"]             add a node with `ray start --block`, as KubeRay does; return that process's id
+["restart"]           end the head and everything that depends on it, and start a new cluster at the same address
+["behead"]            end only the head, as a power cut would
+["address"]           return the address to which the driver connects
 """
 
 from __future__ import annotations

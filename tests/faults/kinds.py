@@ -1,8 +1,8 @@
-"""The kinds of faults that the tests inject, stated beforehand, and the record of their counts.
+"""The kinds of faults that the tests inject, fixed in advance, and the record of their counts.
 
-A test calls `record` with the kind and its counts. The records of the slow tests are in ``tests/data/faults.json``, and
-``python tests/faults/table.py`` writes the table of docs/reliability.md from them. Kinds whose tests were not run again
-keep their counts, with the date and the commit of that run.
+A test calls `record` with a kind and its counts. The slow tests' records are in ``tests/data/faults.json``, from which
+``python tests/faults/table.py`` generates the table in docs/reliability.md. Kinds whose tests are not rerun keep their
+counts, with the date and commit of the last run.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "faults.json"
 TO_FILE = "AIM_FAULTS_RESULTS"
-"""Environment variable with the file for the records. Without it, nothing is recorded."""
+"""Environment variable that contains the file for the records. Without it, counts are not recorded."""
 
 COUNTS = ("injected", "runs", "lost", "doubled", "wrong")
-"""The number of faults, the number of runs in the studies with faults, and how many of these runs were lost, have two
-rows, or have different numbers than without the fault."""
+"""The number of faults, the number of runs in the studies with faults, and the numbers of these runs that were lost,
+have two rows, or have results that differ from the fault-free results."""
 
 KINDS: dict[str, str] = {
     # processes
-    "driver killed": "driver killed with -9",
-    "worker killed": "worker killed with -9",
+    "driver killed": "driver killed with `kill -9`",
+    "worker killed": "worker killed with `kill -9`",
     "driver stopped": "driver stopped for 30 s (SIGSTOP, SIGCONT)",
-    "machine sleeps": "driver, its Ray and its workers stopped for 30 s, as when a laptop sleeps",
+    "machine sleeps": "driver, Ray and workers stopped for 30 s, as when a laptop sleeps",
     "driver terminated": "SIGTERM to the driver",
     "two more drivers": "two more drivers on the same study",
     "64 drivers": "64 drivers on one study at the same time",
     "10,000 runs": "none: 10,000 runs in one session",
     # nodes
-    "node lost": "node lost, and another one joining",
-    "raylet terminated": "SIGTERM to the raylet of a node",
+    "node lost": "node lost, and a new node joining",
+    "raylet terminated": "SIGTERM to a node's raylet",
     "node terminated": "SIGTERM to a node started by `ray start --block`",
-    "node killed at a commit": "node killed with -9 while its run commits",
+    "node killed at a commit": "node killed with `kill -9` while its run is committing",
     "head restarted": "head restarted",
-    "head away": "head away for longer than Ray lets a driver live",
+    "head away": "head away for longer than Ray keeps a driver alive",
     # storage
-    "storage full": "storage full to the last byte for 20 s",
-    "storage slow": "storage slow: 0.3 s more for every synchronization and link",
-    "clock wrong": "clock of one driver and its workers two days ahead, and a day back",
+    "storage full": "storage completely full for 20 s",
+    "storage slow": "storage slow: every synchronization and link takes 0.3 s longer",
+    "clock wrong": "clocks of one driver and its workers two days ahead, and one day behind",
     "disk: no space": "writes that fail at random with ENOSPC",
     "disk: write error": "writes that fail at random with EIO",
     "disk: short transfers": "reads and writes of fewer bytes than requested",
@@ -55,20 +55,20 @@ KINDS: dict[str, str] = {
     "disk: slow": "reads, writes and synchronization that take up to 50 ms longer",
     # histories
     "history: process killed": "histories: process killed",
-    "history: process stopped": "histories: process stopped, for longer than a lease lasts or shorter",
+    "history: process stopped": "histories: process stopped, for longer or shorter than a lease lasts",
     "history: clock jumps": "histories: wall clock jumps by an hour to two days",
-    "history: storage hangs": "histories: requests of a process hang",
-    "history: storage does not answer": "histories: requests of a process fail",
+    "history: storage hangs": "histories: a process's requests hang",
+    "history: storage does not answer": "histories: a process's requests fail",
     "history: request or answer lost": "histories: a request, or its answer, is lost",
     "history: request arrives late": "histories: a request arrives after its client has given up",
-    "history: real process killed": "histories of real processes: killed with -9",
-    "history: real process stopped": "histories of real processes: stopped, for longer than a lease lasts or shorter",
+    "history: real process killed": "histories of real processes: killed with `kill -9`",
+    "history: real process stopped": "histories of real processes: stopped, for longer or shorter than a lease lasts",
 }
-"""Text in the table by kind. Variants of a kind count once."""
+"""Text in the table, by kind. Variants of a kind share one row."""
 
 
 def record(kind: str, variant: str = "", *, injected: int, runs: int, lost: int, doubled: int, wrong: int) -> None:
-    """Record the counts of a kind of fault, or of one of its variants, in place of earlier ones."""
+    """Record the counts for a kind of fault, or for one of its variants, in place of earlier counts."""
     assert kind in KINDS, f"{kind!r} is not in the list of kinds"
     if not (path := os.environ.get(TO_FILE)):
         return

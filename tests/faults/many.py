@@ -1,6 +1,6 @@
-"""Thousands of runs that compute nothing, so that only the cost of a session per run remains. Prints a line of JSON.
+"""Thousands of runs without computations, so that only the session's cost per run remains. Prints a line of JSON.
 
-Argument: number of runs.
+Argument: the number of runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ablations.spec.resources import Resources
 
 
 class Driver:
-    """The listener of the session, with the visible state and the times."""
+    """The session's listener, with the visible state and the times."""
 
     def __init__(self, queue: Scheduler, progress: Progress) -> None:
         self.queue, self.progress = queue, progress
@@ -66,7 +66,7 @@ class Executor(RayExecutor):
         from ablations.execution.ray.trainable import Worker
 
         class Nothing(Worker):
-            """A run that ends at once."""
+            """A run that ends immediately."""
 
             def _run(self) -> None:
                 self._events.put({"ended": Ending("finished").as_json()})

@@ -1,10 +1,10 @@
-"""Plays random schedules over the real code of the store, and checks their histories.
+"""Plays random schedules with the store's real code, and checks their histories.
 
-    python tests/faults/play_schedules.py bucket 17               the history of one seed, and its contradictions
+    python tests/faults/play_schedules.py bucket 17               the history for one seed, and its contradictions
     python tests/faults/play_schedules.py directory 0:500         a line of JSON for each of many seeds
-    python tests/faults/play_schedules.py bucket 17 --break NAME  the same with a store that is broken on purpose
+    python tests/faults/play_schedules.py bucket 17 --break NAME  the same with a deliberately broken store
 
-The order of sets depends on the hash seed of the process, so it is fixed.
+The order of sets depends on the process's hash seed, so the hash seed is fixed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("storage", choices=["bucket", "directory"])
     parser.add_argument("seeds", help="a seed, or a range such as 0:500")
     parser.add_argument("--break", dest="broken", choices=sorted(BREAKAGES), help="a fault planted in the store")
-    parser.add_argument("--until-found", action="store_true", help="end at the first schedule that shows a problem")
+    parser.add_argument("--until-found", action="store_true", help="stop at the first schedule that shows a problem")
     given = parser.parse_args()
     first, _, end = given.seeds.partition(":")
     with BREAKAGES[given.broken]() if given.broken else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""Processes that belong to a test, whatever their parent: recognized by what they inherited, never by name."""
+"""Processes that belong to a test, regardless of their parents: recognized by what they inherited, not by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NO_JOB = b"RAY_JOB_ID=ffffffff"
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Return the command lines of live processes with a mark, by process number.
+    """Return the command lines of live processes with a mark, by process id.
 
-    The mark is in the environment with which a process was started, or the process has a file open under the folder of
-    that name (Ray writes its processes' titles over the environment of some), or its parent is one of these.
+    A process has the mark if the mark is in the environment with which it was started, if it has a file open in the
+    folder of that name (Ray overwrites some processes' environments with their titles), or if its parent has the mark.
     """
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     parents = {process: above for process in everyone if (above := parent(process)) is not None}
@@ -29,7 +29,7 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def of_jobs(mark: str) -> dict[int, str]:
-    """Return the processes of a cluster that were started for a driver: Ray's workers and their children."""
+    """Return a cluster's processes that were started for a driver: Ray's workers and their children."""
     return {
         process: text
         for process, text in marked(mark).items()
@@ -39,7 +39,7 @@ def of_jobs(mark: str) -> dict[int, str]:
 
 
 def wait_for_none(processes: Callable[[], dict[int, str]], seconds: float) -> dict[int, str]:
-    """Return the remaining processes once none is left, or after some seconds."""
+    """Wait until no processes are left, or for some seconds; return the remaining processes."""
     deadline = time.monotonic() + seconds
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -47,7 +47,7 @@ def wait_for_none(processes: Callable[[], dict[int, str]], seconds: float) -> di
 
 
 def end_all(mark: str) -> dict[int, str]:
-    """Kill all processes with a mark; return them."""
+    """Kill all processes with a mark, and return the killed processes."""
     killed: dict[int, str] = {}
     while left := marked(mark):
         killed |= left
@@ -59,13 +59,13 @@ def end_all(mark: str) -> dict[int, str]:
 
 
 def parent(process: int) -> int | None:
-    """Return the parent's number; None if the process has ended, or is a zombie."""
+    """Return the parent's process id; None if the process has ended or is a zombie."""
     state, _, rest = _read(process, "stat").rpartition(b")")[2].strip().partition(b" ")
     return None if state in (b"", b"Z", b"X") else int(rest.split()[0])
 
 
 def children(process: int) -> list[int]:
-    """Return the numbers of the live children of a process."""
+    """Return the process ids of a process's live children."""
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [other for other in everyone if parent(other) == process]
 

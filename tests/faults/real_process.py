@@ -1,7 +1,8 @@
-"""A process of a real history: `real_process.py ROLE NAME PLACE HISTORY RUNS SEED [TERM]`.
+"""A process in a real history: `real_process.py ROLE NAME PLACE HISTORY RUNS SEED [TERM]`.
 
-ROLE is worker, driver or reader, which end when all runs are settled, or last, which computes the open runs and reads
-everything. Its calls of the store and their answers are appended to HISTORY, which all processes share.
+ROLE is worker, driver, reader or last. Workers, drivers and readers end when all runs are settled; last computes the
+open runs and reads everything. The process appends its calls to the store and the answers to HISTORY, which all
+processes share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The targets of faults: a study, a cluster and drivers; and the conditions that must hold afterwards."""
+"""The targets of faults (a study, a cluster and drivers), and the conditions that must hold after the faults."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Ground:
         return processes.of_jobs(self.mark)
 
     def end(self) -> None:
-        """Shut the cluster down; remaining processes are killed and shown."""
+        """Shut the cluster down; kill and report any remaining processes."""
         assert self.process.stdin
         self.process.stdin.close()
         try:
@@ -59,16 +59,16 @@ class Ground:
             left = processes.wait_for_none(lambda: processes.marked(self.mark), _A_FEW_SECONDS)
         finally:
             killed = processes.end_all(self.mark)
-        assert left == {}, f"left of a cluster that was shut down: {killed}"
+        assert left == {}, f"left over from a cluster that was shut down: {killed}"
 
 
 class Scene:
-    """A study in a directory, and the drivers that compute it.
+    """A study in a directory, and the drivers that are computing it.
 
     Parameters
     ----------
-    expected : the results of its runs without faults, by run id.
-    mark : the mark of its drivers and their children; see `processes`.
+    expected : the fault-free results of the study's runs, by run id.
+    mark : the mark of the study's drivers and their children; see `processes`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Scene:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
-        self.before = set(self.computing())  # workers of a killed driver continue for a while
+        self.before = set(self.computing())  # a killed driver's workers continue for a while
         cluster = ["--address", self.ground.ask("address")] if self.ground else []
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -104,11 +104,11 @@ class Scene:
         return len(list((self.directory / "runs").glob("*.parquet")))
 
     def committing(self) -> list[int]:
-        """Return the processes that write the row of a run at this moment."""
+        """Return the processes that are currently writing a run's row."""
         return [int(path.name.split(".")[3]) for path in (self.directory / "runs").glob(".*.tmp")]
 
     def computing(self) -> list[int]:
-        """Return the processes that hold the lock of a run at this moment, in any session."""
+        """Return the processes that currently hold a run's lock, in any session."""
         held = []
         for lock in (self.directory / "locks").glob("*.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
@@ -124,7 +124,7 @@ class Scene:
         return {int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")}
 
     def at_work(self) -> bool:
-        """Return whether workers of the driver that was started last are computing."""
+        """Return whether workers of the most recently started driver are computing."""
         return bool(set(self.computing()) - self.before)
 
     def wait(self, condition: Callable[[], Any], driver: subprocess.Popen[str], seconds: float = 180.0) -> bool:
@@ -133,13 +133,13 @@ class Scene:
         while not condition():
             if driver.poll() is not None:
                 return False
-            assert time.monotonic() < deadline, f"waited in vain; {self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"the condition was never met; {self.log.read_text()[-3000:]}"
             time.sleep(0.02)
         return True
 
     def finish(self) -> None:
-        """Run the study to its end and check the conditions."""
-        for _ in range(2):  # the session waits for a run that a dying worker of another session still holds
+        """Run the study to completion and check the conditions."""
+        for _ in range(2):  # the session waits for a run that a dying worker from another session still holds
             driver = self.start()
             code = driver.wait(600)
             if code == 0:
@@ -148,7 +148,7 @@ class Scene:
         self.check()
 
     def check(self) -> None:
-        """Check that every run exists exactly once, bit for bit, and that nothing is left behind."""
+        """Check that every run exists exactly once and is bitwise correct, and that no files are left behind."""
         ids = [row["run_id"] for row in rows(self.directory)]
         self.counts["runs"] += len(set(ids))
         self.counts["lost"] += len(set(self.expected) - set(ids))
@@ -163,7 +163,7 @@ class Scene:
         self.check_that_nothing_runs()
 
     def check_that_nothing_runs(self) -> None:
-        """Check that after a few seconds no driver, no child of a driver and no worker of a driver is left."""
+        """Check that after a few seconds, no drivers are left, nor any of their children or workers."""
 
         def left() -> dict[int, str]:
             return processes.marked(self.mark) | (self.ground.workers() if self.ground else {})

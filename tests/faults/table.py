@@ -1,4 +1,4 @@
-"""Writes the table of faults in docs/reliability.md from the records of the tests: `python tests/faults/table.py`."""
+"""Generates the fault table in docs/reliability.md from the tests' records: `python tests/faults/table.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- faults: written by tests/faults/table.py -->\n", "<!-- end of
 
 
 def table(recorded: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return the table: one line for each kind, with the sums over its variants and the oldest of their dates."""
+    """Return the table: one row for each kind, with the sums over its variants and the oldest of their dates."""
     lines = [
         "| fault | injected | runs | lost | doubled | wrong | run on | commit |",
         "|---|" + "---:|" * 5 + "---|---|",
@@ -38,11 +38,13 @@ def _sum(numbers: list[int | None]) -> str:
 
 
 def page(text: str, recorded: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return the page with the table between its marks."""
+    """Return the page with the table between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise SystemExit(f"{PAGE}: has no lines {BEGIN.strip()} and {END.strip()}; put them where the table belongs")
+        raise SystemExit(
+            f"{PAGE}: the lines {BEGIN.strip()} and {END.strip()} are missing; put them where the table belongs"
+        )
     return f"{before}{BEGIN}\n{table(recorded)}\n{END}{after}"
 
 

@@ -1,4 +1,4 @@
-"""GPUs that fail in a session on a real cluster with declared GPUs: where runs continue, and the messages."""
+"""GPUs that fail during a session on a real cluster with declared GPUs: where runs continue, and the messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def assert_never_crowded(found: dict[str, Any]) -> None:
             for other in found["runs"]
             if (other["node"], other["gpu"]) == (run["node"], run["gpu"]) and other["from"] <= run["from"] < other["to"]
         ]
-        assert sum(beside) <= 1.0, "no GPU is given away twice"
+        assert sum(beside) <= 1.0, "no GPU is assigned twice"
 
 
 def test_after_a_gpu_fails_the_other_gpus_continue(scenario: Any) -> None:
@@ -60,9 +60,9 @@ def test_after_a_gpu_fails_the_other_gpus_continue(scenario: Any) -> None:
     broken = f"{found['first']} 0"
     assert not [run for run in found["runs"] if f"{run['node']} {run['gpu']}" == broken]
     assert {f"{run['node']} {run['gpu']}" for run in found["runs"]} == {f"{found['first']} 1", f"{found['second']} 0"}
-    assert found["ends"].count("device_error") == 2, "after two it is excluded"
-    assert len(left_out(found)) == 1, "said once"
-    assert found["held"] == {broken: 1.0}, "the placeholder has it, and no other"
+    assert found["ends"].count("device_error") == 2, "the GPU is excluded after two errors"
+    assert len(left_out(found)) == 1, "reported only once"
+    assert found["held"] == {broken: 1.0}, "the placeholder holds only this GPU"
     assert found["free_afterwards"] == 3.0, "placeholders end with the session"
     assert not found["stopped"]
     assert_never_crowded(found)
@@ -78,7 +78,7 @@ def test_a_failed_gpu_shared_by_runs_is_occupied_completely(scenario: Any) -> No
     assert_never_crowded(found)
 
 
-def test_a_fault_that_ends_all_runs_of_a_gpu_counts_once(scenario: Any) -> None:
+def test_a_fault_that_ends_all_runs_on_a_gpu_counts_once(scenario: Any) -> None:
     found = scenario("together")
     assert found["ends"].count("device_error") == 4
     assert set(found["over"].values()) == {"finished"}
@@ -91,19 +91,19 @@ def test_a_session_ends_if_the_remaining_runs_fit_only_on_failed_gpus(scenario: 
     assert {run_id for run_id, state in found["over"].items() if state == "finished"} == {
         f"small-{number}" for number in range(4)
     }
-    assert "large-0" not in found["over"], "it failed through no fault of its own, and is open"
+    assert "large-0" not in found["over"], "the run did not cause the failure, so it is not settled"
     assert "every GPU that could hold the 1 remaining run failed twice" in found["stopped"]
     assert f"node {found['first'][:8]}" in found["stopped"]
 
 
-def test_runs_of_different_shares_are_packed_and_all_finish(scenario: Any) -> None:
+def test_runs_with_different_shares_are_packed_and_all_finish(scenario: Any) -> None:
     found = scenario("shares")
     assert len(found["runs"]) == 10
     assert set(found["over"].values()) == {"finished"}
     assert_never_crowded(found)
 
 
-def test_a_study_stops_and_names_the_gpus_if_all_failed(scenario: Any) -> None:
+def test_a_study_stops_and_lists_the_gpus_if_all_gpus_failed(scenario: Any) -> None:
     found = scenario("study")
     assert (found["code"], found["open"], found["failed"], found["rows"]) == (1, 4, {}, 0)
     for node, gpu in ((found["first"], 0), (found["first"], 1), (found["second"], 0)):
@@ -112,8 +112,8 @@ def test_a_study_stops_and_names_the_gpus_if_all_failed(scenario: Any) -> None:
     assert "uncorrectable ECC error" in found["interrupted"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU of this machine")
-def test_gpus_that_ray_counts_and_torch_cannot_use_are_refused_before_anything_starts(scenario: Any) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU on this machine")
+def test_gpus_that_ray_counts_but_torch_cannot_use_are_refused_before_any_run_starts(scenario: Any) -> None:
     found = scenario("unusable")
     assert "Ray counts 2, and torch can use 0" in found["refused"]
     assert "Ray counts 1, and torch can use 0" in found["refused"]

@@ -1,4 +1,4 @@
-"""The checker of histories: valid ones pass, and everything that contradicts the model is found and named."""
+"""The history checker: valid histories pass, and everything that contradicts the model is found and reported."""
 
 from __future__ import annotations
 
@@ -49,9 +49,13 @@ def by(process: str, found: Operation) -> Operation:
 
 VALID: dict[str, tuple[Operation, ...]] = {
     "the first of two writers wins": (settle("a", 0, 1), settle("b", 2, 3, kept=False), read(4, 5, r="a")),
-    "of two writers at a time either may win": (settle("a", 0, 9, kept=False), settle("b", 1, 8), read(10, 11, r="b")),
-    "a reader next to a writer may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
-    "a reader next to a writer may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
+    "either of two simultaneous writers may win": (
+        settle("a", 0, 9, kept=False),
+        settle("b", 1, 8),
+        read(10, 11, r="b"),
+    ),
+    "a reader during a write may see the row": (settle("a", 0, 9), read(1, 2, r="a"), read(3, 4, r="a")),
+    "a reader during a write may miss the row": (settle("a", 0, 9), read(1, 2), read(3, 4, r="a")),
     "a killed writer may have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), read(7, 8, r="a")),
     "a killed writer may not have written": (settle("a", 0, NEVER, outcome="unknown"), read(5, 6), settle("b", 7, 8)),
     "a writer without an answer wins later": (
@@ -60,7 +64,7 @@ VALID: dict[str, tuple[Operation, ...]] = {
         read(4, 5, r="a"),
     ),
     "a fenced writer has not written": (settle("a", 0, 1, outcome="fenced"), read(2, 3), settle("b", 4, 5)),
-    "an interrupted reader saw nothing": (settle("a", 0, 1), operation("read", 2, NEVER, None, "unknown")),
+    "an interrupted reader has not seen a row": (settle("a", 0, 1), operation("read", 2, NEVER, None, "unknown")),
     "a successor takes over": (
         operation("take", 0, 1, "first"),
         operation("take", 2, 3, "second"),
@@ -81,7 +85,7 @@ VALID: dict[str, tuple[Operation, ...]] = {
         operation("discard", 6, 7),
         operation("restore", 8, 9),
     ),
-    "a process continues from its own copy of what it could not store": (
+    "a process continues from its own copy of a checkpoint that it could not store": (
         operation("save", 0, 1, content="1"),
         operation("save", 2, 3, None, "fenced", content="2"),
         operation("restore", 4, 5, "2"),
@@ -96,8 +100,8 @@ VALID: dict[str, tuple[Operation, ...]] = {
 }
 PLANTED: dict[str, tuple[str, tuple[Operation, ...]]] = {
     "two rows count": ("doubled", (settle("a", 0, 1), settle("b", 2, 3))),
-    "two rows count at a time": ("doubled", (settle("a", 0, 3), settle("b", 1, 2))),
-    "another row is read": ("changed", (settle("a", 0, 1), settle("b", 2, 3, kept=False), read(4, 5, r="b"))),
+    "two rows count at the same time": ("doubled", (settle("a", 0, 3), settle("b", 1, 2))),
+    "a different row is read": ("changed", (settle("a", 0, 1), settle("b", 2, 3, kept=False), read(4, 5, r="b"))),
     "two readers see two rows": (
         "changed",
         (
@@ -107,11 +111,11 @@ PLANTED: dict[str, tuple[str, tuple[Operation, ...]]] = {
             read(4, 5, r="b"),
         ),
     ),
-    "a row that nobody wrote is read": ("invented", (settle("a", 0, 1, kept=False), read(2, 3, r="x"))),
+    "a row that no process wrote is read": ("invented", (settle("a", 0, 1, kept=False), read(2, 3, r="x"))),
     "a row is read before it is written": ("invented", (read(0, 1, r="a"), settle("a", 2, 3))),
     "the row of a fenced writer is read": ("invented", (settle("a", 0, 1, outcome="fenced"), read(2, 3, r="a"))),
     "a row vanishes": ("vanished", (settle("a", 0, 1), read(2, 3, r="a"), read(4, 5))),
-    "a row vanishes from the ids": (
+    "a row vanishes from the list of ids": (
         "vanished",
         (settle("a", 0, 1), operation("ids", 2, 3, ["r"]), operation("ids", 4, 5, [])),
     ),
@@ -120,14 +124,14 @@ PLANTED: dict[str, tuple[str, tuple[Operation, ...]]] = {
         (settle("a", 0, 9), read(1, 2, r="a"), operation("is_settled", 3, 4, False)),
     ),
     "a reader does not see a row that counts": ("stale", (settle("a", 0, 1), read(2, 3))),
-    "nobody's row counts": ("denied", (settle("a", 0, 1, kept=False), settle("b", 2, 3, kept=False))),
+    "no row counts": ("denied", (settle("a", 0, 1, kept=False), settle("b", 2, 3, kept=False))),
     "the winner is told that it lost": ("denied", (settle("a", 0, 1, kept=False), read(2, 3, r="a"))),
     "a run is settled without a writer": ("denied", (operation("ids", 0, 1, ["r"]),)),
-    "a holder that was succeeded settles": (
+    "a holder settles a run after another process took it over": (
         "fenced",
         (operation("take", 0, 1, "first"), operation("take", 2, 3, "second"), settle("a", 4, 5, grant="first")),
     ),
-    "a holder that was succeeded saves": (
+    "a holder saves a checkpoint after another process took the run over": (
         "fenced",
         (
             operation("take", 0, 1, "first"),
@@ -135,7 +139,7 @@ PLANTED: dict[str, tuple[str, tuple[Operation, ...]]] = {
             operation("save", 4, 5, content="1", grant="first"),
         ),
     ),
-    "two processes believe to hold a lock": (
+    "two processes believe that they hold a lock": (
         "two holders",
         (
             operation("take", 0, 1, "first"),
@@ -155,7 +159,7 @@ PLANTED: dict[str, tuple[str, tuple[Operation, ...]]] = {
             operation("restore", 4, 5, "1"),
         ),
     ),
-    "what a fenced process could not store is restored by another": (
+    "a checkpoint that a fenced process could not store is restored by another process": (
         "fenced",
         (operation("save", 0, 1, None, "fenced", content="1"), by("other", operation("restore", 2, 3, "1"))),
     ),
@@ -172,7 +176,7 @@ def test_a_valid_history_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_violation_is_found_and_named(name: str) -> None:
+def test_a_planted_violation_is_found_and_reported(name: str) -> None:
     kind, operations = PLANTED[name]
     assert kinds(*operations) == [kind]
 
@@ -195,7 +199,7 @@ def test_a_violation_shows_the_operations_that_contradict_each_other() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Operation]:
-    """Operations of up to three writers and some readers at random times, with possibly impossible answers."""
+    """Operations by up to three writers and some readers at random times, with answers that may be impossible."""
     times = iter(draw(st.permutations(range(12))))
     found = []
     for number in range(draw(st.integers(1, 6))):
@@ -214,7 +218,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
 
 
 def possible(operations: list[Operation]) -> bool:
-    """Try every order of every choice of the operations with an unknown outcome: this is the literal definition."""
+    """Try every order, with every subset of the operations whose outcome is unknown: this is the literal definition."""
     effective = [each for each in operations if each.outcome != "fenced"]
     unknown = [each for each in effective if each.outcome == "unknown"]
     for number in range(len(unknown) + 1):
@@ -258,7 +262,7 @@ def test_the_checker_agrees_with_the_definition_on_many_histories(operations: li
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[Operation]:
-    """Saves, restores and discards of one checkpoint at random times, each by another process."""
+    """Saves, restores and discards of one checkpoint at random times, each by a different process."""
     times = iter(draw(st.permutations(range(10))))
     found = []
     for number in range(draw(st.integers(1, 5))):

@@ -1,4 +1,4 @@
-"""The table in docs/reliability.md agrees with the records of the tests, for the kinds that were stated beforehand."""
+"""The table in docs/reliability.md agrees with the tests' records, for the kinds that were fixed in advance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import table
 from kinds import COUNTS, KINDS, RESULTS, TO_FILE, read, record
 
 
-def test_the_page_has_the_table_of_the_records() -> None:
+def test_the_page_contains_the_table_generated_from_the_records() -> None:
     page = table.PAGE.read_text(encoding="utf-8")
     assert table.page(page, read()) == page, "run `python tests/faults/table.py`"
 
 
-def test_no_kind_of_fault_lost_duplicated_or_changed_anything() -> None:
+def test_no_kind_of_fault_lost_duplicated_or_changed_a_run() -> None:
     recorded = read()
-    assert list(recorded) == [kind for kind in KINDS if kind in recorded], "kinds that are listed, in their order"
+    assert list(recorded) == [kind for kind in KINDS if kind in recorded], (
+        "the recorded kinds are in the order of the list"
+    )
     for kind, variants in recorded.items():
         for counts in variants.values():
             assert (counts["lost"], counts["doubled"], counts["wrong"]) == (0, 0, 0), kind
@@ -61,5 +63,5 @@ def test_results_are_recorded_only_on_request(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:
-    with pytest.raises(SystemExit, match="has no lines <!-- faults"):
+    with pytest.raises(SystemExit, match="the lines <!-- faults"):
         table.page("# What is lost when things go wrong\n", {})

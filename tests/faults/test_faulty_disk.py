@@ -1,4 +1,4 @@
-"""A disk that is full, slow, or fails now and then causes no wrong number, no loss and no traceback."""
+"""A disk that is full or slow, or that sometimes fails, does not cause wrong results, losses or tracebacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ablations.sessions.launch import run
 
 RUNS = 30
 MORE_IN_A_SESSION = {"disk: link error": 4, "disk: open error": 4}
-"""Factor by which calls that are rare in a session fail more often."""
+"""Factor by which the failure rate is increased for calls that are rare in a session."""
 SHORT: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds": 3}
 
 
@@ -28,13 +28,13 @@ SHORT: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the library that makes files fail, or skip."""
     if compiler() is None:
-        pytest.skip("no C compiler (cc or gcc), which the library of faults needs")
+        pytest.skip("no C compiler (cc or gcc), which the fault library needs")
     return compiled(tmp_path_factory.mktemp("faulty"))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Return a study file and the results of its runs on a sound disk."""
+    """Return a study file and the results of its runs on a working disk."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = write(folder, changed(SHORT))
     assert run(path, folder / "out", executor="inline").open == ()
@@ -42,7 +42,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 
 
 def on_a_faulty_disk(library: Path, folder: Path, kind: str, roles: tuple[str, ...], runs: int, seed: int) -> History:
-    """Compute a study on a failing disk, then to its end on a sound one; return the errors that the processes saw."""
+    """Compute a study on a failing disk, then finish it on a working disk; return the errors that the processes saw."""
     folder.mkdir(exist_ok=True)
     chance = random.Random(seed)
     faulty = environment(library, folder / "study", kind, folder / "faults", seed)
@@ -65,8 +65,8 @@ def assert_sound(history: History, runs: int) -> None:
     assert all(result == [] for result in repaired), f"intact files were set aside: {repaired}"
 
 
-@pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests have all kinds
-def test_a_failing_disk_causes_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests cover all kinds
+def test_a_failing_disk_does_not_cause_wrong_results(library: Path, tmp_path: Path, kind: str) -> None:
     for seed in range(1, 11):  # which calls fail depends on how the two processes alternate
         folder = tmp_path / str(seed)
         history = on_a_faulty_disk(library, folder, kind, ("worker", "driver"), RUNS // 2, seed)
@@ -74,13 +74,13 @@ def test_a_failing_disk_causes_no_wrong_number(library: Path, tmp_path: Path, ki
         assert injected(folder / "faults")
         if any(each.outcome == "unknown" and "Input/output error" in str(each.result) for each in history.operations):
             return
-    pytest.fail("no operation failed, so nothing was tried")
+    pytest.fail("no operation failed, so no fault was tested")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_many_failing_disks_cause_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+def test_many_failing_disks_do_not_cause_wrong_results(library: Path, tmp_path: Path, kind: str) -> None:
     roles = ("worker", "worker", "driver", "reader")
     faults = runs = 0
     for seed in range(2):
@@ -95,7 +95,7 @@ def test_many_failing_disks_cause_no_wrong_number(library: Path, tmp_path: Path,
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_session_on_a_failing_disk_settles_no_wrong_number(
+def test_a_session_on_a_failing_disk_does_not_settle_wrong_results(
     library: Path,
     tmp_path: Path,
     undisturbed: tuple[Path, dict[str, str]],
@@ -117,5 +117,5 @@ def test_a_session_on_a_failing_disk_settles_no_wrong_number(
     record(kind, "session", injected=injected(log).total(), **counts, wrong=0)
 
 
-def test_every_fault_of_a_disk_is_in_the_list_of_kinds() -> None:
+def test_every_disk_fault_is_in_the_list_of_kinds() -> None:
     assert {kind for kind in KINDS if kind.startswith("disk: ")} == set(FAULTS)

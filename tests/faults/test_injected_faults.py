@@ -1,4 +1,5 @@
-"""With faults at random moments on a cluster of three nodes, every run exists once, bit for bit, without leftovers."""
+"""With faults at random times on a three-node cluster, every run exists once, is bitwise correct, and leaves no files
+behind."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory; the counts continue."""
+    """Return the same study in a different directory; the counts continue."""
     following = Scene(
         scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
     )
@@ -79,7 +80,7 @@ def test_a_study_survives_lost_nodes(scene: Scene, ground: Ground) -> None:
 
 
 def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> None:
-    """As with `ray stop`, their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
+    """As with `ray stop`, the raylets' workers are killed immediately, and runs continue elsewhere from checkpoints."""
     chance, terms, studies = random.Random(5), 0, 0
     while terms < NODES:
         driver = scene.start()
@@ -131,18 +132,18 @@ def test_a_study_survives_sigterm_to_nodes(scene: Scene, ground: Ground) -> None
         studies += 1
         scene = fresh(scene, studies)
     assert saved >= terms
-    assert max(seconds) < 25, "without being told, Ray ends a node with all that it runs after 30 s"
+    assert max(seconds) < 25, "without a signal to the runs, Ray ends a node and everything on it after 30 s"
     record("node terminated", injected=terms, **scene.counts)
 
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every synchronization and link take longer, so that faults can hit commits."""
+    """Make every synchronization and link take longer, so that faults can occur during commits."""
     monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
     monkeypatch.setenv("FAULT_SLOW", "0.3")
 
 
-def test_a_study_survives_nodes_that_are_killed_while_a_run_commits(
+def test_a_study_survives_nodes_that_are_killed_while_a_run_is_committing(
     slow_storage: None, scene: Scene, ground: Ground
 ) -> None:
     kills, studies = 0, 0
@@ -239,7 +240,7 @@ def test_a_study_survives_a_driver_that_is_stopped_for_a_while(scene: Scene) -> 
 
 
 def test_a_study_survives_a_machine_that_sleeps(alone: Scene) -> None:
-    """Driver, Ray and workers are all stopped for a while, as when a laptop is closed."""
+    """The driver, Ray and the workers are all stopped for a while, as when a laptop is closed."""
     driver = alone.start()
     assert alone.wait(alone.at_work, driver)
     sleeping = list(processes.marked(alone.mark))

@@ -1,4 +1,4 @@
-"""Dozens of drivers compute one study at the same time: every run exists once, with the numbers of a single driver."""
+"""Dozens of drivers compute one study at the same time: every run exists once, with the results of a single driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of runs in one session: each runs once, and neither the cost per run nor the memory grows."""
+"""Thousands of runs in one session: each is computed once, and neither the cost per run nor the memory grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny_study import rows
 
 
 def long_session(folder: Path, runs: int) -> dict[str, Any]:
-    """Return the memory and files that a session of many runs used; it computes them in its own process."""
+    """Return the memory and files used by a session of many runs, which it computes in its own process."""
     done = subprocess.run(
         [sys.executable, str(HERE / "long_session.py"), str(runs), str(folder)],
         capture_output=True,
@@ -40,15 +40,17 @@ def assert_nothing_grows(found: dict[str, Any], megabytes: float) -> None:
     assert last["resident_mb"] - first["resident_mb"] < megabytes, [each["resident_mb"] for each in found["samples"]]
 
 
-def test_the_memory_of_a_session_does_not_depend_on_its_number_of_runs(tmp_path: Path) -> None:
+def test_the_memory_of_a_session_does_not_depend_on_the_number_of_runs(tmp_path: Path) -> None:
     found = long_session(tmp_path, 280)
     assert_nothing_grows(found, 40)
-    assert sum(found["after"]["files"].values()) < 20, f"run files and their locks are compacted: {found['after']}"
+    assert sum(found["after"]["files"].values()) < 20, (
+        f"run files must be compacted and their locks removed: {found['after']}"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_ten_thousand_runs_take_no_more_memory_than_a_few(tmp_path: Path) -> None:
+def test_ten_thousand_runs_do_not_take_more_memory_than_a_few_runs(tmp_path: Path) -> None:
     found = long_session(tmp_path, 10_000)
     assert_nothing_grows(found, 150)
     files = [sum(sample["files"].values()) for sample in found["samples"]]
@@ -93,17 +95,19 @@ def test_gpus_are_shared_as_declared(mark: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     refused, *seen = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert "a run asks for 5 GPUs, and no node has more than 4" in refused["refused"]
-    assert len(seen) == 12, "every run once"
+    assert len(seen) == 12, "every run exists once"
     for run in seen:
         arm = run["run"].partition("-")[0]
         assert run["gpus"] == {"half": 1.0 if run["run"] == "half-0" else run["gpus"], "whole": 1.0, "none": 0.0}[arm]
         assert run["sees"] == "" if arm == "none" else run["sees"] in "0123", (
-            "CPU runs see no GPU, others the one given"
+            "CPU runs do not see a GPU, and other runs see only their own"
         )
-    assert next(run["gpus"] for run in seen if run["run"] == "half-0") == 1.0, "out of memory: a larger share"
+    assert next(run["gpus"] for run in seen if run["run"] == "half-0") == 1.0, (
+        "after running out of memory, the run gets a larger share"
+    )
     for run in seen:
         if run["sees"]:
             beside = [
                 other for other in seen if other["sees"] == run["sees"] and other["from"] <= run["from"] < other["to"]
             ]
-            assert sum(other["gpus"] for other in beside) <= 1.0, "no GPU is given away twice"
+            assert sum(other["gpus"] for other in beside) <= 1.0, "no GPU is assigned twice"

@@ -1,4 +1,4 @@
-"""The check that no process is left running can fail."""
+"""The check that no processes are left running can fail."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LEAVES_ONE = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_
 
 
 def leave(mark: str, **more: str) -> int:
-    """Leave a process without its parent behind; return its number."""
+    """Leave an orphaned process behind; return its process id."""
     environment = os.environ | {processes.MARK: mark} | more
     before = set(processes.marked(mark))
     subprocess.run([sys.executable, "-c", _LEAVES_ONE, *SLEEP], env=environment, stdout=subprocess.DEVNULL, check=True)
     deadline = time.monotonic() + 20
     while not (found := {p for p, text in processes.marked(mark).items() if "sleep(60)" in text} - before):
-        assert time.monotonic() < deadline, "nothing is found"
+        assert time.monotonic() < deadline, "no process is found"
         time.sleep(0.02)
     return found.pop()
 
@@ -33,7 +33,7 @@ def test_a_process_is_recognized_by_what_it_inherited(mark: str) -> None:
     left = leave(mark)
     assert processes.parent(left) != os.getpid()
     assert "time.sleep(60)" in processes.marked(mark)[left]
-    assert processes.marked(f"{mark}-2") == {}, "another test's"
+    assert processes.marked(f"{mark}-2") == {}, "the mark belongs to another test"
     assert list(processes.end_all(mark)) == [left]
     assert processes.marked(mark) == {}
 
@@ -53,7 +53,7 @@ def test_a_process_without_its_environment_is_recognized_by_its_files(mark: str)
     parent.wait(10)
 
 
-def test_a_scene_finds_processes_that_its_driver_left(
+def test_a_scene_finds_processes_left_behind_by_its_driver(
     mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenes, "_A_FEW_SECONDS", 0.3)
@@ -66,7 +66,7 @@ def test_a_scene_finds_processes_that_its_driver_left(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_cluster_finds_processes_that_a_worker_left(
+def test_a_cluster_finds_processes_left_behind_by_a_worker(
     scene: Scene, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenes, "_A_FEW_SECONDS", 1.0)
@@ -76,4 +76,4 @@ def test_a_cluster_finds_processes_that_a_worker_left(
         scene.check_that_nothing_runs()
     with pytest.raises(AssertionError, match="left of a cluster that was shut down"):
         ground.end()
-    assert processes.parent(orphan) is None, "shown, and killed"
+    assert processes.parent(orphan) is None, "reported and killed"

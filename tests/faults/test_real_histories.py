@@ -22,11 +22,11 @@ _ROLES = ("worker", "worker", "worker", "driver", "reader")
 
 
 class Processes:
-    """The processes of one history.
+    """The processes in one history.
 
     Parameters
     ----------
-    environment : variables that are added to the environment of this process.
+    environment : variables that are added to this process's environment.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Processes:
         self.living[name] = (role, process)
 
     def kill(self, name: str) -> None:
-        """Kill a process, and start another one in its place."""
+        """Kill a process, and start a new process in its place."""
         role, process = self.living.pop(name)
         process.kill()
         process.communicate()
         self.start(role)
 
     def gather(self) -> None:
-        """Record which processes have ended without being killed."""
+        """Record the processes that have ended without being killed."""
         for name, (_, process) in list(self.living.items()):
             if process.poll() is not None:
                 self.ended.append((name, process.returncode))
@@ -70,7 +70,7 @@ class Processes:
                 del self.living[name]
 
     def wait(self, seconds: float) -> None:
-        """Wait until all have ended."""
+        """Wait until all processes have ended."""
         deadline = time.monotonic() + seconds
         while self.living:
             self.gather()
@@ -84,12 +84,12 @@ class Processes:
             process.communicate()
 
     def workers(self) -> int:
-        """Return the number of workers that run."""
+        """Return the number of running workers."""
         return sum(role == "worker" for role, _ in self.living.values())
 
 
 def disturbed(where: str, history: Path, runs: int, faults: int, seed: int, stops: tuple[float, ...]) -> History:
-    """Kill and stop random processes that compute a study, then compute it to its end; return their history."""
+    """Kill and stop random processes that are computing a study, then finish the study; return the history."""
     chance = random.Random(seed)
     processes, injected = Processes(where, history, runs, chance), 0
     try:
@@ -142,7 +142,7 @@ def test_many_histories_of_killed_processes_are_linearizable(
     stops = (0.3, 1.4 * TERM_S, 2.5 * TERM_S)
     history = disturbed(where, tmp_path / "history", 250, faults=25, seed=seed, stops=stops)
     assert_linearizable(history, 250)
-    assert unfinished(history), "some were killed while they asked"
+    assert unfinished(history), "some processes were killed during a call"
     for kind, number in history.faults.items():
         assert number
         record(f"history: {kind}", f"{storage} {seed}", injected=number, runs=250, lost=0, doubled=0, wrong=0)

@@ -1,4 +1,4 @@
-"""With full or slow storage and wrong clocks, sessions wait and every number is unchanged."""
+"""With full or slow storage and wrong clocks, sessions wait, and the results are unchanged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_session_waits_for_space_on_a_full_disk(
         ("clock wrong", "a day back", {"FAULT_CLOCK": "-86400", "FAULT_AFTER": "12"}),
     ],
 )
-def test_slow_storage_and_wrong_clocks_change_no_result(
+def test_slow_storage_and_wrong_clocks_do_not_change_results(
     alone: Scene, monkeypatch: pytest.MonkeyPatch, kind: str, variant: str, environment: dict[str, str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -57,7 +57,7 @@ def test_slow_storage_and_wrong_clocks_change_no_result(
             patch.setenv(name, value)
         wrong = alone.start()
         alone.wait(alone.computing, wrong)
-    right = alone.start("--executor", "inline")  # another driver, whose clock and storage are sound
+    right = alone.start("--executor", "inline")  # another driver, whose clock and storage work correctly
     ends: list[Any] = [wrong.wait(900), right.wait(900)]
     assert ends == [0, 0], alone.log.read_text()[-3000:]
     alone.check()

@@ -1,4 +1,4 @@
-"""Random schedules over the real code of the store: every history is linearizable, and broken stores are detected."""
+"""Random schedules with the store's real code: every history is linearizable, and broken stores are detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from kinds import record
 
 SCRIPT = Path(__file__).with_name("play_schedules.py")
 QUICK, OFTEN, PARTS = 3, 500, 5
-"""Schedules for each storage, schedules in the slow tests, and the number of parts into which these are divided."""
+"""Number of schedules for each storage, number in the slow tests, and number of parts into which the latter are
+divided."""
 
 KINDS = {
     "process killed",
@@ -35,7 +36,7 @@ SHOWN_BY = {
     "segments-first": ("directory", "vanished", "stale"),
     "one-listing": ("directory", "vanished", "stale"),
 }
-"""Storage on which a planted fault is found, and the kinds of violations that may appear first."""
+"""For each planted fault, the storage on which it is found, and the kinds of violations that may appear first."""
 AT_ONCE = ("overwriting-directory",)
 """Faults that the first schedule reveals."""
 
@@ -79,7 +80,7 @@ def test_many_histories_of_processes_are_linearizable(storage: str, part: int) -
 @pytest.mark.parametrize(
     "breakage", [pytest.param(name, marks=() if name in AT_ONCE else pytest.mark.slow) for name in SHOWN_BY]
 )
-def test_a_broken_store_is_detected_and_its_schedule_repeated(breakage: str) -> None:
+def test_a_broken_store_is_detected_and_its_schedule_can_be_repeated(breakage: str) -> None:
     storage, *kinds = SHOWN_BY[breakage]
     found = played(storage, "0:250", "--break", breakage, "--until-found")
     last = found[-1]

@@ -38,16 +38,16 @@ def scenario(mark: str) -> Any:
     return carry_out
 
 
-def test_a_machine_with_two_errors_is_excluded_and_another_takes_its_runs(scenario: Any) -> None:
+def test_a_machine_with_two_errors_is_excluded_and_another_machine_takes_its_runs(scenario: Any) -> None:
     found = scenario("one")
     assert found["nodes"] == [found["first"]] * 12
     assert not found["stopped"]
     assert sum("failed twice and is excluded: computing error" in note for note in found["notes"]) == 1
     assert "1 of 2 nodes are used from now on" in found["notes"]
-    assert found["free_afterwards"] == 6.0, "its CPUs are free after the session"
+    assert found["free_afterwards"] == 6.0, "the excluded machine's CPUs are free after the session"
 
 
-def test_if_all_machines_have_errors_the_session_ends_with_their_names_and_open_runs(scenario: Any) -> None:
+def test_if_all_machines_have_errors_the_session_ends_and_reports_their_names_and_the_open_runs(scenario: Any) -> None:
     found = scenario("all_of_them")
     assert found["nodes"] == []
     assert found["stopped"].startswith("every device that could hold the 4 remaining runs computed wrong results twice")

@@ -1,6 +1,6 @@
 """Runs on a cluster in which some nodes compute wrong bits. Prints a line of JSON for every scenario in the arguments.
 
-The cluster has a node with two CPUs and one with four.
+The cluster has one node with two CPUs and one node with four CPUs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ERROR = "computing error: step 3 of epoch 1 was computed twice from the same sta
 
 
 class Driver:
-    """A coordinator that applies the decisions of the queue and records its events."""
+    """A coordinator that applies the queue's decisions and records its events."""
 
     def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
@@ -91,7 +91,7 @@ def session(broken: Collection[str], runs: int) -> dict[str, Any]:
 
 
 def one() -> dict[str, Any]:
-    """The larger node computes wrong bits; every run starts a process, so present workers do not take them all."""
+    """The larger node computes wrong bits; every run starts a process, so the existing workers do not take all runs."""
     return session([second], 12)
 
 

@@ -1,4 +1,4 @@
-"""Keep the reference away from the user's cache."""
+"""Keep the reference tests away from the user's cache."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def without_drawing() -> Iterator[None]:
-    """Write reports with blank figures: only their tables are recorded. Other folders' tests follow in this process."""
+    """Write reports with blank figures, because only the tables are recorded; undo this for other tests in this
+    process."""
     with blank_figures():
         yield

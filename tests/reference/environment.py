@@ -1,4 +1,4 @@
-"""What decides the last bits of a run on a CPU, and how arrays are compared where it differs from the recording's."""
+"""What determines the last bits of a run on a CPU, and how arrays are compared where these conditions differ."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from aimlib.training.loop import Paused, train
 DATA = Path(__file__).resolve().parents[1] / "data" / "reference"
 THREADS = 1
 SAMPLE = 8
-"""So many values of a tensor are kept, evenly spread over it."""
+"""Number of evenly spaced values that are kept from a tensor."""
 RELATIVE, ABSOLUTE = 2e-3, 2e-4
-"""Tolerance of a recorded value elsewhere than where it was recorded: see the tests for what was seen."""
+"""Tolerance for a recorded value outside the environment of the recording; the tests list the observed differences."""
 
 
 def environment() -> dict[str, str]:
-    """Return what must be equal for equal bits."""
+    """Return the properties that must be equal for results to be bitwise identical."""
     return {
         "processor": device_name(torch.device("cpu")),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -43,24 +43,24 @@ def environment() -> dict[str, str]:
 
 
 def is_that_of(recorded: Mapping[str, Any]) -> bool:
-    """Return whether this is the environment of a recording."""
+    """Return whether this is the environment in which a recording was made."""
     return environment() == recorded["environment"]
 
 
 def digest(tensor: Tensor) -> str:
-    """Return 20 hexadecimal digits of the SHA-256 of a tensor's shape, type and bytes."""
+    """Return the first 20 hexadecimal digits of the SHA-256 of a tensor's shape, type and bytes."""
     values = tensor.detach().cpu()
     head = f"{tuple(values.shape)} {values.dtype}".encode()
     return hashlib.sha256(head + values.numpy().tobytes()).hexdigest()[:20]
 
 
 def digest_of(tensors: Iterable[Tensor]) -> str:
-    """Return one digest of several tensors, in their order."""
+    """Return one digest for several tensors, in order."""
     return hashlib.sha256(" ".join(map(digest, tensors)).encode()).hexdigest()[:20]
 
 
 def sample(tensor: Tensor) -> npt.NDArray[np.float64]:
-    """Return mean, standard deviation and `SAMPLE` values of a tensor, evenly spread: [2 + SAMPLE]."""
+    """Return a tensor's mean, standard deviation and `SAMPLE` evenly spaced values: [2 + SAMPLE]."""
     values = tensor.detach().cpu().double().contiguous().flatten().numpy()
     chosen = values[np.linspace(0, len(values) - 1, SAMPLE).astype(int)]
     return np.concatenate([[values.mean(), values.std()], chosen])
@@ -72,7 +72,7 @@ def read(name: str) -> Any:
 
 
 def images(count: int, side: int, seed: int) -> Images:
-    """Return images [count, side, side, 3] of three classes: noise, and a bright column that depends on the class."""
+    """Return images [count, side, side, 3] in three classes: noise with a bright column that depends on the class."""
     draw = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % 3
     pixels = draw.integers(0, 100, (count, side, side, 3), dtype=np.uint8)
@@ -81,12 +81,12 @@ def images(count: int, side: int, seed: int) -> Images:
 
 
 def data_set(count: int, side: int) -> DataSet:
-    """Return as many training images and half as many test images."""
+    """Return `count` training images and half as many test images."""
     return with_fingerprint(images(count, side, 0), images(count // 2, side, 1), ("one", "two", "three"))
 
 
 def after_steps(config: RunConfig, data: DataSet, steps: int, folder: Path) -> Checkpoint:
-    """Return the state of a run that was paused after this many training steps."""
+    """Return the state of a run that was paused after a number of training steps."""
     asked = iter(range(1, steps + 1))
     with pytest.raises(Paused):
         train(
@@ -104,7 +104,7 @@ def after_steps(config: RunConfig, data: DataSet, steps: int, folder: Path) -> C
 
 
 def tensors_of(state: Checkpoint) -> dict[str, Tensor]:
-    """Return every tensor of a state by name: network, optimizer, and what the epoch under way holds."""
+    """Return every tensor in a state, by name: the network's, the optimizer's, and those of the current epoch."""
     found = {f"network {name}": value for name, value in state.network.items()}
     for number, values in state.optimizer["state"].items():
         found |= {f"optimizer {number} {name}": v for name, v in values.items() if isinstance(v, Tensor)}

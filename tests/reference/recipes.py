@@ -1,6 +1,6 @@
-"""What is recorded of networks and runs: one of every shipped plugin, and of every option that takes another path.
+"""Recipes for the recorded networks and runs: one for every shipped plugin, and for every option with a separate path.
 
-The recording holds these documents as they were; nothing but `recording.py` reads this module.
+The recording contains these documents as they were at the time; only `recording.py` reads this module.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AS_RUN = {
 }
 _SGD = {"optimizer": {"name": "sgd", "learning_rate": 0.02, "momentum": 0.9}}
 _SLOW = {"optimizer": {"name": "sgd", "learning_rate": 1e-4}}
-"""For deep networks of few channels, whose first steps would multiply a rounding error."""
+"""For deep networks with few channels, whose first steps would amplify rounding errors."""
 _AUGMENTED = {"rotation": 0.1, "translation": 0.1, "horizontal_flip": 0.5, "contrast": 0.1}
 _AS_RUN_AUGMENTED = {**_AUGMENTED, "vertical_flip": 0.5, "contrast_per": "batch", "resampling": "each"}
 
@@ -132,9 +132,10 @@ STEPS: dict[str, dict[str, Any]] = {
     "cropped": _training(augmentation={"crop_scale": 0.3, "horizontal_flip": 0.5, "contrast": 0.2}),
     "flipped alone": _training(augmentation={"horizontal_flip": 0.5, "vertical_flip": 0.5}),
 }
-"""State after three steps, by name. Besides `model` and `training`: side of the images in pixels, and their number.
+"""Networks whose state after three steps is recorded, by name. Apart from `model` and `training`, a recipe contains the
+images' side in pixels, and the number of images.
 
-Controls that only transform an arm (the matched ones) are in the resolved studies.
+Controls that only transform an arm (the matched controls) are in the resolved studies.
 """
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -168,7 +169,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "rule": {"selection": "last_epoch"},
     },
 }
-"""Whole runs of five epochs."""
+"""Complete runs of five epochs."""
 
 STUDY: dict[str, Any] = {
     "name": "reference",

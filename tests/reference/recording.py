@@ -1,8 +1,8 @@
-"""Records the reference: what every later version must give again. Run once, at the first version.
+"""Records the reference: the results that every later version must reproduce. It was run once, with the first version.
 
     python tests/reference/recording.py
 
-What is there already is never written again: a file that is to be replaced must be deleted by hand, with a reason.
+Existing files are never overwritten: to replace a file, delete it by hand, and only for a good reason.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STEPS, SEED = 3, 7
 def write(name: str, content: Any, indent: int | None = 1) -> None:
     path = DATA / name
     if path.exists():
-        print(f"{path} is there: kept")
+        print(f"{path} exists: kept")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
@@ -55,7 +55,7 @@ def recorded() -> dict[str, Any]:
 
 
 def config_of(recipe: Mapping[str, Any], **training: Any) -> tuple[RunConfig, int, int]:
-    """Return a recipe's configuration, the number of its images and their side."""
+    """Return a recipe's configuration, number of images and image side."""
     count, side = recipe.get("images", 30), recipe.get("side", 8)
     document = {
         "model": {name: value for name, value in recipe["model"].items() if value is not None},
@@ -67,7 +67,7 @@ def config_of(recipe: Mapping[str, Any], **training: Any) -> tuple[RunConfig, in
 
 
 def record_studies() -> None:
-    """Copy every shipped study, with what it says in full and the ids of its runs."""
+    """Copy every shipped study, with its full configurations and the ids of its runs."""
     for name, path in sorted(shipped_studies().items()):
         copy = DATA / "studies" / f"{name}.yaml"
         if not copy.exists():
@@ -89,7 +89,7 @@ def record_studies() -> None:
 
 
 def record_networks() -> None:
-    """Record names and digests of all initial values, and the state after three steps."""
+    """Record the names and digests of all initial values, and the state after three steps."""
     found, arrays = {}, {}
     for name, recipe in recipes.STEPS.items():
         config, count, side = config_of(recipe, epochs=2, selection="last_epoch", validation_fraction=0.0)
@@ -119,7 +119,7 @@ def record_networks() -> None:
 
 
 def record_runs() -> None:
-    """Record whole runs, epoch by epoch."""
+    """Record complete runs, epoch by epoch."""
     found = {}
     for name, recipe in recipes.RUNS.items():
         config, count, side = config_of(recipe, epochs=5, validation_fraction=0.2, **recipe["rule"])
@@ -142,7 +142,7 @@ def record_runs() -> None:
 
 
 def record_streams() -> None:
-    """Record what every named stream of random numbers gives, and the fingerprint of data that needs no download."""
+    """Record the numbers in every named random stream, and the fingerprints of data that need no download."""
     streams = ("init", "layers", "numpy", "python", "augment", "crop", "order", "split", "digits", "train_images")
     labels = np.arange(40, dtype=np.int64) % 4
     all_images = np.arange(40, dtype=np.int64)
@@ -179,7 +179,7 @@ def record_streams() -> None:
 
 
 class Interrupted:
-    """Trains as usual, but for two runs: one raises, and one is asked to stop in the middle of an epoch."""
+    """Trains as usual, except for two runs: one raises an error, and one is asked to stop in the middle of an epoch."""
 
     def __init__(self) -> None:
         self.confirming = 0
@@ -196,10 +196,10 @@ class Interrupted:
 
 
 def record_study() -> None:
-    """Record a study directory as it was left in the middle, and its state after it is continued."""
+    """Record a study directory that was left unfinished, and its state after the study is continued."""
     left = DATA / "study"
     if left.exists():
-        print(f"{left} is there: kept")
+        print(f"{left} exists: kept")
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

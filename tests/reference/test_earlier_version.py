@@ -1,4 +1,4 @@
-"""Version 0.1.0, as it was when it knew only format 2, on studies of this version, and both versions at once."""
+"""Version 0.1.0, at a commit that knew only format 2, on studies written by this version, and both versions at once."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ for line in sys.stdin:
         print(f"StoreError: {error}", flush=True)
 """
 
-pytestmark = pytest.mark.slow  # unpacks an earlier version and starts its processes
+pytestmark = pytest.mark.slow  # unpacks an earlier version and starts processes with it
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the packages of version 0.1.0."""
+    """Return a folder with the packages from version 0.1.0."""
     folder = tmp_path_factory.mktemp("earlier")
     names = ["aimlib", "analysis", "ablations", "tests/ablations/store/sample.py"]
     archive = subprocess.run(["git", "archive", FORMAT_2, *names], cwd=ROOT, capture_output=True, check=False)
@@ -91,7 +91,7 @@ def test_the_tests_run_the_earlier_version(earlier: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "report", "results", "status"])
-def test_version_0_1_0_refuses_a_study_of_format_3_and_changes_no_file(
+def test_version_0_1_0_refuses_a_study_in_format_3_and_does_not_change_files(
     earlier: Path, finished: Path, command: str
 ) -> None:
     before = contents(finished / "out")
@@ -113,7 +113,7 @@ def test_version_0_1_0_refuses_a_study_of_format_3_and_changes_no_file(
 
 @pytest.fixture
 def old_driver(earlier: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """Return a function that starts a process of version 0.1.0, which commits the runs whose numbers it is given."""
+    """Return a function that starts a process with version 0.1.0, which commits the runs with the given numbers."""
     started: list[subprocess.Popen[str]] = []
 
     def start(directory: Path) -> subprocess.Popen[str]:

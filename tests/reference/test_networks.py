@@ -1,10 +1,11 @@
-"""Names and bits of networks, runs and random streams, as the first version had them.
+"""Names and bits of networks, runs and random streams are the same as in the first version.
 
-Where processor, instructions, torch and threads are those of the recording every bit is compared, elsewhere the values
-of networks and losses within a tolerance. With ATen and oneDNN held to their oldest instructions on the same processor
-(ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41) 48 of 53 differed by less than 2e-4 of a tensor's largest
-value, those with Adam by up to 2.2e-2 (it divides by what is nearly 0), and the deep networks of four channels by up
-to 0.12, as batch norms there divide by hardly any variance.
+If the processor, its instructions, torch and the number of threads are the same as for the recording, every bit is
+compared. Otherwise, the values of networks and losses are compared within a tolerance. With ATen and oneDNN restricted
+to their oldest instructions on the same processor (ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41), 48 of 53
+networks differed by less than 2e-4 of a tensor's largest value. Networks trained with Adam differed by up to 2.2e-2,
+because Adam divides by values near 0. The deep networks with four channels differed by up to 0.12, because their batch
+norms divide by a variance near 0.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ def samples() -> dict[str, npt.NDArray[np.float64]]:
         return dict(arrays)
 
 
-def test_the_images_equal_those_of_the_recording() -> None:
+def test_the_images_equal_the_recorded_images() -> None:
     assert data_set(30, 8).fingerprint == NETWORKS["fingerprint"]
 
 
 @pytest.mark.parametrize("name", NETWORKS["networks"])
 def test_initial_values_keep_their_names_and_bits(name: str) -> None:
-    """They are drawn and scaled on the CPU by torch's generator: the same wherever torch is."""
+    """The values are drawn on the CPU by torch's generator; bits are compared in the environment of the recording."""
     recorded = NETWORKS["networks"][name]
     config = RunConfig.parse(recorded["config"])
     assert config.run_id(NETWORKS["id_fingerprint"]) == recorded["run_id"]
@@ -75,7 +76,7 @@ def test_initial_values_keep_their_names_and_bits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS["networks"])
-def test_three_steps_give_the_same_state(
+def test_three_steps_lead_to_the_same_state(
     name: str, tmp_path: Path, samples: dict[str, npt.NDArray[np.float64]]
 ) -> None:
     recorded = NETWORKS["networks"][name]
@@ -91,7 +92,7 @@ def test_three_steps_give_the_same_state(
 
 
 def assert_near(found: npt.NDArray[Any], recorded: npt.NDArray[Any], names: list[str], config: RunConfig) -> None:
-    """Compare a network and its loss with those that were recorded elsewhere."""
+    """Compare a network and its loss with values recorded in a different environment."""
     training = config.training
     deep = config.model.backbone.name in ("resnet50", "vgg16_bn", "torchvision")
     factor = 200 if deep else 20 if training.precision == "bfloat16" or "adam" in training.optimizer.name else 1
@@ -105,7 +106,7 @@ def assert_near(found: npt.NDArray[Any], recorded: npt.NDArray[Any], names: list
 
 
 def test_every_shipped_plugin_is_recorded() -> None:
-    """But data sets that need files, and controls that only transform an arm, which the resolved studies hold."""
+    """Exceptions are data sets that need files, and controls that only transform an arm: the studies cover those."""
     configs = [item["config"] for item in [*NETWORKS["networks"].values(), *RUNS["runs"].values()]]
     text = json.dumps(configs)
     for family in FAMILIES:
@@ -150,11 +151,11 @@ LATER: dict[str, set[str]] = {
     },
     "callbacks": {"gradient_norm", "stop_at_accuracy"},
 }
-"""Plugins by family that came after the recording."""
+"""Plugins added after the recording, by family."""
 
 
 @pytest.mark.parametrize("name", RUNS["runs"])
-def test_a_run_gives_the_same_history(name: str) -> None:
+def test_a_run_has_the_same_history(name: str) -> None:
     recorded = RUNS["runs"][name]
     outcome = train(
         RunConfig.parse(recorded["config"]), data_set(recorded["images"], recorded["side"]), threads=THREADS
@@ -195,6 +196,6 @@ def test_the_global_generators_start_in_the_recorded_state() -> None:
 
 
 @pytest.mark.parametrize("options", STREAMS["fingerprints"])
-def test_data_keep_their_fingerprint(options: str) -> None:
+def test_data_sets_keep_their_fingerprints(options: str) -> None:
     data = datasets.create(datasets.parse(json.loads(options))).load()
     assert data.fingerprint == STREAMS["fingerprints"][options]

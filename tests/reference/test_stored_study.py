@@ -1,7 +1,8 @@
-"""A study directory of the first version: loaded, queried, continued with, and its verdict.
+"""A study directory from the first version can be loaded, queried and continued, and keeps its verdict.
 
-It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
-paused in the middle of an epoch, six not begun. The completed study and the tables of its report are stored next to it.
+The study was left unfinished: its screening is complete, and of the fifteen confirming runs, seven are settled, one
+failed, one was paused in the middle of an epoch, and six have not started. The completed study and its report's tables
+are stored next to it.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ def test_a_stored_study_is_loaded_unchanged(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_settled_runs_are_read_bit_for_bit(folder: str, stored: Path) -> None:
+def test_settled_runs_are_read_with_identical_bits(folder: str, stored: Path) -> None:
     found = tiny_study.numbers(stored / folder)
     assert found == {run_id: text for run_id, text in STUDY[folder].items() if run_id in found}
     assert len(found) == {"screening": 4, "confirmation": 7}[folder]
 
 
 def settle(stored: Path, count: int) -> None:
-    """Settle some of the runs that were not begun, as the complete study did."""
+    """Settle some of the runs that had not started, with the results from the completed study."""
     (path,) = (DATA / "complete" / "confirmation" / "segments").iterdir()
     begun = {*STUDY["settled"], *STUDY["failed"], *(p.name for p in (stored / "confirmation/checkpoints").iterdir())}
     rows = pq.ParquetFile(path).read()
@@ -73,7 +74,7 @@ def settle(stored: Path, count: int) -> None:
 
 @pytest.mark.parametrize("computed", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_stored_study_continues_and_keeps_its_verdict(stored: Path, computed: int) -> None:
-    """One run failed before, and one is paused. The slow test also computes the six runs that were not begun."""
+    """One run failed earlier, and one is paused. The slow test also computes the six runs that had not started."""
     if computed < 8:
         settle(stored, 8 - computed)
     settled = {path: content_of(path) for folder in FOLDERS for path in (stored / folder / "runs").iterdir()}
@@ -81,11 +82,11 @@ def test_a_stored_study_continues_and_keeps_its_verdict(stored: Path, computed: 
     found = screening.run(DATA / "study.yaml", stored, executor="inline")
     assert (found.session.failed, found.session.open) == ({}, ())
     assert (found.session.settled_before, found.session.computed) == (15 - computed, computed), (
-        "nothing was computed again"
+        "no run was computed again"
     )
     assert {path: content_of(path) for path in settled} == settled
     assert content_of(stored / "confirmation" / "analysis_plan.json") == plan
-    assert len(list((stored / "screening" / "runs").iterdir())) == 4, "the search asked nothing new"
+    assert len(list((stored / "screening" / "runs").iterdir())) == 4, "the search did not propose new trials"
     numbers = tiny_study.numbers(stored / "confirmation")
     assert list(numbers) != []
     assert set(numbers) == set(STUDY["confirmation"])
@@ -115,7 +116,7 @@ TABLES = sorted(path.stem for path in (DATA / "tables").glob("*.csv"))
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tables of the report on the same study when it was complete."""
+    """Return the tables from the report on the completed study."""
     folder = tmp_path_factory.mktemp("complete")
     shutil.copytree(DATA / "complete", folder / "study")
     with blank_figures():
@@ -124,16 +125,16 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_complete_study_gives_the_same_tables(name: str, reported: Path) -> None:
-    """No run is computed, so they are equal on every machine; columns may be added."""
+def test_a_completed_study_has_the_same_tables(name: str, reported: Path) -> None:
+    """No run is computed, so the tables are the same on every machine; columns may be added."""
     found, recorded = (pd.read_csv(folder / f"{name}.csv") for folder in (reported, DATA / "tables"))
-    if "role" in recorded:  # the word that is stored for it
+    if "role" in recorded:  # the stored word for the role
         recorded["role"] = recorded["role"].replace("aim", "treatment")
     assert set(recorded.columns) <= set(found.columns)
     pd.testing.assert_frame_equal(found[recorded.columns], recorded, rtol=1e-9)
 
 
-def test_a_complete_study_keeps_its_verdict(tmp_path: Path) -> None:
+def test_a_completed_study_keeps_its_verdict(tmp_path: Path) -> None:
     shutil.copytree(DATA / "complete", tmp_path / "study")
     findings = analysis.examine(analysis.load(tmp_path / "study" / "confirmation"))
     primary = findings.primary
@@ -142,18 +143,18 @@ def test_a_complete_study_keeps_its_verdict(tmp_path: Path) -> None:
     assert found == pytest.approx(STUDY["interval"], rel=1e-9)
     assert (primary.verdict.kind, primary.verdict.decided) == (STUDY["verdict"]["kind"], STUDY["verdict"]["decided"])
     assert findings.deviations == ()
-    assert len(findings.tried) == 4, "what the search tried"
+    assert len(findings.tried) == 4, "the trials of the search"
 
 
 def assert_equal(found: str, recorded: str) -> None:
-    """Compare a run's numbers bit for bit; its configuration may have options that came later."""
+    """Compare a run's numbers bit for bit; its configuration may contain options that were added later."""
     ours, theirs = (_values(text) for text in (found, recorded))
     assert lost(json.loads(theirs.pop("config")), json.loads(ours.pop("config"))) == []
     assert ours == theirs
 
 
 def assert_near(found: str, recorded: str) -> None:
-    """Compare the numbers of a run that was computed on another machine: what is exact, and the first epoch's loss."""
+    """Compare the numbers of a run computed on a different machine: the exact values, and the first epoch's loss."""
     ours, theirs = (_values(text) for text in (found, recorded))
     assert lost(json.loads(theirs["config"]), json.loads(ours["config"])) == []
     for name in ("status", "data_fingerprint", "train_images"):

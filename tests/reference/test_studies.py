@@ -1,4 +1,4 @@
-"""The studies that shipped with the first version, word for word: their arms, what these say in full, and their ids."""
+"""The studies that shipped with the first version, word for word: arms, full configurations, and run ids."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_study_keeps_its_meaning(name: str) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_stored_configuration_keeps_its_id(name: str) -> None:
-    """Rows and plans hold configurations in full, without the options that came later."""
+    """Rows and plans contain full configurations, without options that were added later."""
     recorded = read(f"studies/{name}.json")
     for item in recorded["arms"]:
         config = RunConfig.parse(item["config"])
@@ -45,7 +45,7 @@ def test_a_stored_configuration_keeps_its_id(name: str) -> None:
 
 
 def lost(recorded: Any, now: Any, path: str = "") -> list[str]:
-    """Return where a configuration no longer says what it said; options that came later are none of it."""
+    """Return where a configuration differs from the recorded configuration, ignoring options that were added later."""
     if isinstance(recorded, Mapping) and isinstance(now, Mapping):
         missing = [f"{path}.{key}: gone" for key in recorded if key not in now]
         return missing + [
@@ -54,7 +54,7 @@ def lost(recorded: Any, now: Any, path: str = "") -> list[str]:
     return [] if recorded == now else [f"{path}: {recorded!r} became {now!r}"]
 
 
-def test_a_change_would_be_noticed() -> None:
+def test_a_changed_configuration_is_noticed() -> None:
     assert lost({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}, "e": 4}) == [".a.c: gone"]
     assert lost({"a": [1, 2]}, {"a": [1, 3]}) == [".a: [1, 2] became [1, 3]"]
     arm: Arm = expand(read_study(DATA / "studies" / "demo.yaml"))[0]

@@ -1,4 +1,4 @@
-"""Kinds of bad data: photos, their folders, other image files, and archives."""
+"""Kinds of bad data: photos, photo folders, other image files, and archives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from victims import Victim
 
 
 def photos(victim: Victim, change: Callable[[Path], object] | None = None) -> None:
-    """Write two photos of two classes for each split, and then change them."""
+    """Write photos of two classes for each split, and then change the folder."""
     from PIL import Image
 
     root = victim.folder / "data" / "image_folder"
@@ -55,7 +55,7 @@ def idx(name: str, content: bytes) -> Callable[[Victim, pytest.MonkeyPatch], obj
 
 
 def saved(kind: str, mode: str = "RGB") -> bytes:
-    """Return a photo in a format."""
+    """Return a photo in the given format."""
     from PIL import Image
 
     out = io.BytesIO()
@@ -79,7 +79,7 @@ def damaged() -> bytes:
 
 
 def text_bomb() -> bytes:
-    """Return a PNG with a compressed text of 200 MB."""
+    """Return a PNG with a compressed text that expands to 200 MB."""
     text = b"zTXt" + b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
     chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     photo = saved("PNG")
@@ -94,7 +94,7 @@ def special(kind: bytes) -> tarfile.TarInfo:
 
 
 def archive(name: str, cause: str, *members: tarfile.TarInfo, keep: int | None = None) -> Kind:
-    """Return a kind of archive with these members, cut to at most `keep` bytes."""
+    """Return a kind of archive with these members, truncated to at most `keep` bytes."""
 
     def unpacked(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         from aimlib.datasets.extraction import Limits, unpack
@@ -128,7 +128,7 @@ KINDS = [
         photo_of(b"text"),
     ),
     Kind(
-        "a photo that another program would open",
+        "a photo that an external program would open",
         FOLDER,
         "train/cat/0.png",
         "format cannot be identified",
@@ -144,7 +144,7 @@ KINDS = [
         data(lambda root: emptied(root / "train/cat")),
     ),
     Kind(
-        "another number of classes",
+        "a wrong number of classes",
         FOLDER,
         "image_folder",
         "3 classes found",
@@ -160,7 +160,7 @@ KINDS = [
         idx("train-images", b"no gzip"),
     ),
     Kind(
-        "another file in place of images",
+        "a different file in place of images",
         FASHION,
         "train-images-idx3-ubyte.gz",
         "not an IDX file",
@@ -168,7 +168,7 @@ KINDS = [
         idx("train-images", gzip.compress(b"text of a page")),
     ),
     Kind(
-        "a file of labels in place of images",
+        "a label file in place of images",
         FASHION,
         "train-images-idx3-ubyte.gz",
         "with 1 dimensions instead of 0x08 with 3",
@@ -176,7 +176,7 @@ KINDS = [
         idx("train-images", gzip.compress(b"\0\0\x08\x01" + b"\0" * 9)),
     ),
     Kind(
-        "images cut short",
+        "truncated image data",
         FASHION,
         "train-images-idx3-ubyte.gz",
         "truncated or damaged",
@@ -191,17 +191,27 @@ KINDS = [
         "ablate data download stanford_dogs",
     ),
     Kind(
-        "a photo cut short", FOLDER, PHOTO, "Truncated File Read", "fetch|convert|remove", photo_of(saved("JPEG")[:400])
+        "a truncated photo", FOLDER, PHOTO, "Truncated File Read", "fetch|convert|remove", photo_of(saved("JPEG")[:400])
     ),
     Kind(
         "a photo with damaged data", FOLDER, PHOTO, "broken|CRC|incorrect", "fetch|convert|remove", photo_of(damaged())
     ),
-    Kind("a photo of billions of pixels", FOLDER, PHOTO, PIXELS, "shrink the photo or remove it", photo_of(BOMB)),
+    Kind("a photo with billions of pixels", FOLDER, PHOTO, PIXELS, "shrink the photo or remove it", photo_of(BOMB)),
     Kind(
-        "a text in a photo that multiplies", FOLDER, PHOTO, "too large", "fetch|convert|remove", photo_of(text_bomb())
+        "a compressed text in a photo that expands enormously",
+        FOLDER,
+        PHOTO,
+        "too large",
+        "fetch|convert|remove",
+        photo_of(text_bomb()),
     ),
     Kind(
-        "a photo without a range", FOLDER, PHOTO, "floating-point", "fetch|convert|remove", photo_of(saved("TIFF", "F"))
+        "a photo whose pixel values have no fixed range",
+        FOLDER,
+        PHOTO,
+        "floating-point",
+        "fetch|convert|remove",
+        photo_of(saved("TIFF", "F")),
     ),
     Kind(
         "a photo whose name is not UTF-8",
@@ -211,18 +221,21 @@ KINDS = [
         "rename the files",
         data(lambda root: (root / "train/cat/0.png").rename(root / "train/cat" / os.fsdecode(b"caf\xe9.png"))),
     ),
-    archive("a path out of an archive", "leads out of the folder", tarfile.TarInfo("../evil")),
-    archive("a path out of an archive", "leads out of the folder", tarfile.TarInfo("/tmp/evil")),
+    archive("an archive path that leads outside the folder", "leads out of the folder", tarfile.TarInfo("../evil")),
+    archive("an archive path that leads outside the folder", "leads out of the folder", tarfile.TarInfo("/tmp/evil")),
     archive("an archive with a link", "not a plain file or folder", special(tarfile.SYMTYPE)),
     archive("a special file in an archive", "not a plain file or folder", special(tarfile.CHRTYPE)),
     archive("a special file in an archive", "not a plain file or folder", special(tarfile.FIFOTYPE)),
     archive(
-        "an archive with one file twice", "is in the archive twice", tarfile.TarInfo("a.jpg"), tarfile.TarInfo("A.JPG")
+        "an archive that contains a file twice",
+        "is in the archive twice",
+        tarfile.TarInfo("a.jpg"),
+        tarfile.TarInfo("A.JPG"),
     ),
     archive(
-        "an archive of too many files",
+        "an archive with too many files",
         "more than 10 members",
         *(tarfile.TarInfo(str(number)) for number in range(11)),
     ),
-    archive("an archive cut short", "a damaged or incomplete archive", tarfile.TarInfo("a"), keep=700),
+    archive("a truncated archive", "a damaged or incomplete archive", tarfile.TarInfo("a"), keep=700),
 ]

@@ -1,6 +1,6 @@
-"""Kinds of bad input, and the check of their messages.
+"""Kinds of bad input, and a check of the messages about them.
 
-A kind is its own mistake. Variants of one kind, such as the same unknown column in two options, have the same name
+Each kind is a different mistake. Variants of a kind, such as the same unknown column in two options, have the same name
 and count once.
 """
 
@@ -21,12 +21,12 @@ Arrange = Callable[[Victim, pytest.MonkeyPatch], object]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of bad input: a command, or a call that raises the message, and what the message must contain.
+    """A kind of bad input: a command, or a call that raises an error, and what the message must contain.
 
     Alternatives in a part are separated by ``|``.
 
-    ``DONE`` in an argument represents a finished study, ``STUDY`` for its file, ``EMPTY``, ``TEXT`` and ``NOWHERE`` for
-    a folder, a file and a path that does not exist.
+    In an argument, ``DONE`` stands for a finished study and ``STUDY`` for its file; ``EMPTY``, ``TEXT`` and ``NOWHERE``
+    stand for an empty folder, a text file and a path that does not exist.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Kind:
         return self.name
 
     def missing_from(self, text: str) -> list[str]:
-        """Return the required parts that a message lacks."""
+        """Return the required parts that are missing from a message."""
         return [part for part in (self.place, self.cause, self.remedy) if not _contains(text, part)]
 
 

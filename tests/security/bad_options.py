@@ -7,18 +7,20 @@ from bad_input_kinds import HELP, WROTE, Kind
 KINDS = [
     Kind("a command that does not exist", "rn STUDY", "rn", "No such command", "Did you mean 'run'?"),
     Kind("an option that does not exist", "run STUDY --outt x", "--outt", "No such option", "--out"),
-    Kind("a surplus argument", "run STUDY extra", "extra", "unexpected extra argument", HELP),
+    Kind("an extra argument", "run STUDY extra", "extra", "unexpected extra argument", HELP),
     Kind("a missing argument", "status", "directory", "Missing argument", HELP),
     Kind("no study", "check", "check", "no study is given", "give a study file, the name of a shipped study"),
     Kind(
-        "a study that is neither a file nor shipped",
+        "a study that is neither a file nor a shipped study",
         "check dmo",
         "dmo",
         "no such file or shipped study",
         "did you mean 'demo'?",
     ),
-    Kind("a folder in place of a study's file", "check EMPTY", "EMPTY", "is a folder", "give the study's file"),
-    Kind("an override without a value", "check STUDY --set x", "--set x", "no key with a value", "give key.path=value"),
+    Kind("a folder in place of a study file", "check EMPTY", "EMPTY", "is a folder", "pass the study file"),
+    Kind(
+        "an override without a value", "check STUDY --set x", "--set x", "no key with a value", "write key.path=value"
+    ),
     Kind(
         "an override that is not YAML",
         "check STUDY --set seeds=[1",
@@ -28,7 +30,7 @@ KINDS = [
     ),
     Kind("an override of an unknown key", "check STUDY --set armz={}", "armz", "unknown key", "did you mean 'arms'?"),
     Kind(
-        "results to reuse that are not there",
+        "results to reuse that do not exist",
         "check STUDY --no-timing --reuse NOWHERE",
         "reuse NOWHERE",
         "neither a study directory nor",
@@ -42,7 +44,7 @@ KINDS = [
         "no server answers there",
         "start Ray with",
     ),
-    Kind("a price below zero", "plan STUDY --price -1", "--price -1", "cannot be negative", "give 0 or more"),
+    Kind("a negative price", "plan STUDY --price -1", "--price -1", "cannot be negative", "give 0 or more"),
     Kind("text in place of a number", "plan STUDY --price many", "--price", "valid number", HELP),
     Kind(
         "a figure in an unknown format",
@@ -73,7 +75,7 @@ KINDS = [
         "'ray', 'inline'",
     ),
     Kind(
-        "options that exclude each other",
+        "mutually exclusive options",
         "run STUDY --executor inline --address x:1",
         "--address",
         "names a Ray cluster",
@@ -94,7 +96,7 @@ KINDS = [
         "give s3://bucket/folder",
     ),
     Kind(
-        "a URL of another storage",
+        "a URL of an unsupported storage service",
         "run STUDY --executor inline --out ftp://b/x",
         "ftp://b/x",
         "ftp:// is none of these",
@@ -105,18 +107,18 @@ KINDS = [
         "run STUDY --executor inline --out TEXT",
         "TEXT",
         "is a file",
-        "give a directory",
+        "choose a directory",
     ),
     Kind(
         "a study directory that cannot be created",
         "run STUDY --executor inline --out /proc/x",
         "/proc/x",
         "cannot be created",
-        "choose another directory",
+        "choose a different directory",
     ),
     Kind("a study directory that does not exist", "status NOWHERE", "NOWHERE", "study.json is missing", WROTE),
     Kind(
-        "a URL of another storage",
+        "a URL of an unsupported storage service",
         "status http://x/y",
         "http://x/y",
         "http:// is none of these",
@@ -129,7 +131,7 @@ KINDS = [
         "study.json is missing",
         "specify a directory written by `ablate run`",
     ),
-    Kind("an option that needs another one", "watch DONE x.html", "x.html", "used only for the page", "add --html"),
+    Kind("an option that needs another option", "watch DONE x.html", "x.html", "used only for the page", "add --html"),
     Kind("a number out of range", "watch DONE --interval 0", "--interval", "greater than or equal to 0.5", HELP),
     Kind(
         "an output in a folder that does not exist",
@@ -138,9 +140,7 @@ KINDS = [
         "cannot be written",
         "give another file",
     ),
-    Kind(
-        "a run that does not exist", "logs DONE zzz", "DONE: no run 'zzz'", "no run", "give a run id or its beginning"
-    ),
+    Kind("a run that does not exist", "logs DONE zzz", "DONE: no run 'zzz'", "no run", "use a run id or its beginning"),
     Kind("an arm that does not exist", "logs DONE nobody/0", "'nobody'", "no arm", "arms: baseline, aim"),
     Kind("a study directory that does not exist", "logs NOWHERE a", "NOWHERE", "study.json is missing", WROTE),
     Kind(
@@ -151,7 +151,7 @@ KINDS = [
         "did you mean 'arm'?",
     ),
     Kind(
-        "a condition with a value of another type",
+        "a condition with a value of the wrong type",
         "results DONE --where seed=x",
         "condition 'seed=x'",
         "cannot be read as int64",
@@ -179,7 +179,7 @@ KINDS = [
         "did you mean 'arm'?",
     ),
     Kind(
-        "a mean of text",
+        "the mean of a text column",
         "results DONE --by arm --value arm",
         "column 'arm'",
         "not numbers",
@@ -195,7 +195,7 @@ KINDS = [
     Kind("a column that does not exist", "results DONE --sort zz", "zz", "unknown column", "known: "),
     Kind("a table that does not exist", "results DONE --table zz", "--table", "'zz' is not one of", "'runs'"),
     Kind(
-        "several studies where one is possible",
+        "several studies where only one is allowed",
         "results DONE DONE --table predictions",
         "--table predictions",
         "can be shown only for one study; got 2",
@@ -232,13 +232,13 @@ KINDS = [
     ),
     Kind("a port out of range", "browse DONE --port 99999", "--port", "less than or equal to 65535", HELP),
     Kind(
-        "one backbone given twice",
+        "a backbone listed twice",
         "across DONE DONE",
         "and planted",
         "share 2 runs, so they are not independent",
         "give each study once",
     ),
-    Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no files of a study", WROTE),
+    Kind("a folder without any study files", "verify EMPTY", "EMPTY", "contains no files of a study", WROTE),
     Kind(
         "a cluster file that does not exist", "cluster slrm", "cluster", "unknown file 'slrm'", "did you mean 'slurm'?"
     ),
@@ -265,7 +265,7 @@ KINDS = [
         "did you mean 'digits'?",
     ),
     Kind(
-        "an option of data that is given wrongly",
+        "a malformed data option",
         "data info digits --set size",
         "--set size",
         "this is not a key with a value",

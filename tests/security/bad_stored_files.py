@@ -1,4 +1,4 @@
-"""Kinds of damage and malice in the files of a study, which are read by `ablate status` unless stated otherwise."""
+"""Kinds of damage and malice in a study's files, which `ablate status` reads unless a kind sets a different command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def planted(name: str, content: bytes | str) -> Callable[[Victim, pytest.MonkeyP
 
 
 def plan(**changes: object) -> Callable[[Victim, pytest.MonkeyPatch], object]:
-    """Change keys of the plan; None removes one."""
+    """Change keys of the plan; None removes a key."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         document = victim.plan() | changes
@@ -29,7 +29,7 @@ def plan(**changes: object) -> Callable[[Victim, pytest.MonkeyPatch], object]:
 
 
 def part(holder: str, key: str, value: object) -> Callable[[Victim, pytest.MonkeyPatch], object]:
-    """Change a key of the first arm or run of the plan."""
+    """Change a key of the first arm or run in the plan."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         document = victim.plan()
@@ -50,7 +50,7 @@ RUN = "run STUDY --out DONE --executor inline"
 
 
 def special(name: str, make: Callable[[Path], object]) -> Arrange:
-    """Replace a file by the result of a function."""
+    """Replace a file with the result of a function."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         path = victim.directory / name
@@ -121,7 +121,7 @@ KINDS = [
         planted("study.json", b"\xff\xfe\x00"),
     ),
     Kind(
-        "a document of another shape",
+        "a document with the wrong structure",
         STATUS,
         "study.json",
         "the document must be an object",
@@ -129,7 +129,7 @@ KINDS = [
         planted("study.json", "[]"),
     ),
     Kind(
-        "a store of an older version",
+        "a store from an older version",
         STATUS,
         "study.json",
         "schema version 1",
@@ -137,14 +137,14 @@ KINDS = [
         plan(schema_version=1),
     ),
     Kind(
-        "a store of a newer version",
+        "a store from a newer version",
         STATUS,
         "study.json",
         "schema version 99",
         "update|install",
         plan(schema_version=99),
     ),
-    Kind("a value of another type in a plan", STATUS, "study.json", "name", RESTORE, plan(name=5)),
+    Kind("a value of the wrong type in a plan", STATUS, "study.json", "name", RESTORE, plan(name=5)),
     Kind(
         "escapes in a study's name",
         STATUS,
@@ -154,7 +154,7 @@ KINDS = [
         plan(name="\x1b[2J"),
     ),
     Kind("a plan without arms", STATUS, "study.json", "arms", RESTORE, plan(arms=None)),
-    Kind("a list that is none in a plan", STATUS, "study.json", "runs", RESTORE, plan(runs={})),
+    Kind("a value in a plan that should be a list", STATUS, "study.json", "runs", RESTORE, plan(runs={})),
     Kind(
         "a number out of range in a plan",
         STATUS,
@@ -188,7 +188,7 @@ KINDS = [
         part("arms", "name", "aim"),
     ),
     Kind(
-        "a run of an arm that is not listed",
+        "a run whose arm is not listed",
         STATUS,
         "study.json",
         "a run belongs to an arm that is not listed",
@@ -196,7 +196,7 @@ KINDS = [
         part("runs", "arm", "nobody"),
     ),
     Kind(
-        "a number that no table can hold",
+        "a number too large for a table",
         STATUS,
         "study.json",
         "runs[0].seed",
@@ -214,7 +214,7 @@ KINDS = [
         row(b"PAR1 is the beginning of a table PAR1"),
     ),
     Kind(
-        "an analysis plan that is none",
+        "a file that is not an analysis plan",
         "report DONE",
         "analysis_plan.json",
         "not a frozen analysis plan",
@@ -262,7 +262,7 @@ KINDS = [
         in_place_of_a_row(os.mkdir),
     ),
     Kind(
-        "a link to nothing in place of a row",
+        "a dangling link in place of a row",
         STATUS,
         "runs/",
         "it is a link to a file that does not exist",
@@ -297,8 +297,15 @@ KINDS = [
         "restore it",
         edited("analysis_plan.json", '"runs_before": 0', '"runs_before": 1'),
     ),
-    Kind("a document without end", STATUS, "study.json", "recursion", RESTORE, planted("study.json", "[" * 200_000)),
-    Kind("a document cut short", STATUS, "study.json", "not readable as JSON", RESTORE, halved("study.json")),
+    Kind(
+        "an excessively nested document",
+        STATUS,
+        "study.json",
+        "recursion",
+        RESTORE,
+        planted("study.json", "[" * 200_000),
+    ),
+    Kind("a truncated document", STATUS, "study.json", "not readable as JSON", RESTORE, halved("study.json")),
     Kind(
         "a pickle in place of a row",
         STATUS,
@@ -318,7 +325,7 @@ KINDS = [
         ),
     ),
     Kind(
-        "a row of a newer version",
+        "a row from a newer version",
         STATUS,
         "runs/",
         "99",
@@ -337,7 +344,7 @@ KINDS = [
         planted(f"segments/{'0' * 20}.parquet", b"PAR1"),
     ),
     Kind(
-        "a damaged failure",
+        "a damaged failure record",
         STATUS,
         "failures/",
         "not a readable Parquet file",
@@ -345,7 +352,7 @@ KINDS = [
         planted(f"failures/{'0' * 20}.000.parquet", b"PAR1"),
     ),
     Kind(
-        "a record of unblinding that is none",
+        "a file that is not an unblinding record",
         "report DONE",
         "unblinded/",
         "not readable as a record of unblinding",

@@ -1,4 +1,4 @@
-"""Kinds of bad surroundings: the environment, plugins, and a missing terminal."""
+"""Kinds of problems in the surroundings: the environment, plugins, and a missing terminal."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ BASE = 'from aimlib.placements import Placement\nclass Evil(Placement):\n    """
 
 
 def plugin(name: str, code: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of plugin with this code; its module is installed as a placement."""
+    """Return a kind of plugin with this code, whose module is installed as a placement."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         site = victim.folder / "site"
@@ -106,7 +106,7 @@ KINDS = [
         variable("AIM_DATA_ROOT", "/proc/data"),
     ),
     Kind(
-        "a package for a storage that is missing",
+        "a missing package for a storage service",
         "status gs://bucket/x",
         "gs://",
         "needs the package google-auth",
@@ -122,7 +122,7 @@ KINDS = [
         no_account,
     ),
     Kind(
-        "a connection string that is none",
+        "an invalid connection string",
         "status az://bucket/x",
         "AZURE_STORAGE_CONNECTION_STRING",
         "malformed",
@@ -130,7 +130,7 @@ KINDS = [
         connection("garbage"),
     ),
     Kind(
-        "a package for a tracker that is missing",
+        "a missing package for a tracker",
         "run STUDY --executor inline --track wandb",
         "wandb",
         "needs|not installed|cannot",
@@ -138,7 +138,7 @@ KINDS = [
         without("wandb"),
     ),
     Kind(
-        "a file of a token that is missing",
+        "a missing token file",
         token,
         "RAY_AUTH_TOKEN_PATH",
         "cannot be read",
@@ -146,7 +146,7 @@ KINDS = [
         variable("RAY_AUTH_TOKEN_PATH", "/proc/nowhere"),
     ),
     Kind(
-        "a temporary folder that others can write",
+        "a temporary folder that other users can write to",
         scratch,
         "aim-",
         "not a directory that only you can access",
@@ -183,29 +183,32 @@ KINDS = [
         "correct it",
     ),
     plugin(
-        "a plugin that takes a name",
+        "a plugin with a name that is already taken",
         "from aimlib.registry import placements\nfrom aimlib.placements import Placement\n"
         "@placements.register('block_entry')\nclass Evil(Placement): pass",
         "registered twice",
         "rename one|repair",
     ),
     plugin(
-        "a plugin that names no layer", f"{BASE}\n    def reads(self, layers): return ['nowhere']", "nowhere", "layer"
+        "a plugin that returns an unknown layer",
+        f"{BASE}\n    def reads(self, layers): return ['nowhere']",
+        "nowhere",
+        "layer",
     ),
     plugin(
-        "a plugin that answers nothing",
+        "a plugin that returns nothing",
         f"{BASE}\n    def reads(self, layers): return None",
         "evil",
         "must|return|repair",
     ),
     plugin(
-        "a plugin that answers layers in place of names",
+        "a plugin that returns layers in place of names",
         f"{BASE}\n    def reads(self, layers): return layers",
         "returned layers",
         "make it return their names",
     ),
     plugin(
-        "a plugin whose method takes other arguments",
+        "a plugin whose method takes different arguments",
         f"{BASE}\n    def reads(self, layers, network): return []",
         "is called with",
         "write `def reads",

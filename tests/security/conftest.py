@@ -14,14 +14,14 @@ from victims import STUDY, Victim
 
 @pytest.fixture(autouse=True)
 def without_drawing() -> Iterator[None]:
-    """Write reports with blank figures: attacks are in text, tables and files."""
+    """Write reports with blank figures, because the attacks are in text, tables and files."""
     with blank_figures():
         yield
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a study that has run."""
+    """Return the directory of a finished study."""
     from ablations.sessions.launch import run
 
     folder = tmp_path_factory.mktemp("finished")

@@ -1,7 +1,6 @@
-"""Forgeries and accidents of a finished study: each has a change and the check that finds it. All forgeries have
-
-matching checksums. `LEDGER_TOO` also writes the ledger again, for the rows as they are then.
-``python tests/security/forgeries.py`` writes the table in docs/reliability.md.
+"""Forgeries and accidents in a finished study, each with the change and the check that finds it. All forgeries have
+matching checksums. `LEDGER_TOO` also rewrites the ledger for the changed rows. ``python tests/security/forgeries.py``
+generates the table in docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -39,12 +38,13 @@ class Forgery:
 
     Attributes
     ----------
-    edit : is given the study directory; another study is next to it, as ``other``.
-    load : whether `analysis.load` refuses it.
-    verdict : ``refused``, ``withheld`` or ``exploratory``; empty: the verdict is stated as usual.
-    verify : whether `ablate verify` finds it without a head; a deviation from the frozen plan counts.
-    says : part of the message that finds it first.
-    head : whether `ablate verify --head` finds it.
+    edit : function that receives the study directory; another study is next to it, as ``other``.
+    load : whether `analysis.load` refuses the study.
+    verdict : ``refused``, ``withheld`` or ``exploratory``; empty if the verdict is stated as usual.
+    verify : whether `ablate verify` finds the change without a head; a deviation from the frozen plan counts as finding
+        it.
+    says : part of the message that reports the change first.
+    head : whether `ablate verify --head` finds the change.
     """
 
     edit: Edit
@@ -76,12 +76,12 @@ def change_rows(path: Path, change: Callable[[Row], object]) -> None:
 
 
 def row(change: Callable[[Row], object], arm: str = ARM, seed: int = SEED) -> Edit:
-    """Return an edit of the row of one run."""
+    """Return an edit of one run's row."""
     return lambda study: change_rows(row_file(study, arm, seed), change)
 
 
 def ledger_too(*edits: Edit) -> Edit:
-    """Return edits after which the ledger is written again for the changed rows."""
+    """Return edits that are followed by rewriting the ledger for the changed rows."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -93,7 +93,7 @@ def ledger_too(*edits: Edit) -> Edit:
 
 
 def without_ledger(*edits: Edit) -> Edit:
-    """Return edits after which the study looks as if it never had a ledger."""
+    """Return edits after which the study looks as if it had never had a ledger."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -106,7 +106,7 @@ def without_ledger(*edits: Edit) -> Edit:
 
 
 def plan(change: Callable[[Row], object], *, copies: bool) -> Edit:
-    """Return an edit of study.json and, with `copies`, of the plan in plans/ as well."""
+    """Return an edit of study.json and, with `copies`, also of the plan in plans/."""
 
     def edit(study: Path) -> None:
         document = json.loads((study / "study.json").read_text())
@@ -163,7 +163,7 @@ def predictions_alone(row: Row) -> None:
 
 
 def better(study: Path) -> None:
-    """Increase an accuracy equally in predictions, curve and row."""
+    """Increase an accuracy consistently in the predictions, the curve and the row."""
     (images,) = (study / "images").iterdir()
     labels = np.array(pq.read_table(images).column("label").to_pylist())
 
@@ -178,7 +178,7 @@ def better(study: Path) -> None:
 
 
 def exchange_results(study: Path) -> None:
-    """Exchange the results of two runs, under their own ids."""
+    """Exchange the results of two runs, which keep their ids."""
     paths = row_file(study, "aim"), row_file(study, "baseline")
     rows, schema = [read_row(path) for path in paths], pq.read_schema(paths[0])
     for path, mine, theirs in zip(paths, rows, reversed(rows), strict=True):
@@ -187,7 +187,7 @@ def exchange_results(study: Path) -> None:
 
 
 def copy_seed(study: Path) -> None:
-    """Give the run of one seed the results of another seed of its arm."""
+    """Give a run the results of another seed of the same arm."""
     path = row_file(study)
     mine, theirs = read_row(path), read_row(row_file(study, seed=0))
     times = ("started_at", "finished_at", "seconds")
@@ -199,7 +199,7 @@ def copy_seed(study: Path) -> None:
 
 
 def copy_seed_with_other_predictions(study: Path) -> None:
-    """Copy a seed, and change wrong predictions to other wrong ones, so that no accuracy changes."""
+    """Copy a seed, and change wrong predictions to other wrong predictions, so that the accuracies stay the same."""
     copy_seed(study)
     (images,) = (study / "images").iterdir()
     labels = np.array(pq.read_table(images).column("label").to_pylist())
@@ -215,14 +215,14 @@ def copy_seed_with_other_predictions(study: Path) -> None:
 
 
 def second_row(study: Path) -> None:
-    """Store another row of a run in a segment, which takes precedence over the run file."""
+    """Store a different row for a run in a segment, which takes precedence over the run file."""
     path = row_file(study)
     new = {**read_row(path), "seconds": 99.0}
     write_table(pa.Table.from_pylist([new], schema=pq.read_schema(path)), study / "segments" / f"{0:020x}.parquet")
 
 
 def other_epoch(row: Row) -> None:
-    """Report the other epoch with all of its values."""
+    """Report the other epoch, with all of its values."""
     row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in _SELECTED:
         row[name] = row[f"epochs.{name}"][row["selected_epoch"] - 1]
@@ -261,7 +261,7 @@ def config(old: str, new: str) -> Callable[[Row], None]:
 
 
 def moved(**hours: float) -> Callable[[Row], None]:
-    """Return a change of times by hours."""
+    """Return an edit that shifts times by some hours."""
 
     def change(row: Row) -> None:
         for name, by in hours.items():
@@ -271,7 +271,7 @@ def moved(**hours: float) -> Callable[[Row], None]:
 
 
 def of_another_study(study: Path) -> None:
-    """Store a row of another study under the id of a run of this one."""
+    """Store another study's row under the id of one of this study's runs."""
     mine, path = row_file(study), row_file(study.parent / "other")
     new = {**read_row(path), "run_id": mine.stem}
     schema = pq.read_schema(path)
@@ -329,7 +329,7 @@ def both_rows_of_the_seed_removed(study: Path) -> None:
 
 
 def rewound(study: Path) -> None:
-    """Remove the last lines of the ledger, from its last row on, and the row itself."""
+    """Remove the last lines of the ledger, starting with the last row's entry, and the row itself."""
     (page,) = (study / "ledger").iterdir()
     lines = page.read_text().splitlines(keepends=True)
     last = max(at for at, line in enumerate(lines) if line.startswith("row "))
@@ -343,7 +343,7 @@ def frozen_again(study: Path) -> None:
 
 
 def overlapping(study: Path) -> None:
-    """Give the first two runs of a session that computes one at a time the same half hour."""
+    """Set the times of the first two runs to the same half hour, in a session that computes one run at a time."""
     (path,) = (study / "live").iterdir()
     state = json.loads(path.read_text())
     begin = datetime.now(UTC) - timedelta(hours=1)
@@ -361,7 +361,7 @@ def cut_off(study: Path) -> None:
 
 
 def entry_declared_lost(study: Path) -> None:
-    """Change a row, and enter that the old row was lost and this row was computed instead."""
+    """Change a row, and add ledger entries that say that the old row was lost and the new row was computed instead."""
     better(study)
     ledger = ResultStore(study).ledger("e" * 12)
     ledger.join()
@@ -384,7 +384,7 @@ REFUSED, WITHHELD, EXPLORATORY = "refused", "withheld", "exploratory"
 FORGERIES: dict[str, Forgery] = {
     # rows
     "an accuracy": Forgery(row(accuracy_alone), load=True, verdict=REFUSED, says="not the value in its selected epoch"),
-    "an accuracy, also in its curve; ledger too": Forgery(
+    "an accuracy, also in the curve; ledger too": Forgery(
         ledger_too(row(accuracy_and_curve)), verdict=REFUSED, says="but its predictions give"
     ),
     "predictions; ledger too": Forgery(
@@ -392,15 +392,15 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "an accuracy, its curve and its predictions": Forgery(better, verdict=REFUSED, says=REPLACED),
     "an accuracy, its curve and its predictions; ledger too": Forgery(ledger_too(better), verify=False),
-    "an accuracy, its curve and its predictions; an entry that the old row was lost": Forgery(
+    "an accuracy, its curve and its predictions; the old row entered as lost": Forgery(
         entry_declared_lost, verify=False
     ),
     "results of two arms exchanged": Forgery(exchange_results, verdict=REFUSED, says=REPLACED),
-    "a seed copied from another one": Forgery(copy_seed, verdict=REFUSED, says=REPLACED),
-    "a seed copied from another one; ledger too": Forgery(
+    "a seed copied from another seed": Forgery(copy_seed, verdict=REFUSED, says=REPLACED),
+    "a seed copied from another seed; ledger too": Forgery(
         ledger_too(copy_seed), verdict=WITHHELD, says="its predictions equal those of run"
     ),
-    "a seed copied, and its predictions changed where they were wrong; ledger too": Forgery(
+    "a seed copied, with its wrong predictions changed; ledger too": Forgery(
         ledger_too(copy_seed_with_other_predictions),
         verdict=WITHHELD,
         says="its accuracies and losses equal those of run",
@@ -417,7 +417,7 @@ FORGERIES: dict[str, Forgery] = {
     "epochs reversed, with predictions and selection; ledger too": Forgery(
         ledger_too(row(epochs_reversed)), verify=False
     ),
-    "an option of a run's configuration; ledger too": Forgery(
+    "an option in a run's configuration; ledger too": Forgery(
         ledger_too(row(config('"learning_rate": 0.002', '"learning_rate": 0.02'))),
         verdict=WITHHELD,
         says="its configuration has a different training.optimizer.learning_rate than the text that its run id hashes",
@@ -448,14 +448,14 @@ FORGERIES: dict[str, Forgery] = {
         verdict=REFUSED,
         says="has a different seed or different data than its row",
     ),
-    "a row of another study under the id of a run": Forgery(
+    "another study's row under a run's id": Forgery(
         of_another_study, load=True, verdict=REFUSED, says="is not the hash of its identity"
     ),
-    "rows of another study next to those of the plan, which do not count": Forgery(
+    "another study's rows next to the plan's rows; they do not count": Forgery(
         rows_of_another_study, verify=False, head=False
     ),
-    "a second row of a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),
-    "a second row of a run, in a study without a ledger": Forgery(
+    "a second row for a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),
+    "a second row for a run, in a study without a ledger": Forgery(
         without_ledger(second_row), verdict=WITHHELD, says="its row is stored twice with different content"
     ),
     "the row of a bad seed removed": Forgery(
@@ -471,7 +471,7 @@ FORGERIES: dict[str, Forgery] = {
         verdict=EXPLORATORY,
         says="the seeds do not begin with the frozen ones",
     ),
-    "a bad seed removed, also from the plan and from the frozen one; ledger too": Forgery(
+    "a bad seed removed, also from the plan and the frozen plan; ledger too": Forgery(
         ledger_too(
             both_rows_of_the_seed_removed,
             plan(without_seed, copies=True),
@@ -483,7 +483,7 @@ FORGERIES: dict[str, Forgery] = {
     "a run that ended before it began; ledger too": Forgery(
         ledger_too(row(moved(finished_at=-1))), verdict=WITHHELD, says="minutes before it began"
     ),
-    "a run of the future; ledger too": Forgery(
+    "a run dated in the future; ledger too": Forgery(
         ledger_too(row(moved(started_at=9, finished_at=9))),
         verdict=WITHHELD,
         says="lies in the future of this machine's clock",
@@ -493,7 +493,7 @@ FORGERIES: dict[str, Forgery] = {
         verdict=EXPLORATORY,
         says="1 run began before the freeze",
     ),
-    "a run shorter than its epochs together; ledger too": Forgery(
+    "a run shorter than the sum of its epochs; ledger too": Forgery(
         ledger_too(row(lambda each: each.update({"epochs.seconds": [900.0, 900.0]}))),
         verdict=WITHHELD,
         says="but its epochs took 1800 s",
@@ -503,7 +503,7 @@ FORGERIES: dict[str, Forgery] = {
         verdict=WITHHELD,
         says="but its epochs together 18.0 s",
     ),
-    "two runs at once, of a session that computes one at a time; ledger too": Forgery(
+    "two simultaneous runs in a session that computes one run at a time; ledger too": Forgery(
         ledger_too(overlapping), verdict=WITHHELD, says="it overlaps in time with run"
     ),
     # the plan
@@ -519,7 +519,7 @@ FORGERIES: dict[str, Forgery] = {
     "seeds of the treatment exchanged in all plans": Forgery(
         plan(exchange("seed", 0, 1), copies=True), verdict=REFUSED, says="its seed is"
     ),
-    "the configuration of an arm in all plans": Forgery(
+    "an arm's configuration in all plans": Forgery(
         plan(fewer_epochs_of_the_treatment, copies=True),
         verdict=REFUSED,
         says="its training.epochs is not that of arm",
@@ -541,7 +541,7 @@ FORGERIES: dict[str, Forgery] = {
         verdict=EXPLORATORY,
         says="delta_pp is 0.1 and was frozen as 1.0",
     ),
-    "δ in all plans and in the frozen one": Forgery(
+    "δ in all plans and the frozen plan": Forgery(
         lambda study: (
             plan(lambda document: document.update(delta_pp=0.1), copies=True)(study),
             frozen(lambda document: document["content"].update(delta_pp=0.1))(study),
@@ -565,15 +565,15 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "the ledger and its last row rewound": Forgery(rewound, verify=False),
     "the ledger of another study": Forgery(from_the_other("ledger"), verdict=REFUSED, says=NOT_FROZEN),
-    "the ledger written again for unchanged rows": Forgery(ledger_too(), verify=False),
+    "the ledger rewritten for unchanged rows": Forgery(ledger_too(), verify=False),
     # data
     "labels of the test images": Forgery(labels_exchanged, verdict=REFUSED, says="but its predictions give"),
     "test images exchanged": Forgery(images_exchanged, verdict=REFUSED, says="but its predictions give"),
     "the table of test images removed": Forgery(
         removed("images"), verdict=REFUSED, says="its test images are not stored", verify=False, head=False
     ),
-    # accidents and the rest
-    "a file cut off": Forgery(cut_off, load=True, verdict=REFUSED, says="not a readable Parquet file"),
+    # accidents and other changes
+    "a truncated file": Forgery(cut_off, load=True, verdict=REFUSED, says="not a readable Parquet file"),
     "sizes in the table of models": Forgery(
         lambda study: change_rows(study / "models.parquet", lambda each: each.update(parameters=1)),
         says="parameters or trainable_parameters of arm baseline are not those of its runs",
@@ -582,7 +582,7 @@ FORGERIES: dict[str, Forgery] = {
 
 
 def table() -> str:
-    """Return the table of docs/reliability.md."""
+    """Return the table for docs/reliability.md."""
     lines = [
         "| what was changed | `analysis.load` | verdict | `ablate verify` | with `--head` |",
         "|---|---|---|---|---|",
@@ -598,10 +598,10 @@ def _found(is_found: bool) -> str:
 
 
 def page(text: str) -> str:
-    """Return the page with the table between its marks."""
+    """Return the page with the table between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, found, after = rest.partition(END)
-    assert found, f"{DOCUMENT}: has no lines {BEGIN} and {END}"
+    assert found, f"{DOCUMENT}: the lines {BEGIN} and {END} are missing"
     return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"
 
 

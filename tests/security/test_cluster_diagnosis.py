@@ -1,4 +1,4 @@
-"""The doctor reports who may connect and what nodes share; the properties of machines are simulated."""
+"""The doctor reports who may connect and what nodes share; the machines' properties are simulated."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_the_mode_of_the_token_file_is_checked(home: Path, mode: int, state: str
     if state == "problem":
         assert f"mode {mode:04o}" in found.message
         assert f"chmod 600 {path}" in found.remedy
-    assert path.stat().st_mode & 0o777 == mode, "a doctor changes nothing"
+    assert path.stat().st_mode & 0o777 == mode, "the doctor does not change anything"
 
 
-def test_the_token_may_be_in_another_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_may_be_in_a_different_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
     missing = only(cluster.token())
@@ -121,7 +121,7 @@ def test_a_directory_that_nodes_do_not_share_is_reported(tmp_path: Path, kind: s
     assert ("all nodes mount" in shared.remedy) == (state == "note")
     assert clock.state == "ok"
     assert not out.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["mounts"], "nothing of the probe is left"
+    assert [path.name for path in tmp_path.iterdir()] == ["mounts"], "no files of the probe are left"
 
 
 @pytest.mark.parametrize(("call", "advice"), [("link", "hard links"), ("flock", "file locks")])
@@ -148,7 +148,7 @@ def test_clocks_that_disagree_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str
 ) -> None:
     now = cluster.time.time
-    # The server's time stamps are right, so the clock of this machine is moved the other way.
+    # The server's time stamps are correct, so this machine's clock is shifted in the opposite direction.
     monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))
     _, clock = cluster.storage(tmp_path, mounts(tmp_path, "nfs4"))
     assert clock.state == "problem"

@@ -1,4 +1,5 @@
-"""Something else in the place of each kind of stored file: every command names it or does without, and none waits."""
+"""Something else in place of each kind of stored file: every command reports it or manages without the file, and none
+waits."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ COMMANDS = (("logs", "aim/0"), ("watch", "--once"), ("archive", "--out", "result
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt what waits longer than any of these tests takes."""
+    """Interrupt calls that wait longer than any of these tests takes."""
     with endless_waits.ended():
         yield
 
@@ -49,7 +50,7 @@ THINGS: dict[str, Callable[[Path], object]] = {"pipe": os.mkfifo, "folder": os.m
 
 
 def place(victim: Victim, name: str) -> Path:
-    """Return where a kind of file is or would be."""
+    """Return the path at which a kind of file is or would be."""
     name = name.replace("{run}", victim.runs[0].stem)
     return next(victim.directory.glob(name)) if "*" in name else victim.directory / name
 
@@ -69,7 +70,9 @@ def put(victim: Victim, name: str, thing: str) -> Path:
         *(pytest.param(name, thing, marks=pytest.mark.slow) for name in OTHERS for thing in THINGS),
     ],
 )
-def test_readers_name_what_is_in_the_place_of_a_file_or_do_without(victim: Victim, name: str, thing: str) -> None:
+def test_readers_report_what_is_in_the_place_of_a_file_or_manage_without_the_file(
+    victim: Victim, name: str, thing: str
+) -> None:
     path = put(victim, name, thing)
     said = victim.read(report=False)
     for command, *options in COMMANDS:
@@ -81,14 +84,16 @@ def test_readers_name_what_is_in_the_place_of_a_file_or_do_without(victim: Victi
 
 
 @pytest.mark.parametrize("name", ["runs/*.parquet", "plans/*.json", "ledger/*", "mark"])
-def test_a_session_refuses_a_link_to_nothing_at_once(victim: Victim, name: str) -> None:
+def test_a_session_refuses_a_dangling_link_immediately(victim: Victim, name: str) -> None:
     path = put(victim, name, "link")
     (text,) = victim.run().values()
     assert f"{path.parent.name}/{path.name}" in text
     assert "a link to a file that does not exist" in text
 
 
-def test_a_file_that_may_not_be_read_is_not_called_damaged(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_not_reported_as_damaged(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import aimlib.paths
 
     path = victim.runs[0]
@@ -104,7 +109,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(victim: Victim, monke
     path.unlink()
 
 
-def test_an_archive_names_a_damaged_plan(victim: Victim) -> None:
+def test_the_archive_command_reports_a_damaged_plan(victim: Victim) -> None:
     path = victim.plant("plans/000.json", "")
     victim.plant("plans/001.json", json.dumps({"name": "x"}))
     with pytest.raises(StoreError, match=r"plans/000\.json: is missing or damaged"):
@@ -113,7 +118,7 @@ def test_an_archive_names_a_damaged_plan(victim: Victim) -> None:
 
 
 @pytest.mark.parametrize("change", ["another version", "no plan"])
-def test_verify_is_not_content_with_a_plan_that_cannot_be_read(victim: Victim, change: str) -> None:
+def test_verify_reports_a_plan_that_cannot_be_read(victim: Victim, change: str) -> None:
     if change == "another version":
         victim.plant_plan(victim.plan() | {"schema_version": "3"})
         shutil.rmtree(victim.directory / "plans")
@@ -124,9 +129,7 @@ def test_verify_is_not_content_with_a_plan_that_cannot_be_read(victim: Victim, c
     assert any("study.json" in text for text in found.contradictions)
 
 
-def test_a_log_is_not_followed_for_ever_where_a_clock_ran_ahead(
-    victim: Victim, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_is_not_followed_forever_after_a_clock_ran_ahead(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.store import run_logs
 
     monkeypatch.setattr(run_logs, "_SILENT_S", 1.0)
@@ -137,7 +140,7 @@ def test_a_log_is_not_followed_for_ever_where_a_clock_ran_ahead(
     assert not log.settled
 
 
-def test_a_clock_that_jumps_removes_no_state_of_a_session(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_does_not_remove_a_sessions_state(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.store import ResultStore
 
     store = ResultStore(victim.directory)
@@ -159,7 +162,7 @@ def test_a_file_whose_name_is_not_text_is_ignored(victim: Victim) -> None:
     )
 
 
-def test_an_archive_leaves_out_what_is_no_file_of_the_study(victim: Victim) -> None:
+def test_an_archive_omits_files_that_do_not_belong_to_the_study(victim: Victim) -> None:
     for folder in ("plans", "code", "ledger"):
         for name in ("Thumbs.db", "Icon\r", "notes.txt"):
             victim.plant(f"{folder}/{name}", "x")
@@ -168,15 +171,15 @@ def test_an_archive_leaves_out_what_is_no_file_of_the_study(victim: Victim) -> N
     assert ablations.recompute(packed.path).problems == ()
 
 
-def test_verify_names_a_record_of_code_under_another_name(victim: Victim) -> None:
+def test_verify_reports_a_code_record_under_a_different_name(victim: Victim) -> None:
     victim.plant(f"code/{'0' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
     assert ablations.verify(victim.directory).is_intact
     victim.plant(f"code/{'1' * 64}.json", json.dumps(with_checksum({"code": "0" * 64, "file": "own.py"})))
     (damage,) = ablations.verify(victim.directory).inspection.damages
-    assert "it is the record of other code than its name says" in str(damage)
+    assert "it records different code than its name says" in str(damage)
 
 
-def test_a_bucket_that_does_not_exist_is_not_called_a_damaged_plan(bucket: str) -> None:
+def test_a_bucket_that_does_not_exist_is_not_reported_as_a_damaged_plan(bucket: str) -> None:
     import analysis
 
     with pytest.raises(StoreError, match="create the bucket, or correct the URL") as error:
@@ -185,8 +188,8 @@ def test_a_bucket_that_does_not_exist_is_not_called_a_damaged_plan(bucket: str) 
     assert "restore" not in str(error.value)
 
 
-def test_a_row_that_is_listed_and_never_found_is_named(victim: Victim, bucket: str) -> None:
-    """A folder of a bucket can have the name of a row."""
+def test_a_row_that_is_listed_but_never_found_is_reported(victim: Victim, bucket: str) -> None:
+    """A folder in a bucket can have the name of a row."""
     import analysis
     from aimlib import object_store
     from aimlib.paths import place
@@ -227,7 +230,7 @@ def test_repair_sets_aside_what_is_in_the_place_of_a_file(victim: Victim, name: 
     assert (session.computed, session.failed) == (int(name.startswith("runs")), {})
 
 
-def test_a_second_thing_in_the_same_place_is_set_aside_under_another_name(victim: Victim) -> None:
+def test_a_second_obstruction_in_the_same_place_is_set_aside_under_a_different_name(victim: Victim) -> None:
     for number in range(2):
         path = put(victim, "models.parquet", "folder")
         (path / f"content {number}").write_text("x")

@@ -1,4 +1,4 @@
-"""Every command that needs a folder of a study names a file or a link that is in its place."""
+"""Every command that needs one of a study's folders reports a file or a link in the folder's place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDERS = (
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("thing", ["file", "link"])
-def test_a_session_names_a_file_that_is_in_the_place_of_a_folder(victim: Victim, folder: str, thing: str) -> None:
+def test_a_session_reports_a_file_in_the_place_of_a_folder(victim: Victim, folder: str, thing: str) -> None:
     from ablations.store.local_folder import LocalFolder
     from aimlib.errors import StoreError
 
@@ -38,7 +38,7 @@ def test_a_session_names_a_file_that_is_in_the_place_of_a_folder(victim: Victim,
         LocalFolder(victim.directory).prepare()
 
 
-def test_readers_name_a_file_in_the_place_of_a_folder_or_do_without_the_folder(victim: Victim) -> None:
+def test_readers_report_a_file_in_the_place_of_a_folder_or_manage_without_the_folder(victim: Victim) -> None:
     for name in ("live", "logs", "unblinded"):
         shutil.rmtree(victim.directory / name, ignore_errors=True)
         (victim.directory / name).write_text("x")
@@ -53,7 +53,7 @@ def test_readers_name_a_file_in_the_place_of_a_folder_or_do_without_the_folder(v
     assert "logs: cannot be listed" in browsed or "unblinded: cannot be listed" in browsed
 
 
-def test_a_state_with_an_impossible_time_zone_is_left_out(victim: Victim) -> None:
+def test_a_state_with_an_impossible_time_zone_is_ignored(victim: Victim) -> None:
     victim.plant(
         f"live/{'a' * 12}.json",
         '{"host": "x", "began_at": "0001-01-01T00:00:00+14:00", "at": "0001-01-01T00:00:00+14:00"}',

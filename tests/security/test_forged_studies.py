@@ -1,4 +1,4 @@
-"""Every forgery is found as the table in docs/reliability.md states, and honest studies raise no suspicion."""
+"""Every forgery is found as shown in the table in docs/reliability.md, and honest studies do not raise suspicion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(studies: Path) -> tuple[str, str]:
-    """Return the head of the first study's ledger, as kept elsewhere, and its verdict."""
+    """Return the head of the first study's ledger, as kept elsewhere, and the study's verdict."""
     head = verify(studies / "out").ledger.head
     assert head is not None
     return head, analysis.examine(analysis.load(studies / "out")).headline
@@ -88,13 +88,13 @@ def outcome(study: Path, head: str) -> tuple[Forgery, str]:
     return Forgery(print, is_refused, verdict, is_found, head=not with_head.is_intact or is_found), everything
 
 
-def test_an_untouched_study_raises_no_suspicion(study: Path, before: tuple[str, str]) -> None:
+def test_an_unchanged_study_does_not_raise_suspicion(study: Path, before: tuple[str, str]) -> None:
     found, _ = outcome(study, before[0])
     assert (found.load, found.verdict, found.verify, found.head) == (False, "", False, False)
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_is_found_as_stated_in_the_table(name: str, study: Path, before: tuple[str, str]) -> None:
+def test_a_forgery_is_found_as_shown_in_the_table(name: str, study: Path, before: tuple[str, str]) -> None:
     forgery = FORGERIES[name]
     forgery.edit(study)
     found, said = outcome(study, before[0])
@@ -110,7 +110,7 @@ def test_a_forgery_is_found_as_stated_in_the_table(name: str, study: Path, befor
 
 
 def test_contradictions_between_rows_come_first_in_the_report(study: Path, tmp_path: Path) -> None:
-    FORGERIES["a seed copied from another one; ledger too"].edit(study)
+    FORGERIES["a seed copied from another seed; ledger too"].edit(study)
     page = analysis.report(study, tmp_path / "report").read_text(encoding="utf-8")
     said, withheld = page.index("Stored rows contradict themselves"), page.index("withheld (stored rows contradict")
     assert said < withheld
@@ -126,7 +126,7 @@ def test_the_page_contains_the_table() -> None:
 
 
 @pytest.mark.parametrize("folder", ["study/confirmation", "study/screening", "complete/confirmation"])
-def test_studies_of_earlier_versions_raise_no_suspicion(folder: str) -> None:
+def test_studies_from_earlier_versions_do_not_raise_suspicion(folder: str) -> None:
     found, consistency = verify(REFERENCE / folder), Consistency()
     assert found.contradictions == ()
     assert found.is_intact
@@ -135,8 +135,8 @@ def test_studies_of_earlier_versions_raise_no_suspicion(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_200_honest_studies_raise_no_suspicion(tmp_path: Path) -> None:
-    """They differ in arms, seeds, images, classes, accuracies, outcomes and layout."""
+def test_200_honest_studies_do_not_raise_suspicion(tmp_path: Path) -> None:
+    """The studies differ in arms, seeds, images, classes, accuracies, outcomes and layout."""
     for number in range(200):
         rng = np.random.default_rng(number)
         arms = [FakeArm("baseline", "baseline", rng.uniform(0.1, 0.9)), FakeArm("aim", "aim", rng.uniform(0.1, 0.9))]

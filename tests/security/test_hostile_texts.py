@@ -1,4 +1,4 @@
-"""Hostile errors, names and data are stored and shown harmlessly, and do not end a session."""
+"""Hostile errors, names and data are stored and shown safely, and do not end a session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fails:
 
 
 def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[..., object]) -> dict[str, str]:
-    """Make a run of the study fail, and return its row; the session must continue to its end."""
+    """Make one of the study's runs fail, and return its row; the session must continue to the end."""
     victim.runs[0].unlink()
     monkeypatch.setattr("ablations.execution.run_task.train", train)
     assert victim.run() == {"run": "ok"}
@@ -65,7 +65,7 @@ def test_an_error_without_valid_text_can_be_stored(
     assert failing(victim, monkeypatch, Fails(error))["reason"] == stored
 
 
-def test_a_message_of_megabytes_is_shortened(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_of_several_megabytes_is_shortened(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     row = failing(victim, monkeypatch, Fails(RuntimeError("begin" + "x" * 5_000_000 + "end")))
     assert len(row["reason"]) < LONGEST_MESSAGE + 100
     assert len(row["traceback"]) < LONGEST_TRACEBACK + 100
@@ -76,7 +76,7 @@ def test_a_message_of_megabytes_is_shortened(victim: Victim, monkeypatch: pytest
     assert sum(path.stat().st_size for path in victim.directory.rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_escape_sequences_in_an_error_reach_no_terminal_and_no_page(
+def test_escape_sequences_in_an_error_do_not_reach_a_terminal_or_a_page(
     victim: Victim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = failing(victim, monkeypatch, Fails(RuntimeError(ESCAPES)))
@@ -115,7 +115,7 @@ def test_a_spreadsheet_does_not_execute_a_name(victim: Victim) -> None:
     assert f"'{name}" in {cell for row in printed for cell in row}
 
 
-def test_a_tracker_gets_no_secret_and_its_error_is_harmless() -> None:
+def test_a_tracker_does_not_receive_secrets_and_its_error_is_harmless() -> None:
     from ablations.execution.events import Notice
 
     text = Notice("tracker failed (\ud800 https://user:sEcReT-1@host)" + "x" * 100_000).text
@@ -125,7 +125,7 @@ def test_a_tracker_gets_no_secret_and_its_error_is_harmless() -> None:
 
 
 @pytest.mark.parametrize("squatted", ["link", "others", "file"])
-def test_scratch_files_of_tune_are_in_a_folder_that_only_the_user_can_access(
+def test_tunes_scratch_files_are_in_a_folder_that_only_the_user_can_access(
     squatted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ablations.execution.ray.executor import scratch
@@ -167,6 +167,6 @@ def test_a_photo_name_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: p
         datasets.create(datasets.parse(data)).load()
 
 
-def test_any_error_has_a_printable_text() -> None:
+def test_any_error_can_be_converted_to_printable_text() -> None:
     assert text_of(Unspeakable()).startswith("(no message: ValueError")
     assert json.dumps(text_of(ValueError("x"))) == '"x"'

@@ -1,6 +1,6 @@
 """Every kind of bad input is refused with its place, its cause and a remedy, and never with a traceback.
 
-The kinds are listed beforehand, in ``kinds_of_bad_input.txt``. Variants of one kind have the same name and count once.
+The kinds are listed in advance in ``kinds_of_bad_input.txt``. Variants of a kind have the same name and count once.
 More variants of mistakes in a study are in ``tests/ablations/spec/test_bad_studies.py``.
 """
 
@@ -27,7 +27,7 @@ LIST = Path(__file__).with_name("kinds_of_bad_input.txt")
 
 
 @pytest.mark.parametrize("kind", ALL, ids=str)
-def test_bad_input_is_refused_with_place_cause_and_remedy(
+def test_bad_input_is_refused_with_its_place_cause_and_remedy(
     kind: Kind, victim: Victim, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "2000")
@@ -55,7 +55,7 @@ def _said(kind: Kind, victim: Victim, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_all_150_listed_kinds_of_bad_input_are_tested() -> None:
     listed = list(_listed())
-    assert len(set(listed)) == len(listed), "a kind is listed once"
+    assert len(set(listed)) == len(listed), "each kind is listed only once"
     assert set(listed) == {kind.name for kind in ALL}
     assert len(listed) >= 150
     assert all(kind.place and kind.cause and kind.remedy for kind in ALL)

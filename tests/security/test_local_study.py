@@ -1,4 +1,4 @@
-"""A local `ablate run` can only be reached from this machine, and only its owner can read its token."""
+"""A local `ablate run` can be reached only from this machine, and only its owner can read its token."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def test_a_local_study_listens_only_on_the_loopback_interface(victim: Victim, tm
     _, err = driver.communicate(timeout=10)
     assert driver.returncode == 0, err[-2000:]
     assert json.loads((victim.directory / "study.json").read_text())["name"] == "planted"
-    assert any("gcs_server" in listener.program for listener in seen), "Ray was there"
+    assert any("gcs_server" in listener.program for listener in seen), "Ray was running"
     assert [listener for listener in sorted(seen) if listener.exposed] == []
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Listening sockets, as the kernel reports them."""
+"""Listening sockets, as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_socket_of_this_process_is_found(family: socket.AddressFamily, address: str) -> None:
+def test_a_socket_opened_by_this_process_is_found(family: socket.AddressFamily, address: str) -> None:
     with socket.socket(family) as server:
         try:
             server.bind((address, 0))
         except OSError as error:
             pytest.skip(f"no {address} here: {error}")
         port = server.getsockname()[1]
-        assert port not in {listener.port for listener in listeners()}, "bound, but not listening"
+        assert port not in {listener.port for listener in listeners()}, "the socket is bound but not listening"
         server.listen()
         (found,) = [listener for listener in listeners() if listener.port == port]
     assert (found.address, found.process, found.exposed) == (address, os.getpid(), False)
@@ -43,7 +43,7 @@ def fake(root: Path, table: str, *addresses: str) -> Path:
     return root
 
 
-@pytest.mark.skipif(sys.byteorder != "little", reason="the digits are those of a little-endian machine")
+@pytest.mark.skipif(sys.byteorder != "little", reason="the addresses are in little-endian notation")
 @pytest.mark.parametrize(
     ("table", "digits", "address", "exposed"),
     [
@@ -66,11 +66,11 @@ def test_connections_are_not_listeners(tmp_path: Path) -> None:
     assert listeners(fake(tmp_path, "tcp", "0100007F:0016")) == []
 
 
-def test_without_proc_no_listener_is_known(tmp_path: Path) -> None:
+def test_without_proc_no_listeners_are_found(tmp_path: Path) -> None:
     assert listeners(tmp_path / "nowhere") == []
 
 
-def test_the_setting_of_ray_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rays_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     monkeypatch.setenv(name, "1")
     with on_loopback():

@@ -1,4 +1,4 @@
-"""Copies of one study that were continued separately and then merged, for instance with rsync."""
+"""Copies of a study that were continued separately and then merged, for instance with rsync."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def merge(copy: Path, study: Path, *names: str) -> None:
 
 
 def continued(victim: Victim) -> Path:
-    """Return a copy of the study that computed its first run again without knowing the first row."""
+    """Return a copy of the study in which the first run was computed again without knowledge of the first row."""
     copy = victim.folder / "copy"
     ablations.run(victim.study, copy, executor="inline")
     return copy
 
 
-def test_a_run_that_is_entered_by_both_copies_has_no_verdict(victim: Victim) -> None:
+def test_there_is_no_verdict_if_both_copies_entered_the_same_run(victim: Victim) -> None:
     copy = continued(victim)
     shutil.copy(copy / "analysis_plan.json", victim.directory / "analysis_plan.json")
     merge(copy, victim.directory, "runs", "ledger")
@@ -50,7 +50,7 @@ def test_a_run_that_is_entered_by_both_copies_has_no_verdict(victim: Victim) -> 
     assert ablations.recompute(packed.path).verdict == packed.verdict
 
 
-def test_a_page_that_is_missing_excuses_no_second_row(victim: Victim) -> None:
+def test_a_missing_page_does_not_excuse_a_second_row(victim: Victim) -> None:
     path = victim.directory / "ledger" / "aaaaaaaaaaaa.0000"
     entries = [ledger.entry(ledger.NO_HASH, "session", "aaaaaaaaaaaa", "2026-01-01T00:00:00Z")]
     for kind, what, digest in (
@@ -68,12 +68,12 @@ def test_a_page_that_is_missing_excuses_no_second_row(victim: Victim) -> None:
     assert {said[name] for name in VERDICTS} == {"ok"}, said
 
 
-def test_reuse_copies_no_row_of_a_study_whose_ledger_has_two(victim: Victim) -> None:
+def test_reuse_does_not_copy_a_row_for_which_the_ledger_contains_two_entries(victim: Victim) -> None:
     merge(continued(victim), victim.directory, "runs", "ledger")
     victim.ablate(
         "run", victim.study, "--out", victim.folder / "new", "--executor", "inline", "--reuse", victim.directory
     )
-    assert "the ledger of its study contains 2 different rows of it" in victim.printed
+    assert "its study's ledger contains 2 different rows for this run" in victim.printed
     assert "2 runs: 2 computed now" in victim.printed
 
 

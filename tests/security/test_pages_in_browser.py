@@ -1,4 +1,4 @@
-"""Markup and code in names and messages are shown as text by a real browser: nothing is executed or fetched."""
+"""A real browser shows markup and code in names and messages as text, without executing or fetching anything."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium 
 
 @pytest.fixture(autouse=True, params=["blank", pytest.param("drawn", marks=pytest.mark.slow)])
 def without_drawing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Write reports with blank figures, and in the slow tests with all figures, which also contain names."""
+    """Write reports with blank figures; in the slow tests, write all figures, because they also contain names."""
     with blank_figures() if request.param == "blank" else nullcontext():
         yield
 
 
 def spoil(path: Path) -> None:
-    """Insert the payloads into every text of a row, except identities."""
+    """Insert the payloads into every text in a row, except identities."""
     table = pq.ParquetFile(path).read()
     text = " ".join(PAYLOADS)
     for column in ("reason", "traceback", "host", "device_name", "placement", "memory_source", "optimizer"):
@@ -56,7 +56,7 @@ def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytes
     renamed(victim, "aim", NAME)
     for path in victim.runs:
         spoil(path)
-    # The rows now contradict the ledger, so a verdict would be refused. These tests need the pages in any case.
+    # The rows now contradict the ledger, so a verdict would be refused. These tests need the pages nevertheless.
     monkeypatch.setattr("analysis.findings.study.prove", lambda *_: ())
     victim.ablate("report", victim.directory)
     victim.ablate("watch", victim.directory, "--once", "--html")
@@ -70,7 +70,9 @@ def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytes
             assert page.value("[...document.querySelectorAll('[onerror],[onload],[onfocus],iframe')].length") == 0
             assert page.value("[...document.querySelectorAll('a')].every(a => a.protocol !== 'javascript:')"), path
             assert all(url.startswith(("file://", "data:", "blob:", "about:")) for url in page.requests), page.requests
-            assert page.value("document.body.textContent.includes('onerror=')"), f"{path}: it is shown as text"
+            assert page.value("document.body.textContent.includes('onerror=')"), (
+                f"{path}: the payload must be shown as text"
+            )
 
 
 def test_an_executed_probe_is_detected(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing in a study directory is ever unpickled or executed, whatever its name."""
+"""No file in a study directory is ever unpickled or executed, regardless of its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def all_ok(said: dict[str, str]) -> None:
 
 
 def refused(said: dict[str, str], file: str, *entries: str) -> None:
-    """Check that entries refuse with a message that names the file and says what to do."""
+    """Check that entries refuse the file with a message that contains its name and says what to do."""
     for entry in entries or said:
         assert said[entry] != "ok", entry
         assert file in said[entry]
@@ -85,7 +85,7 @@ def test_pickles_are_never_loaded_under_any_name(victim: Victim) -> None:
     assert "2 of 2 runs are already settled" in victim.printed
 
 
-# Files that are read, with a pickle in their place
+# Files that are read, replaced with a pickle
 
 
 def run_file(victim: Victim) -> str:
@@ -180,7 +180,7 @@ def test_a_checkpoint_is_never_unpickled(victim: Victim, form: str) -> None:
     victim.run()
     assert not victim.sentinel.exists()
     assert f"{path} is damaged: it is not a readable checkpoint" in victim.printed
-    assert len(victim.runs) == 2, "the run is computed from its beginning"
+    assert len(victim.runs) == 2, "the run is computed from the beginning"
 
 
 # Tables with hostile metadata
@@ -207,7 +207,7 @@ class Foreign(pa.ExtensionType):  # type: ignore[misc]
 
 @pytest.mark.parametrize("hostile", ["extension", "pandas", "plain extension metadata"])
 @pytest.mark.parametrize("name", ["run", "models.parquet"])
-def test_metadata_of_a_table_executes_nothing(victim: Victim, name: str, hostile: str) -> None:
+def test_a_tables_metadata_is_not_executed(victim: Victim, name: str, hostile: str) -> None:
     path = victim.runs[0] if name == "run" else victim.directory / name
     table = pq.ParquetFile(path).read()
     column = table.schema.names[1]
@@ -311,7 +311,7 @@ _TAGS = (
 
 @pytest.mark.parametrize("text", _TAGS)
 @pytest.mark.parametrize("where", ["study", "claim", "set"])
-def test_yaml_tags_execute_nothing(victim: Victim, text: str, where: str) -> None:
+def test_yaml_tags_are_not_executed(victim: Victim, text: str, where: str) -> None:
     import analysis.claims
 
     text = text.replace("SENTINEL", str(victim.sentinel))
@@ -329,7 +329,7 @@ def test_yaml_tags_execute_nothing(victim: Victim, text: str, where: str) -> Non
         assert "hostile.yaml" in str(error.value)
 
 
-def test_aliases_that_multiply_are_refused_immediately(victim: Victim) -> None:
+def test_aliases_that_expand_excessively_are_refused_immediately(victim: Victim) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     victim.study.write_text("\n".join(lines))
@@ -339,7 +339,7 @@ def test_aliases_that_multiply_are_refused_immediately(victim: Victim) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_the_claim_that_a_planted_plan_names_executes_nothing(victim: Victim) -> None:
+def test_a_claim_file_named_in_a_planted_plan_is_not_executed(victim: Victim) -> None:
     claim = victim.plant("claim.yaml", f"!!python/object/apply:os.makedirs [{victim.sentinel}]")
     document = victim.plan()
     victim.plant_plan(document | {"claim": str(claim)})

@@ -1,4 +1,4 @@
-"""Names, links and paths in a study directory never lead outside it, and never control the terminal."""
+"""Names, links and paths in a study directory never lead outside the directory, and never control the terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
 
 
 def renamed(victim: Victim, old: str, new: str) -> None:
-    """Give an arm another name, in the plans and in its tables, and enter the rows in a new ledger."""
+    """Rename an arm in the plans and in the tables, and enter the rows in a new ledger."""
     rename_in_plan(victim, old, new)
     for path in (victim.directory / "models.parquet", *victim.runs):
         table = pq.ParquetFile(path).read()
@@ -60,7 +60,7 @@ def test_printable_names_are_unchanged(victim: Victim) -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert not re.search(r"(?<!\\)<script>alert", (report / "report.md").read_text())
-    assert all(re.fullmatch(r"[\w.-]+", path.name) for path in report.rglob("*")), "no name became a file's"
+    assert all(re.fullmatch(r"[\w.-]+", path.name) for path in report.rglob("*")), "no name became a file name"
 
 
 @pytest.mark.parametrize("name", _UNPRINTABLE)
@@ -75,7 +75,7 @@ def test_names_with_control_characters_are_refused(victim: Victim, name: str, of
         StudySpec.parse({"name": name if of == "study" else "x", "base": {}, "arms": arms})
 
 
-def test_text_of_a_row_is_shown_without_control_characters(victim: Victim) -> None:
+def test_text_in_a_row_is_shown_without_control_characters(victim: Victim) -> None:
     path = victim.runs[0]
     table = pq.ParquetFile(path).read()
     for column, text in (("reason", "red \x1b[31mX\x1b]0;title\x07 \u202e"), ("host", "[bold]h[/bold]\x9b2J")):
@@ -105,7 +105,7 @@ def test_invalid_run_ids_never_become_paths(victim: Victim, run_id: str) -> None
 # Links
 
 
-def test_a_linked_lock_is_not_written_through(victim: Victim) -> None:
+def test_a_lock_file_is_not_written_through_a_link(victim: Victim) -> None:
     run_id = victim.runs[0].stem
     victim.runs[0].unlink()
     lock = victim.directory / "locks" / f"{run_id}.lock"
@@ -126,7 +126,7 @@ def test_a_linked_lock_is_not_written_through(victim: Victim) -> None:
         "checkpoints",
     ],
 )
-def test_a_linked_folder_is_not_written_into(victim: Victim, folder: str) -> None:
+def test_a_linked_folder_is_not_written_to(victim: Victim, folder: str) -> None:
     moved = victim.outside / folder
     (victim.directory / folder).rename(moved)
     (victim.directory / folder).symlink_to(moved)
@@ -161,7 +161,7 @@ def test_a_link_to_a_secret_does_not_reveal_the_secret(victim: Victim, name: str
 
 
 @pytest.mark.slow
-def test_a_hard_link_to_a_file_outside_is_replaced_and_not_written_into(victim: Victim) -> None:
+def test_a_hard_link_to_a_file_outside_is_replaced_and_not_written_to(victim: Victim) -> None:
     other = victim.outside / "study.json"
     for name in ("study.json", "models.parquet"):
         os.link(victim.directory / name, victim.outside / name)

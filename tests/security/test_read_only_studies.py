@@ -1,4 +1,4 @@
-"""A study in which the reader must not write: reading commands work and leave no trace, and writing ones refuse."""
+"""A study that the reader must not change: commands that read work and leave no trace; commands that write refuse."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ except StoreError as error:
 
 
 def traces(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return when everything in a folder was changed; a file that was written and removed changes its folder."""
+    """Return the time of the last change to each file and folder; writing and removing a file changes its folder."""
     paths = [folder, *folder.rglob("*")]
     return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths}
 
@@ -67,7 +67,7 @@ def test_reading_commands_leave_no_trace(victim: Victim, arguments: tuple[str, .
         ("verify", "damaged: cannot be created: Permission denied; get write permission"),
     ],
 )
-def test_writing_commands_name_the_folder_that_cannot_be_written(victim: Victim, command: str, named: str) -> None:
+def test_writing_commands_report_the_folder_that_cannot_be_written(victim: Victim, command: str, named: str) -> None:
     if command == "verify":
         victim.runs[0].write_bytes(b"damaged")
     prefix = _without_privileges()
@@ -87,7 +87,7 @@ def test_writing_commands_name_the_folder_that_cannot_be_written(victim: Victim,
 
 
 def _without_privileges() -> list[str]:
-    """Return a prefix with which a command obeys permissions, even if root calls it."""
+    """Return a prefix that makes a command respect file permissions even when root runs it."""
     if os.getuid() != 0:
         return []
     if (setpriv := shutil.which("setpriv")) is None:
@@ -105,7 +105,7 @@ def test_a_store_that_was_opened_for_reading_refuses_to_write(victim: Victim) ->
     assert traces(victim.directory) == before
 
 
-def test_a_reader_notices_that_the_study_is_gone(victim: Victim) -> None:
+def test_a_reader_notices_that_the_study_no_longer_exists(victim: Victim) -> None:
     store = ResultStore(victim.directory, read_only=True)
     shutil.move(victim.directory, victim.folder / "unmounted")
     victim.directory.mkdir()

@@ -1,4 +1,4 @@
-"""Values of the environment are never stored."""
+"""Values of environment variables are never stored."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ FORMS = (
 
 
 def in_a_message() -> str:
-    """Return a message that quotes secrets of every form, like errors of clients."""
+    """Return a message that quotes secrets in every form, as client errors do."""
     aws, hub, query, login, bearer, github, fine, google, oauth, account, sas, key, wandb = FORMS
     quoted = ", ".join(f"{name}: {value}" for name, value in os.environ.items() if name in SECRETS)
     return (
@@ -144,7 +144,7 @@ def test_secrets_in_errors_and_output_are_not_stored(
     monkeypatch.setattr("ablations.execution.run_task.train", Leaking())
     victim.runs[0].unlink()
     assert victim.run("--track", tracker) == {"run": "ok"}
-    # The run's own output passes through to the terminal of the user who started it; every other line is ours.
+    # The run's own output goes unchanged to the terminal of the user who started it; all other lines are ours.
     ours = [line for line in victim.printed.splitlines() if not line.startswith("401 for ")]
     assert any("cannot fetch" in line for line in ours)
     shown = "\n".join(ours)
@@ -166,7 +166,7 @@ def test_secrets_in_errors_and_output_are_not_stored(
 
 
 def test_a_path_is_not_treated_as_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every shell sets PWD, which is not a password, and paths state where a secret is."""
+    """Every shell sets PWD, which is not a password, and paths only show where a secret is stored."""
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.setenv("OLDPWD", "/some/where/else")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
@@ -177,7 +177,7 @@ def test_a_path_is_not_treated_as_a_secret(tmp_path: Path, monkeypatch: pytest.M
 
 
 def command_lines() -> list[str]:
-    """Return the command lines of this process, its parents and all others of this user that contain a secret."""
+    """Return the command lines that contain a secret, of this process, its parents and this user's other processes."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -187,9 +187,9 @@ def command_lines() -> list[str]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc here")
-def test_no_secret_is_in_the_list_of_processes(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command runs in this process: it gets the secrets from the environment, and every child is listed."""
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
+def test_the_process_list_contains_no_secrets(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs in this process: it reads the secrets from the environment, and every child is listed."""
     found: list[list[str]] = []
 
     class Listing(Leaking):
@@ -209,7 +209,7 @@ def test_no_secret_is_in_the_list_of_processes(victim: Victim, monkeypatch: pyte
 def test_command_lines_with_secrets_are_found() -> None:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", FORMS[2]])
     try:
-        until = time.monotonic() + 10  # the kernel shows a command line a moment after the program has begun
+        until = time.monotonic() + 10  # the kernel shows a command line shortly after the program has started
         while not (found := command_lines()) and time.monotonic() < until:
             time.sleep(0.05)
         assert len(found) == 1
@@ -232,7 +232,7 @@ with on_loopback():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_files_of_a_ray_session_do_not_contain_the_environment(victim: Victim) -> None:
+def test_a_ray_sessions_files_do_not_contain_the_environment(victim: Victim) -> None:
     victim.runs[0].unlink()
     done = subprocess.run(
         [sys.executable, "-c", _SESSION, str(victim.study), str(victim.directory)],
@@ -273,7 +273,7 @@ def test_a_remote_with_a_token_is_not_part_of_provenance(tmp_path: Path) -> None
         "data.password=sEcReT-option",
     ],
 )
-def test_a_password_that_was_typed_into_a_study_reaches_no_file(victim: Victim, override: str) -> None:
+def test_a_password_typed_into_a_study_is_not_written_to_a_file(victim: Victim, override: str) -> None:
     """The message may repeat what the user typed, but no file may contain it."""
     with pytest.raises(UsageError):
         victim.ablate("run", victim.study, "--out", victim.directory, "--executor", "inline", "--set", override)

@@ -1,4 +1,4 @@
-"""Output that cannot be written ends a command with a message."""
+"""A command whose output cannot be written ends with a message."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 COMMAND = [sys.executable, "-m", "ablations.commands.app", "cluster", "slurm"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_output_device_is_explained() -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_output_device_is_reported_clearly() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Files in the folders of a study that no version of this package wrote: named, ignored, and never read as rows."""
+"""Files in a study's folders that no version of this package wrote are reported but never read as rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def put(victim: Victim, name: str, content: bytes = b"no row") -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stray_is_named_and_ignored(victim: Victim, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stray_file_is_reported_and_ignored(victim: Victim, name: str, caplog: pytest.LogCaptureFixture) -> None:
     path = put(victim, name)
     assert set(victim.read().values()) == {"ok"}
     assert f"1 file is not read, because the study gives no such name: {path.parent.name}/{path.name}" in caplog.text
@@ -45,9 +45,7 @@ def test_a_stray_is_named_and_ignored(victim: Victim, name: str, caplog: pytest.
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_files_of_the_desktop_are_only_listed_by_verify(
-    victim: Victim, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_desktop_files_are_only_listed_by_verify(victim: Victim, name: str, caplog: pytest.LogCaptureFixture) -> None:
     put(victim, name)
     assert set(victim.read(report=False).values()) == {"ok"}
     assert caplog.text == ""
@@ -55,7 +53,7 @@ def test_files_of_the_desktop_are_only_listed_by_verify(
 
 
 def test_a_changed_copy_next_to_a_row_never_counts(victim: Victim) -> None:
-    """The name of the copy sorts before that of the row."""
+    """The copy's name sorts before the row's name."""
     path = victim.runs[0]
     table = pq.read_table(path)
     position = table.schema.get_field_index("test_accuracy")
@@ -65,7 +63,7 @@ def test_a_changed_copy_next_to_a_row_never_counts(victim: Victim) -> None:
     assert analysis.load(victim.directory).runs["test_accuracy"].to_list() == expected
 
 
-def test_a_row_under_another_name_is_missing_and_the_ledger_tells(
+def test_a_row_under_a_different_name_counts_as_missing_and_the_ledger_reveals_it(
     victim: Victim, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = victim.runs[0]
@@ -78,7 +76,7 @@ def test_a_row_under_another_name_is_missing_and_the_ledger_tells(
     assert not ablations.verify(victim.directory).is_intact
 
 
-def test_a_broken_file_with_a_valid_name_stays_an_error(victim: Victim) -> None:
+def test_a_broken_file_with_a_valid_name_is_still_an_error(victim: Victim) -> None:
     put(victim, f"runs/{'0' * 20}.parquet")
     with pytest.raises(StoreError, match="not a readable Parquet file"):
         analysis.load(victim.directory)

@@ -19,7 +19,7 @@ from aimlib.errors import UsageError
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        # These are set first, so that values from the tested function are removed afterwards.
+        # These variables are set first, so that values set by the tested function are removed afterwards.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -57,7 +57,7 @@ def test_a_token_written_by_ray_is_kept_and_protected(home: Path) -> None:
     assert not readable_by_others(path)
 
 
-def test_an_empty_file_of_a_killed_ray_is_replaced(home: Path) -> None:
+def test_an_empty_file_left_by_a_killed_ray_is_replaced(home: Path) -> None:
     path = home / ".ray" / "auth_token"
     path.parent.mkdir()
     path.touch(0o644)
@@ -89,14 +89,14 @@ def test_a_named_file_without_a_token_is_refused(
 
 
 @pytest.mark.parametrize("variable", [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "in the environment")])
-def test_settings_of_the_user_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]) -> None:
+def test_the_users_settings_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]) -> None:
     monkeypatch.setenv(*variable)
     prepare_token()
     assert list(home.iterdir()) == []
     assert os.environ[variable[0]] == variable[1]
 
 
-def test_without_a_writable_home_the_token_is_in_another_folder(
+def test_without_a_writable_home_the_token_is_in_a_different_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / ".ray").write_text("no folder")

@@ -48,7 +48,7 @@ class Bomb:
 
 @functools.cache
 def _command() -> Any:
-    """Return the command line; building it takes as long as running many of the commands."""
+    """Return the command-line application; building it takes as long as running many commands."""
     from typer.main import get_command
 
     from ablations.commands.app import app
@@ -57,7 +57,7 @@ def _command() -> Any:
 
 
 class Victim:
-    """A copy of a finished study, files next to it, and a sentinel that only a payload creates."""
+    """A copy of a finished study, the files next to it, and a sentinel that only a payload creates."""
 
     def __init__(self, folder: Path, finished: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Victim:
         return sorted((self.directory / "runs").iterdir())
 
     def plant(self, name: str, content: bytes | str | None = None) -> Path:
-        """Replace a file of the study directory, by default with a pickle that executes code."""
+        """Replace a file in the study directory, by default with a pickle that executes code."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -85,17 +85,17 @@ class Victim:
         return path
 
     def plan(self) -> dict[str, Any]:
-        """Return the plan without its checksum, to be planted again with changes."""
+        """Return the plan without its checksum, so that it can be changed and planted again."""
         document: dict[str, Any] = json.loads((self.directory / "study.json").read_text())
         del document["checksum"]
         return document
 
     def plant_plan(self, document: dict[str, Any], name: str = "study.json") -> Path:
-        """Plant a plan with the checksum that it should have."""
+        """Plant a plan with a correct checksum."""
         return self.plant(name, json.dumps(with_checksum(document)))
 
     def state(self) -> dict[str, bytes | str | None]:
-        """Return everything below the folder except the study directory."""
+        """Return the state of all files below the folder, except in the study directory."""
         found: dict[str, bytes | str | None] = {}
         for path in sorted(self.folder.rglob("*")):
             if path.is_relative_to(self.directory) or "cache" in path.relative_to(self.folder).parts:
@@ -105,10 +105,8 @@ class Victim:
         return found
 
     def read(self, *, report: bool = True) -> dict[str, str]:
-        """Use every public entry that reads a study; return ``ok`` or the message of each. Errors other than UsageError
-
-        are raised.
-        """
+        """Call every public function that reads a study; return ``ok`` or the message for each. Errors other than
+        UsageError are raised."""
         import analysis
 
         def tables() -> None:
@@ -149,7 +147,7 @@ class Victim:
         return said
 
     def ablate(self, *arguments: object) -> str:
-        """Run the command line in this process; return its output. A `UsageError` is passed on."""
+        """Run a command in this process; return its output. A `UsageError` is raised."""
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):
             _command().main([str(argument) for argument in arguments], prog_name="ablate")

@@ -1,1 +1,1 @@
-"""The reference of the keys of a study, derived from the classes that read a study, so that it is never out of date."""
+"""The reference for study keys, derived from the classes that read a study and therefore always up to date."""

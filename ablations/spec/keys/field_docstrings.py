@@ -1,4 +1,4 @@
-"""The docstrings below the fields of a class. Python does not keep them, so they are read from the source."""
+"""The docstrings below the fields of a class. Python does not keep them, so they are read from the source code."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 
 Docstrings = dict[str, str]
-"""A text on one line by the name of the field."""
+"""Single-line texts, by field name."""
 
 
 def field_docstrings(cls: type) -> Docstrings:
-    """Return the texts below the fields of a class and of its bases, by the field's name.
+    """Return the texts below the fields of a class and its bases, by field name.
 
-    A class whose source is not in a file has none. A field that is declared again without a text has the text of the
-    base.
+    There are none for a class whose source code is not in a file. A field that is redeclared without a text inherits
+    the text from the base class.
     """
     found: Docstrings = {}
     for each in reversed(cls.__mro__):
@@ -59,5 +59,5 @@ def on_one_line(text: str) -> str:
 
 
 def first_paragraph(cls: type) -> str:
-    """Return the first paragraph of a class's own docstring on one line; empty if it has none."""
+    """Return the first paragraph of a class's own docstring on one line; empty if there is no docstring."""
     return on_one_line((cls.__dict__.get("__doc__") or "").strip().partition("\n\n")[0])

@@ -1,8 +1,8 @@
-"""JSON Schemas of the classes that read a study, as derived by pydantic, with the meaning of every field.
+"""JSON Schemas for the classes that read a study, derived by pydantic, with the meaning of every field.
 
-Four marks stand for content that is not known while classes are defined, and are filled in here or in `study_schema`:
-``x-family`` a component of a family, ``x-run`` changes to a part of a run, ``x-factors`` the factors, ``x-names`` an
-enumeration.
+Four placeholders stand for content that is not known while classes are being defined. They are filled in here or in
+`study_schema`: ``x-family`` stands for a component of a family, ``x-run`` for changes to a part of a run, ``x-factors``
+for the factors, and ``x-names`` for an enumeration.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from aimlib.training.protocols import PROTOCOLS
 Schema = dict[str, Any]
 REFERENCE = "#/$defs/"
 _DECLARED_ELSEWHERE = {"model": {"control"}}
-"""Options of a part of a run that a study gives elsewhere: `control` next to `of` in an arm."""
+"""Options of a part of a run that a study sets elsewhere: `control` next to `of` in an arm."""
 
 
 class _WithMeanings(GenerateJsonSchema):
-    """pydantic's generator, with the docstrings of fields; where there is no schema, any value is allowed."""
+    """pydantic's generator, extended with the docstrings of fields; where there is no schema, any value is allowed."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """Return the schema of a class with the meaning of each of its keys."""
+        """Return the schema of a class, with the meaning of each key."""
         found = super().model_schema(schema)
         cls = schema["cls"]
         meanings = field_docstrings(cls)
@@ -50,7 +50,7 @@ class _WithMeanings(GenerateJsonSchema):
         return found
 
     def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
-        """Return the schema of any value."""
+        """Return the schema that allows any value."""
         return {}
 
     def emit_warning(self, kind: Any, detail: str) -> None:
@@ -59,7 +59,7 @@ class _WithMeanings(GenerateJsonSchema):
 
 @dataclass(frozen=True)
 class Component:
-    """A plugin of a family: its class, or the reason why it cannot be imported."""
+    """A plugin in a family: its class, or the reason why it cannot be imported."""
 
     family: Registry
     name: str
@@ -68,7 +68,7 @@ class Component:
 
     @property
     def config(self) -> type[ComponentConfig] | None:
-        """The class of its options."""
+        """The class of the plugin's options."""
         return None if self.cls is None else self.cls.Config  # type: ignore[attr-defined]
 
 
@@ -78,7 +78,7 @@ class Classes:
 
     Attributes
     ----------
-    schemas : JSON Schemas by name; ``$ref`` has this name after `REFERENCE`.
+    schemas : JSON Schemas by name; a ``$ref`` is `REFERENCE` followed by this name.
     names : the name of each class. components : components by family.
     """
 
@@ -91,7 +91,7 @@ class Classes:
         return self.schemas[self.names[cls]]
 
     def referred(self, schema: Schema) -> str | None:
-        """Return the name of the class of the values of a key; None if they are not mappings."""
+        """Return the name of the class that reads a key's values; None if the values are not mappings."""
         ways = [schema, *schema.get("anyOf", ())]
         ways += [way["additionalProperties"] for way in ways if isinstance(way.get("additionalProperties"), dict)]
         ways += [way["items"] for way in ways if isinstance(way.get("items"), dict)]
@@ -99,12 +99,12 @@ class Classes:
 
 
 def families() -> dict[str, Registry]:
-    """Return the families of plugins that a study can name, by their names."""
+    """Return the plugin families from which a study can choose, by family name."""
     return {family.family: family for family in (*FAMILIES, *search_families.FAMILIES)}
 
 
 def component(family: Registry, name: str) -> Component:
-    """Return a plugin; if it cannot be imported, it has the reason instead of its class."""
+    """Return a plugin; if it cannot be imported, with the reason instead of its class."""
     try:
         return Component(family, name, family.get(name))
     except PluginError as error:
@@ -112,7 +112,7 @@ def component(family: Registry, name: str) -> Component:
 
 
 def classes() -> Classes:
-    """Return the classes of a study with every plugin that is installed or registered in this process."""
+    """Return the classes that read a study, including every plugin installed or registered in this process."""
     found = {name: tuple(component(family, each) for each in family.names()) for name, family in families().items()}
     configs = [each.config for every in found.values() for each in every if each.config is not None]
     roots: list[type[BaseModel]] = [StudySpec, ModelConfig, TrainingConfig, OwnTrainingConfig, OwnRunConfig, *configs]
@@ -134,7 +134,7 @@ def _generated(
 
 
 def _filled(node: Any, renamed: Mapping[str, str]) -> Any:
-    """Return a schema with its enumerations filled in, and with new names for the schemas to which it refers."""
+    """Return a schema with its enumerations filled in and its references to other schemas renamed."""
     if isinstance(node, list):
         return [_filled(item, renamed) for item in node]
     if not isinstance(node, dict):

@@ -14,17 +14,17 @@ _MOST_NEAR = 5
 
 
 def below(keys: Iterable[Key], prefix: str) -> tuple[Key, ...]:
-    """Return the keys at a prefix and below it.
+    """Return the keys at and below a prefix.
 
     Parameters
     ----------
     prefix : beginning of a key path, with or without the name of a component (``training.schedule.cosine``,
-        ``training.schedule.warmup_epochs``), or a path as it is written in a study, in `base` or in an arm. If empty,
-        all keys are returned.
+        ``training.schedule.warmup_epochs``), or a path as written in a study, in `base` or in an arm. If empty, all
+        keys are returned.
 
     Raises
     ------
-    UsageError: there is no such key; the message lists similar ones.
+    UsageError: there is no such key; the message lists similar keys.
     """
     keys = tuple(keys)
     parts = _parts(prefix)
@@ -54,10 +54,10 @@ def _meant(keys: Iterable[Key], prefix: str) -> str:
     last = _last(prefix.strip(" ."))
     for name in dict.fromkeys((last, OTHER_NAMES.get(last.lower(), last))):
         if same := [path for path in paths if _last(path) == name]:
-            return f"keys of that name: {_listed(same)}" if name == last else f"give {_listed(same)}"
+            return f"keys of that name: {_listed(same)}" if name == last else f"use {_listed(same)}"
     near = difflib.get_close_matches(prefix, paths, _MOST_NEAR, 0.6)
     near = near or [path for path in paths if difflib.get_close_matches(last, [_last(path)], 1, 0.7)]
-    return f"nearest: {_listed(near)}" if near else "`ablate keys` without a prefix lists them"
+    return f"nearest: {_listed(near)}" if near else "`ablate keys` without a prefix lists all keys"
 
 
 def _listed(paths: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The keys of a study in the order of the classes that read them, each with its type, default and meaning."""
+"""The keys of a study, in the order of the classes that read them, each with its type, default and meaning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.training.own.config import OwnRunConfig, OwnTrainingConfig
 
 REQUIRED = "required"
 OWN_CODE = "with own training code (train)"
-"""The section of keys that, in a study with `train`, replace the keys of the same path."""
+"""The section of keys that, in a study with `train`, replace the keys at the same path."""
 _ARM = "arms.NAME"
 _IN_IDS = frozenset(
     {
@@ -25,26 +25,26 @@ _IN_IDS = frozenset(
         *("search.seeds", "search.training"),
     }
 )
-"""Keys of a study whose content becomes part of the configuration of a run and therefore of its id."""
+"""Study keys whose content becomes part of a run's configuration and therefore of its id."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a study, or a component that can be named there.
+    """A key of a study, or a component that a study can name.
 
     Attributes
     ----------
-    path : its place in a study, e.g. ``training.schedule.warmup_epochs``; keys of a run are in `base` or in an arm.
-        NAME stands for the name of an arm.
-    section : path of the mapping that contains it, for a heading.
-    component : name of the component of which it is an option; empty for any other key.
+    path : the key's place in a study, e.g. ``training.schedule.warmup_epochs``; a run's keys are in `base` or in an
+        arm. NAME stands for the name of an arm.
+    section : path of the mapping that contains the key, for a heading.
+    component : name of the component to which this option belongs; empty for any other key.
     type : the possible values in words; for a component, its family.
     default : the default as written in a study, or ``required``; empty if omitting the key is not equivalent to any
         value.
-    meaning : its effect, with its unit.
-    in_run_id : whether the id of a run contains its value.
-    source : origin of a component's idea.
-    schema : JSON Schema of its values.
+    meaning : the key's effect, with its unit.
+    in_run_id : whether a run's id depends on the value.
+    source : origin of the idea behind a component.
+    schema : JSON Schema of the values.
     """
 
     path: str
@@ -67,12 +67,12 @@ class Key:
 
     @property
     def is_component(self) -> bool:
-        """Whether it is a component, not one of its options."""
+        """Whether this is a component, not an option of a component."""
         return bool(self.component) and self.path == self.section
 
 
 def records() -> tuple[Key, ...]:
-    """Return every key of a study and of its runs, and every installed component with its options."""
+    """Return every key of a study and its runs, and every installed component with its options."""
     known = classes()
     return (
         *_mapping(known, known.of(StudySpec), ""),
@@ -98,7 +98,7 @@ def _own_code(known: Classes) -> Iterator[Key]:
 
 
 def _mapping(known: Classes, schema: Schema, path: str) -> Iterator[Key]:
-    """Yield the keys of a mapping, then those of the mappings in it, then the components that it can name."""
+    """Yield the keys of a mapping, then the keys of nested mappings, then the components that its keys can name."""
     keys = list(_fields(schema, path))
     yield from keys
     for key in keys:

@@ -1,8 +1,9 @@
-"""A JSON Schema (draft 2020-12) of a whole study, for editors that complete and check YAML.
+"""A JSON Schema (draft 2020-12) for a whole study, for editors that complete and check YAML.
 
-Everything in a study is a change: a base is merged over a protocol, an arm over the base. Therefore no option of a run
-is required, and a component may be changed without its name. A study with own code (`plugins` or `train`) may name
-components that the schema does not know; definitions that reach components have a second version for such studies.
+Everything in a study is a change: a base is merged over a protocol, and an arm is merged over the base. Therefore, no
+option of a run is required, and a component may be changed without its name. A study with the user's own code
+(`plugins` or `train`) may name components that are not in the schema. Definitions that refer to components, directly or
+indirectly, have a second version for such studies.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ablations.spec.levels import RUN_KEYS
 from aimlib.registry import DISTRIBUTION
 
 _OPEN = ".own_code"
-"""Suffix of the definitions for studies with own code."""
+"""Suffix of the definitions for studies with the user's own code."""
 _KEEP_REQUIRED = frozenset({"StudySpec", "SearchSpec"})
 _MARKS = ("x-family", "x-run", "x-factors")
 _CODE = ("plugins", "train")
@@ -26,7 +27,7 @@ _OF_RUN = r"^(model|data|training)(\.|$)"
 
 
 def study_schema() -> Schema:
-    """Return the JSON Schema of a study with the installed components."""
+    """Return the JSON Schema for a study that uses the installed components."""
     known = classes()
     definitions: Schema = {}
     reaching = _reaching(known.schemas)
@@ -46,7 +47,7 @@ def study_schema() -> Schema:
 
 
 def _reaching(schemas: Mapping[str, Schema]) -> frozenset[str]:
-    """Return the definitions from which a component can be reached."""
+    """Return the definitions that refer to a component, directly or indirectly."""
     found: set[str] = set()
     while True:
         more = {name for name, schema in schemas.items() if _reaches(schema, found)} - found
@@ -66,11 +67,11 @@ def _reaches(node: Any, found: Iterable[str]) -> bool:
 
 
 class _Builder:
-    """Fills in the marks of the schemas, in one of the two versions.
+    """Fills in the placeholders in the schemas, in one of the two versions.
 
     Parameters
     ----------
-    keys : all keys of a study, some of which factors can name. reaching : names of the schemas that have two versions.
+    keys : all keys of a study, some of which can be factors. reaching : names of the schemas that have two versions.
         is_open : whether components that are not installed are allowed.
     """
 
@@ -82,7 +83,7 @@ class _Builder:
         self._ending = _OPEN if is_open else ""
 
     def definitions(self) -> Schema:
-        """Return the definitions of this version; the closed version includes the definitions that have only one."""
+        """Return this version's definitions; the closed version includes the definitions that have only one version."""
         found: Schema = {}
         for name, schema in self._known.schemas.items():
             if name in self._reaching or not self._is_open:
@@ -147,7 +148,7 @@ class _Builder:
         return {"anyOf": [named, {"enum": [None, "none"]}, _mapping({"name": {"const": "none"}})]}
 
     def _family(self, family: str) -> Schema:
-        """Return the schema of a component: its name, or a mapping with its options and perhaps its name."""
+        """Return the schema of a component: its name, or a mapping with options and, if wanted, its name."""
         every = self._known.components[family]
         names = [each.name for each in every]
         ways = [self._referred(f"{family}.{each.name}") for each in every if each.config is not None]
@@ -193,7 +194,7 @@ def _named(name: str) -> Schema:
 
 
 def _any_of(ways: list[Schema]) -> Schema:
-    """Return the schema of a key that several components have, without texts that differ."""
+    """Return the schema of a key that several components share, without the texts in which they differ."""
     found: list[Schema] = []
     for way in ways:
         plain = {key: value for key, value in way.items() if key not in ("description", "default")}

@@ -1,4 +1,4 @@
-"""The keys of a study as text with 80 columns and as a Markdown page."""
+"""The keys of a study as 80-column text and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from ablations.spec.keys.records import OWN_CODE, REQUIRED, Key
 
 _WIDTH = 80
 _INDENT = "    "
-_HEADINGS = ("key", "what may be written", "default", "run id", "meaning")
+_HEADINGS = ("key", "possible values", "default", "run id", "meaning")
 _INTRODUCTION = """\
 # Keys of a study
 
-<!-- Written by `ablate keys --format markdown > docs/study-keys.md` from the code: do not edit. -->
+<!-- Generated from the code by `ablate keys --format markdown > docs/study-keys.md`; do not edit. -->
 
-Every key with its possible values, its default and its meaning. In a terminal, `ablate keys PREFIX` shows those below a
-prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns them. Both include the
-components of other installed packages. [study.md](study.md) explains how a study is written.
+This page lists every key with its possible values, its default and its meaning. In a terminal, `ablate keys PREFIX`
+shows the keys below a prefix (`ablate keys training.schedule.cosine`); in Python, `ablations.keys(prefix)` returns
+them. Both include the components from other installed packages. [study.md](study.md) explains how to write a study.
 
-`model`, `data`, `training` and `options` are given in `base`, in an arm or by a factor. These only give changes,
-because required values may come from the protocol or the base. A component is given by its name, or by a mapping with
-its `name` and options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" says whether the key is part of
-a run's id, so that another value means another run. "As run" is what the author's notebooks did.
+`model`, `data`, `training` and `options` are set in `base`, in an arm or by a factor. Only changes need to be set,
+because required values may come from the protocol or the base. A component is written as its name, or as a mapping with
+its `name` and options, such as `{name: cosine, warmup_epochs: 2}`. The column "run id" shows whether the key is part of
+a run's id; if so, a different value means a different run. "As run" refers to what the author's notebooks did.
 """
-_TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resources": "Resources of a run"} | {
+_TITLES = {"": "The study", "arms.NAME": "An arm", "search": "A search", "resources": "Resources for a run"} | {
     "model": "The network",
     "data": "The data set",
     "training": "The training",
-    OWN_CODE: "With own training code",
+    OWN_CODE: "With your own training code",
 }
 """Headings of the top-level sections of the page."""
 _BELOW_TITLES = {
-    OWN_CODE: "In a study with `train`, these keys replace all keys of `training`, and `model` may be left out.",
+    OWN_CODE: "In a study with `train`, these keys replace all keys of `training`, and `model` may be omitted.",
 }
 _CODE = re.compile(r"(`[^`]*`)")
 
 
 def text(keys: Sequence[Key], prefix: str = "") -> str:
-    """Return keys as text; the options of components only if the prefix leads to a component or its family."""
+    """Return keys as text; options of components are included only if the prefix leads to a component or its family."""
     at = len(prefix.split(".")) if prefix else 0
     shown = [key for key in keys if not key.component or len(key.section.split(".")) <= at]
     folded = dict.fromkeys(key.section for key in keys if key not in shown)
     blocks = ["\n".join(_block(key)) for key in shown]
     if folded:
-        said = f"Components and their options: give one of {', '.join(folded)}."
+        said = f"To list components and their options, use one of these prefixes: {', '.join(folded)}."
         blocks.append(textwrap.fill(said, _WIDTH, break_on_hyphens=False, break_long_words=False))
     return "\n".join(blocks)
 
 
 def _block(key: Key) -> Iterator[str]:
-    yield f"{key.address}, with own training code" if key.section == OWN_CODE else key.address
+    yield f"{key.address}, with your own training code" if key.section == OWN_CODE else key.address
     yield from _wrapped("; ".join(_facts(key)))
     yield from _wrapped(_as_studies_write(key.meaning))
     if key.source:
@@ -79,12 +79,12 @@ def _wrapped(said: str) -> list[str]:
 
 
 def _as_studies_write(said: str) -> str:
-    """Return a docstring in which Python's None is written as in a study."""
+    """Return a docstring with Python's None written as in a study."""
     return re.sub(r"\bNone\b", "null", said).replace("``", "`")
 
 
 def markdown(keys: Iterable[Key], introduction: bool = True) -> str:
-    """Return keys as a page with one table per section, in which every component precedes its options."""
+    """Return keys as a page with one table per section; in it, every component precedes its options."""
     blocks = [_INTRODUCTION.rstrip()] if introduction else []
     for section, group in itertools.groupby(keys, key=lambda key: key.section):
         blocks.append(f"## {_TITLES[section]}" if section in _TITLES else f"### `{section}`")
@@ -104,6 +104,6 @@ def _row(key: Key) -> tuple[str, ...]:
 
 
 def _cell(said: str) -> str:
-    """Return a text as a cell of a table; in code, only the bar needs an escape."""
+    """Return a text as a table cell; in code, only the vertical bar needs escaping."""
     parts = _CODE.split(_as_studies_write(said).replace("|", "\\|"))
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)

@@ -80,7 +80,7 @@ _BY_TYPE: dict[str, Callable[[Schema], str]] = {
 
 
 def value_text(value: Any) -> str:
-    """Return a value as it is written in a study."""
+    """Return a value as written in a study."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):

@@ -139,7 +139,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "it was replaced or changed",
     ),
     "results of two runs exchanged": (swapped_results, "it was replaced or changed"),
-    "a second row of a run, in a segment": (second_row_in_a_segment, "it was replaced or changed"),
+    "a second row for a run, in a segment": (second_row_in_a_segment, "it was replaced or changed"),
     "a row removed": (lambda study: row_file(study).unlink(), "the ledger contains its row, but no file does"),
     "the ledger removed": (without("ledger"), "the sessions that computed these rows kept a ledger"),
     "an accuracy, and the ledger and the images removed": (

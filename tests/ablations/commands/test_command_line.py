@@ -101,7 +101,7 @@ def test_commands_remain_functions_of_the_package_and_planning_imports_torch() -
     ("arguments", "message"),
     [
         (("check", "dmo"), "error: dmo: no such file or shipped study; did you mean 'demo'?"),
-        (("run", "demo", "--set", "epochs"), "error: --set epochs: no key with a value; give key.path=value"),
+        (("run", "demo", "--set", "epochs"), "error: --set epochs: no key with a value; write key.path=value"),
         (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address names a Ray cluster"),
         (("status", "nowhere"), "nowhere"),
         (("results", "nowhere"), "nowhere"),

@@ -26,7 +26,10 @@ def test_options_of_components_are_shown_only_if_the_prefix_leads_to_them(
     assert "\ntraining.validation_fraction\n    share from 0 to below 1; default 0.1\n" in out
     assert "training.data_on\n    one of: auto, device, host; default auto; not in the run id\n" in out
     assert "training.optimizer.adam" not in out
-    assert "Components and their options: give one of training.optimizer, training.schedule," in " ".join(out.split())
+    assert (
+        "To list components and their options, use one of these prefixes: training.optimizer, training.schedule,"
+        in " ".join(out.split())
+    )
     assert "training.optimizer.adam.beta1" in [key.address for key in ablations.keys("training")]
 
 

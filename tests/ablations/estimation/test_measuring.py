@@ -295,7 +295,7 @@ def test_auto_means_a_whole_gpu_until_the_share_is_measured() -> None:
     assert Resources().with_changes(ArmResources.parse({"gpus": "auto"})).gpus_auto
     for wrong, message in (
         ({"gpus": "auto", "device": "cpu"}, "gpus: auto has no effect, because device is cpu"),
-        ({"gpus": "many"}, "give a number, a share of a GPU such as 0.5, or auto; got 'many'"),
+        ({"gpus": "many"}, "must be a number, a share of a GPU such as 0.5, or auto; got 'many'"),
     ):
         with pytest.raises(ConfigError, match=message):
             Resources.parse(wrong)

@@ -239,8 +239,8 @@ def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> No
 def test_gpus_that_a_run_does_not_use_are_reported() -> None:
     assert [idle_gpus(Resources(gpus=gpus)) for gpus in (0, 0.25, 1)] == [None] * 3
     assert idle_gpus(Resources(gpus=2)) == (
-        "resources.gpus: 2: a run trains on one GPU, and the other stays idle; give gpus: 1, so that parallel "
-        "runs use all of them"
+        "resources.gpus: 2: a run trains on one GPU, and the other stays idle; set gpus: 1 so that parallel "
+        "runs use all GPUs"
     )
     assert "gpus: 4: a run trains on one GPU, and the other 3 stay idle" in str(idle_gpus(Resources(gpus=4)))
 

@@ -189,13 +189,13 @@ def test_the_command_prints_the_output_without_control_characters(
 
 
 def test_for_a_name_that_does_not_match_exactly_one_run_the_choices_are_listed(noisy: Path) -> None:
-    with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; give one of them:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
+    with pytest.raises(UsageError, match=r"'aim' can mean 2 runs; use one of these:\n  [0-9a-f]{20}  aim/0\n  .*aim/1"):
         find(noisy, "aim")
     with pytest.raises(UsageError, match=r"no arm 'aimm'; did you mean 'aim'\? arms: baseline, aim"):
         find(noisy, "aimm/0")
     with pytest.raises(UsageError, match=r"arm aim has no seed '7'; seeds: 0, 1"):
         find(noisy, "aim/7")
-    with pytest.raises(UsageError, match=r"no run 'zzz'; give a run id .* baseline/0; arms: baseline, aim"):
+    with pytest.raises(UsageError, match=r"no run 'zzz'; use a run id .* baseline/0; arms: baseline, aim"):
         find(noisy, "zzz")
     with pytest.raises(StoreError, match=r"study.json is missing; give the directory that `ablate run` wrote"):
         find(noisy / "runs", "aim/0")

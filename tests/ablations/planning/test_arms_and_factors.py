@@ -416,9 +416,9 @@ def test_a_message_lists_values_outside_the_base_that_an_override_replaces(tmp_p
     }
     path = write(tmp_path, changed(arms))
     found = ablations.check(path, ["training.epochs=1"], timing=False)
-    assert "training.epochs=1 also replaces the values of single arms: arms.long (4)" in found.notes
+    assert "training.epochs=1 also replaces the values of individual arms: arms.long (4)" in found.notes
     assert {arm.config.training.epochs for arm in found.plan.arms} == {1}
-    assert not [note for note in ablations.check(path, timing=False).notes if "single arms" in note]
+    assert not [note for note in ablations.check(path, timing=False).notes if "individual arms" in note]
 
 
 def test_a_message_states_that_an_override_has_no_effect_on_a_factor(tmp_path: Path) -> None:
@@ -426,5 +426,5 @@ def test_a_message_states_that_an_override_has_no_effect_on_a_factor(tmp_path: P
 
     path = write(tmp_path, changed({"factors": {"training.batch_size": [5, 10]}, "vary": "aim"}))
     notes = ablations.check(path, ["training.batch_size=25"], timing=False).notes
-    text = "training.batch_size=25 has no effect on arms that vary: factors.training.batch_size gives their values"
+    text = "training.batch_size=25 has no effect on the varied arms: factors.training.batch_size sets their values"
     assert text in notes

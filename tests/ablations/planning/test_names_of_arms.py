@@ -366,5 +366,7 @@ def test_levels_and_arms_that_look_the_same_are_refused_and_both_are_named(
 @pytest.mark.parametrize("label", ["a\tb", "a\nb", "\u202eabc", "a\u200b", "", " ", "z" * 101])
 def test_a_label_that_cannot_be_part_of_a_name_is_refused(label: str) -> None:
     factor = {"c": {label: {"training": {"epochs": 2}}, "x": {"training": {"epochs": 3}}}}
-    with pytest.raises(ConfigError, match=r"factors.c: level '.*(cannot be printed; remove them|1 to 100 characters)"):
+    with pytest.raises(
+        ConfigError, match=r"factors.c: level '.*(unprintable characters; remove them|1 to 100 characters)"
+    ):
         StudySpec.parse(changed({"factors": factor, "vary": "aim"}))

@@ -191,8 +191,8 @@ def test_additional_seeds_and_comments_keep_run_ids_and_an_edited_helper_changes
 
 
 BAD = {
-    "no list": ({"plugins": 3}, {}, "plugins: give files with Python code, e.g. [my_net.py]; got 3"),
-    "no Python file": ({"plugins": ["my_net.txt"]}, {}, "plugins: give files with Python code"),
+    "no list": ({"plugins": 3}, {}, "plugins: must be files with Python code, e.g. [my_net.py]; got 3"),
+    "no Python file": ({"plugins": ["my_net.txt"]}, {}, "plugins: must be files with Python code"),
     "a missing file": ({"plugins": ["nothing.py"]}, {}, "nothing.py: cannot be read: No such file or directory"),
     "nothing registered": (
         {},

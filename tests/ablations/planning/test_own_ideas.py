@@ -231,7 +231,7 @@ def test_a_subject_must_be_a_noun_phrase(tmp_path: Path) -> None:
         ),
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "factors.loss.gamma: not a key path below model, data, "),
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "did you mean 'training.loss.gamma'?"),
-        ({"vary": "aim", "factors/gamma": [1, 2]}, "or training.loss.gamma for an option of a component"),
+        ({"vary": "aim", "factors/gamma": [1, 2]}, "or training.loss.gamma for a component's option"),
         ({"base.training.augmentation": {"horizontal_flip": True}}, "it is no switch: write how much, such as 0.5"),
         ({"base.training.fine_tuning": "none"}, "got 'none' (text); write null to leave it out"),
         (
@@ -254,7 +254,7 @@ def test_training_code_given_by_a_dotted_name_and_an_option_without_its_path_are
     data, arms = {"name": "digits", "size": 8}, {"baseline": {}, "other": {"options": {"rate": 2}}}
     base = {"data": data, "training": {"epochs": 1}, "options": {"rate": 1}}
     document: dict[str, Any] = {"name": "own", "train": "loop.train", "base": base, "arms": arms}
-    with pytest.raises(ConfigError, match=r"a function of a file is given as loop\.py:train"):
+    with pytest.raises(ConfigError, match=r"write a function in a file as loop\.py:train"):
         ablations.check(write(tmp_path, document), timing=False)
     factors = {"vary": "other", "factors": {"rate": [1, 2]}}
     with pytest.raises(ConfigError, match=r"factors\.rate: .*; did you mean 'options\.rate'\?"):

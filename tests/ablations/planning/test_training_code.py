@@ -112,13 +112,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "train: loop.py: defines no function 'trian'; did you mean 'train'?",
     ),
     "no such file": ({"train": "lop.py:train"}, "lop.py: cannot be read"),
-    "no function": ({"train": "loop.py"}, "give a function of a file, such as my_code.py:train"),
+    "no function": (
+        {"train": "loop.py"},
+        "must be a function in a file that takes (config, run), such as my_code.py:train",
+    ),
     "unregistered": ({"train": "loop"}, "unknown training code 'loop'"),
-    "protocol": ({"protocol": "controlled"}, "states options of the built-in training loop"),
+    "protocol": ({"protocol": "controlled"}, "sets options of the built-in training loop"),
     "kept network": ({"keep": "best"}, "keep: best is for the built-in training loop"),
     "options without code": (
         {"train": None},
-        "options: only own training code reads them; give train: my_code.py:train",
+        "options: only the study's own training code reads options; set train: my_code.py:train",
     ),
     "option of the loop": (
         {"base": {**DOCUMENT["base"], "training": {"batch_size": 8}}},
@@ -139,7 +142,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "search": (
         {"search": {"vary": "fast", "over": ["options.rate"], "trials": 2, "seeds": [100]}},
-        "a study with own training code cannot have a search; give the options as factors",
+        "a study with its own training code cannot have a search; vary the options as factors",
     ),
     "text that cannot be stored": (
         {"base": {**DOCUMENT["base"], "options": {"a b": 1}}},

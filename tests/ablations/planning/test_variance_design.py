@@ -72,12 +72,12 @@ def test_by_default_only_the_sources_that_an_arm_uses_are_varied_and_others_are_
     ("changes", "message"),
     [
         ({"fixed_seed": 2}, "fixed_seed: 2 is also a seed of the study"),
-        ({"sources": ["init", "init"]}, "init is given twice"),
+        ({"sources": ["init", "init"]}, "init is listed twice"),
         ({"vary": "ami"}, "vary: unknown arm 'ami'"),
         ({"factors": {"training.epochs": [1, 2]}}, "remove the factors"),
         ({"design": None, "sources": ["init"]}, "sources: no effect without design: variance"),
-        ({"arms": {"a": {"training": {"streams": {"init": 1}}}}}, "fixes streams itself"),
-        ({"arms": {"a": {}, "a[init]": MEMORY}}, "gives this name to its own arm"),
+        ({"arms": {"a": {"training": {"streams": {"init": 1}}}}}, "sets the streams itself"),
+        ({"arms": {"a": {}, "a[init]": MEMORY}}, "uses this name for one of the arms it adds"),
         ({"sources": ["inti"]}, "sources"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_mapping_assigns_each_arm_its_own_list(study: StudyMaker) -> None:
         "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not add a memory"
         in problem(study, over=wrong)
     )
-    assert "names different arms than over" in problem(study, over=over, vary=["aim"])
+    assert "the arms differ from those in over" in problem(study, over=over, vary=["aim"])
 
 
 def test_a_path_that_does_not_apply_to_any_arm_is_refused(study: StudyMaker) -> None:
@@ -74,13 +74,13 @@ def test_a_path_that_does_not_apply_to_any_arm_is_refused(study: StudyMaker) -> 
     ("changes", "message"),
     [
         ({"vary": []}, "vary: missing; name the arms to search"),
-        ({"vary": ["aim", "aim"]}, "an arm is named twice"),
+        ({"vary": ["aim", "aim"]}, "an arm is listed twice"),
         ({"over": 3}, "or a mapping from arms to such lists; got 3"),
-        ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
+        ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is listed twice"),
         ({"seeds": [7]}, "search.seeds: 7 is a seed that the study may still use, because its looks extend to 12"),
-        ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
+        ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside does not confirm anything"),
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
-        ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
+        ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; set batch: 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' are too few for 3 rungs with a factor of 3"),
         (
             {"training": {"optimizer": {"learning_rate": 1e-3}}},
@@ -172,7 +172,7 @@ def test_the_levels_of_a_dimension_can_be_specified(dimension: Any, levels: Any,
         ({}, f"search: {RATE} is not finite, 1e-05 to 0.01: a grid needs search.levels.{RATE}, e.g. 3 or a list"),
         ({"levels": {RATE: [0.5]}}, f"search.levels.{RATE}: 0.5 is not in the dimension, 1e-05 to 0.01"),
         ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is listed twice"),
-        ({"levels": {RATE: 0}}, "give the number of levels, or a list of them"),
+        ({"levels": {RATE: 0}}, "must be a number of levels or a list of levels"),
         ({"levels": {RATE: 2, "model.placment": 3}}, "search.levels.model.placment: unknown parameter"),
         ({"levels": {RATE: 2, "model.placement": 3}}, "search.levels.model.placement: a choice has its own levels"),
         (

@@ -125,8 +125,8 @@ def test_a_grid_counts_a_conditional_parameter_only_if_it_applies(study: StudyMa
             "never true, because training.optimizer.learning_rate",
         ),
         ({"when": {RATE: {RATE: 3}}}, "depends on itself"),
-        ({"when": {RATE: "model.placement"}}, "give the parameter that it depends on, and its values, e.g. {"),
-        ({"when": {RATE: {"model.placement": {"not": 3}}}}, "give values, or bounds as {min: 0.001, max: 0.1}"),
+        ({"when": {RATE: "model.placement"}}, "name the parameter that it depends on, with values, e.g. {"),
+        ({"when": {RATE: {"model.placement": {"not": 3}}}}, "write values, or bounds as {min: 0.001, max: 0.1}"),
         (
             {"when": {RATE: {"training.batch_size": 8}, "training.batch_size": {RATE: {"min": 1e-4}}}},
             "search.when: parameters depend on each other: ",
@@ -264,11 +264,11 @@ def test_optuna_receives_the_violation_if_the_sampler_can_use_it(study: StudyMak
     [
         ("parameter <= 3", "'parameter' is not a measure of a network; did you mean 'parameters'"),
         ("parameters < 3", "write parameters <= 3"),
-        ("parameters <= many", "give a measure, <= or >=, and a number, e.g. [parameters <= 2M"),
-        ("parameters <= 0", "the bound must be a finite number above 0"),
-        ({"parameters": {"max": "2e6"}}, "give a list of comparisons: [parameters <= 2e+06]"),
+        ("parameters <= many", "write a measure, <= or >=, and a number, e.g. [parameters <= 2M"),
+        ("parameters <= 0", "the bound must be a finite number greater than 0"),
+        ({"parameters": {"max": "2e6"}}, "must be a list of comparisons: [parameters <= 2e+06]"),
         (["parameters <= 3", "parameters <= 4"], "two bounds on the same side"),
-        (3, "give a list of comparisons"),
+        (3, "must be a list of comparisons"),
     ],
 )
 def test_an_impossible_constraint_is_refused(study: StudyMaker, value: Any, message: str) -> None:

@@ -266,7 +266,7 @@ def test_users_can_add_samplers_and_pruners_as_plugins(study: StudyMaker, tmp_pa
         ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*use median"),
         ({"pruner": "asha"}, r"search\.pruner\.name: unknown pruner 'asha'"),
         ({"pruner": "threshold"}, r"search\.pruner\.lower: set this threshold .*, upper, or both"),
-        ({"pruner": "median", "halving": {}}, r"search.*: pruner: given together with halving"),
+        ({"pruner": "median", "halving": {}}, r"search.*: pruner: cannot be combined with halving"),
         ({"pruner": {"name": "successive_halving", "min_resource": 9}}, "leave nothing for successive_halving to stop"),
         (
             {"sampler": "brute_force", **NUMBERS},

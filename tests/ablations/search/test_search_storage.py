@@ -148,9 +148,9 @@ def test_a_search_continues_if_its_copy_cannot_be_written(
     [
         ("postgresql://user:secret@host/db", "a password does not belong in a study file"),
         ("postgresql://user@host/db?password=secret", "a password does not belong in a study file"),
-        ("jurnal", "search.*: 'jurnal': give journal, none, or the URL of a database"),
-        ("sqlite://", "names no database"),
-        ("$DB/search", "give the whole URL in one environment variable, e.g. "),
+        ("jurnal", "search.*: 'jurnal': must be journal, none, or a database URL"),
+        ("sqlite://", "does not name a database"),
+        ("$DB/search", "put the whole URL in one environment variable, e.g. "),
     ],
 )
 def test_an_impossible_storage_is_refused(study: StudyMaker, storage: str, message: str) -> None:

@@ -65,5 +65,5 @@ def test_looks_are_validated(study):
     with pytest.raises(ConfigError, match=r"looks must be increasing numbers of pairs, at least 5 each; got \(4, 8\)"):
         read_study(study({"looks": [4, 8]}))
     assert read_study(study({"looks": 20})).spec.looks == (20,)
-    with pytest.raises(ConfigError, match=r"looks: give numbers of pairs, e.g. \[5, 8, 12\]"):
+    with pytest.raises(ConfigError, match=r"looks: must be numbers of pairs, e.g. \[5, 8, 12\]"):
         read_study(study({"looks": "often"}))

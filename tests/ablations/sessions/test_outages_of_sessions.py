@@ -178,6 +178,8 @@ def test_a_directory_that_cannot_be_written_from_the_start_is_refused_immediatel
     path = write(tmp_path, changed(SMALL))
     disk.number = errno.EACCES
     began = time.monotonic()
-    with pytest.raises(files.StoreError, match="Permission denied; get write permission or choose another directory"):
+    with pytest.raises(
+        files.StoreError, match="Permission denied; get write permission or choose a different directory"
+    ):
         run(path, tmp_path / "out", executor="inline", console=Console(quiet=True))
     assert time.monotonic() - began < 20

@@ -164,11 +164,11 @@ def test_a_row_that_contradicts_the_ledger_of_its_study_is_named_and_computed_in
     change(changed, seconds=1.0)
     session, text = run(second(), tmp_path / "out", reuse=first)
     assert (session.computed, session.reused, len(session.open)) == (1, 3, 0)
-    assert f"run {changed.stem} is not copied from this file: it is not the row in the ledger of its study" in text
+    assert f"run {changed.stem} is not copied from this file: it is not the row in its study's ledger" in text
     shutil.rmtree(first / "ledger")
     session, text = run(second(), tmp_path / "again", reuse=first)
     assert (session.computed, session.reused) == (4, 0)
-    assert text.count("ledger/ of its study is missing") == 4
+    assert text.count("its study's ledger/ is missing") == 4
 
 
 def test_the_first_study_with_a_valid_row_is_used(first: Path, second: Study, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_search_does_not_reuse_runs(second: Study, first: Path) -> None:
 
 @pytest.mark.parametrize("value", [3, [""], [["a"]], {"a": "b"}])
 def test_the_reuse_key_accepts_directories(value: object, second: Study) -> None:
-    with pytest.raises(ConfigError, match=r"reuse: give study directories, e\.g\."):
+    with pytest.raises(ConfigError, match=r"reuse: must be study directories, e\.g\."):
         read_study(second({"reuse": value}))
 
 

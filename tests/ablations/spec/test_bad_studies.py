@@ -22,13 +22,14 @@ CONTROL = {"of": "aim", "control": "matched_parameters"}
 
 REMEDY = re.compile(
     r"did you mean|for an example see|known: |known keys: |must be |start from|name one of|in both|letters, digits|"
-    r"\b(give|choose|change|remove|lower|raise|set)\b|ablate data download|printable text of|a key path below"
+    r"\b(give|write|define|move|use|must be|choose|change|remove|lower|raise|set)\b|ablate data download|"
+    r"printable text of|a key path below"
 )
 """The remedy: an instruction, or the permitted values."""
 
 
 class Bad:
-    """A mistake: changes to the tiny study, the key path in the message, and parts of the message."""
+    """A mistake: changes to the tiny study, the key path in the message, and other parts of the message."""
 
     def __init__(self, changes: dict[str, Any], where: str, *says: str) -> None:
         self.changes, self.where, self.says = changes, where, says
@@ -56,16 +57,16 @@ DOCUMENT = [
     bad("claim", "nowhere.yaml", "claim", "nowhere.yaml: not a readable claim"),
     bad("delta_pp", 0, "delta_pp", "must be greater than 0"),
     bad("delta_pp", float("nan"), "delta_pp", "must be a finite number"),
-    bad("seeds", [0, 1, 0], "seeds", "[0, 1, 0]: a seed is given twice"),
-    bad("seeds", [], "seeds", "give the number of seeds"),
-    bad("seeds", 0, "seeds", "give the number of seeds"),
-    bad("seeds", 2_000_000_000, "seeds", "give the number of seeds (1 to 10000"),
-    bad("seeds", "3", "seeds", "or a list of them"),
-    bad("seeds", True, "seeds", "give the number of seeds"),
+    bad("seeds", [0, 1, 0], "seeds", "[0, 1, 0]: a seed is listed twice"),
+    bad("seeds", [], "seeds", "must be a number of seeds"),
+    bad("seeds", 0, "seeds", "must be a number of seeds"),
+    bad("seeds", 2_000_000_000, "seeds", "must be a number of seeds (1 to 10000"),
+    bad("seeds", "3", "seeds", "or a list of seeds"),
+    bad("seeds", True, "seeds", "must be a number of seeds"),
     bad("seeds", [0, -1], "seeds.1", "must be greater than or equal to 0; got -1"),
     bad("seeds", [2**31], "seeds.0", "must be less than 2147483648"),
     bad("seeds", [1.0], "seeds.0", "must be a valid integer; got 1.0 (number)"),
-    bad("resources", {"gpus": 1.5}, "resources", "gpus: 1.5: above 1, give a whole number"),
+    bad("resources", {"gpus": 1.5}, "resources", "gpus: 1.5: must be a whole number if greater than 1"),
     bad("resources", {"gpus": -1}, "resources.gpus", "must be greater than or equal to 0"),
     bad("resources", {"cpus": 0}, "resources.cpus", "must be greater than or equal to 1"),
     bad("resources", {"cpu": 1}, "resources.cpu", "unknown key", "did you mean 'cpus'?"),
@@ -75,24 +76,36 @@ DOCUMENT = [
 ]
 
 ARMS = [
-    bad("arms", {}, "arms", "none are given"),
+    bad("arms", {}, "arms", "empty; define at least two arms"),
     bad("arms", [], "arms", "must be a mapping of keys to values"),
-    bad("arms.aim", None, "arms.aim", "give its changes to the base as a mapping, or {} if there are none"),
+    bad("arms.aim", None, "arms.aim", "must be a mapping with the arm's changes to the base, or {} if there are none"),
     bad("arms.aim", 5, "arms.aim", "got 5"),
     bad("arms.aim.modle", {}, "arms.aim.modle", "unknown key", "did you mean 'model'?"),
     bad("arms.aim.seed", 3, "arms.aim.seed", "unknown key"),
     bad("arms.aim.role", "treatement", "arms.aim.role", "unknown role 'treatement'", "did you mean 'treatment'?"),
     bad("arms.aim.role", ["control"], "arms.aim.role", "unknown role", "choose one of them"),
-    bad("arms.aim.question", "two\nlines?", "arms.aim.question", "give a text of one line"),
-    bad("arms.m", {"of": "aim", "role": "other", "question": "So?"}, "arms.m", "role other has none", "give it to a"),
-    bad("arms.m", {"of": "aim", "role": "aim", "question": "So?"}, "arms.m", "role treatment has none", "give it to a"),
-    bad("what", "", "what", "give a text of one line"),
+    bad("arms.aim.question", "two\nlines?", "arms.aim.question", "must be a single line of text"),
+    bad(
+        "arms.m",
+        {"of": "aim", "role": "other", "question": "So?"},
+        "arms.m",
+        "not allowed for an arm with the role other",
+        "move it to a",
+    ),
+    bad(
+        "arms.m",
+        {"of": "aim", "role": "aim", "question": "So?"},
+        "arms.m",
+        "not allowed for an arm with the role treatment",
+        "move it to a",
+    ),
+    bad("what", "", "what", "must be a single line of text"),
     bad("measure", "f1", "measure", "must be one of accuracy, balanced_accuracy, macro_f1, loss", "got 'f1'"),
     bad("measure", {"scalar": "a\nb", "better": "lower"}, "measure", "must be one of", "e.g. {scalar: perplexity"),
     bad("measure", {"scalar": "bleu"}, "measure", "higher or lower is better", "e.g. {scalar: perplexity"),
-    bad("measure", "loss", "delta: missing", "give the smallest difference in test loss that would matter, in nats"),
-    Bad({"measure": "loss", "delta": 0.1, "delta_pp": 1.0}, "delta_pp", "is not in percentage points", "give delta"),
-    bad("delta", 0.1, "delta", "test accuracy is in percentage points", "give delta_pp instead"),
+    bad("measure", "loss", "delta: missing", "set the smallest difference in test loss that would matter, in nats"),
+    Bad({"measure": "loss", "delta": 0.1, "delta_pp": 1.0}, "delta_pp", "is not in percentage points", "set delta"),
+    bad("delta", 0.1, "delta", "test accuracy is in percentage points", "set delta_pp instead"),
     bad("keep_scores", "float32", "keep_scores", "'none' or 'float16'"),
     bad("delta", -1, "delta", "greater than 0"),
     Bad(
@@ -118,7 +131,7 @@ ARMS = [
         "unknown control 'frozen'",
         "known: frozen_memory",
     ),
-    bad("arms.m", {"of": "aim", "control": 5}, "arms.m.control", "give the name of a control", "got 5"),
+    bad("arms.m", {"of": "aim", "control": 5}, "arms.m.control", "must be the name of a control", "got 5"),
     bad("arms.m", {"of": "aim", "control": {}}, "arms.m.control.name", "missing: give the control by name"),
     bad(
         "arms.m",
@@ -138,9 +151,9 @@ ARMS = [
         {"arms.m": CONTROL, "arms.n": {"of": "m", "training": {"epochs": 3}}},
         "arms.n.of",
         "arm 'm' is a control",
-        "start from the arm that it controls, 'aim'",
+        "start from the arm to control for, 'aim'",
     ),
-    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control cannot be set directly", "give 'of'"),
+    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control cannot be set directly", "set 'of'"),
     bad("base.model.control", "frozen_memory", "base.model.control", "a control belongs to one arm"),
 ]
 
@@ -285,9 +298,9 @@ FACTORS = [
         "'leave_one_out', 'fractional_factorial' or 'variance'",
     ),
     Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "levels [0] (8) and [1] (8) are equal"),
-    Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list"),
-    Bad({"factors": {PATH: 8}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list", "got 8"),
-    Bad({"factors": [PATH], "vary": "aim"}, "factors", "give a mapping from key paths"),
+    Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "write the levels as a list"),
+    Bad({"factors": {PATH: 8}, "vary": "aim"}, f"factors: {PATH}", "write the levels as a list", "got 8"),
+    Bad({"factors": [PATH], "vary": "aim"}, "factors", "must be a mapping from key paths"),
     Bad(
         {"factors": {"memory.channels": [8]}, "vary": "aim"}, "factors.memory.channels", "a key path below model, data"
     ),
@@ -349,7 +362,7 @@ def test_the_command_line_reports_a_bad_study_with_code_2(
     assert all(line.startswith("error: ") for line in err.splitlines())
     assert case.where in err
     assert all(part in err for part in case.says)
-    assert not (tmp_path / "out").exists(), "nothing was begun"
+    assert not (tmp_path / "out").exists(), "no study was started"
 
 
 @pytest.mark.parametrize(
@@ -374,7 +387,7 @@ def test_all_mistakes_are_reported_together(study: Callable[..., Path]) -> None:
 
 
 def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None:
-    """The mistake is inherited from another arm or from the base, or is in the arm itself."""
+    """The mistake is in the arm itself, or the arm inherits it from another arm or the base."""
     arms = {
         "arms.longer": {"of": "aim", "training": {"epochs": 0}},
         "arms.longest": {"of": "longer", "training": {"batch_size": 0}},
@@ -390,14 +403,14 @@ def test_a_mistake_is_reported_with_its_line(study: Callable[..., Path]) -> None
     }
 
 
-def test_an_unknown_study_lists_the_shipped_ones() -> None:
+def test_the_message_about_an_unknown_study_lists_the_shipped_studies() -> None:
     with pytest.raises(
         ConfigError, match=r"dmo: no such file or shipped study; did you mean 'demo'\? shipped: .*demo, "
     ):
         check("dmo")
 
 
-def test_the_key_path_keeps_an_arm_name_with_spaces(tmp_path: Path) -> None:
+def test_a_key_path_keeps_the_spaces_in_an_arm_name(tmp_path: Path) -> None:
     path = write(tmp_path, changed({"arms.aim 64": {"modle": {}}}))
     with pytest.raises(ConfigError, match=r"arms\.aim 64\.modle: unknown key; did you mean 'model'"):
         read_study(path)

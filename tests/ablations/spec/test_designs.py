@@ -24,7 +24,7 @@ two_levels = st.dictionaries(st.sampled_from("abcdef"), st.just(("off", "on")), 
 
 
 @given(two_levels)
-def test_a_ladder_climbs_one_factor_at_a_time_in_both_orders(levels: dict[str, Any]) -> None:
+def test_a_ladder_switches_one_factor_at_a_time_in_both_orders(levels: dict[str, Any]) -> None:
     rungs = ladder(levels)
     names = list(levels)
     for order in (names, names[::-1]):
@@ -63,7 +63,7 @@ def arms_of(path: Path, *overrides: str) -> dict[str, Arm]:
     return {arm.name: arm for arm in expand(read_study(path, overrides))}
 
 
-def test_a_ladder_can_go_between_two_named_arms(study: StudyMaker) -> None:
+def test_a_ladder_can_lead_from_one_named_arm_to_another(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     assert list(arms) == [
         "control",
@@ -85,7 +85,7 @@ def test_a_ladder_can_go_between_two_named_arms(study: StudyMaker) -> None:
     assert roles == ["baseline", "aim", "aim", "aim", "other", "other"]
 
 
-def test_a_level_sets_exactly_what_it_states(study: StudyMaker) -> None:
+def test_a_level_changes_only_the_options_that_it_lists(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}))
     rate = arms["control+rate"].config
     assert rate.training.optimizer.learning_rate == 1e-2
@@ -108,7 +108,7 @@ def test_one_override_selects_the_full_factorial(study: StudyMaker) -> None:
     assert all(cube[name].config == arm.config for name, arm in ladders.items())
 
 
-def test_an_arm_outside_the_design_may_name_its_levels(study: StudyMaker) -> None:
+def test_an_arm_outside_the_design_may_list_its_levels(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder", "arms.stem": {"levels": {"stem": 1}}}))
     assert dict(arms["stem"].levels) == {"memory": "without", "stem": "1", "rate": "low"}
     assert arms["stem"].config.model.backbone.stem_stride == 1
@@ -136,7 +136,7 @@ def test_levels_are_part_of_the_plan(study: StudyMaker) -> None:
     assert content["arms"][1]["levels"] == {"memory": "with", "stem": "1", "rate": "high"}
 
 
-def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMaker) -> None:
+def test_an_override_applies_to_the_levels_that_have_the_component(study: StudyMaker) -> None:
     arms = arms_of(study({**CORNERS, "design": "ladder"}), "model.memory.channels=8")
     assert {arm.config.model.memory.channels for arm in arms.values() if arm.config.model.memory} == {8}
     assert arms["control"].config.model.memory is None
@@ -146,11 +146,11 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
     ("changes", "message"),
     [
         ({"factors/memory": {"with": {"modle": {}}}}, "factors.*memory.with.modle: unknown key; known keys: model"),
-        ({"factors/memory": {"with": 3}}, "memory.with: give the changes of this level as a mapping"),
-        ({"factors/memory": {}}, "memory: give the levels as a list, .* or as a mapping from labels"),
+        ({"factors/memory": {"with": 3}}, "memory.with: write this level's changes as a mapping"),
+        ({"factors/memory": {}}, "memory: write the levels as a list, .* or as a mapping from labels"),
         (
             {"factors/memory": {"on": {}}},
-            "factors.memory: design ladder uses a first and a last level; give two levels, not 1",
+            "factors.memory: design ladder uses a first and a last level; set two levels, not 1",
         ),
         ({"factors/model.x": {"a": {}, "b": {}}}, "factors: model.x: a factor with labeled levels needs its own name"),
         ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
@@ -160,7 +160,7 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
             {"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}},
             "arms.odd.levels: an arm with levels cannot have other",
         ),
-        ({"arms.odd": {"levels": "with"}}, "levels: give a mapping from factors to the labels"),
+        ({"arms.odd": {"levels": "with"}}, "levels: must be a mapping from factors to labels"),
         ({"vary": "aim"}, "vary: arm 'aim' is itself a combination of levels"),
         ({"factors/memory": {"without": {}, "with": {"model": {"memory": "conv_once"}}}}, "'conv_once'"),
     ],

@@ -20,7 +20,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("30", "'30': no unit; give s, min, h or d"),
+        ("30", "'30': no unit; use s, min, h or d"),
         ("5m", "the unit 'm' is ambiguous; write 5min"),
         ("5 weeks", "unknown unit 'weeks'"),
         ("-5min", "is not a duration; give a number and a unit"),

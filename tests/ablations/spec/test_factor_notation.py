@@ -1,4 +1,4 @@
-"""Factors in another notation, or by another path: the message shows what to write."""
+"""Factors in a different notation, or with a different path: the message shows what to write."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def problem_of(factors: Any) -> str:
         ("interval(10, 20)", "[10, 20]"),
     ],
 )
-def test_levels_in_another_notation_are_shown_as_a_list(levels: Any, written: str) -> None:
+def test_levels_in_a_different_notation_are_shown_as_a_list(levels: Any, written: str) -> None:
     problem = problem_of({SIZE: levels})
-    assert f"factors: {SIZE}: give the levels as a list" in problem
+    assert f"factors: {SIZE}: write the levels as a list" in problem
     assert f"{{{SIZE}: {written}}}; " in problem
     is_range = "min" in str(levels) or "interval" in str(levels)
-    assert ("for everything between the two, give a search" in problem) is is_range
+    assert ("for all values in between, use a search" in problem) is is_range
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_levels_in_another_notation_are_shown_as_a_list(levels: Any, written: st
         ({"model": {"memory": {"channels": {"values": [2, 4]}}}}, "{model.memory.channels: [2, 4]}"),
     ],
 )
-def test_nested_keys_are_shown_as_one(factors: Any, written: str) -> None:
+def test_nested_keys_are_shown_as_a_single_key(factors: Any, written: str) -> None:
     assert f"write a key path as one key: {written}" in problem_of(factors)
 
 
@@ -74,7 +74,7 @@ def test_nested_keys_are_shown_as_one(factors: Any, written: str) -> None:
         ("memory.channels", "model.memory.channels"),
     ],
 )
-def test_a_path_of_another_form_is_shown_as_a_key_path(path: str, meant: str) -> None:
+def test_a_path_in_a_different_notation_is_shown_as_a_key_path(path: str, meant: str) -> None:
     assert key_path_meant(path) == meant
     assert (
         f"factors.{path}: not a key path below model, data, training, options; did you mean {meant!r}?"
@@ -83,30 +83,30 @@ def test_a_path_of_another_form_is_shown_as_a_key_path(path: str, meant: str) ->
 
 
 @pytest.mark.parametrize("path", ["seed", "name", "", "1", "*"])
-def test_what_is_no_option_of_a_run_has_no_path(path: str) -> None:
+def test_text_that_is_not_an_option_of_a_run_is_not_a_key_path(path: str) -> None:
     assert key_path_meant(path) is None
-    assert "give one, e.g. model.placement" in problem_of({path: [1, 2]})
+    assert "use one, e.g. model.placement" in problem_of({path: [1, 2]})
 
 
-def test_an_option_that_another_component_has_is_not_said_to_belong_where_it_stands(tmp_path: Path) -> None:
+def test_an_option_of_a_different_component_is_not_suggested_for_the_same_place(tmp_path: Path) -> None:
     factors = {"training.optimizer": ["sgd", "adam"], "training.optimizer.momentum": [0.0, 0.9]}
     with pytest.raises(ConfigError, match=r"factors.training.optimizer.momentum: unknown key; known keys: beta1"):
         expand(read_study(write(tmp_path, changed({"vary": "aim"}) | {"factors": factors})))
 
 
-def test_a_factor_with_an_unknown_part_names_the_path_of_the_factor(tmp_path: Path) -> None:
+def test_the_message_about_a_misplaced_factor_path_suggests_the_full_path(tmp_path: Path) -> None:
     factors = {"model.*.channels": [2, 4]}
-    with pytest.raises(ConfigError, match=r"it belongs elsewhere: give factors.model.memory.channels;"):
+    with pytest.raises(ConfigError, match=r"it belongs elsewhere: set factors.model.memory.channels;"):
         expand(read_study(write(tmp_path, changed({"vary": "aim"}) | {"factors": factors})))
 
 
-def test_a_call_that_yaml_divides_is_shown_whole() -> None:
+def test_a_call_that_yaml_splits_is_shown_complete() -> None:
     with pytest.raises(ConfigError, match=r"a.b: range\(10, 20, 2\) is not one value in YAML.*put it in quotes"):
         parse("a: {b: range(10, 20, 2), c: 3}", "x")
     assert parse("a: {b: 'range(10, 20)', c: f(x), d: '(e'}", "x")["a"]["c"] == "f(x)"
 
 
-def test_keys_that_are_equal_have_one_remedy() -> None:
+def test_equal_keys_are_reported_with_a_single_remedy() -> None:
     with pytest.raises(
         ConfigError, match=r"'1.0' is given a second time: it equals '1' on line 1; rename one of them$"
     ):
@@ -134,7 +134,7 @@ def test_keys_that_are_equal_have_one_remedy() -> None:
         ("base.training.batch_size", "10", "write 10 without quotes"),
     ],
 )
-def test_values_as_other_tools_and_yaml_1_1_write_them_are_shown_as_studies_write_them(
+def test_values_in_the_notation_of_other_tools_or_yaml_1_1_are_shown_in_the_notation_of_studies(
     tmp_path: Path, key: str, given: Any, said: str
 ) -> None:
     document = changed({"factors": {}, "vary": "aim"}) | {"factors": {SIZE: [10, 20]}}
@@ -150,7 +150,7 @@ def test_values_as_other_tools_and_yaml_1_1_write_them_are_shown_as_studies_writ
 
 
 @pytest.mark.parametrize(("key", "given"), [("base.training.shuffle", "maybe"), ("base.training.batch_size", "ten")])
-def test_nothing_is_guessed_for_other_values(tmp_path: Path, key: str, given: Any) -> None:
+def test_no_suggestion_is_made_for_other_values(tmp_path: Path, key: str, given: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         expand(read_study(write(tmp_path, changed({key: given}))))
     assert caught.value.problems[0].endswith(f"got {given!r} (text)")

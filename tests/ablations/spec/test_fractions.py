@@ -1,4 +1,4 @@
-"""Fractional factorials: orthogonal, of the stated resolution, and always with the combination of all first levels."""
+"""Fractional factorials are orthogonal, have the stated resolution, and contain the combination of all first levels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_standard_design_has_its_published_resolution_and_is_orthogonal(number
 
 
 @pytest.mark.parametrize(("number", "resolution", "runs"), [(3, 3, 4), (5, 3, 8), (5, 4, 16), (6, 4, 16), (8, 5, 64)])
-def test_the_smallest_design_of_a_resolution_is_chosen(number: int, resolution: int, runs: int) -> None:
+def test_the_smallest_design_with_the_required_resolution_is_chosen(number: int, resolution: int, runs: int) -> None:
     names = [f"f{at}" for at in range(number)]
     assert len(matrix(number, standard(names, resolution))) == runs
 
@@ -68,7 +68,7 @@ FACTORS: dict[str, Any] = {
 FRACTION: dict[str, Any] = {"vary": "aim", "factors": FACTORS, "design": "fractional_factorial"}
 
 
-def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
+def test_a_study_can_set_a_resolution_or_generators(study: StudyMaker) -> None:
     stated = combinations(read_study(study({**FRACTION, "resolution": 4})).spec)
     own = combinations(
         read_study(study({**FRACTION, "generators": ["epochs = placement * channels * batch_size"]})).spec
@@ -83,11 +83,11 @@ def test_a_study_states_a_resolution_or_generators(study: StudyMaker) -> None:
         ({}, r"needs either resolution \(3, 4 or 5\) or generators"),
         ({"resolution": 5}, r"no fractional design of 4 factors has resolution 5; known: resolution 4 in 8"),
         ({"resolution": 4, "generators": ["epochs=placement*channels"]}, "either resolution"),
-        ({"generators": ["epochs = placement"]}, "give FACTOR = FACTOR"),
+        ({"generators": ["epochs = placement"]}, "write FACTOR = FACTOR"),
         ({"generators": ["epochs = placement * chanels"]}, "unknown factor 'chanels'; known: placement"),
-        ({"generators": ["epochs = placement*channels", "channels = placement*batch_size"]}, "is generated itself"),
+        ({"generators": ["epochs = placement*channels", "channels = placement*batch_size"]}, "is itself generated"),
         ({"design": "full_factorial", "resolution": 4}, "resolution: no effect without design: fractional_factorial"),
-        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "give two levels, not 3"),
+        ({"resolution": 4, "factors/training.epochs": [1, 2, 3]}, "set two levels, not 3"),
     ],
 )
 def test_a_bad_fraction_is_refused_with_the_reason(study: StudyMaker, changes: dict[str, Any], message: str) -> None:

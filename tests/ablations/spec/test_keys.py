@@ -1,4 +1,4 @@
-"""The reference of keys agrees with the classes that read a study, and has a meaning for every key."""
+"""The key reference agrees with the classes that read a study, and contains a meaning for every key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one(keys: tuple[Key, ...], address: str) -> Key:
 
 
 def shipped(keys: tuple[Key, ...]) -> list[Key]:
-    """Return the keys, except keys of components that other tests register in this process."""
+    """Return the keys, without those of components that other tests register in this process."""
     own = {
         (info.family, info.name)
         for family in FAMILIES
@@ -86,7 +86,7 @@ def test_every_field_and_every_component_is_listed(every: tuple[Key, ...]) -> No
     assert {name for family in FAMILIES if family.family != "trainers" for name in family.names()} <= listed
 
 
-def test_null_is_listed_with_the_options_that_give_it_a_meaning(every: tuple[Key, ...]) -> None:
+def test_null_is_listed_for_options_that_give_it_a_meaning(every: tuple[Key, ...]) -> None:
     says = [key for key in shipped(every) if key.component and "null" in key.type and key.default not in ("null", "")]
     assert {key.path for key in says} == {"training.loss.alpha", "data.columns.split", "data.columns.group"}
     for key in says:
@@ -95,7 +95,7 @@ def test_null_is_listed_with_the_options_that_give_it_a_meaning(every: tuple[Key
         assert f"{name}=none" in number_format.option(document)
 
 
-def test_a_key_marked_as_part_of_the_run_id_changes_it(tmp_path: Path, every: tuple[Key, ...]) -> None:
+def test_exactly_the_keys_marked_as_part_of_the_run_id_change_it(tmp_path: Path, every: tuple[Key, ...]) -> None:
     def ids(document: dict[str, object]) -> set[str]:
         return {run.run_id for run in plan(read_study(document)).runs}
 
@@ -118,7 +118,7 @@ def test_a_key_marked_as_part_of_the_run_id_changes_it(tmp_path: Path, every: tu
         assert (ids(changed({place: value})) != own) == one(every, path).in_run_id, path
 
 
-def test_a_field_that_is_declared_again_keeps_the_text_of_its_base() -> None:
+def test_a_redeclared_field_keeps_the_text_from_its_base_class() -> None:
     class Base:
         pass
 
@@ -172,10 +172,10 @@ def test_keys_below_a_prefix_are_listed(prefix: str, first: str) -> None:
     ("prefix", "said"),
     [
         ("training.epoch", "there is no key 'training.epoch'; nearest: training.epochs"),
-        ("lr", "give training.optimizer.learning_rate"),
+        ("lr", "use training.optimizer.learning_rate"),
         ("cosine", "keys of that name: training.schedule.cosine"),
         ("patience", "keys of that name: search.pruner.patience, training.early_stopping.patience"),
-        ("xyzzy", "`ablate keys` without a prefix lists them"),
+        ("xyzzy", "`ablate keys` without a prefix lists all keys"),
     ],
 )
 def test_an_unknown_prefix_is_refused_with_the_nearest_keys(prefix: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""A study states when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
+"""A study sets when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_any_number_of_pairs_is_a_valid_setting_for_looks(study):
 
 
 @pytest.mark.parametrize(("said", "meant"), [("pocock", "constant"), ("lan_demets_pocock", "lan_demets_pocock")])
-def test_spending_is_accepted_by_its_names(study, said, meant):
+def test_spending_is_accepted_under_all_its_names(study, said, meant):
     spec = read_study(study({"spending": said})).spec
     assert spec.spending == meant
     assert spec.reading == Looks((5, 8, 12), spending=meant)
@@ -42,26 +42,26 @@ def test_spending_is_accepted_by_its_names(study, said, meant):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"looks": "every"}, "looks: .*give numbers of pairs.*or any if.*got 'every'"),
-        ({"looks": []}, "looks: .*give numbers of pairs"),
-        ({"looks": [5, 8.5]}, "looks: .*give numbers of pairs"),
-        ({"looks": True}, "looks: .*give numbers of pairs"),
+        ({"looks": "every"}, "looks: .*must be numbers of pairs.*or any if.*got 'every'"),
+        ({"looks": []}, "looks: .*must be numbers of pairs"),
+        ({"looks": [5, 8.5]}, "looks: .*must be numbers of pairs"),
+        ({"looks": True}, "looks: .*must be numbers of pairs"),
         ({"looks": [2, 5]}, r"looks must be increasing numbers of pairs, at least 5 each; got \(2, 5\)"),
         ({"looks": [8, 5]}, "looks must be increasing numbers of pairs"),
         ({"spending": "obrien_flemming"}, "spending: .*give one of constant, .*perhaps obrien_fleming"),
         ({"spending": 3}, "spending: .*give one of constant"),
-        ({"spending": "obrien_fleming", "looks": "any"}, "spending: is for planned looks.*remove it, or give looks"),
-        ({"further_block": 4, "looks": "any"}, "further_block: is for planned looks"),
-        ({"mixture_width": 1.0}, "mixture_width: is for looks: any; remove it, or set looks: any"),
-        ({"max_pairs": 20}, "max_pairs: is for looks: any"),
-        ({"block": 2}, "block: is for looks: any"),
-        ({"looks": "any", "max_pairs": 4}, "max_pairs: give 5 to 1000; got 4"),
-        ({"looks": "any", "max_pairs": 5000}, "max_pairs: give 5 to 1000"),
+        ({"spending": "obrien_fleming", "looks": "any"}, "spending: only for planned looks.*remove it, or set looks"),
+        ({"further_block": 4, "looks": "any"}, "further_block: only for planned looks"),
+        ({"mixture_width": 1.0}, "mixture_width: only for looks: any; remove it, or set looks: any"),
+        ({"max_pairs": 20}, "max_pairs: only for looks: any"),
+        ({"block": 2}, "block: only for looks: any"),
+        ({"looks": "any", "max_pairs": 4}, "max_pairs: must be from 5 to 1000; got 4"),
+        ({"looks": "any", "max_pairs": 5000}, "max_pairs: must be from 5 to 1000"),
         ({"looks": "any", "mixture_width": 0}, "mixture_width: .*greater than 0"),
         ({"looks": "any", "block": 0}, "block: .*greater than or equal to 1"),
     ],
 )
-def test_wrong_looks_are_refused_with_the_remedy(study, changes, said):
+def test_invalid_looks_are_refused_with_a_remedy(study, changes, said):
     with pytest.raises(ConfigError, match=said):
         read_study(study(changes))
 

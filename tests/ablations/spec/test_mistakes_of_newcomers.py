@@ -34,30 +34,30 @@ def without_base(text: str) -> str:
 
 
 MISTAKES: dict[str, tuple[Change, str, str, str]] = {
-    "options of the training at the top of the study": (
+    "training options at the top level of the study": (
         {"epochs": 3},
         "epochs",
         "unknown key",
-        "give base.training.epochs",
+        "set base.training.epochs",
     ),
-    "the keys of base at the top of the study": (without_base, "training", "unknown key", "give base.training;"),
-    "the options of a memory directly below an arm": (
+    "the keys of base at the top level of the study": (without_base, "training", "unknown key", "set base.training;"),
+    "memory options directly below an arm": (
         {"arms.other": {"memory": "conv_ones"}},
         "arms.other.memory",
         "it belongs elsewhere",
-        "give arms.other.model.memory",
+        "set arms.other.model.memory",
     ),
-    "options of the training directly below an arm": (
+    "training options directly below an arm": (
         {"arms.other": {"batch_size": 8}},
         "arms.other.batch_size",
         "it belongs elsewhere",
-        "give arms.other.training.batch_size",
+        "set arms.other.training.batch_size",
     ),
-    "a device below the training": (
+    "a device among the training options": (
         {f"{TRAINING}.device": "cuda"},
         f"{TRAINING}.device",
         "it belongs elsewhere",
-        "give resources.device",
+        "set resources.device",
     ),
     "lr for the learning rate": (
         {f"{TRAINING}.optimizer": {"name": "adam", "lr": 0.1}},
@@ -75,10 +75,10 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "must be a mapping of keys to values",
     ),
     "an arm with nothing after its colon": ({"arms.empty": None}, "arms.empty", "got None", "or {} if there are none"),
-    "a study without arms": ({"arms": REMOVED}, "arms", "missing", "give the configurations to compare, e.g."),
+    "a study without arms": ({"arms": REMOVED}, "arms", "missing", "write the configurations to compare, e.g."),
     "a study without a name": ({"name": REMOVED}, "name", "missing", "give the study a name"),
     "a name with a space": ({"name": "my study"}, "name", "'my study'", "use at most 64 letters, digits"),
-    "a network of torchvision by its own name": (
+    "a torchvision network under its own name": (
         {"base.model.backbone": "resnet18"},
         "base.model.backbone",
         "unknown backbone 'resnet18'",
@@ -96,7 +96,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "Images is missing",
         "fetch it with `ablate data download stanford_dogs",
     ),
-    "a data set of another library": (
+    "a data set from another library": (
         {"base.data": {"name": "svhn"}},
         "base.data",
         "unknown data set 'svhn'",
@@ -120,25 +120,25 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "unknown control 'matched_params'",
         "did you mean 'matched_parameters'?",
     ),
-    "a control without the arm that it controls": (
+    "a control without the arm to control for": (
         {"arms.m": {"control": "matched_parameters"}},
         "arms.m",
         "a control needs 'of'",
-        "give the name of the arm that it controls",
+        "set it to the name of the arm to control for",
     ),
-    "a control of the baseline": (
+    "a control for the baseline": (
         {"arms.m": {**M, "of": "baseline"}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none",
         "set `of` to aim",
     ),
-    "a control of an arm in a study without memory": (
+    "a control for an arm in a study without memory": (
         {"arms.m": {**M, "of": "baseline"}, "arms.aim": {"model": {"conv_init": "glorot_uniform"}}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none, nor has any other arm",
         "write the control's own configuration, with a role, instead of `of` and `control`",
     ),
-    "a control of an arm with another spelling": (
+    "a control for an arm with a misspelled name": (
         {"arms.m": {**M, "of": "AiM"}},
         "arms.m.of",
         "unknown arm 'AiM'",
@@ -157,7 +157,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "got '8px' (text)",
         "must be a valid integer",
     ),
-    "a single number for a list": (
+    "a single number instead of a list": (
         {"base.model.backbone.widths": 8},
         "base.model.backbone.widths",
         "got 8 (integer)",
@@ -165,7 +165,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "no epochs": ({f"{TRAINING}.epochs": REMOVED}, f"{TRAINING}.epochs", "missing", "protocol: controlled, which sets"),
     "zero epochs": ({f"{TRAINING}.epochs": 0}, f"{TRAINING}.epochs", "got 0", "must be greater than or equal to 1"),
-    "seeds in words": ({"seeds": "five"}, "seeds", "give the number of seeds", "e.g. [0, 1, 2]; got 'five'"),
+    "seeds in words": ({"seeds": "five"}, "seeds", "must be a number of seeds", "e.g. [0, 1, 2]; got 'five'"),
     "two arms that are the same": (
         {"arms.same": {}},
         "arms.same",
@@ -173,19 +173,19 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "change an option, or remove one of the arms",
     ),
     "a factor without vary": ({"factors": {"model.placement": ["a", "b"]}}, "vary", "missing", "name one of aim"),
-    "a factor with one level outside a list": (
+    "a factor with a single level that is not in a list": (
         {"factors": {"model/placement": "a"}, "vary": "aim"},
         "factors",
         "got 'a'",
-        "give the levels as a list: {model/placement: [a, ...]}",
+        "write the levels as a list: {model/placement: [a, ...]}",
     ),
-    "a factor by the name of its key alone": (
+    "a factor without its full key path": (
         {"factors": {"placement": ["block_entry", "stage_only"]}, "vary": "aim"},
         "factors.placement",
         "not a key path",
         "did you mean 'model.placement'?",
     ),
-    "a misspelled key path of a factor": (
+    "a misspelled key path in a factor": (
         {"factors": {"model.placment": ["block_entry", "stage_only"]}, "vary": "aim"},
         "factors.model.placment",
         "unknown key",
@@ -198,7 +198,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "must be 'full_factorial', 'one_at_a_time'",
     ),
     "a claim that does not exist": ({"claim": "mine"}, "claim", "unknown claim 'mine'", "the path of a .yaml file"),
-    "the file of a claim that does not exist": (
+    "a claim file that does not exist": (
         {"claim": "claim.yaml"},
         "claim",
         "(No such file next to the study",
@@ -233,7 +233,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         swapped("  baseline: {}", "   baseline: {}"),
         "study.yaml:",
         "not valid YAML",
-        "indent this line like the others of its level",
+        "indent this line like the others at its level",
     ),
     "a tab": (swapped("  baseline: {}", "\tbaseline: {}"), "study.yaml:", "'\\t'", "indent with spaces"),
     "a brace that is not closed": (
@@ -248,7 +248,7 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "could not find expected ':'",
         "write key: value, with a colon and a space",
     ),
-    "an arm given twice": (
+    "an arm defined twice": (
         swapped("  baseline: {}", "  baseline: {}\n  baseline: {}"),
         "study.yaml:",
         "key 'baseline' is given twice",
@@ -257,9 +257,9 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
 }
 OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
     "a Python file in place of a study": ("run.py", [], "run.py", "is a Python file", "run it with `python run.py`"),
-    "a folder in place of a study": ("folder", [], "folder", "is a folder", "give the study's file, e.g. folder/study"),
+    "a folder in place of a study": ("folder", [], "folder", "is a folder", "pass the study file, e.g. folder/study"),
     "a misspelled name of a shipped study": ("dmo", [], "dmo", "no such file or shipped study", "did you mean 'demo'?"),
-    "an option of the command line without a value": (
+    "a command-line option without a value": (
         "demo",
         ["epochs"],
         "--set epochs",
@@ -270,7 +270,7 @@ OF_COMMANDS: dict[str, tuple[str, list[str], str, str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_reported_with_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_place_cause_and_remedy(mistake: str, tmp_path: Path) -> None:
     change, place, cause, remedy = MISTAKES[mistake]
     text = change(TEXT) if callable(change) else yaml.safe_dump(changed(dict(change), yaml.safe_load(TEXT)))
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
@@ -294,12 +294,12 @@ def test_a_mistake_on_the_command_line_is_reported_in_the_same_way(mistake: str,
     assert remedy in said
 
 
-def test_the_study_is_valid_without_the_mistakes(tmp_path: Path) -> None:
+def test_the_study_without_the_mistakes_is_valid(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TEXT, encoding="utf-8")
     assert len(check("study.yaml", timing=False).plan.arms) == 3
 
 
-def test_at_least_thirty_listed_mistakes_are_all_tested() -> None:
+def test_all_listed_mistakes_are_tested_and_at_least_thirty_are_listed() -> None:
     listed = [line for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert sorted(listed) == sorted([*MISTAKES, *OF_COMMANDS])
     assert len(listed) >= 30

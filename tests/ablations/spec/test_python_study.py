@@ -1,4 +1,4 @@
-"""A study written in Python equals the study of the file in keys, defaults, messages and run ids."""
+"""A study defined in Python has the same keys, defaults, messages and run ids as a study in a file."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_the_arguments_equal_the_keys_of_a_study_file_with_their_defaults() -> N
         assert getattr(given, name) == getattr(of_file, name), name
 
 
-def test_every_argument_is_explained() -> None:
+def test_every_argument_is_documented() -> None:
     listed = set(re.findall(r"^ {4}([\w, ]+) : ", str(Study.__doc__), re.M))
     assert {name for names in listed for name in names.split(", ")} == set(StudySpec.model_fields)
 
 
-def test_completed_arguments_have_types() -> None:
+def test_every_argument_has_a_type_annotation() -> None:
     untyped = [name for name, each in PARAMETERS.items() if each.annotation is inspect.Parameter.empty]
     assert not untyped
     assert next(iter(PARAMETERS)) == "name"
@@ -45,7 +45,7 @@ def test_completed_arguments_have_types() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_studies())
-def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) -> None:
+def test_a_shipped_study_is_unchanged_after_conversion_to_python_and_back_to_yaml(name: str) -> None:
     spec = read_study(name).spec
     study = Study.from_file(name)
     assert study == spec
@@ -54,7 +54,7 @@ def test_a_shipped_study_stays_the_same_in_python_and_back_in_yaml(name: str) ->
     assert Study(**study.to_document()) == study
 
 
-def test_a_study_in_python_has_the_run_ids_of_the_file(tmp_path: Path) -> None:
+def test_a_study_in_python_has_the_same_run_ids_as_in_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, TINY)
     ways: dict[str, Any] = {
         "file": path,
@@ -69,13 +69,13 @@ def test_a_study_in_python_has_the_run_ids_of_the_file(tmp_path: Path) -> None:
     assert set(map(tuple, ids.values())) == {tuple(ids["file"])}
 
 
-def test_overrides_apply_to_a_study_as_to_a_file(tmp_path: Path) -> None:
+def test_overrides_apply_to_a_study_in_python_as_to_a_file(tmp_path: Path) -> None:
     overrides = ["training.epochs=7", "seeds=3", "model.memory.channels=8"]
     assert read_study(Study(**TINY), overrides).spec == read_study(write(tmp_path, TINY), overrides).spec
     assert read_study(TINY, "seeds=3").spec.seeds == (0, 1, 2)
 
 
-def test_python_values_become_values_of_a_file(tmp_path: Path) -> None:
+def test_python_values_are_converted_to_values_that_a_file_can_contain(tmp_path: Path) -> None:
     study = Study(
         "x",
         {"training": {"epochs": np.int64(3), "optimizer": {"name": "adam", "learning_rate": np.float64(0.5)}}},
@@ -98,7 +98,7 @@ def test_texts_that_resemble_other_yaml_values_survive_a_round_trip(text: str) -
     assert yaml_documents.parse(yaml_documents.dump(document), "yaml") == document
 
 
-def test_a_study_is_frozen_and_contains_copies() -> None:
+def test_a_study_is_frozen_and_contains_copies_of_its_arguments() -> None:
     base = {"data": {"name": "digits"}}
     study = Study("x", base, {"a": {}})
     base["data"]["name"] = "other"
@@ -108,11 +108,11 @@ def test_a_study_is_frozen_and_contains_copies() -> None:
         study.seeds = (1,)  # type: ignore[misc]
 
 
-def test_a_copy_with_other_values_is_validated_and_complete() -> None:
+def test_a_copy_with_changed_values_is_validated_and_complete() -> None:
     study = Study(**TINY).model_copy(update={"seeds": 7})
     assert len(study.seeds) == 7
     assert study.to_document()["seeds"] == 7
-    with pytest.raises(ConfigError, match="seeds: give the number"):
+    with pytest.raises(ConfigError, match="seeds: must be a number"):
         Study(**TINY).model_copy(update={"seeds": "7"})
 
 
@@ -133,7 +133,7 @@ def test_a_copy_with_other_values_is_validated_and_complete() -> None:
     ],
     ids=str,
 )
-def test_the_messages_match_the_messages_of_a_file_without_the_file_name(
+def test_the_messages_are_the_same_as_for_a_file_except_for_the_file_name(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     document = changed(changes)
@@ -157,18 +157,18 @@ def test_a_value_that_no_file_can_contain_is_refused_with_its_key() -> None:
         Study("x", {"model": {"placement": Mine, "widths": {4, 8}}}, {"a": {"data": {"x": [1, object()]}}})
     first, second, third = refusal.value.problems
     assert first.startswith("base.model.placement: a class, ")
-    assert first.endswith("give the name under which it is registered, e.g. 'mine'")
-    assert second == "base.model.widths: a set, which has no order: {8, 4}; give a list"
+    assert first.endswith("use the name under which it is registered, e.g. 'mine'")
+    assert second == "base.model.widths: a set, which has no order: {8, 4}; use a list"
     assert third.startswith("arms.a.data.x[1]: <object")
-    assert "a study holds text, numbers" in third
+    assert "a study contains text, numbers" in third
 
 
-def test_any_other_object_than_a_study_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"5: not a study; give a file, .* or ablations.Study"):
+def test_an_object_that_is_not_a_study_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"5: not a study; pass a file, .* or an ablations.Study"):
         ablations.check(5)  # type: ignore[call-overload]
 
 
-def test_paths_of_a_file_become_absolute(tmp_path: Path) -> None:
+def test_paths_in_a_study_file_become_absolute(tmp_path: Path) -> None:
     document = {**TINY, "reuse": ["other"], "claim": "claim.yaml"}
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "claim.yaml").write_text("name: x")

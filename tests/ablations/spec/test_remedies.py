@@ -1,4 +1,4 @@
-"""Mistakes whose first message was too short: each message says what to write instead."""
+"""Mistakes whose original messages were too short: each message now says what to write instead."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
         ({"measure": "macrof1"}, "measure: unknown measure 'macrof1'; did you mean 'macro_f1'? must be one of"),
         (
             {"measure": {"scalar": "perplexity", "better": "less"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. "
+            "measure.better: set whether higher or lower is better, e.g. "
             "{scalar: perplexity, better: lower}; got 'less'",
         ),
         (
             {"measure": {"scalar": "perplexity"}, "delta": 1},
-            "measure.better: say whether higher or lower is better, e.g. "
+            "measure.better: set whether higher or lower is better, e.g. "
             "{scalar: perplexity, better: lower}; it is missing",
         ),
         (
             {"search": {**SEARCH, "sampler": "bayes"}},
-            "search.sampler.name: unknown sampler 'bayes'; tpe and gp are Bayesian, so give one of them; known: ",
+            "search.sampler.name: unknown sampler 'bayes'; tpe and gp are Bayesian, so use one of them; known: ",
         ),
         ({"seeds": [0, 1], "search": {**SEARCH, "seeds": [1]}}, "search.seeds: 1 is also a seed of the study, and a"),
         (
@@ -54,7 +54,7 @@ def refusal(folder: Path, changes: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_one_message_states_the_intended_notation(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_one_message_shows_the_intended_notation(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     problems = refusal(tmp_path, changes)
     assert any(message in each for each in problems), problems
     assert not any("measure: measure" in each for each in problems)
@@ -90,7 +90,9 @@ def test_text_with_a_special_character_in_braces_must_be_quoted(text: str, remed
         yaml_documents.parse(text, "study.yaml")
 
 
-def test_for_an_option_of_an_own_class_without_options_the_message_suggests_a_nested_class(tmp_path: Path) -> None:
+def test_the_message_about_an_option_for_the_users_own_class_without_options_suggests_a_nested_class(
+    tmp_path: Path,
+) -> None:
     code = (
         "from aimlib.registry import losses\nfrom aimlib.training.losses import Loss\n\n"
         '@losses.register("bad")\nclass Bad(Loss):\n'

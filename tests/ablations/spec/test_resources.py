@@ -1,4 +1,4 @@
-"""Resources of runs: amounts of memory, types of accelerators, custom resources."""
+"""Resources for runs: amounts of memory, types of accelerators and custom resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aimlib.errors import ConfigError
         ("1048576B", 2**20),
     ],
 )
-def test_common_notations_of_memory_are_read(text: str, expected: int) -> None:
+def test_common_notations_for_amounts_of_memory_are_read(text: str, expected: int) -> None:
     assert parse_bytes(text) == expected
     assert Resources.parse({"memory": text}).memory == expected
 
@@ -40,17 +40,17 @@ def test_a_printed_amount_can_be_read_and_is_exact_to_a_thousandth(count: int) -
     [
         ({"memory": "4G"}, r"memory: '4G': the unit 'G' is ambiguous; write 4GiB or 4GB"),
         ({"memory": "4gi"}, r"'4gi': the unit 'gi' is ambiguous; write 4GiB or 4GB"),
-        ({"memory": "4"}, r"'4': no unit; give one, such as 4GiB"),
-        ({"memory": "4 parsecs"}, r"unknown unit 'parsecs'; give one, such as 4GiB"),
+        ({"memory": "4"}, r"'4': no unit; use a unit, such as 4GiB"),
+        ({"memory": "4 parsecs"}, r"unknown unit 'parsecs'; use a unit, such as 4GiB"),
         ({"memory": "much"}, r"'much' is not an amount of memory"),
         ({"memory": "-4GiB"}, r"is not an amount of memory"),
-        ({"memory": 4}, r"memory: 4 is 4 bytes, too little for any run; give a unit, such as 4GiB"),
+        ({"memory": 4}, r"memory: 4 is 4 bytes, too little for any run; add a unit, such as 4GiB"),
         ({"memory": True}, r"memory"),
-        ({"custom": {"CPU": 2}}, r"custom: CPU is not a custom resource; give resources.cpus"),
-        ({"custom": {"memory": 2}}, r"memory is not a custom resource; give resources.memory"),
-        ({"custom": {"accelerator_type:A100": 1}}, r"give resources.accelerator_type: A100"),
+        ({"custom": {"CPU": 2}}, r"custom: CPU is not a custom resource; set resources.cpus"),
+        ({"custom": {"memory": 2}}, r"memory is not a custom resource; set resources.memory"),
+        ({"custom": {"accelerator_type:A100": 1}}, r"set resources.accelerator_type: A100"),
         ({"custom": {"tpu_slice": 0}}, r"custom\.tpu_slice"),
-        ({"custom": {"tpu_slice": 1.5}}, r"tpu_slice: 1.5: above 1, give a whole number"),
+        ({"custom": {"tpu_slice": 1.5}}, r"tpu_slice: 1.5: must be a whole number if greater than 1"),
         ({"custom": "tpu_slice"}, r"custom"),
         ({"accelerator_type": ""}, r"accelerator_type"),
         ({"accelerator_type": "accelerator_type:A100"}, r"accelerator_type"),
@@ -61,9 +61,9 @@ def test_impossible_requests_are_refused_with_the_right_notation(resources: dict
         Resources.parse(resources)
 
 
-def test_an_arm_changes_the_given_resources_and_keeps_the_others() -> None:
+def test_an_arm_changes_only_the_resources_that_it_lists() -> None:
     study = Resources.parse({"cpus": 2, "memory": "4GiB", "custom": {"slice": 1}, "accelerator_type": "A100"})
     arm = study.with_changes(ArmResources.parse({"memory": "8GiB", "custom": {"tpu_slice": 2}}))
     assert (arm.cpus, arm.memory, arm.custom, arm.accelerator_type) == (2, 2**33, {"tpu_slice": 2.0}, "A100")
     assert study.with_changes(ArmResources.parse({"custom": {}})).custom == {}
-    assert Resources.parse(study.model_dump(mode="json")) == study, "as a search stores it"
+    assert Resources.parse(study.model_dump(mode="json")) == study, "as a search stores resources"

@@ -1,4 +1,4 @@
-"""`search.over` in the notation of other tools: the message shows how to write it here."""
+"""`search.over` in other tools' notations: the message shows how to write it in a study."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ PLAIN = "{low: 0.0001, high: 0.1}"
     ],
 )
 def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str) -> None:
-    """The message gives a spelling, and a study with this spelling is read."""
+    """The message shows a notation, and a study with this notation can be read."""
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     (message,) = caught.value.problems
@@ -125,18 +125,23 @@ def test_the_shown_notation_is_accepted(tmp_path: Path, value: Any, written: str
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({RATE: 0.1}, "ranges come from their components' search spaces"),
+        ({RATE: 0.1}, "ranges come from the components' search spaces"),
         ({RATE: None}, "your own values as ranges"),
-        ({RATE: {"value": 0.1}}, "has only one value, so it is not searched; give it in the arm or in base"),
-        ({"learning_rate": [0.1, 0.2]}, "learning_rate is not a key path; one is training.optimizer.learning_rate"),
+        ({RATE: {"value": 0.1}}, "has only one value, so it cannot be searched; set it in the arm or in base"),
+        (
+            {"learning_rate": [0.1, 0.2]},
+            "learning_rate is not a key path; an example is training.optimizer.learning_rate",
+        ),
         ({"lr": {"min": 1, "max": 2}}, "lr is not a key path"),
-        ([RATE, RATE], f"[1]: {RATE} is given twice"),
+        ([RATE, RATE], f"[1]: {RATE} is listed twice"),
         ({RATE: "tune.sample_from(lambda s: 1)"}, "your own values as ranges"),
-        ({RATE: [0.1, 0.2]}, "for everything between the two, write {low: 0.1, high: 0.2}"),
+        ({RATE: [0.1, 0.2]}, "for all values in between, write {low: 0.1, high: 0.2}"),
         ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
     ],
 )
-def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message: str) -> None:
+def test_the_message_about_a_value_that_cannot_be_a_range_explains_why(
+    tmp_path: Path, value: Any, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     assert message in str(caught.value)
@@ -151,11 +156,11 @@ def test_a_value_that_cannot_be_a_range_is_explained(tmp_path: Path, value: Any,
         ({RATE: {"low": 1, "high": 1e400}}, "a range needs two finite ends; got 1.0 and inf"),
         ({RATE: {"low": 0, "high": 1, "log": True}}, "a logarithmic range needs low > 0"),
         ({RATE: [0.1]}, "needs two different choices"),
-        ({RATE: 3}, "give a list, or {low: ..., high: ..., log: true}; got 3"),
-        ([RATE], "give a mapping from parameters to lists or ranges"),
+        ({RATE: 3}, "write a list, or {low: ..., high: ..., log: true}; got 3"),
+        ([RATE], "must be a mapping from parameters to lists or ranges"),
     ],
 )
-def test_a_range_with_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, value: Any, message: str) -> None:
+def test_a_range_in_the_wrong_form_is_shown_in_the_right_form(tmp_path: Path, value: Any, message: str) -> None:
     document = changed({"search": {"vary": "aim", "trials": 2, "over": [RATE], "ranges": value}})
     with pytest.raises(ConfigError) as caught:
         read_study(write(tmp_path, document))
@@ -164,11 +169,11 @@ def test_a_range_with_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, va
 
 @pytest.mark.parametrize("value", [3, {}, [3], [None], {"aim": 3}, {"aim": "model.update"}, [[RATE]]])
 def test_anything_except_a_list_of_key_paths_is_refused_with_an_example(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"search.over: .*give a .*key path.*e.g. \[model.update"):
+    with pytest.raises(ConfigError, match=r"search.over: .*must be a .*key path.*e.g. \[model.update"):
         over(tmp_path, value)
 
 
-def test_one_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
+def test_a_single_path_is_read_as_a_list_of_one(tmp_path: Path) -> None:
     assert over(tmp_path, RATE) == (RATE,)
 
 
@@ -195,7 +200,9 @@ def search_problem(folder: Path, **keys: Any) -> str:
         ("pruner", {"name": "patient", "wrapped": "PercentilePruner"}, "percentile"),
     ],
 )
-def test_samplers_and_pruners_by_the_names_of_other_tools(tmp_path: Path, key: str, given: Any, meant: str) -> None:
+def test_the_message_about_another_tools_name_suggests_the_sampler_or_pruner(
+    tmp_path: Path, key: str, given: Any, meant: str
+) -> None:
     assert f"; did you mean {meant!r}? known: " in search_problem(tmp_path, **{key: given})
 
 
@@ -212,10 +219,10 @@ def test_samplers_and_pruners_by_the_names_of_other_tools(tmp_path: Path, key: s
         ("n_jobs", "did you mean 'batch'?"),
         ("direction", "a search always looks for the highest validation accuracy, so remove it"),
         ("study_name", "a search continues in the study's directory, so remove it"),
-        ("refit", "the best trials are confirmed on the seeds of the study, so remove it"),
+        ("refit", "the best trials are confirmed on the study's seeds, so remove it"),
     ],
 )
-def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: str, said: str) -> None:
+def test_the_message_about_another_tools_key_suggests_the_key_of_a_search(tmp_path: Path, key: str, said: str) -> None:
     assert f"search.{key}: unknown key; {said}" in search_problem(tmp_path, **{key: "x"})
 
 
@@ -234,7 +241,7 @@ def test_keys_of_other_tools_are_shown_as_keys_of_a_search(tmp_path: Path, key: 
         ("training.batch_sizes", "did you mean 'training.batch_size'?"),
     ],
 )
-def test_a_path_that_is_not_searched_is_explained(tmp_path: Path, path: str, said: str) -> None:
+def test_the_message_about_a_path_that_cannot_be_searched_explains_why(tmp_path: Path, path: str, said: str) -> None:
     problem = search_problem(tmp_path, over=[path])
     assert f"search.over: {path!r} " in problem
     assert said in problem
@@ -248,12 +255,15 @@ def test_a_path_that_is_not_searched_is_explained(tmp_path: Path, path: str, sai
         ("parameters <= 2M and multiply_adds <= 1M", "write [parameters <= 2M, multiply_adds <= 1M]"),
         ("parameters <= 1,000,000", "write [parameters <= 1000000]"),
         ("parameters <= 2MB", "write [parameters <= 2M]"),
-        ("parameters <= 1e400", "the bound must be a finite number above 0"),
-        ("parameters like 3", "give a measure, <= or >=, and a number"),
-        (["parameters <= 1k", "parameters >= 2k"], "no network meets both parameters <= 1_000 and parameters >= 2_000"),
+        ("parameters <= 1e400", "the bound must be a finite number greater than 0"),
+        ("parameters like 3", "write a measure, <= or >=, and a number"),
+        (
+            ["parameters <= 1k", "parameters >= 2k"],
+            "no network can meet both parameters <= 1_000 and parameters >= 2_000",
+        ),
     ],
 )
-def test_constraints_of_another_form_are_shown_in_the_right_one(tmp_path: Path, given: Any, said: str) -> None:
+def test_constraints_in_a_different_form_are_shown_in_the_right_form(tmp_path: Path, given: Any, said: str) -> None:
     assert said in search_problem(tmp_path, constraints=given)
 
 
@@ -261,9 +271,9 @@ def test_constraints_of_another_form_are_shown_in_the_right_one(tmp_path: Path, 
     ("given", "said"),
     [
         ("postgres://u@h/db", "write postgresql://u@h/db"),
-        ("file:///x.db", "file is no database of Optuna; give journal, none, or e.g. sqlite:///search.db"),
-        ("redis://h/0", "redis is no database of Optuna"),
+        ("file:///x.db", "Optuna does not support file; use journal, none, or e.g. sqlite:///search.db"),
+        ("redis://h/0", "Optuna does not support redis"),
     ],
 )
-def test_a_storage_that_is_no_database_is_refused(tmp_path: Path, given: str, said: str) -> None:
+def test_an_unsupported_database_for_a_search_is_refused(tmp_path: Path, given: str, said: str) -> None:
     assert said in search_problem(tmp_path, storage=given)

@@ -31,7 +31,7 @@ def test_every_name_fits_and_is_printable(names: list[str], width: int) -> None:
 
 
 @given(st.lists(words, max_size=40), st.integers(4, 60))
-def test_different_names_stay_different_and_equal_ones_stay_equal(names: list[str], width: int) -> None:
+def test_different_names_stay_different_and_equal_names_stay_equal(names: list[str], width: int) -> None:
     found = shortened(names, width)
     for (one, short), (other, other_short) in itertools.combinations(zip(names, found, strict=True), 2):
         assert (clean(one) == clean(other)) == (short == other_short)
@@ -64,12 +64,12 @@ def test_shared_parts_are_removed_first() -> None:
     assert shortened(sizes, 14) == ["every_lay…=50", "every_lay…=100"]
 
 
-def test_names_that_differ_in_nothing_that_fits_are_numbered() -> None:
+def test_names_whose_differing_parts_do_not_fit_are_numbered() -> None:
     middle = [f"{first}{'x' * 40}{number}{'x' * 40}" for first in "ab" for number in "12"]
     assert shortened(middle, 9) == ["axxxxx…#1", "axxxxx…#2", "bxxxxx…#3", "bxxxxx…#4"]
 
 
-def test_four_hundred_names_of_five_factors_are_different_in_eighteen_characters() -> None:
+def test_four_hundred_names_with_five_factors_stay_different_in_eighteen_characters() -> None:
     names = [
         f"aim[placement={p},channels={c},flips={f},learning_rate={r},batch_size={b}]"
         for p, c, f, r, b in itertools.product(

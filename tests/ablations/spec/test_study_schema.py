@@ -43,10 +43,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "a component by its name": {"base.training.optimizer": "sgd"},
     "options without the name": {"arms.aim.model.memory": {"channels": 8}},
     "none": {"arms.aim.model.update": "none", "base.training.schedule": None},
-    "a memory of so many values": {"arms.aim.model.memory": {"name": "conv_ones", "floats": 16}},
+    "a memory with a given number of values": {"arms.aim.model.memory": {"name": "conv_ones", "floats": 16}},
     "select_on": {"base.training.select_on": "validation"},
     "one freeze": {"base.training.fine_tuning": {"freeze": {"layers": "conv1"}}},
-    "weights as a text": {"base.model.weights": "start.pt"},
+    "weights as text": {"base.model.weights": "start.pt"},
     "a control with options": {
         "arms.same": {"of": "aim", "control": {"name": "matched_parameters", "tolerance": 0.01}}
     },
@@ -59,31 +59,34 @@ GOOD: dict[str, dict[str, Any]] = {
         "factors": {"model.memory.channels": [4, 8], "model.memory.name": ["noise"]},
     },
     "a factor by its name": {"vary": "aim", "factors": {"m": {"off": {}, "on": {"model": {"memory": "noise"}}}}},
-    "an extra component of own code": {"plugins": ["a.py"], "base.model.backbone": {"name": "my_net", "depth": 3}},
-    "a bare component of own code": {"plugins": "a.py", "arms.aim.model.update": "my_update"},
-    "a factor of own code": {"plugins": "a.py", "vary": "aim", "factors": {"model.update.strength": [1, 2]}},
-    "own training code": {"train": "a.py:train", "base.options": {"depth": 3}, "base.model": REMOVED},
+    "an additional component from the user's own code": {
+        "plugins": ["a.py"],
+        "base.model.backbone": {"name": "my_net", "depth": 3},
+    },
+    "the bare name of a component from the user's own code": {"plugins": "a.py", "arms.aim.model.update": "my_update"},
+    "a factor in the user's own code": {"plugins": "a.py", "vary": "aim", "factors": {"model.update.strength": [1, 2]}},
+    "the user's own training code": {"train": "a.py:train", "base.options": {"depth": 3}, "base.model": REMOVED},
     "a search": {"search": {"vary": "aim", "trials": 3, "sampler": "random", "pruner": {"name": "median", "rungs": 3}}},
 }
 BAD: dict[str, dict[str, Any]] = {
-    "a misspelled key of the study": {"seed": 3},
-    "a misspelled key of the training": {"base.training.epoch": 3},
-    "a misspelled key of an arm": {"arms.aim.modle": {}},
-    "a key at the wrong place": {"base.epochs": 3},
+    "a misspelled study key": {"seed": 3},
+    "a misspelled training key": {"base.training.epoch": 3},
+    "a misspelled arm key": {"arms.aim.modle": {}},
+    "a key in the wrong place": {"base.epochs": 3},
     "a misspelled component": {"base.model.backbone": "small_resnett"},
     "a misspelled component with options": {"base.training.optimizer": {"name": "admw", "learning_rate": 0.1}},
     "a misspelled option": {"base.training.optimizer": {"name": "adam", "learningrate": 0.1}},
-    "an option of another component": {"base.training.optimizer": {"name": "sgd", "beta1": 0.1}},
-    "a text for a number": {"base.training.epochs": "ten"},
-    "a fraction for an integer": {"base.training.batch_size": 2.5},
+    "an option of a different component": {"base.training.optimizer": {"name": "sgd", "beta1": 0.1}},
+    "text instead of a number": {"base.training.epochs": "ten"},
+    "a fraction instead of an integer": {"base.training.batch_size": 2.5},
     "a number out of range": {"base.training.validation_fraction": 1.5},
-    "a word that is none of them": {"base.training.monitor": "train"},
+    "a word that is not one of the choices": {"base.training.monitor": "train"},
     "a control in the model": {"arms.aim.model.control": "frozen_memory"},
     "a protocol that does not exist": {"protocol": "control"},
     "a factor with a misspelled path": {"vary": "aim", "factors": {"model.memory.chanels": [4, 8]}},
-    "a factor with a level of another type": {"vary": "aim", "factors": {"training.epochs": [1, "two"]}},
+    "a factor with a level of a different type": {"vary": "aim", "factors": {"training.epochs": [1, "two"]}},
     "a missing base": {"base": REMOVED},
-    "an option of a known component beside own code": {
+    "an option of a known component next to the user's own code": {
         "plugins": "a.py",
         "base.training.optimizer": {"name": "adam", "learningrate": 0.1},
     },
@@ -105,7 +108,7 @@ def test_valid_studies_can_be_loaded() -> None:
         assert read_study(changed(GOOD[name])).spec.name == TINY["name"]
 
 
-def test_every_key_has_its_meaning_in_the_schema_without_markup() -> None:
+def test_the_schema_contains_the_meaning_of_every_key_without_markup() -> None:
     schema = study_schema()
     text = str(schema)
     assert "x-family" not in text

@@ -91,7 +91,9 @@ def test_nan_is_a_number_that_no_option_accepts() -> None:
         ("just text", "", "this file contains a single value"),
     ],
 )
-def test_a_file_that_is_not_a_study_is_refused_with_the_place(tmp_path: Path, text: str, where: str, what: str) -> None:
+def test_a_file_that_is_not_a_study_is_refused_with_the_place_of_the_problem(
+    tmp_path: Path, text: str, where: str, what: str
+) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as refusal:
@@ -115,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_reported_by_name(tmp_path: Path) -> None:
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with path.open("wb") as file:
-        file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit into RAM
+        file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit in RAM
     with pytest.raises(ConfigError, match="it has more than 1,000,000 bytes, the limit"):
         yaml_documents.read(path)
 
@@ -126,7 +128,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
         yaml_documents.parse(text, "f")
 
 
-def test_aliases_that_multiply_without_limit_are_refused() -> None:
+def test_aliases_that_expand_without_limit_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):
@@ -156,9 +158,24 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"memory": {"name": "a", "y": 2}},
         {"memory": {"name": "a", "x": 1, "y": 2}},
     ),
-    ("another name replaces", {"memory": {"name": "a", "x": 1}}, {"memory": {"name": "b"}}, {"memory": {"name": "b"}}),
-    ("short form of another", {"memory": {"name": "a", "x": 1}}, {"memory": "b"}, {"memory": {"name": "b"}}),
-    ("short form of the same", {"memory": {"name": "a", "x": 1}}, {"memory": "a"}, {"memory": {"name": "a", "x": 1}}),
+    (
+        "a different name replaces",
+        {"memory": {"name": "a", "x": 1}},
+        {"memory": {"name": "b"}},
+        {"memory": {"name": "b"}},
+    ),
+    (
+        "short form of a different component",
+        {"memory": {"name": "a", "x": 1}},
+        {"memory": "b"},
+        {"memory": {"name": "b"}},
+    ),
+    (
+        "short form of the same component",
+        {"memory": {"name": "a", "x": 1}},
+        {"memory": "a"},
+        {"memory": {"name": "a", "x": 1}},
+    ),
     (
         "options of a short form",
         {"optimizer": "adam"},
@@ -174,7 +191,12 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"training": {"b": {"d": 2}}},
         {"training": {"a": 1, "b": {"c": 1, "d": 2}}},
     ),
-    ("names elsewhere mean nothing", {"x": {"name": "a", "y": 1}}, {"x": {"name": "b"}}, {"x": {"name": "b", "y": 1}}),
+    (
+        "names elsewhere have no meaning",
+        {"x": {"name": "a", "y": 1}},
+        {"x": {"name": "b"}},
+        {"x": {"name": "b", "y": 1}},
+    ),
     ("lists are replaced", {"widths": [1, 2, 3]}, {"widths": [4]}, {"widths": [4]}),
     ("a value over a mapping", {"a": {"b": 1}}, {"a": 5}, {"a": 5}),
     ("a mapping over a value", {"a": 5}, {"a": {"b": 1}}, {"a": {"b": 1}}),
@@ -196,7 +218,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
 def without_sharing(value: Any) -> bool:
-    """Return whether no mapping or list is the same object as another one."""
+    """Return whether all mappings and lists are distinct objects."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:
@@ -210,7 +232,7 @@ def without_sharing(value: Any) -> bool:
 
 
 @given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
-def test_merging_changes_nothing_in_place_and_shares_nothing(
+def test_merging_does_not_change_its_arguments_or_share_objects_with_them(
     base: dict[str, Any], layers: list[dict[str, Any]]
 ) -> None:
     before = copy.deepcopy((base, layers))
@@ -222,7 +244,7 @@ def test_merging_changes_nothing_in_place_and_shares_nothing(
     again = base
     for layer in layers:
         again = yaml_documents.merge(again, layer)
-    assert again == merged, "all at once or one after the other"
+    assert again == merged, "merged at once or one after another"
 
 
 @given(DOCUMENTS, st.lists(KEYS, min_size=1, max_size=3), VALUES)
@@ -258,9 +280,9 @@ def test_assignments_are_read(text: str, path: list[str], value: object) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs", "--set epochs: no key with a value; give key.path=value, e.g. --set training.epochs=10"),
-        ("=5", "--set =5: no key with a value; give key.path=value"),
-        ("training..epochs=5", "--set training..epochs=5: no key with a value; give key.path=value"),
+        ("epochs", "--set epochs: no key with a value; write key.path=value, e.g. --set training.epochs=10"),
+        ("=5", "--set =5: no key with a value; write key.path=value"),
+        ("training..epochs=5", "--set training..epochs=5: no key with a value; write key.path=value"),
         ("a=[1", "--set a:1:3: not valid YAML"),
         ("a=!!python/name:os.system", "--set a:1:1: not valid YAML: it has the tag"),
     ],

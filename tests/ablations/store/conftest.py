@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 @pytest.fixture(params=["directory", *STORAGES])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return an unused location for a study, of each kind."""
+    """Return an unused location for a study, for each kind of storage."""
     if request.param == "directory":
         return str(tmp_path / "study")
     return folder_of(request, request.param)
@@ -38,7 +38,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Return a function that starts a script of this directory and returns when the script is ready."""
+    """Return a function that starts a script in this directory and returns when the script is ready."""
     processes: list[subprocess.Popen[str]] = []
 
     def begin(script: str, *arguments: object, wait: bool = True) -> subprocess.Popen[str]:

@@ -1,7 +1,7 @@
 """A process that holds a run on object storage: `lessee.py URL RUN_ID TERM`.
 
-Says `ready` once it locks the run. For every line that it reads, it prints the state of its lock, of a checkpoint and
-of a commit under it: `lost`, then `kept` or `fenced` twice.
+Prints `ready` once it has locked the run. For every line that it reads, it prints whether its lock is lost, then `kept`
+or `fenced` for a checkpoint and for a commit under the lock.
 """
 
 import sys

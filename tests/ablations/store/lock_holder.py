@@ -1,7 +1,7 @@
-"""A process that locks runs and holds them: `lock_holder.py DIRECTORY CHILD RUN_ID...`.
+"""A process that locks runs and holds the locks: `lock_holder.py DIRECTORY CHILD RUN_ID...`.
 
-CHILD `fork` leaves a forked child behind that sleeps, `alone` does not. Prints how many runs it locked (or the child's
-process number), and ends when its input ends.
+With CHILD `fork`, it leaves a sleeping forked child behind; with `alone`, it does not. It prints how many runs it
+locked (or the child's process id), and ends when its input ends.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Kinds of errors of unavailable storage, as the store meets them, and a clock on which hours take no time."""
+"""Errors that the store encounters when storage is unavailable, and a clock on which hours take no time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that waits for a line, commits one run and prints the result: `racer.py DIRECTORY RUN_ID MARK`."""
+"""A process that waits for an input line, commits one run and prints the result: `racer.py DIRECTORY RUN_ID MARK`."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Records as a study would commit them, and the contents of a directory. Without pytest, writers start fast."""
+"""Records as a study would commit them, and the contents of a directory. The module does not import pytest, so that
+writers start fast."""
 
 from __future__ import annotations
 
@@ -42,24 +43,24 @@ def make_record(
 
 
 def rows_in(directory: str | Place) -> dict[str, str]:
-    """Return run id -> host of every settled row; a row in two places must be the same row."""
+    """Return the host of every settled row, by run id; if a row is in two places, both must be the same row."""
     found: dict[str, str] = {}
     for folder in (SEGMENTS, RUNS):
         seen: set[str] = set()
         for path in files_in(directory, folder):
             for row in pq.read_table(for_arrow(path)).to_pylist():
-                assert row["run_id"] not in seen, "two rows of one run in one place"
+                assert row["run_id"] not in seen, "two rows for one run in one place"
                 seen.add(row["run_id"])
                 assert found.setdefault(row["run_id"], row["host"]) == row["host"]
     return found
 
 
 def files_in(directory: str | Place, folder: str) -> list[Place]:
-    """Return the Parquet files in a folder of a study."""
+    """Return the Parquet files in one of a study's folders."""
     parent = place(directory) / folder
     return [path for path in sorted(parent.iterdir()) if path.suffix == ".parquet" and not path.name.startswith(".")]
 
 
 def temporary_files(directory: Path) -> list[Path]:
-    """Return every hidden file of the store."""
+    """Return every hidden file in the store."""
     return [path for path in directory.rglob(".*") if path.is_file()]

@@ -1,12 +1,13 @@
-"""Processes that save large states to one slow storage at the same time. Prints a line of JSON for each of them.
+"""Processes that save large states to one slow storage at the same time, with a line of JSON printed for each process.
 
-It imports torch once, then serves requests, each a line of JSON: `where`, the place of the study; `environment`;
-`runs`, a list of [run id, epochs, step]; `size` of a state, in bytes; `rate` of the storage, in bytes per second, which
-simultaneous writers share; `within`, seconds in which all saves must finish after all runs are in the queue, or null;
-`die`, run ids that are killed once they have begun to save.
+This script imports torch once, then serves requests. Each request is a line of JSON with these keys: `where`, the
+study's location; `environment`; `runs`, a list of [run id, epochs, step]; `size`, the size of a state in bytes; `rate`,
+the storage's speed in bytes per second, which simultaneous writers share; `within`, the number of seconds after all
+runs are in the queue in which all saves must finish, or null; `die`, the ids of runs that are killed once they have
+begun to save.
 
-It prints "ready" when all runs wait, continues after the next line, prints for every run whether it was granted a slot,
-and when it began and ended, and then "end".
+The script prints "ready" when all runs are waiting, and continues after the next input line. For every run, it prints
+whether the run was granted a slot, and when the run began and ended. Finally, it prints "end".
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from aimlib.training import checkpointing
 CHUNK = 2**16
 plan = json.loads(sys.stdin.readline())
 synchronise = os.fsync
-torch.set_num_threads(1)  # a forked process has no other
-while os.fork():  # one process for each request: its parent serves the next one
+torch.set_num_threads(1)  # a forked process has no other threads
+while os.fork():  # one process for each request: the parent serves the next request
     os.wait()
     print("end", flush=True)
     if not (request := sys.stdin.readline()):
@@ -42,12 +43,12 @@ os.environ.update(plan["environment"])
 tempfile.tempdir = None
 where = plan["where"]
 folder = Path(tempfile.mkdtemp())
-line = folder / "line"  # the way to the storage, one at a time
-started = folder / "started"  # contains the time at which the first was admitted, by the clock of the machine
+line = folder / "line"  # lock on the connection to the storage
+started = folder / "started"  # contains the time at which the first run was admitted, by the machine's clock
 
 
 def slowly(handle: int) -> None:
-    """Write to the disk at the rate of the storage."""
+    """Write to the disk at the storage's rate."""
     if Path(f"/proc/self/fd/{handle}").readlink().name.startswith(".checkpoint"):
         with line.open("w") as way:
             for _ in range(0, os.fstat(handle).st_size, CHUNK):
@@ -68,9 +69,8 @@ def save(store: ResultStore, run_id: str, epochs: int) -> None:
 
 
 def deadline() -> float | None:
-    """Return the time at which all must have finished; the time that busy machines need to start processes does not
-    count.
-    """
+    """Return the time by which all saves must finish, not counting the time that a busy machine takes to start
+    processes."""
     if plan["within"] is None or not started.exists():
         return None
     return float(started.read_text()) + float(plan["within"])
@@ -100,7 +100,7 @@ def main() -> None:
         if (pid := os.fork()) == 0:
             os.close(go)
             said = json.dumps(child(ResultStore(where), ready, *run))
-            os.write(1, f"{said}\n".encode())  # in one piece, because others print at the same time
+            os.write(1, f"{said}\n".encode())  # in a single write, because other processes print at the same time
             os._exit(0)
         children.append(pid)
     slots = SaveSlots(queue)

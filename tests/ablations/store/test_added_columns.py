@@ -1,4 +1,4 @@
-"""Rows of versions with fewer columns are read, compacted together with newer rows, and compared with them."""
+"""Rows from versions with fewer columns can be read, compacted together with newer rows, and compared with them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAMES = [*(column.name for column in RUN_COLUMNS), "scores"]
 
 
 def old(table: pa.Table) -> pa.Table:
-    """Return a row as a version before the added columns wrote it."""
+    """Return a row as written by a version without the added columns."""
     return table.drop_columns(sorted(ADDED))
 
 
 def put(directory: Path, number: int, *, as_old: bool) -> str:
-    """Write a settled run next to the store, as a worker of that version did."""
+    """Write a settled run directly to the study's folder, as a worker of that version did."""
     run_id = identity(number)
     table = to_table(make_record(run_id))
     folder = directory / RUNS
@@ -35,7 +35,7 @@ def put(directory: Path, number: int, *, as_old: bool) -> str:
     return run_id
 
 
-def test_the_added_columns_are_exactly_the_listed_ones() -> None:
+def test_the_added_columns_are_exactly_the_listed_columns() -> None:
     assert {*NAMES, "scores"} >= ADDED
     assert (records.OLDEST_VERSION, records.SCHEMA_VERSION) == (2, 3)
 
@@ -55,7 +55,7 @@ def test_old_and_new_rows_are_read_together(tmp_path: Path) -> None:
 
 
 def test_segments_with_only_old_rows_have_null_in_new_columns(tmp_path: Path) -> None:
-    """A segment that an old version wrote has none of the columns."""
+    """A segment written by an old version has none of the new columns."""
     run_id = identity(1)
     (tmp_path / SEGMENTS).mkdir(parents=True)
     write_table(old(to_table(make_record(run_id))), tmp_path / SEGMENTS / f"{identity(9)}.parquet")
@@ -67,7 +67,8 @@ def test_segments_with_only_old_rows_have_null_in_new_columns(tmp_path: Path) ->
 def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session of the old code continues next to one of this code: it keeps columns that it does not know."""
+    """A session with the old code continues next to a session with this code: it keeps columns that it does not
+    know."""
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)
@@ -79,8 +80,8 @@ def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     assert found[since]["step"] == "some text"
 
 
-def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
-    """A late commit of a run that an old session settled and compacted is another row, and not damage."""
+def test_a_row_is_compared_with_a_row_in_an_old_segment(tmp_path: Path) -> None:
+    """A late commit of a run that an old session settled and compacted is a different row, not damage."""
     segment = tmp_path / f"{identity(9)}.parquet"
     new = to_table(make_record(identity(1)))
     write_table(old(new), segment)
@@ -93,7 +94,7 @@ def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
     assert parquet_files.holds(segment, same)
 
 
-def test_a_failure_of_an_old_version_can_be_read(tmp_path: Path) -> None:
+def test_a_failure_written_by_an_old_version_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "failures").mkdir()
     run_id = identity(1)
     write_table(old(to_table(make_record(run_id, status="failed"))), tmp_path / "failures" / f"{run_id}.000.parquet")

@@ -1,4 +1,4 @@
-"""Archives: a reviewer elsewhere obtains the same verdict, they contain nothing private, and every change is found."""
+"""A reviewer elsewhere gets the same verdict from an archive; it contains nothing private; every change is found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOST, PATH, LOGIN = "alices-workstation", "/home/alice/photos", "alice@cluster.e
 
 
 def made(directory: Path, change: Callable[[list[dict[str, Any]]], None] | None = None, **options: Any) -> Path:
-    """Write a study with a ledger; `change` may alter its rows before they are entered."""
+    """Write a study with a ledger; `change` may alter rows before they are entered in the ledger."""
     study = FakeStudy([*ARMS], list(range(5)), status={("aim", 4): "diverged"}, **options)
     write_study(directory, study, np.random.default_rng(3))
     (path,) = (directory / "segments").glob("*.parquet")
@@ -66,7 +66,7 @@ def packed(study: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Return the headline of a study that was really computed, and its archive; the study is removed."""
+    """Return the headline of a study that was actually computed, and the study's archive; the study is removed."""
     folder = tmp_path_factory.mktemp("computed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -94,7 +94,7 @@ def repacked(packed: Path, change: Callable[[dict[str, bytes]], None], target: P
     return target
 
 
-def test_an_archive_gives_the_same_verdict_elsewhere(computed: tuple[str, Path], tmp_path: Path) -> None:
+def test_an_archive_leads_to_the_same_verdict_elsewhere(computed: tuple[str, Path], tmp_path: Path) -> None:
     headline, packed = computed
     found = ablations.recompute(packed, tmp_path / "report")
     assert found.problems == ()
@@ -105,7 +105,7 @@ def test_an_archive_gives_the_same_verdict_elsewhere(computed: tuple[str, Path],
 
 
 def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: Path) -> None:
-    """The headline states a different verdict for new photos, which is computed from predictions on demand."""
+    """The headline includes a different verdict for new photos, which is computed on demand from predictions."""
     arms = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
     study = FakeStudy(arms, list(range(5)), procedure=2, images=150, spread=0.012)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(50))
@@ -113,12 +113,12 @@ def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: P
     chain.join()
     chain.end()
     headline = analysis.examine(analysis.load(directory)).headline
-    assert "For new photos: " in headline, "or this is another case"
+    assert "For new photos: " in headline, "otherwise, this test does not cover the case"
     found = ablations.recompute(ablations.archive(directory, tmp_path / "study.tar.gz").path)
     assert found.verdict == found.stated == headline
 
 
-def test_an_archive_contains_nothing_private(packed: Path) -> None:
+def test_an_archive_does_not_contain_private_data(packed: Path) -> None:
     files = contents(packed)
     for name, content in files.items():
         if "/source/" in name:
@@ -136,7 +136,7 @@ def test_an_archive_contains_nothing_private(packed: Path) -> None:
     assert reason == "loss is not finite; see (path) on (host), written by (address)"
 
 
-def test_all_other_values_of_a_row_are_kept(study: Path, packed: Path) -> None:
+def test_all_other_values_in_a_row_are_kept(study: Path, packed: Path) -> None:
     (path,) = (study / "segments").glob("*.parquet")
     (segment,) = (content for name, content in contents(packed).items() if "/segments/" in name)
     before, after = (pq.read_table(each).to_pylist() for each in (path, io.BytesIO(segment)))
@@ -156,7 +156,7 @@ def test_an_archive_contains_the_original_ledger(study: Path, packed: Path) -> N
     assert manifest["frozen_plan"] == analysis.load(study).frozen.sha256  # type: ignore[union-attr]
 
 
-def test_the_source_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
+def test_the_source_code_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
     _, packed = computed
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path / "elsewhere", filter="data")
@@ -214,7 +214,7 @@ def _restate(files: dict[str, bytes]) -> None:
         (lambda files: files.pop(_segment(files)), "is missing"),
     ],
 )
-def test_changes_of_an_archive_are_found(
+def test_changes_to_an_archive_are_found(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -229,7 +229,7 @@ def test_a_changed_verdict_is_found(packed: Path, tmp_path: Path) -> None:
     assert found.verdict != found.stated == "aim scores 9.00 pp higher than baseline: holds."
 
 
-def test_a_changed_name_of_the_study_is_found(packed: Path, tmp_path: Path) -> None:
+def test_a_changed_study_name_is_found(packed: Path, tmp_path: Path) -> None:
     def rename(files: dict[str, bytes]) -> None:
         files["dogs/archive.json"] = json.dumps(json.loads(files["dogs/archive.json"]) | {"study": "cats"}).encode()
 
@@ -274,7 +274,7 @@ def _newer(target: Path) -> Path:
 @pytest.mark.parametrize(
     "changed", [{"files": [[1, "x"], ["a", "y"]]}, {"files": {"a": "y"}, "verdict": None}, {"files": {}, "study": [1]}]
 )
-def test_a_manifest_with_other_values_is_refused(packed: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_a_manifest_with_unexpected_values_is_refused(packed: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
     def change(files: dict[str, bytes]) -> None:
         files["dogs/archive.json"] = json.dumps(json.loads(files["dogs/archive.json"]) | changed).encode()
 
@@ -289,7 +289,7 @@ def test_a_manifest_with_other_values_is_refused(packed: Path, tmp_path: Path, c
         (_outside, "not a readable archive"),
         (_empty, "contains no readable archive.json"),
         (_text, "not a readable archive"),
-        (_newer, "archive format 99; this package reads format 1"),
+        (_newer, "archive format 99; this package can read format 1"),
     ],
 )
 def test_files_that_are_not_archives_are_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
@@ -305,10 +305,10 @@ def test_a_truncated_archive_is_refused(packed: Path, tmp_path: Path) -> None:
         ablations.recompute(cut)
 
 
-def test_bad_names_are_refused(study: Path, packed: Path, tmp_path: Path) -> None:
+def test_bad_archive_names_are_refused(study: Path, packed: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"exists; remove it"):
         ablations.archive(study, packed)
-    with pytest.raises(UsageError, match=r"ends in \.tar\.gz"):
+    with pytest.raises(UsageError, match=r"must end in \.tar\.gz"):
         ablations.archive(study, tmp_path / "dogs.zip")
     with pytest.raises(UsageError, match="no such file"):
         ablations.recompute(tmp_path / "nowhere.tar.gz")

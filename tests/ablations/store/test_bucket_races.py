@@ -1,4 +1,4 @@
-"""Commits and compactions that coincide on each kind of object storage, where no lock keeps them apart."""
+"""Simultaneous commits and compactions on each kind of object storage, where no lock separates them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(remote: str, 
     assert not late.commit(make_record(RUN, host="late"))
     assert store.settled() == {RUN}
     assert not store.commit(make_record(RUN, host="third"))
-    assert store.compact(at_least=1) == 1, "the late row, which counts for nothing, goes"
+    assert store.compact(at_least=1) == 1, "the late row, which does not count, is removed"
     assert files_in(remote, "runs") == []
     assert rows_in(remote) == {RUN: "first"}
 
 
-def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> None:
+def test_a_row_that_is_compacted_immediately_is_kept(remote: str, monkeypatch) -> None:
     store, other = ResultStore(remote), ResultStore(remote)
     between(monkeypatch, "runs", lambda: other.compact(at_least=1), before=False)
     assert store.commit(make_record(RUN, host="first"))
@@ -69,7 +69,7 @@ def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> No
 
 
 def test_a_reader_during_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
-    """The reader has listed the run file, which is compacted and recreated by a late commit before it is opened."""
+    """After the reader has listed the run file, it is compacted, and a late commit recreates it before it is opened."""
     elsewhere = ResultStore(tmp_path / "elsewhere")
     elsewhere.commit(make_record(RUN, host="late"))
     late = (tmp_path / "elsewhere" / "runs" / f"{RUN}.parquet").read_bytes()
@@ -97,8 +97,9 @@ def test_two_compactions_exclude_each_other(remote: str) -> None:
     assert store.compact(at_least=1) == 1
 
 
-def test_a_compaction_that_hung_writes_no_segment(remote: str, monkeypatch) -> None:
-    """It has read the run files and is stopped. Another process compacts and sees late rows, so it must not write."""
+def test_a_compaction_that_hung_does_not_write_a_segment(remote: str, monkeypatch) -> None:
+    """A compaction is stopped after reading the run files, while another process compacts; it must not write a
+    segment."""
     monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
     now = [0.0]
     terms = Terms(60.0, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -134,13 +135,13 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
     monkeypatch.setattr(object_store, "_call", deaf)
     with pytest.raises(StoreError, match=r"does not honor conditional writes \(If-None-Match, If-Match\)"):
         ResultStore(remote)
-    assert list(place(remote).iterdir()) == [], "the trial is removed"
+    assert list(place(remote).iterdir()) == [], "the trial object is removed"
 
 
-def test_opening_a_study_leaves_nothing_behind(remote: str) -> None:
+def test_opening_a_study_does_not_leave_files_behind(remote: str) -> None:
     ResultStore(remote)
     assert list(place(remote).iterdir()) == []
-    with pytest.raises(StoreError, match="is not a directory of this machine"):
+    with pytest.raises(StoreError, match="is not a directory on this machine"):
         _ = ResultStore(remote).directory
 
 

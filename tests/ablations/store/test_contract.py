@@ -1,4 +1,4 @@
-"""The guarantees of the store for a study in a directory or in a bucket (see `storages`)."""
+"""The store's guarantees for a study in a directory or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_first_row_is_kept(anywhere: str) -> None:
 def test_failures_are_numbered(anywhere: str, monkeypatch) -> None:
     store, failed = ResultStore(anywhere), make_record(RUN, status="failed")
     names = [store.record_failure(failed).name for _ in range(2)]
-    with monkeypatch.context() as patch:  # another process took the number after this process had checked
+    with monkeypatch.context() as patch:  # another process takes the number after this process has checked it
         patch.setattr(ResultStore, "_failure_names", lambda self: [])
         names.append(store.record_failure(failed).name)
     assert names == [f"{RUN}.{number:03d}.parquet" for number in range(3)]
@@ -79,7 +79,7 @@ def test_plans_models_images_and_the_mark_are_stored(anywhere: str) -> None:
     assert pq.read_table(for_arrow(store.place / "images" / f"{RUN}.parquet")).num_rows == 1
 
 
-def test_an_analysis_plan_is_frozen_once(anywhere: str) -> None:
+def test_an_analysis_plan_is_frozen_only_once(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert not store.has_analysis_plan()
     frozen = store.freeze_analysis_plan({"looks": [5]})
@@ -144,7 +144,7 @@ def test_a_store_can_be_sent_to_a_worker(anywhere: str) -> None:
         assert store.lock_run(RUN) is None
 
 
-def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
+def test_a_lock_excludes_other_holders_until_it_is_released(anywhere: str) -> None:
     store = ResultStore(anywhere)
     with store.lock_run(RUN) as lock:
         assert lock.run_id == RUN
@@ -163,7 +163,7 @@ def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     lock.release()
 
 
-def test_exactly_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
+def test_exactly_one_of_many_threads_acquires_the_lock(anywhere: str) -> None:
     store, barrier, got = ResultStore(anywhere), threading.Barrier(8), []
 
     def attempt() -> None:
@@ -182,8 +182,8 @@ def test_exactly_one_of_many_threads_gets_the_lock(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_exactly_one_of_many_processes_gets_the_lock(remote_of_processes: str, start: Start) -> None:
-    """`test_races` does the same in a directory."""
+def test_exactly_one_of_many_processes_acquires_the_lock(remote_of_processes: str, start: Start) -> None:
+    """`test_races` does the same for a directory."""
     ResultStore(remote_of_processes)
     racers = [start("racer.py", remote_of_processes, RUN, f"racer-{number}", wait=False) for number in range(3)]
     for racer in racers:
@@ -197,7 +197,7 @@ def test_exactly_one_of_many_processes_gets_the_lock(remote_of_processes: str, s
 
 
 def test_killed_writers_neither_lose_nor_duplicate_rows(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
-    """`test_kill` does the same in a directory."""
+    """`test_kill` does the same for a directory."""
     log, runs, term, chance = tmp_path / "log", 12, 2.0, random.Random(1)
     store = ResultStore(remote_of_processes, Terms(term))
     writers = [start("writer.py", remote_of_processes, log, runs, "fences", seed, term) for seed in range(2)]
@@ -211,7 +211,7 @@ def test_killed_writers_neither_lose_nor_duplicate_rows(remote_of_processes: str
     assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
     assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
     assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
-    deadline = time.monotonic() + 30  # the killed one may hold the lease on compaction
+    deadline = time.monotonic() + 30  # the killed process may hold the lease for compaction
     while files_in(remote_of_processes, "runs") and time.monotonic() < deadline:
         store.compact(at_least=1)
     assert files_in(remote_of_processes, "runs") == []
@@ -222,7 +222,7 @@ def test_killed_writers_neither_lose_nor_duplicate_rows(remote_of_processes: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_writers_that_are_killed_many_times_neither_lose_nor_duplicate_rows(
+def test_repeatedly_killed_writers_neither_lose_nor_duplicate_rows(
     remote_of_processes: str, start: Start, tmp_path: Path, mode: str
 ) -> None:
     log, store = tmp_path / "log", ResultStore(remote_of_processes)
@@ -234,7 +234,7 @@ def test_writers_that_are_killed_many_times_neither_lose_nor_duplicate_rows(
     assert files_in(remote_of_processes, "segments")
 
 
-def test_references_are_listed_by_name_and_written_once(anywhere: str) -> None:
+def test_references_are_listed_by_name_and_written_only_once(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.references() == []
     first = StoredReference("a" * 16, device_key("boot cpu"), "b" * 16)
@@ -247,7 +247,7 @@ def test_references_are_listed_by_name_and_written_once(anywhere: str) -> None:
     assert store.reference_device(other) == f"device {other.device}"
 
 
-def test_own_code_is_recorded_once_with_a_checksum(anywhere: str) -> None:
+def test_a_studys_own_code_is_recorded_once_with_a_checksum(anywhere: str) -> None:
     store, code = ResultStore(anywhere), "a" * 64
     store.keep_code(code, {"component": "placements/own", "definitions": {"my_net.py: Own": "b"}})
     store.keep_code(code, {"component": "changed"})

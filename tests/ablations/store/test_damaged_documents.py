@@ -1,4 +1,4 @@
-"""No result depends on these documents: a damaged one is named, and counts as missing or stops a search."""
+"""Damaged documents on which no result depends are reported; such a document counts as missing or stops a search."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ READERS: dict[str, tuple[Callable[[ResultStore], Any], Any, Any]] = {
 
 
 def known(found: Any, whole: Any) -> Any:
-    """Leave out the unknown key that a damaged checksum key becomes, as if another version had written it."""
+    """Remove the unknown key that a damaged checksum key becomes, as if a different version had written the
+    document."""
     if isinstance(found, list):
         return [known(each, whole[0]) for each in found]
     return {key: value for key, value in found.items() if key in whole}
@@ -49,7 +50,7 @@ def known(found: Any, whole: Any) -> Any:
 
 @pytest.mark.parametrize("tries", TRIES)
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_document_gives_its_full_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
+def test_a_damaged_document_is_read_completely_or_not_at_all(store: ResultStore, name: str, tries: int) -> None:
     read, whole, nothing = READERS[name]
     path = store.directory / name
     content, rng = path.read_bytes(), random.Random(f"{name} {tries}")
@@ -60,7 +61,7 @@ def test_a_damaged_document_gives_its_full_content_or_nothing(store: ResultStore
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_document_is_named_and_set_aside(store: ResultStore, name: str) -> None:
+def test_a_damaged_document_is_reported_and_set_aside(store: ResultStore, name: str) -> None:
     path = store.directory / name
     path.write_bytes(path.read_bytes().replace(b"1", b"7", 1))
     (damage,) = inspected(store.directory).damages
@@ -70,7 +71,7 @@ def test_a_damaged_document_is_named_and_set_aside(store: ResultStore, name: str
     assert not path.exists()
 
 
-def test_documents_of_earlier_versions_are_read(store: ResultStore) -> None:
+def test_documents_from_earlier_versions_can_be_read(store: ResultStore) -> None:
     for name, (read, whole, _) in READERS.items():
         path = store.directory / name
         document = json.loads(path.read_bytes())
@@ -80,7 +81,9 @@ def test_documents_of_earlier_versions_are_read(store: ResultStore) -> None:
 
 
 @pytest.mark.parametrize("tries", TRIES)
-def test_a_damaged_record_of_a_search_stops_the_search_with_file_and_remedy(tmp_path: Path, tries: int) -> None:
+def test_a_damaged_search_record_stops_the_search_and_the_message_contains_the_file_and_the_remedy(
+    tmp_path: Path, tries: int
+) -> None:
     rung = Rung(3, {0: 0.5, 1: 0.75}, {2: "it failed"}, (1,))
     journal = Journal(tmp_path)
     journal.write_rung("aim", 0, 0, rung)
@@ -105,8 +108,8 @@ def test_a_damaged_record_of_a_search_stops_the_search_with_file_and_remedy(tmp_
 @pytest.mark.parametrize(
     ("wrong", "said"), [("control.000.0", "arm 'control'"), ("aim.001.0", "batch 1"), ("aim.000.1", "rung 1")]
 )
-def test_a_record_from_another_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
-    """Its checksum is right, and its trials have the same numbers, but it would stop the wrong trials."""
+def test_a_record_from_a_different_place_in_a_search_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
+    """The record has a correct checksum and the same trial numbers, but it would stop the wrong trials."""
     journal = Journal(tmp_path)
     for arm, number, rung, values in (
         ("aim", 0, 0, {0: 0.5, 1: 0.75}),
@@ -122,7 +125,7 @@ def test_a_record_from_another_place_in_a_search_is_refused(tmp_path: Path, wron
 
 
 @pytest.mark.parametrize("key", ["batch", "rung"])
-def test_a_record_of_an_earlier_version_does_not_state_its_place(tmp_path: Path, key: str) -> None:
+def test_a_record_from_an_earlier_version_without_its_place_is_accepted(tmp_path: Path, key: str) -> None:
     journal = Journal(tmp_path)
     journal.write_rung("aim", 0, 0, Rung(3, {0: 0.5}, {}))
     (path,) = journal.folder.iterdir()

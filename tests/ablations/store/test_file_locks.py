@@ -1,4 +1,4 @@
-"""A holder notices that its lock file was moved, replaced or removed, and continues if it still has the file."""
+"""A lock's holder notices that its file was moved, replaced or removed, and continues if it still has the file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def lock(tmp_path: Path) -> Iterator[FileLock]:
 
 def test_a_holder_that_tries_again_still_holds_the_lock(lock: FileLock) -> None:
     assert lock.holds(TOKEN)
-    assert lock.reacquire(TOKEN), "the lock is its own, so that the file cannot be locked again"
+    assert lock.reacquire(TOKEN), "the holder itself still has the lock, so the file cannot be locked again"
     assert lock.holds(TOKEN)
 
 
-def test_a_lost_lock_is_acquired_again_if_nobody_else_has_held_it(lock: FileLock) -> None:
+def test_a_lost_lock_is_reacquired_if_no_other_process_has_held_it(lock: FileLock) -> None:
     lock.unlock()  # as a restarting server does
     assert lock.reacquire(TOKEN)
     other = FileLock(lock.path)
@@ -36,7 +36,7 @@ def test_a_lost_lock_is_acquired_again_if_nobody_else_has_held_it(lock: FileLock
     other.close()
 
 
-def test_a_lost_lock_that_another_process_has_held_is_not_acquired_again(lock: FileLock) -> None:
+def test_a_lost_lock_that_another_process_has_held_is_not_reacquired(lock: FileLock) -> None:
     lock.unlock()
     other = FileLock(lock.path)
     assert other.acquire()
@@ -47,7 +47,7 @@ def test_a_lost_lock_that_another_process_has_held_is_not_acquired_again(lock: F
 
 
 def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -> None:
-    """A missing folder may not be mounted at the moment, and the lock may still exist when it is back."""
+    """A missing folder may only be unmounted, and the lock may still exist once the folder is mounted again."""
     lock.path.unlink()
     assert not lock.is_signed(TOKEN)
     assert not lock.reacquire(TOKEN)

@@ -1,4 +1,4 @@
-"""A full disk is explained and leaves no partial file behind, and the store works again when there is space."""
+"""A full disk is reported clearly and leaves no partial file, and the store works again when there is space."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_no_partial_file(small_disk: SmallDisk) -> None:
     assert set(rows_in(store.directory)) == committed | {identity(2000)}
 
 
-def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) -> None:
+def test_an_error_while_writing_is_reported_clearly(store: ResultStore, monkeypatch) -> None:
     def half(table: object, path: Path) -> None:
         path.write_bytes(b"PAR1 and no more")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -64,7 +64,7 @@ def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) ->
     assert store.commit(make_record(identity(1)))
 
 
-def test_a_read_only_file_system_is_refused_at_once(small_disk: SmallDisk) -> None:
+def test_a_read_only_file_system_is_refused_immediately(small_disk: SmallDisk) -> None:
     disk = small_disk("1m")
     ResultStore(disk / "study")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)

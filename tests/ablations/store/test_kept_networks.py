@@ -1,4 +1,4 @@
-"""Files of trained networks: the file of a settled run stays, and the files of other attempts are removed."""
+"""Files of trained networks: a settled run's file is kept, and the files from its other attempts are removed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def settled_with(store: ResultStore, run_id: str, digest: str | None) -> None:
 
 
 @pytest.mark.parametrize("named", [0, 1, 2])
-def test_of_several_attempts_the_file_named_by_the_row_is_kept(anywhere: str, named: int) -> None:
+def test_the_file_to_which_the_row_refers_is_kept_after_several_attempts(anywhere: str, named: int) -> None:
     store, run_id = ResultStore(anywhere), identity(1)
     for digest, content in zip(DIGESTS, CONTENTS, strict=True):
         store.keep_network(run_id, digest, content)
     store.clean()
-    assert [store.network(run_id, digest) for digest in DIGESTS] == list(CONTENTS), "the run is open"
+    assert [store.network(run_id, digest) for digest in DIGESTS] == list(CONTENTS), "the run is not settled yet"
     settled_with(store, run_id, DIGESTS[named])
     store.clean()
     assert store.network(run_id, DIGESTS[named]) == CONTENTS[named]
@@ -37,7 +37,7 @@ def test_of_several_attempts_the_file_named_by_the_row_is_kept(anywhere: str, na
             store.network(run_id, digest)
 
 
-def test_a_run_whose_row_names_no_network_keeps_none_of_several(store: ResultStore) -> None:
+def test_no_file_is_kept_if_the_row_does_not_refer_to_a_network(store: ResultStore) -> None:
     run_id, other = identity(1), identity(2)
     for digest, content in zip(DIGESTS, CONTENTS, strict=True):
         store.keep_network(run_id, digest, content)

@@ -1,4 +1,4 @@
-"""Writers are killed with -9 at random moments: no run is lost or settled twice, and every row can be read."""
+"""Writers are killed with `kill -9` at random times: no run is lost or settled twice, and every row can be read."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def runs_after_kills(
     rest: float,
     term: tuple[float, ...] = (),
 ) -> int:
-    """Kill this many active writers, let two finish, and return the number of runs.
+    """Kill a number of active writers, let two writers finish, and return the number of runs.
 
     Parameters
     ----------
-    more : runs that every pair of writers has in addition to the runs of the previous pair.
-    rest : maximum seconds for which a pair is left alone.
+    more : number of runs by which the list grows for each new pair of writers.
+    rest : maximum number of seconds for which a pair is left alone.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0
 
@@ -83,7 +83,7 @@ def test_killed_writers_neither_lose_nor_duplicate_rows(tmp_path: Path, start: S
     assert store.failures() == {}
 
 
-def test_clean_spares_active_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
+def test_clean_keeps_files_of_active_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
     store = ResultStore(tmp_path / "study")
     process = start("lock_holder.py", tmp_path / "study", "alone")
     from ablations.store.files import host_name
@@ -122,6 +122,6 @@ def test_a_compaction_killed_before_it_removes_anything_is_continued(store: Resu
     reopened = ResultStore(store.directory)
     assert reopened.settled() == set(ids) == set(rows_in(store.directory))
     assert not reopened.commit(make_record(ids[0], host="second"))
-    assert reopened.compact() == 6, "leftovers go, however few they are"
+    assert reopened.compact() == 6, "even a few leftover files are removed"
     assert set(rows_in(store.directory).values()) == {"first"}
     assert not reopened.commit(make_record(ids[0], host="second"))

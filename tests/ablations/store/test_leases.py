@@ -51,14 +51,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
-    """Return a function that opens the same study with a clock; leases are renewed only by hand."""
+    """Return a function that opens the same study with a given clock; leases are renewed only by explicit calls."""
     monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
     return lambda clock: ResultStore(remote, Terms(60.0, clock, clock.sleep))
 
 
 @pytest.fixture
 def old(monkeypatch) -> None:
-    """Make every object look as old as possible; age must not matter."""
+    """Make every object look as old as possible; its age must not matter."""
     look_old(monkeypatch, lambda tag: True)
 
 
@@ -77,7 +77,7 @@ def document(remote: str) -> dict:
     return json.loads((place(remote) / "leases" / RUN).read_bytes())
 
 
-def test_a_lease_names_its_holder(remote: str) -> None:
+def test_a_lease_identifies_its_holder(remote: str) -> None:
     store = ResultStore(remote)
     with store.lock_run(RUN) as lock:
         found = document(remote)
@@ -103,7 +103,7 @@ def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: 
 
 
 def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
-    """However old the lease looks, only its changes count."""
+    """Only changes to a lease count, no matter how old it looks."""
     first, watching = store_of(clock).lock_run(RUN), Clock()
 
     def sleep(seconds: float) -> None:
@@ -118,7 +118,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
     assert not first.lost
 
 
-def test_the_term_of_the_holder_applies(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_holders_term_applies(store_of, clock: Clock, old, remote: str) -> None:
     first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).lock_run(RUN)
     assert document(remote)["term"] == 300
     second = store_of(clock).lock_run(RUN)
@@ -127,7 +127,7 @@ def test_the_term_of_the_holder_applies(store_of, clock: Clock, old, remote: str
     assert not second.lost
 
 
-def test_a_recent_lease_is_not_observed(store_of, clock: Clock) -> None:
+def test_a_recent_lease_is_not_watched(store_of, clock: Clock) -> None:
     first = store_of(clock).lock_run(RUN)
     assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
@@ -151,7 +151,7 @@ def test_an_overdue_lock_is_lost_before_another_process_may_take_it(store_of, cl
     assert watcher.holder(RUN)
     clock.sleep(60)
     assert first.lost
-    assert watcher.holder(RUN), "a watcher waits a little longer than a term"
+    assert watcher.holder(RUN), "a watcher waits slightly longer than a term"
     clock.sleep(7)
     assert watcher.holder(RUN) is None
     first.confirm()  # no other process took it
@@ -159,7 +159,7 @@ def test_an_overdue_lock_is_lost_before_another_process_may_take_it(store_of, cl
     assert watcher.holder(RUN)
 
 
-def test_a_lock_is_lost_after_a_term_without_an_answer_of_the_storage(store_of, clock: Clock, monkeypatch) -> None:
+def test_a_lock_is_lost_after_a_term_without_an_answer_from_the_storage(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
     lock = store.lock_run(RUN)
 
@@ -174,10 +174,10 @@ def test_a_lock_is_lost_after_a_term_without_an_answer_of_the_storage(store_of, 
         assert not lock.lost
         clock.sleep(1)
         assert lock.lost
-        lock.release()  # prints nothing: it expires without help
+        lock.release()  # prints nothing: the lease expires by itself
 
 
-def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
+def test_the_holder_of_a_lost_lock_cannot_write(store_of, clock: Clock, old, remote: str) -> None:
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie, before")
@@ -201,7 +201,7 @@ def test_the_holder_of_a_lost_lock_writes_nothing(store_of, clock: Clock, old, r
 
 
 def test_a_zombie_that_wakes_during_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
-    """It confirmed its lock, was stopped, and continues after another process took over the run."""
+    """The process confirms its lock, is stopped, and continues after another process has taken over the run."""
     zombie, successor = store_of(clock), store_of(clock)
     first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")
@@ -220,17 +220,17 @@ def test_a_zombie_that_wakes_during_an_upload_is_fenced_by_the_storage(store_of,
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_in_between(
+def test_a_process_that_reacquires_a_run_continues_from_the_checkpoint_of_the_holder_in_between(
     store_of, clock: Clock, old
 ) -> None:
-    """Its own copy is older, so the run would lose the work of the other process."""
+    """The process's own copy is older, so the run would otherwise lose the other process's work."""
     store, other = store_of(clock), store_of(clock)
     lock = store.lock_run(RUN)
     (store.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 1")
     store.keep_checkpoint(RUN, lock)
     lock.release()
     with store.lock_run(RUN):
-        assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "step 1", "nobody else has saved"
+        assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "step 1", "no other process has saved"
     with other.lock_run(RUN) as between:
         (other.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 5")
         other.keep_checkpoint(RUN, between)
@@ -241,7 +241,7 @@ def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_h
     with other.lock_run(RUN):
         other.discard_checkpoint(RUN)
     with store.lock_run(RUN):
-        assert list(store.checkpoint_directory(RUN).iterdir()) == [], "it was discarded"
+        assert list(store.checkpoint_directory(RUN).iterdir()) == [], "the checkpoint was discarded"
 
 
 def test_a_successor_replaces_a_late_write_of_a_zombie(store_of, clock: Clock, old, remote: str) -> None:
@@ -254,10 +254,10 @@ def test_a_successor_replaces_a_late_write_of_a_zombie(store_of, clock: Clock, o
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
+def test_exactly_one_of_many_processes_acquires_an_abandoned_lease(
     store_of, clock: Clock, remote: str, monkeypatch
 ) -> None:
-    """No thread sleeps, so no clock advances: the lease of the winner is recent and refuses late processes."""
+    """No thread sleeps, so no clock advances: the winner's lease is recent, so late processes are refused."""
     first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
     look_old(monkeypatch, lambda tag: tag == forsaken)
@@ -284,7 +284,7 @@ def test_exactly_one_of_many_processes_gets_an_abandoned_lease(
 
 
 def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) -> None:
-    """The clock of another machine says nothing about the clock of this machine."""
+    """Observation times refer to this machine's clock, which is unrelated to the clocks of other machines."""
     store_of(clock).lock_run(RUN)
     store = store_of(clock)
     store.holder(RUN)
@@ -297,7 +297,7 @@ def test_observed_leases_are_not_sent_to_workers(store_of, clock: Clock, old) ->
 
 
 def test_a_lease_renews_itself(remote: str) -> None:
-    """On a busy machine it may be overdue in between; the next renewal brings it back."""
+    """On a busy machine, the lease may be temporarily overdue; the next renewal makes it valid again."""
     store = ResultStore(remote, Terms(0.6))
     deadline = time.monotonic() + 60
     with store.lock_run(RUN) as lock:
@@ -325,7 +325,7 @@ def test_a_forked_child_has_no_lock(remote_of_processes: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
 )
-def test_a_damaged_lease_is_taken_over_after_the_observers_term(
+def test_a_damaged_lease_is_taken_over_after_the_watchers_term(
     remote: str, content: bytes, store_of: Callable[..., ResultStore], old: None
 ) -> None:
     clock = Clock()
@@ -339,7 +339,7 @@ def test_a_damaged_lease_is_taken_over_after_the_observers_term(
     lock.release()
 
 
-def test_a_lease_with_a_changed_term_is_not_waited_for(
+def test_a_changed_term_in_a_lease_does_not_extend_the_wait(
     remote: str, store_of: Callable[..., ResultStore], old: None
 ) -> None:
     clock = Clock()
@@ -391,7 +391,7 @@ def test_a_killed_holder_is_replaced(remote_of_processes: str, start: Start) -> 
     holder.wait()
     begun = time.monotonic()
     with held(store) as lock:
-        assert time.monotonic() - begun > 0.6 * TERM, "it could have been alive"
+        assert time.monotonic() - begun > 0.6 * TERM, "until then, the holder could have been alive"
         assert store.commit(make_record(RUN, host="successor"), lock)
 
 

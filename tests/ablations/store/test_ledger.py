@@ -1,4 +1,4 @@
-"""The ledger: changes that it reveals without a separately kept head, and changes that only such a head reveals."""
+"""The ledger: which changes it reveals by itself, and which changes only a separately kept head reveals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SESSIONS = ["a" * 12, "b" * 12, "c" * 12]
 
 
 def make_record(run_id: str, **values: Any) -> RunRecord:
-    """Return a record whose values agree with its selected epoch."""
+    """Return a record whose values are consistent with its selected epoch."""
     made = any_record(run_id, **values)
     if made.epochs:
         made.run.update({name: made.epochs[0][name] for name in OF_SELECTED})
@@ -43,7 +43,7 @@ def make_record(run_id: str, **values: Any) -> RunRecord:
 
 
 def session(store: ResultStore, name: str, numbers: range, *, flush: bool = False) -> str:
-    """Settle runs in a session, and return the head at its end."""
+    """Settle runs in a session, and return the head at the end of the session."""
     ledger = store.ledger(name)
     ledger.join()
     for number in numbers:
@@ -54,7 +54,7 @@ def session(store: ResultStore, name: str, numbers: range, *, flush: bool = Fals
 
 
 def rewritten(path: Path, change: dict[str, Any]) -> None:
-    """Write a row again with other values and with checksums that match them."""
+    """Rewrite a row with different values and with checksums that match the new values."""
     table = pq.read_table(path)
     (row,) = table.to_pylist()
     path.unlink()
@@ -62,7 +62,7 @@ def rewritten(path: Path, change: dict[str, Any]) -> None:
 
 
 def forged(directory: Path) -> None:
-    """Write the whole ledger again for the rows as they are now."""
+    """Rewrite the entire ledger for the current rows."""
     shutil.rmtree(directory / LEDGER)
     ResultStore(directory).ledger(SESSIONS[0]).end()
 
@@ -107,7 +107,7 @@ def test_a_row_replaced_together_with_the_ledger_is_found_only_with_the_head(tmp
     forged(tmp_path)
     assert verify(tmp_path).is_intact
     (text,) = contradictions(verify(tmp_path, head=head))
-    assert text.startswith(f"--head {head}: no entry of the ledger has this hash")
+    assert text.startswith(f"--head {head}: no entry in the ledger has this hash")
 
 
 def test_a_loss_that_a_forger_enters_is_noted_and_contradicts_the_head(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_loss_that_a_forger_enters_is_noted_and_contradicts_the_head(tmp_path:
     assert text.startswith(f"run {identity(1)}: the row that the head covers was damaged or deleted")
 
 
-def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path) -> None:
+def test_a_second_row_for_a_run_without_a_loss_is_a_contradiction(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     session(store, SESSIONS[0], range(2))
     ledger = store.ledger(SESSIONS[1])
@@ -137,7 +137,7 @@ def test_a_second_row_of_a_run_without_a_loss_is_a_contradiction(tmp_path: Path)
     assert text == f"run {identity(0)}: the ledger contains 2 different rows, and no lost row explains this"
 
 
-def test_a_deleted_row_is_named_and_the_next_session_records_the_loss(tmp_path: Path) -> None:
+def test_a_deleted_row_is_reported_and_the_next_session_records_the_loss(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     head = session(store, SESSIONS[0], range(3))
     (tmp_path / RUNS / f"{identity(1)}.parquet").unlink()
@@ -196,7 +196,7 @@ def test_a_row_that_does_not_count_is_not_entered(tmp_path: Path) -> None:
     assert store.settle(make_record(identity(0), host="second")) == ""
 
 
-def test_a_session_without_new_rows_writes_nothing(tmp_path: Path) -> None:
+def test_a_session_without_new_rows_does_not_write(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     head = session(store, SESSIONS[0], range(2))
     before = {path: path.read_bytes() for path in (tmp_path / LEDGER).iterdir()}
@@ -204,7 +204,7 @@ def test_a_session_without_new_rows_writes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / LEDGER).iterdir()} == before
 
 
-def test_the_session_that_ends_last_joins_concurrent_ones(anywhere: str) -> None:
+def test_the_session_that_ends_last_joins_the_chains_of_concurrent_sessions(anywhere: str) -> None:
     store = ResultStore(anywhere)
     ledgers = [store.ledger(name) for name in SESSIONS]
     for ledger in ledgers:
@@ -217,7 +217,7 @@ def test_the_session_that_ends_last_joins_concurrent_ones(anywhere: str) -> None
     assert not found.ledger.notes
 
 
-def test_a_killed_driver_loses_entries_but_no_rows(tmp_path: Path) -> None:
+def test_a_killed_driver_loses_entries_but_not_rows(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     child = os.fork()
     if not child:
@@ -269,7 +269,9 @@ def test_a_removed_chain_is_found_if_another_session_joined_it(tmp_path: Path) -
     assert any("no longer contains" in text for text in contradictions(verify(tmp_path, head=head)))
 
 
-def test_a_ledger_that_cannot_be_written_stops_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_cannot_be_written_does_not_stop_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ResultStore(tmp_path)
     ledger = store.ledger(SESSIONS[0])
     ledger.row(identity(0), store.settle(make_record(identity(0))))
@@ -290,7 +292,7 @@ def test_a_ledger_that_cannot_be_written_stops_no_session(tmp_path: Path, monkey
 @pytest.mark.parametrize("text", ["", "abc", "x" * 64, "a" * 31, "a" * 65])
 def test_a_head_that_is_not_a_hash_is_refused(tmp_path: Path, text: str) -> None:
     session(ResultStore(tmp_path), SESSIONS[0], range(1))
-    with pytest.raises(UsageError, match="give the head as"):
+    with pytest.raises(UsageError, match="use the head as"):
         verify(tmp_path, head=text)
 
 
@@ -304,7 +306,7 @@ def damageable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("tries", [40, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("damaging", DAMAGINGS)
-def test_a_damaged_page_is_named_set_aside_and_its_rows_are_entered_again(
+def test_a_damaged_page_is_reported_and_set_aside_and_its_rows_are_entered_again(
     damageable: Path, tmp_path: Path, damaging: Callable[[bytes, random.Random], bytes], tries: int
 ) -> None:
     rng = random.Random(f"{damaging.__name__} {tries}")
@@ -317,7 +319,7 @@ def test_a_damaged_page_is_named_set_aside_and_its_rows_are_entered_again(
         if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is an earlier state
             assert found.damaged or found.problems
         for run_id, digests in found.rows.items():
-            assert digests == whole.rows[run_id], "no wrong entry is ever read"
+            assert digests == whole.rows[run_id], "wrong entries are never read"
     directory = Path(shutil.copytree(damageable, tmp_path / "copy"))
     path = directory / LEDGER / f"{SESSIONS[1]}.0000"
     path.write_bytes(flipped_once(contents[path.name]))
@@ -341,7 +343,7 @@ def test_an_entry_depends_on_all_earlier_entries() -> None:
     assert Ledger.of({moved.name: moved.text().encode()}).damaged
 
 
-def test_the_ledger_of_a_session_does_not_read_other_sessions(tmp_path: Path) -> None:
+def test_a_sessions_ledger_does_not_read_other_sessions(tmp_path: Path) -> None:
     ledger = ResultStore(tmp_path / "one").ledger(SESSIONS[0])
     assert isinstance(ledger, SessionLedger)
     assert place(tmp_path / "one" / LEDGER).exists()

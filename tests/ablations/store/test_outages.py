@@ -1,4 +1,4 @@
-"""The store waits during outages, and raises errors that waiting cannot resolve at once."""
+"""The store waits during outages, and immediately raises errors that waiting cannot resolve."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
 
 
 def explained(error: Exception) -> Exception:
-    """Return the error as the store passes it on."""
+    """Return the error as the store raises it."""
     try:
         with files.explained(Path("x")):
             raise error  # noqa: TRY301 -- that is the point
@@ -42,7 +42,7 @@ def explained(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
+def test_the_store_waits_during_every_kind_of_outage(name: str, length: float) -> None:
     clock, said = Clock(), []
     outages = clock.outages(notify=said.append, worked=True)
 
@@ -52,12 +52,12 @@ def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
         return "done"
 
     assert outages.wait_out(act) == "done"
-    assert length <= clock.now <= length + 31, "it is asked again at least every half minute"
+    assert length <= clock.now <= length + 31, "the call is repeated at least every half minute"
     assert outages.current is None
     assert said[0].startswith("the storage is unavailable: ")
     assert "Waiting for up to 12 h (resources.outage_hours)" in said[0]
     assert said[-1].startswith("the storage is available again after ")
-    assert abs(len(said) - 2 - length // (NOTICE_INTERVAL_S + 31)) <= 1, "one line at intervals"
+    assert abs(len(said) - 2 - length // (NOTICE_INTERVAL_S + 31)) <= 1, "one line per interval"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_kind_of_outage_is_waited_for(name: str, length: float) -> None:
     ],
     ids=str,
 )
-def test_errors_that_waiting_cannot_resolve_are_raised_at_once(error: Exception) -> None:
+def test_errors_that_waiting_cannot_resolve_are_raised_immediately(error: Exception) -> None:
     clock, said = Clock(), []
 
     def act() -> None:
@@ -92,7 +92,7 @@ def test_errors_that_waiting_cannot_resolve_are_raised_at_once(error: Exception)
 @pytest.mark.parametrize(
     "name", ["EACCES", "EROFS", "AccessDenied", "InvalidAccessKeyId", "ExpiredToken", "NoCredentialsError", "ENOLCK"]
 )
-def test_a_storage_that_never_worked_raises_and_one_that_worked_is_waited_for(name: str) -> None:
+def test_the_store_waits_only_for_storage_that_has_worked_before(name: str) -> None:
     clock, calls = Clock(), []
     outages = clock.outages()
 
@@ -109,7 +109,7 @@ def test_a_storage_that_never_worked_raises_and_one_that_worked_is_waited_for(na
     assert outages.wait_out(refused) == "done"
 
 
-def test_an_address_that_never_answered_is_waited_for_only_briefly() -> None:
+def test_the_store_waits_only_briefly_for_an_address_that_never_answered() -> None:
     clock = Clock()
     outages = clock.outages()
 
@@ -125,7 +125,7 @@ def test_an_address_that_never_answered_is_waited_for_only_briefly() -> None:
     assert 12 * 3600 <= clock.now <= 12 * 3600 + 31
 
 
-def test_the_limit_names_the_option_and_the_cause_and_applies_afterwards() -> None:
+def test_the_error_at_the_limit_contains_the_option_and_the_cause_and_later_calls_do_not_wait() -> None:
     clock = Clock()
     outages = clock.outages(0.5, worked=True)
 
@@ -167,7 +167,7 @@ def test_waiting_ends_when_it_is_interrupted() -> None:
     assert 100 <= clock.now < 101
 
 
-def test_an_outage_of_writing_lasts_until_a_write_succeeds() -> None:
+def test_an_outage_during_a_write_lasts_until_a_write_succeeds() -> None:
     clock = Clock()
     outages = clock.outages(worked=True)
     with pytest.raises(OSError, match="Read-only"):
@@ -179,7 +179,7 @@ def test_an_outage_of_writing_lasts_until_a_write_succeeds() -> None:
     assert outages.current is None
 
 
-def test_a_storage_that_fails_every_other_time_does_not_fill_the_log() -> None:
+def test_storage_that_fails_every_other_time_does_not_fill_the_log() -> None:
     clock, said = Clock(), []
     outages = clock.outages(worked=True, notify=said.append)
     for number in range(1000):
@@ -204,7 +204,7 @@ def test_a_waiting_store_can_be_sent_to_another_process_with_its_limit() -> None
 
 @pytest.mark.parametrize("cause", [TimeoutError("timed out"), ConnectionResetError(), BrokenPipeError()])
 def test_network_errors_count_only_in_the_store(cause: Exception) -> None:
-    """A plugin that downloads something may raise them as well."""
+    """A plugin that downloads files may raise network errors as well."""
     error = StoreError("x")
     error.__cause__ = cause
     assert kind_of(error, of_storage=False) == "away"
@@ -218,11 +218,11 @@ def test_disk_errors_count_everywhere() -> None:
     assert kind_of(OSError(errno.EACCES, "x"), of_storage=False) is None
 
 
-# The store, with a fault at every operation.
+# The store, with a fault in every operation.
 
 
 class Faulty:
-    """Makes the system calls of a directory fail before or after they take effect, during an outage on the clock."""
+    """Makes system calls on a directory fail, before or after they take effect, while an outage lasts on the clock."""
 
     def __init__(self, clock: Clock, fault: Fault, length: float, *, late: bool) -> None:
         self.clock, self.fault, self.end, self.late = clock, fault, clock.now + length, late
@@ -306,7 +306,7 @@ def test_every_operation_waits_and_is_performed_once(
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("name", COMMITTED)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_commit_counts_once_for_any_answer_of_the_storage(
+def test_a_commit_counts_once_whatever_the_storage_answers(
     name: str, length: float, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -319,7 +319,7 @@ def test_a_commit_counts_once_for_any_answer_of_the_storage(
     assert rows_in(store.directory) == {RUN: "mine"}
 
 
-def test_the_page_has_the_numbers_of_these_tests() -> None:
+def test_the_documentation_contains_the_numbers_from_these_tests() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     lasting = "lasting 1 s, 1 min, 10 min and 1 h"
     assert f"The tests cover {len(FAULTS)} kinds of errors {lasting} on a simulated clock" in text
@@ -328,7 +328,7 @@ def test_the_page_has_the_numbers_of_these_tests() -> None:
     assert LENGTHS == (1.0, 60.0, 600.0, 3600.0)
 
 
-def test_a_store_that_does_not_wait_reports_the_outage_to_the_waiting_one(
+def test_a_store_that_does_not_wait_reports_the_outage_to_the_store_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -356,7 +356,7 @@ def test_an_unmounted_folder_is_not_an_empty_study(tmp_path: Path) -> None:
     assert clock.now >= 600
 
 
-def test_a_hanging_call_is_not_waited_for_twice() -> None:
+def test_the_store_does_not_wait_for_a_hanging_call_twice() -> None:
     hang, calls = threading.Event(), BoundedCalls(0.05, "/mnt/study")
     with pytest.raises(StoreError, match=r"/mnt/study: the storage has not answered within 0\.05 s") as raised:
         calls(hang.wait)
@@ -371,12 +371,12 @@ def test_a_hanging_call_is_not_waited_for_twice() -> None:
         calls(lambda: 1 / 0)
 
 
-# Locks of a directory.
+# Locks in a directory.
 
 
 @pytest.fixture
 def stale(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
-    """Return a set of descriptors that the file system no longer knows."""
+    """Return a set of descriptors that have become stale."""
     known: set[int] = set()
     pread, fstat = os.pread, os.fstat
 
@@ -390,23 +390,23 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
     known.clear()
 
 
-def test_a_lock_whose_handle_is_stale_is_acquired_again(tmp_path: Path, stale: set[int]) -> None:
+def test_a_lock_whose_handle_is_stale_is_reacquired(tmp_path: Path, stale: set[int]) -> None:
     store = ResultStore(tmp_path / "study")
     lock: Any = store.lock_run(RUN)
     before = lock._lock._handle
-    os.close(before)  # the server has restarted: its lock is gone
+    os.close(before)  # the server has restarted: the lock no longer exists
     lock._lock._handle = os.open(tmp_path / "study" / "locks" / f"{RUN}.lock", os.O_RDWR)
     stale.add(lock._lock._handle)
     assert lock.lost
-    assert not lock.taken, "it may still be this process's"
+    assert not lock.taken, "this process may still hold the lock"
     lock.confirm()
-    stale.clear()  # the number of the handle, which is closed, is given to other files
+    stale.clear()  # the number of the closed handle is reused for other files
     assert not lock.lost
-    assert ResultStore(tmp_path / "study").lock_run(RUN) is None, "it is locked again"
+    assert ResultStore(tmp_path / "study").lock_run(RUN) is None, "the lock is held again"
     assert store.commit(make_record(RUN), lock)
 
 
-def test_a_lock_that_another_process_has_held_meanwhile_is_not_acquired_again(tmp_path: Path, stale: set[int]) -> None:
+def test_a_lock_that_another_process_has_held_meanwhile_is_not_reacquired(tmp_path: Path, stale: set[int]) -> None:
     store = ResultStore(tmp_path / "study")
     lock: Any = store.lock_run(RUN)
     os.close(lock._lock._handle)
@@ -421,7 +421,7 @@ def test_a_lock_that_another_process_has_held_meanwhile_is_not_acquired_again(tm
 
 
 class Answer(Exception):
-    """Return the error that a client of object storage raises for an answer with this status."""
+    """Return the error that an object storage client raises for a response with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -429,17 +429,19 @@ class Answer(Exception):
 
 
 @pytest.mark.parametrize("status", [408, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 598, 599])
-def test_answers_of_a_busy_server_or_its_proxy_are_waited_for(status: int) -> None:
+def test_the_store_waits_after_answers_from_a_busy_server_or_its_proxy(status: int) -> None:
     assert kind_of(Answer(status)) == "away"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "refused"), (403, "refused"), (407, "refused"), (507, "full")])
-def test_answers_of_a_server_that_refuses_and_of_a_full_server_are_distinguished(status: int, kind: str) -> None:
+def test_answers_from_a_server_that_refuses_access_and_from_a_full_server_are_distinguished(
+    status: int, kind: str
+) -> None:
     assert kind_of(Answer(status)) == kind
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 412, 416, 501, 505, 525])
-def test_permanent_answers_are_not_waited_for(status: int) -> None:
+def test_the_store_does_not_wait_after_permanent_answers(status: int) -> None:
     assert kind_of(Answer(status)) is None
 
 

@@ -1,4 +1,4 @@
-"""The store is compared with a model: a mapping from run id to the first row, and a count of failures."""
+"""The store is compared with a model: a mapping from run ids to first rows, and a count of failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        self.waiting = mock.patch.object(files, "synchronise")  # slow, and without effect here
+        self.waiting = mock.patch.object(files, "synchronise")  # slow, and has no effect here
         self.waiting.start()
         self.store = ResultStore(self.directory)
         self.kept: dict[str, str] = {}
@@ -75,8 +75,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=numbers)
     def commit_killed(self, number: int) -> None:
-        """Die before the link, leaving a temporary file of a dead process."""
-        name = f".{number:032x}.{files.host_name()}.{2**22 + 1}.tmp"  # above the highest process number
+        """Die before the link is made, leaving a dead process's temporary file."""
+        name = f".{number:032x}.{files.host_name()}.{2**22 + 1}.tmp"  # above the highest process id
         (self.directory / "runs" / name).write_bytes(b"half a file")
 
     @rule()

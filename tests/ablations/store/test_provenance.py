@@ -45,7 +45,7 @@ def test_a_clean_checkout_has_a_commit_and_no_changes(tmp_path: Path, git: Git) 
     assert checkout_state(tmp_path / "package") == (git("rev-parse", "HEAD"), None)
 
 
-def test_every_change_has_its_own_hash(tmp_path: Path, git: Git) -> None:
+def test_every_change_has_a_different_hash(tmp_path: Path, git: Git) -> None:
     tracked, untracked = tmp_path / "package" / "__init__.py", tmp_path / "new ü\n.py"
     seen = []
     for path, text in ((tracked, "a = 1"), (tracked, "a = 2"), (untracked, "b = 1"), (untracked, "b = 2")):
@@ -56,7 +56,7 @@ def test_every_change_has_its_own_hash(tmp_path: Path, git: Git) -> None:
         assert checkout_state(tmp_path / "package") == (commit, dirty)
         seen.append(dirty)
     git("add", "package")
-    assert checkout_state(tmp_path / "package")[1] == dirty, "staged or not, the same change"
+    assert checkout_state(tmp_path / "package")[1] == dirty, "whether staged or not, it is the same change"
     tracked.write_bytes(b"\0binary 1")
     seen.append(checkout_state(tmp_path / "package")[1])
     tracked.write_bytes(b"\0binary 2")
@@ -78,7 +78,7 @@ def test_results_in_the_checkout_are_not_changes(tmp_path: Path, git: Git) -> No
     assert checkout_state(tmp_path / "package")[1] is not None
 
 
-def test_an_unreadable_file_counts_by_its_name(tmp_path: Path, git: Git) -> None:
+def test_an_unreadable_file_is_included_by_its_name(tmp_path: Path, git: Git) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     assert checkout_state(tmp_path / "package")[1] is not None
 
@@ -90,18 +90,18 @@ def test_an_installation_inside_a_repository_is_not_a_checkout(tmp_path: Path, g
     assert checkout_state(installed) == (None, None)
 
 
-def test_provenance_works_without_checkout_commit_or_git(tmp_path: Path, monkeypatch) -> None:
+def test_provenance_works_without_a_checkout_a_commit_or_git(tmp_path: Path, monkeypatch) -> None:
     assert checkout_state(tmp_path) == (None, None)
     assert checkout_state(tmp_path / "missing") == (None, None)
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     (tmp_path / "__init__.py").write_text("")
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
-    assert checkout_state(tmp_path) == (None, None), "nothing committed yet"
+    assert checkout_state(tmp_path) == (None, None), "there are no commits yet"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert checkout_state(tmp_path) == (None, None)
 
 
-def test_the_git_variables_of_the_caller_are_ignored(tmp_path: Path, git: Git, monkeypatch) -> None:
+def test_the_callers_git_variables_are_ignored(tmp_path: Path, git: Git, monkeypatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     assert checkout_state(tmp_path / "package")[0] is not None
@@ -127,7 +127,7 @@ def test_a_hanging_git_is_abandoned(tmp_path: Path, git: Git, monkeypatch, on: s
     assert time.monotonic() - begin < 3
 
 
-def test_the_keys_are_columns_and_the_versions_are_the_installed_ones(monkeypatch) -> None:
+def test_the_keys_are_columns_and_the_versions_are_the_installed_versions(monkeypatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "do-not-record-me")
     found = provenance()
     assert set(found) == {"host", "git_commit", "git_dirty", "versions"}
@@ -156,7 +156,7 @@ def family(name: str, plugins: dict[str, str]) -> Registry:
     return registry
 
 
-def test_provenance_names_plugins_of_every_family() -> None:
+def test_provenance_lists_plugins_from_every_family() -> None:
     inner = family("inner", {"noise": "other 2.0"})
 
     class Nested(ComponentConfig):

@@ -47,7 +47,7 @@ def test_exactly_one_of_many_threads_wins(store: ResultStore) -> None:
 
 
 def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: ResultStore, monkeypatch) -> None:
-    """A slow process found nothing; then another process committed the run and a compaction removed its file."""
+    """A slow process finds no row; then another process commits the run, and a compaction removes the run's file."""
     run_id, written, compacted = identity(1), threading.Event(), threading.Event()
     late = ResultStore(store.directory)
     synchronise = files.synchronise
@@ -72,8 +72,8 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
     assert rows_in(store.directory) == {run_id: "first"}
 
 
-def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
-    """No run file may vanish between a commit's check of the segments and its link."""
+def test_a_compaction_waits_for_a_commit_that_checked_earlier(store: ResultStore, monkeypatch) -> None:
+    """No run file may vanish after a commit has checked the segments and before it makes its link."""
     from ablations.store import local_folder
 
     monkeypatch.setattr(local_folder, "_COMMIT_TIMEOUT_S", 0.05)
@@ -97,7 +97,7 @@ def test_two_compactions_exclude_each_other(store: ResultStore) -> None:
     assert store.compact(at_least=1) == 1
 
 
-def test_a_reader_during_compactions_misses_nothing(store: ResultStore) -> None:
+def test_a_reader_during_compactions_finds_every_row(store: ResultStore) -> None:
     ids = {identity(number) for number in range(40)}
     for run_id in ids:
         store.commit(make_record(run_id))
@@ -121,7 +121,7 @@ def test_a_reader_during_compactions_misses_nothing(store: ResultStore) -> None:
 
 @pytest.mark.parametrize("ask", [lambda store: store.settled(), lambda store: store.is_settled(identity(1))])
 @pytest.mark.parametrize("place", ["runs", "segments"])
-def test_a_row_that_moves_while_it_is_looked_for_is_found(store: ResultStore, monkeypatch, ask, place) -> None:
+def test_a_row_that_is_moved_during_the_search_for_it_is_found(store: ResultStore, monkeypatch, ask, place) -> None:
     store.commit(make_record(identity(1)))
     mover, names = ResultStore(store.directory), files.names
 

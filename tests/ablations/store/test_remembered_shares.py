@@ -1,4 +1,4 @@
-"""The share of a GPU with which an arm continues is known to the next session."""
+"""The next session knows the GPU share with which an arm continues."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ def test_the_next_session_knows_the_gpu_share_of_an_arm(anywhere: str) -> None:
     remember(store, small(), 0.25, 0.5)
     remember(store, small("other", 0.125), 0.125, 0.25)
     again = ResultStore(anywhere)
-    assert remembered(again, [small(), small("other"), small("third")]) == {"aim": 0.5}, "other is given more by now"
+    assert remembered(again, [small(), small("other"), small("third")]) == {"aim": 0.5}, (
+        "'other' already has a larger share"
+    )
     assert remembered(again, [small(share=0.2)]) == {"aim": 0.5}
-    assert remembered(again, [small(share=0.3)]) == {}, "it was never tried"
-    assert remembered(again, [small(batch_size=8)]) == {}, "the arm is another one"
+    assert remembered(again, [small(share=0.3)]) == {}, "this share was never tried"
+    assert remembered(again, [small(batch_size=8)]) == {}, "this is a different arm"
     assert remembered(again, [small(share=1.0), Task("", "", "", "c", "b", "", {}, {}, "cpu", 1)]) == {}
     queue = Scheduler([small()], 0, shares=remembered(again, [small()]))
     given = queue.next()

@@ -56,7 +56,7 @@ def values(directory: Path) -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with two segments, two run files, a failure, images and two plans."""
+    """A study with two segments, two run files, a failure record, images and two plans."""
     store = ResultStore(tmp_path_factory.mktemp("study"))
     store.write_plan({"name": "first", "seeds": [0]})
     store.write_plan({"name": "first", "seeds": [0, 1]})
@@ -104,11 +104,11 @@ def test_a_damaged_row_is_set_aside_and_its_run_is_computed_again(copy: Path) ->
     assert repair(copy) == []
 
 
-def test_a_row_under_the_id_of_another_run_is_damage(copy: Path) -> None:
+def test_a_row_stored_under_another_runs_id_is_damage(copy: Path) -> None:
     one, other = sorted((copy / RUNS).iterdir())
     other.write_bytes(one.read_bytes())
     (line,) = repair(copy)
-    assert f"runs/{other.name} is damaged (it contains a different run than its name says)" in line
+    assert f"runs/{other.name} is damaged (it contains a different run from the one in its name)" in line
     assert one.exists()
     assert not other.exists()
 
@@ -160,7 +160,7 @@ def _row_file(study: Path, run_id: str, folder: Path) -> Path:
     return store.directory / RUNS / f"{run_id}.parquet"
 
 
-def test_a_damaged_current_plan_is_replaced_by_the_newest(copy: Path) -> None:
+def test_a_damaged_current_plan_is_replaced_by_the_newest_intact_plan(copy: Path) -> None:
     path = copy / STUDY_FILE
     path.write_bytes(path.read_bytes().replace(b"first", b"worst"))
     (line,) = repair(copy)
@@ -181,7 +181,7 @@ def test_a_plan_whose_checksum_is_damaged_beyond_recognition_is_replaced(copy: P
     assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
 
 
-def test_the_frozen_analysis_plan_is_named_and_kept(copy: Path) -> None:
+def test_a_damaged_frozen_analysis_plan_is_reported_and_kept(copy: Path) -> None:
     document = {"schema_version": 2, "frozen_at": "2026", "runs_before": 0, "sha256": "0" * 64, "content": {}}
     path = copy / "analysis_plan.json"
     path.write_text(json.dumps(document))
@@ -191,7 +191,7 @@ def test_the_frozen_analysis_plan_is_named_and_kept(copy: Path) -> None:
     assert json.loads(path.read_text()) == document
 
 
-def test_a_study_of_a_newer_version_is_refused_and_unchanged(copy: Path) -> None:
+def test_a_study_from_a_newer_version_is_refused_and_left_unchanged(copy: Path) -> None:
     path = copy / STUDY_FILE
     path.write_text(json.dumps({"schema_version": 99}))
     file_of(copy, RUNS).write_bytes(b"of another format")
@@ -215,8 +215,8 @@ def test_a_disk_that_does_not_answer_is_not_damage(copy: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )  # minutes
-def test_no_random_damage_changes_a_number(study: Path, tmp_path: Path, kind: str, tries: int) -> None:
-    """Every damaged file is set aside, or no value that is read has changed (slow: some minutes for each kind)."""
+def test_random_damage_never_changes_a_result(study: Path, tmp_path: Path, kind: str, tries: int) -> None:
+    """Every damaged file is set aside, or no value that is read has changed (slow: several minutes for each kind)."""
     whole = values(study)
     rng = random.Random(f"{kind} {tries}")
     found = 0
@@ -241,7 +241,7 @@ def test_no_random_damage_changes_a_number(study: Path, tmp_path: Path, kind: st
             assert store.commit(make_record(run_id))
         assert values(copy) == whole
         shutil.rmtree(copy)
-    assert found >= tries * 0.3  # metadata that nobody reads may be damaged unnoticed
+    assert found >= tries * 0.3  # damage to metadata that is never read may go unnoticed
 
 
 def test_predictions_are_also_compared(copy: Path) -> None:
@@ -271,7 +271,7 @@ def test_compaction_keeps_run_files_whose_segment_is_damaged(copy: Path, study: 
     assert values(copy) == whole
 
 
-def test_opening_a_study_of_a_newer_version_creates_nothing(tmp_path: Path) -> None:
+def test_opening_a_study_from_a_newer_version_does_not_create_files(tmp_path: Path) -> None:
     document = {"schema_version": 4, "package_version": "9.1.0"}
     (tmp_path / STUDY_FILE).write_text(json.dumps(document))
     for use in (ResultStore, repair, inspected):
@@ -282,7 +282,7 @@ def test_opening_a_study_of_a_newer_version_creates_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("package", [None, 3, "$(touch /tmp/x)", "\x1b[31m"])
-def test_an_invalid_release_is_not_named(tmp_path: Path, package: object) -> None:
+def test_an_invalid_release_is_not_mentioned(tmp_path: Path, package: object) -> None:
     (tmp_path / STUDY_FILE).write_text(json.dumps({"schema_version": 4, "package_version": package}))
     with pytest.raises(StoreError, match=r"read it with the release of aim-ablations that wrote it$"):
         ResultStore(tmp_path)

@@ -19,7 +19,7 @@ from .sample import identity, make_record
 RUN = identity(1)
 
 
-def test_a_lock_excludes_and_is_released(store: ResultStore) -> None:
+def test_a_lock_excludes_other_holders_until_it_is_released(store: ResultStore) -> None:
     with store.lock_run(RUN) as lock:
         assert lock.run_id == RUN
         assert store.lock_run(RUN) is None
@@ -31,7 +31,7 @@ def test_a_lock_excludes_and_is_released(store: ResultStore) -> None:
     again.release()
 
 
-def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
+def test_a_lock_is_released_after_an_error(store: ResultStore) -> None:
     with pytest.raises(ZeroDivisionError), store.lock_run(RUN):
         _ = 1 / 0
     assert store.lock_run(RUN) is not None
@@ -40,7 +40,8 @@ def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
 def test_a_lock_survives_partial_reads_and_writes_of_its_file(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POSIX allows this. Before, a lock whose token was read in part counted as lost, and its run was given up."""
+    """POSIX allows this. Earlier, a lock whose token was only partly read counted as lost, and its run was
+    abandoned."""
     pread, pwrite = os.pread, os.pwrite
     monkeypatch.setattr(os, "pread", lambda handle, size, at: pread(handle, min(size, 5), at))
     monkeypatch.setattr(os, "pwrite", lambda handle, content, at: pwrite(handle, content[:7], at))
@@ -51,14 +52,14 @@ def test_a_lock_survives_partial_reads_and_writes_of_its_file(
         assert store.commit(make_record(RUN), lock)
 
 
-def test_holder_names_the_process_that_holds_the_lock(store: ResultStore) -> None:
+def test_holder_returns_the_process_that_holds_the_lock(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):
         assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
     assert store.holder(RUN) is None
 
 
-def test_asking_for_the_holder_does_not_make_a_lock_fail(store: ResultStore) -> None:
+def test_asking_for_the_holder_does_not_make_locking_fail(store: ResultStore) -> None:
     store.lock_run(RUN).release()
     done = threading.Event()
 
@@ -93,8 +94,8 @@ def test_a_lock_ends_with_its_process(tmp_path: Path, start: Start) -> None:
         assert f"process {os.getpid()} " in store.holder(RUN)
 
 
-def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path, start: Start) -> None:
-    """A data loader's workers outlive a killed parent for a while."""
+def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, start: Start) -> None:
+    """A data loader's workers outlive a killed parent process for a while."""
     store = ResultStore(tmp_path)
     process = start("lock_holder.py", tmp_path, "fork", RUN)
     child = int(process.stdout.readline())
@@ -115,7 +116,7 @@ def test_two_drivers_share_the_work(tmp_path: Path, start: Start) -> None:
     assert {ResultStore(tmp_path).lock_run(run_id) for run_id in ids} == {None}
 
 
-def test_a_lock_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) -> None:
+def test_a_lock_whose_holder_cannot_be_written_is_not_held(store: ResultStore, monkeypatch) -> None:
     def full(lock: FileLock, text: str) -> None:
         raise OSError(28, "No space left on device")
 
@@ -128,7 +129,7 @@ def test_a_lock_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) ->
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "signed by another", "closed"])
 def test_a_lock_whose_file_was_removed_is_lost(store: ResultStore, how: str) -> None:
-    """A user may have removed it, or an NFS server may have lost its locks."""
+    """A user may have removed the file, or an NFS server may have lost its locks."""
     lock = store.lock_run(RUN)
     path = store.directory / "locks" / f"{RUN}.lock"
     assert not lock.lost

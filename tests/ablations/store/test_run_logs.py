@@ -1,4 +1,4 @@
-"""Logs of runs, in a directory and in a bucket."""
+"""Run logs, in a directory and in a bucket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_attempt_has_its_own_file_and_all_are_read_in_order(anywhere: str)
     assert not Activity(store.place).goes_on()
 
 
-def test_a_damaged_state_is_no_active_session(tmp_path: Path) -> None:
+def test_a_damaged_state_does_not_count_as_an_active_session(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / f"{'a' * 12}.json").write_text("[" * 100_000)
     assert not Activity(tmp_path).goes_on()

@@ -1,4 +1,5 @@
-"""Runs that all save at once take turns: the most advanced saves first, and each save is complete or not begun."""
+"""Runs that need to save at once take turns: the most advanced run saves first, and each save completes or never
+starts."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ Saved = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def savers() -> Iterator[subprocess.Popen[str]]:
-    """Return a running `savers.py`: torch is imported once for all tests."""
+    """Return a running `savers.py` process, so that torch is imported only once for all tests."""
     command = [sys.executable, str(Path(__file__).with_name("savers.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
@@ -41,7 +42,7 @@ def savers() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
-    """Return a function that lets runs save at once and returns their reports in the order in which saves began."""
+    """Return a function that lets runs save at once and returns their reports, ordered by the start of the save."""
 
     def save(where: str, runs: list[str], **changes: Any) -> Saved:
         listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
@@ -62,12 +63,12 @@ def most_advanced_first(runs: list[str]) -> list[str]:
 
 
 def kept(where: str, run_id: str) -> float:
-    """Return the number that fills a complete checkpoint of a run: 1, or the epochs of the new checkpoint."""
-    store = ResultStore(where)  # its copy of a bucket's checkpoint is removed with it
+    """Return the number with which a run's complete checkpoint is filled: 1, or the number of epochs if it is new."""
+    store = ResultStore(where)  # its local copy of a bucket's checkpoint is removed together with the store
     found = checkpointing.load(store.checkpoint_directory(run_id), run_id)
     assert found is not None
     values = found.network["weights"].unique()
-    assert len(values) == 1, "the old one or the new one, whole"
+    assert len(values) == 1, "the complete old or new checkpoint"
     return float(values[0])
 
 
@@ -76,7 +77,7 @@ def new(run_id: str) -> float:
 
 
 @pytest.mark.parametrize(("anywhere", "runs"), [("directory", RUNS), ("bucket", RUNS[:3])], indirect=["anywhere"])
-def test_few_runs_save_at_once_and_the_most_advanced_save_first(
+def test_only_a_few_runs_save_at_once_and_the_most_advanced_save_first(
     anywhere: str, runs: list[str], saved: Callable[..., Saved]
 ) -> None:
     found = saved(anywhere, runs)
@@ -90,11 +91,11 @@ def test_few_runs_save_at_once_and_the_most_advanced_save_first(
 
 @pytest.mark.parametrize(
     "anywhere",
-    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are also in a local folder
+    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # slots for a bucket are also in a local folder
     indirect=True,
 )
 def test_a_save_that_would_end_too_late_is_not_started(anywhere: str, saved: Callable[..., Saved]) -> None:
-    """Each takes .4 s alone and .8 s with another, so 2.2 s are enough for a few of eight."""
+    """Each save takes .4 s alone and .8 s next to another save, so 2.2 s are enough for some of the eight saves."""
     found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
     granted = [each["run"] for each in found if each["granted"]]
     assert granted == most_advanced_first(RUNS)[: len(granted)]
@@ -112,7 +113,7 @@ def test_the_slot_of_a_killed_saver_is_free_and_its_old_checkpoint_is_intact(
     assert {each["run"] for each in found} == {*RUNS[:5]}
     assert kept(where, first) == 1.0
     assert {kept(where, run_id) == new(run_id) for run_id in RUNS[:5]} == {True}
-    assert not list(Path(where).glob("checkpoints/*/.checkpoint*")), "what it left half written is gone"
+    assert not list(Path(where).glob("checkpoints/*/.checkpoint*")), "the partially written file is removed"
 
 
 def waiter(slots: SaveSlots, progress: tuple[int, int], said: list[Any], deadline: Any = lambda: None) -> Any:
@@ -132,7 +133,7 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_waiter_delays_no_other(tmp_path: Path) -> None:
+def test_a_killed_waiter_does_not_delay_the_others(tmp_path: Path) -> None:
     slots = SaveSlots(tmp_path, slots=1)
     order: list[Any] = []
     with slots.taken((0, 0), 0.0, lambda: None):
@@ -150,7 +151,7 @@ def test_a_killed_waiter_delays_no_other(tmp_path: Path) -> None:
     os.utime(left, (time.time() - 100, time.time() - 100))
     with slots.taken((1, 0), 0.0, lambda: None) as granted:
         assert granted
-    assert not list(tmp_path.glob("*.ticket")), "the ticket of the dead goes after a while"
+    assert not list(tmp_path.glob("*.ticket")), "the dead process's ticket is removed after a while"
 
 
 def test_a_deadline_that_is_set_while_a_run_waits_applies(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_two_simultaneous_saves_are_expected_to_take_twice_as_long(
     assert asked()
     assert clock.now == 1000
     with slots.taken((2, 0), 0.0, lambda: None):
-        assert not asked(), "it waited whether it would be alone in time"
+        assert not asked(), "the run waited to see whether the others would finish in time"
     assert 1000.5 <= clock.now < 1000.6
 
 

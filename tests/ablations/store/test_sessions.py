@@ -48,7 +48,7 @@ def test_sessions_store_their_states(anywhere: str) -> None:
         analysis.load(store.location)
 
 
-def test_node_hours_stay_when_the_states_of_sessions_are_removed(anywhere: str) -> None:
+def test_node_hours_are_kept_when_the_states_of_sessions_are_removed(anywhere: str) -> None:
     store = ResultStore(anywhere)
     assert store.node_time() == {}
     store.write_live(SESSION, {})
@@ -84,7 +84,7 @@ def test_hostile_session_names_never_become_paths(anywhere: str, hostile: str) -
     assert store.live() == []
 
 
-def test_files_that_are_not_messages_of_a_session_are_ignored(tmp_path: Path) -> None:
+def test_files_that_are_not_messages_from_a_session_are_ignored(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     (tmp_path / "live" / "notes.json").write_text("[")
     (tmp_path / "live" / f"{SESSION}.json.bak").write_text("[")
@@ -93,7 +93,7 @@ def test_files_that_are_not_messages_of_a_session_are_ignored(tmp_path: Path) ->
     assert store.live() == [{"session": SESSION}]  # its state is unknown until the session writes it again
 
 
-def test_clean_removes_what_dead_sessions_left(tmp_path: Path) -> None:
+def test_clean_removes_the_files_of_dead_sessions(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for session in (SESSION, OTHER):
         store.write_live(session, {})
@@ -103,12 +103,12 @@ def test_clean_removes_what_dead_sessions_left(tmp_path: Path) -> None:
         os.utime(tmp_path / "live" / name, (old, old))
     store.clean()
     assert [each["session"] for each in store.live()] == [OTHER]
-    assert store.stop_requested(OTHER), "its session is alive and may not have looked yet"
+    assert store.stop_requested(OTHER), "the session is alive and may not have read the request yet"
     assert not store.stop_requested(SESSION)
     assert temporary_files(tmp_path) == []
 
 
-def test_clean_removes_what_dead_sessions_left_in_a_bucket(remote: str, monkeypatch) -> None:
+def test_clean_removes_the_files_of_dead_sessions_in_a_bucket(remote: str, monkeypatch) -> None:
     store = ResultStore(remote)
     store.write_live(SESSION, {})
     store.request_stop(OTHER)
@@ -125,6 +125,6 @@ def test_a_bucket_always_has_space(remote: str) -> None:
     assert ResultStore(remote).room() is None
 
 
-def test_the_free_space_is_the_free_space_of_the_disk(store: ResultStore) -> None:
+def test_the_reported_free_space_is_that_of_the_disk(store: ResultStore) -> None:
     status = os.statvfs(store.directory)
     assert store.room() == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)

@@ -59,8 +59,8 @@ def test_the_first_row_is_kept(store: ResultStore, status: str) -> None:
     assert not store.is_settled(identity(2))
 
 
-def test_rows_are_stored_by_their_status(store: ResultStore) -> None:
-    with pytest.raises(ValueError, match="'failed' is not settled; one of finished, diverged, pruned"):
+def test_rows_are_stored_according_to_their_status(store: ResultStore) -> None:
+    with pytest.raises(ValueError, match="'failed' is not settled; must be one of finished, diverged, pruned"):
         store.commit(make_record(identity(1), status="failed"))
     with pytest.raises(ValueError, match="'finished' is not a failure"):
         store.record_failure(make_record(identity(1)))
@@ -83,7 +83,7 @@ def test_failures_are_numbered_and_do_not_settle_a_run(store: ResultStore) -> No
     assert store.settled() == set()
     assert store.commit(make_record(identity(1)))
     paths[0].unlink()
-    assert store.record_failure(failed).name.endswith(".003.parquet"), "a number is not used twice"
+    assert store.record_failure(failed).name.endswith(".003.parquet"), "no number is used twice"
 
 
 def test_a_failure_number_that_was_taken_meanwhile_is_skipped(store: ResultStore, monkeypatch) -> None:
@@ -115,7 +115,7 @@ def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) ->
     assert sorted(store.directory.parent.rglob("*")) == before
 
 
-def test_other_files_are_not_taken_for_runs(store: ResultStore) -> None:
+def test_other_files_are_not_mistaken_for_runs(store: ResultStore) -> None:
     for name in ("notes.txt", f"{identity(1)} (copy).parquet", f".{identity(1)}.parquet", "x.parquet"):
         (store.directory / "runs" / name).write_text("mine")
     assert store.settled() == set()
@@ -139,8 +139,8 @@ def test_the_plan_and_its_history_are_stored(store: ResultStore) -> None:
     assert store.read_plan() == first
 
 
-def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: ResultStore) -> None:
-    """Versions before checksums wrote none; their plan is kept once, even when this version writes it again."""
+def test_a_changed_plan_is_found_and_a_plan_without_a_checksum_is_read(store: ResultStore) -> None:
+    """Early versions did not write checksums; their plan is kept only once, even if this version writes it again."""
     store.write_plan({"arms": [], "delta_pp": 1.0})
     path = store.directory / "study.json"
     text = path.read_text()
@@ -157,14 +157,14 @@ def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: Resul
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
-def test_a_broken_plan_is_explained(store: ResultStore, text: str) -> None:
+def test_a_broken_plan_is_reported_with_its_cause(store: ResultStore, text: str) -> None:
     store.write_plan({"arms": []})
     (store.directory / "study.json").write_text(text)
     with pytest.raises(StoreError, match=r"study\.json: .*restore"):
         store.read_plan()
 
 
-def test_models_are_replaced_and_images_are_not(store: ResultStore) -> None:
+def test_models_are_replaced_but_images_are_not(store: ResultStore) -> None:
     store.write_models([row_of(MODELS)])
     store.write_models([row_of(MODELS) | {"arm": "second"}, row_of(MODELS)])
     assert pq.read_table(store.directory / "models.parquet").column("arm").to_pylist() == ["second", "t"]
@@ -190,7 +190,7 @@ def test_checkpoints_are_stored_and_removed(store: ResultStore) -> None:
 
 def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("")
-    with pytest.raises(StoreError, match="is a file; give a directory"):
+    with pytest.raises(StoreError, match="is a file; choose a directory"):
         ResultStore(tmp_path / "study")
     with pytest.raises(StoreError, match="cannot be created"):
         ResultStore(tmp_path / "study" / "below")
@@ -242,7 +242,7 @@ def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
     path.rename(path.with_name(f"{identity(2)}.parquet"))
-    with pytest.raises(StoreError, match="contains runs other than its name says"):
+    with pytest.raises(StoreError, match="contains a different run from the one in its name"):
         store.compact(at_least=1)
 
 
@@ -271,17 +271,17 @@ def test_compaction_keeps_columns_of_other_versions(store: ResultStore) -> None:
     }
 
 
-def test_columns_of_another_type_are_refused(store: ResultStore) -> None:
+def test_columns_of_a_different_type_are_refused(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
     table = pq.read_table(path)
     place = table.schema.get_field_index("seed")
     pq.write_table(table.set_column(place, "seed", pa.array(["seven"])), path)
-    with pytest.raises(StoreError, match="columns of a different type"):
+    with pytest.raises(StoreError, match="columns have different types"):
         store.compact(at_least=1)
 
 
-def test_compaction_leaves_few_files_unchanged(store: ResultStore) -> None:
+def test_compaction_does_not_change_a_small_number_of_files(store: ResultStore) -> None:
     for number in range(3):
         store.commit(make_record(identity(number)))
     assert store.compact(at_least=4) == 0
@@ -365,7 +365,7 @@ def test_the_store_imports_neither_torch_nor_ray() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-def test_a_clock_that_jumps_makes_no_writer_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_does_not_make_a_writer_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / f".{'0' * 32}.{files.host_name()}.{os.getpid()}.tmp"
     fresh, old = (tmp_path / f".{digit * 32}.elsewhere-00000000.1.tmp" for digit in "12")
     for path in (mine, fresh, old):
@@ -375,4 +375,4 @@ def test_a_clock_that_jumps_makes_no_writer_look_dead(tmp_path: Path, monkeypatc
     os.utime(mine, (mine.stat().st_atime - two_days,) * 2)
     monkeypatch.setattr(time, "time", lambda: old.stat().st_mtime + 4 * two_days)
     assert files.abandoned(tmp_path) == [old]
-    assert sorted(tmp_path.iterdir()) == sorted([mine, fresh, old]), "looking leaves nothing behind"
+    assert sorted(tmp_path.iterdir()) == sorted([mine, fresh, old]), "the check does not leave files behind"

@@ -1,7 +1,7 @@
-"""A writer process: settles every run of a shared list, `writer.py PLACE LOG RUNS MODE SEED [TERM]`.
+"""A writer process that settles every run in a shared list: `writer.py PLACE LOG RUNS MODE SEED [TERM]`.
 
-MODE `locks` locks each run first; `fences` commits without a lock, so that only the commit keeps order.
-Every row that `commit` reports as kept is logged as one line with the run id and the mark of the row.
+With MODE `locks`, it locks each run first; with `fences`, it commits without a lock, so only the commit ensures that
+one row counts. Every row that `commit` reports as kept is logged as one line with the run id and the row's mark.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The processes of a history: workers compute runs, drivers compact and clean the study, and readers read it.
+"""The processes in a history: workers compute runs, drivers compact and clean the study, and readers read it.
 
 A worker calls the store in the same order as `ablations.execution.run_task`.
 """
@@ -19,7 +19,7 @@ from .events import Operation, Recorder
 from .records import Record, rows
 
 STEPS = 4
-"""Steps of a run; a checkpoint may be saved after each."""
+"""Number of steps in a run; a checkpoint may be saved after each step."""
 
 
 class Lost(Exception):
@@ -31,9 +31,9 @@ class Actor:
 
     Parameters
     ----------
-    name : unique among all processes of the history.
-    record : makes the row of a run from its id and its digest.
-    sleep : waits for some seconds.
+    name : name of the process, unique within the history.
+    record : makes a run's row from the run's id and digest.
+    sleep : waits for a number of seconds.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Actor:
         self._store: ResultStore | None = None
         self._rows = 0
         self.seen: set[str] = set()
-        """Runs that the process has seen settled."""
+        """Runs that the process has found to be settled."""
 
     def work(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compute the next open runs until none is left; all workers choose the same few, so that they compete."""
+        """Compute open runs until none are left; all workers choose among the same few runs, so that they compete."""
         while going():
             self.ids()
             nearly = [run for run in self.runs if run not in self.seen][:2]
@@ -69,7 +69,7 @@ class Actor:
             self._sleep(self._chance.uniform(0.0, 2.0) * pause)
 
     def drive(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compact, clean and list the study until it is complete, as the driver of a session does."""
+        """Compact, clean and list the study until it is complete, as a session's driver does."""
         self._call("repair", lambda: repair(self.where, self.terms))
         while going():
             self._sleep(self._chance.expovariate(1.0) * 8 * pause)
@@ -83,7 +83,7 @@ class Actor:
             self._chance.choice([self.read, self.read, self.ids])()
 
     def finish(self, pause: float = 1.0) -> None:
-        """Compute the open runs, read everything, compact it and read it again."""
+        """Compute the open runs, read everything, compact the study, and read everything again."""
         for _ in range(100):
             self.ids()
             if self.seen.issuperset(self.runs):
@@ -98,7 +98,7 @@ class Actor:
         self.ids()
 
     def attempt(self, run: str, pause: float = 1.0) -> None:
-        """Compute a run from its checkpoint and settle it, unless another process does or has done so."""
+        """Compute a run from its checkpoint and settle it, unless another process is doing so or has done so."""
         if (store := self._opened()) is None:
             return
         locks: list[RunLock] = []
@@ -118,7 +118,7 @@ class Actor:
             return
 
     def settle_unlocked(self, run: str, pause: float) -> None:
-        """Settle a run without its lock, as a session does after its storage has dropped the lock."""
+        """Settle a run without its lock, as a session does after the storage has dropped the lock."""
         if (store := self._opened()) is None:
             return
         self._sleep(self._chance.expovariate(1.0) * 4 * pause)
@@ -163,20 +163,20 @@ class Actor:
 
     @staticmethod
     def _done(operation: Operation) -> Any:
-        """Return the result of an operation; an attempt ends with the first failing operation."""
+        """Return the result of an operation; the attempt ends with the first operation that fails."""
         if operation.outcome != "ok":
             raise Lost
         return operation.result
 
     def is_settled(self, run: str) -> bool:
-        """Ask whether a run is settled."""
+        """Query whether a run is settled."""
         store = self._opened()
         if store is None:
             raise Lost
         return bool(self._done(self._call("is_settled", lambda: store.is_settled(run), run=run)))
 
     def ids(self) -> Operation:
-        """Ask which runs are settled."""
+        """Query which runs are settled."""
         found = self._with_store("ids", lambda store: store.settled())
         self.seen |= found.result if found.outcome == "ok" else set()
         return found
@@ -186,7 +186,7 @@ class Actor:
         return self._with_store("compact", lambda store: store.compact(at_least or self._chance.randint(1, 3)))
 
     def clean(self) -> Operation:
-        """Remove files that killed writers left behind."""
+        """Remove files left behind by killed writers."""
         return self._with_store("clean", lambda store: len(store.clean()))
 
     def read(self) -> Operation:

@@ -1,4 +1,4 @@
-"""Faults planted in the store: each must be found by the schedules."""
+"""Faults planted in the store; the schedules must find each of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _overwriting_directory() -> AbstractContextManager[Any]:
 
 
 def _unchecked_put() -> AbstractContextManager[Any]:
-    """A put row counts, even if a compaction had moved another row of the run before."""
+    """A row that was put counts, even if a compaction has already moved a different row for the same run."""
 
     def settle(folder: Any, name: str, write: Any, kept: Callable[[], bool | None]) -> bool:
         return object_store.put(folder.root / name, folder._content(write), create=True) is not None
@@ -49,7 +49,7 @@ def _unfenced() -> AbstractContextManager[Any]:
 
 
 def _impatient() -> AbstractContextManager[Any]:
-    """A lease is taken over after a tenth of its term, whatever its age."""
+    """A lease is taken over after a tenth of its term, regardless of its age."""
 
     def unchanged_for(found: Any, address: Any, tag: str) -> float:
         return _unchanged_for(found, address, tag) * 10
@@ -108,7 +108,7 @@ def _segments_first() -> AbstractContextManager[Any]:
 
 
 def _one_listing() -> AbstractContextManager[Any]:
-    """Readers do not list again when a file has vanished."""
+    """Readers do not repeat the listing when a file has vanished."""
 
     def collect(directory: Any, read: Callable[[Any], Any]) -> list[Any]:
         paths: Iterable[Any] = [*reading.listed(directory / "segments"), *reading.listed(directory / "runs")]

@@ -1,11 +1,11 @@
-"""Proves a history linearizable run by run, or names the contradictions.
+"""Proves, run by run, that a history is linearizable, or reports the contradictions.
 
-The model of a run is a register that is written once: the first row that settles it stays, every later writer learns
-that its row does not count, and no reader sees the row vanish or change. Its lock is a sequence of grants. An operation
-under a grant has no effect if it was invoked after a later grant. Its checkpoint is a register that the holders of the
-grants write, read and discard.
+A run is modeled as a write-once register: the first row that settles the run stays, every later writer learns that its
+row does not count, and no reader sees the row vanish or change. The run's lock is modeled as a sequence of grants. An
+operation under a grant has no effect if it was invoked after a later grant. The run's checkpoint is modeled as a
+register that the holders of the grants write, read and discard.
 
-Linearizability is local (Herlihy and Wing 1990, theorem 1), so a read of all runs counts as one read of each.
+Linearizability is local (Herlihy and Wing 1990, theorem 1), so a read of all runs counts as one read of each run.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from .events import NEVER, History, Operation
 
 _Answer = tuple[bool, Hashable]
-"""Whether an operation may be next, and the state after it."""
+"""Whether an operation may be next, and the state after the operation."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """The operations that contradict the model.
+    """Operations that contradict the model.
 
     Attributes
     ----------
@@ -40,11 +40,11 @@ class Violation:
 
 
 def check(history: History, settled_at_the_end: Iterable[str] = ()) -> list[Violation]:
-    """Return all contradictions of the model; an empty list proves the history linearizable.
+    """Return all contradictions of the model; an empty list proves that the history is linearizable.
 
     Parameters
     ----------
-    settled_at_the_end : runs that must have been settled, because a driver computed the study to its end.
+    settled_at_the_end : runs that must have been settled, because a driver finished the study.
     """
     found: list[Violation] = []
     expected = set(settled_at_the_end)
@@ -60,12 +60,12 @@ def check(history: History, settled_at_the_end: Iterable[str] = ()) -> list[Viol
 
 @dataclass(frozen=True)
 class _View:
-    """What an operation shows about the row of one run.
+    """What an operation shows about one run's row.
 
     Attributes
     ----------
-    value : of a read: the digest, True if only the id was read, or None; of a write: the digest.
-    kept : of a write: whether the store reported that its row counts; None: unknown.
+    value : for a read, the digest, True if only the id was read, or None; for a write, the digest.
+    kept : for a write, whether the store reported that the row counts; None if unknown.
     """
 
     operation: Operation
@@ -92,10 +92,11 @@ def _views(operation: Operation, run: str) -> list[_View]:
 
 
 def _row(run: str, views: Sequence[_View]) -> list[Violation]:
-    """Check the row of a run: it is linearizable if, and only if, there is a moment at which its winner was written.
+    """Check a run's row: it is linearizable if and only if there is a time at which the winning row can have been
+    written.
 
-    That moment lies within the winner's call, after the invocation of everything that saw no row, and before the
-    completion of everything that saw one.
+    That time must be within the winner's call, after the invocation of every operation that saw no row, and before the
+    completion of every operation that saw a row.
     """
     writes = [view for view in views if not view.read]
     winners = [view for view in writes if view.kept]
@@ -151,7 +152,7 @@ _SUCCEEDED: dict[str, Callable[[Operation], bool]] = {
 
 
 def _grants(run: str, operations: Sequence[Operation]) -> list[Violation]:
-    """Check that nothing succeeds under a lock that another process has taken over."""
+    """Check that no operation succeeds under a lock that another process has taken over."""
     takes = [each for each in operations if each.name == "take" and each.outcome == "ok" and each.result]
     of = {take.result: take for take in takes}
     found = []
@@ -169,10 +170,10 @@ def _grants(run: str, operations: Sequence[Operation]) -> list[Violation]:
 
 
 def _checkpoints(run: str, operations: Sequence[Operation]) -> list[Violation]:
-    """Check the checkpoint of a run, a register of contents that are unique.
+    """Check a run's checkpoint, a register whose contents are unique.
 
-    A process keeps its own copy of a checkpoint that it could not store. It may continue from that copy if no other
-    process has saved or discarded one meanwhile. Other processes never see it.
+    A process keeps its own copy of a checkpoint that it could not store. The process may continue from that copy if no
+    other process has saved or discarded a checkpoint in the meantime. Other processes never see the copy.
     """
     names = ("save", "restore", "discard")
     own = [each for each in operations if each.name in names and each.values["run"] == run]
@@ -209,12 +210,12 @@ def linearizable(
 ) -> bool:
     """Return whether some order explains every answer (Wing and Gong 1993, with the memoization of Lowe 2017).
 
-    In that order an operation precedes all that were invoked after it was completed. Operations with an unknown outcome
-    may be left out.
+    In that order, an operation precedes all operations that were invoked after it was completed. Operations with an
+    unknown outcome may be omitted.
 
     Parameters
     ----------
-    step : returns whether an operation may be next in a state, and the state after it.
+    step : returns whether an operation may be next in a state, and the state after the operation.
     """
     calls = sorted(operations, key=lambda each: each.invoked)
     required = sum(1 << at for at, each in enumerate(calls) if each.outcome == "ok")

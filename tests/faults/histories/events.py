@@ -1,8 +1,8 @@
-"""A history: every call of a store by every process, with its answer, in the order of one common counter.
+"""A history: every process's calls to a store, with the answers, in the order of one common counter.
 
-An event is a line of JSON, and the number of its line is the common counter. A process writes the line of an invocation
-before it calls the store, and the line of a completion after the store has answered. An operation without a completion
-was interrupted, for instance because its process was killed. It may or may not have had an effect.
+An event is a line of JSON, and its line number is the common counter. A process writes the line for an invocation
+before it calls the store, and the line for a completion after the store has answered. An operation without a completion
+was interrupted, for instance because its process was killed. Such an operation may or may not have had an effect.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ablations.store import Fenced
 from aimlib.errors import StoreError
 
 NEVER = 10**12
-"""Completion of an operation that was never completed."""
+"""Value of `completed` for an operation that was never completed."""
 
 
 @dataclass
 class Operation:
-    """One call of the store.
+    """One call to the store.
 
     Attributes
     ----------
     process : name of the caller.
     name : settle, is_settled, ids, read, take, holds, save, restore, discard, compact, clean or repair.
-    values : arguments: `run`, `digest`, `grant` or `content`.
+    values : arguments, such as `run`, `digest`, `grant` or `content`.
     invoked, completed : positions on the common counter.
-    outcome : ok; fenced (refused, because the lock was lost: it has had no effect); or unknown (an error, or never
-        completed: it may have had an effect, or may still have one).
+    outcome : ok; fenced (refused because the lock was lost, and therefore without effect); or unknown (an error, or
+        never completed: the call may have had an effect, or may still have one).
     result : the store's answer, if the outcome is ok.
     """
 
@@ -47,7 +47,7 @@ class Operation:
 
     @property
     def ended(self) -> int:
-        """The latest moment at which it had its effect; with an unknown outcome, that may be any time."""
+        """The latest time at which the call can have had its effect; with an unknown outcome, that is any time."""
         return self.completed if self.outcome != "unknown" else NEVER
 
     def __str__(self) -> str:
@@ -58,13 +58,13 @@ class Operation:
 
 @dataclass
 class History:
-    """Operations in the order of their invocation, and the number of injected faults by kind."""
+    """Operations in the order of their invocation, and the number of injected faults, by kind."""
 
     operations: list[Operation] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
 
     def runs(self) -> list[str]:
-        """Return the runs that operations refer to or have seen."""
+        """Return the runs to which operations refer or which they have seen."""
         found = {operation.values["run"] for operation in self.operations if "run" in operation.values}
         for operation in self.operations:
             if operation.name in ("ids", "read") and operation.outcome == "ok":
@@ -73,7 +73,7 @@ class History:
 
 
 class Recorder:
-    """Writes the events of the processes that share it.
+    """Writes the events of all processes that share the recorder.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ class Recorder:
         self._calls = 0
 
     def call(self, process: str, name: str, ask: Callable[[], Any], **values: Any) -> Operation:
-        """Record a call of the store; errors of the store are recorded, and other exceptions are passed on.
+        """Record a call to the store; errors from the store are recorded, and other exceptions are raised.
 
         Returns
         -------
-        The operation as it was completed; its counters are not set.
+        The completed operation; its counters are not set.
         """
         self._calls += 1
         found = Operation(process, name, values, 0)
@@ -119,7 +119,7 @@ def _plain(result: Any) -> Any:
 
 
 def parsed(lines: Iterable[str]) -> History:
-    """Return the history in these lines. An incomplete last line, of a writer that was killed, is left out."""
+    """Return the history in these lines. If a killed writer left an incomplete last line, that line is ignored."""
     history, open_calls = History(), dict[str, Operation]()
     for counter, line in enumerate(lines):
         event = _event_in(line)

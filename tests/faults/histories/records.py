@@ -1,4 +1,4 @@
-"""Rows whose numbers follow from their digest, so that a reader can tell a wrong number from a right one."""
+"""Rows whose numbers follow from their digests, so that a reader can distinguish wrong numbers from correct ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Record = Callable[[str, str], RunRecord]
 
 
 def record(run: str, digest: str) -> RunRecord:
-    """Return the row of a run."""
+    """Return a run's row."""
     found = make_record(run, host=digest, epochs=2, images=16)
     found.run["test_accuracy"] = _number(digest)
     for epoch in found.epochs:
@@ -28,7 +28,7 @@ def record(run: str, digest: str) -> RunRecord:
 
 
 def rows(where: str) -> dict[str, str]:
-    """Read the digests of all settled runs, as the analysis does; a row with a wrong number has none."""
+    """Read the digests of all settled runs, as the analysis does; a row with a wrong number has no digest."""
     found = {}
     for row in read_settled(place(where), _COLUMNS).to_pylist():
         digest = row["host"]

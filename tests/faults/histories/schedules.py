@@ -1,4 +1,4 @@
-"""Random schedules: a few processes that compute one study, and faults, all drawn from a seed."""
+"""Random schedules: a few processes that compute one study, and faults, all determined by a seed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _HORIZON_S = 900.0
 class Outcome:
     """The result of a schedule. Attributes
     ----------
-    lines : the history as it was recorded.
-    problems : violations of the model, and exceptions that are not errors of the store, as text.
+    lines : the recorded history.
+    problems : violations of the model, and exceptions that are not store errors, as text.
     """
 
     seed: int
@@ -43,14 +43,14 @@ class Outcome:
 
 
 def play(storage: Storage, seed: int) -> Outcome:
-    """Play the schedule of a seed over the real code of the store, and check its history."""
+    """Play a seed's schedule with the store's real code, and check its history."""
     lines: list[str] = []
     recorder = Recorder(lines.append)
     world = World(f"{storage} {seed}")
     with _simulated(world, storage, recorder) as (where, network):
         schedule = _Schedule(world, recorder, where, network)
         schedule.play()
-    lines = [line.replace(where, "STUDY") for line in lines]  # a temporary folder has another name every time
+    lines = [line.replace(where, "STUDY") for line in lines]  # a temporary folder has a different name every time
     history = parsed(lines)
     violations = check(history, schedule.runs)
     repairs = [each for each in history.operations if each.name == "repair" and each.outcome == "ok" and each.result]
@@ -89,7 +89,7 @@ def _fast() -> str | None:
 
 
 class _Schedule:
-    """The processes of a schedule, and their faults."""
+    """The processes in a schedule, and their faults."""
 
     def __init__(self, world: World, recorder: Recorder, where: str, network: Network) -> None:
         self._world, self._recorder, self._where, self._network = world, recorder, where, network
@@ -141,7 +141,7 @@ class _Schedule:
         )
 
     def _disturb(self) -> None:
-        """Inject faults, let everything recover, and compute the study to its end."""
+        """Inject faults, let everything recover, and finish the study."""
         world, chance = self._world, self._world.chance
         faults = chance.sample([self._kill, self._stop, self._cut_off, self._jump], chance.randint(1, 4))
         mean = chance.choice([8.0, 25.0, 80.0])

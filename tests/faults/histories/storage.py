@@ -1,7 +1,7 @@
-"""Simulated storage: a bucket in memory and a directory, both slow and unreliable.
+"""Simulated storage: an in-memory bucket and a directory, both slow and unreliable.
 
 Requests and answers take time to arrive, and either may be lost. A request may also arrive long after its client has
-given up, or was killed.
+given up or was killed.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from .world import Process, World
 
 _TIMEOUT_S = 60.0
 LATE_S = 200.0
-"""Longest duration of a request."""
+"""Maximum duration of a request, in seconds."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How unreliable a storage is.
+    """How unreliable the storage is.
 
     Attributes
     ----------
-    latency : mean seconds that a request or an answer travels.
-    slow : probability that it takes a hundred times as long.
+    latency : mean travel time of a request or an answer, in seconds.
+    slow : probability that a request or an answer takes a hundred times as long.
     lost : probability that a request, or its answer, is lost.
-    late : probability that a request that changes something arrives up to 200 s later.
+    late : probability that a request that makes a change arrives up to 200 s later.
     """
 
     latency: float = 0.02
@@ -52,7 +52,7 @@ class Conditions:
 
 
 class Network:
-    """The connection of all processes to a storage."""
+    """The connection between all processes and the storage."""
 
     def __init__(self, world: World, conditions: Conditions, recorder: Recorder) -> None:
         self._world, self._conditions, self._recorder = world, conditions, recorder
@@ -87,7 +87,7 @@ class Network:
     def _met(self) -> None:
         if not self.reliable:
             self.meet(self._world.here)
-            self._world.switch()  # not before the process is continued, or never if it was killed
+            self._world.switch()  # not before the process is continued; never if it was killed
 
     def _travel(self) -> None:
         seconds = self._world.chance.expovariate(1.0) * self._conditions.latency
@@ -102,7 +102,7 @@ class Network:
         def arrive() -> None:
             try:
                 answers.append(apply())
-            except Exception as error:  # an answer of the storage
+            except Exception as error:  # an answer from the storage
                 answers.append(error)
 
         self._world.start(self._carrier, arrive, daemon=True, after=self._world.chance.uniform(0.0, LATE_S))
@@ -123,7 +123,7 @@ class _Object:
 
 
 class Bucket:
-    """The functions of `aimlib.object_store`, over a mapping."""
+    """The functions of `aimlib.object_store`, implemented with a mapping."""
 
     NAMES = ("get", "get_start", "head", "listing", "put", "delete", "opened")
 
@@ -192,7 +192,7 @@ class Bucket:
 
 
 class Directory:
-    """The calls of the operating system for files below a folder, each a request to an unreliable storage."""
+    """The operating system calls on files below a folder, each a request to unreliable storage."""
 
     _CALLS = ("link", "unlink", "replace", "rename", "mkdir", "rmdir", "listdir")
 
@@ -220,7 +220,7 @@ class Directory:
         return requested
 
     def _ask(self, path: Any, call: Callable[[], Any]) -> Any:
-        """Make a call; whether it failed is part of the answer, which may be lost like any other."""
+        """Make a call; whether it failed is part of the answer, which may be lost like any other answer."""
 
         def answer() -> Any:
             try:
@@ -235,7 +235,7 @@ class Directory:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Send the calls for files below the folder through the network."""
+        """Send the calls on files below the folder through the network."""
         directory, world = self, self._world
 
         class Lock(file_locks.FileLock):
@@ -271,7 +271,7 @@ class Directory:
 
 
 class Sequential:
-    """A replacement of a thread pool that calls functions at once, in the current task."""
+    """A replacement for a thread pool that calls functions immediately, in the current task."""
 
     def __init__(self, threads: int = 1) -> None: ...
 
@@ -286,7 +286,7 @@ class Sequential:
 
 @contextmanager
 def sequential_reading() -> Iterator[None]:
-    """Let readers of many files read them one after the other, in the same order whenever a schedule is repeated."""
+    """Make readers of many files read them one after another, in the same order each time a schedule is repeated."""
     with ExitStack() as stack:
         for module in (reading, inspection):
             stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", Sequential))

@@ -1,8 +1,8 @@
 """Simulated processes that take turns under one clock, in an order drawn from a seed.
 
-Every task is a thread, of which exactly one runs at a time. A task runs until it calls `World.switch`, as the replaced
-functions of time, locks and storage do. Nothing else is replaced, so the code of the store is the real one. A killed
-process never runs again, not even its ``finally`` blocks, until the schedule has ended.
+Every task is a thread, of which exactly one runs at a time. A task runs until it calls `World.switch`, as the
+replacement functions for time, locks and storage do. No other functions are replaced, so the store's real code runs. A
+killed process never runs again until the schedule has ended; not even its ``finally`` blocks run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SWITCHES = 400_000
 
 
 _LONGEST_S = 300.0
-"""Seconds of real time after which a schedule hangs; one takes about a second."""
+"""Seconds of real time after which a schedule counts as hanging; a schedule takes about a second."""
 
 
 class Killed(BaseException):
@@ -41,11 +41,11 @@ class Process:
 
     Attributes
     ----------
-    number : its process number, above all real ones.
-    rate : seconds of its monotonic clock per second of the world.
-    wall : seconds by which its wall clock is ahead.
-    stopped_until, cut_off_until : the world's time until which it is stopped, or does not reach the storage.
-    hangs : whether requests hang, instead of failing at once, while it is cut off.
+    number : id of the process, greater than all real process ids.
+    rate : seconds on the process's monotonic clock per second of the world's time.
+    wall : seconds by which the process's wall clock is ahead.
+    stopped_until, cut_off_until : the world's time until which the process is stopped, or cannot reach the storage.
+    hangs : whether requests hang, instead of failing immediately, while the process is cut off.
     """
 
     name: str
@@ -69,11 +69,11 @@ class _Task:
 
 
 class World:
-    """All processes of one schedule.
+    """All processes in one schedule.
 
     Parameters
     ----------
-    seed : of every choice.
+    seed : seed for all random choices.
     """
 
     def __init__(self, seed: str) -> None:
@@ -91,7 +91,7 @@ class World:
         self._switches = 0
 
     def process(self, name: str) -> Process:
-        """Return a new process; its clocks run a little differently from other clocks."""
+        """Return a new process; its clocks run slightly differently from other clocks."""
         found = Process(name, 2**22 + 1 + len(self._processes), self.chance.uniform(0.99, 1.01))
         self._processes.append(found)
         return found
@@ -99,14 +99,14 @@ class World:
     def start(
         self, process: Process, function: Callable[[], object], *, daemon: bool = False, after: float = 0.0
     ) -> None:
-        """Start a task of a process, which ends the process when it ends, unless it is a daemon."""
+        """Start a task in a process; unless it is a daemon, the process ends when the task ends."""
         task = _Task(process, daemon, self.now + after, baton=threading.Semaphore(0))
         task.thread = threading.Thread(target=self._run, args=(task, function), daemon=True)
         self._tasks.append(task)
         task.thread.start()
 
     def kill(self, process: Process) -> None:
-        """Kill a process with -9."""
+        """Kill a process as `kill -9` does."""
         process.alive = False
         self._dead += [task for task in self._tasks if task.process is process]
         self._tasks = [task for task in self._tasks if task.process is not process]
@@ -114,7 +114,7 @@ class World:
             act(process)
 
     def go(self) -> None:
-        """Run until every task that is not a daemon has ended; then end the rest."""
+        """Run until every task that is not a daemon has ended; then end the daemons."""
         if self._tasks:
             self._pass_on(self._next())
             if not self._done.acquire(timeout=_LONGEST_S):
@@ -128,31 +128,31 @@ class World:
         self.current = None
 
     def switch(self, seconds: float = 0.0, ready: Callable[[], bool] | None = None) -> None:
-        """Let other tasks run for some seconds, or until a condition is true."""
+        """Let other tasks run for a number of seconds, or until a condition is true."""
         task = self.current
         assert task is not None, "only tasks wait"
         if self._over:
             raise Killed
         task.wake, task.ready = self.now + seconds, ready
         following = self._next()
-        if following is not task:  # as for a task that has just killed its own process
+        if following is not task:  # as after a task has killed its own process
             self._pass_on(following)
             task.baton.acquire()
         if self._over:
             raise Killed
 
     def clock(self) -> float:
-        """Return the monotonic clock of the current process in seconds."""
+        """Return the current process's monotonic clock, in seconds."""
         return self.now * self.here.rate + 1000.0
 
     @property
     def here(self) -> Process:
-        """The process of the current task."""
+        """The process to which the current task belongs."""
         assert self.current is not None
         return self.current.process
 
     def is_alive(self, number: int) -> bool:
-        """Return whether a process with this number is running."""
+        """Return whether a process with this id is running."""
         return any(process.number == number and process.alive for process in self._processes)
 
     def _run(self, task: _Task, function: Callable[[], object]) -> None:
@@ -197,7 +197,7 @@ class World:
 
 @contextmanager
 def installed(world: World) -> Iterator[None]:
-    """Replace clocks, waiting, process numbers and the threads of leases by simulated ones, for tasks."""
+    """Replace clocks, waiting, process ids and lease threads with simulated versions, for tasks."""
     real = SimpleNamespace(sleep=time.sleep, time=time.time, monotonic=time.monotonic, getpid=os.getpid)
 
     def sleep(seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Loaded by every Python process that has this folder on its path: slow storage and a clock that is wrong.
+"""Simulates slow storage and a wrong clock in every Python process that has this folder on its path.
 
-FAULT_SLOW : seconds that every synchronization and link takes more.
-FAULT_CLOCK : seconds by which the clock is ahead, from FAULT_AFTER seconds after the start of the process.
+FAULT_SLOW : additional seconds for every synchronization and link.
+FAULT_CLOCK : seconds by which the clock is ahead, starting FAULT_AFTER seconds after the start of the process.
 """
 
 from __future__ import annotations

@@ -98,13 +98,15 @@ def test_a_damaged_or_missing_file_is_named_and_never_used(directory: Path, caps
     content = bytearray(path.read_bytes())
     content[-7] ^= 4
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=f"{path.name}: is damaged: its content does not match the hash in the row"):
+    with pytest.raises(
+        StoreError, match=f"{path.name}: is damaged: its content does not match the hash in the run's row"
+    ):
         ablations.predict(directory, "aim/0")
     found = ablations.verify(directory)
     assert [str(each).partition(" is damaged")[0] for each in found.inspection.damages] == [f"networks/{path.name}"]
     assert found.missing == ()
     path.unlink()
-    with pytest.raises(StoreError, match="is missing, though the row of the run states it"):
+    with pytest.raises(StoreError, match="is missing, although the run's row refers to it"):
         ablations.network(directory, run_id)
     found = ablations.verify(directory)
     assert found.is_intact
