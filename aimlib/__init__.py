@@ -42,13 +42,13 @@ MOVED = {
     "analysis.query": "analysis.reading.query",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
-"""Current names of modules by the earlier names under which documentation or plugins import them."""
+"""Current module names, keyed by the earlier names under which documentation or plugins import the modules."""
 
 
 class _MovedModules:
-    """Finder and loader that import a moved module under its old name as well, with a warning.
+    """Finder and loader that also import a moved module under its old name, with a warning.
 
-    It does not use the base classes of `importlib.abc`, whose import takes longer than everything else here.
+    It does not use the base classes of `importlib.abc`, because importing it takes longer than everything else here.
     """
 
     def find_spec(
@@ -58,10 +58,10 @@ class _MovedModules:
         return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Let Python create the module."""
+        """Let Python create the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replace the created module by the moved one, which must not exist twice."""
+        """Replace the created module with the moved one, so that the moved module does not exist twice."""
         old = module.__name__
         warnings.warn(f"{old} is now {MOVED[old]}; import that", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(MOVED[old])

@@ -21,12 +21,12 @@ _CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 @backbones.register("vgg16_bn")
 class Vgg16BnBackbone(Backbone):
-    """Thirteen 3 x 3 convolutions with batch norm in five stages, two hidden dense layers with dropout."""
+    """Thirteen 3 x 3 convolutions with batch norm in five stages, and two hidden dense layers with dropout."""
 
     source = "Simonyan and Zisserman, 2015: configuration D, with batch norm, in torchvision"
 
     class Config(ComponentConfig):
-        """Channels of each stage, features of the hidden dense layers, and dropout between these."""
+        """Channels of each stage, sizes of the hidden dense layers, and the dropout between these layers."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         """Channels of each of the five stages."""
@@ -46,7 +46,7 @@ class Vgg16BnBackbone(Backbone):
         features: nn.Sequential = make_layers(plan, batch_norm=True)
         if shape.channels != 3:
             features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
-        with torch.device("meta"):  # its dense layers, 0.5 GB at their usual size, are replaced below
+        with torch.device("meta"):  # its dense layers, which take 0.5 GB at their usual size, are replaced below
             network: nn.Module = VGG(nn.Sequential(), num_classes=shape.classes, init_weights=False)
         network.features = features
         leave_out_idle_pooling(network)

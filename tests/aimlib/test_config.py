@@ -71,7 +71,10 @@ def test_a_configuration_survives_a_round_trip_through_json(changes: dict[str, A
             {"model__backbone": "smal_resnet"},
             "model.backbone.name: unknown backbone 'smal_resnet'; did you mean 'small_resnet'? known: ",
         ),
-        ({"model__backbone": {"widths": [4]}}, "model.backbone.name: missing: give the backbone by name, one of "),
+        (
+            {"model__backbone": {"widths": [4]}},
+            "model.backbone.name: missing: set it to the name of the backbone, one of ",
+        ),
     ],
 )
 def test_mistakes_are_reported_with_path_and_nearest_name(changes: dict[str, Any], message: str) -> None:
@@ -95,7 +98,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 def test_a_missing_key_is_reported() -> None:
     wanting = document()
     del wanting["training"]["epochs"]
-    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so give it a value$"):
+    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so set a value$"):
         RunConfig.parse(wanting)
 
 
@@ -161,15 +164,15 @@ def test_an_integer_is_accepted_as_a_float() -> None:
     [
         (
             {"model__placement": "every_layer"},
-            "model: placement: no effect, because this model has no memory; give memory: ",
+            "model: placement: no effect, because this model has no memory; set memory: ",
         ),
         ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init: no effect"),
         ({"model__update_after": "block"}, "model: update_after: no effect"),
         ({"model__control": "frozen_memory"}, "model: control: no effect"),
-        ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
+        ({"model__memory": "conv_ones"}, "model: no layer reads the memory; set placement: "),
         (
             {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "block"},
-            "model: update_after has no effect: give update: attention",
+            "model: update_after has no effect: set update: attention",
         ),
         (
             {"training__selection": "best_validation"},
@@ -227,7 +230,7 @@ def test_placement_none_gives_the_baseline() -> None:
     options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}
     for none in ("none", {"name": "none"}):
         assert run_config(model={"backbone": "mlp", "placement": none, **options}) == baseline
-    with pytest.raises(ConfigError, match="memory that no layer reads; give placement"):
+    with pytest.raises(ConfigError, match="no layer reads the memory; set placement"):
         run_config(model={"backbone": "mlp", "memory": "conv_ones"})
 
 

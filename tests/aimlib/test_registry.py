@@ -109,7 +109,7 @@ def test_a_search_space_must_name_options(shop: Registry) -> None:
 
     good = named("Good", "m", Config=Config, search_space={"size": Integer(1, 4)})
     assert shop.register("good")(good) is good
-    with pytest.raises(PluginError, match="search_space names no option of Config: color, sice"):
+    with pytest.raises(PluginError, match="search_space lists names that are not options of Config: color, sice"):
         shop.register("bad")(
             named(
                 "Bad",
@@ -161,7 +161,7 @@ def test_parse_accepts_names_mappings_and_configurations(shop: Registry) -> None
     config = shop.parse("corner")
     assert config == shop.parse({"name": "corner"}) == shop.parse(config)
     assert isinstance(config, cls.Config)
-    with pytest.raises(ConfigError, match="name: missing: give the shop by name, one of corner"):
+    with pytest.raises(ConfigError, match="name: missing: set it to the name of the shop, one of corner"):
         shop.parse({"size": 3})
     with pytest.raises(ConfigError, match="name: missing"):
         shop.parse(7)

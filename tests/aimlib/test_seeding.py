@@ -36,9 +36,9 @@ def test_uniform_draws_never_change() -> None:
 
 @pytest.mark.parametrize("part", [1.0, True, None, ("a",), b"a", np.float64(1), np.bool_(True)])
 def test_other_types_are_refused(part: object) -> None:
-    with pytest.raises(TypeError, match="text and integers"):
+    with pytest.raises(TypeError, match="strings and integers"):
         seed_for(0, "order", part)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="text and integers"):
+    with pytest.raises(TypeError, match="strings and integers"):
         seed_for(part)  # type: ignore[arg-type]
 
 
@@ -93,5 +93,5 @@ def test_the_seeds_of_many_numbers_equal_the_single_ones() -> None:
     assert seeds.dtype == np.uint64
     assert seeds.tolist() == [seed_for(5, "augment", 2, int(number)) for number in numbers]
     assert len(seeds_for(5, "augment", numbers=numbers[:0])) == 0
-    with pytest.raises(TypeError, match="text and integers"):
+    with pytest.raises(TypeError, match="strings and integers"):
         seeds_for(5, 0.5, numbers=numbers)  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ KINDS = [
         "a URL of another storage",
         "run STUDY --executor inline --out ftp://b/x",
         "ftp://b/x",
-        "ftp:// is none of these",
+        "but not at a ftp:// URL",
         "in a directory or at s3://",
     ),
     Kind(
@@ -119,7 +119,7 @@ KINDS = [
         "a URL of another storage",
         "status http://x/y",
         "http://x/y",
-        "http:// is none of these",
+        "but not at a http:// URL",
         "in a directory or at s3://",
     ),
     Kind(
@@ -302,5 +302,5 @@ KINDS = [
         "not the address of a web server",
         "starts with http:// or https://",
     ),
-    Kind("a data option without a default", "data info image_folder", "classes", "missing", "give it a value"),
+    Kind("a data option without a default", "data info image_folder", "classes", "missing", "set a value"),
 ]

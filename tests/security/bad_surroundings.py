@@ -179,8 +179,8 @@ KINDS = [
     plugin(
         "a plugin that searches unknown options",
         f"{BASE}\n    def reads(self, layers): return []\n    search_space = {{'x': None}}",
-        "names no option of Config: x",
-        "correct it",
+        "lists names that are not options of Config: x",
+        "correct them",
     ),
     plugin(
         "a plugin that takes a name",
@@ -214,7 +214,7 @@ KINDS = [
         "a plugin that is a function",
         "from aimlib.registry import placements\n@placements.register('evil')\ndef Evil(layers): return []",
         "placement 'evil' (Evil) is not a class",
-        "write a class with reads(), and decorate that",
+        "write a class with reads(), and decorate the class",
     ),
     plugin(
         "a plugin that raises",

@@ -102,6 +102,6 @@ def test_for_an_option_of_an_own_class_without_options_the_message_suggests_a_ne
     with restored_registries(), pytest.raises(UsageError) as caught:
         ablations.check(path, timing=False, trust=True)
     assert (
-        "training.loss.gamma: unknown key; known keys: none: it takes no options; give its class a nested `class "
-        "Config(ComponentConfig):` with this option"
+        "training.loss.gamma: unknown key; known keys: none: it takes no options; add a nested `class "
+        "Config(ComponentConfig):` with this option to its class"
     ) in str(caught.value)

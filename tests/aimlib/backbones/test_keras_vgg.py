@@ -94,7 +94,7 @@ def test_generated_layer_names_can_be_given() -> None:
         renamed[theirs] = renamed.pop(name)
     state = from_keras(renamed, network, head=("batch_normalization", "dense", "dense_1"))
     assert set(state) == set(network.state_dict())
-    with pytest.raises(UsageError, match="batch_normalization_3: missing, needed for bn"):
+    with pytest.raises(UsageError, match="batch_normalization_3: missing; it is needed for bn"):
         from_keras(renamed, network)
 
 

@@ -129,11 +129,11 @@ def test_every_mismatch_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         from_keras(broken, network, static_memory="conv2d_9")
     message = str(caught.value)
-    assert "conv2d_9: missing, needed for static_source.conv" in message
-    assert "res3b_branch2c: missing, needed for network.layer2.1.conv3" in message
+    assert "conv2d_9: missing; it is needed for static_source.conv" in message
+    assert "res3b_branch2c: missing; it is needed for network.layer2.1.conv3" in message
     assert "conv1: arrays of shapes [(3, 3, 3, 4), (4,)] instead of [(7, 7, 3, 4), (4,)], for network.conv1" in message
     for left in ("extra", "conv2d_2", "Memory5a_branch", "mem_conv5a_branch_a"):
-        assert f"{left}: this network has no such layer; name it in `unused`" in message
+        assert f"{left}: this network has no such layer; list it in `unused`" in message
     assert "dropout" not in message, "a layer without weights is nothing to convert"
 
 
@@ -148,5 +148,5 @@ def test_a_memory_that_the_author_did_not_have_is_refused() -> None:
     weights, _ = reference(SMALL, 32)
     carried = config(SMALL).model_dump(mode="json") | {"carry": {}}
     network = skeleton(ModelConfig.parse(carried), ImageShape(3, 32, 32, 5))
-    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model provides it"):
+    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model provides weights for it"):
         from_keras(weights, network)

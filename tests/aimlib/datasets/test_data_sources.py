@@ -235,5 +235,5 @@ def test_missing_paths_and_bad_urls_are_refused(remote: str) -> None:
         plugin(remote).load()
     with pytest.raises(DataError, match=r"ftp://server/photos: data\.root is a folder or an archive of this machine"):
         plugin("ftp://server/photos").load()
-    with pytest.raises(StoreError, match="swift:// is none of these"):
+    with pytest.raises(StoreError, match="but not at a swift:// URL"):
         plugin("swift://server/photos").load()

@@ -84,7 +84,7 @@ def test_a_run_with_its_own_streams_resumes_with_the_same_bits(tmp_path: Path) -
 def test_streams_are_part_of_the_id_only_if_given() -> None:
     assert "streams" not in config(1).identity_text("data")
     assert config(1, {"init": 3}).run_id("data") != config(1).run_id("data") == config(1, None).run_id("data")
-    with pytest.raises(ConfigError, match=r"training\.streams.*names no stream"):
+    with pytest.raises(ConfigError, match=r"training\.streams.*is empty"):
         RunConfig.parse({**config(1).model_dump(mode="json"), "training": {**_training(), "streams": {}}})
 
 
