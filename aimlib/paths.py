@@ -100,7 +100,9 @@ def place(source: str | Place) -> Place:
         return source
     text = str(source)
     if re.match(r"[a-z][a-z0-9+.-]*:/[^/]", text) and not Path(text).exists():
-        raise StoreError(f"{text}: a URL has two slashes; give it as text, because pathlib.Path removes one of them")
+        raise StoreError(
+            f"{text}: a URL has two slashes; pass it as a string, because pathlib.Path removes one of them"
+        )
     if "://" not in text:
         return Path(source)
     return _from_url(text)

@@ -250,9 +250,9 @@ def test_a_size_in_floats_equals_the_size_in_channels() -> None:
             {"floats": 50_000},
             r"floats: 50000 values do not fill whole channels of 7 x 7; the nearest number .* is 49980",
         ),
-        ({"floats": 49, "channels": 1}, "floats and channels both give the size"),
-        ({"floats": 0}, "floats: give the number of values of the memory, a positive integer; got 0"),
-        ({"floats": "many"}, "floats: give the number of values"),
+        ({"floats": 49, "channels": 1}, "floats and channels both set the size"),
+        ({"floats": 0}, "floats: must be the number of values in the memory, a positive integer; got 0"),
+        ({"floats": "many"}, "floats: must be the number of values"),
     ],
 )
 def test_a_size_in_floats_that_gives_no_memory_is_refused(options: dict[str, Any], message: str) -> None:

@@ -56,7 +56,7 @@ def test_locations_are_paths_or_urls(tmp_path: Path) -> None:
         ("s3://bucket/../study", r"contains an empty part, '\.' or '\.\.'"),
         ("s3://bucket/a//b", r"contains an empty part"),
         ("s3:///study", r"'' is not the name of a bucket"),
-        (Path("s3://bucket/study"), r"a URL has two slashes; give it as text"),
+        (Path("s3://bucket/study"), r"a URL has two slashes; pass it as a string"),
     ],
 )
 def test_bad_urls_are_refused(url: str | Path, message: str) -> None:
@@ -173,7 +173,7 @@ def test_a_busy_storage_is_asked_again(any_remote: str, monkeypatch) -> None:
     assert object_store.put(there, b"one", create=True)
     assert busy == []
     busy += [409] * 100
-    with pytest.raises(StoreError, match="answered 20 times that it is busy"):
+    with pytest.raises(StoreError, match="answered 20 times that it was busy"):
         object_store.put(there, b"one")
 
 
@@ -193,7 +193,7 @@ def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
     put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
-    assert "give credentials that may read and write there: AWS_PROFILE" in refused
+    assert "set credentials that have permission to read and write there: AWS_PROFILE" in refused
     assert "another-secret" not in refused
     assert "another-key" not in refused
     assert "pass-word" not in in_another_process(put, AWS_ENDPOINT_URL_S3="http://user:pass-word@127.0.0.1:1")
@@ -202,7 +202,7 @@ def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
     unknown = in_another_process(
         f"import os; del os.environ['AWS_ACCESS_KEY_ID']; {put}", AWS_CONFIG_FILE="/", HOME="/"
     )
-    assert "give credentials that may read and write there" in unknown
+    assert "set credentials that have permission to read and write there" in unknown
     with pytest.raises(StoreError, match=r"no-such-bucket/x: cannot be listed: NoSuchBucket: .*; create the bucket"):
         object_store.listing(Address("no-such-bucket", "x"))
 
@@ -244,7 +244,9 @@ def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket:
     assert "create the bucket, or correct the URL" in bucket
     for message in (nobody, damaged):
         assert f"{google_bucket}/a: cannot be written: DefaultCredentialsError: " in message
-        assert "; give credentials that may read and write there: GOOGLE_APPLICATION_CREDENTIALS" in message
+        assert (
+            "; set credentials that have permission to read and write there: GOOGLE_APPLICATION_CREDENTIALS" in message
+        )
         assert "a-secret-key" not in message
     assert str(key) in damaged
 
@@ -262,7 +264,10 @@ def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container
     assert "create the bucket, or correct the URL" in container
     for message in (wrong, malformed, none):
         assert f"{azure_container}/a: cannot be written: " in message
-        assert "; give credentials that may read and write there: AZURE_STORAGE_CONNECTION_STRING, or" in message
+        assert (
+            "; set credentials that have permission to read and write there: AZURE_STORAGE_CONNECTION_STRING, or"
+            in message
+        )
         assert "a-secret-key" not in message
         assert azure_server.KEY not in message
     assert "AZURE_STORAGE_ACCOUNT_NAME is '', not the name of a storage account" in none

@@ -118,7 +118,7 @@ KINDS = [
         "status az://bucket/x",
         "az://bucket/x",
         "AZURE_STORAGE_ACCOUNT_NAME is ''",
-        "give credentials",
+        "set credentials",
         no_account,
     ),
     Kind(
@@ -126,7 +126,7 @@ KINDS = [
         "status az://bucket/x",
         "AZURE_STORAGE_CONNECTION_STRING",
         "malformed",
-        "give credentials",
+        "set credentials",
         connection("garbage"),
     ),
     Kind(

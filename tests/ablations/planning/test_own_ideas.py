@@ -237,7 +237,7 @@ def test_a_subject_is_a_noun(tmp_path: Path) -> None:
         ),
         (
             {"base.model.weights": "https://example.org/x.pth"},
-            "a run downloads nothing: download it, and give the file's path",
+            "runs do not download files: download it, and set the file's path",
         ),
     ],
 )

@@ -115,7 +115,7 @@ def test_a_network_without_maps_has_no_stages() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
     assert infer_layout(network, trace(network, (3, 4, 4))) == Layout()
     with pytest.raises(
-        UsageError, match=r"the update has no place: .* name the modules instead, e.g. update_after: \[0\]"
+        UsageError, match=r"the update has no place: .* list the modules instead, e.g. update_after: \[0\]"
     ):
         attach_memory(
             network,
@@ -148,7 +148,7 @@ def test_a_layer_that_is_not_called_is_skipped_with_the_reason() -> None:
         input_shape=(3, 8, 8),
     )
     assert [reading.layer for reading in network.attachment.readers] == ["body", "head"]
-    assert network.attachment.skipped == {"auxiliary": "the forward pass in evaluation does not call it"}
+    assert network.attachment.skipped == {"auxiliary": "the forward pass does not call it during evaluation"}
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:

@@ -97,7 +97,7 @@ def test_matching_is_refused_for_a_backbone_without_widths() -> None:
                 return Layout()
 
         arm = model(backbone="fixed", memory=MEMORY, placement="every_layer")
-        with pytest.raises(UsageError, match=r"backbone 'fixed' cannot be widened .* has nothing to match with"):
+        with pytest.raises(UsageError, match=r"backbone 'fixed' cannot be widened .* cannot match the cost"):
             transformed("matched_parameters", arm, SHAPE)
 
 

@@ -75,7 +75,9 @@ def test_memory_attaches_to_torchvision_networks_without_a_layout(make: Any) -> 
         assert all(isinstance(reader, (ConvReader, LinearReader)) for reader in network.readers())
         assert 0 < len(attached(make(num_classes=7), "stage_only").attachment.readers) < 10, "stages are inferred"
         with pytest.raises(
-            UsageError, match=r"'stage_only' lets no layer of this network read the memory .it selects none"
+            UsageError,
+            match=r"'stage_only' does not let any layer of this network read the memory .it selects no "
+            r"layers",
         ):
             attached(make(num_classes=7), "stage_only", layout=Layout())
 
@@ -101,7 +103,7 @@ def test_layers_that_cannot_read_are_skipped_and_reported() -> None:
     assert not grouped & {reading.layer for reading in network.attachment.readers}
     with (
         torch.device("meta"),
-        pytest.raises(UsageError, match=r"lets no layer of this network read the memory .*grouped"),
+        pytest.raises(UsageError, match=r"does not let any layer of this network read the memory .*grouped"),
     ):
         attached(torchvision.models.mobilenet_v3_small(), Chosen(*grouped))
 
@@ -146,7 +148,7 @@ def test_memory_in_a_network_that_already_has_memory_does_not_replace_the_first(
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match="names a layer 'plane' that the network does not have; did you mean 'plain'"):
+    with pytest.raises(UsageError, match="chose a layer 'plane' that the network does not have; did you mean 'plain'"):
         attached(Odd(), Chosen("plane"))
 
 
@@ -199,7 +201,7 @@ def test_the_inner_network_does_not_run_on_its_own() -> None:
 
 def test_memory_is_cleared_after_an_exception() -> None:
     network = build(model(**AIM), SHAPE, 0)
-    with pytest.raises(UsageError, match="takes the input size that it was attached for"):
+    with pytest.raises(UsageError, match="accepts only the input size for which the memory was attached"):
         network(torch.zeros(1, 1, 4, 4))
     with pytest.raises(RuntimeError, match="outside a forward pass"):
         network.memory.read()

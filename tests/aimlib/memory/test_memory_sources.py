@@ -157,4 +157,4 @@ def test_floats_that_do_not_fill_whole_channels_are_refused_with_the_nearest_num
         UsageError, match="floats: 10 values do not fill whole channels of 2 x 3; the nearest number"
     ) as said:
         memories.parse({"name": "conv_ones", "floats": 10, "rows": 2, "columns": 3})
-    assert "number that does is 12" in str(said.value)
+    assert "use 12, the nearest number that does" in str(said.value)

@@ -121,7 +121,7 @@ def test_a_class_may_request_the_rules() -> None:
     kept, replaced = starts.sentences(model(name="ruled"), SHAPE)
     assert kept.startswith("start: 2 parameters keep the values"), "no rule covers gain and shift"
     assert replaced.startswith(
-        "start: 6 parameters start by a rule, instead of what backbone 'ruled' set up (he_normal:"
+        "start: 6 parameters start from a rule, instead of the values that backbone 'ruled' set (he_normal:"
     )
 
 
@@ -200,7 +200,7 @@ def test_a_construction_that_never_repeats_is_refused() -> None:
             constructions.append(0)
             return Net(len(constructions) % 2 == 1, shape.classes)
 
-    with pytest.raises(PluginError, match=r"restless: constructed twice, it draws different initial values; make"):
+    with pytest.raises(PluginError, match=r"restless: two constructions of it draw different initial values; make"):
         build(model(name="restless"), SHAPE, 0)
 
 
@@ -247,7 +247,7 @@ def test_the_origin_of_each_value_is_listed() -> None:
     assert set(start.own) == set(values(model()))
     assert start.by_rule["he_normal"] == ("conv1.read_weight", "conv2.read_weight")
     assert list(starts.sentences(model(), SHAPE)) == [
-        "start: 8 parameters keep the values that backbone 'mine' set up: gain, shift, conv1.weight, conv1.bias, "
+        "start: 8 parameters keep the values that backbone 'mine' set: gain, shift, conv1.weight, conv1.bias, "
         "conv2.weight, conv2.bias, … and 2 more"
     ]
     assert list(starts.sentences(ModelConfig.parse({"backbone": "small_resnet"}), SHAPE)) == []

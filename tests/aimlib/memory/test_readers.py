@@ -207,16 +207,18 @@ def test_a_reader_keeps_the_parameters_of_the_layer() -> None:
 
 
 def test_grouped_convolution_is_refused() -> None:
-    with pytest.raises(UsageError, match="groups=2 cannot read a memory: each group sees only a part of the input"):
+    with pytest.raises(
+        UsageError, match="groups=2 cannot read a memory, because each group sees only a part of the input"
+    ):
         ConvReader(nn.Conv2d(4, 4, 3, groups=2), 1, CurrentMemory())
     with pytest.raises(UsageError, match="groups=2"):
         ConvReader.from_concatenated(nn.Conv2d(4, 4, 3, groups=2), 1, CurrentMemory())
 
 
 def test_more_memory_than_inputs_is_refused() -> None:
-    with pytest.raises(UsageError, match="of 4 input channels, 4 cannot be the memory's"):
+    with pytest.raises(UsageError, match="the memory cannot add 4 of 4 input channels"):
         ConvReader.from_concatenated(nn.Conv2d(4, 4, 3), 4, CurrentMemory())
-    with pytest.raises(UsageError, match="of 4 input features, 5 cannot be the memory's"):
+    with pytest.raises(UsageError, match="the memory cannot add 5 of 4 input features"):
         LinearReader.from_concatenated(nn.Linear(4, 4), 5, CurrentMemory())
 
 
@@ -224,7 +226,7 @@ def test_another_input_size_is_refused() -> None:
     reader = ConvReader(nn.Conv2d(1, 1, 1), 4, held(torch.zeros(1, 4, 2, 2)))
     assert tuple(reader(torch.zeros(2, 1, 2, 2)).shape) == (2, 1, 2, 2)
     with pytest.raises(
-        UsageError, match=r"adds 1 channel at 4 x 4, but this layer was attached for 4; .* takes the input size"
+        UsageError, match=r"adds 1 channel at 4 x 4, but this layer expects 4; .* accepts only the input size"
     ):
         reader(torch.zeros(2, 1, 4, 4))
 

@@ -42,7 +42,7 @@ def test_an_update_that_nothing_reads_is_refused() -> None:
 
 
 def test_an_update_of_dense_features_is_refused_clearly() -> None:
-    with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' gives features of shape .256."):
+    with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' returns features of shape .256."):
         skeleton(model(**{**AIM, "backbone": "mlp"}), SHAPE)
 
 
@@ -80,7 +80,7 @@ def test_updates_follow_named_modules_in_the_order_of_the_forward_pass(
 
 def test_an_update_after_unknown_modules_lists_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=r"'layer1\.7' matches none of the modules of this network; did you mean.*layer"
+        UsageError, match=r"'layer1\.7' does not match any of the modules of this network; did you mean.*layer"
     ):
         skeleton(model(**{**AIM, "update_after": ["layer1.7"]}), SHAPE)
 

@@ -190,7 +190,7 @@ def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
     ("cells", "message"),
     [
         (["globals()['FIRST'] = 5"], "FIRST is 5 in this session, but not in In ["),
-        (["del FIRST"], "FIRST is defined in In [3], line 1, but this session does not have it"),
+        (["del FIRST"], "FIRST is defined in In [3], line 1, but does not exist in this session"),
         (["globals()['last_ones'] = lambda names, count: names"], "last_ones is a different function in this session"),
         (["FIRST = 1 / 0"], "In [5], line 1: ZeroDivisionError"),
     ],
@@ -205,7 +205,7 @@ def test_values_changed_by_a_session_are_refused(tmp_path: Path, cells: list[str
 def test_a_name_that_no_cell_defines_is_refused(tmp_path: Path) -> None:
     own = PLUGIN.replace("from helper import FIRST, last_ones", "from helper import last_ones")
     (found,) = notebook(tmp_path, "globals()['FIRST'] = 1", own, "shown()")
-    assert "FIRST is not defined in any cell of this session that can be read" in found
+    assert "FIRST is not defined in any readable cell of this session" in found
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     (found,) = notebook(tmp_path, "from helper import *", own, "shown()")
-    assert "import the names of own code one by one" in found
+    assert "import the names from your own code one by one" in found

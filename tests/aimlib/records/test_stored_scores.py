@@ -24,10 +24,10 @@ def test_a_prediction_may_be_either_of_two_classes_that_are_equal_in_float16(tie
 @pytest.mark.parametrize(
     ("scores", "predicted", "said"),
     [
-        (SCORES, [0, 2, 2], "name different classes for 1 of 3 images"),
-        (SCORES, [1, 1, 2], "name different classes for 3 of 3 images"),
-        (SCORES, [0, 2], "it has scores of 3 images, but predictions of 2"),
-        (SCORES, [0, 2, 3], "it predicts class 3, but has scores of 3 classes"),
+        (SCORES, [0, 2, 2], "indicate different classes for 1 of 3 images"),
+        (SCORES, [1, 1, 2], "indicate different classes for 3 of 3 images"),
+        (SCORES, [0, 2], "it has scores for 3 images, but predictions for 2"),
+        (SCORES, [0, 2, 3], "it predicts class 3, but has scores for 3 classes"),
         (-SCORES, [0, 2, 0], "its scores are not log-probabilities"),
         (SCORES * np.float16("nan"), [0, 2, 0], "its scores are not log-probabilities"),
     ],

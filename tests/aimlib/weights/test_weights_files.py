@@ -60,7 +60,7 @@ def test_a_run_id_requires_the_hash_of_the_weights(state: Path) -> None:
 def test_a_file_other_than_the_stated_one_is_refused(state: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     torch.save({}, state)
-    with pytest.raises(DataError, match=r"net.pt: has sha256 .* is stated; copy the same file"):
+    with pytest.raises(DataError, match=r"net.pt: has sha256 .* the configuration states .*; copy the same file"):
         reading.read(planned)
 
 
@@ -88,7 +88,7 @@ def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None
 def test_a_file_of_weights_executes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(network(), path)
-    with pytest.raises(UsageError, match=r"could execute code; write it with torch.save"):
+    with pytest.raises(UsageError, match=r"could execute code and is therefore not loaded; write it with torch.save"):
         reading.read(WeightsConfig.parse(str(path)))
 
 
@@ -113,12 +113,12 @@ def test_a_state_dict_inside_a_checkpoint_requires_its_key(tmp_path: Path) -> No
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": inner}, path)
     with pytest.raises(
-        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); give model.weights.key, e.g"
+        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); set model.weights.key, e.g"
     ):
         reading.read(WeightsConfig.parse(str(path)))
     with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
         reading.read(WeightsConfig.parse({"source": str(path), "key": "state"}))
-    with pytest.raises(UsageError, match=r"no name in it begins with 'net.'"):
+    with pytest.raises(UsageError, match=r"none of its names begins with 'net.'"):
         reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "net."}))
     found = reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "module."}))
     assert set(found.tensors) == set(network().state_dict())
@@ -157,7 +157,7 @@ def test_the_message_about_weights_that_are_not_cached_names_the_command_that_fe
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(
-        UsageError, match=r"torchvision has no weights of this name; did you mean 'ResNet18_Weights.IMAGENET"
+        UsageError, match=r"torchvision has no weights with this name; did you mean 'ResNet18_Weights.IMAGENET"
     ):
         files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
     with pytest.raises(UsageError, match=r"'small_resnet' is not a torchvision network"):

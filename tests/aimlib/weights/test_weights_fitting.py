@@ -55,7 +55,7 @@ def test_a_head_of_another_size_is_initialized_by_the_rules(tmp_path: Path) -> N
     path = saved(tmp_path, ImageShape(3, 16, 16, 4))
     fit = weights_fit(model(path), COLOUR)
     assert fit.head == ("fc.weight", "fc.bias")
-    assert "the head (fc.weight, fc.bias) has a different size there" in fit.sentence("net.pt")
+    assert "the head (fc.weight, fc.bias) has a different size in the file" in fit.sentence("net.pt")
     assert fit.record()["head"] == ["fc.weight", "fc.bias"]
     found, fresh = (build(each, COLOUR, 0).state_dict() for each in (model(path), model()))
     assert torch.equal(found["fc.weight"], fresh["fc.weight"])
@@ -77,10 +77,10 @@ def test_missing_unexpected_and_differently_shaped_parameters_are_listed_togethe
     )
     with pytest.raises(UsageError) as refused:
         build(model(path), COLOUR, 0)
-    assert "1 name of the network missing in the file: layer1.0.conv2.weight;" in str(refused.value)
-    assert "1 name of the file unknown to the network: extra.weight;" in str(refused.value)
+    assert "1 name in the network but missing in the file: layer1.0.conv2.weight;" in str(refused.value)
+    assert "1 name in the file but unknown to the network: extra.weight;" in str(refused.value)
     assert "1 other shape: layer2.0.bn1.bias [3] instead of [8];" in str(refused.value)
-    assert "list in model.weights.leave_out the names that must not be loaded from the file" in str(refused.value)
+    assert "list the names that must not be loaded from the file in model.weights.leave_out" in str(refused.value)
 
 
 def test_long_lists_are_shortened(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_long_lists_are_shortened(tmp_path: Path) -> None:
 def test_a_prefix_is_suggested(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({f"module.{name}": value for name, value in build(model(), COLOUR, 7).state_dict().items()}, path)
-    with pytest.raises(UsageError, match=r"its names begin with 'module.': give model.weights.prefix"):
+    with pytest.raises(UsageError, match=r"the names in the file begin with 'module.': set model.weights.prefix"):
         build(model(path), COLOUR, 0)
     assert len(weights_fit(model(path, weights={"prefix": "module."}), COLOUR).loaded) == len(torch.load(path))
 
@@ -104,9 +104,11 @@ def test_omitted_parameters_start_as_without_a_file(tmp_path: Path) -> None:
     assert torch.equal(found["layer1.0.conv2.weight"], fresh["layer1.0.conv2.weight"])
     assert torch.equal(found["fc.weight"], fresh["fc.weight"])
     assert set(weights_fit(left, COLOUR).left_out) == {"layer1.0.conv2.weight", "fc.weight", "fc.bias"}
-    with pytest.raises(UsageError, match=r"leave_out: 'fd.weight' matches no name.*did you mean 'fc.weight'"):
+    with pytest.raises(UsageError, match=r"leave_out: 'fd.weight' does not match any name.*did you mean 'fc.weight'"):
         build(model(path, weights={"leave_out": ["fd.weight"]}), COLOUR, 0)
-    with pytest.raises(UsageError, match=r"leave_out: 'fc' matches no name.*did you mean 'fc\.\*'\? correct it"):
+    with pytest.raises(
+        UsageError, match=r"leave_out: 'fc' does not match any name.*did you mean 'fc\.\*'\? correct it"
+    ):
         build(model(path, weights={"leave_out": ["fc"]}), COLOUR, 0)
 
 
@@ -123,7 +125,7 @@ def test_half_precision_weights_are_converted_to_single_precision(tmp_path: Path
 
 def test_a_wider_control_cannot_start_from_weights(tmp_path: Path) -> None:
     plugin = controls.create(controls.parse("matched_parameters"))
-    with pytest.raises(UsageError, match=r"does not fit a wider one"):
+    with pytest.raises(UsageError, match=r"does not fit a wider network"):
         plugin.transform(model(saved(tmp_path), **MEMORY), COLOUR)
 
 

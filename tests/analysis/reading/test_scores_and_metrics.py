@@ -87,9 +87,9 @@ def test_scores_that_contradict_the_predictions_are_refused(make_study) -> None:
     forged = table.set_column(place, "scores", pa.array([other.tobytes()], type=pa.large_binary()))
     records.write_table(forged, path)
     results = analysis.load(directory)
-    with pytest.raises(StoreError, match=r"name different classes for .* of 300 images"):
+    with pytest.raises(StoreError, match=r"indicate different classes for .* of 300 images"):
         results.scores(path.stem)
-    with pytest.raises(StoreError, match="name different classes"):
+    with pytest.raises(StoreError, match="indicate different classes"):
         results.metrics()
 
 
