@@ -44,7 +44,7 @@ class BackboneConformance(Conformance):
         return random_like((batch, shape.channels, shape.height, shape.width))
 
     def test_gives_logits(self) -> None:
-        """Logits are [batch, classes], float32 and finite; in evaluation, the rest of the batch has no effect on them."""
+        """Logits are [batch, classes], float32 and finite; in evaluation, the rest of the batch does not matter."""
         for shape in self.shapes:
             network = self.network(shape)
             x = self.images(shape)

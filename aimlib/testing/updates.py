@@ -86,7 +86,7 @@ class UpdateConformance(Conformance):
             assert_gradients(update, x, memory)
 
     def test_gradient_reaches_them_from_a_batch_of_one(self) -> None:
-        """The test uses evaluation mode: batch norm may refuse to train on one image, which real training never does."""
+        """The test uses evaluation mode: batch norm may refuse to train on one image, which training never does."""
         update = self.update(self.features[0]).eval()
         x, memory = self.inputs(self.features[0], 1, 1)
         weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
