@@ -1,4 +1,4 @@
-"""Requests to object storage, and their permitted targets (see `s3_server`, `google_server`, `azure_server`)."""
+"""Requests to object storage, and the targets that they accept (see `s3_server`, `google_server`, `azure_server`)."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_bad_urls_are_refused(url: str | Path, message: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-def test_names_cannot_leave_their_folder() -> None:
+def test_names_cannot_point_outside_their_folder() -> None:
     for odd in ("..", "", "a/../b", "a//b", "\n", "a\\b"):
         with pytest.raises(AssertionError, match="is not a name in a folder"):
             place("s3://bucket/a") / odd
 
 
-def test_an_object_is_written_read_and_deleted(any_remote: str) -> None:
+def test_an_object_can_be_written_read_and_deleted(any_remote: str) -> None:
     there = place(any_remote) / "a"
     assert object_store.head(there) is None
     assert not there.exists()
@@ -119,7 +119,7 @@ def test_long_listings_are_complete(any_remote: str, monkeypatch) -> None:
 
 @pytest.mark.parametrize("condition", ["create", "match"])
 def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
-    """This test uses threads, `test_contract` processes. Contents differ, because an ETag depends on the content."""
+    """This test uses threads; `test_contract` uses processes. Contents differ, because an ETag depends on the content."""
     there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
     if condition == "create":
@@ -147,8 +147,8 @@ def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, conditio
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the second is refused, because the first succeeded."""
+def test_a_put_counts_as_successful_even_if_its_response_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
+    """The client repeats a request without a response; the repetition is refused, because the first one succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
@@ -160,7 +160,7 @@ def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, 
     assert (object_store.put(there, b"one", create=True) is not None) is arrived
 
 
-def test_a_busy_storage_is_asked_again(any_remote: str, monkeypatch) -> None:
+def test_a_busy_storage_service_is_asked_again(any_remote: str, monkeypatch) -> None:
     there, call, busy = place(any_remote) / "a", object_store._call, [409, 409]
 
     def conflicted(address: Address, request: str, **options: object) -> object:
@@ -184,12 +184,12 @@ def in_another_process(code: str, **environment: str) -> str:
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert ended.returncode
     assert s3_server.SECRET not in ended.stderr
-    assert "During handling" not in ended.stderr, "a cause holds the signed request"
+    assert "During handling" not in ended.stderr, "a cause would contain the signed request"
     assert "StoreError" in ended.stderr or "_Refused" in ended.stderr
     return ended.stderr.splitlines()[-1]
 
 
-def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
+def test_errors_state_the_remedy_and_do_not_contain_secrets(remote: str) -> None:
     put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
@@ -224,7 +224,7 @@ for url, variables in {cases!r}:
 
 
 def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[str]:
-    """Return the message for a put at each URL, each with additional changes of the environment."""
+    """Return the messages of put requests to these URLs, each with additional changes to the environment."""
     environment = os.environ | {"NO_GCE_CHECK": "true", "HOME": "/nowhere"}
     code = SAID.format(cases=cases)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -232,7 +232,7 @@ def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[s
     return done.stdout.splitlines()
 
 
-def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket: str, tmp_path: Path) -> None:
+def test_errors_from_google_state_the_remedy_and_do_not_contain_secrets(google_bucket: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text('{"type": "service_account", "private_key": "a-secret-key"}')
     bucket, nobody, damaged = said_in_another_process(
@@ -251,7 +251,7 @@ def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket:
     assert str(key) in damaged
 
 
-def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container: str) -> None:
+def test_errors_from_azure_state_the_remedy_and_do_not_contain_secrets(azure_container: str) -> None:
     variable = "AZURE_STORAGE_CONNECTION_STRING"
     there = os.environ[variable]
     container, wrong, malformed, none = said_in_another_process(
@@ -300,12 +300,12 @@ def test_an_unreachable_server_counts_as_an_outage(url: str, variable: str, valu
 
 
 @pytest.mark.timeout(30)
-def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
+def test_a_put_to_a_server_that_hangs_fails_and_counts_as_an_outage(monkeypatch) -> None:
     from ablations.store.outages import kind_of
     from aimlib.object_store import s3
 
     pytest.importorskip("s3fs")
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections, and never answers
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections but never responds
         monkeypatch.setitem(s3._SETTINGS, "read_timeout", 0.2)
         monkeypatch.setitem(s3._SETTINGS, "retries", {"mode": "standard", "total_max_attempts": 1})
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
@@ -321,7 +321,7 @@ def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
     assert kind_of(refused.value) is not None
 
 
-def test_a_large_object_is_read_by_ranges(any_remote: str) -> None:
+def test_a_large_object_is_read_in_ranges(any_remote: str) -> None:
     there = place(any_remote) / "a"
     content = os.urandom(3_000_000)
     object_store.put(there, content)
@@ -359,6 +359,6 @@ def test_a_forked_child_has_its_own_client(any_remote: str) -> None:
     assert there.read_bytes() == b"two"
 
 
-def test_importing_locations_imports_nothing_heavy() -> None:
+def test_importing_paths_does_not_import_heavy_packages() -> None:
     code = "import sys, aimlib.paths; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -78,7 +78,7 @@ def test_memory_in_a_torchvision_network_is_trained(architecture: str) -> None:
 
 
 def test_an_arbitrary_network_is_used_without_changes() -> None:
-    """The network is not one of the library's backbones. Names, parameters and, without memory, outputs do not change."""
+    """The network is not one of the library's backbones; names, parameters and outputs without memory do not change."""
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     source = memories.create(memories.parse(MEMORY))

@@ -1,4 +1,4 @@
-"""Classes in scripts and notebooks have the same ids as in a file, and are refused if workers would compute otherwise."""
+"""Classes in scripts and notebooks have the same ids as in files, and are refused if workers would differ."""
 
 from __future__ import annotations
 

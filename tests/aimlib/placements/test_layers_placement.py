@@ -1,4 +1,4 @@
-"""The placement that names its layers."""
+"""The placement that lists its layers by name."""
 
 from __future__ import annotations
 
