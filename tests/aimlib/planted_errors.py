@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 When = Callable[[int], bool]
-"""Returns whether the step with this number is computed wrongly; numbers start at 1 and count repeated steps."""
+"""Returns whether a step is computed wrongly; steps are numbered from 1, including repeated steps."""
 WHERE = ("activation", "gradient", "parameter", "optimizer")
 
 

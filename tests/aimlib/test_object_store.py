@@ -148,7 +148,7 @@ def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, conditio
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_put_counts_as_successful_even_if_its_response_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the repetition is refused, because the first one succeeded."""
+    """The client repeats a request without a response; the second one is refused, because the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:

@@ -105,7 +105,7 @@ def test_an_edited_value_and_a_missing_row_group_are_detected(tmp_path: Path) ->
         writer.write_table(edited)
         writer.add_key_value_metadata(kept)
     with pq.ParquetFile(path) as file:
-        assert next(verified(file, ["y"])).column("y").to_pylist() == ["a", "b", "c"], "what is not read is not checked"
+        assert next(verified(file, ["y"])).column("y").to_pylist() == ["a", "b", "c"], "unread columns are not checked"
 
 
 @pytest.mark.parametrize(
