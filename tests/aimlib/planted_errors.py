@@ -17,7 +17,7 @@ WHERE = ("activation", "gradient", "parameter", "optimizer")
 
 
 def flip(tensor: Tensor, bit: int = 12) -> None:
-    """Flip a bit in the largest element, in place, because a 0, or a value that ReLU sets to 0, would have no effect."""
+    """Flip a bit in the largest element, in place; in a 0, or a value that ReLU sets to 0, it would have no effect."""
     dense = tensor.detach() if tensor.is_contiguous() else tensor.detach().permute(0, 2, 3, 1)
     flat = dense.view(-1)
     at = int(flat.argmax())

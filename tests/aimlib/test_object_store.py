@@ -119,7 +119,7 @@ def test_long_listings_are_complete(any_remote: str, monkeypatch) -> None:
 
 @pytest.mark.parametrize("condition", ["create", "match"])
 def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
-    """This test uses threads; `test_contract` uses processes. Contents differ, because an ETag depends on the content."""
+    """This test uses threads; `test_contract` uses processes. Contents differ because ETags depend on the content."""
     there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
     if condition == "create":

@@ -106,7 +106,7 @@ def test_matching_is_refused_for_a_backbone_without_widths() -> None:
 
 
 def test_a_control_that_belongs_to_the_arm_is_refused_in_the_model() -> None:
-    with pytest.raises(UsageError, match=r"'matched_parameters'.*control.*of the arm"):
+    with pytest.raises(UsageError, match=r"'matched_parameters'.*set it as the arm's control"):
         build(model(**AIM, control="matched_parameters"), SHAPE, 0)
 
 

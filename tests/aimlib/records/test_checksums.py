@@ -121,7 +121,7 @@ def test_a_column_with_a_type_that_is_never_written_counts_as_damage(tmp_path: P
         add_checksums(writer, [checksums(pa.table({"a": ["a", "b"]}))])
     with (
         pq.ParquetFile(path) as file,
-        pytest.raises(Damaged, match=r"values of the type .* never written"),
+        pytest.raises(Damaged, match=r"values of type .* never written"),
     ):
         list(verified(file, ["a"]))
 

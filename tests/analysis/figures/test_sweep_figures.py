@@ -175,7 +175,7 @@ def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
     )
 
 
-def test_an_option_that_an_arm_lacks_is_not_a_level_called_none():
+def test_an_option_that_an_arm_does_not_have_is_not_shown_as_a_level_called_none():
     texts_of = [text for _, text in scale_of(sweep(40)["update"]).ticks]
     assert sorted(texts_of) == ["conv_sigmoid", "gated", "n/a", "none", "residual"]
     assert scale_of(sweep(40)["placement"]).ticks[0][1] == "none"
@@ -194,7 +194,7 @@ def test_levels_with_similar_text_stay_separate():
     }
 
 
-def test_scales_order_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
+def test_scales_sort_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
     assert [text for _, text in scale_of(pd.Series(["10", "9", "100"])).ticks] == ["9", "10", "100"]
     assert [text for _, text in scale_of(pd.Series([True, False], dtype="boolean")).ticks] == ["false", "true"]
     many = pd.Series(np.logspace(-5, -1, 20))
@@ -206,7 +206,7 @@ def test_scales_order_numbers_and_switches_and_are_logarithmic_for_wide_ranges()
 # Slices
 
 
-def test_slices_show_trials_with_the_values_that_stopped_ones_reached():
+def test_slices_show_trials_and_use_the_last_value_of_stopped_trials():
     runs = sweep(30, seeds=2)
     names = {arm: f"aim_{i:04d}" for i, arm in enumerate(runs["arm"].unique())}
     runs["arm"] = runs["arm"].map(names)
@@ -224,7 +224,7 @@ def test_slices_show_trials_with_the_values_that_stopped_ones_reached():
     assert "1 trial without a value is not shown" in text
 
 
-def test_a_search_is_shown_by_its_validation_accuracy_even_when_all_of_it_is_settled(tmp_path):
+def test_a_search_shows_validation_accuracies_even_if_all_trials_are_settled(tmp_path):
     arms = [FakeArm(f"aim_{i:04d}", "other", 0.14 + 0.01 * i, config={"rate": 0.1 * i}) for i in range(4)]
     write_study(tmp_path / "screening", FakeStudy(arms, [0], images=200), np.random.default_rng(1))
     figure = draw_slices(analysis.load(tmp_path / "screening"))
@@ -236,7 +236,7 @@ def test_a_search_is_shown_by_its_validation_accuracy_even_when_all_of_it_is_set
 # Learning curves
 
 
-def test_curves_of_a_level_are_means_of_its_finished_runs():
+def test_the_curve_of_a_level_is_the_mean_of_its_finished_runs():
     runs = sweep(40)
     runs.loc[runs.index[-1], "status"] = "failed"
     epochs = curves_of(runs)
@@ -262,7 +262,7 @@ def test_epochs_that_only_some_runs_reached_are_marked():
     assert "A line is thin where some of its runs have already stopped" in curves_caption(found, runs, "placement")
 
 
-def test_many_numbers_are_divided_into_quarters():
+def test_many_numeric_levels_are_divided_into_quarters():
     runs = sweep(40).assign(rate=np.repeat(np.logspace(-5, -1, 40), 3))
     levels = curves_summary(runs, curves_of(runs), "rate")["level"].drop_duplicates().tolist()
     assert len(levels) == 5
@@ -274,7 +274,7 @@ def test_many_numbers_are_divided_into_quarters():
 
 
 def _drawings(arms: int, ax=None) -> dict[str, Figure]:
-    """Return every figure of a sweep, with title and caption on its own sheet or on the caller's axes."""
+    """Return all figures of a sweep, with title and caption on their own sheets or on the caller's axes."""
     runs = sweep(arms)
     epochs = curves_of(runs)
     ax = ax or {}
@@ -310,11 +310,11 @@ def test_nothing_is_clipped_and_no_labels_overlap(arms):
         refuse_overlaps(written, name)
 
 
-def test_figures_can_share_the_figure_of_the_caller():
+def test_several_plots_can_share_the_callers_figure():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)
-    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes outside of any grid
+    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes that are not in a grid
     free.remove()
     before = figure.get_size_inches().tolist()
     drawn = _drawings(40, dict(zip(("pareto", "parallel", "slices", "curves"), grid.flat, strict=True)))
@@ -325,7 +325,7 @@ def test_figures_can_share_the_figure_of_the_caller():
     assert {"Parameters, M", "front", "placement", "Epoch"} <= set(written)
 
 
-def test_one_call_draws_each_figure_and_says_which_images_it_shows(studies):
+def test_one_call_draws_each_figure_and_states_which_images_it_shows(studies):
     for name, images in (("settled", "Test accuracy"), ("open", "Validation accuracy")):
         for figure in (
             draw_pareto(studies[name]),
@@ -338,7 +338,7 @@ def test_one_call_draws_each_figure_and_says_which_images_it_shows(studies):
             assert ("Test" in written) == (name == "settled")
 
 
-def test_the_input_is_unchanged(studies):
+def test_drawing_does_not_change_the_input(studies):
     runs = studies["settled"].runs
     before = runs.copy()
     draw_pareto(studies["settled"])
@@ -359,7 +359,7 @@ def test_the_input_is_unchanged(studies):
         (lambda r: draw_curves(r, "epochs_planned"), "the same value in all runs"),
     ],
 )
-def test_bad_input_is_refused_with_the_reason(studies, call, words):
+def test_bad_input_is_refused_and_the_reason_is_stated(studies, call, words):
     with pytest.raises(UsageError, match=words):
         call(studies["settled"])
 
@@ -381,7 +381,7 @@ def test_an_arm_without_a_value_is_counted_in_the_caption(make_study):
         assert "1 arm without a value is not shown" in written
 
 
-def test_several_studies_are_drawn_together(studies, tmp_path):
+def test_several_studies_can_be_drawn_together(studies, tmp_path):
     other = write_study(tmp_path / "other", FakeStudy(arms_of(4), [7, 8], images=200), np.random.default_rng(2))
     together = analysis.load([studies["settled"].directory, Path(other)])
     assert isinstance(draw_pareto(together, "parameters"), Figure)
@@ -389,7 +389,7 @@ def test_several_studies_are_drawn_together(studies, tmp_path):
     assert isinstance(figures.curves_by_factor(together, "placement"), Figure)
 
 
-# Many numbers, and names with signs
+# Many numbers, and names with special characters
 
 
 MARKUP = "$x_1$ " + "z" * 250
@@ -397,7 +397,7 @@ MARKUP = "$x_1$ " + "z" * 250
 
 @pytest.fixture(scope="module")
 def many_sizes(tmp_path_factory):
-    """Results of a study with ten sizes, a baseline without any, and an arm beside the design with an odd name."""
+    """Results of a study with ten sizes, a baseline without a size, and an arm outside the design with an odd name."""
     arms = [FakeArm("baseline", "baseline"), FakeArm(MARKUP, "aim", of="baseline", config={"training": {"epochs": 9}})]
     arms += [
         FakeArm(
@@ -417,18 +417,18 @@ def test_curves_of_quarters_have_a_line_for_arms_without_a_number(many_sizes):
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
     said = [text.get_text() for text in legend.get_texts()]
     assert said[0] == "channels = none"
-    assert len(said) == 1 + 4 + 1, "without a number, four quarters, and all runs"
+    assert len(said) == 1 + 4 + 1, "no number, four quarters, and all runs"
 
 
 @pytest.mark.parametrize("hue", [None, "channels"])
-def test_no_legend_reaches_into_the_title(many_sizes, hue):
+def test_legends_do_not_overlap_the_title(many_sizes, hue):
     for figure in (figures.curves_by_factor(many_sizes, "placement", hue), figures.ranking(many_sizes)):
         figure.canvas.draw()
         (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
         assert legend.get_window_extent().y1 <= figure._suptitle.get_window_extent().y0
 
 
-def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
+def test_a_caption_shortens_names_and_shows_them_literally(many_sizes):
     figure = figures.marginal_means(many_sizes)
     caption = figure._supxlabel
     assert "$x_1$ zzz" in " ".join(caption.get_text().split())
@@ -438,7 +438,7 @@ def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
     assert shown.get_text() == "$\\frac$ \ufffd"
 
 
-def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
+def test_a_heat_map_with_long_level_names_has_room_for_them(tmp_path):
     arms = [FakeArm("baseline", "baseline")] + [
         FakeArm(
             f"aim[{level[0]},{size}]",
@@ -451,7 +451,7 @@ def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
     study = FakeStudy(arms, [0, 1, 2, 3, 4], images=200, epochs=3)
     results = analysis.load(write_study(tmp_path / "long", study, np.random.default_rng(1)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # of a layout that collapsed
+        warnings.simplefilter("error", UserWarning)  # warnings about a layout that collapsed
         figure = figures.heatmap(results, "channels", "placement")
         figure.canvas.draw()
     lowest = figure.axes[0].get_tightbbox().y0

@@ -1,4 +1,4 @@
-"""The format of numbers for readers."""
+"""How numbers are formatted for readers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from analysis.wording import number_format
         (math.nan, 2, "–"),
     ],
 )
-def test_numbers_have_significant_digits(value: float | None, digits: int, text: str) -> None:
+def test_numbers_are_rounded_to_significant_digits(value: float | None, digits: int, text: str) -> None:
     assert number_format.significant(value, digits) == text
 
 
