@@ -1,6 +1,6 @@
 """Networks with memory (AiM), their data and their training.
 
-Importing this package is cheap and imports no torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
+Importing this package is cheap and does not import torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
 and `aimlib.seeding` serve programs that only read results or list plugins. The subpackages build and train networks,
 and import torch.
 """
@@ -67,5 +67,5 @@ class _MovedModules:
         sys.modules[old] = importlib.import_module(MOVED[old])
 
 
-# First: the path of a moved package would find its modules a second time.
+# The finder comes first, because the path of a moved package would find its modules a second time.
 sys.meta_path.insert(0, _MovedModules())

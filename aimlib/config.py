@@ -127,7 +127,7 @@ class ModelConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _no_placement_no_memory(cls, data: Any) -> Any:
-        """Read ``placement: none`` as the baseline: a study varies placements over an arm that has memory."""
+        """Read ``placement: none`` as the baseline, because studies vary the placement of an arm that has memory."""
         if isinstance(data, dict) and data.get("placement") in ("none", {"name": "none"}):
             return {key: value for key, value in data.items() if key not in ("memory", *_OF_MEMORY)}
         return data
@@ -374,7 +374,7 @@ class TrainingConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _select_on(cls, data: Any) -> Any:
-        """Expand `select_on`, which sets several options of a recipe at once."""
+        """Expand `select_on`, which sets several training options at once."""
         if not isinstance(data, dict) or "select_on" not in data:
             return data
         rest = {key: value for key, value in data.items() if key != "select_on"}
@@ -498,7 +498,7 @@ class RunConfig(Frozen):
     def parse(cls, data: Any, where: str = "") -> Self:
         """Validate `data` (a run of the user's own training code if it has the key `train`); see `Frozen.parse`."""
         if cls is RunConfig and isinstance(data, Mapping) and data.get("train") is not None:
-            from aimlib.training.own.config import OwnRunConfig  # noqa: PLC0415 -- imports this module
+            from aimlib.training.own.config import OwnRunConfig  # noqa: PLC0415 -- that module imports this one
 
             return OwnRunConfig.parse(data, where)  # type: ignore[return-value]
         return super().parse(data, where)

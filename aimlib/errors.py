@@ -43,7 +43,7 @@ class DataError(UsageError):
 
 
 class PluginError(UsageError):
-    """A plugin that is unknown, registered twice, or fails to import."""
+    """A plugin that is unknown, is registered twice, or cannot be imported."""
 
 
 class StoreError(UsageError):
@@ -90,7 +90,7 @@ def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with a given plural."""
+    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` if the plural is passed."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
@@ -126,7 +126,7 @@ def warn_renamed(old: str, new: str, level: int = 3) -> None:
 
 
 def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a function accept keywords by their earlier names, with a warning: ``@renamed(trials="runs")``."""
+    """Let a function accept keywords under their earlier names, with a warning: ``@renamed(trials="runs")``."""
 
     def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

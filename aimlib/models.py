@@ -192,7 +192,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
 
 def controlled_skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return `skeleton` with the model's control applied; raises the errors of both."""
+    """Return the `skeleton` network with the model's control applied; raises the errors of both steps."""
     return _controlled(model, skeleton(model, shape))
 
 
@@ -243,7 +243,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton; workers count nothing
+        from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton, which workers do not need
 
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: int = 0

@@ -3,7 +3,7 @@
 Each built-in plugin is one private file: `every_layer` is in ``aimlib/placements/_every_layer.py`` and registers itself
 there with ``@placements.register("every_layer")``. Third parties list their plugins in an entry point group
 (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported when it is first used,
-and one that fails to import affects only its own use.
+and a plugin that cannot be imported does not affect other plugins.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Registry:
         if name in self._origins:  # the process defines the class again, and a study adopts the new definition
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
-        # A built-in plugin need not have been imported yet to own its name.
+        # A built-in plugin owns its name even before it is imported.
         module = next((info.module for info in self._builtin() if info.name == name), cls.__module__)
         if module != cls.__module__:
             first = module
@@ -322,7 +322,7 @@ class Registry:
             self.register(info.name)(of_function(loaded))
         if info.name not in self._classes:
             raise PluginError(
-                f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}; "
+                f"{info.module} of {info.distribution} was imported but did not register {self.kind} {info.name!r}; "
                 f"correct its entry point"
             )
 
@@ -339,7 +339,7 @@ class Registry:
 
         Raises
         ------
-        ConfigError: with one message per mistake.
+        ConfigError: the value contains mistakes; the error has one message per mistake.
         """
         if isinstance(value, ComponentConfig):
             if type(value) is not self.get(value.name).Config:
@@ -456,7 +456,7 @@ class ComponentOf:
     """Field annotation: a component of `registry`, validated by name and written back with its name.
 
     ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; if `optional`, null and the name ``none`` mean
-    that there is no such component.
+    that there is no component.
     """
 
     registry: Registry

@@ -22,7 +22,7 @@ def seed_for(seed: int, *names: str | int) -> int:
 
     Raises
     ------
-    TypeError: a name that is neither text nor an integer (its text form might not be stable).
+    TypeError: a name is neither a string nor an integer; its string form might not be stable.
     """
     return int.from_bytes(hashlib.blake2b(_text(seed, *names).encode(), digest_size=8).digest(), "big") >> 1
 
@@ -53,8 +53,8 @@ def _text(*names: str | int) -> str:
 def uniforms(seeds: npt.NDArray[np.uint64], draws: int) -> npt.NDArray[np.float64]:
     """Return `draws` uniform numbers in [0, 1) for each seed: shape (len(seeds), draws).
 
-    Counter-based (SplitMix64; Steele, Lea and Flood, 2014), so a row depends on its own seed alone and the
-    whole batch is one vectorized call.
+    The generator is counter-based (SplitMix64; Steele, Lea and Flood, 2014), so each row depends only on its own seed,
+    and the entire batch is computed in one vectorized call.
     """
     with np.errstate(over="ignore"):
         counter = np.arange(1, draws + 1, dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""ResNet50 as torchvision builds it (v1.5: the stride on the 3 x 3 convolution)."""
+"""ResNet50 as torchvision builds it (v1.5: the stride is on the 3 x 3 convolution)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _WidenedResNet(ResNet):  # type: ignore[misc]
 
 @backbones.register("resnet50")
 class ResNet50Backbone(Backbone):
-    """torchvision's ResNet50, untrained. The author used Keras's variant (stride on the first 1 x 1, biases)."""
+    """torchvision's ResNet50, untrained. The author used Keras's variant (stride on the first 1 x 1, with biases)."""
 
     source = "He et al., 2016, in torchvision's v1.5"
 

@@ -1,4 +1,4 @@
-"""ResNet50 as Keras builds it: the network that both arms used as run."""
+"""ResNet50 as Keras builds it: the network that both arms use as run."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class KerasBottleneck(nn.Module):
 
 
 class KerasResNet(StagedResNet):
-    """7 x 7 stem, 3 x 3 max pool, stages of bottleneck blocks, global average pool, dense layer.
+    """A 7 x 7 stem, a 3 x 3 max pool, stages of bottleneck blocks, a global average pool, and a dense layer.
 
     Parameters
     ----------
     config : widths, blocks, stem stride and batch norms.
-    channels, classes : number of channels and of classes of the images.
+    channels, classes : number of channels of the images, and number of classes.
     """
 
     def __init__(self, config: ResNet50KerasBackbone.Config, channels: int, classes: int) -> None:
@@ -89,7 +89,7 @@ class KerasResNet(StagedResNet):
 
 @backbones.register("resnet50_keras")
 class ResNet50KerasBackbone(Backbone):
-    """Keras's ResNet50 (version 1), untrained: stride on the first 1 x 1 of a stage, and convolutions with biases.
+    """Keras's ResNet50 (version 1), untrained: a stage's stride is on the first 1 x 1, and convolutions have biases.
 
     With 120 classes it has 23,833,592 parameters as Keras counts them; 53,120 of these are running statistics. The
     defaults are those of the control; AiM as run has stem_stride 1 and bn_epsilon 1e-3.

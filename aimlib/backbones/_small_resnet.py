@@ -19,7 +19,8 @@ from aimlib.registry import backbones
 class Bottleneck(nn.Module):
     """A layer-by-layer copy of torchvision's bottleneck block (v1.5: the stride is on the 3 x 3 convolution).
 
-    It is a copy because importing torchvision takes seconds in every worker; a test compares it with the original.
+    The block is a copy because importing torchvision takes seconds in every worker; a test compares it with the
+    original.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.gate: nn.Module | None = None
-        """Module that weights the channels before the shortcut is added, in networks that have such a module."""
+        """Module that weights the channels before the shortcut is added; None in networks without gates."""
         self.downsample: nn.Sequential | None = None
         if stride != 1 or in_channels != out_channels:
             shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
@@ -58,14 +59,14 @@ class Bottleneck(nn.Module):
 
 
 class SmallResNet(StagedResNet):
-    """3 x 3 stem, stages of bottleneck blocks, global average pool, dense layer.
+    """A 3 x 3 stem, stages of bottleneck blocks, a global average pool, and a dense layer.
 
     Parameters
     ----------
     widths : inner width of the blocks in each stage; a stage outputs 4 times as many channels.
     blocks : number of blocks in each stage.
     stem_stride : 1 or 2; with 2, the stages work on maps of half the size.
-    channels, classes : number of channels and of classes of the images.
+    channels, classes : number of channels of the images, and number of classes.
     """
 
     def __init__(

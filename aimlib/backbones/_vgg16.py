@@ -32,7 +32,7 @@ class KerasVgg16(nn.Sequential):
 
 @backbones.register("vgg16")
 class Vgg16Backbone(Backbone):
-    """Thirteen 3 x 3 convolutions without batch norm, then flatten, batch norm and three dense layers.
+    """Thirteen 3 x 3 convolutions without batch norm, followed by a flattening, a batch norm and three dense layers.
 
     As run: with 120 classes at 224 px, the network has 134,852,536 parameters as Keras counts them. Trained as the
     author trained it (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The
@@ -47,7 +47,7 @@ class Vgg16Backbone(Backbone):
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
-        """Features of the two hidden dense layers."""
+        """Sizes of the two hidden dense layers."""
         bn_epsilon: Annotated[float, Field(gt=0)] = 1e-3
         """Number added to the variance in the head's batch norm."""
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
@@ -90,7 +90,7 @@ class Vgg16Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
+        """Return five stages with one block each: the convolutions up to a pooling layer, and this layer."""
         return Layout(
             tuple(
                 (Block(tuple(f"block{stage}_conv{i}" for i in range(1, count + 1)), end=f"block{stage}_pool"),)

@@ -31,7 +31,7 @@ class Vgg16BnBackbone(Backbone):
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
-        """Features of the two hidden dense layers."""
+        """Sizes of the two hidden dense layers."""
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
         """Share of features that dropout sets to 0 after each hidden dense layer."""
 
@@ -63,7 +63,7 @@ class Vgg16BnBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
+        """Return five stages with one block each: the convolutions up to a pooling layer, and this layer."""
         features = network.get_submodule("features")
         stages: list[tuple[Block, ...]] = []
         convolutions: list[str] = []

@@ -1,4 +1,4 @@
-"""The base of all backbones."""
+"""The base class of all backbones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network for images of `shape`: [batch, channels, height, width] to logits [batch, classes].
+        """Return the network for images with `shape`, from [batch, channels, height, width] to logits [batch, classes].
 
         Under ``torch.device("meta")`` it must not allocate memory.
         """

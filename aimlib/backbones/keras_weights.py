@@ -158,7 +158,7 @@ def _block(place: str) -> str:
 
 def _update_layers(prefix: str, update: nn.Module, block: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     if not isinstance(update, ConvSigmoid):
-        raise UsageError(f"{prefix}: the author's model has updates conv_sigmoid only, not {type(update).__name__}")
+        raise UsageError(f"{prefix}: the author's model has only conv_sigmoid updates, not {type(update).__name__}")
     yield prefix, _Update(update), (f"mem_conv{block}_branch_a",)
     convolutions, norms = "bcdefgh", "abcdefgh"
     counts = {nn.Conv2d: 0, nn.BatchNorm2d: 0}

@@ -42,7 +42,7 @@ class Control(ABC):
     def adjust(self, network: AimNetwork) -> nn.Module:
         """Return the control's network, created from the built and initialized AiM network, which may be modified.
 
-        Called if `ModelConfig.control` names this control, also on the meta device.
+        It is called if `ModelConfig.control` names this control, including on the meta device.
 
         Raises
         ------

@@ -171,7 +171,7 @@ def verified_group(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa
 
     Raises
     ------
-    Damaged: they differ.
+    Damaged: the values differ from their checksums.
     """
     table = file.read_row_group(group, columns=list(names), use_threads=False)
     expected = _expected(file, group)
@@ -205,7 +205,7 @@ def check_identities(table: pa.Table) -> None:
 
     Raises
     ------
-    Damaged: they differ.
+    Damaged: an id, a text or a row does not match.
     """
     if "identity" not in table.column_names:
         return

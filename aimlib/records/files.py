@@ -41,7 +41,7 @@ CLAIM_FILE = "claim.json"
 MEASUREMENTS_FILE = "measurements.json"
 CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
 LOGS = "logs"
-"""What runs wrote: ``<run_id>.<nnn>.jsonl`` for every attempt that produced output; studies from earlier versions have
+"""Output of runs: ``<run_id>.<nnn>.jsonl`` for every attempt that produced output; studies from earlier versions have
 no such files."""
 UNBLINDED = "unblinded"
 REFERENCES = "references"

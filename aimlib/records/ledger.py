@@ -131,7 +131,7 @@ def parsed(name: str, content: bytes) -> Page:
     try:
         first, *lines, last = content.decode("ascii").split("\n")
     except ValueError:
-        raise Damaged("it does not consist of whole lines of text") from None
+        raise Damaged("it does not consist of complete lines of text") from None
     head = re.fullmatch(rf"{re.escape(_TITLE)} {session} {number} ({_HASH})", first)
     if head is None or last or not lines:
         raise Damaged("it is incomplete, or belongs to another session")

@@ -60,7 +60,7 @@ class AugmentationConformance(Conformance):
         return found
 
     def test_images_keep_their_size_and_stay_finite(self) -> None:
-        """Images of every accepted shape do; other shapes are refused with a UsageError before a run starts."""
+        """The test covers all shapes; a shape that is not accepted is refused with a UsageError before a run starts."""
         accepted = 0
         for shape in self.shapes:
             try:

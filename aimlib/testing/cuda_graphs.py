@@ -211,17 +211,17 @@ class _Stream:
         self.device, self.priority = device, priority
 
     def wait_stream(self, other: Any) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
     def wait_event(self, event: Any) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
     def record_event(self, event: Any = None) -> Any:
         """Return an event."""
         return event
 
     def synchronize(self) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
 
 class _Current:

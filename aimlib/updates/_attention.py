@@ -19,7 +19,7 @@ from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to
 
 @updates.register("attention")
 class Attention(MemoryUpdate):
-    """m' = m + features, which each slot gathers from all positions by scaled dot-product attention.
+    """m' = m + the features that each slot gathers from all positions by scaled dot-product attention.
 
     A slot is a position in the memory with its C channels; there are rows x columns slots. Queries come from the memory
     and a learned vector per slot; without this vector, a memory that is the same at every position would remain so.

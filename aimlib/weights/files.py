@@ -46,7 +46,7 @@ def find(config: WeightsConfig) -> Path:
 
     Raises
     ------
-    DataError: the file is not on this machine, or differs.
+    DataError: the file is not on this machine, or its hash differs.
     """
     places = _places(config.source)
     path = next((place for place in places if place.is_file()), None)

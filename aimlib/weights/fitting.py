@@ -187,7 +187,7 @@ def _message(
             f"{name} {list(theirs)} instead of {list(ours)}"
             for name, (theirs, ours) in zip(plain(wrong), wrong.values(), strict=True)
         ]
-        parts.append(f"{counted(len(wrong), 'other shape')}: {few(sizes)}")
+        parts.append(f"{counted(len(wrong), 'different shape')}: {few(sizes)}")
     return f"{config.source} does not fit this network: {'; '.join(parts)}; {_remedy(absent, given)}"
 
 

@@ -87,7 +87,7 @@ def test_the_error_for_a_broken_entry_point_shows_distribution_and_cause_and_oth
     with pytest.raises(PluginError, match=r"'absent' of aim-broken 1\.2 .*ModuleNotFoundError"):
         placements.get("absent")
     with pytest.raises(
-        PluginError, match=r"aim_silent_module of aim-broken 1\.2 was imported but registered no placement 'silent'"
+        PluginError, match=r"aim_silent_module of aim-broken 1\.2 was imported but did not register placement 'silent'"
     ):
         placements.get("silent")
     assert {"broken", "every_layer"} <= set(placements.names())

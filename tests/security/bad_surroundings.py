@@ -162,7 +162,7 @@ KINDS = [
     ),
     plugin("a plugin that ends the process", "import sys; sys.exit(0)", "SystemExit", "repair or uninstall"),
     plugin("a plugin that fails on import", "import nowhere_at_all", "No module named", "repair or uninstall"),
-    plugin("a plugin that registers nothing", "Evil = None", "registered no placement", "correct its entry point"),
+    plugin("a plugin that registers nothing", "Evil = None", "did not register placement", "correct its entry point"),
     plugin(
         "a plugin without its base class",
         "class Evil: pass",

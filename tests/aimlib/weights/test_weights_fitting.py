@@ -79,7 +79,7 @@ def test_missing_unexpected_and_differently_shaped_parameters_are_listed_togethe
         build(model(path), COLOUR, 0)
     assert "1 name in the network but missing in the file: layer1.0.conv2.weight;" in str(refused.value)
     assert "1 name in the file but unknown to the network: extra.weight;" in str(refused.value)
-    assert "1 other shape: layer2.0.bn1.bias [3] instead of [8];" in str(refused.value)
+    assert "1 different shape: layer2.0.bn1.bias [3] instead of [8];" in str(refused.value)
     assert "list the names that must not be loaded from the file in model.weights.leave_out" in str(refused.value)
 
 
