@@ -58,7 +58,7 @@ _GATES = {"learned": SqueezeExcitation, "constant": ConstantGate, "frozen": _fro
 
 @backbones.register("small_se_resnet")
 class SmallSEResNetBackbone(SmallResNetBackbone):
-    """`small_resnet` with blocks that weight their channels before adding the shortcut; unchanged with gate none."""
+    """`small_resnet` with blocks that weight their channels before adding the shortcut (except with gate none)."""
 
     source = "Hu, Shen and Sun, 2018: squeeze-and-excitation networks"
     search_space: ClassVar[dict[str, Dimension]] = {

@@ -50,7 +50,7 @@ class Carry(nn.Module):
 
     @torch.no_grad()
     def keep(self, memory_NCHW: Tensor) -> None:
-        """Update the average with the memory at the end of a forward pass, averaged over the batch.
+        """Update the average with the memory at the end of a forward pass; the memory is averaged over the batch.
 
         In evaluation mode, it does nothing.
         """

@@ -99,7 +99,7 @@ def _at_definition(node: ast.AST) -> list[ast.expr]:
 
 
 def changed_by(node: ast.stmt) -> set[str]:
-    """Return names whose objects a statement changes in place: by items, attributes, or methods known to do so."""
+    """Return names whose objects a statement changes in place, through items, attributes or known methods."""
     found: set[str] = set()
     for inner in _outside_functions(node):
         targets: list[ast.expr] = []

@@ -84,7 +84,7 @@ def printable(text: str) -> str:
 def on_one_line(text: str) -> str:
     """Return text for a cell or a line, without control characters, line breaks or text direction marks."""
     line = " ".join(text.split())
-    if line.isprintable():  # nearly all texts are, and tables can have 100,000 cells
+    if line.isprintable():  # nearly all texts are printable, and tables can have 100,000 cells
         return line
     return "".join(sign if sign.isprintable() else REPLACEMENT for sign in line)
 
@@ -126,5 +126,5 @@ def csv_line(cells: Iterable[object]) -> str:
 
 
 def from_spreadsheet_cell(text: str) -> str:
-    """Return the original of a text that `spreadsheet_cell` escaped."""
+    """Return the original text that `spreadsheet_cell` escaped."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text

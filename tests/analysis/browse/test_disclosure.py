@@ -1,4 +1,4 @@
-"""What the page shows of configurations and messages."""
+"""Which parts of configurations and messages the page shows."""
 
 from __future__ import annotations
 

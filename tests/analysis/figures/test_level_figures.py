@@ -76,7 +76,7 @@ def test_a_seed_that_lacks_a_run_is_left_out_and_failed_runs_have_no_value(plant
     assert found.loc["every", "runs"] == 12
     apart = planted[(planted["seed"] % 2 == 0) == (planted["batch_size"] == 16)]
     found = level_means(apart, ["placement"], ACCURACY)
-    assert set(found["n"]) == {0}, "no seed has all arms"
+    assert set(found["n"]) == {0}, "there is no seed with runs of all arms"
     assert found["mean"].notna().all()
     assert found["lower"].isna().all()
 

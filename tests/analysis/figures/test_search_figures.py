@@ -36,7 +36,7 @@ def confirmed(tmp_path_factory):
     return analysis.examine(analysis.load(root / "confirmation"))
 
 
-def test_the_report_shows_what_the_search_found(confirmed):
+def test_the_report_shows_the_results_of_the_search(confirmed):
     with blank_figures("budget", "winners"):
         document = compose(confirmed)
     section = next(section for section in document.sections if section.name == "search")
@@ -142,8 +142,8 @@ def test_a_search_with_only_failures_has_no_expected_best():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study):
-    """This study has an arm with only pruned rows, and a pruned run of an arm that decides nothing."""
+def test_pruned_rows_are_counted_and_do_not_change_any_verdict_curve_or_table(make_study):
+    """This study has an arm with only pruned rows, and a pruned run in an arm that does not affect the verdict."""
     more = [FakeArm("cut", "other", 0.9), FakeArm("half", "other", 0.17)]
     pruned = {("cut", seed): "pruned" for seed in range(6)} | {("half", 5): "pruned"}
     whole, mixed = make_study([*ARMS, *more]), make_study([*ARMS, *more], status=pruned)
@@ -163,7 +163,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert counted.loc["cut", "judged"] == 0
     results = found["mixed"].results
     drawn = curves.summarise(results.runs, results.epochs, [arm.name for arm in results.plan.arms])
-    assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "neither a mean nor a reported epoch"
+    assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "it has neither a mean nor a reported epoch"
     mean = drawn[(drawn["arm"] == "half") & (drawn["kind"] == "mean")]
     assert mean["n"].unique().tolist() == [5]
     summary = analysis.summarise(results.runs, by=["arm"]).set_index("arm")
@@ -176,7 +176,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert "pruned" in str(document.tables["outcomes"])
 
 
-def test_an_arm_looks_the_same_in_the_search_as_everywhere_else():
+def test_an_arm_looks_the_same_in_search_figures_as_in_all_other_figures():
     from analysis.figures import budget
     from analysis.figures.palette import marks
 

@@ -1,4 +1,4 @@
-"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a sheet or the caller's axes."""
+"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a new sheet or the caller's axes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COSTS = ("parameters", "multiply_adds", "seconds")
 
 
 def arms_of(number: int) -> list[FakeArm]:
-    """Return arms of a study with the factors placement and batch size."""
+    """Return the arms of a study with the factors placement and batch size."""
     levels = list(itertools.product(PLACEMENTS[:2], (16, 32)))[:number]
     return [FakeArm("baseline", "baseline", 0.15, config={"training": {"batch_size": 32}})] + [
         FakeArm(
@@ -62,7 +62,7 @@ def arms_of(number: int) -> list[FakeArm]:
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Results of a settled study, and of one whose pairs are not settled."""
+    """Results of a settled study, and of a study with unsettled pairs."""
     found = {}
     for name, status in (("settled", {}), ("open", {("baseline", 2): "missing"})):
         study = FakeStudy(arms_of(4), [0, 1, 2, 3, 4], images=200, epochs=3, status=status)
@@ -75,7 +75,7 @@ def studies(tmp_path_factory):
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12))
 @settings(max_examples=30, deadline=None)
-def test_the_front_consists_of_arms_that_no_arm_dominates(points):
+def test_the_front_consists_of_arms_that_are_not_dominated_by_any_arm(points):
     runs = pd.DataFrame(
         {
             "arm": [f"arm {i}" for i in range(len(points))],
@@ -96,13 +96,13 @@ def test_the_front_consists_of_arms_that_no_arm_dominates(points):
         if better:
             by = points[int(found.loc[f"arm {at}", "dominated_by"].split()[1])]
             assert by[1] == max(also for _, also in better)
-    assert set(found["state"]) <= {"front", "undecided"}, "one seed shows no arm behind"
+    assert set(found["state"]) <= {"front", "undecided"}, "with one seed, no arm is marked as dominated"
 
 
-def test_dominated_arms_are_behind_in_the_paired_interval_and_others_cannot_be_distinguished():
+def test_the_paired_interval_shows_which_arms_are_dominated_and_which_cannot_be_distinguished():
     rng = np.random.default_rng(5)
     seeds = np.arange(6)
-    luck = rng.normal(0, 0.02, 6)  # shared by the arms of a seed: only pairs show the difference
+    luck = rng.normal(0, 0.02, 6)  # shared by the arms of a seed, so only pairs show the difference
     values = {
         "cheap": 0.6 + luck,
         "worse": 0.59 + luck + rng.normal(0, 0.001, 6),
@@ -152,7 +152,7 @@ def test_a_lower_loss_counts_as_better():
 # Parallel coordinates
 
 
-def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame():
+def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_contains_all():
     runs = sweep(400)
     found = parallel_summary(runs, FACTORS, ACCURACY)
     means = 100 * runs.groupby("arm")["validation_accuracy"].mean().sort_values(ascending=False)
@@ -167,7 +167,7 @@ def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame(
     assert parallel_summary(sweep(40), FACTORS, ACCURACY)["drawn"].all()
 
 
-def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
+def test_the_most_important_factors_have_an_axis_and_the_other_factors_are_listed():
     found = parallel_summary(sweep(200), FACTORS, ACCURACY)
     assert most_telling(found, FACTORS, 1) == ["placement"]
     assert "Without an axis, because their levels differ less: update and batch_size." in parallel_caption(
@@ -199,7 +199,7 @@ def test_scales_sort_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
     assert [text for _, text in scale_of(pd.Series([True, False], dtype="boolean")).ticks] == ["false", "true"]
     many = pd.Series(np.logspace(-5, -1, 20))
     places = scale_of(many).places(many)
-    assert np.diff(places) == pytest.approx(np.full(19, np.diff(places)[0])), "equal ratios, equal distances"
+    assert np.diff(places) == pytest.approx(np.full(19, np.diff(places)[0])), "equal ratios have equal distances"
     assert [number_text(x) for x in (1e-5, 0.001, 2.5, 128, -3)] == ["1e-5", "0.001", "2.5", "128", "−3"]
 
 
@@ -298,7 +298,7 @@ def _drawings(arms: int, ax=None) -> dict[str, Figure]:
 
 
 @pytest.mark.parametrize("arms", [4, 400, pytest.param(40, marks=pytest.mark.slow)])
-def test_nothing_is_clipped_and_no_labels_overlap(arms):
+def test_texts_are_not_clipped_and_labels_do_not_overlap(arms):
     for name, figure in _drawings(arms).items():
         written = texts(figure)
         page = figure.bbox
@@ -412,7 +412,7 @@ def many_sizes(tmp_path_factory):
     return analysis.load(write_study(tmp_path_factory.mktemp("sizes"), study, np.random.default_rng(1)))
 
 
-def test_curves_of_quarters_have_a_line_for_arms_without_a_number(many_sizes):
+def test_curves_by_quarter_include_a_line_for_arms_without_a_number(many_sizes):
     figure = figures.curves_by_factor(many_sizes, "placement", "channels")
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
     said = [text.get_text() for text in legend.get_texts()]

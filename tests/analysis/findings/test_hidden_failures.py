@@ -80,7 +80,7 @@ def test_failures_after_the_deciding_look_are_counted_and_listed(make_study):
     )
 
 
-def test_if_runs_vary_too_much_to_show_a_failure_the_report_says_so(make_study):
+def test_if_runs_vary_too_much_to_reveal_a_failure_the_report_says_so(make_study):
     treated = accuracies(0.4, 8, 5, sd=0.08)
     findings = examine(make_study(pair(accuracies(0.2, 8, 6), treated), seeds=8, images=2000, procedure=2, looks=[8]))
     found = findings.not_excluded

@@ -41,8 +41,8 @@ def test_a_further_arm_is_compared_with_the_arm_that_it_varies() -> None:
     further = (
         ("wide", "treatment", "aim"),  # a further treatment, which is the treatment in its comparison
         ("plain", "other", None),  # without a reference: compared with the baseline
-        ("gone", "other", "removed"),  # its reference is not in the plan
-        ("ablated", "other", "aim"),  # a variant of a treatment is its control
+        ("gone", "other", "removed"),  # the reference is not in the plan
+        ("ablated", "other", "aim"),  # a variant of a treatment counts as its control
         ("wide frozen", "frozen", "wide"),  # a control of another treatment is not a gate
         ("itself", "other", "itself"),
     )
