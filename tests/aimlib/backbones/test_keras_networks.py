@@ -69,7 +69,7 @@ def test_aim_as_run_has_as_many_parameters_as_in_keras() -> None:
     assert (network.source.config.values, network.source.degrees_of_freedom) == (50_176, 1_024)
 
 
-def test_aim_as_run_reads_at_the_same_places_and_widths_as_the_authors_code() -> None:
+def test_aim_as_run_reads_at_the_same_places_and_widths_as_the_original_code() -> None:
     readings = aim().attachment.readers
     assert [reading.channels_added for reading in readings] == [4, 4, 4, 4, *[16] * 4, *[64] * 6, 256, 256]
     assert [reading.height for reading in readings] == [*[112] * 4, *[56] * 4, *[28] * 6, 14, 14]
@@ -109,7 +109,7 @@ def test_aim_as_described_reads_the_current_memory_in_every_layer() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "own", "read"), [("whole", 0.1715, 0.1715), ("concatenated", 0.1768, 0.1715)])
-def test_reads_in_the_second_stage_start_at_the_same_scale_as_in_the_authors_code(
+def test_reads_in_the_second_stage_start_at_the_same_scale_as_in_the_original_code(
     read_init: str, own: float, read: float
 ) -> None:
     """The scale is He normal over 64 + 4 channels, sqrt(2 / 68), and sqrt(2 / 64) for the baseline's own weights."""

@@ -72,7 +72,7 @@ def ours(model: Model, side: int, weights: Weights, **options: Any) -> Tensor:
         (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on the larger maps, padded to a square with a border
     ],
 )
-def test_aim_as_run_gives_the_same_outputs_as_the_authors_code(model: Model, side: int) -> None:
+def test_aim_as_run_gives_the_same_outputs_as_the_original_code(model: Model, side: int) -> None:
     if model.memory == (2, 2, 31):
         model = Model(**{**vars(model), "widths": (4, 8), "blocks": (2, 2)})
     weights, expected = reference(model, side)
@@ -82,7 +82,7 @@ def test_aim_as_run_gives_the_same_outputs_as_the_authors_code(model: Model, sid
     assert float(expected.std(dim=0).min()) > 1e-3, "the outputs for the two images differ"
 
 
-def test_the_control_gives_the_same_outputs_as_the_authors_code() -> None:
+def test_the_control_gives_the_same_outputs_as_the_original_code() -> None:
     model = Model(**{**vars(SMALL), "memory": None, "stem_stride": 2, "epsilon": 1.001e-5})
     weights, expected = reference(model, 64)
     torch.testing.assert_close(ours(model, 64, weights), expected, rtol=1e-4, atol=1e-4)

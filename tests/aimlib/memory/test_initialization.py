@@ -81,7 +81,7 @@ class Nested(nn.Module):
         return self.head(self.network(x)).mean((2, 3))
 
 
-def test_a_networks_names_and_declared_rules_are_kept_when_memory_is_attached() -> None:
+def test_names_and_declared_rules_of_a_network_are_kept_when_memory_is_attached() -> None:
     baseline, inner = Nested(), Nested()
     source = memories.create(memories.parse({**MEMORY, "channels": 8}))
     network = attach_memory(inner, source, placements.create(placements.parse("every_layer")), input_shape=(1, 8, 8))
@@ -153,7 +153,7 @@ def test_conv_init_applies_only_to_convolutions_and_reading_weights() -> None:
     assert sign.all()
 
 
-def test_the_memory_and_the_last_layer_of_updates_start_as_in_the_authors_code() -> None:
+def test_the_memory_and_the_last_layer_of_updates_start_as_in_the_original_code() -> None:
     wide = model(**{**AIM, "memory": {"name": "conv_ones", "channels": 256, "rows": 2, "columns": 2}})
     network = build(wide, SHAPE, 0)
     assert relative(float(network.source.conv.weight.detach().std()), math.sqrt(2 / 512)) < 0.02

@@ -53,7 +53,7 @@ kinds = st.sampled_from(
 
 @quick
 @given(kinds, sizes)
-def test_the_degrees_of_freedom_equal_the_rank_of_the_memorys_derivative(
+def test_the_degrees_of_freedom_equal_the_rank_of_the_derivative_of_the_memory(
     kind: dict[str, Any], size: dict[str, int]
 ) -> None:
     made = source(**{**kind, **size})

@@ -166,7 +166,7 @@ def test_a_class_from_a_distribution_follows_the_rules_unless_it_requests_its_ow
     assert new.Config().identity() == {"name": "new", "version": 1, "initial_values": "own"}
 
 
-def test_a_studys_own_code_keeps_its_values_and_its_id_contains_the_hash_of_the_code() -> None:
+def test_own_code_in_a_study_keeps_its_values_and_its_id_contains_the_hash_of_the_code() -> None:
     backbones.adopt("mine", Mine, 1, Origin("my_net.py", "f" * 64))
     assert Mine.Config.initial_values == "own"
     assert Mine.Config().identity() == {"name": "mine", "version": 1, "code": "f" * 64}

@@ -158,7 +158,7 @@ def test_if_code_fails_on_import_the_error_shows_the_line(tmp_path: Path) -> Non
         parts.adopt(parts.read(path))
 
 
-def test_the_users_own_code_cannot_replace_a_plugin_of_the_package(tmp_path: Path) -> None:
+def test_own_code_cannot_replace_a_plugin_of_the_package(tmp_path: Path) -> None:
     path = write(tmp_path, my_net=HEAD + PLUGIN.replace('"own_head"', '"every_layer"'), helper=HELPER)
     with pytest.raises(
         PluginError, match=r"aimlib\.placements\._every_layer of aim-ablations and by my_net\.py, line 7"

@@ -85,7 +85,7 @@ def test_calling_a_function_through_an_imported_module_reaches_the_same_function
     assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
-def test_a_module_next_to_the_script_counts_as_the_users_own_code(tmp_path: Path) -> None:
+def test_a_module_next_to_the_script_counts_as_own_code(tmp_path: Path) -> None:
     expected = code_of(tmp_path / "file", PLUGIN, helper=HELPER)
     assert script(tmp_path, "import my_net\nshown()\n", my_net=HEAD + PLUGIN, helper=HELPER) == [
         f"{KEY} {expected} my_net.py"

@@ -76,7 +76,7 @@ def test_the_hidden_layer_equals_a_convolution_of_the_concatenation() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_equals_torchs_attention(heads: int) -> None:
+def test_attention_equals_the_attention_in_torch(heads: int) -> None:
     made = update("attention", (5, 4, 6), hidden=8, heads=heads)
     x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
     tokens = x.flatten(2).transpose(1, 2)

@@ -304,7 +304,7 @@ def test_a_saved_table_does_not_contain_formulas(browser, tmp_path):
 
 
 @SLOW
-def test_the_pages_security_policy_allows_only_its_own_scripts(page):
+def test_the_security_policy_of_the_page_allows_only_its_own_scripts(page):
     page.value("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))")
     assert page.value("window.ran ?? null") is None
     assert page.value("(() => {try {return eval('1')} catch (error) {return error.name}})()") in ("EvalError", 1)

@@ -73,7 +73,7 @@ def test_a_reported_accuracy_is_compared_with_one_further_run(make_study, protoc
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
 
 
-def test_a_clean_study_does_not_judge_how_the_author_trained(make_study):
+def test_a_study_without_problems_does_not_judge_how_the_author_trained(make_study):
     """Arms with equal training by design and a baseline that trains well neither confirm nor contradict the post."""
     found = audit(make_study([FakeArm("baseline", "baseline", 0.42), FakeArm("aim", "aim", 0.43)], images=4000))
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"

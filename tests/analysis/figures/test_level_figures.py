@@ -157,7 +157,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> analysis.Results:
     return analysis.load(write_study(tmp_path_factory.mktemp("levels") / "study", fake, np.random.default_rng(1)))
 
 
-def test_one_call_draws_on_a_new_figure_or_on_the_callers_axes(study: analysis.Results) -> None:
+def test_one_call_draws_on_a_new_figure_or_on_given_axes(study: analysis.Results) -> None:
     made = Figure(layout="constrained")
     axes = made.subplots(2, 2)
     calls = [

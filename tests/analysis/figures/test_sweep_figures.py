@@ -310,7 +310,7 @@ def test_texts_are_not_clipped_and_labels_do_not_overlap(arms):
         refuse_overlaps(written, name)
 
 
-def test_several_plots_can_share_the_callers_figure():
+def test_several_plots_can_share_a_given_figure():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)

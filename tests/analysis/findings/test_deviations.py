@@ -195,7 +195,7 @@ def test_without_a_frozen_plan_a_study_is_exploratory() -> None:
     assert [deviation.text for deviation in found] == ["no analysis plan was frozen before the first run"]
 
 
-def test_a_studys_own_words_are_frozen_and_a_changed_question_makes_its_comparison_exploratory(make_study) -> None:
+def test_the_words_of_a_study_are_frozen_and_changing_a_question_makes_its_comparison_exploratory(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN)
     frozen = analysis_plan.read(directory)
     assert frozen is not None

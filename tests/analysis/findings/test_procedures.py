@@ -173,7 +173,7 @@ def test_the_unpaired_prediction_interval_has_the_stated_coverage(correlation, p
     assert 0.97 <= covered / 4000 <= 0.99
 
 
-def test_the_unpaired_prediction_interval_uses_satterthwaites_degrees_of_freedom():
+def test_the_unpaired_prediction_interval_uses_the_satterthwaite_degrees_of_freedom():
     treated, control = np.array([1.0, 4.0, 2.0, 7.0]), np.array([0.5, 1.0, 0.0, 2.5])
     found = t_interval(treated - control, 0.05)
     parts = np.array([treated.var(ddof=1), control.var(ddof=1), found.sd**2 / 4])

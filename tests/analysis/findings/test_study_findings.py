@@ -127,7 +127,7 @@ def test_chance_is_judged_by_the_exact_bound():
     assert baseline_trains(judged, "y") is None
 
 
-def test_failures_are_compared_by_fishers_exact_test(make_study):
+def test_failures_are_compared_by_the_fisher_exact_test(make_study):
     status = {("aim", seed): "diverged" for seed in range(4)}
     findings = examine(make_study(seeds=6, status=status))
     table = findings.failures.set_index("arm")
@@ -149,7 +149,7 @@ def test_gates_are_passed_in_order(make_study):
     assert [gate.state for gate in without.family.gates] == ["passed", "no such arm", "no such arm"]
 
 
-def test_further_arms_are_corrected_by_holms_procedure(make_study):
+def test_further_arms_are_corrected_by_the_holm_procedure(make_study):
     more = [FakeArm(f"variant {i}", "aim", 0.15 + 0.006 * i) for i in range(4)]
     findings = examine(make_study([ARMS[0], ARMS[3], *more]))
     table = comparison_table(findings.family.comparisons)

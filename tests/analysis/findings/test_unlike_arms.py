@@ -317,7 +317,7 @@ def test_unlike_arms_come_first_in_the_report_on_the_console_and_in_the_findings
     assert findings._repr_html_().index("Arms differ") < findings._repr_html_().index("aim − baseline")
 
 
-def test_differences_due_to_factors_are_one_short_sentence(alike):
+def test_differences_due_to_factors_are_stated_in_one_short_sentence(alike):
     rates = {arm.name: 0.001 * place for place, arm in enumerate(alike.plan.arms, start=1)}
 
     def config(arm, **more):

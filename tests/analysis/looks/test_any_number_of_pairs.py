@@ -57,7 +57,7 @@ def test_the_evidence_at_the_critical_value_is_exactly_the_threshold_of_the_inte
         assert float(anytime.levels(n, alpha, width)) == 0
 
 
-def test_at_five_pairs_the_interval_is_bounded_above_a_certain_width():
+def test_with_five_pairs_the_interval_is_bounded_above_a_certain_width():
     assert anytime.least_width(5) == pytest.approx(0.8333, abs=1e-4)
     assert Looks.at_any_time(0.83).levels[0] == 0
     assert 0 < Looks.at_any_time(0.84).levels[0] < Looks.at_any_time().levels[0]
@@ -91,7 +91,7 @@ def test_the_p_value_is_the_error_rate_at_which_an_interval_first_excludes_0(alp
     assert looks.levels_of([alpha])[alpha] == levels
 
 
-def test_looks_any_is_stored_as_an_object_that_older_versions_refuse():
+def test_the_setting_looks_any_is_stored_as_an_object_that_older_versions_refuse():
     looks = Looks.at_any_time()
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
@@ -159,7 +159,7 @@ def test_identical_arms_are_reported_even_if_the_interval_is_unbounded(make_stud
     assert primary.verdict.kind == "identical"
 
 
-def test_variants_are_tested_by_holms_procedure_across_all_numbers_of_pairs(make_study):
+def test_variants_are_tested_by_the_holm_procedure_across_all_numbers_of_pairs(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),

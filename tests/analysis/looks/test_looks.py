@@ -122,7 +122,7 @@ def test_looks_count_pairs_in_the_order_of_the_plan(make_study, tmp_path):
     assert found.primary.verdict.kind == "holds"
 
 
-def test_variants_are_tested_by_holms_procedure_across_all_looks(make_study):
+def test_variants_are_tested_by_the_holm_procedure_across_all_looks(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),

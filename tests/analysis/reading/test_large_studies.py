@@ -70,7 +70,7 @@ def test_figures_of_few_arms_do_not_mention_a_selection(make_study):
     assert not [name for name, drawing in drawn.items() if "The figure shows" in drawing.caption]
 
 
-def test_curves_of_many_runs_are_bands():
+def test_curves_of_many_runs_are_shown_as_bands():
     rng = np.random.default_rng(0)
     runs = pd.DataFrame(
         {

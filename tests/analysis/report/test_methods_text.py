@@ -83,7 +83,7 @@ def test_seeds_are_not_said_to_determine_augmentation_if_there_is_none(make_stud
     assert "share and the order of the images." in said(make_study(two()))
 
 
-def test_layers_in_the_users_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
+def test_layers_in_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
@@ -106,7 +106,7 @@ def test_replayed_early_stopping_is_reported_only_if_it_is_available(
     assert ("replayed early stopping" in " ".join(methods(findings)[0])) == available
 
 
-def test_the_rule_for_collapses_uses_the_words_of_the_measure(make_study: Any) -> None:
+def test_the_rule_for_collapses_is_stated_in_the_words_of_the_measure(make_study: Any) -> None:
     findings = analysis.examine(
         analysis.load(make_study(two(), measure="loss", delta=0.05, procedure=2)), unproven=True
     )

@@ -76,7 +76,7 @@ def test_with_resolution_five_all_effects_are_clear() -> None:
     }
 
 
-def test_effects_of_varying_one_factor_at_a_time_are_mixed_with_the_factors_interactions() -> None:
+def test_effects_of_varying_one_factor_at_a_time_are_mixed_with_interactions_of_that_factor() -> None:
     layout = Layout(("a", "b"), {"base": ("x", "p"), "a": ("y", "p"), "b": ("x", "q")}, ("x", "p"))
     assert estimable(layout)["aliased"].tolist() == ["a × b", "a × b"]
 

@@ -168,7 +168,7 @@ def test_before_the_verdict_test_images_are_not_used(tmp_path) -> None:
     assert set(results.effects("test_accuracy")["value"]) == {"test_accuracy"}
 
 
-def test_a_combination_of_one_factor_has_the_varied_arms_levels_of_the_others(tmp_path) -> None:
+def test_a_combination_of_one_factor_has_the_levels_of_the_varied_arm_for_the_other_factors(tmp_path) -> None:
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.18, config={"model": {"memory": {"name": "m", "channels": 4}}}),

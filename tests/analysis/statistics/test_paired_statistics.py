@@ -105,7 +105,7 @@ def test_intervals_and_predictions_have_their_stated_coverage():
 
 
 @given(P_VALUES)
-def test_holms_procedure_follows_its_definition(p_values):
+def test_the_holm_procedure_follows_its_definition(p_values):
     p = np.sort(p_values)
     stepped = [max(min(1.0, (len(p) - j) * p[j]) for j in range(i + 1)) for i in range(len(p))]
     np.testing.assert_allclose(np.sort(holm(p_values)), stepped)
@@ -114,7 +114,7 @@ def test_holms_procedure_follows_its_definition(p_values):
 
 
 @given(P_VALUES)
-def test_holms_levels_reject_exactly_what_the_procedure_rejects(p_values):
+def test_the_holm_levels_reject_exactly_what_the_procedure_rejects(p_values):
     p = np.asarray(p_values)
     adjusted = holm(p)
     clear = np.abs(adjusted - 0.05) > 1e-9
@@ -122,7 +122,7 @@ def test_holms_levels_reject_exactly_what_the_procedure_rejects(p_values):
     assert (holm_levels(p) <= 0.05).all()
 
 
-def test_holms_procedure_counts_a_test_without_a_p_value():
+def test_the_holm_procedure_counts_a_test_without_a_p_value():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.02]), [0.03, np.nan, 0.04])
     np.testing.assert_allclose(holm_levels([0.01, np.nan, 0.02]), [0.05 / 3, 0.05, 0.05 / 2])
     assert len(holm([])) == len(holm_levels([])) == 0

@@ -30,7 +30,7 @@ SIZES = st.lists(st.integers(2, 12), min_size=3, max_size=7)
 
 
 @given(n=st.integers(2, 12), m=st.integers(2, 12), alpha=st.sampled_from([0.05, 0.0213, 0.2]), seed=st.integers(0, 99))
-def test_two_studies_have_welchs_difference_and_a_mean_with_half_the_width(
+def test_two_studies_have_the_welch_difference_and_a_mean_with_half_the_width(
     n: int, m: int, alpha: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def test_the_mean_across_settings_matches_statsmodels(sizes: list[int], seed: in
 
 
 @given(sizes=SIZES, seed=st.integers(0, 10_000))
-def test_the_test_that_all_effects_are_equal_is_welchs_test(sizes: list[int], seed: int) -> None:
+def test_the_test_that_all_effects_are_equal_is_the_welch_test(sizes: list[int], seed: int) -> None:
     values = drawn(seed, sizes, spread=0.5)
     found = heterogeneity([t_interval(each) for each in values]).p
     assert found == pytest.approx(anova_oneway(values, use_var="unequal").pvalue, abs=1e-9)

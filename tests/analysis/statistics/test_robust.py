@@ -55,7 +55,7 @@ def test_the_estimate_is_the_median_of_the_walsh_averages():
     assert robust_reading(x, ALPHA).estimate == np.median(brute)
 
 
-def test_the_trimmed_mean_has_yuens_interval():
+def test_the_trimmed_mean_has_the_yuen_interval():
     x = np.array([0.3, 1.1, 0.9, 1.4, 9.0])
     winsorised = np.array([0.9, 0.9, 1.1, 1.4, 1.4])
     error = np.sqrt(((winsorised - winsorised.mean()) ** 2).sum() / (3 * 2))

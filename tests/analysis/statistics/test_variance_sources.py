@@ -33,7 +33,7 @@ def test_the_interval_of_a_variance_follows_the_chi_squared_distribution() -> No
     assert all(map(math.isnan, variance_interval([3.0, 3.0, 3.0])))
 
 
-def test_the_limits_of_a_ratio_are_where_the_decision_of_pitmans_test_changes() -> None:
+def test_the_limits_of_a_ratio_are_where_the_decision_of_the_pitman_test_changes() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=9)
     y = 2 * x + rng.normal(size=9)
