@@ -22,7 +22,7 @@ def test_importing_the_package_does_not_load_heavy_modules():
     assert loaded("import analysis; analysis.columns(); analysis.load; analysis.report").isdisjoint(HEAVY)
 
 
-def test_the_report_does_not_need_networks():
+def test_writing_a_report_does_not_import_torch_ray_or_optuna():
     modules = loaded("import analysis.report.rendering, analysis.findings.study")
     assert modules.isdisjoint({"torch", "ray", "optuna", "ablations"})
     assert {"scipy", "matplotlib", "seaborn"} <= modules, "the test can fail"

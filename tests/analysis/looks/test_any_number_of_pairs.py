@@ -57,7 +57,7 @@ def test_the_evidence_at_the_critical_value_is_exactly_the_threshold_of_the_inte
         assert float(anytime.levels(n, alpha, width)) == 0
 
 
-def test_with_five_pairs_the_interval_is_bounded_above_a_certain_width():
+def test_with_five_pairs_the_interval_is_bounded_only_for_a_sufficient_width():
     assert anytime.least_width(5) == pytest.approx(0.8333, abs=1e-4)
     assert Looks.at_any_time(0.83).levels[0] == 0
     assert 0 < Looks.at_any_time(0.84).levels[0] < Looks.at_any_time().levels[0]
