@@ -46,7 +46,7 @@ class StagedResNet(nn.Module):
         classes: int,
         expansion: int = 4,
     ) -> None:
-        """Add stages and head.
+        """Add the stages and the head.
 
         Parameters
         ----------

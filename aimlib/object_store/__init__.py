@@ -1,11 +1,11 @@
 """The basic requests to object storage: get, head, list, put and delete.
 
-The store needs the conditional put: it creates an object only if none exists, so the first writer wins, or replaces
-exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``); Google compares
-generations (``ifGenerationMatch``). For each storage service there is one module with a client, which requires an
-optional extra of this package. All clients accept the same requests (`aimlib.object_store.client.Client`). This module
-contains what they have in common: handling of lost responses, conflicts and listings with many pages, and errors with a
-remedy.
+The store needs conditional puts. A conditional put creates an object only if none exists, so the first writer wins, or
+it replaces exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``); Google
+compares generations (``ifGenerationMatch``). For each storage service there is one module with a client, which requires
+an optional extra of this package. All clients accept the same requests (`aimlib.object_store.client.Client`). This
+module contains what they have in common: handling of lost responses, conflicts and listings with many pages, and errors
+with a remedy.
 
 Credentials and endpoints come from the environment and the standard credential chain of the provider's own clients.
 They are never part of an address, and anything that looks like a credential is removed from every message.

@@ -51,10 +51,10 @@ def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> 
             yield f"{name} is defined in {statement.place}, but does not exist in this session"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
             if not _is_same_function(namespace[name], statement, name, _text(statement, bundle)):
-                yield f"{name} is a different function in this session than in {statement.place}"
+                yield f"{name} in this session is not the function in {statement.place}"
         elif isinstance(node, ast.ClassDef):
             yield from (
-                f"{name}.{method} is a different function in this session than in {statement.place}"
+                f"{name}.{method} in this session is not the function in {statement.place}"
                 for method in _changed_methods(namespace[name], statement, node, _text(statement, bundle))
             )
         elif _is_only(statement, name, bundle) and not _is_same_literal(namespace[name], node):

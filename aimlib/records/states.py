@@ -21,8 +21,8 @@ ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 
 Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "control", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""treatment: what the study is about; control: a control of a kind other than the three before it, whose question the
-study states; other: compared, but not part of the argument.
+"""treatment: the arm that the study is about. control: a control other than matched, frozen and permuted; the study
+states its question. other: an arm that is compared but is not part of the argument.
 """
 _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 """Roles, keyed by the stored word. Stored documents contain ``aim``, which every version reads."""

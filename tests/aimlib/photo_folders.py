@@ -27,7 +27,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def two_classes(top: Path) -> Path:
-    """Write three photos of each of two classes to train and test, and return the parent folder."""
+    """Write three photos of each of two classes to the folders train and test, and return their parent folder."""
     for seed, (split, name, number) in enumerate(
         (split, name, number) for split in ("train", "test") for name in ("cat", "dog") for number in range(3)
     ):

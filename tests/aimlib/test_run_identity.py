@@ -62,7 +62,7 @@ def test_a_new_augmentation_version_changes_the_ids_of_runs_with_augmentation(mo
     assert plain.run_id(FINGERPRINT) == GOLDEN[0]
 
 
-def test_data_and_the_frozen_number_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changing_the_data_or_the_frozen_number_changes_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_config().run_id(FINGERPRINT)
     assert run_config().run_id(FINGERPRINT[::-1]) != before
     monkeypatch.setattr(aimlib.config, "_ID_VERSION", 10**6)

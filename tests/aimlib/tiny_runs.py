@@ -31,12 +31,12 @@ NEEDED: dict[str, dict[str, Any]] = {
     "multi_step": {"milestones": [1]},
     "step": {"step_size": 2},
 }
-"""The required options of plugins that have required options."""
+"""The required options of the plugins that have any."""
 SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the dotted keys in `changes` set. Values are replaced as a whole."""
+    """Return `base` with the dotted keys in `changes` set; each value is replaced as a whole."""
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
     for path, value in changes.items():
         *parents, last = path.split(".")

@@ -177,7 +177,7 @@ def test_the_plan_freezes_the_measure_and_changing_it_later_is_a_deviation(make_
     assert any(text.startswith("estimand is") for text in said)
 
 
-def test_accuracy_as_the_measure_is_neither_stored_nor_frozen(make_study) -> None:
+def test_accuracy_is_not_stored_or_frozen_as_the_measure(make_study) -> None:
     directory = make_study(seeds=6)
     assert analysis.load(directory).plan.measure == ACCURACY
     assert not {"measure", "delta"} & analysis_plan.read(directory).content.keys()

@@ -48,7 +48,7 @@ def test_the_control_has_as_many_parameters_as_in_keras() -> None:
     assert summary.running_statistics == 53_120
 
 
-def test_the_control_has_its_stride_in_the_first_1x1_convolution_and_has_biases() -> None:
+def test_the_control_has_its_stride_on_the_first_1x1_convolution_and_has_biases() -> None:
     network = skeleton(ModelConfig.parse({"backbone": KERAS}), SHAPE)
     convolutions = {name: part for name, part in network.named_modules() if isinstance(part, nn.Conv2d)}
     strided = {name for name, part in convolutions.items() if part.stride == (2, 2)}

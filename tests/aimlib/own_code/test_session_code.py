@@ -106,11 +106,11 @@ CHANGED = {
     "a constant of the helper": ("import helper\nhelper.FIRST = 4\nshown()\n", "FIRST is 4 in this session"),
     "a function": (
         "import helper\nhelper.last_ones = lambda names, count: names\nshown()\n",
-        "last_ones is a different function in this session than in helper.py, line 5",
+        "last_ones in this session is not the function in helper.py, line 5",
     ),
     "a method": (
         "def reads(self, layers): return []\nfor key in ['reads']:\n    setattr(OwnHead, key, reads)\nshown()\n",
-        "OwnHead.reads is a different function in this session than in train.py",
+        "OwnHead.reads in this session is not the function in train.py",
     ),
     "an injected name": ("globals()['WIDTH'] = 3\nshown()\n", "WIDTH is not defined in train.py"),
 }
@@ -191,7 +191,7 @@ def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
     [
         (["globals()['FIRST'] = 5"], "FIRST is 5 in this session, but not in In ["),
         (["del FIRST"], "FIRST is defined in In [3], line 1, but does not exist in this session"),
-        (["globals()['last_ones'] = lambda names, count: names"], "last_ones is a different function in this session"),
+        (["globals()['last_ones'] = lambda names, count: names"], "last_ones in this session is not the function in"),
         (["FIRST = 1 / 0"], "In [5], line 1: ZeroDivisionError"),
     ],
 )

@@ -187,7 +187,7 @@ class Careless(DatasetPlugin):
     """Reads a file to get its shape, redraws its pixels, has labels beyond its classes, and repeats a name."""
 
     class Config(ComponentConfig):
-        """The options of a careless data set."""
+        """The options of a data set with mistakes."""
 
         root: str
         """The location of its file."""

@@ -114,7 +114,7 @@ def test_larger_maps_are_averaged_down_before_attention() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated", "residual", "attention"])
-def test_dense_features_form_a_map_of_one_position(name: str) -> None:
+def test_dense_features_form_a_map_with_one_position(name: str) -> None:
     made = update(name, (7,), hidden=8)
     x, memory = drawn(3, 7), drawn(1, 6, 2, 3)
     torch.testing.assert_close(made(x, memory), update(name, (7, 1, 1), hidden=8)(x[:, :, None, None], memory))

@@ -54,7 +54,7 @@ def test_numbers_are_rounded_to_significant_digits(value: float | None, digits: 
         ({"crop_scale": 1, "passes": 1}, "(passes=1)"),
     ],
 )
-def test_an_option_in_words_omits_values_without_an_effect(value: object, text: str) -> None:
+def test_the_description_of_an_option_omits_values_without_an_effect(value: object, text: str) -> None:
     assert number_format.option(value) == text
 
 
