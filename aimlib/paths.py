@@ -145,7 +145,7 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
     Raises
     ------
     FileNotFoundError: there is no such file.
-    OSError: it is not a regular file, is a link to nothing, is larger than `most` bytes, or cannot be read.
+    OSError: it is not a regular file, is a broken link, is larger than `most` bytes, or cannot be read.
     """
     if not isinstance(path, Path):
         return path.read_bytes()
@@ -231,7 +231,7 @@ def for_arrow(path: Place) -> Any:
     Raises
     ------
     FileNotFoundError: there is no such object.
-    OSError: it is not a regular file, or it is a link to nothing.
+    OSError: it is not a regular file, or it is a broken link.
     """
     if isinstance(path, Path):
         with _link_to_nothing_refused(path):

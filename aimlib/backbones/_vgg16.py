@@ -90,7 +90,7 @@ class Vgg16Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages with one block each: the convolutions up to a pooling layer, and this layer."""
+        """Return five stages with one block each; a block ends with a pooling layer."""
         return Layout(
             tuple(
                 (Block(tuple(f"block{stage}_conv{i}" for i in range(1, count + 1)), end=f"block{stage}_pool"),)

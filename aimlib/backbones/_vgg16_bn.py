@@ -63,7 +63,7 @@ class Vgg16BnBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages with one block each: the convolutions up to a pooling layer, and this layer."""
+        """Return five stages with one block each; a block ends with a pooling layer."""
         features = network.get_submodule("features")
         stages: list[tuple[Block, ...]] = []
         convolutions: list[str] = []

@@ -48,7 +48,7 @@ class PermutedMemory(Control):
         """
         if model.update is None:
             raise UsageError(
-                "control 'permuted_memory' would change nothing: without an update the memory does not contain any "
+                "control 'permuted_memory' would have no effect: without an update, the memory does not contain any "
                 "information about an image; set an update for the arm, or remove this control"
             )
         return model.model_copy(update={"control": self.config})

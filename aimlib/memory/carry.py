@@ -17,9 +17,9 @@ class Carry(nn.Module):
     """An exponential moving average of the memory at the end of training batches, stored in buffers.
 
     The average is part of the state dict, and therefore of checkpoints. It is detached, so no gradient flows through
-    it; the source's gradient is that of its share of the mix. During evaluation, the average is read but never written.
-    With a share of 1, the source is used only in the first batch and is not trained, and an update that adds to the
-    memory accumulates forever.
+    it; the source's gradient comes only from its share of the mix. During evaluation, the average is read but never
+    written. With a share of 1, the source is used only in the first batch and is not trained, and an update that adds
+    to the memory accumulates forever.
 
     Parameters
     ----------

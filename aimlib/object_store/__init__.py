@@ -239,7 +239,7 @@ def opened(address: Address) -> IO[bytes]:
 
 
 def variables(scheme: str) -> str:
-    """Return a phrase that ends a message and says where a storage's credentials are set; empty if it is unknown."""
+    """Return a phrase, for the end of a message, that says where a storage service's credentials are set."""
     return f": {_VARIABLES[scheme]}" if scheme in _VARIABLES else ""
 
 

@@ -70,7 +70,7 @@ class LossConformance(Conformance):
             assert float(loss(right_CC[label][None], labels)) < float(loss(wrong[None], labels))
 
     def test_it_keeps_nothing_between_batches(self) -> None:
-        """Computing another batch in between changes neither a batch's loss, bit for bit, nor the module's tensors."""
+        """If another batch is computed in between, a batch's loss stays bitwise identical, and no tensor changes."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         first = loss(logits_BC, labels_B)
         before = [buffer.clone() for buffer in loss.buffers()]

@@ -54,7 +54,7 @@ def readable(network: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_layer_that_can_read_memory_does_and_the_other_layers_are_listed(architecture: str) -> None:
+def test_every_layer_that_can_read_memory_reads_it_and_the_other_layers_are_listed(architecture: str) -> None:
     network = skeleton(model(architecture), SHAPE)
     can, every = readable(network), {n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
     attachment = skeleton(model(architecture, **AIM), SHAPE).attachment

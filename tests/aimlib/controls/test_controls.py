@@ -215,7 +215,7 @@ def test_a_single_image_reads_its_own_memory() -> None:
 
 
 def test_permuting_a_memory_that_all_images_share_is_refused() -> None:
-    with pytest.raises(UsageError, match="'permuted_memory' would change nothing: without an update"):
+    with pytest.raises(UsageError, match="'permuted_memory' would have no effect: without an update"):
         transformed("permuted_memory", model(**{**AIM, "update": None}), SHAPE)
 
 

@@ -185,6 +185,6 @@ def test_on_columns_without_nulls_a_condition_means_the_same_as_in_pandas(condit
 
 
 @given(st.text(max_size=40))
-def test_every_text_gives_rows_or_a_clear_error(text):
+def test_every_text_selects_rows_or_causes_a_clear_error(text):
     with contextlib.suppress(UsageError):
         assert len(rows_that_meet(FRAME, text)) == len(FRAME)
