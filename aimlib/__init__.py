@@ -1,8 +1,8 @@
 """Networks with memory (AiM), their data and their training.
 
-Importing this package is cheap and does not import torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
-and `aimlib.seeding` serve programs that only read results or list plugins. The subpackages build and train networks,
-and import torch.
+Importing this package is cheap and does not import torch. Programs that only read results or list plugins use
+`aimlib.config`, `aimlib.records`, `aimlib.registry` and `aimlib.seeding`. The subpackages build and train networks, and
+import torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ MOVED = {
 class _MovedModules:
     """Finder and loader that also import a moved module under its old name, with a warning.
 
-    It does not use the base classes of `importlib.abc`, because importing it takes longer than everything else here.
+    The class does not use the base classes in `importlib.abc`, because importing that module takes longer than
+    everything else here.
     """
 
     def find_spec(

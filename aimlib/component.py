@@ -150,7 +150,7 @@ def _identity_of(value: Any) -> Any:
         return value.identity()
     if isinstance(value, (tuple, list)):
         return [_identity_of(item) for item in value]
-    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but differs as text
+    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but its text differs
 
 
 _MOST_PROBLEMS = 100

@@ -32,7 +32,7 @@ class KerasVgg16(nn.Sequential):
 
 @backbones.register("vgg16")
 class Vgg16Backbone(Backbone):
-    """Thirteen 3 x 3 convolutions without batch norm, followed by a flattening, a batch norm and three dense layers.
+    """Thirteen 3 x 3 convolutions without batch norm, followed by a flatten layer, a batch norm and three dense layers.
 
     As run: with 120 classes at 224 px, the network has 134,852,536 parameters as Keras counts them. Trained as the
     author trained it (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The

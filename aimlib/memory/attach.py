@@ -177,7 +177,7 @@ def attach_memory(
         they are inferred, see `aimlib.memory.inference`.
     update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update is not built if its
         result is not read by any later layer or, with `carry`, by a later batch.
-    static_source : provides a second memory of the same size for the layers outside the first block of each stage; this
+    static_source : provides a second memory of the same size for the layers outside the first block of each stage. This
         is the routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
     carry : configuration of a running memory that is passed on from batch to batch.
     calls : the module calls in the network's forward pass, as `trace` returns them; None: one image is sent through the

@@ -74,16 +74,16 @@ def initialize(
 
     Parameters
     ----------
-    network : the network. If it has an attribute `baseline_prefix`, the names of its parameters start with this prefix,
-        followed by their names in the baseline; these parameters start as they do in the baseline.
+    network : the network. If it has an attribute `baseline_prefix`, parameters with this prefix start like the
+        parameter of the baseline whose name follows the prefix.
     seed : the run's seed.
     conv_init : rule for convolutions without a declaration.
     read_init : how reading weights start; see `aimlib.config.ModelConfig.read_init`.
 
     Returns
     -------
-    Names of parameters that no rule covers. They keep the values that their module set, and so do all parameters of
-    modules that keep their own initial values (`aimlib.memory.own_start`) and do not declare a rule.
+    Names of parameters that no rule covers. These parameters keep the values that their module set. So do all
+    parameters of modules that keep their own initial values (`aimlib.memory.own_start`) and do not declare a rule.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")

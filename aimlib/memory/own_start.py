@@ -158,8 +158,8 @@ class _Seeder(TorchDispatchMode):
     def different(self) -> PluginError:
         """Return the error for a class whose two constructions differ."""
         return PluginError(
-            f"{self._plugin}: two constructions of it draw different initial values; make the construction depend "
-            f"only on the options and torch's generator, or set initial_values = 'rules' in the class"
+            f"{self._plugin}: two constructions of it draw different initial values; make them depend only on the "
+            f"options and torch's generator, or set initial_values = 'rules' in the class"
         )
 
 

@@ -3,8 +3,8 @@
 The post: "the memory is reshaped to the spatial size of the input of the layer that reads it and concatenated
 to that input along the channels. Where rows x columns of that input exceed the total number of memory values,
 the memory becomes one channel padded with zeros." The author's code defines the layout if the number of values is a
-multiple of rows x columns, or if the map has more rows than the square root of the number of values. For all other
-sizes, this module completes the rule:
+multiple of rows x columns. It also does so if the map has more rows than the square root of the number of values. For
+all other sizes, this module completes the rule:
 
 * If there are at least as many values as positions, zeros are appended up to the next multiple of the positions. The
   values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original, which

@@ -34,8 +34,8 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
             raise UsageError(f"no update can run after {name!r}, because the forward pass calls it more than once")
     if not points:
         raise UsageError(
-            f"the update has no place: update_after: {where} requires stages and blocks, but this network has none "
-            f"that are known; list the modules instead, e.g. update_after: "
+            f"the update has no place: update_after: {where} requires stages and blocks, which are not known for this "
+            f"network; list the modules instead, e.g. update_after: "
             f"[{calls[1].name if len(calls) > 1 else 'layer1'}]"
         )
     return sorted(points, key=lambda name: _end(name, order))

@@ -1,8 +1,9 @@
 """Azure Blob Storage, accessed with its own library, azure-storage-blob.
 
-The account and its credentials come from environment variables with the names that fsspec and Azure's command line use:
-``AZURE_STORAGE_CONNECTION_STRING``, or ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY``,
-``AZURE_STORAGE_SAS_TOKEN`` or, without either, the default chain of azure-identity (``az login``, a managed identity).
+The account and its credentials come from environment variables with the names that fsspec and Azure's command line use.
+These are ``AZURE_STORAGE_CONNECTION_STRING``, or ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY`` or
+``AZURE_STORAGE_SAS_TOKEN``. If only the account is set, the default chain of azure-identity is used (``az login``, a
+managed identity).
 """
 
 from __future__ import annotations

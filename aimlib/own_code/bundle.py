@@ -1,9 +1,9 @@
 """The classes that a file or session registers, what these classes reach, and the hashes of both.
 
 The hash of a class is part of run ids. It covers the normal form of everything that the class reaches, and the meaning
-of every name in that code: the normal form of the user's own code, and the full name of anything installed. It does not
-cover the names of files and folders, or the decorator that registers the class; the registered name and version are
-part of run ids anyway.
+of every name in that code. For the user's own code, the meaning is its normal form; for anything installed, the full
+name. It does not cover the names of files and folders, or the decorator that registers the class; the registered name
+and version are part of run ids anyway.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Reach:
             yield f"import {each.bound}", self.meaning(self.module(each.module), use, statement)
 
     def resolve(self, module: Module, name: str, chain: tuple[str, ...], context: _Context) -> tuple[int, list[Ref]]:
-        """Return what a name in a module refers to, and how many attributes in the chain belong to it."""
+        """Return what a name in a module refers to, and how many attributes in the chain belong to the name."""
         defining = module.defining(name)
         if not any(name in each.binds for each in defining):
             return 0, self._unbound(module, name, context)

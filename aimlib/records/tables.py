@@ -1,7 +1,8 @@
 """How the record of a run is written as one Parquet file.
 
 A run file contains one row, which is committed in one atomic step. The row has the `RUN_COLUMNS` columns, each of the
-`EPOCHS` columns as a list over epochs, and `predictions`, the predicted class of every test image after every epoch.
+`EPOCHS` columns as a list over epochs, and `predictions`. The predictions are the predicted class of every test image
+after every epoch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A CPU substitute for CUDA graphs: captures a step operation by operation and replays it on the same memory.
 
-It replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them: the context
+It replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them. The context
 manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a capture does
 not leave lasting results. Python code runs only during the capture, so Python numbers keep their values. A replay reads
 and writes the memory of the capture. Generators must be registered and are advanced by replays. Waiting for the device

@@ -1,8 +1,8 @@
 """Does the host wait for the device in a step? Found without a GPU, using tensors on the meta device instead.
 
-The operations alone show what makes a host wait for a GPU: reading a number from the GPU, results whose size depends on
-values there (boolean indexing), and copies from memory that is not pinned, including indices passed as lists. On a GPU,
-`torch.cuda.set_sync_debug_mode` reports the same operations.
+The operations alone show what makes a host wait for a GPU. The host waits when it reads a number from the GPU, when the
+size of a result depends on values there (boolean indexing), and when it copies from memory that is not pinned,
+including indices passed as lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
 """
 
 from __future__ import annotations

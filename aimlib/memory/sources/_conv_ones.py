@@ -23,9 +23,9 @@ class ConvOnes(MemorySource):
     values and gradients at 1 / (rows x columns) of the cost. Each value is a sum of `channels` weights and one bias, so
     with Adam it moves about `channels` times as far per step as a plain parameter would.
 
-    With ``kernel: full``, the kernel has as many rows and columns as the memory, and the ones are padded with zeros, so
-    every position sees a different part of the kernel and has its own value. (According to the post, a 7 x 7 kernel
-    would "have more memory".) This kernel has rows x columns times as many weights.
+    With ``kernel: full``, the kernel has as many rows and columns as the memory, and the ones are padded with zeros.
+    Every position therefore sees a different part of the kernel and has its own value. (According to the post, a 7 x 7
+    kernel would "have more memory".) This kernel has rows x columns times as many weights.
 
     Weights are initially Glorot uniform, multiplied by `initial_scale`. The standard deviation of the memory's values
     is then `initial_scale` with a 1 x 1 kernel, and 0.5 to 1 times `initial_scale` with a full kernel.

@@ -34,7 +34,7 @@ def complete(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Change a plan and the copy of it that its session stored."""
+    """Change a plan and the copy that the session stored."""
     document = json.loads(path.read_text(encoding="utf-8"))
     for each in (path, *(path.parent / "plans").glob("*.json")):
         each.write_text(json.dumps({**document, **changes}), encoding="utf-8")
