@@ -94,8 +94,8 @@ class ConvReader(nn.Conv2d):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
         # For a 1 x 1 kernel, subsampling first is exactly equivalent. It avoids a bug in oneDNN, which PyTorch uses on
-        # CPUs: the backward pass of a strided 1 x 1 convolution over few channels writes beyond its workspace. Memories
-        # have few channels, unlike the feature maps here (github.com/uxlfoundation/oneDNN, issue 6035).
+        # CPUs: the backward pass of a strided 1 x 1 convolution over few channels writes beyond its workspace
+        # (github.com/uxlfoundation/oneDNN, issue 6035). Memories have few channels, unlike the feature maps here.
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
