@@ -58,7 +58,7 @@ def refuse_twice(bundles: Iterable[Bundle]) -> None:
 
     Raises
     ------
-    PluginError: there are such classes; the message names both places.
+    PluginError: different classes have the same name; the message names both places.
     """
     seen: dict[str, tuple[Root, str]] = {}
     for bundle in bundles:

@@ -113,7 +113,7 @@ class Page:
 
 
 def page_name(session: str, number: int) -> str:
-    """Return the name of the file of a page."""
+    """Return the file name of a page."""
     return f"{session}.{number:04d}"
 
 
