@@ -98,7 +98,7 @@ def test_a_file_that_does_not_fit_is_one_mistake_with_its_place(
 def test_a_missing_file_and_a_wrong_hash_are_mistakes_of_the_study(net: Path, study: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"arms.aim.model.weights: .*gone.pt: no such file; looked for"):
         ids(study({"arms.aim.model.weights": "gone.pt"}))
-    with pytest.raises(ConfigError, match=r"base.model.weights: .*net.pt: has sha256 .* is stated"):
+    with pytest.raises(ConfigError, match=r"base.model.weights: .*net.pt: has sha256 .* the configuration states"):
         ids(study({"base.model.weights": {"source": "net.pt", "sha256": "0" * 64}}))
 
 
