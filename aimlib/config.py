@@ -91,7 +91,7 @@ class ModelConfig(Frozen):
     memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None
     """What produces the memory. None: the network has no memory and is a baseline."""
     placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
-    """Which layers read the memory. ``none`` makes a baseline."""
+    """Which layers read the memory. With ``none``, the network is a baseline."""
     update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
     """How features rewrite the memory on its way through the network. None: the memory stays as its source created
     it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REGISTRIES = "aimlib.registry", "ablations.spec.search_families"
 """Modules whose registries are open to the user's own code."""
 TRAINERS = "trainers"
-"""The family of training code, which may be functions."""
+"""The family of training code; a plugin in it can be a function."""
 
 
 @dataclass(frozen=True)

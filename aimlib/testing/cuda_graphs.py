@@ -236,7 +236,7 @@ class _Current:
 
 
 class _On:
-    """Makes a stream current; as in torch, a capture that cannot be ended leaves this context unended."""
+    """Makes a stream current; as in torch, a capture that cannot be ended is still active after this context."""
 
     def __init__(self, current: _Current, stream: _Stream) -> None:
         self._current, self._stream, self._before = current, stream, current.stream

@@ -44,7 +44,7 @@ def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int,
     return shapes, sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
 
 
-def test_shapes_and_kept_bytes_match_a_normal_pass() -> None:
+def test_shapes_and_kept_bytes_are_the_same_as_in_a_normal_forward_pass() -> None:
     network = convolutions().to("meta")
     x = torch.zeros(2, 3, 16, 16, device="meta")
     assert kept(network, x, quick=True) == kept(network, x, quick=False)

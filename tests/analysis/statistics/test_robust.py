@@ -88,7 +88,7 @@ def test_p_value_and_interval_agree_with_ties_and_zeros(x, alpha):
 
 @given(samples, halves, st.sampled_from([0.5, 2.0, 4.0]), st.randoms())
 @settings(max_examples=200, deadline=None)
-def test_robust_readings_follow_changes_of_shift_scale_sign_and_order(x, shift, scale, random):
+def test_robust_readings_change_correctly_with_shift_scale_sign_and_order(x, shift, scale, random):
     found = robust_reading(x, ALPHA)
     moved = robust_reading([scale * value + shift for value in x], ALPHA)
     for name in ("estimate", "lower", "upper"):
