@@ -49,7 +49,7 @@ def imported(node: ast.Import | ast.ImportFrom, source: Source, find: Find, plac
 
     Raises
     ------
-    PluginError: it imports everything from one of the user's own modules, or cannot be resolved.
+    PluginError: the statement imports everything from one of the user's own modules, or cannot be resolved.
     """
     if isinstance(node, ast.Import):
         return [_module(alias, find, place) for alias in node.names]

@@ -152,7 +152,7 @@ def test_a_lower_loss_counts_as_better():
 # Parallel coordinates
 
 
-def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_contains_all():
+def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_contains_all_arms():
     runs = sweep(400)
     found = parallel_summary(runs, FACTORS, ACCURACY)
     means = 100 * runs.groupby("arm")["validation_accuracy"].mean().sort_values(ascending=False)
