@@ -91,7 +91,7 @@ KINDS = [
         "run STUDY --executor inline --out s3://",
         "s3://",
         "not the name of a bucket",
-        "give s3://bucket/folder",
+        "use s3://bucket/folder",
     ),
     Kind(
         "a URL of another storage",
